@@ -1,0 +1,1 @@
+"""Make teachers and students, export them as encoder files, measure them."""

@@ -1,0 +1,1 @@
+"""Photos for training and measuring: manifests, folders, and what the trunk sees of them."""

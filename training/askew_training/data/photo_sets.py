@@ -1,0 +1,101 @@
+"""Photos by name: the manifest of a labelled set, folders of unlabelled ones, and their licences."""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from askew_client.photos import SUFFIXES
+
+from askew_training.errors import DataError
+from askew_training.networks.checkpoint import PhotoSource
+
+COLUMNS = ("path", "instance_id", "role", "benchmark", "set")
+ROLES = ("train", "query", "gallery")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo file and what is known about it.
+
+    `instance_id`: what it shows, empty where unknown. `role`: train, query or gallery. `benchmark`: the gallery
+    that it belongs to. `set_name`: where it comes from.
+    """
+
+    path: Path
+    instance_id: str
+    role: str
+    benchmark: str
+    set_name: str
+
+
+def read_manifest(path: Path) -> list[Photo]:
+    """Read a manifest: a CSV with the columns path, instance_id, role, benchmark, set; paths are relative to it.
+
+    Raises DataError for a missing file or column, an unknown role, or a line that is too short.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
+            if missing:
+                raise DataError(f"{path} has no column {missing[0]!r}. Expected {', '.join(COLUMNS)}.")
+            return [_photo(path, number, row) for number, row in enumerate(reader, start=2)]
+    except OSError as error:
+        raise DataError(f"Expected a manifest, but {path} cannot be read: {error.strerror}.") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise DataError(f"{path} is no CSV file in UTF-8. Expected {', '.join(COLUMNS)}.") from None
+
+
+def photos_in(folder: Path) -> list[Photo]:
+    """All photos under a folder, sorted by path. Those in a subfolder make a set of the subfolder's name.
+
+    Raises DataError when it is no folder, or holds no photo.
+    """
+    if not folder.is_dir():
+        raise DataError(f"Expected a folder of photos, but {folder} is none.")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
+        raise DataError(f"{folder} holds no photo. Expected files ending in {', '.join(sorted(SUFFIXES))}.")
+    return [Photo(path, "", "train", "", _set_of(path, folder)) for path in paths]
+
+
+def read_licences(path: Path) -> dict[str, str]:
+    """Read a TOML table `[licences]` of set names to licences as their owners state them. Raises DataError."""
+    try:
+        licences = tomllib.loads(path.read_text(encoding="utf-8")).get("licences")
+    except OSError as error:
+        raise DataError(f"Expected a list of licences, but {path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no TOML file: {error}.") from None
+    if not isinstance(licences, dict) or not all(isinstance(licence, str) for licence in licences.values()):
+        raise DataError(f"{path} has no table [licences] of set names to texts.")
+    return licences
+
+
+def sources_of(photos: Iterable[Photo], licences: Mapping[str, str]) -> tuple[PhotoSource, ...]:
+    """Count photos by set, each with its licence. Raises DataError for a set whose licence is not stated."""
+    counts = Counter(photo.set_name for photo in photos)
+    unknown = sorted(counts.keys() - licences.keys())
+    if unknown:
+        raise DataError(f"No licence is stated for {', '.join(unknown)}. Add a line for each ('none stated' is one).")
+    return tuple(PhotoSource(name=name, licence=licences[name], photos=counts[name]) for name in sorted(counts))
+
+
+def _photo(manifest: Path, number: int, row: Mapping[str, str | None]) -> Photo:
+    values = [row[column] for column in COLUMNS]
+    if any(value is None for value in values):
+        raise DataError(f"{manifest}, line {number}: expected {len(COLUMNS)} values, {', '.join(COLUMNS)}.")
+    path, instance_id, role, benchmark, set_name = (str(value) for value in values)
+    if role not in ROLES:
+        raise DataError(f"{manifest}, line {number}: expected the role {', '.join(ROLES)}, got {role!r}.")
+    return Photo(manifest.parent / path, instance_id, role, benchmark, set_name)
+
+
+def _set_of(path: Path, folder: Path) -> str:
+    parts = path.relative_to(folder).parts
+    return parts[0] if len(parts) > 1 else folder.resolve().name

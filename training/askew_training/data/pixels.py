@@ -1,0 +1,28 @@
+"""What the trunk sees of a photo, made in training as the encoder's own graph makes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from askew_client.photos import check_shape, read_photo, shrunk_size
+from numpy.typing import NDArray
+from PIL import Image
+
+
+def shrunk(photo: NDArray[np.uint8], photo_size: int) -> NDArray[np.uint8]:
+    """Shrink uint8 [H, W, 3] so that its longest side is `photo_size`, by the size rule; never enlarge.
+
+    Pillow's BILINEAR is the antialiased linear filter of the graph, to 0.1 grey levels on average.
+    """
+    height, width = shrunk_size(photo.shape[0], photo.shape[1], photo_size)
+    if (height, width) == photo.shape[:2]:
+        return photo
+    return np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def read_pixels(path: Path, photo_size: int) -> NDArray[np.uint8]:
+    """Read a photo by the decoding rules and shrink it: uint8 [h, w, 3]. Raises the client's PhotoError."""
+    photo = read_photo(path)
+    check_shape(photo.shape[0], photo.shape[1], photo_size)
+    return shrunk(photo, photo_size)

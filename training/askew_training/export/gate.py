@@ -1,0 +1,117 @@
+"""The gate of an export: a graph that does not do what its network does is not written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from askew_client.photos import shrunk_size
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from PIL import Image
+
+from askew_training.data.pixels import shrunk
+from askew_training.errors import GateError
+from askew_training.networks.network import Network
+
+COSINE_DISTANCE = 1e-5
+"""How far a float32 graph may be from torch."""
+COSINE_DISTANCE_HALF = 1e-4
+"""The same where weights were rounded to half precision: the rounding itself is some 1e-6 to 5e-5."""
+GREY_LEVELS = 0.5
+"""How far the graph's resizing may be from Pillow's, in grey levels, on average over a photo."""
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """The largest differences seen: cosine distance to torch, and mean grey levels to Pillow."""
+
+    cosine_distance: float
+    grey_levels: float
+    photos: int
+
+
+def check_graph(model: onnx.ModelProto, network: Network, photo_size: int, *, half: bool) -> GateReport:
+    """Compare a graph with its network on photos of many sizes: odd, thin, smaller and larger than `photo_size`.
+
+    Torch is fed with the graph's own `pixels`, so that the network is compared apart from the resizing, which is
+    compared with Pillow. Raises GateError with the first size that differs.
+    """
+    session = _session_with_pixels(model)
+    bound = COSINE_DISTANCE_HALF if half else COSINE_DISTANCE
+    distances, differences = [], []
+    photos = [_photo(height, width) for height, width in _sizes(photo_size)]
+    for photo in photos:
+        distance, difference = _compare(session, network, photo, photo_size)
+        name = f"a photo of {photo.shape[1]} × {photo.shape[0]} px"
+        if not distance <= bound:
+            raise GateError(
+                f"The graph differs from torch by a cosine distance of {distance:.2g} on {name}; at most {bound:g} is "
+                "admitted. Nothing was written."
+            )
+        if not difference <= GREY_LEVELS:
+            raise GateError(
+                f"The graph resizes {name} differently from Pillow, by {difference:.2g} grey levels on average; at "
+                f"most {GREY_LEVELS:g} are admitted. Nothing was written."
+            )
+        distances.append(distance)
+        differences.append(difference)
+    return GateReport(max(distances), max(differences), len(photos))
+
+
+def _compare(
+    session: onnxruntime.InferenceSession, network: Network, photo: NDArray[np.uint8], photo_size: int
+) -> tuple[float, float]:
+    pixels, descriptor = session.run(["pixels", "descriptor"], {"image": photo[None]})
+    expected_size = shrunk_size(photo.shape[0], photo.shape[1], photo_size)
+    if pixels.shape[1:3] != expected_size:
+        raise GateError(
+            f"The graph shrinks a photo of {photo.shape[1]} × {photo.shape[0]} px to {pixels.shape[2]} × "
+            f"{pixels.shape[1]}; expected {expected_size[1]} × {expected_size[0]}. Nothing was written."
+        )
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(pixels))[0].numpy().astype(np.float64)
+    actual = descriptor[0].astype(np.float64)
+    distance = 1 - float(actual @ expected) / float(np.linalg.norm(expected))
+    length = float(np.linalg.norm(actual))
+    if not abs(length - 1) < 1e-4:
+        raise GateError(f"The graph's vectors have length {length:.4g}; expected 1. Nothing was written.")
+    difference = np.abs(pixels[0].astype(np.float64) - shrunk(photo, photo_size)).mean()
+    return max(distance, 0.0), float(difference)
+
+
+def _session_with_pixels(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    opened = onnx.ModelProto()
+    opened.CopyFrom(model)
+    opened.graph.output.append(helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", "h", "w", 3]))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(opened.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _sizes(photo_size: int) -> list[tuple[int, int]]:
+    """Heights and widths: S itself, smaller, larger by little and by much, upright, thin, all of them odd too."""
+    s = photo_size
+    return [
+        (s, s),
+        (s // 2 + 1, s // 3 + 2),
+        (s - 1, s // 2 - 1),
+        (s + 1, s - 3),
+        (2 * s + 1, s + 35),
+        (3 * s // 4, s),
+        (s + 117, 2 * s + 13),
+        (73, 2 * s - 1),
+        (3 * s + 7, 3 * 33 + 1),
+    ]
+
+
+def _photo(height: int, width: int) -> NDArray[np.uint8]:
+    """A photo-like picture, the same on every machine: smooth colours under fine noise."""
+    random = np.random.default_rng(height * 100_003 + width)
+    coarse = random.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    smooth = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC), dtype=np.float64)
+    noise = random.normal(0, 12, (height, width, 3))
+    return (smooth + noise).clip(0, 255).astype(np.uint8)

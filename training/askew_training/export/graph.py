@@ -1,0 +1,63 @@
+"""The whole graph of an encoder: preprocessing and network, cut at `pixels`."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import onnx
+import torch
+from onnx import TensorProto, compose, helper
+
+from askew_training.export.preprocessing import IR_VERSION, OPSET, preprocessing_graph
+from askew_training.networks.network import Network
+
+
+def encoder_graph(network: Network, photo_size: int) -> onnx.ModelProto:
+    """Build the graph `image` uint8 [N, H, W, 3] → `descriptor` float32 [N, D] of a network in eval mode.
+
+    Batch normalisation is folded into the convolutions; the weights are float32.
+    """
+    merged = compose.merge_models(
+        preprocessing_graph(photo_size),
+        network_graph(network),
+        io_map=[("pixels", "pixels")],
+        inputs=["image"],
+        outputs=["descriptor"],
+    )
+    merged.graph.name = "encoder"
+    merged.producer_name = "askew"
+    merged.ClearField("doc_string")
+    merged.graph.ClearField("doc_string")
+    del merged.graph.value_info[:]
+    onnx.checker.check_model(merged)
+    return merged
+
+
+def network_graph(network: Network) -> onnx.ModelProto:
+    """Trace a network: `pixels` uint8 [N, h, w, 3] → `descriptor` float32 [N, D], N, h and w free.
+
+    The tracing exporter is used because the newer one does not come to an end on the padding of `tf_` trunks.
+    """
+    buffer = io.BytesIO()
+    example = torch.randint(0, 256, (1, 96, 131, 3), dtype=torch.uint8)
+    with warnings.catch_warnings():
+        # It is deprecated, and it warns of each size that it turns into a part of the graph; the gate checks those.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        torch.onnx.export(
+            network.eval(),
+            (example,),
+            buffer,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["pixels"],
+            output_names=["descriptor"],
+            dynamic_axes={"pixels": {0: "N", 1: "h", 2: "w"}, "descriptor": {0: "N"}},
+        )
+    model = onnx.load_from_string(buffer.getvalue())
+    model.ir_version = IR_VERSION
+    output = model.graph.output[0]
+    output.CopyFrom(helper.make_tensor_value_info("descriptor", TensorProto.FLOAT, ["N", network.dim]))
+    return model

