@@ -1,0 +1,170 @@
+"""Read an encoder file's manifest and verify its digest without the onnx package or an engine.
+
+An ONNX file is a protobuf message; its manifest lies in the top-level `metadata_props`, and its own SHA-256 there
+under `askew.sha256`, computed with those 64 digits set to `0`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from askew_client.contract.manifest import DIGEST_KEY, Manifest
+from askew_client.errors import DamagedEncoder, NotAnEncoder
+
+HIGHEST_OPSET = 18
+UNSEALED = "0" * 64
+
+_OPSET_IMPORT, _METADATA_PROPS, _GRAPH = 8, 14, 7
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+@dataclass(frozen=True)
+class EncoderFile:
+    """What the top level of an encoder file says: its manifest, digest, opset and size."""
+
+    manifest: Manifest
+    sha256: str
+    opset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class _Span:
+    """One length-delimited field: its number and where its bytes lie."""
+
+    field: int
+    start: int
+    end: int
+
+
+def read_encoder_file(path: str | Path) -> EncoderFile:
+    """Read and verify an encoder file.
+
+    Raises NotAnEncoder (no file, no ONNX, no manifest), UnknownManifest (newer), DamagedEncoder (its digest does
+    not fit its bytes).
+    """
+    path = Path(path)
+    try:
+        model = path.read_bytes()
+    except OSError as error:
+        raise NotAnEncoder(f"Expected an encoder file, but {path} cannot be read: {error.strerror}.") from None
+    return parse_encoder_file(model, str(path))
+
+
+def parse_encoder_file(model: bytes, source: str) -> EncoderFile:
+    """As read_encoder_file, for the file's bytes; `source` names them in errors."""
+    metadata, opset, digest_span = _top_level(model, source)
+    manifest = Manifest.from_metadata({key: text for key, (text, _) in metadata.items()}, source)
+    if digest_span is None:
+        raise NotAnEncoder(f"{source} carries no digest ({DIGEST_KEY}). Export it with `askew export`.")
+    stated = metadata[DIGEST_KEY][0]
+    computed = _digest_without(model, digest_span)
+    if stated != computed:
+        raise DamagedEncoder(
+            f"{source} is damaged: its bytes have SHA-256 {computed[:12]}…, its manifest states {stated[:12]}…. "
+            "Fetch or export it again."
+        )
+    return EncoderFile(manifest, computed, opset, len(model))
+
+
+def seal(model: bytes) -> bytes:
+    """Write the digest into a serialised model whose `askew.sha256` is 64 zeros. NotAnEncoder without that key."""
+    _, _, span = _top_level(model, "the model")
+    if span is None or model[span.start : span.end] != UNSEALED.encode():
+        raise NotAnEncoder(f"Expected {DIGEST_KEY} to be 64 zeros before the model is sealed.")
+    digest = _digest_without(model, span)
+    return model[: span.start] + digest.encode() + model[span.end :]
+
+
+def _digest_without(model: bytes, span: _Span) -> str:
+    digest = hashlib.sha256(memoryview(model)[: span.start])
+    digest.update(UNSEALED.encode())
+    digest.update(memoryview(model)[span.end :])
+    return digest.hexdigest()
+
+
+def _top_level(model: bytes, source: str) -> tuple[dict[str, tuple[str, _Span]], int, _Span | None]:
+    """The metadata with where each value lies, the opset, and the span of the digest."""
+    metadata: dict[str, tuple[str, _Span]] = {}
+    opset = 0
+    has_graph = False
+    try:
+        for span in _fields(model, 0, len(model)):
+            if span.field == _METADATA_PROPS:
+                key, value = _key_and_value(model, span)
+                metadata[key] = (model[value.start : value.end].decode(), value)
+            elif span.field == _OPSET_IMPORT:
+                opset = max(opset, _opset_version(model, span))
+            elif span.field == _GRAPH:
+                has_graph = True
+    except (ValueError, IndexError):
+        has_graph = False
+    if not has_graph:
+        raise NotAnEncoder(f"{source} is no ONNX file, or a truncated one. Expected a file made by `askew export`.")
+    digest = metadata.get(DIGEST_KEY)
+    if digest is not None and re.fullmatch(r"[0-9a-f]{64}", digest[0]) is None:
+        raise DamagedEncoder(f"{source} is damaged: its digest is no SHA-256. Fetch or export it again.")
+    return metadata, opset, digest[1] if digest else None
+
+
+def _key_and_value(model: bytes, entry: _Span) -> tuple[str, _Span]:
+    parts = {span.field: span for span in _fields(model, entry.start, entry.end)}
+    empty = _Span(2, entry.end, entry.end)
+    key = parts.get(1, empty)
+    return model[key.start : key.end].decode(), parts.get(2, empty)
+
+
+def _opset_version(model: bytes, entry: _Span) -> int:
+    """The version of the default operator set; 0 for an entry of another domain."""
+    version, position = 0, entry.start
+    while position < entry.end:
+        tag, position = _varint(model, position)
+        if tag & 7 == _VARINT:
+            version, position = _varint(model, position)
+        else:
+            length, position = _varint(model, position)
+            if length and model[position : position + length] != b"ai.onnx":
+                return 0
+            position += length
+    return version
+
+
+def _fields(model: bytes, start: int, end: int) -> Iterator[_Span]:
+    """The length-delimited fields of one message; others are stepped over. ValueError where it is no protobuf."""
+    position = start
+    while position < end:
+        tag, position = _varint(model, position)
+        wire_type = tag & 7
+        if wire_type == _VARINT:
+            _, position = _varint(model, position)
+        elif wire_type == _FIXED64:
+            position += 8
+        elif wire_type == _FIXED32:
+            position += 4
+        elif wire_type == _BYTES:
+            length, position = _varint(model, position)
+            if position + length > end:
+                raise ValueError("truncated")
+            yield _Span(tag >> 3, position, position + length)
+            position += length
+        else:
+            raise ValueError("no protobuf")
+    if position != end:
+        raise ValueError("truncated")
+
+
+def _varint(model: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = model[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise ValueError("no varint")

@@ -1,0 +1,93 @@
+"""Conditions on payloads: `{"field": "kind", "eq": "landmark"}`, combined by `and`, `or` and `not`.
+
+A field is a key of the payload, or a path of keys joined by dots. An item whose payload lacks the field meets none
+of `eq`, `in` and `range`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
+
+Scalar = bool | int | float | str
+FieldPath = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\".\[\]]+(\.[^\x00-\x1f\".\[\]]+){0,7}$", max_length=256)]
+
+
+class _Condition(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, strict=True)
+
+
+class Equals(_Condition):
+    """The field has this value; types are not converted."""
+
+    field: FieldPath
+    eq: Scalar
+
+
+class OneOf(_Condition):
+    """The field has one of these values."""
+
+    field: FieldPath
+    one_of: list[Scalar] = Field(alias="in", min_length=1, max_length=1_000)
+
+
+class Range(_Condition):
+    """The field is a number within the bounds; at least one of gt, gte, lt, lte."""
+
+    field: FieldPath
+    range: dict[Literal["gt", "gte", "lt", "lte"], int | float] = Field(min_length=1)
+
+
+class Exists(_Condition):
+    """The payload has the field (true), or lacks it (false)."""
+
+    field: FieldPath
+    exists: bool
+
+
+class AllOf(_Condition):
+    """Every one of these holds."""
+
+    all_of: list[Filter] = Field(alias="and", min_length=1, max_length=32)
+
+
+class AnyOf(_Condition):
+    """At least one of these holds."""
+
+    any_of: list[Filter] = Field(alias="or", min_length=1, max_length=32)
+
+
+class Not(_Condition):
+    """This does not hold."""
+
+    negated: Filter = Field(alias="not")
+
+
+def _kind(value: Any) -> str | None:
+    """Which condition a JSON object is, by its telling key; None for none or several."""
+    if isinstance(value, _Condition):
+        return type(value).__name__
+    keys = {"eq": "Equals", "in": "OneOf", "range": "Range", "exists": "Exists", "and": "AllOf", "or": "AnyOf", "not": "Not"}
+    found = [kind for key, kind in keys.items() if isinstance(value, dict) and key in value]
+    return found[0] if len(found) == 1 else None
+
+
+Filter = Annotated[
+    Annotated[Equals, Tag("Equals")]
+    | Annotated[OneOf, Tag("OneOf")]
+    | Annotated[Range, Tag("Range")]
+    | Annotated[Exists, Tag("Exists")]
+    | Annotated[AllOf, Tag("AllOf")]
+    | Annotated[AnyOf, Tag("AnyOf")]
+    | Annotated[Not, Tag("Not")],
+    Discriminator(
+        _kind,
+        custom_error_type="filter",
+        custom_error_message="a condition has exactly one of eq, in, range, exists (with a field), and, or, not",
+    ),
+]
+MAX_DEPTH = 8
+
+for _model in (AllOf, AnyOf, Not):
+    _model.model_rebuild()

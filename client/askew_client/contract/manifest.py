@@ -1,0 +1,124 @@
+"""What an encoder file says about itself, kept in the ONNX file's `metadata_props` under `askew.*`."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from askew_client.contract.space import SpaceId
+from askew_client.errors import NotAnEncoder, UnknownManifest
+
+FORMAT_VERSION = 1
+PREFIX = "askew."
+DIGEST_KEY = "askew.sha256"
+SMALLEST_PHOTO_SIZE = 96
+
+EncoderName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")]
+Role = Literal["teacher", "student"]
+
+
+class Manifest(BaseModel):
+    """The manifest of one encoder file.
+
+    `dim`: components of a vector. `photo_size`: S, the longest side in pixels of what the trunk sees. `scales`:
+    the factors of S that are described and averaged. `golden`: for each of the package's golden pictures, the
+    encoder's vector as base64 of little-endian float32. `tolerance`: the cosine distance from these up to which
+    a machine agrees.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: Literal[1] = 1
+    name: EncoderName
+    version: EncoderName
+    role: Role
+    space_id: SpaceId
+    dim: int = Field(ge=1, le=65_536)
+    photo_size: int = Field(ge=SMALLEST_PHOTO_SIZE, le=8_192)
+    scales: list[float] = Field(min_length=1, max_length=8)
+    precision: Literal["fp32", "fp16"]
+    trunk: str
+    recipe: str
+    data: list[dict[str, str | int | float | None]]
+    metrics: dict[str, float | str]
+    licence: str
+    golden: dict[str, str] = Field(min_length=1, max_length=16)
+    tolerance: float = Field(gt=0, le=0.01)
+    derived_from: SpaceId | None = None
+
+    @model_validator(mode="after")
+    def _golden_vectors_have_dim_values(self) -> Self:
+        for picture in self.golden:
+            self.golden_vector(picture)
+        return self
+
+    @property
+    def encoder_id(self) -> str:
+        """`name@version`: what queries, galleries and URLs call this encoder."""
+        return f"{self.name}@{self.version}"
+
+    def golden_vector(self, picture: str) -> NDArray[np.float32]:
+        """The recorded vector of a golden picture: float32 [dim]. ValueError when it is not one."""
+        vector = np.frombuffer(base64.b64decode(self.golden[picture], validate=True), dtype="<f4")
+        if vector.size != self.dim or not math.isclose(float(np.linalg.norm(vector)), 1.0, abs_tol=1e-3):
+            raise ValueError(f"golden vector {picture!r} must be {self.dim} float32 values of length 1")
+        return vector.astype(np.float32)
+
+    def to_metadata(self) -> dict[str, str]:
+        """The manifest as `metadata_props`: strings as they are, everything else as JSON; no digest."""
+        fields = self.model_dump(mode="json", exclude_none=True)
+        return {
+            PREFIX + name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+            for name, value in fields.items()
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], source: str) -> Self:
+        """Read the manifest out of `metadata_props`; `source` names the file in errors.
+
+        Raises NotAnEncoder when it is missing or does not hold together, UnknownManifest when it is newer.
+        """
+        version = metadata.get(PREFIX + "format_version")
+        if version is None:
+            raise NotAnEncoder(
+                f"{source} is an ONNX file without an Askew manifest. Export it with `askew export`."
+            )
+        if not version.isdecimal() or int(version) > FORMAT_VERSION:
+            raise UnknownManifest(
+                f"{source} has manifest version {version[:20]!r}; this Askew reads up to {FORMAT_VERSION}. Upgrade Askew."
+            )
+        fields = {
+            key.removeprefix(PREFIX): _parse(key.removeprefix(PREFIX), value)
+            for key, value in metadata.items()
+            if key.startswith(PREFIX) and key != DIGEST_KEY
+        }
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "manifest"
+            raise NotAnEncoder(
+                f"{source} has a manifest that does not hold together: {where}: {first['msg']}."
+            ) from None
+
+
+def golden_text(vector: NDArray[np.float32]) -> str:
+    """A float32 [D] vector as the manifest stores it: base64 of little-endian float32."""
+    return base64.b64encode(np.ascontiguousarray(vector, dtype="<f4").tobytes()).decode("ascii")
+
+
+def _parse(field: str, value: str) -> object:
+    annotation = Manifest.model_fields[field].annotation if field in Manifest.model_fields else None
+    if annotation in (str, None) or field in {"name", "version", "role", "space_id", "precision", "derived_from"}:
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value

@@ -1,0 +1,78 @@
+"""The problems that a server answers with: RFC 9457 `application/problem+json`, on every path.
+
+A problem has `type` (`/problems/<slug>`, a page that the server itself serves), `title`, `status`, `detail` (what
+was expected, what came, what to do), `instance` (the request id) and typed extras of its kind.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from pydantic import BaseModel, ConfigDict
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class ProblemKind(Enum):
+    """Every kind of problem: its slug, HTTP status and title."""
+
+    SPACE_MISMATCH = ("space-mismatch", 409, "The query comes from another space")
+    SPACE_MISSING = ("space-missing", 422, "The query names no space")
+    DIMENSION_MISMATCH = ("dimension-mismatch", 422, "The vector has the wrong length")
+    NOT_NORMALISED = ("not-normalised", 422, "The vector is not of unit length")
+    NOT_FINITE = ("not-finite", 422, "The vector holds NaN or infinite values")
+    UNSUPPORTED_DTYPE = ("unsupported-dtype", 415, "The vector's dtype is missing or not admitted")
+    UNSUPPORTED_MEDIA = ("unsupported-media", 415, "The body's content type is not admitted here")
+    UNREADABLE_PHOTO = ("unreadable-photo", 422, "The photo cannot be described")
+    UNKNOWN_GALLERY = ("unknown-gallery", 404, "There is no such gallery")
+    UNKNOWN_ITEM = ("unknown-item", 404, "There is no such item")
+    UNKNOWN_ENCODER = ("unknown-encoder", 404, "There is no such encoder")
+    UNKNOWN_PATH = ("unknown-path", 404, "There is nothing at this path")
+    METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "This path does not take this method")
+    GALLERY_CONFLICT = ("gallery-conflict", 409, "The gallery exists and is another one")
+    ENCODER_CONFLICT = ("encoder-conflict", 409, "This name and version belong to another encoder file")
+    ENCODER_REFUSED = ("encoder-refused", 422, "The encoder is not admitted")
+    NOT_AN_ENCODER = ("not-an-encoder", 422, "The file is no encoder")
+    CANNOT_DESCRIBE = ("cannot-describe", 409, "This gallery has no encoder that could describe the photo")
+    PHOTO_SEARCH_OFF = ("photo-search-off", 403, "Search by photo is not enabled on this server")
+    VALIDATION = ("validation", 422, "The request does not fit its schema")
+    INVALID_JSON = ("invalid-json", 400, "The body is no valid JSON")
+    PAYLOAD_TOO_LARGE = ("payload-too-large", 413, "The body is too large")
+    OVERLOADED = ("overloaded", 429, "Too many requests wait already")
+    NOT_READY = ("not-ready", 503, "The server is loading or draining")
+    INSUFFICIENT_STORAGE = ("insufficient-storage", 507, "The disk is full")
+    HTTP = ("http", 400, "The request cannot be answered")
+    INTERNAL = ("internal", 500, "The server failed")
+
+    def __init__(self, slug: str, status: int, title: str) -> None:
+        self.slug = slug
+        self.status = status
+        self.title = title
+
+
+class Problem(BaseModel):
+    """One problem as it travels. Members beyond the five of RFC 9457 are kept in `model_extra`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str | None = None
+
+    @property
+    def slug(self) -> str:
+        """The last part of `type`, for example `space-mismatch`."""
+        return self.type.rsplit("/", 1)[-1]
+
+    @property
+    def extras(self) -> dict[str, object]:
+        """The members that this kind of problem adds, such as `expected` and `received`."""
+        return dict(self.model_extra or {})
+
+
+def problem_of(kind: ProblemKind, detail: str, extras: dict[str, object], instance: str | None) -> Problem:
+    """Build a problem of a kind; `instance` is the request id."""
+    members = {"type": f"/problems/{kind.slug}", "title": kind.title, "status": kind.status, "detail": detail}
+    return Problem.model_validate({**extras, **members, "instance": instance})

@@ -1,0 +1,238 @@
+"""Requests and answers as they travel, the same models in the server and in the client."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+
+from askew_client.contract.filters import Filter
+from askew_client.contract.manifest import EncoderName, Manifest
+from askew_client.contract.space import SpaceId
+
+MAX_LIMIT = 1_000
+MAX_BATCH = 1_000
+
+GalleryName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+ItemId = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,512}$")]
+Payload = dict[str, JsonValue]
+Vector = str | list[float]
+"""base64 text of the raw vector, with its dtype beside it, or a list of numbers."""
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class SearchOptions(_Request):
+    """How to search, whatever form the query has.
+
+    `limit`: how many hits at most. `score_threshold`: leave out hits below this score, in [-1, 1].
+    `max_false_match`: leave out hits below the score that, by the admission report of `encoder`, this share of
+    queries without a match would still reach; in (0, 1). One of the two at most. `filter`: a condition on payloads.
+    """
+
+    limit: int = Field(default=10, ge=1, le=MAX_LIMIT)
+    score_threshold: float | None = Field(default=None, ge=-1, le=1)
+    max_false_match: float | None = Field(default=None, gt=0, lt=1)
+    filter: Filter | None = None
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> Self:
+        if self.score_threshold is not None and self.max_false_match is not None:
+            raise ValueError("give score_threshold or max_false_match, not both")
+        return self
+
+
+class Query(_Request):
+    """One query vector and where it comes from: its space, and the encoder (`name@version`) that made it."""
+
+    vector: Vector
+    dtype: str | None = None
+    space: SpaceId | None = None
+    encoder: str | None = Field(default=None, max_length=140)
+
+
+class SearchRequest(Query, SearchOptions):
+    """The JSON body of `POST /search`."""
+
+
+class BatchSearchRequest(SearchOptions):
+    """The JSON body of `POST …/search/batch`: many queries, one set of options."""
+
+    queries: list[Query] = Field(min_length=1, max_length=MAX_BATCH)
+
+
+class Hit(BaseModel):
+    """An item found. `score`: the inner product of unit vectors, in [-1, 1], higher is better."""
+
+    id: str
+    score: float
+    payload: Payload
+
+
+class SearchAnswer(BaseModel):
+    """The answer to one query: hits by falling score, equal scores by id."""
+
+    hits: list[Hit]
+    space: SpaceId
+    gallery: str
+    encoder: str | None = None
+    index: str
+    exact: bool
+
+
+class BatchHits(BaseModel):
+    """The hits of one query of a batch."""
+
+    hits: list[Hit]
+
+
+class BatchSearchAnswer(BaseModel):
+    """The answer to a batch, in the order of its queries."""
+
+    results: list[BatchHits]
+    space: SpaceId
+    gallery: str
+    index: str
+    exact: bool
+
+
+class ItemToStore(_Request):
+    """One item to insert or replace."""
+
+    id: ItemId
+    vector: Vector
+    dtype: str | None = None
+    payload: Payload = Field(default_factory=dict)
+
+
+class UpsertRequest(_Request):
+    """The JSON body of `PUT …/items`: items described by the gallery's teacher, in the gallery's space."""
+
+    space: SpaceId | None = None
+    items: list[ItemToStore] = Field(min_length=1, max_length=MAX_BATCH)
+
+
+class UpsertAnswer(BaseModel):
+    """How many items were inserted or replaced, and the gallery's sequence number after that."""
+
+    upserted: int
+    sequence: int
+
+
+class DeleteAnswer(BaseModel):
+    """The id that was deleted, and the gallery's sequence number after that."""
+
+    deleted: str
+    sequence: int
+
+
+class Item(BaseModel):
+    """An item as it is read back; `vector` (base64 of f16le) where it was asked for."""
+
+    id: str
+    payload: Payload
+    has_photo: bool
+    vector: str | None = None
+    dtype: Literal["f16le"] | None = None
+
+
+class ItemPage(BaseModel):
+    """One page of a listing in the order of ids; `next_cursor` is absent from the last one."""
+
+    items: list[Item]
+    next_cursor: str | None = None
+
+
+class CreateGalleryRequest(_Request):
+    """The JSON body of `PUT /v1/galleries/{gallery}`: the manifest of the teacher that describes it elsewhere."""
+
+    teacher: Manifest
+
+
+class GalleryDescription(BaseModel):
+    """A gallery: its space, its size, and the teacher, photo size and scales that its items are described with."""
+
+    name: str
+    space: SpaceId
+    dim: int
+    items: int
+    photos: int
+    sequence: int
+    index: str
+    exact: bool
+    teacher: str
+    photo_size: int
+    scales: list[float]
+    describes_photos: bool
+    admitted_encoders: list[str]
+
+
+class GalleryList(BaseModel):
+    """All galleries of a server, by name."""
+
+    galleries: list[GalleryDescription]
+    default_gallery: str
+
+
+class ScoreDistribution(BaseModel):
+    """Scores seen at admission, as 101 percentiles from 0 to 100 %, rising."""
+
+    count: int
+    percentiles: list[float] = Field(min_length=101, max_length=101)
+
+
+class AdmissionReport(BaseModel):
+    """What the gate found: how well an encoder lands in a gallery's space.
+
+    `mean_cosine`: between its vectors of the gallery's photos and the stored teacher vectors. `mean_cosine_others`:
+    with the teacher vectors of the other photos. `self_recall_at_1`: the share of photos that find themselves
+    first. `matches`: scores against the own teacher vector; `false_matches`: the best score of any other item.
+    """
+
+    gallery: str
+    encoder: str
+    sha256: str
+    admitted: bool
+    reasons: list[str]
+    probes: int = 0
+    golden: dict[str, float] = Field(default_factory=dict)
+    mean_cosine: float | None = None
+    mean_cosine_others: float | None = None
+    self_recall_at_1: float | None = None
+    floors: dict[str, float] = Field(default_factory=dict)
+    milliseconds_per_photo: float | None = None
+    matches: ScoreDistribution | None = None
+    false_matches: ScoreDistribution | None = None
+
+
+class EncoderDescription(BaseModel):
+    """An encoder that a gallery admitted (or its teacher)."""
+
+    id: str
+    name: EncoderName
+    version: str
+    role: Literal["teacher", "student"]
+    space: SpaceId
+    dim: int
+    photo_size: int
+    precision: str
+    sha256: str
+    size: int
+    galleries: list[str]
+    admitted_at: str
+    report: AdmissionReport | None = None
+
+
+class EncoderList(BaseModel):
+    """All encoders that a server holds, newest first."""
+
+    encoders: list[EncoderDescription]
+
+
+class Health(BaseModel):
+    """Whether the server lives, or is ready to answer."""
+
+    status: Literal["ok", "loading", "draining"]
+    version: str
