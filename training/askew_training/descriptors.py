@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from askew_client.errors import PhotoError
 from numpy.typing import NDArray
 
+from askew_client.errors import PhotoError
 from askew_training.data.pixels import read_pixels
 from askew_training.errors import DataError
 from askew_training.networks.network import Network
@@ -21,7 +21,7 @@ DECODED_AHEAD = 16
 
 @dataclass(frozen=True)
 class Described:
-    """Vectors float32 [n, C], the places in the list that they belong to, and what could not be read and why."""
+    """Vectors float32 [n, C], their places in the list, and what could not be read and why."""
 
     vectors: NDArray[np.float32]
     places: list[int]
@@ -33,8 +33,8 @@ def pooled_vectors(
 ) -> Described:
     """Describe photos up to the linear layer, one after the other, decoding ahead of the network.
 
-    Calls `on_photo` after each. Photos that cannot be read are skipped and named in the answer. Raises DataError
-    when none can.
+    Calls `on_photo` after each. Photos that cannot be read are skipped and named in the answer. Raises
+    DataError when none can.
     """
     vectors: list[NDArray[np.float32]] = []
     places: list[int] = []
@@ -50,7 +50,9 @@ def pooled_vectors(
                 places.append(place)
             on_photo()
     if not vectors:
-        raise DataError(f"None of {len(paths)} photos can be read; the first: {(unreadable or ['there is none'])[0]}")
+        raise DataError(
+            f"None of {len(paths)} photos can be read; the first: {(unreadable or ['there is none'])[0]}"
+        )
     return Described(np.stack(vectors), places, unreadable)
 
 

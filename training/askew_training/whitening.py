@@ -35,9 +35,10 @@ class Whitening:
 def learn_whitening(vectors: NDArray[np.float32], dim: int, power: float) -> Whitening:
     """Learn a PCA whitening from float32 [n, C] vectors without labels, kept to the first `dim` components.
 
-    Each principal component is divided by its standard deviation to the `power`: 0 only centres and rotates, 1
-    whitens fully, 0.5 is half-way (Jégou & Chum, ECCV 2012; the power as in Revaud et al., ICCV 2019). The map is
-    scaled so that the mean squared length of what it returns is 1, which keeps its weights within half precision.
+    Each principal component is divided by its standard deviation to the `power`: 0 only centres and
+    rotates, 1 whitens fully, 0.5 is half-way (Jégou & Chum, ECCV 2012; the power as in Revaud et al., ICCV
+    2019). The map is scaled so that the mean squared length of what it returns is 1, which keeps its
+    weights within half precision.
 
     Raises DataError when there are too few photos, or when fewer than `dim` components vary.
     """
@@ -54,7 +55,9 @@ def learn_whitening(vectors: NDArray[np.float32], dim: int, power: float) -> Whi
     variances, axes = np.linalg.eigh(centred.T @ centred / count)
     variances, axes = variances[::-1][:dim], axes[:, ::-1][:, :dim]
     if variances[-1] <= 1e-12 * variances[0]:
-        raise DataError(f"The photos vary in fewer than {dim} dimensions. Give more photos, or ask for fewer.")
+        raise DataError(
+            f"The photos vary in fewer than {dim} dimensions. Give more photos, or ask for fewer."
+        )
     # An eigenvector's sign is free; fixed here, so that the same photos give the same space on every machine.
     axes = axes * np.sign(axes[np.abs(axes).argmax(0), np.arange(dim)])
     weight = axes.T * variances[:, None] ** (-power / 2)

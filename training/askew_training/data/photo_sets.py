@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from askew_client.photos import SUFFIXES
-
 from askew_training.errors import DataError
 from askew_training.networks.checkpoint import PhotoSource
 
@@ -22,8 +21,8 @@ ROLES = ("train", "query", "gallery")
 class Photo:
     """One photo file and what is known about it.
 
-    `instance_id`: what it shows, empty where unknown. `role`: train, query or gallery. `benchmark`: the gallery
-    that it belongs to. `set_name`: where it comes from.
+    `instance_id`: what it shows, empty where unknown. `role`: train, query or gallery. `benchmark`: the
+    gallery that it belongs to. `set_name`: where it comes from.
     """
 
     path: Path
@@ -34,7 +33,8 @@ class Photo:
 
 
 def read_manifest(path: Path) -> list[Photo]:
-    """Read a manifest: a CSV with the columns path, instance_id, role, benchmark, set; paths are relative to it.
+    """Read a manifest: a CSV with the columns path, instance_id, role, benchmark, set; paths are relative
+    to it.
 
     Raises DataError for a missing file or column, an unknown role, or a line that is too short.
     """
@@ -65,11 +65,13 @@ def photos_in(folder: Path) -> list[Photo]:
 
 
 def read_licences(path: Path) -> dict[str, str]:
-    """Read a TOML table `[licences]` of set names to licences as their owners state them. Raises DataError."""
+    """Read a TOML table `[licences]` of set names to their owners' licences. Raises DataError."""
     try:
         licences = tomllib.loads(path.read_text(encoding="utf-8")).get("licences")
     except OSError as error:
-        raise DataError(f"Expected a list of licences, but {path} cannot be read: {error.strerror}.") from None
+        raise DataError(
+            f"Expected a list of licences, but {path} cannot be read: {error.strerror}."
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no TOML file: {error}.") from None
     if not isinstance(licences, dict) or not all(isinstance(licence, str) for licence in licences.values()):
@@ -82,8 +84,12 @@ def sources_of(photos: Iterable[Photo], licences: Mapping[str, str]) -> tuple[Ph
     counts = Counter(photo.set_name for photo in photos)
     unknown = sorted(counts.keys() - licences.keys())
     if unknown:
-        raise DataError(f"No licence is stated for {', '.join(unknown)}. Add a line for each ('none stated' is one).")
-    return tuple(PhotoSource(name=name, licence=licences[name], photos=counts[name]) for name in sorted(counts))
+        raise DataError(
+            f"No licence is stated for {', '.join(unknown)}. Add a line for each ('none stated' is one)."
+        )
+    return tuple(
+        PhotoSource(name=name, licence=licences[name], photos=counts[name]) for name in sorted(counts)
+    )
 
 
 def _photo(manifest: Path, number: int, row: Mapping[str, str | None]) -> Photo:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from askew_client.photos import check_shape, read_photo, shrunk_size
 from numpy.typing import NDArray
 from PIL import Image
+
+from askew_client.photos import check_shape, read_photo, shrunk_size
 
 
 def shrunk(photo: NDArray[np.uint8], photo_size: int) -> NDArray[np.uint8]:

@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from askew_client.photos import shrunk_size
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
 
+from askew_client.photos import shrunk_size
 from askew_training.data.pixels import shrunk
 from askew_training.errors import GateError
 from askew_training.networks.network import Network
@@ -35,10 +35,11 @@ class GateReport:
 
 
 def check_graph(model: onnx.ModelProto, network: Network, photo_size: int, *, half: bool) -> GateReport:
-    """Compare a graph with its network on photos of many sizes: odd, thin, smaller and larger than `photo_size`.
+    """Compare a graph with its network on photos of many sizes: odd, thin, smaller and larger than
+    `photo_size`.
 
-    Torch is fed with the graph's own `pixels`, so that the network is compared apart from the resizing, which is
-    compared with Pillow. Raises GateError with the first size that differs.
+    Torch is fed with the graph's own `pixels`, so that the network is compared apart from the resizing,
+    which is compared with Pillow. Raises GateError with the first size that differs.
     """
     session = _session_with_pixels(model)
     bound = COSINE_DISTANCE_HALF if half else COSINE_DISTANCE
@@ -49,13 +50,13 @@ def check_graph(model: onnx.ModelProto, network: Network, photo_size: int, *, ha
         name = f"a photo of {photo.shape[1]} × {photo.shape[0]} px"
         if not distance <= bound:
             raise GateError(
-                f"The graph differs from torch by a cosine distance of {distance:.2g} on {name}; at most {bound:g} is "
-                "admitted. Nothing was written."
+                f"The graph differs from torch by a cosine distance of {distance:.2g} on {name}; at most {bound:g} "
+                "is admitted. Nothing was written."
             )
         if not difference <= GREY_LEVELS:
             raise GateError(
-                f"The graph resizes {name} differently from Pillow, by {difference:.2g} grey levels on average; at "
-                f"most {GREY_LEVELS:g} are admitted. Nothing was written."
+                f"The graph resizes {name} differently from Pillow, by {difference:.2g} grey levels on average; "
+                f"at most {GREY_LEVELS:g} are admitted. Nothing was written."
             )
         distances.append(distance)
         differences.append(difference)
@@ -89,11 +90,13 @@ def _session_with_pixels(model: onnx.ModelProto) -> onnxruntime.InferenceSession
     opened.graph.output.append(helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", "h", "w", 3]))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(opened.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        opened.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def _sizes(photo_size: int) -> list[tuple[int, int]]:
-    """Heights and widths: S itself, smaller, larger by little and by much, upright, thin, all of them odd too."""
+    """Heights and widths: S itself, smaller, larger by little and by much, upright, thin, odd."""
     s = photo_size
     return [
         (s, s),
@@ -112,6 +115,8 @@ def _photo(height: int, width: int) -> NDArray[np.uint8]:
     """A photo-like picture, the same on every machine: smooth colours under fine noise."""
     random = np.random.default_rng(height * 100_003 + width)
     coarse = random.integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    smooth = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC), dtype=np.float64)
+    smooth = np.asarray(
+        Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC), dtype=np.float64
+    )
     noise = random.normal(0, 12, (height, width, 3))
     return (smooth + noise).clip(0, 255).astype(np.uint8)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 import warnings
+from pathlib import Path
 
 import onnx
 import torch
@@ -39,24 +40,22 @@ def network_graph(network: Network) -> onnx.ModelProto:
 
     The tracing exporter is used because the newer one does not come to an end on the padding of `tf_` trunks.
     """
-    buffer = io.BytesIO()
     example = torch.randint(0, 256, (1, 96, 131, 3), dtype=torch.uint8)
-    with warnings.catch_warnings():
-        # It is deprecated, and it warns of each size that it turns into a part of the graph; the gate checks those.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        warnings.simplefilter("ignore", UserWarning)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        path = Path(folder) / "network.onnx"
+        # It is deprecated, and it warns of each size that becomes part of the graph; the gate checks those.
+        warnings.simplefilter("ignore")
         torch.onnx.export(
             network.eval(),
             (example,),
-            buffer,
+            path,
             dynamo=False,
             opset_version=OPSET,
             input_names=["pixels"],
             output_names=["descriptor"],
             dynamic_axes={"pixels": {0: "N", 1: "h", 2: "w"}, "descriptor": {0: "N"}},
         )
-    model = onnx.load_from_string(buffer.getvalue())
+        model = onnx.load(path)
     model.ir_version = IR_VERSION
     output = model.graph.output[0]
     output.CopyFrom(helper.make_tensor_value_info("descriptor", TensorProto.FLOAT, ["N", network.dim]))

@@ -13,9 +13,9 @@ IR_VERSION = 8
 def preprocessing_graph(photo_size: int) -> onnx.ModelProto:
     """Build the graph `image` uint8 [N, H, W, 3] → `pixels` uint8 [N, h, w, 3].
 
-    The size rule in integers: with m = max(H, W) and S' = min(S, m), each side becomes
-    max(1, (2 · side · S' + m) // (2 · m)), which is floor(side · S'/m + ½) without rounding errors, and the side
-    itself for a photo that is small already. Then a linear, antialiased, half-pixel Resize on the bytes.
+    The size rule in integers: with m = max(H, W) and S' = min(S, m), each side becomes max(1, (2 · side ·
+    S' + m) // (2 · m)), which is floor(side · S'/m + ½) without rounding errors, and the side itself for a
+    photo that is small already. Then a linear, antialiased, half-pixel Resize on the bytes.
     """
     constants = {
         "pre/photo_size": [photo_size],
@@ -53,6 +53,9 @@ def preprocessing_graph(photo_size: int) -> onnx.ModelProto:
         "preprocess",
         [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", "H", "W", 3])],
         [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", "h", "w", 3])],
-        [helper.make_tensor(name, TensorProto.INT64, [len(value)], value) for name, value in constants.items()],
+        [
+            helper.make_tensor(name, TensorProto.INT64, [len(value)], value)
+            for name, value in constants.items()
+        ],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)

@@ -10,19 +10,19 @@ from typing import Literal
 
 import numpy as np
 import torch
-from askew_client.contract.space import SpaceId, space_id
-from askew_client.files import write_atomically
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
+from askew_client.contract.space import SpaceId, space_id
+from askew_client.files import write_atomically
 from askew_training.errors import CheckpointError
 from askew_training.networks.network import Network
 from askew_training.networks.trunks import Trunk
 
 
 class PhotoSource(BaseModel):
-    """One set of photos that a network learned from: its name, licence as its owners state it, photos used."""
+    """One set of photos that a network learned from: its name, its owners' licence, photos used."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -66,8 +66,8 @@ class Checkpoint:
 def space_of(network: Network) -> str:
     """Name the space that a network defines as a teacher: `sp1-` and 32 hex digits.
 
-    From its un-folded float32 tensors, input normalisation and GeM's exponent included; the counters that batch
-    normalisation keeps are left out.
+    From its un-folded float32 tensors, input normalisation and GeM's exponent included; the counters that
+    batch normalisation keeps are left out.
     """
     tensors: dict[str, NDArray[np.float32]] = {
         name: tensor.detach().cpu().numpy()
@@ -85,7 +85,10 @@ def space_of(network: Network) -> str:
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; a file that is there already is replaced only by a whole new one."""
     buffer = io.BytesIO()
-    content = {"description": checkpoint.description.model_dump_json(), "tensors": checkpoint.network.state_dict()}
+    content = {
+        "description": checkpoint.description.model_dump_json(),
+        "tensors": checkpoint.network.state_dict(),
+    }
     torch.save(content, buffer)
     write_atomically(path, buffer.getvalue())
 
@@ -97,18 +100,25 @@ def load_checkpoint(path: Path) -> Checkpoint:
         description = Description.model_validate_json(content["description"])
         tensors = content["tensors"]
     except OSError as error:
-        raise CheckpointError(f"Expected a checkpoint, but {path} cannot be read: {error.strerror}.") from None
+        raise CheckpointError(
+            f"Expected a checkpoint, but {path} cannot be read: {error.strerror}."
+        ) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise CheckpointError(f"{path} has a description that does not hold together: {first['msg']}.") from None
+        raise CheckpointError(
+            f"{path} has a description that does not hold together: {first['msg']}."
+        ) from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError, IndexError):
-        raise CheckpointError(f"{path} is no Askew checkpoint. Expected a file made by `askew whiten`.") from None
+        raise CheckpointError(
+            f"{path} is no Askew checkpoint. Expected a file made by `askew whiten`."
+        ) from None
     network = network_of(description)
     try:
         network.load_state_dict(tensors)
     except (RuntimeError, TypeError, AttributeError):
         raise CheckpointError(
-            f"{path} does not hold together: its tensors do not fit a {description.trunk} of {network.dim} dimensions."
+            f"{path} does not hold together: its tensors do not fit a {description.trunk} "
+            f"of {network.dim} dimensions."
         ) from None
     return Checkpoint(network.eval(), description)
 

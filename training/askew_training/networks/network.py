@@ -18,7 +18,8 @@ THREE_SCALES = (1.0, 1 / math.sqrt(2), 0.5)
 class GeM(nn.Module):
     """Generalised-mean pooling with one exponent for all channels (Radenović et al., PAMI 2018, eq. 3).
 
-    float [N, C, h, w] → [N, C], never negative. p = 1 is the average, p → ∞ the maximum; 3 is the usual start.
+    float [N, C, h, w] → [N, C], never negative. p = 1 is the average, p → ∞ the maximum; 3 is the usual
+    start.
     """
 
     def __init__(self, p: float = 3.0, eps: float = 1e-6) -> None:
@@ -49,14 +50,16 @@ class Network(nn.Module):
     """Describe photos: uint8 [N, H, W, 3] RGB → float [N, D], unit length.
 
     Several `scales` are averaged before the linear layer: the normalised photo is resized by each factor
-    (bilinear), each is pooled and brought to unit length, and the power mean with GeM's own exponent follows
-    (as the AML paper tests with a whitening learned afterwards). It needs vectors that are never negative, which
-    the linear layer's are not.
+    (bilinear), each is pooled and brought to unit length, and the power mean with GeM's own exponent
+    follows (as the AML paper tests with a whitening learned afterwards). It needs vectors that are never
+    negative, which the linear layer's are not.
 
     `linear`: the whitening, or None. `scales` is no part of the vector space; it may be changed at any time.
     """
 
-    def __init__(self, trunk: Trunk, linear: nn.Linear | None = None, scales: Sequence[float] = (1.0,)) -> None:
+    def __init__(
+        self, trunk: Trunk, linear: nn.Linear | None = None, scales: Sequence[float] = (1.0,)
+    ) -> None:
         super().__init__()
         self.normalise = Normalise(trunk.normalisation)
         self.trunk = trunk

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import timm
 from torch import Tensor, nn
@@ -29,17 +31,18 @@ class Trunk(nn.Module):
         if not timm.is_model(name):
             raise WeightsError(f"Expected the name of a timm network, got {name!r}; see timm.list_models().")
         self.name = name
-        self.features = timm.create_model(name, pretrained=False, num_classes=0, global_pool="")
-        self.channels = int(self.features.num_features)
-        self.normalisation = normalisation or _default_normalisation(self.features)
+        features: Any = timm.create_model(name, pretrained=False, num_classes=0, global_pool="")
+        self.channels = int(features.num_features)
+        self.configuration: dict[str, Any] = dict(features.default_cfg)
+        self.normalisation = normalisation or _default_normalisation(self.configuration)
+        self.features: nn.Module = features
 
     def forward(self, photos: Tensor) -> Tensor:
-        features: Tensor = self.features.forward_features(photos)
+        features: Tensor = self.features.forward_features(photos)  # type: ignore[operator]
         return features
 
 
-def _default_normalisation(features: nn.Module) -> Normalisation:
-    configuration: dict[str, tuple[float, float, float]] = features.default_cfg  # type: ignore[assignment]
+def _default_normalisation(configuration: Mapping[str, tuple[float, float, float]]) -> Normalisation:
     mean, std = configuration["mean"], configuration["std"]
     return Normalisation(
         (mean[0] * 255, mean[1] * 255, mean[2] * 255), (std[0] * 255, std[1] * 255, std[2] * 255)

@@ -1,0 +1,215 @@
+"""The commands of askew-training. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from askew_training.evaluate.descriptor_cache import DescriptorCache
+
+
+class Precision(Enum):
+    """How weights are stored; the arithmetic is float32 either way."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+
+
+class Role(Enum):
+    """What an encoder describes: a teacher galleries, a student queries."""
+
+    teacher = "teacher"
+    student = "student"
+
+
+def whiten(
+    output: Annotated[Path, typer.Argument(help="The checkpoint to write.")],
+    trunk: Annotated[str, typer.Option(help="A timm network, such as tf_efficientnet_lite0.")],
+    weights: Annotated[
+        str, typer.Option(help="A state dict in timm's layout, or a package that carries one.")
+    ],
+    licences: Annotated[Path, typer.Option(help="TOML file: the licence of each set of photos.")],
+    manifest: Annotated[Path | None, typer.Option(help="A photo manifest; its role `train` is used.")] = None,
+    photos: Annotated[
+        list[Path] | None, typer.Option(help="A folder of unlabelled photos; repeatable.")
+    ] = None,
+    photo_size: Annotated[int, typer.Option(min=96, help="Longest side in pixels.")] = 448,
+    scales: Annotated[int, typer.Option(min=1, max=3, help="1, or the three scales 1, 1/√2, 1/2.")] = 1,
+    dim: Annotated[int, typer.Option(min=1, help="Dimensions to keep.")] = 512,
+    power: Annotated[float, typer.Option(min=0, max=1, help="0 rotates only, 1 whitens fully.")] = 0.5,
+) -> None:
+    """Make a teacher: a trunk with weights, and a PCA whitening learned from photos without labels."""
+    from askew_training.data.photo_sets import photos_in, read_licences, read_manifest, sources_of
+    from askew_training.descriptors import pooled_vectors
+    from askew_training.errors import DataError
+    from askew_training.networks.checkpoint import Checkpoint, Description, save_checkpoint
+    from askew_training.networks.network import Network
+    from askew_training.networks.weights import trunk_with_weights
+    from askew_training.whitening import learn_whitening
+
+    chosen = [photo for photo in read_manifest(manifest) if photo.role == "train"] if manifest else []
+    for folder in photos or []:
+        chosen += photos_in(folder)
+    if not chosen:
+        raise DataError("There are no photos to learn from. Give --manifest, --photos, or both.")
+    stated = read_licences(licences)
+    sources_of(chosen, stated)
+    factors = _scales(scales)
+    network = Network(trunk_with_weights(trunk, weights), scales=factors).eval()
+    with _progress("describing", len(chosen)) as advance:
+        described = pooled_vectors(network, [photo.path for photo in chosen], photo_size, advance)
+    _name_unreadable(described.unreadable)
+    whitening = learn_whitening(described.vectors, dim, power)
+    description = Description(
+        trunk=trunk,
+        dim=dim,
+        photo_size=photo_size,
+        scales=factors,
+        recipe=f"weights {Path(weights).name}; GeM p={network.pool.p.item():g}; "
+        f"PCA to {dim} with power {power:g}, learned at {photo_size} px and {scales} scale(s)",
+        data=sources_of([chosen[place] for place in described.places], stated),
+    )
+    checkpoint = Checkpoint(Network(network.trunk, whitening.as_layer(), factors).eval(), description)
+    save_checkpoint(output, checkpoint)
+    Console().print(f"{output}: {len(described.places)} photos, space {checkpoint.space_id}")
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A network's checkpoint.")],
+    output: Annotated[Path, typer.Argument(help="The encoder file (.onnx) to write.")],
+    role: Annotated[Role, typer.Option(help="What it will describe.")],
+    name: Annotated[str, typer.Option(help="The encoder's name, such as lite0-teacher.")],
+    version: Annotated[str, typer.Option(help="Its version, such as 1.")],
+    licence: Annotated[str, typer.Option(help="Under which licence the encoder is given on.")],
+    photo_size: Annotated[
+        int | None, typer.Option(min=96, help="Longest side; the checkpoint's own.")
+    ] = None,
+    scales: Annotated[int | None, typer.Option(min=1, max=3, help="1 or 3; the checkpoint's own.")] = None,
+    precision: Annotated[Precision, typer.Option(help="How weights are stored.")] = Precision.fp32,
+    metrics: Annotated[list[Path] | None, typer.Option(help="A report of `askew evaluate --json`.")] = None,
+) -> None:
+    """Export a checkpoint as one self-describing encoder file, unless it differs from the network."""
+    from askew_training.evaluate.report import manifest_metrics
+    from askew_training.export.write import EncoderCard, write_encoder
+    from askew_training.networks.checkpoint import load_checkpoint
+
+    loaded = load_checkpoint(checkpoint)
+    card = EncoderCard(
+        name=name,
+        version=version,
+        role=role.value,
+        photo_size=photo_size or loaded.description.photo_size,
+        scales=_scales(scales) if scales else loaded.description.scales,
+        precision=precision.value,
+        licence=licence,
+        metrics=manifest_metrics(metrics or []),
+    )
+    report = write_encoder(loaded, card, output)
+    Console().print(
+        f"{output}: {output.stat().st_size / 1e6:.1f} MB, space {loaded.space_id}; on {report.photos} photos "
+        f"at most {report.cosine_distance:.1e} in cosine distance from torch and {report.grey_levels:.2f} grey "
+        "levels from Pillow"
+    )
+
+
+def evaluate(
+    queries: Annotated[Path, typer.Option(help="The encoder that describes the queries.")],
+    gallery: Annotated[Path, typer.Option(help="The encoder that describes the gallery.")],
+    manifest: Annotated[Path, typer.Option(help="A photo manifest with queries and galleries.")],
+    benchmark: Annotated[
+        list[str] | None, typer.Option(help="One of its benchmarks; repeatable; all.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the report here, too.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where vectors are kept; ~/.cache/askew.")] = None,
+) -> None:
+    """Measure mAP: queries of one encoder on a gallery that another, or the same, described."""
+    from askew_client import Encoder
+    from askew_client.files import write_atomically
+    from askew_training.data.photo_sets import read_manifest
+    from askew_training.errors import DataError
+    from askew_training.evaluate.benchmark import benchmarks_in, measure, photos_of
+    from askew_training.evaluate.descriptor_cache import DescriptorCache
+    from askew_training.evaluate.report import Report
+
+    photos = read_manifest(manifest)
+    query_encoder, gallery_encoder = Encoder(queries), Encoder(gallery)
+    if query_encoder.space_id != gallery_encoder.space_id:
+        raise DataError(
+            f"{queries} describes in space {query_encoder.space_id} and {gallery} in "
+            f"{gallery_encoder.space_id}; expected two encoders of one space."
+        )
+    folder = cache or Path.home() / ".cache" / "askew" / "descriptors"
+    query_cache = DescriptorCache(folder, query_encoder)
+    gallery_cache = DescriptorCache(folder, gallery_encoder)
+    chosen = benchmark or benchmarks_in(photos)
+    if not chosen:
+        raise DataError(f"{manifest} has no query. Expected photos of role query and gallery.")
+    unreadable: list[str] = []
+    sides = [photos_of(photos, name, role) for name in chosen for role in ("query", "gallery")]
+    with _progress("describing", sum(map(len, sides))) as advance:
+        measured = tuple(
+            measure(
+                photos,
+                name,
+                _describing(query_cache, advance, unreadable),
+                _describing(gallery_cache, advance, unreadable),
+            )
+            for name in chosen
+        )
+    _name_unreadable(unreadable)
+    report = Report(
+        query_encoder.manifest.encoder_id,
+        gallery_encoder.manifest.encoder_id,
+        gallery_encoder.space_id,
+        measured,
+    )
+    Console().print(report.to_table())
+    if json is not None:
+        write_atomically(json, report.to_json().encode())
+
+
+def _scales(count: int) -> tuple[float, ...]:
+    from askew_training.networks.network import THREE_SCALES
+
+    if count == 2:
+        raise typer.BadParameter("expected 1 or 3 scales", param_hint="--scales")
+    return THREE_SCALES if count == 3 else (1.0,)
+
+
+def _describing(
+    cache: DescriptorCache, advance: Callable[[], None], unreadable: list[str]
+) -> Callable[[Sequence[Path]], dict[Path, NDArray[np.float32]]]:
+    def describe(paths: Sequence[Path]) -> dict[Path, NDArray[np.float32]]:
+        vectors, failures = cache.describe(paths, advance)
+        unreadable.extend(failures)
+        return vectors
+
+    return describe
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar on standard error; yields the function that moves it by one."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
+
+
+def _name_unreadable(sentences: Sequence[str]) -> None:
+    console = Console(stderr=True)
+    for sentence in sentences:
+        console.print(f"skipped: {sentence}", highlight=False, markup=False)
+    if sentences:
+        console.print(f"{len(sentences)} photos were skipped.", highlight=False)

@@ -1,0 +1,74 @@
+"""The scores of an evaluation as JSON, as a table, and as the figures that a manifest states."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from askew_training.errors import DataError
+from askew_training.evaluate.benchmark import BenchmarkScores
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was measured with which encoders (`name@version`)."""
+
+    queries: str
+    gallery: str
+    space_id: str
+    benchmarks: tuple[BenchmarkScores, ...]
+
+    @property
+    def kind(self) -> str:
+        """symmetric when one encoder described both sides, else asymmetric."""
+        return "symmetric" if self.queries == self.gallery else "asymmetric"
+
+    def to_json(self) -> str:
+        """The report as JSON text."""
+        return json.dumps({"kind": self.kind, **asdict(self)}, indent=2) + "\n"
+
+    def to_table(self) -> Table:
+        """The report for a person."""
+        table = Table(title=f"{self.kind}: queries {self.queries}, gallery {self.gallery}")
+        for column in ("benchmark", "set", "queries", "gallery", "mAP", "P@1", "R@5", "R@10"):
+            table.add_column(column, justify="left" if column in {"benchmark", "set"} else "right")
+        for benchmark in self.benchmarks:
+            for set_name, scores in benchmark.by_set.items():
+                table.add_row(
+                    benchmark.benchmark,
+                    set_name,
+                    str(scores.queries),
+                    str(benchmark.gallery),
+                    f"{scores.mean_average_precision:.3f}",
+                    f"{scores.precision_at_1:.3f}",
+                    f"{scores.recall[5]:.3f}",
+                    f"{scores.recall[10]:.3f}",
+                )
+        return table
+
+
+def manifest_metrics(reports: Sequence[Path]) -> dict[str, float | str]:
+    """The figures of reports as a manifest states them: `asymmetric.landmarks.together.mAP` and so on.
+
+    Raises DataError for a file that is no report.
+    """
+    metrics: dict[str, float | str] = {}
+    for path in reports:
+        try:
+            report = json.loads(path.read_text(encoding="utf-8"))
+            for benchmark in report["benchmarks"]:
+                for set_name, scores in benchmark["by_set"].items():
+                    name = f"{report['kind']}.{benchmark['benchmark']}.{set_name}"
+                    metrics[f"{name}.mAP"] = round(float(scores["mean_average_precision"]), 4)
+                    metrics[f"{name}.P@1"] = round(float(scores["precision_at_1"]), 4)
+            metrics[f"{report['kind']}.queries"] = str(report["queries"])
+            metrics[f"{report['kind']}.gallery"] = str(report["gallery"])
+        except OSError as error:
+            raise DataError(f"Expected a report, but {path} cannot be read: {error.strerror}.") from None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise DataError(f"{path} is no report of `askew evaluate --json`.") from None
+    return metrics
