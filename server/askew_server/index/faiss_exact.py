@@ -1,0 +1,83 @@
+"""The exact index: FAISS's flat inner product over every vector."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from askew_client.errors import EngineMissing
+
+from askew_server.index.port import Labels, Vectors
+
+if TYPE_CHECKING:
+    import faiss
+
+
+class FaissExactIndex:
+    """A flat FAISS index with 64-bit labels. See VectorIndex for what each method does."""
+
+    name = "exact"
+    exact = True
+
+    def __init__(self, index: faiss.IndexIDMap2) -> None:
+        self._index = index
+
+    @classmethod
+    def empty(cls, dim: int) -> Self:
+        """An index of `dim` components without vectors. Raises EngineMissing."""
+        faiss = import_faiss()
+        return cls(faiss.IndexIDMap2(faiss.IndexFlatIP(dim)))
+
+    @classmethod
+    def read(cls, path: Path, dim: int) -> Self:
+        """Read a saved index. Raises ValueError when the file holds another kind of index or dimension."""
+        faiss = import_faiss()
+        try:
+            index = faiss.downcast_index(faiss.read_index(str(path)))
+        except RuntimeError as error:
+            raise ValueError(f"{path} is no FAISS index: {str(error).splitlines()[0]}") from None
+        if not isinstance(index, faiss.IndexIDMap2) or index.d != dim:
+            raise ValueError(f"{path} holds another kind of index")
+        return cls(index)
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def add(self, labels: Labels, vectors: Vectors) -> None:
+        if len(labels):
+            self._index.add_with_ids(vectors, labels)
+
+    def remove(self, labels: Labels) -> None:
+        if len(labels):
+            self._index.remove_ids(labels)
+
+    def search(self, vectors: Vectors, limit: int, allowed: Labels | None) -> Labels:
+        parameters = None
+        if allowed is not None:
+            faiss = import_faiss()
+            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBatch(allowed))
+        _, labels = self._index.search(vectors, limit, params=parameters)
+        found: Labels = labels
+        return found
+
+    def vectors(self, labels: Labels) -> Vectors:
+        stored: Vectors = self._index.reconstruct_batch(labels)
+        return stored
+
+    def save(self, path: Path) -> None:
+        import_faiss().write_index(self._index, str(path))
+
+
+def import_faiss():  # type: ignore[no-untyped-def]  # a module without types
+    """Import faiss, or raise EngineMissing with the sentence that names the extra."""
+    # Threads that spin at barriers starve the event loop on small machines; read by the OpenMP runtime at import.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        import faiss
+    except ImportError:
+        raise EngineMissing(
+            "No faiss is installed, which searches galleries. Install one: pip install 'askew-server[cpu]' "
+            "(or 'askew-server[gpu]' where there is an NVIDIA GPU)."
+        ) from None
+    return faiss
