@@ -1,0 +1,78 @@
+# `make` alone lists what there is. Each environment is made once and then reused: its stamp is renewed only when
+# a pyproject.toml or a pinned version changes. The packages are installed editable, so source changes need no reinstall.
+
+PYTHON    ?= python3
+VENV      ?= .venv
+VENV_DEMO ?= .venv-demo
+PORT      ?= 8000
+CHECK     ?=
+
+PIP      := -m pip --disable-pip-version-check --quiet --no-input
+PINNED   := --constraint requirements/constraints.txt
+CHROMIUM := $(firstword $(shell command -v chromium chromium-browser google-chrome 2>/dev/null))
+DRIVER   := $(shell command -v chromedriver 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-browser test-image lint format bench-serving bench-indexing clean python-is-new-enough
+
+help: ## list the targets
+	@echo "Askew: visual search against a gallery that is never re-indexed."
+	@echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@echo
+	@echo "  PYTHON=python3.12 picks the interpreter (3.11 or newer), PORT=8000 the port of the demo."
+
+demo: $(VENV_DEMO)/.installed ## index the demo gallery, serve it, search it with a student (CHECK=1: check, then stop)
+	@PORT=$(PORT) CHECK=$(CHECK) $(VENV_DEMO)/bin/python demo/run.py
+
+test: lint ## lint, types and all tests
+	$(VENV)/bin/python -m pytest -m "not browser"
+ifneq ($(and $(CHROMIUM),$(DRIVER)),)
+	@$(MAKE) --no-print-directory test-browser
+else
+	@echo "!! The tests of the page did NOT run: they need chromium and chromedriver (Debian: chromium, chromium-driver)." >&2
+endif
+
+test-browser: $(VENV)/.installed ## the page in a headless Chromium
+	$(VENV)/bin/python -m pytest -m browser tests/browser
+
+test-image: $(VENV)/.installed $(VENV_DEMO)/.installed ## the image's entry point, with only the image's packages
+	$(VENV)/bin/python -m pytest tests/deploy
+
+lint: $(VENV)/.installed ## ruff and mypy --strict
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(VENV)/.installed ## rewrite the sources as ruff wants them
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench-serving: $(VENV)/.installed ## POST /search beside the bare FAISS call, 10,000 x 2048
+	$(VENV)/bin/python benchmarks/serving.py
+
+bench-indexing: $(VENV)/.installed ## askew index beside a bare ONNX Runtime loop
+	$(VENV)/bin/python benchmarks/indexing.py
+
+clean: ## remove the environments, caches and the demo's data
+	rm -rf $(VENV) $(VENV_DEMO) demo/data .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find client server training tests demo deploy benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+python-is-new-enough:
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here. Name a Python 3.11 or newer: make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Askew needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another one: make PYTHON=..." >&2; exit 1; }
+
+# No torch here: the demo runs on the same packages as the server image.
+$(VENV_DEMO)/.installed: client/pyproject.toml server/pyproject.toml requirements/constraints.txt | python-is-new-enough
+	@echo "Making $(VENV_DEMO), the environment of the demo (once) ..."
+	@test -x $(VENV_DEMO)/bin/python || $(PYTHON) -m venv $(VENV_DEMO)
+	@$(VENV_DEMO)/bin/python $(PIP) install $(PINNED) --editable './client[cpu,cli]' --editable './server[cpu]'
+	@touch $@
+
+$(VENV)/.installed: client/pyproject.toml server/pyproject.toml training/pyproject.toml requirements/constraints.txt requirements/test.txt | python-is-new-enough
+	@echo "Making $(VENV), the environment for everything, torch included (once) ..."
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python $(PIP) install $(PINNED) --editable './client[cpu,cli]' --editable './server[cpu]' \
+		--editable './training[demo]' --requirement requirements/test.txt
+	@touch $@
