@@ -118,8 +118,8 @@ def export(
     report = write_encoder(loaded, card, output)
     Console().print(
         f"{output}: {output.stat().st_size / 1e6:.1f} MB, space {loaded.space_id}; on {report.photos} photos "
-        f"at most {report.cosine_distance:.1e} in cosine distance from torch and {report.grey_levels:.2f} grey "
-        "levels from Pillow"
+        f"at most {report.cosine_distance:.1e} in cosine distance from torch and {report.grey_levels:.2f} "
+        "grey levels from Pillow"
     )
 
 

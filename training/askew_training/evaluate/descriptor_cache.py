@@ -69,7 +69,7 @@ class DescriptorCache:
 def _read(path: Path, dim: int) -> dict[str, NDArray[np.float32]]:
     """A cache that is missing or damaged is an empty one: it can always be computed again."""
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
             photos, vectors = content["photos"], content["vectors"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return {}

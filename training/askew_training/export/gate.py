@@ -50,13 +50,13 @@ def check_graph(model: onnx.ModelProto, network: Network, photo_size: int, *, ha
         name = f"a photo of {photo.shape[1]} × {photo.shape[0]} px"
         if not distance <= bound:
             raise GateError(
-                f"The graph differs from torch by a cosine distance of {distance:.2g} on {name}; at most {bound:g} "
-                "is admitted. Nothing was written."
+                f"The graph differs from torch by a cosine distance of {distance:.2g} on {name}; at most "
+                f"{bound:g} is admitted. Nothing was written."
             )
         if not difference <= GREY_LEVELS:
             raise GateError(
-                f"The graph resizes {name} differently from Pillow, by {difference:.2g} grey levels on average; "
-                f"at most {GREY_LEVELS:g} are admitted. Nothing was written."
+                f"The graph resizes {name} differently from Pillow, by {difference:.2g} grey levels on "
+                f"average; at most {GREY_LEVELS:g} are admitted. Nothing was written."
             )
         distances.append(distance)
         differences.append(difference)

@@ -31,6 +31,9 @@ def encoder_graph(network: Network, photo_size: int) -> onnx.ModelProto:
     merged.ClearField("doc_string")
     merged.graph.ClearField("doc_string")
     del merged.graph.value_info[:]
+    # Merging lists the operator set once for each part.
+    del merged.opset_import[:]
+    merged.opset_import.append(helper.make_opsetid("", OPSET))
     onnx.checker.check_model(merged)
     return merged
 

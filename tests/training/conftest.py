@@ -1,0 +1,26 @@
+"""Fixtures of the tests of training."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from training_helpers import tiny_network
+
+from askew_training.networks.network import Network
+
+
+@pytest.fixture(scope="session")
+def network() -> Network:
+    return tiny_network()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of photos and reference values that only some machines have."""
+    root = Path(__file__).resolve().parents[2]
+    folder = Path(os.environ.get("ASKEW_SHARED", root.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip("the folder of reference values (ASKEW_SHARED) is not on this machine")
+    return folder

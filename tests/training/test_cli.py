@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+import typer
+from PIL import Image
+from training_helpers import TINY_TRUNK, picture
+from typer.testing import CliRunner
+
+from askew_client import Encoder
+from askew_client.errors import AskewError
+from askew_training import cli
+from askew_training.networks.trunks import Trunk
+
+HEADER = "path,instance_id,role,benchmark,set\n"
+
+
+@pytest.fixture(scope="module")
+def app() -> typer.Typer:
+    application = typer.Typer()
+    for command in (cli.whiten, cli.export, cli.evaluate):
+        application.command(command.__name__)(command)
+    return application
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("project")
+    rows = []
+    for i in range(16):
+        role = ("train", "train", "query", "gallery")[i % 4]
+        Image.fromarray(picture(100, 130, i // 4 if role != "train" else i)).save(folder / f"{i}.png")
+        rows.append(f"{i}.png,{i // 4},{role},walls,north")
+    (folder / "broken.png").write_bytes(b"no photo")
+    rows.append("broken.png,9,train,walls,north")
+    (folder / "manifest.csv").write_text(HEADER + "\n".join(rows) + "\n")
+    (folder / "licences.toml").write_text('[licences]\nnorth = "CC0"\n')
+    torch.save(Trunk(TINY_TRUNK).features.state_dict(), folder / "weights.pth")
+    return folder
+
+
+def run(app, *arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_from_weights_to_a_measured_pair(app, folder):
+    whitened = run(
+        app, "whiten", folder / "teacher.pt", "--trunk", TINY_TRUNK, "--weights", folder / "weights.pth",
+        "--licences", folder / "licences.toml", "--manifest", folder / "manifest.csv",
+        "--photo-size", 128, "--dim", 4,
+    )  # fmt: skip
+    assert whitened.exit_code == 0
+    assert "8 photos" in whitened.stdout
+    assert "broken.png" in whitened.output
+    assert "1 photos were skipped" in whitened.output
+    common = ("--name", "tiny", "--licence", "CC0")
+    run(
+        app,
+        "export",
+        folder / "teacher.pt",
+        folder / "teacher.onnx",
+        "--role",
+        "teacher",
+        "--version",
+        "1",
+        *common,
+    )
+    arguments = ("--manifest", folder / "manifest.csv", "--cache", folder / "cache")
+    run(
+        app, "evaluate", "--queries", folder / "teacher.onnx", "--gallery", folder / "teacher.onnx",
+        *arguments, "--json", folder / "symmetric.json",
+    )  # fmt: skip
+    report = json.loads((folder / "symmetric.json").read_text())
+    assert report["benchmarks"][0]["by_set"]["together"]["mean_average_precision"] == pytest.approx(1.0)
+    run(
+        app, "export", folder / "teacher.pt", folder / "student.onnx", "--role", "student",
+        "--version", "2", "--photo-size", 96, "--scales", 3, "--precision", "fp16",
+        "--metrics", folder / "symmetric.json", *common,
+    )  # fmt: skip
+    student = Encoder(folder / "student.onnx").manifest
+    assert student.space_id == Encoder(folder / "teacher.onnx").space_id
+    assert (student.photo_size, len(student.scales), student.precision) == (96, 3, "fp16")
+    assert student.metrics["symmetric.walls.together.mAP"] == 1.0
+    assert student.data == [{"name": "north", "licence": "CC0", "photos": 8}]
+    asymmetric = run(
+        app,
+        "evaluate",
+        "--queries",
+        folder / "student.onnx",
+        "--gallery",
+        folder / "teacher.onnx",
+        *arguments,
+    )
+    assert "asymmetric" in asymmetric.stdout
+
+
+def test_two_spaces_are_not_compared(app, folder):
+    common = ("--role", "teacher", "--name", "tiny", "--licence", "CC0", "--version", "1")
+    for dim in (3, 4):
+        run(
+            app, "whiten", folder / f"{dim}.pt", "--trunk", TINY_TRUNK, "--weights", folder / "weights.pth",
+            "--licences", folder / "licences.toml", "--manifest", folder / "manifest.csv",
+            "--photo-size", 128, "--dim", dim,
+        )  # fmt: skip
+        run(app, "export", folder / f"{dim}.pt", folder / f"{dim}.onnx", *common)
+    with pytest.raises(AskewError, match="two encoders of one space"):
+        run(
+            app, "evaluate", "--queries", folder / "3.onnx", "--gallery", folder / "4.onnx",
+            "--manifest", folder / "manifest.csv",
+        )  # fmt: skip
+
+
+def test_whitening_without_photos_or_licences_is_refused(app, folder, tmp_path):
+    arguments = (
+        "--trunk",
+        TINY_TRUNK,
+        "--weights",
+        folder / "weights.pth",
+        "--licences",
+        folder / "licences.toml",
+    )
+    with pytest.raises(AskewError, match="no photos to learn from"):
+        run(app, "whiten", tmp_path / "x.pt", *arguments)
+    Image.fromarray(picture(50, 50)).save(tmp_path / "a.png")
+    with pytest.raises(AskewError, match="No licence is stated"):
+        run(app, "whiten", tmp_path / "x.pt", *arguments, "--photos", tmp_path)
+    assert not (tmp_path / "x.pt").exists()
+
+
+def test_the_commands_import_nothing_heavy():
+    heavy = "('torch', 'timm', 'onnx', 'onnxruntime')"
+    code = f"import sys, askew_training.cli; print([name for name in {heavy} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
