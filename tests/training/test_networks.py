@@ -112,8 +112,8 @@ def test_timm_weights_load_by_name_with_their_classifier(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tensors: tensors.pop("conv_stem.weight"), "1 tensors are missing"),
-        (lambda tensors: tensors.update(foreign=torch.zeros(1)), "1 are unknown"),
+        (lambda tensors: tensors.pop("conv_stem.weight"), "1 tensors missing"),
+        (lambda tensors: tensors.update(foreign=torch.zeros(1)), "1 unknown"),
         (lambda tensors: tensors.update({"conv_stem.weight": torch.zeros(1, 3, 3, 3)}), "has shape"),
         (lambda tensors: tensors["conv_stem.weight"].fill_(float("nan")), "NaN"),
     ],

@@ -72,8 +72,8 @@ def _load_by_name(trunk: Trunk, tensors: Mapping[str, Tensor], source: str) -> N
     foreign = [name for name in tensors if name not in own and not name.startswith(f"{classifier}.")]
     if missing or foreign:
         raise WeightsError(
-            f"{source} does not fit {trunk.name}: {len(missing)} tensors are missing (first: {_first(missing)}"
-            f") and {len(foreign)} are unknown (first: {_first(foreign)}). Expected timm's own layout."
+            f"{source} does not fit {trunk.name}: {len(missing)} tensors missing (first: {_first(missing)}"
+            f") and {len(foreign)} unknown (first: {_first(foreign)}). Expected timm's own layout."
         )
     _copy({name: tensors[name] for name in own if name in tensors}, own, source, trunk)
 
