@@ -1,0 +1,120 @@
+"""The image's entry point, in an environment that holds only the image's packages (`make test` makes it)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BARE = ROOT / os.environ.get("VENV_DEMO", ".venv-demo") / "bin"
+ENTRYPOINT = ROOT / "deploy/entrypoint.py"
+
+pytestmark = pytest.mark.skipif(
+    not (BARE / "askew").exists(), reason="the bare environment is missing: run `make test-image`"
+)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until_ready(port: int, container: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert container.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+                assert answer.status == 200
+                return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail(f"not ready in time:\n{log.read_text()}")
+
+
+@contextmanager
+def running(data: Path) -> Iterator[int]:
+    """The entry point as the container starts it: nothing in the environment but what the image sets."""
+    port = free_port()
+    log = data.parent / "container.log"
+    environment = {
+        "PATH": f"{BARE}:/usr/bin:/bin",
+        "ASKEW_DATA": str(data),
+        "DEMO": "1",
+        "DEMO_DIR": str(ROOT / "demo"),
+        "PORT": str(port),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    with log.open("wb") as out:
+        command = [str(BARE / "python"), str(ENTRYPOINT)]
+        container = subprocess.Popen(command, env=environment, cwd=data, stdout=out, stderr=out)
+    try:
+        wait_until_ready(port, container, log)
+        yield port
+        container.send_signal(signal.SIGTERM)
+        assert container.wait(20) in (0, -signal.SIGTERM), log.read_text()
+    finally:
+        if container.poll() is None:
+            container.kill()
+            container.wait()
+
+
+def test_the_environment_has_no_torch() -> None:
+    found = subprocess.run(
+        [str(BARE / "python"), "-c", "import torch"], cwd="/", capture_output=True, text=True, check=False
+    )
+    assert "No module named 'torch'" in found.stderr
+
+
+def test_the_first_start_describes_the_demo_and_the_second_only_serves(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    with running(data) as port:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/galleries/demo", timeout=5) as answer:
+            gallery = json.load(answer)
+        assert gallery["items"] == 147
+        assert len(gallery["admitted_encoders"]) >= 1
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+            assert b"Search with a photo" in answer.read()
+    described = (data / ".demo-is-ready").stat().st_mtime_ns
+    with running(data):
+        assert (data / ".demo-is-ready").stat().st_mtime_ns == described
+
+
+def test_without_the_demo_it_serves_an_empty_volume(tmp_path: Path) -> None:
+    port = free_port()
+    environment = {"PATH": f"{BARE}:/usr/bin:/bin", "ASKEW_DATA": str(tmp_path), "PORT": str(port)}
+    log = tmp_path.parent / f"{tmp_path.name}.log"
+    with log.open("wb") as out:
+        container = subprocess.Popen(
+            [str(BARE / "python"), str(ENTRYPOINT)], env=environment, stdout=out, stderr=out
+        )
+    try:
+        wait_until_ready(port, container, log)
+    finally:
+        container.terminate()
+        container.wait(20)
+
+
+def test_a_demo_that_cannot_be_described_stops_the_start(tmp_path: Path) -> None:
+    environment = {"PATH": f"{BARE}:/usr/bin:/bin", "ASKEW_DATA": str(tmp_path), "DEMO": "1"}
+    environment["DEMO_DIR"] = str(tmp_path / "nowhere")
+    stopped = subprocess.run(
+        [str(BARE / "python"), str(ENTRYPOINT)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert stopped.returncode == 1
+    assert "`" in stopped.stderr and "index` failed with exit code" in stopped.stderr
+    assert not (tmp_path / ".demo-is-ready").exists()
