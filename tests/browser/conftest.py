@@ -1,0 +1,106 @@
+"""A real server with a part of the demo gallery, and a headless Chromium that looks at its page."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "demo"
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with the demo gallery and its student. ASKEW_BROWSER_URL names one that runs already."""
+    running = os.environ.get("ASKEW_BROWSER_URL")
+    if running:
+        yield running.rstrip("/")
+        return
+    data = tmp_path_factory.mktemp("browser") / "data"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    into = ["--gallery", "demo", "--data", str(data)]
+    askew = [sys.executable, "-m", "askew_client.main"]
+    teacher, student = (str(DEMO / "encoders" / f"{role}.onnx") for role in ("teacher", "student"))
+    payloads = ["--payloads", str(DEMO / "credits.csv")]
+    subprocess.run([*askew, "index", str(DEMO / "gallery"), *into, "--encoder", teacher, *payloads], check=True)
+    subprocess.run([*askew, "admit", student, *into], check=True)
+    serving = subprocess.Popen([*askew, "serve", *into, "--port", str(port), "--photo-search"])
+    try:
+        wait_until_ready(f"http://127.0.0.1:{port}", serving)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        serving.terminate()
+        serving.wait(20)
+
+
+def wait_until_ready(url: str, serving: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        assert serving.poll() is None, "the server ended"
+        try:
+            urllib.request.urlopen(f"{url}/readyz", timeout=2).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail("the server was not ready in time")
+
+
+@dataclass
+class Browser:
+    """Chromium at work, with what it logged and what it asked for."""
+
+    driver: webdriver.Chrome
+
+    def console(self) -> list[str]:
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+    def requests(self) -> list[dict[str, Any]]:
+        events = (json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance"))
+        sent = (event["params"] for event in events if event["method"] == "Network.requestWillBeSent")
+        # Chromium's own pages (the empty first tab) are none of ours.
+        return [event["request"] for event in sent if urlsplit(event["request"]["url"]).scheme != "chrome"]
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromedriver = shutil.which("chromedriver")
+    if not chromium or not chromedriver:
+        pytest.skip("no Chromium here (Debian: apt-get install chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, "--window-size=1100,900", f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(chromedriver))
+    try:
+        yield Browser(driver)
+    finally:
+        driver.quit()
