@@ -1,0 +1,28 @@
+"""What several test folders share: small encoder files, and photos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_encoders import make_encoder
+
+DEMO = Path(__file__).parent.parent / "demo"
+
+
+@pytest.fixture(scope="session")
+def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_encoder(tmp_path_factory.mktemp("teacher") / "teacher.onnx", role="teacher")
+
+
+@pytest.fixture(scope="session")
+def student_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student that lands in the teacher's space: cosines near 0.99, another photo size."""
+    folder = tmp_path_factory.mktemp("student")
+    return make_encoder(folder / "student.onnx", role="student", noise=0.1, photo_size=96)
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[Path]:
+    """Some real photos of the demo gallery, by name."""
+    return sorted((DEMO / "gallery").glob("object-*.jpg"))[:12]
