@@ -28,9 +28,7 @@ SECONDS_TO_GET_READY = 60
 
 # Whoever starts this file by hand with an older Python shall read a sentence, not an ImportError.
 if sys.version_info < (3, 11):  # noqa: UP036
-    sys.exit(
-        f"Askew needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make demo PYTHON=python3.12"
-    )
+    sys.exit(f"Askew needs Python 3.11 or newer; this is {sys.version.split()[0]}. Use: make demo PYTHON=...")
 try:
     import httpx
     from rich.console import Console
@@ -165,15 +163,11 @@ def search_with_the_student(url: str) -> list[Answer]:
             began = time.perf_counter()
             vector = student.encode(photo)[0]
             described = time.perf_counter()
-            found = client.search(
-                vector, space=student.space_id, encoder=student.manifest.encoder_id, limit=3
-            )
+            found = client.search(vector, space=student.space_id, encoder=student.manifest.encoder_id, limit=3)
             searched = time.perf_counter()
             hits = [(hit.id, str(hit.payload.get("title", hit.id)), hit.score) for hit in found.hits]
             sent = len(pack(vector))
-            answers.append(
-                Answer(photo, wanted, hits, (described - began) * 1e3, (searched - described) * 1e3, sent)
-            )
+            answers.append(Answer(photo, wanted, hits, (described - began) * 1e3, (searched - described) * 1e3, sent))
     return answers
 
 
@@ -200,9 +194,7 @@ def show(out: Console, answers: list[Answer]) -> None:
 
 def stay_up(out: Console, url: str) -> None:
     """Serve until somebody stops it."""
-    out.print(
-        f"\nOpen [bold]{url}/[/] in a browser and search with a photo of your own, or ask from a shell:"
-    )
+    out.print(f"\nOpen [bold]{url}/[/] in a browser and search with a photo of your own, or ask from a shell:")
     photo = "demo/queries/taj-mahal.jpg"
     out.print(
         f'  curl -H "Content-Type: image/jpeg" --data-binary @{photo} "{url}/search/photo?limit=3"',

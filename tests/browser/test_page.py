@@ -101,7 +101,8 @@ def test_a_dropped_photo_is_searched(browser: Browser, url: str) -> None:
         fetch("/v1/galleries/demo/items/petra/photo").then(answer => answer.blob()).then(blob => {
           const dropped = new DataTransfer();
           dropped.items.add(new File([blob], "petra.jpg", {type: "image/jpeg"}));
-          document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: dropped, bubbles: true, cancelable: true}));
+          const event = {dataTransfer: dropped, bubbles: true, cancelable: true};
+          document.body.dispatchEvent(new DragEvent("drop", event));
           done();
         });"""
     )
@@ -143,8 +144,9 @@ def test_the_page_can_be_used_from_the_keyboard(browser: Browser, url: str) -> N
         reached.append(browser.driver.switch_to.active_element.get_attribute("id"))
     assert "photo" in reached and "encoder" in reached
     unnamed = browser.driver.execute_script(
-        """return [...document.querySelectorAll("input, select, button, img")].filter(one =>
-          !one.labels?.length && !one.ariaLabel && !one.textContent.trim() && one.alt === undefined).map(one => one.id)"""
+        """const isNamed = one => one.labels?.length || one.ariaLabel || one.textContent.trim() ;
+        return [...document.querySelectorAll("input, select, button")].filter(one => !isNamed(one)).map(one => one.id)
+          .concat([...document.images].filter(image => !image.hasAttribute("alt")).map(image => image.src))"""
     )
     assert unnamed == []
 

@@ -1,0 +1,85 @@
+"""`make demo CHECK=1`, as it is, in the interpreter that runs the tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RUN = [sys.executable, str(ROOT / "demo/run.py")]
+
+
+def environment(port: int, data: Path, check: str) -> dict[str, str]:
+    return {**os.environ, "PORT": str(port), "DEMO_DATA": str(data), "CHECK": check}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo") / "data"
+
+
+def test_all_five_landmarks_come_first(data: Path) -> None:
+    ran = subprocess.run(RUN, env=environment(free_port(), data, "1"), capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "5 of 5 landmarks came first." in ran.stdout
+    assert ran.stdout.count("✓") == 5
+
+
+def test_a_second_run_is_quick_and_stays_up_until_ctrl_c(data: Path) -> None:
+    port = free_port()
+    demo = subprocess.Popen(RUN, env=environment(port, data, ""), stdout=subprocess.PIPE, text=True)
+    try:
+        assert demo.stdout is not None
+        began = time.monotonic()
+        printed = []
+        for line in demo.stdout:
+            printed.append(line)
+            if "stays up until Ctrl-C" in line:
+                break
+        assert time.monotonic() - began < 30, "".join(printed)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            assert answer.status == 200
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(20) == 0
+    finally:
+        if demo.poll() is None:
+            demo.kill()
+        demo.communicate()
+    with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
+        probe.connect(("127.0.0.1", port))
+
+
+def test_a_busy_port_is_one_sentence_and_nothing_is_indexed(tmp_path: Path) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        refused = subprocess.run(
+            RUN, env=environment(port, tmp_path / "data", "1"), capture_output=True, text=True, check=False
+        )
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1
+    assert str(port) in refused.stderr and "PORT=" in refused.stderr
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("port", ["http", "0", "70000"])
+def test_a_port_that_is_none_is_one_sentence(port: str) -> None:
+    refused = subprocess.run(RUN, env={**os.environ, "PORT": port}, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"PORT={port} is no port")
