@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from askew_client.contract.filters import MAX_DEPTH, AllOf, AnyOf, Equals, Exists, Filter, Not, OneOf, Range, Scalar
+from askew_client.contract.filters import (
+    MAX_DEPTH,
+    AllOf,
+    AnyOf,
+    Equals,
+    Exists,
+    Filter,
+    Not,
+    OneOf,
+    Range,
+    Scalar,
+)
 from askew_client.contract.problems import ProblemKind
-
 from askew_server.errors import Refusal
 
 _COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
@@ -23,7 +33,8 @@ def filter_to_sql(condition: Filter, depth: int = 1) -> tuple[str, list[object]]
         case Range(field=field, range=bounds):
             path = _path(field)
             parts = [(f"json_extract(payload, ?) {_COMPARISONS[b]} ?", [path, limit]) for b, limit in bounds.items()]
-            return _joined([(_NUMBER, [path]), *parts], "AND")
+            is_number: tuple[str, list[object]] = (_NUMBER, [path])
+            return _joined([is_number, *parts], "AND")
         case Exists(field=field, exists=exists):
             return f"json_type(payload, ?) IS {'NOT ' if exists else ''}NULL", [_path(field)]
         case AllOf(all_of=parts_of_all):
@@ -39,7 +50,11 @@ def _equals(path: str, value: Scalar) -> tuple[str, list[object]]:
     if isinstance(value, bool):
         return "COALESCE(json_type(payload, ?) = ?, 0)", [path, "true" if value else "false"]
     if isinstance(value, str):
-        return "COALESCE(json_type(payload, ?) = 'text' AND json_extract(payload, ?) = ?, 0)", [path, path, value]
+        return "COALESCE(json_type(payload, ?) = 'text' AND json_extract(payload, ?) = ?, 0)", [
+            path,
+            path,
+            value,
+        ]
     return f"COALESCE({_NUMBER} AND json_extract(payload, ?) = ?, 0)", [path, path, value]
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from askew_client.contract.schemas import GalleryName
-from askew_client.photos import MAX_PIXELS
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from askew_client.contract.schemas import GalleryName
+from askew_client.photos import MAX_PIXELS
 
 
 class Settings(BaseSettings):

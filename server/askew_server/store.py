@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from askew_client.contract.schemas import Payload
-from askew_client.files import write_atomically
 from numpy.typing import NDArray
 from pydantic_core import to_json
 
+from askew_client.contract.schemas import Payload
+from askew_client.files import write_atomically
 from askew_server.errors import DamagedGallery
 from askew_server.index.port import Labels, Vectors
 
@@ -84,7 +84,7 @@ class GalleryStore:
         self.encoders = folder / "encoders"
         for each in (folder, self.photos, self.encoders):
             each.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(folder / "gallery.db", autocommit=True, check_same_thread=False)
+        self._db = sqlite3.connect(folder / "gallery.db", isolation_level=None, check_same_thread=False)
         try:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
@@ -205,11 +205,6 @@ class GalleryStore:
         """Label and photo of every item that has one, by label."""
         rows = self._db.execute("SELECT label, photo FROM items WHERE photo IS NOT NULL ORDER BY label")
         return [(int(label), str(photo)) for label, photo in rows]
-
-    def photo_digests(self) -> dict[str, str]:
-        """SHA-256 of the photo by item id, for those items that have one."""
-        rows = self._db.execute("SELECT id, photo FROM items WHERE photo IS NOT NULL")
-        return {item_id: Path(photo).stem for item_id, photo in rows}
 
     def encoder_path(self, sha256: str) -> Path:
         """Where an encoder file of this gallery lies, or will lie."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 Scalar = bool | int | float | str
-FieldPath = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\".\[\]]+(\.[^\x00-\x1f\".\[\]]+){0,7}$", max_length=256)]
+FieldPath = Annotated[
+    str, StringConstraints(pattern=r"^[^\x00-\x1f\".\[\]]+(\.[^\x00-\x1f\".\[\]]+){0,7}$", max_length=256)
+]
 
 
 class _Condition(BaseModel):
@@ -68,7 +70,15 @@ def _kind(value: Any) -> str | None:
     """Which condition a JSON object is, by its telling key; None for none or several."""
     if isinstance(value, _Condition):
         return type(value).__name__
-    keys = {"eq": "Equals", "in": "OneOf", "range": "Range", "exists": "Exists", "and": "AllOf", "or": "AnyOf", "not": "Not"}
+    keys = {
+        "eq": "Equals",
+        "in": "OneOf",
+        "range": "Range",
+        "exists": "Exists",
+        "and": "AllOf",
+        "or": "AnyOf",
+        "not": "Not",
+    }
     found = [kind for key, kind in keys.items() if isinstance(value, dict) and key in value]
     return found[0] if len(found) == 1 else None
 

@@ -87,9 +87,7 @@ class Manifest(BaseModel):
         """
         version = metadata.get(PREFIX + "format_version")
         if version is None:
-            raise NotAnEncoder(
-                f"{source} is an ONNX file without an Askew manifest. Export it with `askew export`."
-            )
+            raise NotAnEncoder(f"{source} is an ONNX file without an Askew manifest. Export it with `askew export`.")
         if not version.isdecimal() or int(version) > FORMAT_VERSION:
             raise UnknownManifest(
                 f"{source} has manifest version {version[:20]!r}; this Askew reads up to {FORMAT_VERSION}. Upgrade Askew."
@@ -116,7 +114,14 @@ def golden_text(vector: NDArray[np.float32]) -> str:
 
 def _parse(field: str, value: str) -> object:
     annotation = Manifest.model_fields[field].annotation if field in Manifest.model_fields else None
-    if annotation in (str, None) or field in {"name", "version", "role", "space_id", "precision", "derived_from"}:
+    if annotation in (str, None) or field in {
+        "name",
+        "version",
+        "role",
+        "space_id",
+        "precision",
+        "derived_from",
+    }:
         return value
     try:
         return json.loads(value)

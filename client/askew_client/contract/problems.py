@@ -30,7 +30,11 @@ class ProblemKind(Enum):
     UNKNOWN_PATH = ("unknown-path", 404, "There is nothing at this path")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "This path does not take this method")
     GALLERY_CONFLICT = ("gallery-conflict", 409, "The gallery exists and is another one")
-    ENCODER_NOT_ADMITTED = ("encoder-not-admitted", 409, "The query's encoder is not admitted to this gallery")
+    ENCODER_NOT_ADMITTED = (
+        "encoder-not-admitted",
+        409,
+        "The query's encoder is not admitted to this gallery",
+    )
     ENCODER_CONFLICT = ("encoder-conflict", 409, "This name and version belong to another encoder file")
     ENCODER_REFUSED = ("encoder-refused", 422, "The encoder is not admitted")
     NOT_AN_ENCODER = ("not-an-encoder", 422, "The file is no encoder")

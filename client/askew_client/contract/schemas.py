@@ -134,6 +134,7 @@ class Item(BaseModel):
     id: str
     payload: Payload
     has_photo: bool
+    photo_sha256: str | None = None
     vector: str | None = None
     dtype: Literal["f16le"] | None = None
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 
 from askew_client.errors import EngineMissing
-
 from askew_server.index.port import Labels, Vectors
-
-if TYPE_CHECKING:
-    import faiss
 
 
 class FaissExactIndex:
@@ -20,7 +16,7 @@ class FaissExactIndex:
     name = "exact"
     exact = True
 
-    def __init__(self, index: faiss.IndexIDMap2) -> None:
+    def __init__(self, index: Any) -> None:
         self._index = index
 
     @classmethod
@@ -69,7 +65,7 @@ class FaissExactIndex:
         import_faiss().write_index(self._index, str(path))
 
 
-def import_faiss():  # type: ignore[no-untyped-def]  # a module without types
+def import_faiss() -> Any:
     """Import faiss, or raise EngineMissing with the sentence that names the extra."""
     # Threads that spin at barriers starve the event loop on small machines; read by the OpenMP runtime at import.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

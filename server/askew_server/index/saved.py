@@ -10,9 +10,9 @@ import hashlib
 import os
 from pathlib import Path
 
-from askew_client.files import flush_folder, write_atomically
 from pydantic import BaseModel, ValidationError
 
+from askew_client.files import flush_folder, write_atomically
 from askew_server.index.faiss_exact import FaissExactIndex
 from askew_server.index.port import VectorIndex
 

@@ -1,0 +1,132 @@
+"""Describe photos in a child process at low priority, so that searches keep their core and survive any encoder."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import connection
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from askew_client.contract.problems import ProblemKind
+from askew_client.encoder import Encoder
+from askew_client.errors import PhotoError
+from askew_server.errors import Refusal
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What a candidate made of the probe photos: float32 [n, D], golden distances, milliseconds a photo."""
+
+    vectors: NDArray[np.float32]
+    golden: dict[str, float]
+    milliseconds_per_photo: float
+
+
+class Describer:
+    """One child process that describes photos; started at the first use, and again after it was killed."""
+
+    def __init__(self, *, max_waiting: int, max_pixels: int) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+        self._places = threading.BoundedSemaphore(max_waiting)
+        self._max_pixels = max_pixels
+
+    def describe(self, encoder: Path, photo: bytes) -> Future[NDArray[np.float32]]:
+        """Describe a photo file's bytes: float32 [D] of unit length, or PhotoError, or EncoderError.
+
+        Raises Refusal (overloaded) when too many photos wait already.
+        """
+        return self._submit(_describe, encoder, photo, self._max_pixels)
+
+    def probe(self, encoder: Path, photos: list[Path]) -> Future[ProbeResult]:
+        """Check an encoder's golden vectors and describe probe photos with it; see ProbeResult."""
+        return self._submit(_probe, encoder, photos, self._max_pixels)
+
+    def close(self) -> None:
+        """Stop the child process."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def _submit(
+        self, task: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Future[Result]:
+        if not self._places.acquire(blocking=False):
+            raise Refusal(
+                ProblemKind.OVERLOADED,
+                "Too many photos wait to be described. Try again in 5 seconds.",
+                retry_after=5,
+            )
+        try:
+            try:
+                future = self._open_pool().submit(task, *args, **kwargs)
+            except BrokenProcessPool:
+                self._pool = None
+                future = self._open_pool().submit(task, *args, **kwargs)
+        except BaseException:
+            self._places.release()
+            raise
+        future.add_done_callback(lambda _: self._places.release())
+        return future
+
+    def _open_pool(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            # A forked child would share the engine's threads and the database's file locks.
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin_child)
+        return self._pool
+
+
+def _begin_child() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        os.nice(10)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A child whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+@functools.lru_cache(maxsize=2)
+def _open_encoder(path: Path, max_pixels: int) -> Encoder:
+    return Encoder(path, max_pixels=max_pixels)
+
+
+def _describe(encoder: Path, photo: bytes, max_pixels: int) -> NDArray[np.float32]:
+    vector: NDArray[np.float32] = _open_encoder(encoder, max_pixels).encode(photo)[0]
+    return vector
+
+
+def _probe(path: Path, photos: list[Path], max_pixels: int) -> ProbeResult:
+    encoder = Encoder(path, max_pixels=max_pixels)
+    golden = encoder.check_golden()
+    vectors = []
+    started = time.perf_counter()
+    for photo in photos:
+        try:
+            vectors.append(encoder.encode(photo)[0])
+        except PhotoError:
+            # The candidate may have a smaller photo size than the teacher: too thin for it is no landing.
+            vectors.append(np.zeros(encoder.manifest.dim, dtype=np.float32))
+    milliseconds = 1000 * (time.perf_counter() - started) / max(1, len(photos))
+    return ProbeResult(np.stack(vectors), golden, milliseconds)

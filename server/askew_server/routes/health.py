@@ -1,0 +1,49 @@
+"""Whether the server lives, whether it is ready, what its problems mean, and the page at `/`."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from importlib.resources import files
+
+from fastapi import APIRouter, HTTPException, Response
+
+from askew_client.contract.problems import ProblemKind
+from askew_client.contract.schemas import Health
+from askew_server.answers import json_answer
+from askew_server.openapi import problems
+from askew_server.service import InService
+
+router = APIRouter(tags=["health"])
+
+_PAGE_POLICY = "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+
+
+@router.get("/healthz", response_model=Health)
+@router.get("/livez", response_model=Health)
+async def live(service: InService) -> Response:
+    """The process lives; it may still be loading."""
+    return json_answer(Health(status=service.state, version=version("askew-server")))
+
+
+@router.get("/readyz", response_model=Health, responses=problems(503))
+async def ready(service: InService) -> Response:
+    """The galleries are open and searches are answered."""
+    service.require_ready()
+    return json_answer(Health(status="ok", version=version("askew-server")))
+
+
+@router.get("/problems/{slug}", response_class=Response, responses=problems(404))
+async def explain_problem(slug: str) -> Response:
+    """What a problem's `type` means."""
+    for kind in ProblemKind:
+        if kind.slug == slug:
+            text = f"{kind.title} (HTTP {kind.status}, {kind.slug}).\nThe problem's `detail` says what was expected, what came, and what to do.\n"
+            return Response(text, media_type="text/plain")
+    raise HTTPException(404)
+
+
+@router.get("/", include_in_schema=False)
+async def page() -> Response:
+    """The plain page: the gallery, and search by an uploaded photo."""
+    html = (files("askew_server") / "page" / "index.html").read_bytes()
+    return Response(html, media_type="text/html", headers={"Content-Security-Policy": _PAGE_POLICY})

@@ -1,0 +1,160 @@
+"""Items of a gallery: insert, replace, read, list, delete, and their photos."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import unquote
+
+import numpy as np
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from starlette.datastructures import UploadFile
+
+from askew_client.contract.problems import ProblemKind
+from askew_client.contract.schemas import (
+    DeleteAnswer,
+    Item,
+    ItemId,
+    ItemPage,
+    Payload,
+    UpsertAnswer,
+    UpsertRequest,
+)
+from askew_client.contract.wire import unpack_json
+from askew_client.photos import media_type
+from askew_server.answers import json_answer
+from askew_server.errors import Refusal
+from askew_server.galleries import OwnedGallery
+from askew_server.gallery import Gallery
+from askew_server.openapi import ITEM_BODY, UPSERT_BODY, problems
+from askew_server.photo_folder import SUFFIX_BY_MEDIA_TYPE
+from askew_server.service import InService, Service, finished
+from askew_server.store import StoredItem
+
+router = APIRouter(prefix="/v1/galleries/{gallery}/items", tags=["items"])
+
+WithVectors = Annotated[bool, Query(description="Send the vectors too, base64 of f16le.")]
+_MOST_FORM_PARTS = 8
+
+
+@router.put("", response_model=UpsertAnswer, openapi_extra=UPSERT_BODY, responses=problems(404, 409, 413, 422, 507))
+async def upsert(request: Request, service: InService, gallery: str) -> Response:
+    """Insert or replace items by id, all or none. Acknowledged once they are on the disk."""
+    owned = service.gallery(gallery)
+    upserts = UpsertRequest.model_validate_json(await request.body())
+    service.check_space(owned, upserts.space)
+    items = [
+        StoredItem(item.id, unpack_json(item.vector, item.dtype, owned.dim), item.payload) for item in upserts.items
+    ]
+    sequence = await service.run(owned, lambda each: each.upsert(items))
+    return json_answer(UpsertAnswer(upserted=len(items), sequence=sequence))
+
+
+@router.put(
+    "/{item_id}",
+    response_model=UpsertAnswer,
+    openapi_extra=ITEM_BODY,
+    responses=problems(404, 409, 413, 415, 422, 429, 507),
+)
+async def upsert_photo(
+    request: Request,
+    service: InService,
+    gallery: str,
+    item_id: str,
+    payload: Annotated[str | None, Query(description="The payload, as JSON text.")] = None,
+) -> Response:
+    """Insert or replace one item by its photo; the gallery's teacher describes it unless a vector comes along."""
+    owned = service.gallery(gallery)
+    identity = TypeAdapter(ItemId).validate_python(unquote(item_id))
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type == "multipart/form-data":
+        item = await _item_of_form(request, service, owned, identity)
+    elif content_type.startswith("image/"):
+        photo = await request.body()
+        stored = (photo, SUFFIX_BY_MEDIA_TYPE[media_type(photo)])
+        vector = await _described(service, owned, photo)
+        item = StoredItem(identity, vector, _payload(payload), stored)
+    else:
+        raise Refusal(
+            ProblemKind.UNSUPPORTED_MEDIA,
+            f"Expected a photo (image/jpeg, image/png, image/webp) or multipart/form-data, got {content_type[:80] or 'none'}.",
+            {"received": content_type[:80]},
+        )
+    sequence = await service.run(owned, lambda each: each.upsert([item]))
+    return json_answer(UpsertAnswer(upserted=1, sequence=sequence))
+
+
+@router.get("", response_model=ItemPage, responses=problems(404, 422))
+async def list_items(
+    service: InService,
+    gallery: str,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: Annotated[str | None, Query(max_length=4096)] = None,
+    with_vectors: WithVectors = False,
+) -> Response:
+    """List items in the order of their ids; follow `next_cursor` to the end."""
+    owned = service.gallery(gallery)
+    return json_answer(await service.run(owned, lambda each: each.page(cursor, limit, with_vectors=with_vectors)))
+
+
+@router.get("/{item_id}", response_model=Item, responses=problems(404))
+async def get_item(service: InService, gallery: str, item_id: str, with_vectors: WithVectors = False) -> Response:
+    """Read one item."""
+    owned = service.gallery(gallery)
+    return json_answer(await service.run(owned, lambda each: each.item(unquote(item_id), with_vector=with_vectors)))
+
+
+@router.delete("/{item_id}", response_model=DeleteAnswer, responses=problems(404, 507))
+async def delete_item(service: InService, gallery: str, item_id: str) -> Response:
+    """Delete one item and, if no other item has it, its photo."""
+    owned = service.gallery(gallery)
+    identity = unquote(item_id)
+    sequence = await service.run(owned, lambda each: each.delete(identity))
+    return json_answer(DeleteAnswer(deleted=identity, sequence=sequence))
+
+
+@router.get("/{item_id}/photo", response_class=FileResponse, responses=problems(404))
+async def get_photo(service: InService, gallery: str, item_id: str) -> Response:
+    """The photo of an item, as it was indexed."""
+    owned = service.gallery(gallery)
+    path = await service.run(owned, lambda each: each.photo(unquote(item_id)))
+    kinds = {suffix: kind for kind, suffix in SUFFIX_BY_MEDIA_TYPE.items()}
+    headers = {
+        "Cache-Control": "no-cache",
+        "ETag": f'"{path.stem}"',
+        "Content-Security-Policy": "default-src 'none'",
+    }
+    return FileResponse(path, media_type=kinds.get(path.suffix), headers=headers)
+
+
+async def _item_of_form(request: Request, service: Service, owned: OwnedGallery, identity: str) -> StoredItem:
+    async with request.form(max_files=1, max_fields=_MOST_FORM_PARTS, max_part_size=1_000_000) as form:
+        photo_part = form.get("photo")
+        if not isinstance(photo_part, UploadFile):
+            raise Refusal(ProblemKind.VALIDATION, "Expected the form to have a file `photo`.")
+        photo = await photo_part.read()
+        texts = {name: value for name, value in form.items() if isinstance(value, str)}
+    suffix = SUFFIX_BY_MEDIA_TYPE[media_type(photo)]
+    if "vector" in texts:
+        service.check_space(owned, texts.get("space"))
+        vector = unpack_json(texts["vector"], texts.get("dtype"), owned.dim)
+    else:
+        vector = await _described(service, owned, photo)
+    return StoredItem(identity, vector, _payload(texts.get("payload")), (photo, suffix))
+
+
+async def _described(service: Service, owned: OwnedGallery, photo: bytes) -> NDArray[np.float32]:
+    path = await service.run(owned, Gallery.teacher_path)
+    if path is None:
+        raise Refusal(
+            ProblemKind.CANNOT_DESCRIBE,
+            f"Gallery {owned.name!r} keeps no file of its teacher {owned.teacher.encoder_id}, so the server cannot describe "
+            "photos for it. Send the teacher's file with PUT /v1/galleries/NAME, or send the vector with the photo.",
+        )
+    return await finished(service.describer.describe(path, photo))
+
+
+def _payload(text: str | None) -> Payload:
+    return {} if text is None else TypeAdapter(Payload).validate_json(text)
