@@ -32,7 +32,9 @@ def filter_to_sql(condition: Filter, depth: int = 1) -> tuple[str, list[object]]
             return _joined([_equals(_path(field), value) for value in values], "OR")
         case Range(field=field, range=bounds):
             path = _path(field)
-            parts = [(f"json_extract(payload, ?) {_COMPARISONS[b]} ?", [path, limit]) for b, limit in bounds.items()]
+            parts: list[tuple[str, list[object]]] = [
+                (f"json_extract(payload, ?) {_COMPARISONS[b]} ?", [path, limit]) for b, limit in bounds.items()
+            ]
             is_number: tuple[str, list[object]] = (_NUMBER, [path])
             return _joined([is_number, *parts], "AND")
         case Exists(field=field, exists=exists):

@@ -1,0 +1,21 @@
+"""The contract of every error: RFC 9457, one shape, whatever went wrong."""
+
+from __future__ import annotations
+
+import httpx
+
+
+def assert_problem(answer: httpx.Response, status: int, slug: str, *words: str) -> dict[str, object]:
+    """The answer is a problem of this status and kind, in sentences, without a traceback; returns it."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    problem: dict[str, object] = answer.json()
+    assert (answer.status_code, problem["status"]) == (status, status), answer.text
+    assert problem["type"] == f"/problems/{slug}", answer.text
+    assert problem["instance"] == answer.headers["x-request-id"]
+    assert problem["title"]
+    detail = str(problem["detail"])
+    assert len(detail) > 20
+    assert "Traceback" not in answer.text
+    for word in words:
+        assert word in detail, detail
+    return problem

@@ -1,0 +1,278 @@
+"""POST /search in each of its forms, and every way to get it wrong."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from problem_shape import assert_problem
+from running_server import RunningServer
+
+from askew_client.contract.wire import pack, pack_base64
+from askew_client.encoder import Encoder
+
+Query = NDArray[np.float32]
+
+
+def test_raw_base64_and_list_queries_find_the_same(
+    server: RunningServer, query: Query, body: bytes, headers: dict[str, str], photo: Path
+) -> None:
+    space = headers["Askew-Space"]
+    raw = server.http.post("/search?limit=3", content=body, headers=headers).json()
+    encoded = {"vector": pack_base64(query), "dtype": "f16le", "space": space, "limit": 3}
+    listed = {"vector": query.astype(np.float16).astype(float).tolist(), "space": space, "limit": 3}
+    assert raw["hits"][0]["id"] == photo.stem
+    assert raw["hits"][0]["score"] == pytest.approx(1.0, abs=1e-3)
+    assert raw["space"] == space
+    assert raw["gallery"] == "objects"
+    assert server.http.post("/search", json=encoded).json() == raw
+    assert server.http.post("/v1/galleries/objects/search", json=listed).json() == raw
+
+
+def test_batch_answers_are_the_single_answers(server: RunningServer, teacher: Encoder, indexed: Path) -> None:
+    vectors = teacher.encode(sorted((indexed / "photos").iterdir())[:20])
+    queries = [{"vector": pack_base64(v), "dtype": "f16le", "space": teacher.space_id} for v in vectors]
+    batch = server.http.post("/search/batch", json={"queries": queries, "limit": 7}).json()
+    singles = [server.http.post("/search", json={**query, "limit": 7}).json()["hits"] for query in queries]
+    assert [result["hits"] for result in batch["results"]] == singles
+
+
+def test_hits_are_what_exact_search_over_the_stored_vectors_gives(
+    server: RunningServer, query: Query, body: bytes, headers: dict[str, str]
+) -> None:
+    page = server.http.get("/v1/galleries/objects/items?limit=1000&with_vectors=true").json()["items"]
+    import base64
+
+    stored = {i["id"]: np.frombuffer(base64.b64decode(i["vector"]), "<f2").astype(np.float64) for i in page}
+    sent = query.astype(np.float16).astype(np.float64)
+    expected = sorted(((-round(float(v @ sent), 6), i) for i, v in stored.items()))[:10]
+    hits = server.http.post("/search", content=body, headers=headers).json()["hits"]
+    assert [hit["id"] for hit in hits] == [identity for _, identity in expected]
+    assert [hit["score"] for hit in hits] == pytest.approx([-score for score, _ in expected], abs=1e-6)
+
+
+def test_equal_scores_come_in_the_order_of_ids_whatever_the_limit(
+    server: RunningServer, query: Query, headers: dict[str, str]
+) -> None:
+    twins = [{"id": f"twin-{i:02d}", "vector": pack_base64(query), "dtype": "f16le"} for i in reversed(range(30))]
+    url = "/v1/galleries/objects/items"
+    assert server.http.put(url, json={"space": headers["Askew-Space"], "items": twins}).status_code == 200
+    try:
+        for limit in (1, 2, 5, 29):
+            hits = server.http.post(f"/search?limit={limit}", content=pack(query), headers=headers).json()["hits"]
+            ids = [hit["id"] for hit in hits if hit["id"].startswith("twin")]
+            assert ids == sorted(ids)[:limit]
+            assert "twin-00" in ids or limit == 1
+    finally:
+        for twin in twins:
+            server.http.delete(f"{url}/{twin['id']}")
+
+
+def test_filter_keeps_recall(server: RunningServer, body: bytes, headers: dict[str, str]) -> None:
+    everything = server.http.post("/search?limit=1000", content=body, headers=headers).json()["hits"]
+    for condition in (
+        {"field": "kind", "eq": "tool"},
+        {"field": "kind", "in": ["tool", "fish"]},
+        {"not": {"field": "kind", "eq": "tool"}},
+        {"and": [{"field": "kind", "exists": True}, {"or": [{"field": "kind", "eq": "energy"}]}]},
+    ):
+        text = json.dumps(condition)
+        hits = server.http.post("/search", params={"filter": text, "limit": 5}, content=body, headers=headers).json()[
+            "hits"
+        ]
+        expected = [hit for hit in everything if _meets(hit["payload"], condition)][:5]
+        assert hits == expected
+        assert hits
+
+
+def _meets(payload: dict[str, str], condition: dict[str, object]) -> bool:
+    kind = payload.get("kind")
+    return {
+        '{"field": "kind", "eq": "tool"}': kind == "tool",
+        '{"field": "kind", "in": ["tool", "fish"]}': kind in {"tool", "fish"},
+        '{"not": {"field": "kind", "eq": "tool"}}': kind != "tool",
+    }.get(json.dumps(condition), kind == "energy")
+
+
+def test_filter_types_are_not_converted(server: RunningServer, query: Query, headers: dict[str, str]) -> None:
+    payloads = {"n-int": {"n": 1}, "n-text": {"n": "1"}, "n-true": {"n": True}, "n-deep": {"a": {"n": 1.5}}}
+    items = [
+        {"id": i, "vector": pack_base64(query), "dtype": "f16le", "payload": payload} for i, payload in payloads.items()
+    ]
+    url = "/v1/galleries/objects/items"
+    assert server.http.put(url, json={"space": headers["Askew-Space"], "items": items}).status_code == 200
+
+    def found(condition: dict[str, object]) -> set[str]:
+        params = {"filter": json.dumps(condition), "limit": 100}
+        hits = server.http.post("/search", params=params, content=pack(query), headers=headers).json()["hits"]
+        return {hit["id"] for hit in hits if hit["id"].startswith("n-")}
+
+    assert found({"field": "n", "eq": 1}) == {"n-int"}
+    assert found({"field": "n", "eq": "1"}) == {"n-text"}
+    assert found({"field": "n", "eq": True}) == {"n-true"}
+    assert found({"field": "a.n", "range": {"gt": 1, "lte": 1.5}}) == {"n-deep"}
+    assert found({"field": "n", "range": {"gte": 0}}) == {"n-int"}
+    assert found({"field": "n", "exists": False}) == {"n-deep"}
+    assert found({"not": {"field": "n", "eq": 1}}) == {"n-text", "n-true", "n-deep"}
+    for item in items:
+        server.http.delete(f"{url}/{item['id']}")
+
+
+def test_threshold_leaves_out_lower_scores(server: RunningServer, body: bytes, headers: dict[str, str]) -> None:
+    hits = server.http.post("/search?limit=1000&score_threshold=0.5", content=body, headers=headers).json()["hits"]
+    assert hits
+    assert all(hit["score"] >= 0.5 for hit in hits)
+
+
+def test_search_by_photo(server: RunningServer, photo: Path) -> None:
+    answer = server.http.post("/search/photo?limit=1", content=photo.read_bytes())
+    assert answer.json()["hits"][0]["id"] == photo.stem
+    assert answer.json()["encoder"] == "teacher@1"
+    assert "search;dur=" in answer.headers["server-timing"]
+
+
+def test_photo_search_is_off_unless_enabled(data: Path, photo: Path, body: bytes, headers: dict[str, str]) -> None:
+    with RunningServer(data, "--gallery", "objects", "--allow-missing-space") as running:
+        answer = running.http.post("/search/photo", content=photo.read_bytes())
+        assert_problem(answer, 403, "photo-search-off", "--photo-search")
+        without = {name: value for name, value in headers.items() if name != "Askew-Space"}
+        assert running.http.post("/search", content=body, headers=without).status_code == 200
+
+
+def test_foreign_space_is_refused_with_both_spaces_and_the_admitted_encoders(
+    server: RunningServer, body: bytes, headers: dict[str, str]
+) -> None:
+    foreign = "sp1-" + "0" * 32
+    answer = server.http.post("/search", content=body, headers={**headers, "Askew-Space": foreign})
+    problem = assert_problem(answer, 409, "space-mismatch", foreign, headers["Askew-Space"], "teacher@1")
+    assert problem["expected"] == headers["Askew-Space"]
+    assert problem["received"] == foreign
+    assert problem["admitted_encoders"] == ["teacher@1"]
+
+
+def test_an_encoder_that_was_not_admitted_is_refused(
+    server: RunningServer, body: bytes, headers: dict[str, str]
+) -> None:
+    answer = server.http.post("/search", content=body, headers={**headers, "Askew-Encoder": "other@7"})
+    assert_problem(answer, 409, "encoder-not-admitted", "other@7", "teacher@1")
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "slug", "word"),
+    [
+        ({"Askew-Space": None}, 422, "space-missing", "Askew-Space"),
+        ({"Askew-Space": "rubbish"}, 409, "space-mismatch", "no space id"),
+        ({"Askew-Dtype": None}, 415, "unsupported-dtype", "none came"),
+        ({"Askew-Dtype": "f16"}, 415, "unsupported-dtype", "f16le or f32le"),
+        ({"Askew-Dtype": "f32le"}, 422, "dimension-mismatch", "which is the length of f16le"),
+        ({"Content-Type": "text/plain"}, 415, "unsupported-media", "application/json"),
+        ({"Content-Type": None}, 415, "unsupported-media", "none"),
+    ],
+)
+def test_wrong_headers(
+    server: RunningServer,
+    body: bytes,
+    headers: dict[str, str],
+    change: dict[str, str | None],
+    status: int,
+    slug: str,
+    word: str,
+) -> None:
+    sent = {name: value for name, value in {**headers, **change}.items() if value is not None}
+    assert_problem(server.http.post("/search", content=body, headers=sent), status, slug, word)
+
+
+@pytest.mark.parametrize(
+    ("vector", "slug"),
+    [
+        (np.full(64, np.nan), "not-finite"),
+        (np.full(64, np.inf), "not-finite"),
+        (np.zeros(64), "not-normalised"),
+        (np.full(64, 1.0), "not-normalised"),
+        (np.full(63, 1 / 8), "dimension-mismatch"),
+        (np.full(0, 1 / 8), "dimension-mismatch"),
+    ],
+)
+def test_wrong_vectors(server: RunningServer, headers: dict[str, str], vector: Query, slug: str) -> None:
+    sent = vector.astype(np.float32)
+    assert_problem(server.http.post("/search", content=pack(sent), headers=headers), 422, slug)
+    if slug != "not-finite":
+        listed = {"vector": sent.tolist(), "space": headers["Askew-Space"]}
+        assert_problem(server.http.post("/search", json=listed), 422, slug)
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "slug"),
+    [
+        ("{", 400, "invalid-json"),
+        ("", 400, "invalid-json"),
+        ("[" * 100_000, 400, "invalid-json"),
+        ("[1]", 422, "validation"),
+        ('{"vector": "###", "dtype": "f16le"}', 422, "space-missing"),
+        ('{"vector": {"a": 1}}', 422, "validation"),
+        ('{"vektor": [1]}', 422, "validation"),
+        ('{"vector": [1], "limit": 0}', 422, "validation"),
+        ('{"vector": [1], "limit": 1001}', 422, "validation"),
+        ('{"vector": [1], "score_threshold": 0.1, "max_false_match": 0.1}', 422, "validation"),
+        ('{"vector": [1], "filter": {"field": "a"}}', 422, "validation"),
+    ],
+)
+def test_wrong_json(server: RunningServer, text: str, status: int, slug: str) -> None:
+    answer = server.http.post("/search", content=text, headers={"Content-Type": "application/json"})
+    assert_problem(answer, status, slug)
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "1001", "many", ""])
+def test_limit_out_of_range(server: RunningServer, body: bytes, headers: dict[str, str], limit: str) -> None:
+    answer = server.http.post(f"/search?limit={limit}", content=body, headers=headers)
+    assert_problem(answer, 422, "validation", "limit")
+
+
+def test_not_base64(server: RunningServer, headers: dict[str, str]) -> None:
+    sent = {"vector": "###", "dtype": "f16le", "space": headers["Askew-Space"]}
+    assert_problem(server.http.post("/search", json=sent), 422, "validation", "base64")
+
+
+def test_a_filter_nested_too_deep_is_refused(server: RunningServer, body: bytes, headers: dict[str, str]) -> None:
+    condition: dict[str, object] = {"field": "kind", "eq": "tool"}
+    for _ in range(9):
+        condition = {"not": condition}
+    answer = server.http.post("/search", params={"filter": json.dumps(condition)}, content=body, headers=headers)
+    assert_problem(answer, 422, "validation", "levels")
+
+
+def test_unknown_gallery_names_the_known_ones(server: RunningServer, body: bytes, headers: dict[str, str]) -> None:
+    answer = server.http.post("/v1/galleries/nothing/search", content=body, headers=headers)
+    assert_problem(answer, 404, "unknown-gallery", "'nothing'", "objects")
+
+
+def test_a_body_too_large_is_refused_whether_or_not_its_length_is_stated(
+    server: RunningServer, headers: dict[str, str]
+) -> None:
+    assert_problem(server.http.post("/search", content=b"x" * 33_000_000, headers=headers), 413, "payload-too-large")
+    chunks = (b"x" * 1_000_000 for _ in range(33))
+    try:
+        answer = httpx.post(f"{server.url}/search", content=chunks, headers=headers, timeout=30)
+    except (httpx.WriteError, httpx.ReadError):
+        return  # the server closed the connection before all was sent, which is its right
+    assert_problem(answer, 413, "payload-too-large", "32000000")
+
+
+def test_a_request_that_is_no_http_harms_nothing(server: RunningServer, body: bytes, headers: dict[str, str]) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(b"\x00\xff rubbish\r\n\r\n")
+        connection.recv(1_000)
+    assert server.http.post("/search", content=body, headers=headers).status_code == 200
+
+
+def test_unknown_paths_and_methods_are_problems(server: RunningServer) -> None:
+    assert_problem(server.http.get("/nothing/here"), 404, "unknown-path", "/nothing/here")
+    assert_problem(server.http.get("/search"), 405, "method-not-allowed")
+    assert_problem(server.http.get("/page/../../settings.py"), 404, "unknown-path")
+    assert_problem(server.http.get("/page/%2e%2e/settings.py"), 404, "unknown-path")
