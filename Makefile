@@ -25,7 +25,7 @@ help: ## list the targets
 demo: $(VENV_DEMO)/.installed ## index the demo gallery, serve it, search it with a student (CHECK=1: check, then stop)
 	@PORT=$(PORT) CHECK=$(CHECK) $(VENV_DEMO)/bin/python demo/run.py
 
-test: lint ## lint, types and all tests
+test: lint $(VENV_DEMO)/.installed ## lint, types and all tests
 	$(VENV)/bin/python -m pytest -m "not browser"
 ifneq ($(and $(CHROMIUM),$(DRIVER)),)
 	@$(MAKE) --no-print-directory test-browser
@@ -43,6 +43,7 @@ lint: $(VENV)/.installed ## ruff and mypy --strict
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy demo/run.py deploy/entrypoint.py
 
 format: $(VENV)/.installed ## rewrite the sources as ruff wants them
 	$(VENV)/bin/ruff check --fix .
