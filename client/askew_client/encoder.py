@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from askew_client.contract.encoder_file import EncoderFile, read_encoder_file
 from askew_client.contract.manifest import Manifest
@@ -61,7 +62,8 @@ class Encoder:
         Returns float32 [n, D] unit vectors, in the order of the photos; n is 1 for a single one. Raises
         UnreadablePhoto, PhotoTooLarge, PhotoTooThin.
         """
-        several = list(photos) if isinstance(photos, list | tuple) else [photos]
+        single = str | Path | bytes | Image.Image | np.ndarray
+        several = [photos] if isinstance(photos, single) else list(photos)
         vectors = [self.encode_pixels(read_photo(photo, max_pixels=self.max_pixels)) for photo in several]
         return np.stack(vectors) if vectors else np.empty((0, self.manifest.dim), dtype=np.float32)
 
@@ -72,9 +74,7 @@ class Encoder:
         vector: NDArray[np.float32] = descriptors[0]
         return vector
 
-    def encode_stream(
-        self, photos: Iterable[Photo], *, workers: int
-    ) -> Iterator[NDArray[np.float32] | PhotoError]:
+    def encode_stream(self, photos: Iterable[Photo], *, workers: int) -> Iterator[NDArray[np.float32] | PhotoError]:
         """Describe many photos with several at work at once; decoding and inference overlap.
 
         Yields, in the order of the photos, a float32 [D] unit vector or the PhotoError of a photo that cannot be
@@ -94,10 +94,10 @@ class Encoder:
             finally:
                 stopped.set()
 
-    def check_golden(self) -> dict[str, float]:
+    def golden_distances(self) -> dict[str, float]:
         """Recompute the golden vectors: the cosine distance to the recorded one, by picture.
 
-        Raises DamagedEncoder when one exceeds the manifest's tolerance, or a picture is not in this package.
+        Raises DamagedEncoder when a recorded picture is not in this package.
         """
         pictures = golden_pictures()
         distances = {}
@@ -108,7 +108,13 @@ class Encoder:
             recorded = self.manifest.golden_vector(name).astype(np.float64)
             norms = np.linalg.norm(vector) * np.linalg.norm(recorded)
             distances[name] = max(0.0, 1.0 - float(vector @ recorded / norms))
-        worst = max(distances, key=lambda name: distances[name])
+        return distances
+
+    def check_golden(self) -> dict[str, float]:
+        """As golden_distances, and raises DamagedEncoder when one exceeds the manifest's tolerance."""
+        distances = self.golden_distances()
+        # NaN is larger than anything here: an engine that computes it computes wrongly.
+        worst = max(distances, key=lambda name: np.nan_to_num(distances[name], nan=np.inf))
         if not distances[worst] <= self.manifest.tolerance:
             raise DamagedEncoder(
                 f"{self.path} does not compute its own golden vectors here: picture {worst!r} is off by "

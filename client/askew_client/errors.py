@@ -114,3 +114,12 @@ class Overloaded(ProblemError):
     def __init__(self, problem: Problem, retry_after: float | None) -> None:
         super().__init__(problem)
         self.retry_after = retry_after
+
+
+def sentence_of(error: Exception) -> str:
+    """What the command line says of an error: its own sentence, or one made for it."""
+    if isinstance(error, AskewError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    return f"{type(error).__name__}: {error}. Set ASKEW_DEBUG=1 to see where this comes from."

@@ -18,6 +18,7 @@ import io
 import struct
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,9 @@ def read_photo(photo: Photo, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
     except Image.DecompressionBombError:
         raise PhotoTooLarge(f"{name} has more pixels than the {max_pixels} that are admitted. Shrink it.") from None
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, MemoryError) as error:
-        raise UnreadablePhoto(f"{name} {_unreadable_reason(error)}. Expected a whole JPEG, PNG or WebP photo.") from None
+        raise UnreadablePhoto(
+            f"{name} {_unreadable_reason(error)}. Expected a whole JPEG, PNG or WebP photo."
+        ) from None
     finally:
         stream.close()
 
@@ -96,15 +99,13 @@ def check_shape(height: int, width: int, photo_size: int) -> None:
         )
 
 
-def _open(photo: str | Path | bytes) -> tuple[str, io.BufferedIOBase]:
+def _open(photo: str | Path | bytes) -> tuple[str, BinaryIO]:
     if isinstance(photo, bytes):
         if not photo:
             raise UnreadablePhoto("The photo is empty (0 bytes). Expected a whole JPEG, PNG or WebP photo.")
         return "The photo", io.BytesIO(photo)
     if not isinstance(photo, str | Path):
-        raise TypeError(
-            f"Expected a path, bytes, a PIL image or a uint8 [H, W, 3] array, got {type(photo).__name__}."
-        )
+        raise TypeError(f"Expected a path, bytes, a PIL image or a uint8 [H, W, 3] array, got {type(photo).__name__}.")
     path = Path(photo)
     try:
         stream = path.open("rb")
