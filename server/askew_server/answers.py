@@ -49,6 +49,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     """Make the app answer every exception with a problem, FastAPI's and Starlette's own included."""
     app.add_exception_handler(AskewError, _askew_error)
     app.add_exception_handler(OSError, _os_error)
+    app.add_exception_handler(Exception, _unforeseen_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _request_error)
     app.add_exception_handler(ValidationError, _validation_error)
@@ -75,7 +76,12 @@ async def _os_error(request: Request, error: Exception) -> Response:
     if isinstance(error, OSError) and error.errno in {28, 122}:
         detail = "The server's disk is full, so nothing was written; searches go on. Free space and try again."
         return problem_answer(ProblemKind.INSUFFICIENT_STORAGE, detail, {}, identity)
-    return problem_answer(ProblemKind.INTERNAL, "The server failed; its log has this request id.", {}, identity)
+    return await _unforeseen_error(request, error)
+
+
+async def _unforeseen_error(request: Request, _: Exception) -> Response:
+    identity = request_id_of(request)
+    return problem_answer(ProblemKind.INTERNAL, f"The server failed; its log has request {identity}.", {}, identity)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

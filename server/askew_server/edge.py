@@ -1,4 +1,4 @@
-"""The outermost layer: request ids, the bound on bodies, ids in paths, and a last resort for what nobody foresaw."""
+"""The outermost layer: request ids, the bound on bodies, and ids in paths."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from askew_client.contract.problems import ProblemKind
 from askew_server.answers import problem_answer
+from askew_server.errors import Refusal
 from askew_server.settings import Settings
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEPT = re.compile(rb"%2[Ff]|%25")
-
-
-class _BodyTooLarge(Exception):
-    """The body exceeds the bound."""
 
 
 class Edge:
@@ -46,34 +43,24 @@ class Edge:
         raw_path = scope.get("raw_path") or scope["path"].encode()
         scope = {**scope, "askew_request_id": request_id, "path": _path_keeping_segments(raw_path)}
         limit = self._body_limit(scope)
-        started = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 MutableHeaders(scope=message).append("X-Request-Id", request_id)
                 MutableHeaders(scope=message).append("X-Content-Type-Options", "nosniff")
             await send(message)
 
         try:
             if _stated_length(headers) > limit:
-                raise _BodyTooLarge
-            await self._app(scope, _bounded(receive, limit), send_with_headers)
-        except _BodyTooLarge:
-            detail = f"Expected a body of at most {limit} bytes, got more. Send it in several requests, or shrink it."
-            answer = problem_answer(ProblemKind.PAYLOAD_TOO_LARGE, detail, {"limit": limit}, request_id)
-            # The rest of the body is not read, so the connection cannot serve another request.
-            answer.headers["Connection"] = "close"
-            await answer(scope, receive, send_with_headers)
-        # The last resort: whatever nobody foresaw is logged with its request id and answered without its inside.
-        except Exception:
+                answer = problem_answer(ProblemKind.PAYLOAD_TOO_LARGE, _too_large(limit), {"limit": limit}, request_id)
+                # The body is not read, so the connection cannot serve another request.
+                answer.headers["Connection"] = "close"
+                await answer(scope, receive, send_with_headers)
+            else:
+                await self._app(scope, _bounded(receive, limit), send_with_headers)
+        # What nobody foresaw: Starlette has answered it (see answers.py) and raises it for whoever keeps the log.
+        except Exception:  # noqa: BLE001
             self._log.exception("request %s failed", request_id)
-            if started:
-                raise
-            detail = f"The server failed; its log has request {request_id}."
-            answer = problem_answer(ProblemKind.INTERNAL, detail, {}, request_id)
-            await answer(scope, receive, send_with_headers)
 
     def _body_limit(self, scope: Scope) -> int:
         is_encoder = scope["path"].startswith("/v1/galleries/") and (
@@ -90,10 +77,14 @@ def _bounded(receive: Receive, limit: int) -> Receive:
         message = await receive()
         received += len(message.get("body", b""))
         if received > limit:
-            raise _BodyTooLarge
+            raise Refusal(ProblemKind.PAYLOAD_TOO_LARGE, _too_large(limit), {"limit": limit})
         return message
 
     return bounded_receive
+
+
+def _too_large(limit: int) -> str:
+    return f"Expected a body of at most {limit} bytes, got more. Send it in several requests, or shrink it."
 
 
 def _stated_length(headers: Headers) -> int:

@@ -17,11 +17,11 @@ DEMO = Path(__file__).parents[2] / "demo"
 
 @pytest.fixture(scope="session")
 def indexed(tmp_path_factory: pytest.TempPathFactory, teacher_file: Path) -> Path:
-    """A DATA directory with the gallery `objects`: 40 photos of the demo, described by the small teacher."""
+    """A DATA directory with the gallery `objects`: 49 photos of the demo, described by the small teacher."""
     folder = tmp_path_factory.mktemp("indexed")
     photos = folder / "photos"
     photos.mkdir()
-    chosen = sorted((DEMO / "gallery").glob("*.jpg"))[::3][:40]
+    chosen = sorted((DEMO / "gallery").glob("*.jpg"))[::3]
     for photo in chosen:
         shutil.copy(photo, photos / photo.name)
     lines = [f"photos/{photo.name},{photo.stem},{photo.stem.split('-')[0]}" for photo in chosen]

@@ -168,7 +168,7 @@ def _thin() -> bytes:
     [
         (b"", "JPEG, PNG or WebP"),
         (b"no photo at all", "JPEG, PNG or WebP"),
-        (b"\xff\xd8\xff\xe0 and then nothing", "no photo"),
+        (b"\xff\xd8\xff\xe0 and then nothing", "Expected a whole JPEG"),
         (_png(10_000, 10_000), "100.0 megapixels"),
         (_thin(), "32 px"),
     ],

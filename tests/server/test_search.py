@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 from pathlib import Path
@@ -46,11 +47,9 @@ def test_hits_are_what_exact_search_over_the_stored_vectors_gives(
     server: RunningServer, query: Query, body: bytes, headers: dict[str, str]
 ) -> None:
     page = server.http.get("/v1/galleries/objects/items?limit=1000&with_vectors=true").json()["items"]
-    import base64
-
     stored = {i["id"]: np.frombuffer(base64.b64decode(i["vector"]), "<f2").astype(np.float64) for i in page}
     sent = query.astype(np.float16).astype(np.float64)
-    expected = sorted(((-round(float(v @ sent), 6), i) for i, v in stored.items()))[:10]
+    expected = sorted(((-round(min(1.0, float(v @ sent)), 6), i) for i, v in stored.items()))[:10]
     hits = server.http.post("/search", content=body, headers=headers).json()["hits"]
     assert [hit["id"] for hit in hits] == [identity for _, identity in expected]
     assert [hit["score"] for hit in hits] == pytest.approx([-score for score, _ in expected], abs=1e-6)
@@ -276,3 +275,13 @@ def test_unknown_paths_and_methods_are_problems(server: RunningServer) -> None:
     assert_problem(server.http.get("/search"), 405, "method-not-allowed")
     assert_problem(server.http.get("/page/../../settings.py"), 404, "unknown-path")
     assert_problem(server.http.get("/page/%2e%2e/settings.py"), 404, "unknown-path")
+
+
+def test_an_unforeseen_failure_is_a_problem_without_its_inside(data: Path) -> None:
+    with RunningServer(data, "--gallery", "objects") as running:
+        photo = running.http.get("/v1/galleries/objects/items?limit=1").json()["items"][0]
+        for file in (data / "galleries/objects/photos").rglob("*.jpg"):
+            file.unlink()
+        answer = running.http.get(f"/v1/galleries/objects/items/{photo['id']}/photo")
+        assert_problem(answer, 500, "internal", "its log has request")
+        assert str(data) not in answer.text

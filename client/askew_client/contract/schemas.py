@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
 from askew_client.contract.filters import Filter
 from askew_client.contract.manifest import EncoderName, Manifest
@@ -15,7 +16,20 @@ MAX_BATCH = 1_000
 
 GalleryName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 ItemId = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,512}$")]
-Payload = dict[str, JsonValue]
+
+
+def _only_finite_numbers(payload: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    waiting: list[JsonValue] = [payload]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("numbers must be finite; JSON has no NaN and no infinity")
+        if isinstance(value, dict | list):
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+    return payload
+
+
+Payload = Annotated[dict[str, JsonValue], AfterValidator(_only_finite_numbers)]
 Vector = str | list[float]
 """base64 text of the raw vector, with its dtype beside it, or a list of numbers."""
 

@@ -88,7 +88,9 @@ def unpack_json(value: str | Sequence[float], dtype: str | None, dim: int) -> ND
 
 def check_vector(vector: NDArray[np.float32]) -> None:
     """Refuse a float32 [D] vector that is not finite, or whose length is off 1 by more than 0.01. WireError."""
-    norm = float(np.sqrt(np.dot(vector, vector)))
+    # Huge values overflow to an infinite length, which is refused as any other; without a warning.
+    with np.errstate(over="ignore", invalid="ignore"):
+        norm = float(np.sqrt(np.dot(vector, vector)))
     if abs(norm - 1.0) <= NORM_TOLERANCE:
         return
     if not np.isfinite(vector).all():

@@ -1,0 +1,62 @@
+"""`askew index` beside a bare ONNX Runtime loop over the same photos, decoded beforehand.
+
+    python benchmarks/indexing.py [--encoder demo/encoders/teacher.onnx] [--photos demo/gallery]
+
+The bare loop has its photos in memory as arrays and uses ONNX Runtime's default threads (all cores). Indexing reads
+and decodes the files, describes them, and commits vectors, payloads and photos to the disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import onnxruntime
+
+from askew_client.encoder import Encoder
+from askew_client.photos import read_photo
+from askew_server.galleries import Galleries
+from askew_server.indexing import LocalGallery, index_photos
+from askew_server.photo_folder import PhotoFile, find_photos
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoder", type=Path, default=Path("demo/encoders/teacher.onnx"))
+    parser.add_argument("--photos", type=Path, default=Path("demo/gallery"))
+    options = parser.parse_args()
+    photos = find_photos(options.photos, None)
+    session = onnxruntime.InferenceSession(str(options.encoder), providers=["CPUExecutionProvider"])
+    decoded = [read_photo(photo.path) for photo in photos]
+    session.run(["descriptor"], {"image": decoded[0][None]})
+    ratios = []
+    for turn in (1, 2, 3):
+        started = time.perf_counter()
+        for pixels in decoded:
+            session.run(["descriptor"], {"image": pixels[None]})
+        bare = len(photos) / (time.perf_counter() - started)
+        indexed = indexing_rate(photos, options.encoder)
+        ratios.append(indexed / bare)
+        print(f"turn {turn}: bare loop {bare:.1f} photos/s, askew index {indexed:.1f} photos/s, ratio {ratios[-1]:.2f}")
+    print(f"median ratio {sorted(ratios)[1]:.2f}")
+
+
+def indexing_rate(photos: list[PhotoFile], path: Path) -> float:
+    """Photos a second, from reading the files to the last commit; loading the encoder is not counted."""
+    encoder = Encoder(path, threads=1)
+    encoder.encode(photos[0].path)
+    with tempfile.TemporaryDirectory() as folder:
+        galleries = Galleries(Path(folder), owner="the benchmark")
+        gallery, _ = galleries.get_or_create("bench", encoder.manifest)
+        started = time.perf_counter()
+        report = index_photos(photos, encoder, LocalGallery(gallery), lambda: None)
+        seconds = time.perf_counter() - started
+        galleries.close()
+    assert report.described == len(photos), report.skipped
+    return len(photos) / seconds
+
+
+if __name__ == "__main__":
+    main()
