@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from PIL import Image
 
 from askew_client.contract.encoder_file import EncoderFile, read_encoder_file
 from askew_client.contract.manifest import Manifest
+from askew_client.engines import refuse_several
 from askew_client.errors import DamagedEncoder, EngineMissing, NotAnEncoder, PhotoError
 from askew_client.golden import golden_pictures
 from askew_client.photos import MAX_PIXELS, Photo, check_shape, read_photo
@@ -137,7 +137,7 @@ def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessi
         import onnxruntime
     except ImportError:
         raise EngineMissing(f"No onnxruntime is installed, which runs encoders. {ENGINE_HINT}") from None
-    _refuse_two_engines()
+    refuse_several(("onnxruntime", "onnxruntime-gpu"), ENGINE_HINT)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     # Photos come in many shapes: memory patterns and a doubling arena would keep the largest of each for ever.
@@ -157,20 +157,3 @@ def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessi
     if names[0] != {"image"} or "descriptor" not in names[1]:
         raise NotAnEncoder(f"{path} has no input `image` and output `descriptor`. Export it with `askew export`.")
     return session
-
-
-def _refuse_two_engines() -> None:
-    engines = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
-    if len(engines) > 1:
-        raise EngineMissing(
-            "Both onnxruntime and onnxruntime-gpu are installed; they overwrite each other. "
-            "Uninstall both, then install one: pip uninstall -y onnxruntime onnxruntime-gpu. " + ENGINE_HINT
-        )
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
