@@ -156,6 +156,7 @@ class Galleries:
         return existing, False
 
     def _open(self, name: str, opening: Callable[[Path], Gallery]) -> OwnedGallery:
+        import_faiss()
         owner = ThreadPoolExecutor(1, thread_name_prefix=f"gallery-{name}", initializer=_set_engine_threads)
         try:
             gallery = owner.submit(opening, self._folder / name).result()

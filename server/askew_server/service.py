@@ -67,7 +67,7 @@ class Service:
         """Run a task on a gallery's own thread."""
         return await finished(gallery.submit(task))
 
-    def check_space(self, gallery: OwnedGallery, space: str | None) -> None:
+    async def check_space(self, gallery: OwnedGallery, space: str | None) -> None:
         """Refuse a vector of another space, or, unless the server was started to allow it, of none."""
         if space == gallery.space:
             return
@@ -80,7 +80,7 @@ class Service:
                 "named. Send the encoder's space_id as `space` or in the header Askew-Space.",
                 {"expected": gallery.space},
             )
-        admitted = gallery.run(Gallery.admitted_encoders)
+        admitted = await self.run(gallery, Gallery.admitted_encoders)
         form = "" if is_space_id(space) else " (which is no space id at all)"
         raise Refusal(
             ProblemKind.SPACE_MISMATCH,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from askew_client.contract.schemas import Payload
-from askew_client.files import write_atomically
+from askew_client.files import flush_folder, write_atomically
 from askew_server.errors import DamagedGallery
 from askew_server.index.port import Labels, Vectors
 
@@ -248,7 +248,9 @@ class GalleryStore:
         name = hashlib.sha256(photo).hexdigest() + suffix
         path = self.photo_path(name)
         if not path.exists():
-            path.parent.mkdir(exist_ok=True)
+            if not path.parent.exists():
+                path.parent.mkdir()
+                flush_folder(self.photos)
             write_atomically(path, photo)
         return name
 

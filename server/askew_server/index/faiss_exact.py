@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
+from askew_client.engines import refuse_several
 from askew_client.errors import EngineMissing
 from askew_server.index.port import Labels, Vectors
 
@@ -16,14 +17,15 @@ class FaissExactIndex:
     name = "exact"
     exact = True
 
-    def __init__(self, index: Any) -> None:
+    def __init__(self, faiss: Any, index: Any) -> None:
+        self._faiss = faiss
         self._index = index
 
     @classmethod
     def empty(cls, dim: int) -> Self:
         """An index of `dim` components without vectors. Raises EngineMissing."""
         faiss = import_faiss()
-        return cls(faiss.IndexIDMap2(faiss.IndexFlatIP(dim)))
+        return cls(faiss, faiss.IndexIDMap2(faiss.IndexFlatIP(dim)))
 
     @classmethod
     def read(cls, path: Path, dim: int) -> Self:
@@ -35,7 +37,7 @@ class FaissExactIndex:
             raise ValueError(f"{path} is no FAISS index: {str(error).splitlines()[0]}") from None
         if not isinstance(index, faiss.IndexIDMap2) or index.d != dim:
             raise ValueError(f"{path} holds another kind of index")
-        return cls(index)
+        return cls(faiss, index)
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -51,8 +53,7 @@ class FaissExactIndex:
     def search(self, vectors: Vectors, limit: int, allowed: Labels | None) -> Labels:
         parameters = None
         if allowed is not None:
-            faiss = import_faiss()
-            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBatch(allowed))
+            parameters = self._faiss.SearchParameters(sel=self._faiss.IDSelectorBatch(allowed))
         _, labels = self._index.search(vectors, limit, params=parameters)
         found: Labels = labels
         return found
@@ -62,18 +63,17 @@ class FaissExactIndex:
         return stored
 
     def save(self, path: Path) -> None:
-        import_faiss().write_index(self._index, str(path))
+        self._faiss.write_index(self._index, str(path))
 
 
 def import_faiss() -> Any:
     """Import faiss, or raise EngineMissing with the sentence that names the extra."""
+    hint = "Install one: pip install 'askew-server[cpu]' (or 'askew-server[gpu]' where there is an NVIDIA GPU)."
     # Threads that spin at barriers starve the event loop on small machines; read by the OpenMP runtime at import.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         import faiss
     except ImportError:
-        raise EngineMissing(
-            "No faiss is installed, which searches galleries. Install one: pip install 'askew-server[cpu]' "
-            "(or 'askew-server[gpu]' where there is an NVIDIA GPU)."
-        ) from None
+        raise EngineMissing(f"No faiss is installed, which searches galleries. {hint}") from None
+    refuse_several(("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12"), hint)
     return faiss

@@ -44,7 +44,7 @@ async def upsert(request: Request, service: InService, gallery: str) -> Response
     """Insert or replace items by id, all or none. Acknowledged once they are on the disk."""
     owned = service.gallery(gallery)
     upserts = UpsertRequest.model_validate_json(await request.body())
-    service.check_space(owned, upserts.space)
+    await service.check_space(owned, upserts.space)
     items = [
         StoredItem(item.id, unpack_json(item.vector, item.dtype, owned.dim), item.payload) for item in upserts.items
     ]
@@ -138,7 +138,7 @@ async def _item_of_form(request: Request, service: Service, owned: OwnedGallery,
         texts = {name: value for name, value in form.items() if isinstance(value, str)}
     suffix = SUFFIX_BY_MEDIA_TYPE[media_type(photo)]
     if "vector" in texts:
-        service.check_space(owned, texts.get("space"))
+        await service.check_space(owned, texts.get("space"))
         vector = unpack_json(texts["vector"], texts.get("dtype"), owned.dim)
     else:
         vector = await _described(service, owned, photo)

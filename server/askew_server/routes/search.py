@@ -68,12 +68,12 @@ async def search(
     content_type = _content_type(request)
     if content_type == "application/octet-stream":
         options = _options(limit, score_threshold, max_false_match, filter_text)
-        service.check_space(owned, askew_space)
+        await service.check_space(owned, askew_space)
         vector, encoder = unpack(body, askew_dtype, owned.dim), askew_encoder
     elif content_type == "application/json":
         query = SearchRequest.model_validate_json(body)
         options, encoder = query, query.encoder
-        service.check_space(owned, query.space)
+        await service.check_space(owned, query.space)
         vector = unpack_json(query.vector, query.dtype, owned.dim)
     else:
         raise _unsupported_media(content_type, "application/json or application/octet-stream")
@@ -100,7 +100,7 @@ async def search_batch(request: Request, service: InService, gallery: str | None
         raise _unsupported_media(_content_type(request), "application/json")
     batch = BatchSearchRequest.model_validate_json(await request.body())
     for query in batch.queries:
-        service.check_space(owned, query.space)
+        await service.check_space(owned, query.space)
     vectors = np.stack([unpack_json(query.vector, query.dtype, owned.dim) for query in batch.queries])
     encoders = {query.encoder for query in batch.queries}
     if batch.max_false_match is not None and len(encoders) > 1:
