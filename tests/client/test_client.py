@@ -1,0 +1,388 @@
+"""The client against a small real HTTP server that answers what a test tells it to."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from askew_client import Client, Encoder
+from askew_client.contract.problems import MEDIA_TYPE, ProblemKind, problem_of
+from askew_client.contract.wire import unpack, unpack_json
+from askew_client.errors import (
+    DamagedEncoder,
+    EncoderRefused,
+    NotAnEncoder,
+    NotFound,
+    Overloaded,
+    ProblemError,
+    ServerError,
+    ServerUnreachable,
+    SpaceMismatch,
+    UnreadablePhoto,
+    WireError,
+)
+
+SPACE = "sp1-" + "0" * 32
+VECTOR = np.array([0.6, 0.8, 0, 0], dtype=np.float32)
+SEARCH_ANSWER = {
+    "hits": [{"id": "a", "score": 0.9, "payload": {"title": "A"}}],
+    "space": SPACE,
+    "gallery": "default",
+    "index": "exact",
+    "exact": True,
+}
+
+
+@dataclass
+class Request:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, object]:
+        found: dict[str, object] = json.loads(self.body)
+        return found
+
+
+@dataclass
+class ToldServer:
+    """Answers with what `answers` holds, in order, the last one again and again; keeps the requests."""
+
+    answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    url: str = ""
+
+    def answer(self, content: object, status: int = 200, **headers: str) -> None:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.answers.append((status, {"content-type": "application/json", **named}, body))
+
+    def problem(self, kind: ProblemKind, extras: dict[str, object] | None = None, **headers: str) -> None:
+        problem = problem_of(kind, "What came, and what to do.", extras or {}, "request-1")
+        self.answer(problem.model_dump(), kind.status, content_type=MEDIA_TYPE, **headers)
+
+
+@pytest.fixture
+def server() -> Iterator[ToldServer]:
+    told = ToldServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            told.requests.append(Request(self.command, self.path, headers, body))
+            status, answer_headers, content = told.answers.pop(0) if len(told.answers) > 1 else told.answers[0]
+            self.send_response(status)
+            for name, value in {**answer_headers, "content-length": str(len(content))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_PUT = do_POST = do_DELETE = do  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        told.url = f"http://127.0.0.1:{http.server_port}"
+        yield told
+        http.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def client(server: ToldServer) -> Iterator[Client]:
+    with Client(server.url, timeout=5, key="secret") as opened:
+        yield opened
+
+
+# What is sent
+
+
+def test_a_search_sends_the_raw_vector_and_names_its_origin(server: ToldServer, client: Client) -> None:
+    server.answer(SEARCH_ANSWER)
+    condition = {"field": "kind", "eq": "landmark"}
+    found = client.search(VECTOR, space=SPACE, encoder="s@1", limit=3, max_false_match=0.01, filter=condition)
+    assert found.hits[0].payload == {"title": "A"}
+    (request,) = server.requests
+    assert (request.method, request.path.partition("?")[0]) == ("POST", "/search")
+    assert request.headers["content-type"] == "application/octet-stream"
+    assert request.headers["askew-space"] == SPACE
+    assert request.headers["askew-encoder"] == "s@1"
+    assert request.headers["authorization"] == "Bearer secret"
+    assert unpack(request.body, request.headers["askew-dtype"], 4) == pytest.approx(VECTOR, abs=1e-3)
+    assert "limit=3" in request.path
+    assert "max_false_match=0.01" in request.path
+    assert "filter=%7B%22field%22" in request.path
+
+
+def test_search_with_describes_here_and_sends_a_vector(
+    server: ToldServer, client: Client, student_file: Path, photos: list[Path]
+) -> None:
+    server.answer(SEARCH_ANSWER)
+    encoder = Encoder(student_file)
+    client.search_with(encoder, photos[0], gallery="demo")
+    (request,) = server.requests
+    assert request.path == "/v1/galleries/demo/search?limit=10"
+    assert request.headers["askew-space"] == encoder.space_id
+    assert request.headers["askew-encoder"] == "student@1"
+    assert len(request.body) == 2 * 64
+
+
+def test_a_batch(server: ToldServer, client: Client) -> None:
+    server.answer({**SEARCH_ANSWER, "results": [{"hits": []}, {"hits": []}]})
+    assert len(client.search_batch(np.stack([VECTOR, VECTOR]), space=SPACE, limit=2).results) == 2
+    body = server.requests[0].json
+    assert body["limit"] == 2
+    assert isinstance(body["queries"], list)
+    assert body["queries"][0]["space"] == SPACE
+
+
+def test_a_photo_is_sent_as_it_is(server: ToldServer, client: Client, photos: list[Path]) -> None:
+    server.answer(SEARCH_ANSWER)
+    client.search_photo(photos[0], encoder="s@1")
+    assert server.requests[0].body == photos[0].read_bytes()
+    assert server.requests[0].headers["content-type"] == "image/jpeg"
+    assert server.requests[0].path == "/search/photo?limit=10&encoder=s%401"
+
+
+def test_ids_are_one_segment_of_the_path(server: ToldServer, client: Client) -> None:
+    server.answer({"deleted": "x", "sequence": 1})
+    for item_id in ("a/b c?#%é", "..", ".", "%2F"):
+        client.delete_item(item_id, gallery="demo")
+    paths = [request.path.removeprefix("/v1/galleries/demo/items/") for request in server.requests]
+    assert paths == ["a%2Fb%20c%3F%23%25%C3%A9", "%2E%2E", "%2E", "%252F"]
+
+
+def test_upsert_goes_in_requests_of_a_thousand(server: ToldServer, client: Client) -> None:
+    server.answer({"upserted": 1000, "sequence": 1})
+    server.answer({"upserted": 500, "sequence": 2})
+    ids = [f"item-{number}" for number in range(1500)]
+    stored = client.upsert(ids, np.tile(VECTOR, (1500, 1)), gallery="demo", space=SPACE)
+    assert (stored.upserted, stored.sequence) == (1500, 2)
+    sent = [request.json["items"] for request in server.requests]
+    assert [len(items) for items in sent if isinstance(items, list)] == [1000, 500]
+    with pytest.raises(ValueError, match="as many ids"):
+        client.upsert(["a"], np.tile(VECTOR, (2, 1)), gallery="demo", space=SPACE)
+
+
+def test_a_photo_with_its_vector_is_a_form(server: ToldServer, client: Client, photos: list[Path]) -> None:
+    server.answer({"upserted": 1, "sequence": 1})
+    payload = {"title": "Ä"}
+    client.upsert_photo("a", photos[0], gallery="demo", payload=payload, vector=VECTOR, space=SPACE)
+    (request,) = server.requests
+    assert request.headers["content-type"].startswith("multipart/form-data")
+    for part in (photos[0].read_bytes(), b'name="vector"', b'name="dtype"', SPACE.encode(), b"image/jpeg"):
+        assert part in request.body
+
+
+def test_items_come_from_all_pages(server: ToldServer, client: Client) -> None:
+    item = {"payload": {}, "has_photo": False}
+    server.answer({"items": [{"id": "a", **item}, {"id": "b", **item}], "next_cursor": "b+/="})
+    server.answer({"items": [{"id": "c", **item}]})
+    assert [each.id for each in client.items(gallery="demo")] == ["a", "b", "c"]
+    assert "cursor=b%2B%2F%3D" in server.requests[1].path
+
+
+def test_vectors_that_are_none_are_not_sent(server: ToldServer, client: Client) -> None:
+    with pytest.raises(WireError):
+        client.search(VECTOR * 2, space=SPACE)
+    with pytest.raises(WireError, match="Expected one vector"):
+        client.search(VECTOR[None], space=SPACE)
+    with pytest.raises(UnreadablePhoto):
+        client.search_photo(b"no photo")
+    with pytest.raises(UnreadablePhoto, match="cannot be read"):
+        client.search_photo("missing.jpg")
+    with pytest.raises(NotAnEncoder, match="cannot be read"):
+        client.admit("missing.onnx", gallery="demo")
+    assert not server.requests
+
+
+# Encoders
+
+
+def test_an_encoder_is_verified_before_it_is_kept(
+    server: ToldServer, client: Client, student_file: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept.onnx"
+    server.answer(student_file.read_bytes())
+    assert client.download_encoder("student@1", kept) == kept
+    assert kept.read_bytes() == student_file.read_bytes()
+    with pytest.raises(DamagedEncoder, match="student@1, not other@1"):
+        client.download_encoder("other@1", kept)
+    damaged = bytearray(student_file.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    server.answers.clear()
+    server.answer(bytes(damaged))
+    with pytest.raises(DamagedEncoder):
+        client.download_encoder("student@1", kept)
+    assert kept.read_bytes() == student_file.read_bytes()
+
+
+def test_a_gallery_is_created_by_file_or_manifest(server: ToldServer, client: Client, teacher_file: Path) -> None:
+    description = {
+        "name": "demo",
+        "space": SPACE,
+        "dim": 64,
+        "items": 0,
+        "photos": 0,
+        "sequence": 0,
+        "index": "exact",
+        "exact": True,
+        "teacher": "t@1",
+        "photo_size": 128,
+        "scales": [1.0],
+        "describes_photos": True,
+        "admitted_encoders": [],
+    }
+    server.answer(description, 201)
+    assert client.create_gallery("demo", teacher_file).dim == 64
+    assert server.requests[0].body == teacher_file.read_bytes()
+    client.create_gallery("demo", Encoder(teacher_file).manifest)
+    teacher = server.requests[1].json["teacher"]
+    assert isinstance(teacher, dict)
+    assert unpack_json(teacher["golden"]["small"], "f32le", 64).shape == (64,)
+
+
+# Errors and retries
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        (ProblemKind.SPACE_MISMATCH, SpaceMismatch),
+        (ProblemKind.UNKNOWN_GALLERY, NotFound),
+        (ProblemKind.UNKNOWN_ITEM, NotFound),
+        (ProblemKind.ENCODER_REFUSED, EncoderRefused),
+        (ProblemKind.GALLERY_CONFLICT, ProblemError),
+        (ProblemKind.INTERNAL, ProblemError),
+    ],
+)
+def test_problems_become_typed_errors(
+    server: ToldServer, client: Client, kind: ProblemKind, error: type[ProblemError]
+) -> None:
+    server.problem(kind, {"expected": SPACE})
+    with pytest.raises(error, match="What came, and what to do") as caught:
+        client.gallery("demo")
+    assert type(caught.value) is error
+    assert caught.value.status == kind.status
+    assert caught.value.problem.slug == kind.slug
+    assert caught.value.problem.extras == {"expected": SPACE}
+    assert caught.value.problem.instance == "request-1"
+    assert len(server.requests) == 1
+
+
+def test_a_busy_server_is_asked_again_when_it_says(server: ToldServer, client: Client) -> None:
+    server.problem(ProblemKind.OVERLOADED, retry_after="1")
+    server.answer(SEARCH_ANSWER)
+    start = datetime.now(UTC)
+    assert client.search(VECTOR, space=SPACE).hits
+    assert timedelta(seconds=0.95) < datetime.now(UTC) - start < timedelta(seconds=4)
+    first, second = server.requests
+    assert first.body == second.body != b""
+
+
+def test_retry_after_may_be_a_date(server: ToldServer, client: Client) -> None:
+    moment = datetime.now(UTC) + timedelta(seconds=2)
+    server.problem(ProblemKind.NOT_READY, retry_after=format_datetime(moment, usegmt=True))
+    server.answer({"status": "ok", "version": "0.1.0"})
+    assert client.health().status == "ok"
+    assert datetime.now(UTC) > moment - timedelta(seconds=1.1)
+
+
+def test_a_form_is_sent_again_as_it_was(server: ToldServer, client: Client, photos: list[Path]) -> None:
+    server.answer(b"<html>", 502, content_type="text/html")
+    server.answer({"upserted": 1, "sequence": 1})
+    client.upsert_photo("a", photos[0], gallery="demo", vector=VECTOR)
+    assert server.requests[0].body == server.requests[1].body
+
+
+def test_who_stays_busy_is_overloaded(server: ToldServer) -> None:
+    server.problem(ProblemKind.OVERLOADED, retry_after="7")
+    with Client(server.url, retries=0) as impatient, pytest.raises(Overloaded) as caught:
+        impatient.galleries()
+    assert caught.value.retry_after == 7
+    assert len(server.requests) == 1
+
+
+def test_retries_are_bounded(server: ToldServer) -> None:
+    server.answer(b"", 504)
+    with Client(server.url, retries=2) as client, pytest.raises(ProblemError, match="504 Gateway Timeout"):
+        client.galleries()
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "body", "sentence"),
+    [
+        (502, "text/html", b"<html>Bad Gateway</html>", "502 Bad Gateway with text/html"),
+        (404, "application/json", b'{"detail": "Not Found"}', "404 Not Found"),
+        (418, "text/plain", b"", "418"),
+        (599, "application/problem+json", b"[]", "599 with application/problem"),
+    ],
+)
+def test_answers_that_are_no_problems_give_a_sentence_too(
+    server: ToldServer, status: int, content_type: str, body: bytes, sentence: str
+) -> None:
+    server.answer(body, status, content_type=content_type)
+    with Client(server.url, retries=0) as client, pytest.raises(ProblemError, match=sentence) as caught:
+        client.galleries()
+    assert caught.value.status == status
+
+
+def test_redirects_are_named_and_not_followed(server: ToldServer, client: Client) -> None:
+    server.answer(b"", 308, location="https://elsewhere.example/")
+    with pytest.raises(ProblemError, match=r"use the address that it names: https://elsewhere\.example/"):
+        client.galleries()
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"hits": 3}'])
+def test_another_server_is_recognised(server: ToldServer, client: Client, body: bytes) -> None:
+    server.answer(body)
+    with pytest.raises(ServerError, match="Is this an Askew server"):
+        client.search(VECTOR, space=SPACE)
+
+
+def test_nobody_listens() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        with Client(url, retries=1) as client, pytest.raises(ServerUnreachable, match=f"{url}.*askew serve"):
+            client.galleries()
+
+
+def test_no_answer_in_time_is_not_asked_again() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with Client(url, timeout=0.2) as client, pytest.raises(ServerUnreachable, match=r"no answer within 0\.2 s"):
+            client.galleries()
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://host", "http://", "http://host:port"])
+def test_what_is_no_address(url: str) -> None:
+    with pytest.raises(ServerUnreachable, match="is no address of a server"):
+        Client(url)
+
+
+def test_a_path_before_the_api_is_kept(server: ToldServer) -> None:
+    server.answer({"status": "ok", "version": "0.1.0"})
+    with Client(server.url + "/askew/") as client:
+        client.health()
+    assert server.requests[0].path == "/askew/readyz"
