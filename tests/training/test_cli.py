@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from askew_client import Encoder
 from askew_client.errors import AskewError
 from askew_training import cli
+from askew_training.networks.checkpoint import load_checkpoint
 from askew_training.networks.trunks import Trunk
 
 HEADER = "path,instance_id,role,benchmark,set\n"
@@ -22,7 +23,7 @@ HEADER = "path,instance_id,role,benchmark,set\n"
 @pytest.fixture(scope="module")
 def app() -> typer.Typer:
     application = typer.Typer()
-    for command in (cli.whiten, cli.export, cli.evaluate):
+    for command in (cli.whiten, cli.distil, cli.export, cli.evaluate):
         application.command(command.__name__)(command)
     return application
 
@@ -54,7 +55,7 @@ def test_from_weights_to_a_measured_pair(app, folder):
     whitened = run(
         app, "whiten", folder / "teacher.pt", "--trunk", TINY_TRUNK, "--weights", folder / "weights.pth",
         "--licences", folder / "licences.toml", "--manifest", folder / "manifest.csv",
-        "--photo-size", 128, "--dim", 4,
+        "--photo-size", 128, "--dim", 4, "--cache", folder / "cache",
     )  # fmt: skip
     assert whitened.exit_code == 0
     assert "8 photos" in whitened.stdout
@@ -101,19 +102,35 @@ def test_from_weights_to_a_measured_pair(app, folder):
     assert "asymmetric" in asymmetric.stdout
 
 
+def test_a_distilled_student_stays_in_its_teachers_space(app, folder):
+    photos = ("--licences", folder / "licences.toml", "--manifest", folder / "manifest.csv")
+    cache = ("--cache", folder / "cache")
+    run(
+        app, "whiten", folder / "t.pt", "--trunk", TINY_TRUNK, "--weights", folder / "weights.pth", *photos, *cache,
+        "--photo-size", 128, "--dim", 4, "--scales", 3,
+    )  # fmt: skip
+    result = run(app, "distil", folder / "t.pt", folder / "s.pt", "--learn-size", 96, *photos, *cache)
+    assert "8 photos" in result.stdout
+    teacher, student = load_checkpoint(folder / "t.pt"), load_checkpoint(folder / "s.pt")
+    assert student.space_id == teacher.space_id
+    assert student.description.scales == (1.0,)
+    assert student.description.photo_size == 224
+    assert not torch.equal(student.network.linear.weight, teacher.network.linear.weight)
+
+
 def test_two_spaces_are_not_compared(app, folder):
     common = ("--role", "teacher", "--name", "tiny", "--licence", "CC0", "--version", "1")
     for dim in (3, 4):
         run(
             app, "whiten", folder / f"{dim}.pt", "--trunk", TINY_TRUNK, "--weights", folder / "weights.pth",
             "--licences", folder / "licences.toml", "--manifest", folder / "manifest.csv",
-            "--photo-size", 128, "--dim", dim,
+            "--photo-size", 128, "--dim", dim, "--cache", folder / "cache",
         )  # fmt: skip
         run(app, "export", folder / f"{dim}.pt", folder / f"{dim}.onnx", *common)
     with pytest.raises(AskewError, match="two encoders of one space"):
         run(
             app, "evaluate", "--queries", folder / "3.onnx", "--gallery", folder / "4.onnx",
-            "--manifest", folder / "manifest.csv",
+            "--manifest", folder / "manifest.csv", "--cache", folder / "cache",
         )  # fmt: skip
 
 

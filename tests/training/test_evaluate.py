@@ -9,9 +9,9 @@ from training_helpers import CARD, checkpoint_of, picture
 
 from askew_client import Encoder
 from askew_training.data.photo_sets import photos_in, read_licences, read_manifest, sources_of
+from askew_training.descriptors import DescriptorCache
 from askew_training.errors import DataError
 from askew_training.evaluate.benchmark import TOGETHER, benchmarks_in, measure
-from askew_training.evaluate.descriptor_cache import DescriptorCache
 from askew_training.evaluate.report import Report, manifest_metrics
 from askew_training.export.write import write_encoder
 
@@ -132,25 +132,43 @@ def test_licences_are_a_toml_table(tmp_path):
 
 
 def test_vectors_are_computed_once(manifest, network, tmp_path, monkeypatch):
-    write_encoder(checkpoint_of(network), CARD, tmp_path / "tiny.onnx")
+    file = tmp_path / "tiny.onnx"
+    write_encoder(checkpoint_of(network), CARD, file)
     paths = [tmp_path / "q0.png", tmp_path / "g0.png", manifest, tmp_path / "missing.png"]
-    folder = tmp_path / "cache"
-    first, unreadable = DescriptorCache(folder, Encoder(tmp_path / "tiny.onnx")).describe(paths, lambda: None)
-    assert len(unreadable) == 2
-    assert list(first) == paths[:2]
-    monkeypatch.setattr(Encoder, "encode", None)
-    again, _ = DescriptorCache(folder, Encoder(tmp_path / "tiny.onnx")).describe(paths[:2], lambda: None)
-    np.testing.assert_array_equal(again[paths[0]], first[paths[0]])
+    steps = []
+    first = DescriptorCache(tmp_path / "cache", file).describe(paths, lambda: steps.append(1))
+    assert (len(steps), len(first.unreadable), list(first.vectors)) == (4, 2, paths[:2])
+    np.testing.assert_array_equal(first.vectors[paths[0]], Encoder(file).encode(paths[0])[0])
+    monkeypatch.setattr(Encoder, "encode_pixels", None)
+    again = DescriptorCache(tmp_path / "cache", file).describe(paths[:2], lambda: None)
+    np.testing.assert_array_equal(again.vectors[paths[0]], first.vectors[paths[0]])
+
+
+def test_what_was_described_before_an_interruption_is_kept(manifest, network, tmp_path):
+    file = tmp_path / "tiny.onnx"
+    write_encoder(checkpoint_of(network), CARD, file)
+    paths = [tmp_path / name for name in ("q0.png", "q1.png", "g0.png", "g1.png")]
+    steps = []
+
+    def interrupt():
+        steps.append(1)
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        DescriptorCache(tmp_path / "cache", file).describe(paths, interrupt)
+    kept = np.load(next((tmp_path / "cache").iterdir()))["photos"]
+    assert len(kept) == 2
 
 
 def test_a_damaged_cache_is_computed_again(manifest, network, tmp_path):
-    write_encoder(checkpoint_of(network), CARD, tmp_path / "tiny.onnx")
-    encoder = Encoder(tmp_path / "tiny.onnx")
-    cache = DescriptorCache(tmp_path / "cache", encoder)
+    file = tmp_path / "tiny.onnx"
+    write_encoder(checkpoint_of(network), CARD, file)
+    cache = DescriptorCache(tmp_path / "cache", file)
     cache.describe([tmp_path / "q0.png"], lambda: None)
     cache.path.write_bytes(cache.path.read_bytes()[:100])
-    vectors, _ = DescriptorCache(tmp_path / "cache", encoder).describe([tmp_path / "q0.png"], lambda: None)
-    assert len(vectors) == 1
+    described = DescriptorCache(tmp_path / "cache", file).describe([tmp_path / "q0.png"], lambda: None)
+    assert len(described.vectors) == 1
 
 
 def test_a_report_becomes_the_figures_of_a_manifest(manifest, tmp_path):

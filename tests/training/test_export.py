@@ -47,9 +47,7 @@ def size_rule() -> onnxruntime.InferenceSession:
     """Only the size rule: `sizes` of the preprocessing graph, without its Resize."""
     model = preprocessing_graph(224)
     del model.graph.node[-1]
-    model.graph.output[0].CopyFrom(
-        onnx.helper.make_tensor_value_info("pre/sizes", onnx.TensorProto.INT64, [4])
-    )
+    model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("pre/sizes", onnx.TensorProto.INT64, [4]))
     return session_of(model)
 
 
@@ -185,9 +183,7 @@ def test_a_distilled_network_cannot_pose_as_a_teacher(network, tmp_path):
 
 def test_a_card_that_does_not_hold_together_is_refused(network, tmp_path):
     with pytest.raises(CheckpointError, match="name"):
-        write_encoder(
-            checkpoint_of(network), dataclasses.replace(CARD, name="Two Words"), tmp_path / "x.onnx"
-        )
+        write_encoder(checkpoint_of(network), dataclasses.replace(CARD, name="Two Words"), tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())
 
 

@@ -102,9 +102,7 @@ class Trap:
 def test_timm_weights_load_by_name_with_their_classifier(tmp_path):
     source = Trunk(TINY_TRUNK).features.state_dict()
     path = tmp_path / "weights.pth"
-    torch.save(
-        {**source, "classifier.weight": torch.zeros(10, 1024), "classifier.bias": torch.zeros(10)}, path
-    )
+    torch.save({**source, "classifier.weight": torch.zeros(10, 1024), "classifier.bias": torch.zeros(10)}, path)
     loaded = trunk_with_weights(TINY_TRUNK, path).features.state_dict()
     assert all(torch.equal(loaded[name], source[name]) for name in source)
 

@@ -25,9 +25,7 @@ CARD = EncoderCard(
 )
 
 
-def tiny_network(
-    dim: int | None = 16, scales: tuple[float, ...] = (1.0,), trunk: str = TINY_TRUNK
-) -> Network:
+def tiny_network(dim: int | None = 16, scales: tuple[float, ...] = (1.0,), trunk: str = TINY_TRUNK) -> Network:
     torch.manual_seed(1)
     features = Trunk(trunk)
     # Random trunks differ little from photo to photo; statistics off 0 and 1 make folding them a real test.

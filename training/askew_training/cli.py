@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from askew_training.evaluate.descriptor_cache import DescriptorCache
+    from askew_training.descriptors import DescriptorCache
 
 
 class Precision(Enum):
@@ -36,41 +36,37 @@ class Role(Enum):
 def whiten(
     output: Annotated[Path, typer.Argument(help="The checkpoint to write.")],
     trunk: Annotated[str, typer.Option(help="A timm network, such as tf_efficientnet_lite0.")],
-    weights: Annotated[
-        str, typer.Option(help="A state dict in timm's layout, or a package that carries one.")
-    ],
+    weights: Annotated[str, typer.Option(help="A state dict in timm's layout, or a package that carries one.")],
     licences: Annotated[Path, typer.Option(help="TOML file: the licence of each set of photos.")],
     manifest: Annotated[Path | None, typer.Option(help="A photo manifest; its role `train` is used.")] = None,
-    photos: Annotated[
-        list[Path] | None, typer.Option(help="A folder of unlabelled photos; repeatable.")
-    ] = None,
+    photos: Annotated[list[Path] | None, typer.Option(help="A folder of unlabelled photos; repeatable.")] = None,
     photo_size: Annotated[int, typer.Option(min=96, help="Longest side in pixels.")] = 448,
     scales: Annotated[int, typer.Option(min=1, max=3, help="1, or the three scales 1, 1/√2, 1/2.")] = 1,
     dim: Annotated[int, typer.Option(min=1, help="Dimensions to keep.")] = 512,
     power: Annotated[float, typer.Option(min=0, max=1, help="0 rotates only, 1 whitens fully.")] = 0.5,
+    cache: Annotated[Path | None, typer.Option(help="Where vectors are kept; ~/.cache/askew.")] = None,
 ) -> None:
     """Make a teacher: a trunk with weights, and a PCA whitening learned from photos without labels."""
-    from askew_training.data.photo_sets import photos_in, read_licences, read_manifest, sources_of
-    from askew_training.descriptors import pooled_vectors
-    from askew_training.errors import DataError
+    import numpy as np
+
+    from askew_training.data.photo_sets import read_licences, sources_of, training_photos
     from askew_training.networks.checkpoint import Checkpoint, Description, save_checkpoint
     from askew_training.networks.network import Network
     from askew_training.networks.weights import trunk_with_weights
+    from askew_training.pooled import describe_pooled
     from askew_training.whitening import learn_whitening
 
-    chosen = [photo for photo in read_manifest(manifest) if photo.role == "train"] if manifest else []
-    for folder in photos or []:
-        chosen += photos_in(folder)
-    if not chosen:
-        raise DataError("There are no photos to learn from. Give --manifest, --photos, or both.")
+    chosen = training_photos(manifest, photos or [])
     stated = read_licences(licences)
     sources_of(chosen, stated)
     factors = _scales(scales)
     network = Network(trunk_with_weights(trunk, weights), scales=factors).eval()
     with _progress("describing", len(chosen)) as advance:
-        described = pooled_vectors(network, [photo.path for photo in chosen], photo_size, advance)
+        paths = [photo.path for photo in chosen]
+        described = describe_pooled(network, photo_size, paths, _cache(cache), advance)
     _name_unreadable(described.unreadable)
-    whitening = learn_whitening(described.vectors, dim, power)
+    used = [photo for photo in chosen if photo.path in described.vectors]
+    whitening = learn_whitening(np.stack([described.vectors[photo.path] for photo in used]), dim, power)
     description = Description(
         trunk=trunk,
         dim=dim,
@@ -78,11 +74,69 @@ def whiten(
         scales=factors,
         recipe=f"weights {Path(weights).name}; GeM p={network.pool.p.item():g}; "
         f"PCA to {dim} with power {power:g}, learned at {photo_size} px and {scales} scale(s)",
-        data=sources_of([chosen[place] for place in described.places], stated),
+        data=sources_of(used, stated),
     )
     checkpoint = Checkpoint(Network(network.trunk, whitening.as_layer(), factors).eval(), description)
     save_checkpoint(output, checkpoint)
-    Console().print(f"{output}: {len(described.places)} photos, space {checkpoint.space_id}")
+    Console().print(f"{output}: {len(used)} photos, space {checkpoint.space_id}")
+
+
+def distil(
+    teacher: Annotated[Path, typer.Argument(help="The teacher's checkpoint.")],
+    output: Annotated[Path, typer.Argument(help="The student's checkpoint to write.")],
+    licences: Annotated[Path, typer.Option(help="TOML file: the licence of each set of photos.")],
+    learn_size: Annotated[int, typer.Option(min=96, help="Longest side that the student learns at.")],
+    manifest: Annotated[Path | None, typer.Option(help="A photo manifest; its role `train` is used.")] = None,
+    photos: Annotated[list[Path] | None, typer.Option(help="A folder of unlabelled photos; repeatable.")] = None,
+    photo_size: Annotated[int, typer.Option(min=96, help="Longest side that it will describe at.")] = 224,
+    ridge: Annotated[float, typer.Option(help="How strongly the teacher's own layer is kept.")] = 1e-3,
+    cache: Annotated[Path | None, typer.Option(help="Where vectors are kept; ~/.cache/askew.")] = None,
+) -> None:
+    """Make a student: the teacher's trunk at one scale, its linear layer refitted to the teacher's vectors.
+
+    Learn at about half the teacher's size of these photos, so that the student meets the gap that it will have to
+    bridge: photos of 256 px are described by a teacher of 448 px at 256, and learned by its student at 128.
+    """
+    import numpy as np
+
+    from askew_training.data.photo_sets import read_licences, sources_of, training_photos
+    from askew_training.distillation import refit_linear
+    from askew_training.errors import CheckpointError
+    from askew_training.networks.checkpoint import Checkpoint, Description, load_checkpoint, save_checkpoint
+    from askew_training.networks.network import Network
+    from askew_training.pooled import describe_pooled
+    from askew_training.whitening import apply_linear
+
+    source = load_checkpoint(teacher)
+    if source.network.linear is None:
+        raise CheckpointError(f"{teacher} has no linear layer to start from. Expected one made by `askew whiten`.")
+    chosen = training_photos(manifest, photos or [])
+    stated = read_licences(licences)
+    sources_of(chosen, stated)
+    paths = [photo.path for photo in chosen]
+    student = Network(source.network.trunk, source.network.linear, (1.0,)).eval()
+    student.pool, student.normalise = source.network.pool, source.network.normalise
+    with _progress("describing", 2 * len(paths)) as advance:
+        size = source.description.photo_size
+        by_teacher = describe_pooled(source.network, size, paths, _cache(cache), advance)
+        by_student = describe_pooled(student, learn_size, paths, _cache(cache), advance)
+    _name_unreadable(sorted({*by_teacher.unreadable, *by_student.unreadable}))
+    used = [p for p in chosen if p.path in by_teacher.vectors and p.path in by_student.vectors]
+    targets = apply_linear(source.network.linear, np.stack([by_teacher.vectors[photo.path] for photo in used]))
+    pooled = np.stack([by_student.vectors[photo.path] for photo in used])
+    student.linear = refit_linear(source.network.linear, pooled, targets, ridge)
+    description = Description(
+        trunk=source.description.trunk,
+        dim=student.dim,
+        photo_size=photo_size,
+        scales=student.scales,
+        recipe=f"{source.description.recipe}; linear layer refitted to the teacher's vectors at {learn_size} px "
+        f"with ridge {ridge:g}",
+        data=sources_of(used, stated),
+        teacher_space=source.space_id,
+    )
+    save_checkpoint(output, Checkpoint(student, description))
+    Console().print(f"{output}: {len(used)} photos, space {source.space_id}")
 
 
 def export(
@@ -92,9 +146,7 @@ def export(
     name: Annotated[str, typer.Option(help="The encoder's name, such as lite0-teacher.")],
     version: Annotated[str, typer.Option(help="Its version, such as 1.")],
     licence: Annotated[str, typer.Option(help="Under which licence the encoder is given on.")],
-    photo_size: Annotated[
-        int | None, typer.Option(min=96, help="Longest side; the checkpoint's own.")
-    ] = None,
+    photo_size: Annotated[int | None, typer.Option(min=96, help="Longest side; the checkpoint's own.")] = None,
     scales: Annotated[int | None, typer.Option(min=1, max=3, help="1 or 3; the checkpoint's own.")] = None,
     precision: Annotated[Precision, typer.Option(help="How weights are stored.")] = Precision.fp32,
     metrics: Annotated[list[Path] | None, typer.Option(help="A report of `askew evaluate --json`.")] = None,
@@ -127,31 +179,26 @@ def evaluate(
     queries: Annotated[Path, typer.Option(help="The encoder that describes the queries.")],
     gallery: Annotated[Path, typer.Option(help="The encoder that describes the gallery.")],
     manifest: Annotated[Path, typer.Option(help="A photo manifest with queries and galleries.")],
-    benchmark: Annotated[
-        list[str] | None, typer.Option(help="One of its benchmarks; repeatable; all.")
-    ] = None,
+    benchmark: Annotated[list[str] | None, typer.Option(help="One of its benchmarks; repeatable; all.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the report here, too.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Where vectors are kept; ~/.cache/askew.")] = None,
 ) -> None:
     """Measure mAP: queries of one encoder on a gallery that another, or the same, described."""
-    from askew_client import Encoder
     from askew_client.files import write_atomically
     from askew_training.data.photo_sets import read_manifest
+    from askew_training.descriptors import DescriptorCache
     from askew_training.errors import DataError
     from askew_training.evaluate.benchmark import benchmarks_in, measure, photos_of
-    from askew_training.evaluate.descriptor_cache import DescriptorCache
     from askew_training.evaluate.report import Report
 
     photos = read_manifest(manifest)
-    query_encoder, gallery_encoder = Encoder(queries), Encoder(gallery)
+    query_cache, gallery_cache = (DescriptorCache(_cache(cache), file) for file in (queries, gallery))
+    query_encoder, gallery_encoder = query_cache.encoder, gallery_cache.encoder
     if query_encoder.space_id != gallery_encoder.space_id:
         raise DataError(
             f"{queries} describes in space {query_encoder.space_id} and {gallery} in "
             f"{gallery_encoder.space_id}; expected two encoders of one space."
         )
-    folder = cache or Path.home() / ".cache" / "askew" / "descriptors"
-    query_cache = DescriptorCache(folder, query_encoder)
-    gallery_cache = DescriptorCache(folder, gallery_encoder)
     chosen = benchmark or benchmarks_in(photos)
     if not chosen:
         raise DataError(f"{manifest} has no query. Expected photos of role query and gallery.")
@@ -187,13 +234,17 @@ def _scales(count: int) -> tuple[float, ...]:
     return THREE_SCALES if count == 3 else (1.0,)
 
 
+def _cache(folder: Path | None) -> Path:
+    return folder or Path.home() / ".cache" / "askew" / "descriptors"
+
+
 def _describing(
     cache: DescriptorCache, advance: Callable[[], None], unreadable: list[str]
 ) -> Callable[[Sequence[Path]], dict[Path, NDArray[np.float32]]]:
     def describe(paths: Sequence[Path]) -> dict[Path, NDArray[np.float32]]:
-        vectors, failures = cache.describe(paths, advance)
-        unreadable.extend(failures)
-        return vectors
+        described = cache.describe(paths, advance)
+        unreadable.extend(described.unreadable)
+        return described.vectors
 
     return describe
 

@@ -1,68 +1,101 @@
-"""Describe many photos with a torch network, before it is an encoder file."""
+"""Vectors that were computed once, kept by the digest of the encoder and of the photo."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import hashlib
+import io
+import os
+import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from askew_client import Encoder
 from askew_client.errors import PhotoError
-from askew_training.data.pixels import read_pixels
-from askew_training.errors import DataError
-from askew_training.networks.network import Network
+from askew_client.files import write_atomically
 
-DECODED_AHEAD = 16
+WRITTEN_EVERY = 2000
+"""Photos between two writes: about a minute of work that a crash could lose."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """Vectors float32 [n, C], their places in the list, and what could not be read and why."""
+    """Unit vectors, float32 [D], by path, and a sentence for each photo that cannot be described."""
 
-    vectors: NDArray[np.float32]
-    places: list[int]
+    vectors: dict[Path, NDArray[np.float32]]
     unreadable: list[str]
 
 
-def pooled_vectors(
-    network: Network, paths: Sequence[Path], photo_size: int, on_photo: Callable[[], None]
-) -> Described:
-    """Describe photos up to the linear layer, one after the other, decoding ahead of the network.
+class DescriptorCache:
+    """The vectors of one encoder file, in one file of a folder, by SHA-256 of each photo's bytes.
 
-    Calls `on_photo` after each. Photos that cannot be read are skipped and named in the answer. Raises
-    DataError when none can.
+    An encoder that was exported differently, or a photo that was changed, has another digest and is described
+    again. One that is missing or damaged is an empty one: it can always be computed again.
     """
-    vectors: list[NDArray[np.float32]] = []
-    places: list[int] = []
-    unreadable: list[str] = []
-    with ThreadPoolExecutor(max_workers=2) as decoders, torch.inference_mode():
-        for place, decoded in enumerate(_ahead(decoders, paths, photo_size)):
-            try:
-                pixels = torch.from_numpy(np.array(decoded.result())).unsqueeze(0)
-            except PhotoError as error:
-                unreadable.append(str(error))
-            else:
-                vectors.append(network.pooled(pixels)[0].numpy())
-                places.append(place)
+
+    def __init__(self, folder: Path, encoder_file: Path) -> None:
+        """Open the encoder and its cache. Raises what Encoder raises."""
+        folder.mkdir(parents=True, exist_ok=True)
+        # Photos are described side by side, one thread each: faster than one after the other on all cores.
+        self.encoder = Encoder(encoder_file, threads=1)
+        self.path = folder / f"{self.encoder.file.sha256}.npz"
+        self._vectors = _read(self.path, self.encoder.manifest.dim)
+
+    def describe(self, paths: Sequence[Path], on_photo: Callable[[], None]) -> Described:
+        """Describe photos, those that are not known yet on all cores; calls `on_photo` after each.
+
+        What was described is kept even when this is interrupted.
+        """
+        digests, unreadable = _digests(paths)
+        unknown = [path for path, digest in digests.items() if digest not in self._vectors]
+        for _ in range(len(paths) - len(unknown)):
             on_photo()
-    if not vectors:
-        raise DataError(
-            f"None of {len(paths)} photos can be read; the first: {(unreadable or ['there is none'])[0]}"
-        )
-    return Described(np.stack(vectors), places, unreadable)
+        unwritten = 0
+        try:
+            stream = self.encoder.encode_stream(unknown, workers=os.cpu_count() or 1)
+            for path, result in zip(unknown, stream, strict=True):
+                if isinstance(result, PhotoError):
+                    unreadable.append(str(result))
+                else:
+                    self._vectors[digests[path]] = result
+                    unwritten += 1
+                if unwritten == WRITTEN_EVERY:
+                    self._write()
+                    unwritten = 0
+                on_photo()
+        finally:
+            if unwritten:
+                self._write()
+        known = {path: self._vectors[digest] for path, digest in digests.items() if digest in self._vectors}
+        return Described(known, unreadable)
+
+    def _write(self) -> None:
+        buffer = io.BytesIO()
+        np.savez(buffer, photos=np.array(list(self._vectors)), vectors=np.stack(list(self._vectors.values())))
+        write_atomically(self.path, buffer.getvalue())
 
 
-def _ahead(
-    decoders: ThreadPoolExecutor, paths: Sequence[Path], photo_size: int
-) -> Iterator[Future[NDArray[np.uint8]]]:
-    """Yield the photos being decoded in order, a few ahead, so that memory stays bounded."""
-    waiting: list[Future[NDArray[np.uint8]]] = []
+def _digests(paths: Sequence[Path]) -> tuple[dict[Path, str], list[str]]:
+    """SHA-256 of each file, and a sentence for each that cannot be read."""
+    digests: dict[Path, str] = {}
+    unreadable: list[str] = []
     for path in paths:
-        waiting.append(decoders.submit(read_pixels, path, photo_size))
-        if len(waiting) > DECODED_AHEAD:
-            yield waiting.pop(0)
-    yield from waiting
+        try:
+            digests[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            unreadable.append(f"{path} cannot be read: {error.strerror}.")
+    return digests, unreadable
+
+
+def _read(path: Path, dim: int) -> dict[str, NDArray[np.float32]]:
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
+            photos, vectors = content["photos"], content["vectors"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return {}
+    if vectors.shape != (len(photos), dim) or vectors.dtype != np.float32:
+        return {}
+    return {str(photo): vector for photo, vector in zip(photos, vectors, strict=True)}

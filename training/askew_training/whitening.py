@@ -32,6 +32,11 @@ class Whitening:
         return layer
 
 
+def apply_linear(layer: nn.Linear, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Map float32 [n, C] vectors by a layer to float32 [n, D] unit vectors."""
+    return Whitening(layer.weight.detach().numpy(), layer.bias.detach().numpy()).apply(vectors)
+
+
 def learn_whitening(vectors: NDArray[np.float32], dim: int, power: float) -> Whitening:
     """Learn a PCA whitening from float32 [n, C] vectors without labels, kept to the first `dim` components.
 
@@ -55,9 +60,7 @@ def learn_whitening(vectors: NDArray[np.float32], dim: int, power: float) -> Whi
     variances, axes = np.linalg.eigh(centred.T @ centred / count)
     variances, axes = variances[::-1][:dim], axes[:, ::-1][:, :dim]
     if variances[-1] <= 1e-12 * variances[0]:
-        raise DataError(
-            f"The photos vary in fewer than {dim} dimensions. Give more photos, or ask for fewer."
-        )
+        raise DataError(f"The photos vary in fewer than {dim} dimensions. Give more photos, or ask for fewer.")
     # An eigenvector's sign is free; fixed here, so that the same photos give the same space on every machine.
     axes = axes * np.sign(axes[np.abs(axes).argmax(0), np.arange(dim)])
     weight = axes.T * variances[:, None] ** (-power / 2)

@@ -64,14 +64,22 @@ def photos_in(folder: Path) -> list[Photo]:
     return [Photo(path, "", "train", "", _set_of(path, folder)) for path in paths]
 
 
+def training_photos(manifest: Path | None, folders: Iterable[Path]) -> list[Photo]:
+    """The photos to learn from: role `train` of a manifest, and all of some folders. DataError for none."""
+    chosen = [photo for photo in read_manifest(manifest) if photo.role == "train"] if manifest else []
+    for folder in folders:
+        chosen += photos_in(folder)
+    if not chosen:
+        raise DataError("There are no photos to learn from. Give --manifest, --photos, or both.")
+    return chosen
+
+
 def read_licences(path: Path) -> dict[str, str]:
     """Read a TOML table `[licences]` of set names to their owners' licences. Raises DataError."""
     try:
         licences = tomllib.loads(path.read_text(encoding="utf-8")).get("licences")
     except OSError as error:
-        raise DataError(
-            f"Expected a list of licences, but {path} cannot be read: {error.strerror}."
-        ) from None
+        raise DataError(f"Expected a list of licences, but {path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no TOML file: {error}.") from None
     if not isinstance(licences, dict) or not all(isinstance(licence, str) for licence in licences.values()):
@@ -84,12 +92,8 @@ def sources_of(photos: Iterable[Photo], licences: Mapping[str, str]) -> tuple[Ph
     counts = Counter(photo.set_name for photo in photos)
     unknown = sorted(counts.keys() - licences.keys())
     if unknown:
-        raise DataError(
-            f"No licence is stated for {', '.join(unknown)}. Add a line for each ('none stated' is one)."
-        )
-    return tuple(
-        PhotoSource(name=name, licence=licences[name], photos=counts[name]) for name in sorted(counts)
-    )
+        raise DataError(f"No licence is stated for {', '.join(unknown)}. Add a line for each ('none stated' is one).")
+    return tuple(PhotoSource(name=name, licence=licences[name], photos=counts[name]) for name in sorted(counts))
 
 
 def _photo(manifest: Path, number: int, row: Mapping[str, str | None]) -> Photo:

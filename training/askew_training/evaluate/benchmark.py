@@ -63,9 +63,7 @@ def measure(
     ranks, positives = [], []
     for query in queries:
         ranking = _ranking(query_vectors.get(query.path), matrix)
-        matches = np.array(
-            [i for i, photo in enumerate(described) if _is_match(query, photo)], dtype=np.int64
-        )
+        matches = np.array([i for i, photo in enumerate(described) if _is_match(query, photo)], dtype=np.int64)
         ranks.append(positive_ranks(ranking, matches, np.empty(0, dtype=np.int64)))
         positives.append(sum(_is_match(query, photo) for photo in gallery))
     if not any(positives):

@@ -63,9 +63,7 @@ def precision_at(ranks: NDArray[np.int64], k: int) -> float:
 def score(ranks_by_query: Sequence[NDArray[np.int64]], positives_by_query: Sequence[int]) -> Scores:
     """Average over queries; those without positives are left out. ValueError when none is left."""
     kept = [
-        (ranks, positives)
-        for ranks, positives in zip(ranks_by_query, positives_by_query, strict=True)
-        if positives
+        (ranks, positives) for ranks, positives in zip(ranks_by_query, positives_by_query, strict=True) if positives
     ]
     if not kept:
         raise ValueError("expected at least one query with positives")

@@ -90,9 +90,7 @@ def _session_with_pixels(model: onnx.ModelProto) -> onnxruntime.InferenceSession
     opened.graph.output.append(helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", "h", "w", 3]))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(
-        opened.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(opened.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _sizes(photo_size: int) -> list[tuple[int, int]]:
@@ -115,8 +113,6 @@ def _photo(height: int, width: int) -> NDArray[np.uint8]:
     """A photo-like picture, the same on every machine: smooth colours under fine noise."""
     random = np.random.default_rng(height * 100_003 + width)
     coarse = random.integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    smooth = np.asarray(
-        Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC), dtype=np.float64
-    )
+    smooth = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC), dtype=np.float64)
     noise = random.normal(0, 12, (height, width, 3))
     return (smooth + noise).clip(0, 255).astype(np.uint8)

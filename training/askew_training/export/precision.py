@@ -28,9 +28,7 @@ def store_half(model: onnx.ModelProto) -> onnx.ModelProto:
         if weights.dtype != np.float32 or weights.size < SMALLEST_STORED_HALF:
             continue
         if float(np.abs(weights).max()) > float(np.finfo(np.float16).max):
-            raise GateError(
-                f"{initialiser.name} holds values beyond half precision; export with --precision fp32."
-            )
+            raise GateError(f"{initialiser.name} holds values beyond half precision; export with --precision fp32.")
         name = initialiser.name
         initialiser.CopyFrom(numpy_helper.from_array(weights.astype(np.float16), f"{name}/half"))
         casts.append(helper.make_node("Cast", [f"{name}/half"], [name], to=TensorProto.FLOAT))

@@ -53,9 +53,6 @@ def preprocessing_graph(photo_size: int) -> onnx.ModelProto:
         "preprocess",
         [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", "H", "W", 3])],
         [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", "h", "w", 3])],
-        [
-            helper.make_tensor(name, TensorProto.INT64, [len(value)], value)
-            for name, value in constants.items()
-        ],
+        [helper.make_tensor(name, TensorProto.INT64, [len(value)], value) for name, value in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)

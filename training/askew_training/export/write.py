@@ -46,9 +46,7 @@ def write_encoder(checkpoint: Checkpoint, card: EncoderCard, output: Path) -> Ga
     when the card does not hold together, or asks for a teacher where the checkpoint is a student.
     """
     if card.role == "teacher" and checkpoint.description.teacher_space is not None:
-        raise CheckpointError(
-            "This checkpoint was distilled from a teacher and defines no space: --role student."
-        )
+        raise CheckpointError("This checkpoint was distilled from a teacher and defines no space: --role student.")
     network = copy.deepcopy(checkpoint.network).eval()
     network.scales = card.scales
     graph = encoder_graph(network, card.photo_size)

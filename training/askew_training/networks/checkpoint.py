@@ -100,25 +100,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
         description = Description.model_validate_json(content["description"])
         tensors = content["tensors"]
     except OSError as error:
-        raise CheckpointError(
-            f"Expected a checkpoint, but {path} cannot be read: {error.strerror}."
-        ) from None
+        raise CheckpointError(f"Expected a checkpoint, but {path} cannot be read: {error.strerror}.") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise CheckpointError(
-            f"{path} has a description that does not hold together: {first['msg']}."
-        ) from None
+        raise CheckpointError(f"{path} has a description that does not hold together: {first['msg']}.") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError, IndexError):
-        raise CheckpointError(
-            f"{path} is no Askew checkpoint. Expected a file made by `askew whiten`."
-        ) from None
+        raise CheckpointError(f"{path} is no Askew checkpoint. Expected a file made by `askew whiten`.") from None
     network = network_of(description)
     try:
         network.load_state_dict(tensors)
     except (RuntimeError, TypeError, AttributeError):
         raise CheckpointError(
-            f"{path} does not hold together: its tensors do not fit a {description.trunk} "
-            f"of {network.dim} dimensions."
+            f"{path} does not hold together: its tensors do not fit a {description.trunk} of {network.dim} dimensions."
         ) from None
     return Checkpoint(network.eval(), description)
 

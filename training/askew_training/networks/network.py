@@ -57,9 +57,7 @@ class Network(nn.Module):
     `linear`: the whitening, or None. `scales` is no part of the vector space; it may be changed at any time.
     """
 
-    def __init__(
-        self, trunk: Trunk, linear: nn.Linear | None = None, scales: Sequence[float] = (1.0,)
-    ) -> None:
+    def __init__(self, trunk: Trunk, linear: nn.Linear | None = None, scales: Sequence[float] = (1.0,)) -> None:
         super().__init__()
         self.normalise = Normalise(trunk.normalisation)
         self.trunk = trunk

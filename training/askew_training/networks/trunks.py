@@ -44,6 +44,4 @@ class Trunk(nn.Module):
 
 def _default_normalisation(configuration: Mapping[str, tuple[float, float, float]]) -> Normalisation:
     mean, std = configuration["mean"], configuration["std"]
-    return Normalisation(
-        (mean[0] * 255, mean[1] * 255, mean[2] * 255), (std[0] * 255, std[1] * 255, std[2] * 255)
-    )
+    return Normalisation((mean[0] * 255, mean[1] * 255, mean[2] * 255), (std[0] * 255, std[1] * 255, std[2] * 255))

