@@ -173,7 +173,7 @@ def search_with_the_student(url: str) -> list[Answer]:
 
 def show(out: Console, answers: list[Answer]) -> None:
     """Print what was found, how fast, and how little was sent."""
-    table = Table(title="Five photos by other photographers, described by the student", title_justify="left")
+    table = Table(title="Five photos that are not in the gallery, described by the student", title_justify="left")
     table.add_column("query photo")
     table.add_column("best three hits, by score")
     for heading in ("describe", "search", "sent", "the photo"):
