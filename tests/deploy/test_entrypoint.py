@@ -99,9 +99,7 @@ def test_without_the_demo_it_serves_an_empty_volume(tmp_path: Path) -> None:
     environment = {"PATH": f"{BARE}:/usr/bin:/bin", "ASKEW_DATA": str(tmp_path), "PORT": str(port)}
     log = tmp_path.parent / f"{tmp_path.name}.log"
     with log.open("wb") as out:
-        container = subprocess.Popen(
-            [str(BARE / "python"), str(ENTRYPOINT)], env=environment, stdout=out, stderr=out
-        )
+        container = subprocess.Popen([str(BARE / "python"), str(ENTRYPOINT)], env=environment, stdout=out, stderr=out)
     try:
         wait_until_ready(port, container, log)
     finally:
