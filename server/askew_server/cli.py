@@ -117,7 +117,7 @@ def admit(
     if server:
         from askew_client.client import Client
 
-        with Client(server, timeout=300) as client:
+        with Client(server) as client:
             admitted = client.admit(encoder, gallery=gallery)
     else:
         admitted = _admit_local(encoder, data, gallery)

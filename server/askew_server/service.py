@@ -6,9 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
+import numpy as np
 from fastapi import Depends, Request
+from numpy.typing import NDArray
 
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
@@ -66,6 +70,20 @@ class Service:
     async def run(self, gallery: OwnedGallery, task: Callable[[Gallery], Result]) -> Result:
         """Run a task on a gallery's own thread."""
         return await finished(gallery.submit(task))
+
+    async def describe(self, encoder: Path, photo: bytes) -> NDArray[np.float32]:
+        """Describe a photo in the child process: float32 [D], unit length.
+
+        Raises PhotoError, or Refusal (overloaded; not-ready when the child was killed meanwhile: the next one starts).
+        """
+        try:
+            return await finished(self.describer.describe(encoder, photo))
+        except BrokenProcessPool:
+            raise Refusal(
+                ProblemKind.NOT_READY,
+                "The process that describes photos ended while it was at work. A new one starts; send the photo again.",
+                retry_after=1,
+            ) from None
 
     async def check_space(self, gallery: OwnedGallery, space: str | None) -> None:
         """Refuse a vector of another space, or, unless the server was started to allow it, of none."""

@@ -18,13 +18,16 @@ router = APIRouter(tags=["health"])
 _PAGE_POLICY = "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", response_model=Health)
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", response_model=Health)
 async def live(service: InService) -> Response:
     """The process lives; it may still be loading."""
     return json_answer(Health(status=service.state, version=version("askew-server")))
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", response_model=Health, responses=problems(503))
 async def ready(service: InService) -> Response:
     """The galleries are open and searches are answered."""
@@ -42,6 +45,7 @@ async def explain_problem(slug: str) -> Response:
     raise HTTPException(404)
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
 async def page() -> Response:
     """The plain page: the gallery, and search by an uploaded photo."""

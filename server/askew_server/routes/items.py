@@ -30,7 +30,7 @@ from askew_server.galleries import OwnedGallery
 from askew_server.gallery import Gallery
 from askew_server.openapi import ITEM_BODY, UPSERT_BODY, problems
 from askew_server.photo_folder import SUFFIX_BY_MEDIA_TYPE
-from askew_server.service import InService, Service, finished
+from askew_server.service import InService, Service
 from askew_server.store import StoredItem
 
 router = APIRouter(prefix="/v1/galleries/{gallery}/items", tags=["items"])
@@ -153,7 +153,7 @@ async def _described(service: Service, owned: OwnedGallery, photo: bytes) -> NDA
             f"Gallery {owned.name!r} keeps no file of its teacher {owned.teacher.encoder_id}, so the server cannot describe "
             "photos for it. Send the teacher's file with PUT /v1/galleries/NAME, or send the vector with the photo.",
         )
-    return await finished(service.describer.describe(path, photo))
+    return await service.describe(path, photo)
 
 
 def _payload(text: str | None) -> Payload:
