@@ -6,9 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from training_helpers import tiny_network
 
 from askew_training.networks.network import Network
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_torch_thread():
+    """Tiny networks on busy machines: threads would wait for one another longer than they compute."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -18,9 +18,7 @@ from askew_training.errors import GateError
 from askew_training.networks.network import Network
 
 COSINE_DISTANCE = 1e-5
-"""How far a float32 graph may be from torch."""
-COSINE_DISTANCE_HALF = 1e-4
-"""The same where weights were rounded to half precision: the rounding itself is some 1e-6 to 5e-5."""
+"""How far a graph's vectors may be from torch's, with weights in half precision too."""
 GREY_LEVELS = 0.5
 """How far the graph's resizing may be from Pillow's, in grey levels, on average over a photo."""
 
@@ -34,7 +32,7 @@ class GateReport:
     photos: int
 
 
-def check_graph(model: onnx.ModelProto, network: Network, photo_size: int, *, half: bool) -> GateReport:
+def check_graph(model: onnx.ModelProto, network: Network, photo_size: int) -> GateReport:
     """Compare a graph with its network on photos of many sizes: odd, thin, smaller and larger than
     `photo_size`.
 
@@ -42,16 +40,15 @@ def check_graph(model: onnx.ModelProto, network: Network, photo_size: int, *, ha
     which is compared with Pillow. Raises GateError with the first size that differs.
     """
     session = _session_with_pixels(model)
-    bound = COSINE_DISTANCE_HALF if half else COSINE_DISTANCE
     distances, differences = [], []
     photos = [_photo(height, width) for height, width in _sizes(photo_size)]
     for photo in photos:
         distance, difference = _compare(session, network, photo, photo_size)
         name = f"a photo of {photo.shape[1]} × {photo.shape[0]} px"
-        if not distance <= bound:
+        if not distance <= COSINE_DISTANCE:
             raise GateError(
                 f"The graph differs from torch by a cosine distance of {distance:.2g} on {name}; at most "
-                f"{bound:g} is admitted. Nothing was written."
+                f"{COSINE_DISTANCE:g} is admitted. Nothing was written."
             )
         if not difference <= GREY_LEVELS:
             raise GateError(

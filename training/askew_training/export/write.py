@@ -52,7 +52,7 @@ def write_encoder(checkpoint: Checkpoint, card: EncoderCard, output: Path) -> Ga
     graph = encoder_graph(network, card.photo_size)
     if card.precision == "fp16":
         graph = store_half(graph)
-    report = check_graph(graph, network, card.photo_size, half=card.precision == "fp16")
+    report = check_graph(graph, network, card.photo_size)
     manifest = _manifest(checkpoint, card, _golden_vectors(graph))
     onnx.helper.set_model_props(graph, {**manifest.to_metadata(), DIGEST_KEY: UNSEALED})
     write_atomically(output, seal(graph.SerializeToString(deterministic=True)))
