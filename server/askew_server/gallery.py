@@ -215,7 +215,7 @@ class Gallery:
 
     def admitted_encoders(self) -> list[str]:
         """The ids of the encoders whose queries this gallery answers, newest first; its teacher among them."""
-        ids = [row.id for row in self.store.encoder_rows()]
+        ids = self.store.encoder_ids()
         return ids if self.teacher.encoder_id in ids else [*ids, self.teacher.encoder_id]
 
     def keep_encoder(self, file: EncoderFile, content: bytes, report: AdmissionReport | None) -> EncoderDescription:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -34,6 +35,7 @@ class Service:
         self.settings = settings
         self.galleries = galleries
         self.describer = Describer(max_waiting=settings.max_waiting_photos, max_pixels=settings.max_photo_pixels)
+        self.version = version("askew-server")
         self.state: Literal["loading", "ok", "draining"] = "loading"
         self.failure: str | None = None
 
@@ -45,6 +47,10 @@ class Service:
         except AskewError as error:
             self.failure = str(error)
             logging.getLogger("askew.server").critical("%s", error)
+        # A server that loads for ever is worse than one that says it cannot.
+        except Exception:
+            self.failure = "The galleries could not be opened; the server's log says why."
+            logging.getLogger("askew.server").critical("the galleries could not be opened", exc_info=True)
 
     async def close(self) -> None:
         """Finish what was accepted, then close everything."""

@@ -217,6 +217,10 @@ class GalleryStore:
         values = (row.id, row.sha256, row.manifest, row.size, int(row.has_file), row.admitted_at, row.report)
         self._db.execute("INSERT OR REPLACE INTO encoders VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
+    def encoder_ids(self) -> list[str]:
+        """The ids of the gallery's encoders, newest first."""
+        return [row[0] for row in self._db.execute("SELECT id FROM encoders ORDER BY admitted_at DESC, id")]
+
     def encoder_rows(self) -> list[EncoderRow]:
         """The gallery's encoders, newest first."""
         rows = self._db.execute("SELECT * FROM encoders ORDER BY admitted_at DESC, id")

@@ -1,4 +1,8 @@
-"""The exact index: FAISS's flat inner product over every vector."""
+"""The exact index: FAISS's inner product over every vector, kept as float16.
+
+A gallery's vectors are stored as float16, so nothing is lost by searching them as such; against float32 it takes half
+the memory, half the file, and less than half the time for one query, which is bound by how fast memory can be read.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from askew_server.index.port import Labels, Vectors
 
 
 class FaissExactIndex:
-    """A flat FAISS index with 64-bit labels. See VectorIndex for what each method does."""
+    """A flat float16 FAISS index with 64-bit labels. See VectorIndex for what each method does."""
 
     name = "exact"
     exact = True
@@ -25,17 +29,24 @@ class FaissExactIndex:
     def empty(cls, dim: int) -> Self:
         """An index of `dim` components without vectors. Raises EngineMissing."""
         faiss = import_faiss()
-        return cls(faiss, faiss.IndexIDMap2(faiss.IndexFlatIP(dim)))
+        codes = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+        return cls(faiss, faiss.IndexIDMap2(codes))
 
     @classmethod
     def read(cls, path: Path, dim: int) -> Self:
         """Read a saved index. Raises ValueError when the file holds another kind of index or dimension."""
         faiss = import_faiss()
         try:
-            index = faiss.downcast_index(faiss.read_index(str(path)))
+            index = faiss.read_index(str(path))
         except RuntimeError as error:
             raise ValueError(f"{path} is no FAISS index: {str(error).splitlines()[0]}") from None
-        if not isinstance(index, faiss.IndexIDMap2) or index.d != dim:
+        is_ours = isinstance(index, faiss.IndexIDMap2) and index.metric_type == faiss.METRIC_INNER_PRODUCT
+        codes = faiss.downcast_index(index.index) if is_ours else None
+        if (
+            not isinstance(codes, faiss.IndexScalarQuantizer)
+            or codes.sq.qtype != faiss.ScalarQuantizer.QT_fp16
+            or index.d != dim
+        ):
             raise ValueError(f"{path} holds another kind of index")
         return cls(faiss, index)
 

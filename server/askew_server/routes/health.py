@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from importlib.resources import files
 
 from fastapi import APIRouter, HTTPException, Response
@@ -24,7 +23,7 @@ _PAGE_POLICY = "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'
 @router.get("/livez", response_model=Health)
 async def live(service: InService) -> Response:
     """The process lives; it may still be loading."""
-    return json_answer(Health(status=service.state, version=version("askew-server")))
+    return json_answer(Health(status=service.state, version=service.version))
 
 
 @router.head("/readyz", include_in_schema=False)
@@ -32,7 +31,7 @@ async def live(service: InService) -> Response:
 async def ready(service: InService) -> Response:
     """The galleries are open and searches are answered."""
     service.require_ready()
-    return json_answer(Health(status="ok", version=version("askew-server")))
+    return json_answer(Health(status="ok", version=service.version))
 
 
 @router.get("/problems/{slug}", response_class=Response, responses=problems(404))
