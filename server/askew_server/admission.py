@@ -65,14 +65,7 @@ def _check_identity(gallery: OwnedGallery, file: EncoderFile) -> None:
             f"vectors in {manifest.space_id} ({manifest.dim} values). Admit students of {gallery.teacher.encoder_id}.",
             {"expected": gallery.space, "received": manifest.space_id},
         )
-    known = {encoder.id: encoder.sha256 for encoder in gallery.run(Gallery.encoders)}
-    if known.get(manifest.encoder_id, file.sha256) != file.sha256:
-        raise Refusal(
-            ProblemKind.ENCODER_CONFLICT,
-            f"{manifest.encoder_id} is already admitted with other bytes. An encoder never changes: "
-            "give the new one a new version.",
-            {"expected": known[manifest.encoder_id], "received": file.sha256},
-        )
+    gallery.run(lambda each: each.check_identity(file))
 
 
 def _examine(gallery: OwnedGallery, file: EncoderFile, content: bytes, max_pixels: int) -> AdmissionReport:

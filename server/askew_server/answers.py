@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 from collections.abc import Sequence
 from typing import cast
 
@@ -48,7 +50,8 @@ def problem_answer(
 def install_problem_handlers(app: FastAPI) -> None:
     """Make the app answer every exception with a problem, FastAPI's and Starlette's own included."""
     app.add_exception_handler(AskewError, _askew_error)
-    app.add_exception_handler(OSError, _os_error)
+    app.add_exception_handler(OSError, _storage_error)
+    app.add_exception_handler(sqlite3.OperationalError, _storage_error)
     app.add_exception_handler(Exception, _unforeseen_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _request_error)
@@ -71,11 +74,11 @@ async def _askew_error(request: Request, error: Exception) -> Response:
     return problem_answer(ProblemKind.INTERNAL, str(error), {}, identity)
 
 
-async def _os_error(request: Request, error: Exception) -> Response:
-    identity = request_id_of(request)
-    if isinstance(error, OSError) and error.errno in {28, 122}:
+async def _storage_error(request: Request, error: Exception) -> Response:
+    is_full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+    if is_full or (isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL):
         detail = "The server's disk is full, so nothing was written; searches go on. Free space and try again."
-        return problem_answer(ProblemKind.INSUFFICIENT_STORAGE, detail, {}, identity)
+        return problem_answer(ProblemKind.INSUFFICIENT_STORAGE, detail, {}, request_id_of(request))
     return await _unforeseen_error(request, error)
 
 

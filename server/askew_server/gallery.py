@@ -218,8 +218,21 @@ class Gallery:
         ids = self.store.encoder_ids()
         return ids if self.teacher.encoder_id in ids else [*ids, self.teacher.encoder_id]
 
+    def check_identity(self, file: EncoderFile) -> None:
+        """Refuse a file whose name and version belong to other bytes: an encoder never changes."""
+        identity = file.manifest.encoder_id
+        known = {row.id: row.sha256 for row in self.store.encoder_rows()}.get(identity, file.sha256)
+        if known != file.sha256:
+            raise Refusal(
+                ProblemKind.ENCODER_CONFLICT,
+                f"Gallery {self.name!r} keeps {identity} already, with other bytes. An encoder never changes: "
+                "give the new one a new version.",
+                {"expected": known, "received": file.sha256},
+            )
+
     def keep_encoder(self, file: EncoderFile, content: bytes, report: AdmissionReport | None) -> EncoderDescription:
-        """Keep an encoder that was admitted, or the teacher."""
+        """Keep an encoder that was admitted, or the teacher. Raises Refusal (encoder-conflict)."""
+        self.check_identity(file)
         row = EncoderRow(
             id=file.manifest.encoder_id,
             sha256=file.sha256,

@@ -231,10 +231,12 @@ class GalleryStore:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            # A commit fails, too, when the disk is full; the transaction must not stay open then.
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     def _rows(self, clause: str, parameters: tuple[object, ...]) -> Iterator[ItemRow]:
         sql = f"SELECT label, id, payload, photo, vector FROM items {clause}"
