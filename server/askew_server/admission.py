@@ -55,6 +55,17 @@ def admit(gallery: OwnedGallery, content: bytes, source: str, *, max_pixels: int
     return gallery.run(lambda owned: owned.keep_encoder(file, content, report))
 
 
+def check_teacher(content: bytes, *, max_pixels: int) -> None:
+    """Run a teacher's file in a child process on its golden pictures, before a gallery is trusted to it.
+
+    Raises Refusal (not-an-encoder) when it cannot be run or does not compute its golden vectors.
+    """
+    try:
+        _probe_in_child(content, [], max_pixels)
+    except (EncoderError, OSError, RuntimeError) as error:
+        raise Refusal(ProblemKind.NOT_AN_ENCODER, str(error), {"reason": "golden-vectors"}) from None
+
+
 def _check_identity(gallery: OwnedGallery, file: EncoderFile) -> None:
     """Refuse a candidate of another space, or one whose name and version belong to another file."""
     manifest = file.manifest

@@ -129,4 +129,5 @@ def _probe(path: Path, photos: list[Path], max_pixels: int) -> ProbeResult:
             # The candidate may have a smaller photo size than the teacher: too thin for it is no landing.
             vectors.append(np.zeros(encoder.manifest.dim, dtype=np.float32))
     milliseconds = 1000 * (time.perf_counter() - started) / max(1, len(photos))
-    return ProbeResult(np.stack(vectors), golden, milliseconds)
+    shape = (len(photos), encoder.manifest.dim)
+    return ProbeResult(np.array(vectors, dtype=np.float32).reshape(shape), golden, milliseconds)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from problem_shape import assert_problem
 from running_server import RunningServer, run_askew
-from small_encoders import make_encoder
+from small_encoders import make_encoder, sealed
 
 from askew_client.contract.encoder_file import read_encoder_file
 from askew_client.contract.wire import pack
@@ -132,6 +133,18 @@ def test_creating_a_gallery_is_idempotent_and_never_changes_its_space(
         running.http.put("/v1/galleries/by-student", content=student_file.read_bytes()), 409, "gallery-conflict"
     )
     assert_problem(running.http.put("/v1/galleries/No%20Name", content=teacher_file.read_bytes()), 422, "validation")
+
+
+def test_a_teacher_that_does_not_compute_its_golden_vectors_gets_no_gallery(
+    running: RunningServer, teacher_file: Path
+) -> None:
+    model = onnx.load(teacher_file)
+    manifest = read_encoder_file(teacher_file).manifest
+    swapped = {**manifest.golden, "large": manifest.golden["thin"], "thin": manifest.golden["large"]}
+    content = sealed(model, manifest.model_copy(update={"golden": swapped}).to_metadata())
+    answer = running.http.put("/v1/galleries/wrong", content=content)
+    assert_problem(answer, 422, "not-an-encoder", "golden vectors")
+    assert_problem(running.http.get("/v1/galleries/wrong"), 404, "unknown-gallery")
 
 
 def test_a_gallery_described_elsewhere_takes_vectors_but_describes_no_photos(

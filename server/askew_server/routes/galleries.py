@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter
 
 from askew_client.contract.schemas import CreateGalleryRequest, GalleryDescription, GalleryList, GalleryName
-from askew_server.admission import read_candidate
+from askew_server.admission import check_teacher, read_candidate
 from askew_server.answers import json_answer
 from askew_server.gallery import Gallery
 from askew_server.openapi import GALLERY_BODY, problems
@@ -47,6 +49,7 @@ async def create_gallery(request: Request, service: InService, gallery: str) -> 
         owned, created = await service.get_or_create_gallery(name, teacher)
     else:
         file = read_candidate(body, "The file that was sent")
+        await asyncio.to_thread(check_teacher, body, max_pixels=service.settings.max_photo_pixels)
         owned, created = await service.get_or_create_gallery(name, file.manifest)
         await service.run(owned, lambda each: each.keep_encoder(file, body, None))
     return json_answer(await service.run(owned, Gallery.describe), 201 if created else 200)
