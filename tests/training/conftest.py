@@ -18,6 +18,11 @@ def _one_torch_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def network() -> Network:
     return tiny_network()
