@@ -8,6 +8,7 @@ permuted dimensions, names the right space, has the right dimension, and does no
 from __future__ import annotations
 
 import tempfile
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ MOST_PROBES = 200
 FEWEST_PROBES = 10
 MEAN_COSINE_FLOOR = 0.25
 SELF_RECALL_FLOOR = 0.5
+PROCESSOR_SECONDS = 600
+"""What a candidate may use to describe its probes: 3 s for each of 200 photos."""
 
 
 def read_candidate(content: bytes, source: str) -> EncoderFile:
@@ -62,7 +65,7 @@ def check_teacher(content: bytes, *, max_pixels: int) -> None:
     """
     try:
         _probe_in_child(content, [], max_pixels)
-    except (EncoderError, OSError, RuntimeError) as error:
+    except EncoderError as error:
         raise Refusal(ProblemKind.NOT_AN_ENCODER, str(error), {"reason": "golden-vectors"}) from None
 
 
@@ -100,7 +103,7 @@ def _examine(gallery: OwnedGallery, file: EncoderFile, content: bytes, max_pixel
         return report.model_copy(update={"reasons": [reason]})
     try:
         probed = _probe_in_child(content, photos, max_pixels)
-    except (EncoderError, OSError, RuntimeError) as error:
+    except EncoderError as error:
         return report.model_copy(update={"reasons": [str(error)]})
     return judge_landing(report, probed, labels, *gallery.run(Gallery.all_vectors))
 
@@ -156,14 +159,24 @@ def _choose_probes(gallery: Gallery) -> tuple[Labels, list[Path]]:
     return labels, [gallery.store.photo_path(photo) for _, photo in chosen]
 
 
-def _probe_in_child(content: bytes, photos: list[Path], max_pixels: int) -> ProbeResult:
-    """Run the candidate in a process of its own: a hostile or broken file takes nothing down with it."""
-    child = Describer(max_waiting=1, max_pixels=max_pixels)
+def _probe_in_child(
+    content: bytes, photos: list[Path], max_pixels: int, processor_seconds: int = PROCESSOR_SECONDS
+) -> ProbeResult:
+    """Run the candidate in a process of its own: a hostile or broken file takes nothing down with it.
+
+    Raises EncoderError when it cannot be loaded, miscomputes, crashes its engine or does not come to an end.
+    """
+    child = Describer(max_waiting=1, max_pixels=max_pixels, processor_seconds=processor_seconds)
     with tempfile.TemporaryDirectory(prefix="askew-admission-") as folder:
         path = Path(folder) / "candidate.onnx"
         path.write_bytes(content)
         try:
             return child.probe(path, photos).result()
+        except BrokenProcessPool:
+            raise DamagedEncoder(
+                f"The process that ran it ended before it had described {len(photos)} photos: its engine crashed, or it "
+                f"used more than {processor_seconds} s of processor time. Try it with `askew check` on your machine."
+            ) from None
         finally:
             child.close()
 

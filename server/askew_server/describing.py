@@ -6,6 +6,7 @@ import contextlib
 import functools
 import multiprocessing
 import os
+import resource
 import signal
 import threading
 import time
@@ -41,10 +42,12 @@ class ProbeResult:
 class Describer:
     """One child process that describes photos; started at the first use, and again after it was killed."""
 
-    def __init__(self, *, max_waiting: int, max_pixels: int) -> None:
+    def __init__(self, *, max_waiting: int, max_pixels: int, processor_seconds: int | None = None) -> None:
+        """`processor_seconds`: the system ends the child when it has used that much; None: never."""
         self._pool: ProcessPoolExecutor | None = None
         self._places = threading.BoundedSemaphore(max_waiting)
         self._max_pixels = max_pixels
+        self._processor_seconds = processor_seconds
 
     def describe(self, encoder: Path, photo: bytes) -> Future[NDArray[np.float32]]:
         """Describe a photo file's bytes: float32 [D] of unit length, or PhotoError, or EncoderError.
@@ -88,11 +91,15 @@ class Describer:
         if self._pool is None:
             # A forked child would share the engine's threads and the database's file locks.
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin_child)
+            self._pool = ProcessPoolExecutor(
+                1, mp_context=context, initializer=_begin_child, initargs=(self._processor_seconds,)
+            )
         return self._pool
 
 
-def _begin_child() -> None:
+def _begin_child(processor_seconds: int | None) -> None:
+    if processor_seconds is not None:
+        resource.setrlimit(resource.RLIMIT_CPU, (processor_seconds, processor_seconds))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         os.nice(10)

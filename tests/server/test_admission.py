@@ -14,7 +14,11 @@ from small_encoders import make_encoder, sealed
 from askew_client.contract.encoder_file import read_encoder_file
 from askew_client.contract.wire import pack
 from askew_client.encoder import Encoder
+from askew_client.errors import DamagedEncoder
+from askew_client.photos import MAX_PIXELS
+from askew_server.admission import _probe_in_child
 
+DEMO = Path(__file__).parents[2] / "demo"
 ENCODERS = "/v1/galleries/objects/encoders"
 
 
@@ -161,6 +165,13 @@ def test_a_gallery_described_elsewhere_takes_vectors_but_describes_no_photos(
         "/v1/galleries/elsewhere/items/two", content=photo.read_bytes(), headers={"Content-Type": "image/jpeg"}
     )
     assert_problem(answer, 409, "cannot-describe", "teacher@1")
+
+
+def test_a_candidate_that_does_not_come_to_an_end_is_stopped_and_refused(indexed: Path) -> None:
+    teacher = (DEMO / "encoders" / "teacher.onnx").read_bytes()
+    photos = sorted((indexed / "photos").iterdir()) * 4
+    with pytest.raises(DamagedEncoder, match="more than 3 s of processor time"):
+        _probe_in_child(teacher, photos, MAX_PIXELS, processor_seconds=3)
 
 
 def test_the_command_line_admits_and_refuses(data: Path, student_file: Path, tmp_path: Path) -> None:

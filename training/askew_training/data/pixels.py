@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from askew_client.photos import check_shape, read_photo, shrunk_size
+from askew_client.photos import shrunk_size
 
 
 def shrunk(photo: NDArray[np.uint8], photo_size: int) -> NDArray[np.uint8]:
@@ -20,10 +18,3 @@ def shrunk(photo: NDArray[np.uint8], photo_size: int) -> NDArray[np.uint8]:
     if (height, width) == photo.shape[:2]:
         return photo
     return np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR))
-
-
-def read_pixels(path: Path, photo_size: int) -> NDArray[np.uint8]:
-    """Read a photo by the decoding rules and shrink it: uint8 [h, w, 3]. Raises the client's PhotoError."""
-    photo = read_photo(path)
-    check_shape(photo.shape[0], photo.shape[1], photo_size)
-    return shrunk(photo, photo_size)
