@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -22,7 +23,8 @@ class Photo:
     """One photo file and what is known about it.
 
     `instance_id`: what it shows, empty where unknown. `role`: train, query or gallery. `benchmark`: the
-    gallery that it belongs to. `set_name`: where it comes from.
+    gallery that it belongs to. `set_name`: where it comes from. `id`: its name in caches and reports, with
+    POSIX separators: the path that its manifest states, or FOLDER/path/inside/it for one that was found in a folder.
     """
 
     path: Path
@@ -30,6 +32,7 @@ class Photo:
     role: str
     benchmark: str
     set_name: str
+    id: str
 
 
 def read_manifest(path: Path) -> list[Photo]:
@@ -56,22 +59,57 @@ def photos_in(folder: Path) -> list[Photo]:
 
     Raises DataError when it is no folder, or holds no photo.
     """
-    if not folder.is_dir():
-        raise DataError(f"Expected a folder of photos, but {folder} is none.")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not paths:
-        raise DataError(f"{folder} holds no photo. Expected files ending in {', '.join(sorted(SUFFIXES))}.")
-    return [Photo(path, "", "train", "", _set_of(path, folder)) for path in paths]
+    return [Photo(path, "", "train", "", _set_of(path, folder), _id_of(path, folder)) for path in _paths_in(folder)]
 
 
-def training_photos(manifest: Path | None, folders: Iterable[Path]) -> list[Photo]:
-    """The photos to learn from: role `train` of a manifest, and all of some folders. DataError for none."""
+def labelled_folder(folder: Path) -> list[Photo]:
+    """All photos of a folder of folders, sorted by path: each folder directly in it is one instance, of its name.
+
+    Role `train`, set: the folder's own name. Raises DataError when it is no folder, holds no photo, or holds one
+    outside of its folders, since nobody said what that shows.
+    """
+    paths = _paths_in(folder)
+    loose = [path for path in paths if path.parent == folder]
+    if loose:
+        raise DataError(
+            f"Expected a folder for each instance, but {folder} itself holds {len(loose)} photo(s), such as "
+            f"{loose[0].name}. Move them into a folder named after what they show."
+        )
+    set_name = folder.resolve().name
+    return [
+        Photo(path, path.relative_to(folder).parts[0], "train", "", set_name, _id_of(path, folder)) for path in paths
+    ]
+
+
+def training_photos(
+    manifest: Path | None, folders: Iterable[Path], labelled_folders: Iterable[Path] = ()
+) -> list[Photo]:
+    """The photos to learn from: role `train` of a manifest, all of some unlabelled folders, and of some folders of
+    folders. Raises DataError when there is none."""
     chosen = [photo for photo in read_manifest(manifest) if photo.role == "train"] if manifest else []
     for folder in folders:
         chosen += photos_in(folder)
+    for folder in labelled_folders:
+        chosen += labelled_folder(folder)
     if not chosen:
-        raise DataError("There are no photos to learn from. Give --manifest, --photos, or both.")
+        raise DataError("There are no photos to learn from. Give a manifest with role train, or a folder of photos.")
     return chosen
+
+
+def hold_out(photos: Iterable[Photo], share: float, seed: int) -> tuple[list[Photo], list[Photo]]:
+    """Split photos in two by instance, such as for training and validation: (kept, held out), each in the order given.
+
+    About `share` (0 to below 1) of the instances are held out. Whether one is depends on `seed` and its id only, so
+    that it stays where it is when others come or go. Photos without an instance are kept. Raises DataError for another
+    share.
+    """
+    if not 0 <= share < 1:
+        raise DataError(f"Expected to hold out a share of the instances from 0 to below 1, got {share:g}.")
+    kept: list[Photo] = []
+    held: list[Photo] = []
+    for photo in photos:
+        (held if photo.instance_id and _draw(seed, photo.instance_id) < share else kept).append(photo)
+    return kept, held
 
 
 def read_licences(path: Path) -> dict[str, str]:
@@ -103,7 +141,26 @@ def _photo(manifest: Path, number: int, row: Mapping[str, str | None]) -> Photo:
     path, instance_id, role, benchmark, set_name = (str(value) for value in values)
     if role not in ROLES:
         raise DataError(f"{manifest}, line {number}: expected the role {', '.join(ROLES)}, got {role!r}.")
-    return Photo(manifest.parent / path, instance_id, role, benchmark, set_name)
+    return Photo(manifest.parent / path, instance_id, role, benchmark, set_name, Path(path).as_posix())
+
+
+def _paths_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(f"Expected a folder of photos, but {folder} is none.")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
+        raise DataError(f"{folder} holds no photo. Expected files ending in {', '.join(sorted(SUFFIXES))}.")
+    return paths
+
+
+def _id_of(path: Path, folder: Path) -> str:
+    return f"{folder.resolve().name}/{path.relative_to(folder).as_posix()}"
+
+
+def _draw(seed: int, instance_id: str) -> float:
+    """A number in [0, 1) that depends on its arguments only."""
+    digest = hashlib.sha256(f"{seed} {instance_id}".encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
 
 
 def _set_of(path: Path, folder: Path) -> str:
