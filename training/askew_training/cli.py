@@ -50,8 +50,8 @@ def whiten(
     import numpy as np
 
     from askew_training.data.photo_sets import read_licences, sources_of, training_photos
-    from askew_training.networks.checkpoint import Checkpoint, Description, save_checkpoint
-    from askew_training.networks.network import Network
+    from askew_training.networks.checkpoint import Checkpoint, Description, branches_of, save_checkpoint
+    from askew_training.networks.network import Branch, Network
     from askew_training.networks.weights import trunk_with_weights
     from askew_training.pooled import describe_pooled
     from askew_training.whitening import learn_whitening
@@ -60,7 +60,7 @@ def whiten(
     stated = read_licences(licences)
     sources_of(chosen, stated)
     factors = _scales(scales)
-    network = Network(trunk_with_weights(trunk, weights), scales=factors).eval()
+    network = Network([Branch(trunk_with_weights(trunk, weights))], scales=factors).eval()
     with _progress("describing", len(chosen)) as advance:
         paths = [photo.path for photo in chosen]
         described = describe_pooled(network, photo_size, paths, _cache(cache), advance)
@@ -68,15 +68,15 @@ def whiten(
     used = [photo for photo in chosen if photo.path in described.vectors]
     whitening = learn_whitening(np.stack([described.vectors[photo.path] for photo in used]), dim, power)
     description = Description(
-        trunk=trunk,
+        branches=branches_of(network),
         dim=dim,
         photo_size=photo_size,
         scales=factors,
-        recipe=f"weights {Path(weights).name}; GeM p={network.pool.p.item():g}; "
+        recipe=f"weights {Path(weights).name}; GeM p={network.branches[0].pool.p.item():g}; "
         f"PCA to {dim} with power {power:g}, learned at {photo_size} px and {scales} scale(s)",
         data=sources_of(used, stated),
     )
-    checkpoint = Checkpoint(Network(network.trunk, whitening.as_layer(), factors).eval(), description)
+    checkpoint = Checkpoint(Network(network.branches, whitening.as_layer(), factors).eval(), description)
     save_checkpoint(output, checkpoint)
     Console().print(f"{output}: {len(used)} photos, space {checkpoint.space_id}")
 
@@ -114,8 +114,7 @@ def distil(
     stated = read_licences(licences)
     sources_of(chosen, stated)
     paths = [photo.path for photo in chosen]
-    student = Network(source.network.trunk, source.network.linear, (1.0,)).eval()
-    student.pool, student.normalise = source.network.pool, source.network.normalise
+    student = Network(source.network.branches, source.network.linear, (1.0,)).eval()
     with _progress("describing", 2 * len(paths)) as advance:
         size = source.description.photo_size
         by_teacher = describe_pooled(source.network, size, paths, _cache(cache), advance)
@@ -126,7 +125,7 @@ def distil(
     pooled = np.stack([by_student.vectors[photo.path] for photo in used])
     student.linear = refit_linear(source.network.linear, pooled, targets, ridge)
     description = Description(
-        trunk=source.description.trunk,
+        branches=source.description.branches,
         dim=student.dim,
         photo_size=photo_size,
         scales=student.scales,

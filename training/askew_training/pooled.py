@@ -9,7 +9,7 @@ from pathlib import Path
 from askew_training.descriptors import Described, DescriptorCache
 from askew_training.errors import DataError
 from askew_training.export.write import EncoderCard, write_encoder
-from askew_training.networks.checkpoint import Checkpoint, Description
+from askew_training.networks.checkpoint import Checkpoint, Description, branches_of
 from askew_training.networks.network import Network
 
 
@@ -22,8 +22,7 @@ def describe_pooled(
     than torch on a CPU, and because its vectors are then kept in the folder `cache`: learning another whitening
     from them takes seconds. Raises DataError when no photo can be described.
     """
-    bare = Network(network.trunk, None, network.scales).eval()
-    bare.pool, bare.normalise = network.pool, network.normalise
+    bare = Network(network.branches, None, network.scales).eval()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pooled.onnx"
         write_encoder(_checkpoint(bare, photo_size), _card(bare, photo_size), file)
@@ -36,7 +35,7 @@ def describe_pooled(
 
 def _checkpoint(network: Network, photo_size: int) -> Checkpoint:
     description = Description(
-        trunk=network.trunk.name,
+        branches=branches_of(network),
         dim=None,
         photo_size=photo_size,
         scales=network.scales,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,13 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from askew_client.contract.space import SpaceId, space_id
 from askew_client.files import write_atomically
 from askew_training.errors import CheckpointError
-from askew_training.networks.network import Network
+from askew_training.networks.network import Branch, Network
 from askew_training.networks.trunks import Trunk
+
+_ONLY_BRANCH = "branches.0"
 
 
 class PhotoSource(BaseModel):
@@ -31,23 +35,39 @@ class PhotoSource(BaseModel):
     photos: int = Field(ge=0)
 
 
+class BranchDescription(BaseModel):
+    """What is needed to build one branch again: its timm trunk and the width of its projection, None without."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trunk: str
+    projection: int | None = Field(default=None, ge=1)
+
+
 class Description(BaseModel):
     """What is needed to build the network again, and what its manifest will say about it.
 
-    `dim`: components after the linear layer, None without one. `photo_size`, `scales`: what it was made for.
+    `branches`: one, or several side by side. `dim`: components after the linear layer, None without one. `photo_size`, `scales`: what it was made for.
     `teacher_space`: the space that a student was distilled into; None for a network that defines its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format_version: Literal[1] = 1
-    trunk: str
+    format_version: Literal[2] = 2
+    branches: tuple[BranchDescription, ...] = Field(min_length=1)
     dim: int | None = Field(ge=1)
     photo_size: int = Field(ge=96)
     scales: tuple[float, ...] = Field(min_length=1)
     recipe: str
     data: tuple[PhotoSource, ...]
     teacher_space: SpaceId | None = None
+
+    @property
+    def trunk(self) -> str:
+        """The branches in words, for a manifest: `resnet101`, `tf_efficientnet_b3 → 2048`, `vgg16 + resnet50`."""
+        return " + ".join(
+            part.trunk if part.projection is None else f"{part.trunk} → {part.projection}" for part in self.branches
+        )
 
 
 @dataclass(frozen=True)
@@ -67,16 +87,17 @@ def space_of(network: Network) -> str:
     """Name the space that a network defines as a teacher: `sp1-` and 32 hex digits.
 
     From its un-folded float32 tensors, input normalisation and GeM's exponent included; the counters that
-    batch normalisation keeps are left out.
+    batch normalisation keeps are left out. A network of one branch names its tensors without the branch.
     """
+    prefix = f"{_ONLY_BRANCH}." if len(network.branches) == 1 else ""
     tensors: dict[str, NDArray[np.float32]] = {
-        name: tensor.detach().cpu().numpy()
+        name.removeprefix(prefix): tensor.detach().cpu().numpy()
         for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
     return space_id(
         dim=network.dim,
-        pooling={"name": "gem", "eps": network.pool.eps},
+        pooling={"name": "gem", "eps": network.branches[0].pool.eps},
         whitened=network.linear is not None,
         tensors=tensors,
     )
@@ -97,7 +118,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint; the network is in eval mode. Raises CheckpointError."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        description = Description.model_validate_json(content["description"])
+        description = _description(content["description"])
         tensors = content["tensors"]
     except OSError as error:
         raise CheckpointError(f"Expected a checkpoint, but {path} cannot be read: {error.strerror}.") from None
@@ -105,10 +126,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         first = error.errors(include_url=False)[0]
         raise CheckpointError(f"{path} has a description that does not hold together: {first['msg']}.") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError, IndexError):
-        raise CheckpointError(f"{path} is no Askew checkpoint. Expected a file made by `askew whiten`.") from None
+        raise CheckpointError(
+            f"{path} is no Askew checkpoint. Expected a file made by `askew whiten`, `distil` or `train`."
+        ) from None
     network = network_of(description)
     try:
-        network.load_state_dict(tensors)
+        network.load_state_dict(_current_names(tensors, network))
     except (RuntimeError, TypeError, AttributeError):
         raise CheckpointError(
             f"{path} does not hold together: its tensors do not fit a {description.trunk} of {network.dim} dimensions."
@@ -117,7 +140,36 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def network_of(description: Description) -> Network:
-    """Build a network as described, with random weights."""
-    trunk = Trunk(description.trunk)
-    linear = None if description.dim is None else nn.Linear(trunk.channels, description.dim)
-    return Network(trunk, linear, description.scales)
+    """Build a network as described, with random weights, in training mode. Raises WeightsError."""
+    branches = [Branch(Trunk(branch.trunk), branch.projection) for branch in description.branches]
+    channels = sum(branch.channels for branch in branches)
+    linear = None if description.dim is None else nn.Linear(channels, description.dim)
+    return Network(branches, linear, description.scales)
+
+
+def branches_of(network: Network) -> tuple[BranchDescription, ...]:
+    """Describe the branches of a network, as `network_of` builds them again."""
+    return tuple(
+        BranchDescription(trunk=branch.trunk.name, projection=None if branch.projection is None else branch.channels)
+        for branch in network.branches
+    )
+
+
+def _description(text: str) -> Description:
+    """Read a description; version 1 knew one trunk without projection."""
+    fields = json.loads(text)
+    if fields.get("format_version") == 1:
+        fields["branches"] = [{"trunk": fields.pop("trunk")}]
+        fields["format_version"] = 2
+    return Description.model_validate(fields)
+
+
+def _current_names(tensors: Mapping[str, Tensor], network: Network) -> Mapping[str, Tensor]:
+    """Name the tensors of a version 1 file as today; it kept layers of a trunk's head that nothing used."""
+    if "pool.p" not in tensors:
+        return tensors
+    own = network.state_dict()
+    renamed = {
+        name if name.startswith("linear.") else f"{_ONLY_BRANCH}.{name}": tensor for name, tensor in tensors.items()
+    }
+    return {name: tensor for name, tensor in renamed.items() if name in own}

@@ -1,14 +1,16 @@
-"""The network that describes a photo: trunk → GeM → L2 → [linear → L2]."""
+"""The network that describes a photo: trunk → [projection] → GeM → L2 → [linear → L2]."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from askew_training.errors import WeightsError
 from askew_training.networks.trunks import Normalisation, Trunk
 
 THREE_SCALES = (1.0, 1 / math.sqrt(2), 0.5)
@@ -46,29 +48,78 @@ class Normalise(nn.Module):
         return (pixels.permute(0, 3, 1, 2).to(self.mean.dtype) - self.mean) / self.std
 
 
-class Network(nn.Module):
-    """Describe photos: uint8 [N, H, W, 3] RGB → float [N, D], unit length.
+class Branch(nn.Module):
+    """One trunk of a network, from photos to one pooled vector: trunk → [1×1 convolution → ReLU] → GeM → L2.
 
-    Several `scales` are averaged before the linear layer: the normalised photo is resized by each factor
-    (bilinear), each is pooled and brought to unit length, and the power mean with GeM's own exponent
-    follows (as the AML paper tests with a whitening learned afterwards). It needs vectors that are never
-    negative, which the linear layer's are not.
-
-    `linear`: the whitening, or None. `scales` is no part of the vector space; it may be changed at any time.
+    uint8 [N, H, W, 3] RGB → float [N, C], unit length, never negative. `projection` is the width C that the
+    features are brought to by a convolution without bias (the student's form in Budnik & Avrithis, CVPR 2021);
+    without one, C is the trunk's own number of channels. The ReLU keeps the vectors non-negative, as GeM, the
+    mean over scales and a teacher of this form need it.
     """
 
-    def __init__(self, trunk: Trunk, linear: nn.Linear | None = None, scales: Sequence[float] = (1.0,)) -> None:
+    def __init__(self, trunk: Trunk, projection: int | None = None) -> None:
         super().__init__()
         self.normalise = Normalise(trunk.normalisation)
         self.trunk = trunk
+        self.projection = None if projection is None else _projection(trunk.channels, projection)
+        self.channels = trunk.channels if projection is None else projection
         self.pool = GeM()
+
+    def forward(self, pixels: Tensor, scales: Sequence[float] = (1.0,)) -> Tensor:
+        photos = self.normalise(pixels)
+        vectors = [self._described(_resized(photos, scale)) for scale in scales]
+        if len(vectors) == 1:
+            return vectors[0]
+        p = self.pool.p
+        return unit_length(torch.stack(vectors).clamp(min=self.pool.eps).pow(p).mean(0).pow(1 / p))
+
+    def _described(self, photos: Tensor) -> Tensor:
+        features = self.trunk(photos)
+        return unit_length(self.pool(features if self.projection is None else self.projection(features)))
+
+
+class Network(nn.Module):
+    """Describe photos: uint8 [N, H, W, 3] RGB → float [N, D], unit length.
+
+    `branches`: one trunk, or several whose vectors are put side by side and brought to unit length, so that each
+    counts alike. `linear`: the whitening, or None. `scales`: the photo is described at each of these factors of
+    its size, 1 as it is, above 1 enlarged, and the vectors are averaged.
+
+    Averaging comes before the linear layer: for each branch, the normalised photo is resized by each factor
+    (bilinear), each is pooled and brought to unit length, and the power mean with GeM's own exponent follows
+    (as the AML paper tests with a whitening learned afterwards). It needs vectors that are never negative,
+    which the linear layer's are not. `scales` is no part of the vector space; it may be changed at any time.
+
+    Raises WeightsError for a linear layer that does not fit the branches, or scales that are not positive.
+    """
+
+    branches: Sequence[Branch]
+
+    def __init__(
+        self, branches: Sequence[Branch], linear: nn.Linear | None = None, scales: Sequence[float] = (1.0,)
+    ) -> None:
+        super().__init__()
+        # A ModuleList is a sequence of what it is given, but is not typed as one.
+        self.branches = cast(Sequence[Branch], nn.ModuleList(branches))
         self.linear = linear
         self.scales = tuple(scales)
+        if linear is not None and linear.in_features != self.channels:
+            raise WeightsError(
+                f"Expected a linear layer of {self.channels} inputs, as many as the branches give, "
+                f"got one of {linear.in_features}."
+            )
+        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
+            raise WeightsError(f"Expected one or more positive scales, got {list(self.scales)}.")
+
+    @property
+    def channels(self) -> int:
+        """Components of the pooled vector, before the linear layer: the sum over the branches."""
+        return sum(branch.channels for branch in self.branches)
 
     @property
     def dim(self) -> int:
         """Components of a vector."""
-        return self.linear.out_features if self.linear is not None else self.trunk.channels
+        return self.channels if self.linear is None else self.linear.out_features
 
     def forward(self, pixels: Tensor) -> Tensor:
         pooled = self.pooled(pixels)
@@ -76,12 +127,8 @@ class Network(nn.Module):
 
     def pooled(self, pixels: Tensor) -> Tensor:
         """The vector before the linear layer: float [N, C], unit length, never negative."""
-        photos = self.normalise(pixels)
-        vectors = [unit_length(self.pool(self.trunk(_resized(photos, scale)))) for scale in self.scales]
-        if len(vectors) == 1:
-            return vectors[0]
-        p = self.pool.p
-        return unit_length(torch.stack(vectors).clamp(min=self.pool.eps).pow(p).mean(0).pow(1 / p))
+        vectors = [branch(pixels, self.scales) for branch in self.branches]
+        return vectors[0] if len(vectors) == 1 else unit_length(torch.cat(vectors, -1))
 
 
 def unit_length(vectors: Tensor) -> Tensor:
@@ -90,6 +137,10 @@ def unit_length(vectors: Tensor) -> Tensor:
     Written out, because the ReduceL2 that a norm becomes in ONNX is run by few mobile accelerators.
     """
     return vectors / torch.sqrt((vectors * vectors).sum(-1, keepdim=True) + 1e-12)
+
+
+def _projection(channels: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.ReLU())
 
 
 def _resized(photos: Tensor, scale: float) -> Tensor:
