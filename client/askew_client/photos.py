@@ -17,12 +17,14 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from askew_client.errors import PhotoTooLarge, PhotoTooThin, UnreadablePhoto
 
@@ -31,6 +33,8 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 MAX_PIXELS = 64_000_000
 """The default bound: 64 megapixels, 192 MB of RGB. More than phones take, less than a decompression bomb."""
 SHORTEST_SIDE = 32
+SIDEWAYS = frozenset({5, 6, 7, 8})
+"""The EXIF orientations that swap height and width."""
 
 Photo = str | Path | bytes | Image.Image | NDArray[np.uint8]
 
@@ -46,22 +50,19 @@ def read_photo(photo: Photo, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
     if isinstance(photo, Image.Image):
         _check_pixels(photo.width, photo.height, max_pixels, "The image")
         return _to_rgb(photo)
-    name, stream = _open(photo)
-    try:
-        with warnings.catch_warnings():
-            # Pillow's own bound is a warning at 89 megapixels; ours is stricter or was chosen by the caller.
-            warnings.simplefilter("ignore")
-            with Image.open(stream, formats=FORMATS) as image:
-                _check_pixels(image.width, image.height, max_pixels, name)
-                return _to_rgb(image)
-    except Image.DecompressionBombError:
-        raise PhotoTooLarge(f"{name} has more pixels than the {max_pixels} that are admitted. Shrink it.") from None
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, MemoryError) as error:
-        raise UnreadablePhoto(
-            f"{name} {_unreadable_reason(error)}. Expected a whole JPEG, PNG or WebP photo."
-        ) from None
-    finally:
-        stream.close()
+    with _opened(photo, max_pixels) as image:
+        return _to_rgb(image)
+
+
+def read_shape(photo: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(height, width) that `read_photo` would give, by the header: EXIF rotation is honoured.
+
+    Pixels are decoded only for a PNG, whose EXIF may come after them. Raises what `read_photo` raises, but a damaged
+    photo with a whole header may pass.
+    """
+    with _opened(photo, max_pixels) as image:
+        sideways = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
+        return (image.width, image.height) if sideways else (image.height, image.width)
 
 
 def media_type(photo: bytes) -> str:
@@ -97,6 +98,27 @@ def check_shape(height: int, width: int, photo_size: int) -> None:
             f"A photo of {width} × {height} px becomes {shrunk[1]} × {shrunk[0]} px for this encoder; its shorter side "
             f"must stay at {SHORTEST_SIDE} px or more. Crop the photo to what it shows."
         )
+
+
+@contextmanager
+def _opened(photo: str | Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """An admitted photo whose header was read; what goes wrong inside becomes a sentence that names the photo."""
+    name, stream = _open(photo)
+    try:
+        with warnings.catch_warnings():
+            # Pillow's own bound is a warning at 89 megapixels; ours is stricter or was chosen by the caller.
+            warnings.simplefilter("ignore")
+            with Image.open(stream, formats=FORMATS) as image:
+                _check_pixels(image.width, image.height, max_pixels, name)
+                yield image
+    except Image.DecompressionBombError:
+        raise PhotoTooLarge(f"{name} has more pixels than the {max_pixels} that are admitted. Shrink it.") from None
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, MemoryError) as error:
+        raise UnreadablePhoto(
+            f"{name} {_unreadable_reason(error)}. Expected a whole JPEG, PNG or WebP photo."
+        ) from None
+    finally:
+        stream.close()
 
 
 def _open(photo: str | Path | bytes) -> tuple[str, BinaryIO]:
