@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import multiprocessing
+import os
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +72,153 @@ def test_damaged_photos_are_refused_with_their_names(tmp_path: Path) -> None:
         with pytest.raises(PhotoError):
             store.shape(index)
     assert store.shape(1) == shrunk_size(60, 100, SIDE)
+
+
+def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("askew_training.data.store.read_photo", lambda path: pytest.fail(f"{path} was decoded"))
+
+
+def test_a_photo_is_decoded_once_and_then_read_from_the_cache(paths, tmp_path, monkeypatch) -> None:
+    expected = [PhotoStore(paths, SIDE)[index] for index in range(4)]
+    store = PhotoStore(paths, SIDE, tmp_path / "cache" / "inner")
+    for index, photo in enumerate(expected):
+        assert np.array_equal(store[index], photo)
+    forbid_decoding(monkeypatch)
+    monkeypatch.setattr("askew_training.data.store.read_shape", lambda path: pytest.fail("its header was read"))
+    for again in (store, PhotoStore(paths, SIDE, tmp_path / "cache" / "inner"), pickle.loads(pickle.dumps(store))):
+        for index, photo in enumerate(expected):
+            assert np.array_equal(again[index], photo)
+            assert again[index].flags.writeable
+            assert again.shape(index) == photo.shape[:2]
+    assert store.complaint is None
+
+
+def test_filling_names_the_damaged_and_leaves_nothing_to_decode(paths, tmp_path, monkeypatch) -> None:
+    (tmp_path / "text.jpg").write_text("no photo")
+    store = PhotoStore([*paths[:2], tmp_path / "text.jpg", *paths[2:]], SIDE, tmp_path / "cache")
+    calls: list[None] = []
+    (sentence,) = store.fill(lambda: calls.append(None))
+    assert "text.jpg is no photo" in sentence
+    assert len(calls) == 5
+    forbid_decoding(monkeypatch)
+    assert [store[index].shape[:2] for index in (0, 1, 3, 4)] == [(38, 64), (64, 38), (40, 50), (64, 11)]
+
+
+def test_each_longest_side_has_its_own_photos(paths, tmp_path) -> None:
+    assert max(PhotoStore(paths, 64, tmp_path / "cache")[0].shape) == 64
+    assert max(PhotoStore(paths, 48, tmp_path / "cache")[0].shape) == 48
+    assert max(PhotoStore(paths, 64, tmp_path / "cache")[0].shape) == 64
+
+
+def test_a_changed_photo_is_decoded_anew(paths, tmp_path) -> None:
+    store = PhotoStore(paths, SIDE, tmp_path / "cache")
+    before = store[1]
+    save(paths[1], 80, 30, seed=5)
+    assert store.shape(1) == (64, 24)
+    assert np.array_equal(store[1], shrunk(read_photo(paths[1]), SIDE))
+    assert not np.array_equal(store[1], before)
+    paths[1].unlink()
+    with pytest.raises(PhotoError, match="cannot be read"):
+        store[1]
+
+
+@given(cut=st.integers(0, 900), index=st.booleans())
+def test_a_torn_file_is_noticed(tmp_path_factory: pytest.TempPathFactory, cut: int, index: bool) -> None:
+    folder = tmp_path_factory.mktemp("torn")
+    paths = [save(folder / f"{number}.png", 8, 9, seed=number) for number in range(4)]
+    expected = [read_photo(path) for path in paths]
+    PhotoStore(paths, SIDE, folder).fill(lambda: None)
+    (file,) = folder.glob("*.index" if index else "*.pixels")
+    content = file.read_bytes()
+    file.write_bytes(content[: max(0, len(content) - cut)])
+    sizes = []
+    for _ in range(2):
+        store = PhotoStore(paths, SIDE, folder)
+        assert all(np.array_equal(store[number], photo) for number, photo in enumerate(expected))
+        sizes.append([path.stat().st_size for path in sorted(folder.glob("decoded*"))])
+    assert sizes[0] == sizes[1], "what was torn was decoded, and kept, once"
+
+
+def test_changed_pixels_are_noticed(paths, tmp_path) -> None:
+    expected = PhotoStore(paths, SIDE)[0]
+    assert np.array_equal(PhotoStore(paths, SIDE, tmp_path)[0], expected)
+    (pixels,) = tmp_path.glob("*.pixels")
+    pixels.write_bytes(bytes(len(pixels.read_bytes())))
+    assert np.array_equal(PhotoStore(paths, SIDE, tmp_path)[0], expected)
+
+
+def test_an_index_of_nonsense_is_passed_over(paths, tmp_path) -> None:
+    PhotoStore(paths, SIDE, tmp_path).fill(lambda: None)
+    (index,) = tmp_path.glob("*.index")
+    index.write_bytes(b'\xff\xfe\n[1]\n{"a": 1}\n[null,1,2,3,4,5,6]\n["a",1,2,"x",-4,5,6]\n7\n' + index.read_bytes())
+    store = PhotoStore(paths, SIDE, tmp_path)
+    assert np.array_equal(store[0], PhotoStore(paths, SIDE)[0])
+
+
+@pytest.mark.parametrize("written", [0, 7, 6000])
+def test_a_full_disk_is_said_and_reading_goes_on(paths, tmp_path, monkeypatch, written: int) -> None:
+    """The disk is full at once, amid the pixels (40 × 50 × 3 bytes), or after a part of the index line."""
+    store = PhotoStore(paths, SIDE, tmp_path)
+    store[0]
+    left = [written] if written < 6000 else [6000, 20]
+    pwrite = os.pwrite
+
+    def nearly_full(descriptor: int, content: bytes, offset: int) -> int:
+        room = left.pop(0) if left else 0
+        if not room:
+            raise OSError(28, "No space left on device")
+        return pwrite(descriptor, content[:room], offset)
+
+    monkeypatch.setattr("os.pwrite", nearly_full)
+    expected = read_photo(paths[2])
+    assert np.array_equal(store[2], expected)
+    assert np.array_equal(store[2], expected)
+    assert store.complaint is not None
+    assert "No space left on device" in store.complaint
+    monkeypatch.undo()
+    again = PhotoStore(paths, SIDE, tmp_path)
+    assert np.array_equal(again[2], expected)
+    assert again.complaint is None
+    forbid_decoding(monkeypatch)
+    for index in (0, 2):
+        assert PhotoStore(paths, SIDE, tmp_path)[index].shape[1] in (64, 50)
+
+
+def test_some_of_the_disk_is_left_for_checkpoints(paths, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("askew_training.data.decoded.RESERVE", 1 << 60)
+    store = PhotoStore(paths, SIDE, tmp_path)
+    assert store.fill(lambda: None) == []
+    assert store.complaint is not None
+    assert "of the disk are free" in store.complaint
+
+
+def test_a_cache_that_cannot_be_made_is_said_and_reading_goes_on(paths, tmp_path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    store = PhotoStore(paths, SIDE, tmp_path / "file")
+    assert store.complaint is not None
+    assert "Decoded photos are no longer kept" in store.complaint
+    assert np.array_equal(store[0], PhotoStore(paths, SIDE)[0])
+    assert store.shape(0) == (38, 64)
+
+
+def read_all(store: PhotoStore) -> list[np.ndarray]:
+    return [store[index] for index in range(len(store))]
+
+
+def test_threads_and_processes_may_fill_the_same_cache(tmp_path, monkeypatch) -> None:
+    paths = [save(tmp_path / f"{number}.png", 20, 30 + number, seed=number) for number in range(40)]
+    expected = read_all(PhotoStore(paths, SIDE))
+    stores = [PhotoStore(paths, SIDE, tmp_path / "cache") for _ in range(2)]
+    context = multiprocessing.get_context("fork")
+    children = [context.Process(target=read_all, args=(stores[0],)) for _ in range(3)]
+    for child in children:
+        child.start()
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(read_all, stores * 2))
+    for child in children:
+        child.join()
+        assert child.exitcode == 0
+    forbid_decoding(monkeypatch)
+    for photos in [*results, read_all(stores[1])]:
+        for photo, known in zip(photos, expected, strict=True):
+            assert np.array_equal(photo, known)
