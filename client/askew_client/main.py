@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 
 from askew_client.errors import AskewError, sentence_of
 
@@ -37,6 +38,8 @@ def main() -> None:
 
 
 def _run(arguments: list[str]) -> None:
+    # Pillow's remarks on odd photos; what matters of them is said by the photo's own error.
+    warnings.filterwarnings("ignore", module="PIL")
     try:
         from askew_client.commands import run_command
     except ModuleNotFoundError as error:

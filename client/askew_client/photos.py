@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,13 +104,11 @@ def _opened(photo: str | Path | bytes, max_pixels: int) -> Iterator[Image.Image]
     """An admitted photo whose header was read; what goes wrong inside becomes a sentence that names the photo."""
     name, stream = _open(photo)
     try:
-        with warnings.catch_warnings():
-            # Pillow's own bound is a warning at 89 megapixels; ours is stricter or was chosen by the caller.
-            warnings.simplefilter("ignore")
-            with Image.open(stream, formats=FORMATS) as image:
-                _check_pixels(image.width, image.height, max_pixels, name)
-                yield image
-    except Image.DecompressionBombError:
+        # Pillow's warnings are not silenced here: that would silence the process for good when threads take turns.
+        with Image.open(stream, formats=FORMATS) as image:
+            _check_pixels(image.width, image.height, max_pixels, name)
+            yield image
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PhotoTooLarge(f"{name} has more pixels than the {max_pixels} that are admitted. Shrink it.") from None
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, MemoryError) as error:
         raise UnreadablePhoto(

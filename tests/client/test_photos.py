@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -243,3 +245,20 @@ def test_the_size_rule_is_the_exact_formula(height: int, width: int, size: int) 
 @pytest.mark.parametrize("name", GOLDEN_SIZES)
 def test_the_code_still_draws_the_golden_pictures(name: str) -> None:
     assert np.array_equal(draw_golden_picture(name), golden_pictures()[name])
+
+
+def test_threads_that_decode_leave_the_warnings_of_the_process_alone(tmp_path: Path) -> None:
+    for number in range(60):
+        Image.fromarray(np.full((300, 300, 3), number, np.uint8)).save(tmp_path / f"{number}.jpg")
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read_photo, sorted(tmp_path.iterdir())))
+    assert warnings.filters == before
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_photo_too_large_for_pillow_is_refused_by_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for side in (12, 40):
+        with pytest.raises(PhotoTooLarge):
+            read_photo(saved(Image.new("RGB", (side, side))))
