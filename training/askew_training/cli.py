@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from askew_training.terminal import name_unreadable, progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,10 +61,10 @@ def whiten(
     sources_of(chosen, stated)
     factors = _scales(scales)
     network = Network([Branch(trunk_with_weights(trunk, weights))], scales=factors).eval()
-    with _progress("describing", len(chosen)) as advance:
+    with progress("describing", len(chosen)) as advance:
         paths = [photo.path for photo in chosen]
         described = describe_pooled(network, photo_size, paths, _cache(cache), advance)
-    _name_unreadable(described.unreadable)
+    name_unreadable(described.unreadable)
     used = [photo for photo in chosen if photo.path in described.vectors]
     whitening = learn_whitening(np.stack([described.vectors[photo.path] for photo in used]), dim, power)
     description = Description(
@@ -115,11 +115,11 @@ def distil(
     sources_of(chosen, stated)
     paths = [photo.path for photo in chosen]
     student = Network(source.network.branches, source.network.linear, (1.0,)).eval()
-    with _progress("describing", 2 * len(paths)) as advance:
+    with progress("describing", 2 * len(paths)) as advance:
         size = source.description.photo_size
         by_teacher = describe_pooled(source.network, size, paths, _cache(cache), advance)
         by_student = describe_pooled(student, learn_size, paths, _cache(cache), advance)
-    _name_unreadable(sorted({*by_teacher.unreadable, *by_student.unreadable}))
+    name_unreadable(sorted({*by_teacher.unreadable, *by_student.unreadable}))
     used = [p for p in chosen if p.path in by_teacher.vectors and p.path in by_student.vectors]
     targets = apply_linear(source.network.linear, np.stack([by_teacher.vectors[photo.path] for photo in used]))
     pooled = np.stack([by_student.vectors[photo.path] for photo in used])
@@ -203,7 +203,7 @@ def evaluate(
         raise DataError(f"{manifest} has no query. Expected photos of role query and gallery.")
     unreadable: list[str] = []
     sides = [photos_of(photos, name, role) for name in chosen for role in ("query", "gallery")]
-    with _progress("describing", sum(map(len, sides))) as advance:
+    with progress("describing", sum(map(len, sides))) as advance:
         measured = tuple(
             measure(
                 photos,
@@ -213,7 +213,7 @@ def evaluate(
             )
             for name in chosen
         )
-    _name_unreadable(unreadable)
+    name_unreadable(unreadable)
     report = Report(
         query_encoder.manifest.encoder_id,
         gallery_encoder.manifest.encoder_id,
@@ -246,20 +246,3 @@ def _describing(
         return described.vectors
 
     return describe
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on standard error; yields the function that moves it by one."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
-
-
-def _name_unreadable(sentences: Sequence[str]) -> None:
-    console = Console(stderr=True)
-    for sentence in sentences:
-        console.print(f"skipped: {sentence}", highlight=False, markup=False)
-    if sentences:
-        console.print(f"{len(sentences)} photos were skipped.", highlight=False)

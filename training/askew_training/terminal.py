@@ -1,0 +1,34 @@
+"""What the commands show on standard error: a bar with the photos described per second, and what was skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f} photos/s")
+
+
+@contextmanager
+def progress(what: str, total: int, done: int = 0) -> Iterator[Callable[[], None]]:
+    """A progress bar of photos on standard error, from `done`; yields the function that moves it by one."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total, completed=done)
+        yield lambda: bar.advance(task)
+
+
+def name_unreadable(sentences: Sequence[str]) -> None:
+    """Say of each photo that was skipped why, and how many they were."""
+    console = Console(stderr=True)
+    for sentence in sentences:
+        console.print(f"skipped: {sentence}", highlight=False, markup=False)
+    if sentences:
+        console.print(f"{len(sentences)} photos were skipped.", highlight=False)
