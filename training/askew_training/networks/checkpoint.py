@@ -43,6 +43,9 @@ class BranchDescription(BaseModel):
     trunk: str
     projection: int | None = Field(default=None, ge=1)
 
+    def __str__(self) -> str:
+        return self.trunk if self.projection is None else f"{self.trunk} → {self.projection}"
+
 
 class Description(BaseModel):
     """What is needed to build the network again, and what its manifest will say about it.
@@ -65,9 +68,7 @@ class Description(BaseModel):
     @property
     def trunk(self) -> str:
         """The branches in words, for a manifest: `resnet101`, `tf_efficientnet_b3 → 2048`, `vgg16 + resnet50`."""
-        return " + ".join(
-            part.trunk if part.projection is None else f"{part.trunk} → {part.projection}" for part in self.branches
-        )
+        return " + ".join(map(str, self.branches))
 
 
 @dataclass(frozen=True)
