@@ -18,6 +18,7 @@ from askew_client.contract.encoder_file import HIGHEST_OPSET, EncoderFile, parse
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.schemas import AdmissionReport, EncoderDescription, ScoreDistribution
 from askew_client.errors import DamagedEncoder, EncoderError, UnknownManifest
+from askew_client.metrics import own_ranks, recall_at
 from askew_server.describing import Describer, ProbeResult
 from askew_server.errors import Refusal
 from askew_server.galleries import OwnedGallery
@@ -122,7 +123,7 @@ def judge_landing(
     same = vectors[own_positions].astype(np.float64) @ vectors.T.astype(np.float64) > 1 - 1e-4
     best_other = np.where(same, -1.0, scores).max(axis=1)
     mean_cosine = float(own.mean())
-    recall = float((own > best_other).mean())
+    recall = recall_at(own_ranks(scores, own, same), 1)
     reasons = []
     if not mean_cosine >= MEAN_COSINE_FLOOR:
         reasons.append(

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from training_helpers import CARD, checkpoint_of, picture
 
@@ -11,7 +14,9 @@ from askew_client import Encoder
 from askew_training.data.photo_sets import photos_in, read_licences, read_manifest, sources_of
 from askew_training.descriptors import DescriptorCache
 from askew_training.errors import DataError
-from askew_training.evaluate.benchmark import TOGETHER, benchmarks_in, measure
+from askew_training.evaluate import ranking
+from askew_training.evaluate.benchmark import benchmarks_in, measure
+from askew_training.evaluate.ranking import TOGETHER, rank_scores
 from askew_training.evaluate.report import Report, manifest_metrics
 from askew_training.export.write import write_encoder
 
@@ -72,6 +77,76 @@ def test_photos_that_cannot_be_described_count_as_not_found(manifest):
     assert measure(photos, "walls", without("q1.png"), described).by_set["south"].mean_average_precision == 0
     lost = measure(photos, "walls", described, without("g3.png")).by_set["north"]
     assert lost.mean_average_precision == pytest.approx(0.5)
+
+
+def test_a_query_that_is_in_the_gallery_does_not_find_itself(manifest):
+    manifest.write_text(HEADER + ROWS + "q0.png,a,gallery,walls,north\n")
+    scores = measure(read_manifest(manifest), "walls", described, described)
+    assert scores.gallery == 5
+    assert scores.by_set["north"].mean_average_precision == pytest.approx(1.0)
+
+
+def test_a_benchmark_whose_queries_have_no_match_is_refused(manifest):
+    manifest.write_text(HEADER + ROWS.replace(",a,query", ",y,query").replace(",b,query", ",,query"))
+    with pytest.raises(DataError, match="'walls': No query has a match"):
+        measure(read_manifest(manifest), "walls", described, described)
+
+
+def brute_force(query, gallery, instance, instances, own):
+    """Average precision straight from its definition, over a list of hits."""
+    hits = sorted(
+        (-round(float(vector @ query), 6), row)
+        for row, vector in enumerate(gallery)
+        if row != own and not np.isnan(vector @ query)
+    )
+    right = [bool(instance) and instances[row] == instance for _, row in hits]
+    positives = sum(bool(instance) and other == instance for row, other in enumerate(instances) if row != own)
+    total = 0.0
+    for place, is_right in enumerate(right):
+        if is_right:
+            before = sum(right[:place])
+            total += ((before / place if place else 1.0) + (before + 1) / (place + 1)) / 2
+    return total / positives if positives else None
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**32 - 1), queries=st.integers(1, 6), others=st.integers(1, 12), kinds=st.integers(1, 4),
+    at_once=st.integers(1, 40),
+)  # fmt: skip
+def test_scores_of_arrays_are_those_of_the_definition(seed, queries, others, kinds, at_once):
+    random = np.random.default_rng(seed)
+    # Few distinct values, so that there are ties; some photos without a vector.
+    vectors = random.integers(-1, 2, (queries + others, 3)).astype(np.float32) / 2
+    vectors[random.random(len(vectors)) < 0.1] = np.nan
+    instances = [str(kind or "") for kind in random.integers(0, kinds + 1, len(vectors))]
+    sets = [str(kind) for kind in random.integers(0, 2, queries)]
+    itself = [row if random.random() < 0.7 else -1 for row in range(queries)]
+    expected = [brute_force(vectors[row], vectors, instances[row], instances, itself[row]) for row in range(queries)]
+    with mock.patch.object(ranking, "VALUES_AT_ONCE", at_once):
+        if all(value is None for value in expected):
+            with pytest.raises(DataError, match="No query has a match"):
+                rank_scores(vectors[:queries], vectors, instances[:queries], instances, sets, itself)
+            return
+        scores = rank_scores(vectors[:queries], vectors, instances[:queries], instances, sets, itself)
+    for name in {TOGETHER, *sets}:
+        own = [
+            value for value, each in zip(expected, sets, strict=True) if name in (each, TOGETHER) and value is not None
+        ]
+        assert (name in scores) == bool(own)
+        if own:
+            assert scores[name].mean_average_precision == pytest.approx(np.mean(own))
+            assert scores[name].queries == len(own)
+
+
+def test_arrays_that_do_not_fit_are_refused():
+    vectors = np.eye(3, dtype=np.float32)
+    with pytest.raises(DataError, match="a place for each of 3 queries"):
+        rank_scores(vectors, vectors, ["a"] * 3, ["a"] * 3, ["s"] * 3, [0])
+    with pytest.raises(DataError, match="one dimension"):
+        rank_scores(vectors, vectors[:, :2], ["a"] * 3, ["a"] * 3, ["s"] * 3)
+    with pytest.raises(DataError, match="got 2 instances"):
+        rank_scores(vectors, vectors, ["a"] * 3, ["a"] * 2, ["s"] * 3)
 
 
 def test_unknown_benchmark_is_refused(manifest):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from askew_training.evaluate.metrics import average_precision, positive_ranks, precision_at, score
+from askew_client.metrics import average_precision, own_ranks, positive_ranks, precision_at, recall_at, score
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,41 @@ def test_nothing_to_average_is_refused():
         score([np.array([], dtype=np.int64)], [0])
     with pytest.raises(ValueError, match="at least one"):
         average_precision(np.array([0, 1]), 1)
+
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_benchmarks_own_evaluator_agrees_query_by_query(protocol):
+    """Places of the positives and junk of revisited Oxford in a random ranking, and what its evaluator makes of them."""
+    fixture = np.load(FIXTURES / "revisited_rankings.npz")
+    lists = np.split(fixture["places"].astype(np.int64), np.cumsum(fixture["counts"].ravel())[:-1])
+    ranking = np.arange(4993)
+    queries = [
+        (ranking, dict(zip(("easy", "hard", "junk"), lists[i : i + 3], strict=True))) for i in range(0, len(lists), 3)
+    ]
+    ranks, counts = measured(queries, protocol)
+    for query_ranks, count, expected in zip(ranks, counts, fixture[f"{protocol}_aps"], strict=True):
+        assert np.isnan(expected) == (count == 0)
+        if count:
+            assert average_precision(query_ranks, count) == pytest.approx(expected, abs=1e-9)
+    kept = [query_ranks for query_ranks, count in zip(ranks, counts, strict=True) if count]
+    means = [score(ranks, counts).mean_average_precision]
+    means += [float(np.mean([precision_at(query_ranks, k) for query_ranks in kept])) for k in (1, 5, 10)]
+    assert means == pytest.approx(list(fixture[f"{protocol}_means"]), abs=1e-9)
+
+
+def test_the_rank_of_the_one_right_answer():
+    scores = np.array([[0.9, 0.5, 0.9], [0.1, 0.2, 0.3], [np.nan, 0.2, 0.3]])
+    same = np.array([[True, False, False], [True, True, False], [True, False, False]])
+    ranks = own_ranks(scores, scores[:, 0], same)
+    # A tie counts against the query, the same photo under another id does not, NaN finds nothing.
+    assert [rank.tolist() for rank in ranks] == [[1], [1], [2]]
+    assert recall_at(ranks, 1) == 0
+    assert recall_at(ranks, 2) == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="at least one query"):
+        recall_at([], 1)
 
 
 @given(st.sets(st.integers(0, 200), min_size=1, max_size=20))

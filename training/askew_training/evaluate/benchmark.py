@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from askew_client.metrics import Scores
 from askew_training.data.photo_sets import Photo
 from askew_training.errors import DataError
-from askew_training.evaluate.metrics import Scores, positive_ranks, score
+from askew_training.evaluate.ranking import rank_scores
 
-TOGETHER = "together"
 Vectors = Mapping[Path, NDArray[np.float32]]
 
 
@@ -48,47 +48,38 @@ def measure(
 ) -> BenchmarkScores:
     """Search every query in the whole gallery of its benchmark.
 
-    A gallery photo is a positive when it has the query's `instance_id`; an empty one is a distractor. A
-    query that cannot be described counts as one that found nothing, a gallery photo as one that is never
-    found. Raises DataError for a benchmark without photos, or whose queries have no positives.
+    A gallery photo is a positive when it has the query's `instance_id`; an empty one is a distractor. A query that is
+    in the gallery, too, does not find itself. A query that cannot be described counts as one that found nothing, a
+    gallery photo as one that is never found. Raises DataError for a benchmark without photos, or whose queries have
+    no positives.
     """
     queries = photos_of(photos, benchmark, "query")
     gallery = photos_of(photos, benchmark, "gallery")
     query_vectors = describe_queries([photo.path for photo in queries])
     gallery_vectors = describe_gallery([photo.path for photo in gallery])
-    described = [photo for photo in gallery if photo.path in gallery_vectors]
-    if not described:
+    if not gallery_vectors:
         raise DataError(f"No gallery photo of benchmark {benchmark!r} can be read.")
-    matrix = np.stack([gallery_vectors[photo.path] for photo in described])
-    ranks, positives = [], []
-    for query in queries:
-        ranking = _ranking(query_vectors.get(query.path), matrix)
-        matches = np.array([i for i, photo in enumerate(described) if _is_match(query, photo)], dtype=np.int64)
-        ranks.append(positive_ranks(ranking, matches, np.empty(0, dtype=np.int64)))
-        positives.append(sum(_is_match(query, photo) for photo in gallery))
-    if not any(positives):
-        raise DataError(f"No query of benchmark {benchmark!r} has a match in its gallery.")
-    return BenchmarkScores(benchmark, len(gallery), _by_set(queries, ranks, positives))
+    dim = len(next(iter(gallery_vectors.values())))
+    try:
+        by_set = rank_scores(
+            _matrix(queries, query_vectors, dim),
+            _matrix(gallery, gallery_vectors, dim),
+            [photo.instance_id for photo in queries],
+            [photo.instance_id for photo in gallery],
+            [photo.set_name for photo in queries],
+            _own_rows(queries, gallery),
+        )
+    except DataError as error:
+        raise DataError(f"Benchmark {benchmark!r}: {error}") from None
+    return BenchmarkScores(benchmark, len(gallery), by_set)
 
 
-def _is_match(query: Photo, photo: Photo) -> bool:
-    return bool(query.instance_id) and photo.instance_id == query.instance_id
+def _matrix(photos: Sequence[Photo], vectors: Vectors, dim: int) -> NDArray[np.float32]:
+    """float32 [n, D], NaN for a photo that could not be described."""
+    missing = np.full(dim, np.nan, dtype=np.float32)
+    return np.stack([vectors.get(photo.path, missing) for photo in photos])
 
 
-def _ranking(query: NDArray[np.float32] | None, gallery: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Gallery indices, best first: by score rounded to 1e-6, as a server orders hits, then by place."""
-    if query is None:
-        return np.empty(0, dtype=np.int64)
-    scores = np.round(gallery @ query, 6)
-    return np.asarray(np.argsort(-scores, kind="stable"), dtype=np.int64)
-
-
-def _by_set(
-    queries: Sequence[Photo], ranks: Sequence[NDArray[np.int64]], positives: Sequence[int]
-) -> dict[str, Scores]:
-    by_set = {TOGETHER: score(ranks, positives)}
-    for set_name in dict.fromkeys(query.set_name for query in queries):
-        chosen = [i for i, query in enumerate(queries) if query.set_name == set_name and positives[i]]
-        if chosen:
-            by_set[set_name] = score([ranks[i] for i in chosen], [positives[i] for i in chosen])
-    return by_set
+def _own_rows(queries: Sequence[Photo], gallery: Sequence[Photo]) -> list[int]:
+    row_of = {photo.path: row for row, photo in enumerate(gallery)}
+    return [row_of.get(photo.path, -1) for photo in queries]

@@ -1,4 +1,7 @@
-"""How good a ranking is: average precision, precision and recall at k."""
+"""How good a ranking is: average precision, precision and recall at k. The same for training and for the server's gate.
+
+A rank is 0-based: 0 is found first.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +51,28 @@ def positive_ranks(
     return np.asarray(places - np.cumsum(is_junk)[places], dtype=np.int64)
 
 
+def own_ranks(
+    scores: NDArray[np.floating], own: NDArray[np.floating], same: NDArray[np.bool_]
+) -> list[NDArray[np.int64]]:
+    """The rank of the one right answer to each query, int64 [1] each: how many wrong ones score at least as high.
+
+    `scores`: float [n, m] of all answers; `own`: float [n], the right one's; `same`: bool [n, m], answers that are as
+    right as it is, and count neither way. Ties count against a query, and so does NaN.
+    """
+    at_least_as_high = ~(scores < own[:, None]) & ~same
+    return list(at_least_as_high.sum(axis=1, dtype=np.int64)[:, None])
+
+
+def recall_at(ranks_by_query: Sequence[NDArray[np.int64]], k: int) -> float:
+    """The share of queries, 0 to 1, with a positive among the first k. ValueError without queries.
+
+    `ranks_by_query`: for each query the ranks of the positives that were found; may be empty.
+    """
+    if not len(ranks_by_query):
+        raise ValueError("expected at least one query")
+    return float(np.mean([bool(np.any(np.asarray(ranks) < k)) for ranks in ranks_by_query]))
+
+
 def precision_at(ranks: NDArray[np.int64], k: int) -> float:
     """The share of positives among the first k, where k is cut to the 1-based rank of the last positive
     found.
@@ -71,5 +96,5 @@ def score(ranks_by_query: Sequence[NDArray[np.int64]], positives_by_query: Seque
         queries=len(kept),
         mean_average_precision=float(np.mean([average_precision(ranks, count) for ranks, count in kept])),
         precision_at_1=float(np.mean([precision_at(ranks, 1) for ranks, _ in kept])),
-        recall={k: float(np.mean([bool((ranks < k).any()) for ranks, _ in kept])) for k in RECALL_AT},
+        recall={k: recall_at([ranks for ranks, _ in kept], k) for k in RECALL_AT},
     )
