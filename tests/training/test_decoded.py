@@ -3,6 +3,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -222,3 +224,25 @@ def test_threads_and_processes_may_fill_the_same_cache(tmp_path, monkeypatch) ->
     for photos in [*results, read_all(stores[1])]:
         for photo, known in zip(photos, expected, strict=True):
             assert np.array_equal(photo, known)
+
+
+def test_a_killed_process_leaves_whole_photos_only(tmp_path) -> None:
+    paths = [save(tmp_path / f"{number}.png", 50, 60, seed=number) for number in range(200)]
+    program = (
+        "import sys; from pathlib import Path; from askew_training.data.store import PhotoStore\n"
+        "store = PhotoStore([Path(path) for path in sys.argv[2:]], 64, Path(sys.argv[1]))\n"
+        "store.fill(lambda: print(flush=True))"
+    )
+    cache = tmp_path / "cache"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(cache), *map(str, paths)], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        for _ in range(5):
+            process.stdout.readline()
+        process.kill()
+    known = (cache / "decoded-1-64.index").read_bytes().count(b"]\n")
+    assert known >= 5
+    store = PhotoStore(paths, SIDE, cache)
+    assert all(np.array_equal(store[number], read_photo(path)) for number, path in enumerate(paths))
+    assert (cache / "decoded-1-64.index").read_bytes().count(b"]\n") == 200
