@@ -120,6 +120,36 @@ def test_a_distilled_student_stays_in_its_teachers_space(app, folder):
     assert not torch.equal(student.network.linear.weight, teacher.network.linear.weight)
 
 
+def test_several_trunks_side_by_side_make_one_teacher(app, folder):
+    another = "mobilenetv3_small_075"
+    torch.save(Trunk(another).features.state_dict(), folder / "another.pth")
+    run(
+        app, "whiten", folder / "two.pt", "--licences", folder / "licences.toml", "--manifest", folder / "manifest.csv",
+        "--trunk", TINY_TRUNK, "--weights", folder / "weights.pth", "--trunk", another, "--weights", folder / "another.pth",
+        "--photo-size", 128, "--dim", 4, "--scales", "1.4142,1,0.7071", "--cache", folder / "cache",
+    )  # fmt: skip
+    loaded = load_checkpoint(folder / "two.pt")
+    assert loaded.network.linear.in_features == sum(branch.trunk.channels for branch in loaded.network.branches) > 600
+    assert "weights weights.pth, another.pth" in loaded.description.recipe
+    run(
+        app, "export", folder / "two.pt", folder / "two.onnx", "--role", "teacher", "--name", "two", "--version", "1",
+        "--licence", "CC0",
+    )  # fmt: skip
+    manifest = Encoder(folder / "two.onnx").manifest
+    assert (manifest.scales, manifest.dim) == ([1.4142, 1.0, 0.7071], 4)
+    assert manifest.trunk == f"{TINY_TRUNK} + {another}"
+
+
+@pytest.mark.parametrize("scales", ["2", "one", "1,", "1,-1", "1,nan", "0.5", "1,9"])
+def test_scales_that_are_none_are_refused(app, folder, scales):
+    result = run(
+        app, "whiten", folder / "x.pt", "--trunk", TINY_TRUNK, "--weights", "random",
+        "--licences", folder / "licences.toml", "--scales", scales,
+    )  # fmt: skip
+    assert result.exit_code == 2
+    assert "two to eight factors" in " ".join(result.output.split())
+
+
 def test_two_spaces_are_not_compared(app, folder):
     common = ("--role", "teacher", "--name", "tiny", "--licence", "CC0", "--version", "1")
     for dim in (3, 4):

@@ -35,18 +35,20 @@ class Role(Enum):
 
 def whiten(
     output: Annotated[Path, typer.Argument(help="The checkpoint to write.")],
-    trunk: Annotated[str, typer.Option(help="A timm network, such as tf_efficientnet_lite0.")],
-    weights: Annotated[str, typer.Option(help="A state dict in timm's layout, or a package that carries one.")],
+    trunk: Annotated[list[str], typer.Option(help="A timm network; repeat it to put several side by side.")],
+    weights: Annotated[
+        list[str], typer.Option(help="For each trunk: a file in timm's layout, a package that carries one, or timm.")
+    ],
     licences: Annotated[Path, typer.Option(help="TOML file: the licence of each set of photos.")],
     manifest: Annotated[Path | None, typer.Option(help="A photo manifest; its role `train` is used.")] = None,
     photos: Annotated[list[Path] | None, typer.Option(help="A folder of unlabelled photos; repeatable.")] = None,
     photo_size: Annotated[int, typer.Option(min=96, help="Longest side in pixels.")] = 448,
-    scales: Annotated[int, typer.Option(min=1, max=3, help="1, or the three scales 1, 1/√2, 1/2.")] = 1,
+    scales: Annotated[str, typer.Option(help="1; 3, which are 1, 1/√2, 1/2; or factors: 1.4142,1,0.7071.")] = "1",
     dim: Annotated[int, typer.Option(min=1, help="Dimensions to keep.")] = 512,
     power: Annotated[float, typer.Option(min=0, max=1, help="0 rotates only, 1 whitens fully.")] = 0.5,
     cache: Annotated[Path | None, typer.Option(help="Where vectors are kept; ~/.cache/askew.")] = None,
 ) -> None:
-    """Make a teacher: a trunk with weights, and a PCA whitening learned from photos without labels."""
+    """Make a teacher: trunks with weights, and a PCA whitening learned from photos without labels."""
     import numpy as np
 
     from askew_training.data.photo_sets import read_licences, sources_of, training_photos
@@ -56,11 +58,14 @@ def whiten(
     from askew_training.pooled import describe_pooled
     from askew_training.whitening import learn_whitening
 
+    factors = _scales(scales)
+    if len(trunk) != len(weights):
+        raise typer.BadParameter(f"expected one for each of {len(trunk)} trunks", param_hint="--weights")
     chosen = training_photos(manifest, photos or [])
     stated = read_licences(licences)
     sources_of(chosen, stated)
-    factors = _scales(scales)
-    network = Network([Branch(trunk_with_weights(trunk, weights))], scales=factors).eval()
+    branches = [Branch(trunk_with_weights(*start)) for start in zip(trunk, weights, strict=True)]
+    network = Network(branches, scales=factors).eval()
     with progress("describing", len(chosen)) as advance:
         paths = [photo.path for photo in chosen]
         described = describe_pooled(network, photo_size, paths, _cache(cache), advance)
@@ -72,8 +77,8 @@ def whiten(
         dim=dim,
         photo_size=photo_size,
         scales=factors,
-        recipe=f"weights {Path(weights).name}; GeM p={network.branches[0].pool.p.item():g}; "
-        f"PCA to {dim} with power {power:g}, learned at {photo_size} px and {scales} scale(s)",
+        recipe=f"weights {', '.join(Path(source).name for source in weights)}; GeM p={branches[0].pool.p.item():g}; "
+        f"PCA to {dim} with power {power:g}, learned at {photo_size} px and {len(factors)} scale(s)",
         data=sources_of(used, stated),
     )
     checkpoint = Checkpoint(Network(network.branches, whitening.as_layer(), factors).eval(), description)
@@ -146,7 +151,7 @@ def export(
     version: Annotated[str, typer.Option(help="Its version, such as 1.")],
     licence: Annotated[str, typer.Option(help="Under which licence the encoder is given on.")],
     photo_size: Annotated[int | None, typer.Option(min=96, help="Longest side; the checkpoint's own.")] = None,
-    scales: Annotated[int | None, typer.Option(min=1, max=3, help="1 or 3; the checkpoint's own.")] = None,
+    scales: Annotated[str | None, typer.Option(help="As for whiten; the checkpoint's own.")] = None,
     precision: Annotated[Precision, typer.Option(help="How weights are stored.")] = Precision.fp32,
     metrics: Annotated[list[Path] | None, typer.Option(help="A report of `askew evaluate --json`.")] = None,
 ) -> None:
@@ -225,12 +230,21 @@ def evaluate(
         write_atomically(json, report.to_json().encode())
 
 
-def _scales(count: int) -> tuple[float, ...]:
+def _scales(text: str) -> tuple[float, ...]:
     from askew_training.networks.network import THREE_SCALES
 
-    if count == 2:
-        raise typer.BadParameter("expected 1 or 3 scales", param_hint="--scales")
-    return THREE_SCALES if count == 3 else (1.0,)
+    if text == "3":
+        return THREE_SCALES
+    try:
+        factors = tuple(float(factor) for factor in text.split(","))
+    except ValueError:
+        factors = ()
+    # One factor alone would be another photo size by another name; an encoder file holds up to eight.
+    if factors != (1.0,) and not (2 <= len(factors) <= 8 and all(0 < factor <= 4 for factor in factors)):
+        raise typer.BadParameter(
+            "expected 1, 3, or two to eight factors up to 4, such as 1.4142,1,0.7071", param_hint="--scales"
+        )
+    return factors
 
 
 def _cache(folder: Path | None) -> Path:
