@@ -1,12 +1,27 @@
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from askew_training.distillation import refit_linear
-from askew_training.errors import DataError
-from askew_training.whitening import apply_linear, learn_whitening
+from askew_training.errors import DataError, WeightsError
+from askew_training.whitening import (
+    Whitening,
+    apply_linear,
+    learn_whitening,
+    learn_whitening_of_pairs,
+    pairs_of,
+    read_published_whitening,
+)
+from askew_training.whitening.pairs import MATES_OF_A_PHOTO
+
+FIXTURES = Path(__file__).parent / "fixtures"
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +97,159 @@ def test_a_refit_of_shapes_that_do_not_fit_is_refused(vectors):
         refit_linear(start.as_layer(), vectors, start.apply(vectors)[:-1], 1e-3)
     with pytest.raises(DataError, match="positive ridge"):
         refit_linear(start.as_layer(), vectors, start.apply(vectors), 0)
+
+
+@pytest.fixture(scope="module")
+def official() -> dict[str, np.ndarray]:
+    """Computed by the published code: vectors in columns, pairs, and Gram matrices of the whitened unit vectors."""
+    return dict(np.load(FIXTURES / "whitening.npz"))
+
+
+@pytest.mark.parametrize(("dim", "gram"), [(16, "whiten_gram"), (8, "whiten_gram_d8")])
+def test_pairs_give_the_whitening_of_the_published_code(official, dim, gram):
+    vectors = official["whiten_X"].T
+    whitening = learn_whitening_of_pairs(vectors, official["whiten_q"], official["whiten_p"], dim)
+    whitened = whitening.apply(vectors)
+    np.testing.assert_allclose(whitened[:12] @ whitened.T, official[gram], atol=2e-5)
+    mean = vectors[official["whiten_q"]].mean(0)
+    np.testing.assert_allclose(mean, official["whiten_m"][:, 0], atol=1e-12)
+    np.testing.assert_allclose(whitening.weight @ mean + whitening.bias, 0, atol=1e-5)
+
+
+def test_full_pca_whitening_is_that_of_the_published_code(official):
+    vectors = official["whiten_X"].T
+    whitened = learn_whitening(vectors, 8, 1.0).apply(vectors)
+    np.testing.assert_allclose(whitened[:12] @ whitened.T, official["pcawhiten_gram_d8"], atol=2e-5)
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), channels=st.integers(2, 9), shrinkage=st.sampled_from([0.0, 0.3]))
+def test_what_differs_within_pairs_becomes_round(seed, channels, shrinkage):
+    random = np.random.default_rng(seed)
+    vectors = random.standard_normal((12 * channels, channels)) @ random.standard_normal((channels, channels))
+    queries = np.arange(0, len(vectors), 2)
+    whitening = learn_whitening_of_pairs(vectors, queries, queries + 1, channels, shrinkage)
+    mapped = vectors @ whitening.weight.T.astype(np.float64) + whitening.bias
+    differences = mapped[queries] - mapped[queries + 1]
+    covariance = differences.T @ differences / len(queries)
+    if not shrinkage:
+        np.testing.assert_allclose(covariance / covariance[0, 0], np.eye(channels), atol=2e-2)
+    scatter = mapped.T @ mapped / len(mapped)
+    spreads = np.diag(scatter)
+    assert np.abs(scatter - np.diag(spreads)).max() < 1e-3
+    assert spreads.sum() == pytest.approx(1, rel=1e-3)
+    assert (np.diff(spreads) <= 1e-5).all()
+
+
+def test_the_first_dimensions_of_a_whitening_are_it_truncated(official):
+    vectors = official["whiten_X"].T.astype(np.float32)
+    rows = official["whiten_q"], official["whiten_p"]
+    whole, part = (learn_whitening_of_pairs(vectors, *rows, dim) for dim in (16, 5))
+    np.testing.assert_allclose(whole.truncated(5).apply(vectors), part.apply(vectors), atol=1e-5)
+    assert Whitening.of_layer(whole.truncated(3).as_layer()).weight.shape == (3, 16)
+    for dim in (0, 17):
+        with pytest.raises(DataError, match="1 to 16 dimensions"):
+            whole.truncated(dim)
+
+
+def test_fewer_pairs_than_dimensions_still_give_a_whitening():
+    vectors = np.random.default_rng(0).standard_normal((40, 20)).astype(np.float32)
+    whitening = learn_whitening_of_pairs(vectors, np.array([0, 1]), np.array([2, 3]), 20)
+    assert np.isfinite(whitening.apply(vectors)).all()
+
+
+@given(st.lists(st.sampled_from(["", "a", "b", "c"]), min_size=1, max_size=60))
+def test_pairs_show_the_same_and_none_is_twice(instances):
+    several = [name for name in "abc" if instances.count(name) > 1]
+    if not several:
+        with pytest.raises(DataError, match="No two photos show the same"):
+            pairs_of(instances)
+        return
+    queries, positives = pairs_of(instances)
+    assert all(instances[q] == instances[p] != "" and q != p for q, p in zip(queries, positives, strict=True))
+    assert len(set(zip(queries, positives, strict=True))) == len(queries)
+    for name in several:
+        times = {list(queries).count(row) for row, other in enumerate(instances) if other == name}
+        assert len(times) == 1
+        assert 1 <= times.pop() <= MATES_OF_A_PHOTO
+
+
+def test_pairs_that_teach_nothing_are_refused(official):
+    vectors, queries = official["whiten_X"].T, official["whiten_q"]
+    with pytest.raises(DataError, match="do not differ"):
+        learn_whitening_of_pairs(vectors, queries, queries, 4)
+    with pytest.raises(DataError, match="one or more pairs"):
+        learn_whitening_of_pairs(vectors, queries, queries[:-1], 4)
+    with pytest.raises(DataError, match="1 to 16 dimensions"):
+        learn_whitening_of_pairs(vectors, queries, official["whiten_p"], 17)
+    with pytest.raises(DataError, match="shrinkage from 0"):
+        learn_whitening_of_pairs(vectors, queries, official["whiten_p"], 4, 1.0)
+    with pytest.raises(DataError, match="NaN"):
+        learn_whitening_of_pairs(vectors * np.nan, queries, official["whiten_p"], 4)
+
+
+@pytest.fixture
+def published(official):
+    random = np.random.default_rng(3)
+    return {"m": official["whiten_m"], "P": random.standard_normal((16, 16))}
+
+
+@pytest.mark.parametrize("is_legacy", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_published_whitenings_are_taken_over(published, official, tmp_path, is_legacy, dtype):
+    entry = {name: array.astype(dtype) for name, array in published.items()}
+    torch.save(entry, tmp_path / "w.pth", _use_new_zipfile_serialization=not is_legacy)
+    vectors = official["whiten_X"].T.astype(np.float32)
+    expected = (vectors - published["m"].T) @ published["P"].T
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(read_published_whitening(tmp_path / "w.pth").apply(vectors), expected, atol=1e-5)
+
+
+def test_a_file_of_numpy_1_is_read(published, tmp_path):
+    torch.save(published, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "w.pth").read_bytes()
+    old = content.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+    assert old != content
+    (tmp_path / "w.pth").write_bytes(old)
+    assert read_published_whitening(tmp_path / "w.pth").weight.shape == (16, 16)
+
+
+def test_one_of_several_whitenings_of_a_checkpoint_is_named(published, tmp_path):
+    path = tmp_path / "network.pth"
+    other = {**published, "P": published["P"][:4]}
+    torch.save({"meta": {"Lw": {"set": {"ss": published, "ms": other}}}, "state_dict": {"a": torch.ones(1)}}, path)
+    assert read_published_whitening(path, "set/ms").weight.shape == (4, 16)
+    with pytest.raises(WeightsError, match="one of these names: set/ss, set/ms"):
+        read_published_whitening(path)
+    with pytest.raises(WeightsError, match="no whitening 'set/xs'"):
+        read_published_whitening(path, "set/xs")
+
+
+class Malicious:
+    def __reduce__(self):
+        return Path.touch, (Path("executed"),)
+
+
+def test_files_that_are_no_whitening_are_refused_and_never_executed(published, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "w.pth"
+    with pytest.raises(WeightsError, match="cannot be read"):
+        read_published_whitening(path)
+    for content in ({"m": Malicious(), "P": published["P"]}, {"m": 1, "P": np.array([Malicious()], dtype=object)}):
+        torch.save(content, path)
+        with pytest.raises(WeightsError, match=r"no torch file|finite numbers"):
+            read_published_whitening(path)
+        path.write_bytes(pickle.dumps(content, protocol=2))
+        with pytest.raises(WeightsError, match="no torch file"):
+            read_published_whitening(path)
+    assert not (tmp_path / "executed").exists()
+    for content, message in [
+        ({"a": torch.ones(1)}, "holds no whitening"),
+        ([1], "holds no whitening"),
+        ({"m": published["m"][:3], "P": published["P"]}, r"got \[3, 1\] and \[16, 16\]"),
+        ({"m": published["m"] * np.nan, "P": published["P"]}, "finite numbers"),
+        ({"meta": {"Lw": {"set": 1}}}, "holds no whitening"),
+    ]:
+        torch.save(content, path)
+        with pytest.raises(WeightsError, match=message):
+            read_published_whitening(path)

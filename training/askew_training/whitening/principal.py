@@ -1,40 +1,12 @@
-"""PCA whitening with a power: the linear layer that makes a pooled network a good teacher."""
+"""PCA whitening with a power: needs no labels."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from askew_training.errors import DataError
-
-
-@dataclass(frozen=True)
-class Whitening:
-    """A linear map x ↦ weight · x + bias: float32 [D, C] and [D]."""
-
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
-
-    def apply(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map float32 [n, C] vectors to float32 [n, D] unit vectors."""
-        mapped = vectors @ self.weight.T + self.bias
-        return np.asarray(mapped / np.linalg.norm(mapped, axis=1, keepdims=True), dtype=np.float32)
-
-    def as_layer(self) -> nn.Linear:
-        """The same map as a torch layer."""
-        dim, channels = self.weight.shape
-        layer = nn.Linear(channels, dim)
-        layer.load_state_dict({"weight": torch.from_numpy(self.weight), "bias": torch.from_numpy(self.bias)})
-        return layer
-
-
-def apply_linear(layer: nn.Linear, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Map float32 [n, C] vectors by a layer to float32 [n, D] unit vectors."""
-    return Whitening(layer.weight.detach().numpy(), layer.bias.detach().numpy()).apply(vectors)
+from askew_training.whitening.linear import Whitening
 
 
 def learn_whitening(vectors: NDArray[np.float32], dim: int, power: float) -> Whitening:
