@@ -27,14 +27,18 @@ CARD = EncoderCard(
 
 def tiny_network(dim: int | None = 16, scales: tuple[float, ...] = (1.0,), trunk: str = TINY_TRUNK) -> Network:
     torch.manual_seed(1)
-    features = Trunk(trunk)
-    # Random trunks differ little from photo to photo; statistics off 0 and 1 make folding them a real test.
-    for module in features.modules():
+    features = varied(Trunk(trunk))
+    linear = None if dim is None else nn.Linear(features.channels, dim)
+    return Network([Branch(features)], linear, scales).eval()
+
+
+def varied(trunk: Trunk) -> Trunk:
+    """Give a random trunk statistics off 0 and 1: photos then differ more, and folding them is a real test."""
+    for module in trunk.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
             nn.init.uniform_(module.running_var, 0.5, 2.0)
-    linear = None if dim is None else nn.Linear(features.channels, dim)
-    return Network([Branch(features)], linear, scales).eval()
+    return trunk
 
 
 def checkpoint_of(network: Network, photo_size: int = 128, teacher_space: str | None = None) -> Checkpoint:

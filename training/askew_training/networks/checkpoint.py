@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ class Description(BaseModel):
     branches: tuple[BranchDescription, ...] = Field(min_length=1)
     dim: int | None = Field(ge=1)
     photo_size: int = Field(ge=96)
-    scales: tuple[float, ...] = Field(min_length=1)
+    scales: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(min_length=1)
     recipe: str
     data: tuple[PhotoSource, ...]
     teacher_space: SpaceId | None = None
@@ -126,7 +126,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise CheckpointError(f"{path} has a description that does not hold together: {first['msg']}.") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError, IndexError):
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+    ):
         raise CheckpointError(
             f"{path} is no Askew checkpoint. Expected a file made by `askew whiten`, `distil` or `train`."
         ) from None
