@@ -145,7 +145,7 @@ def test_sound_photos_give_no_warning(walls: list[Photo]) -> None:
     assert found == Findings(usable=tuple(walls), instances=2, singles=0, unlabelled=1, left_out=(), warnings=())
     assert len(calls) == 5
     assert found.summary() == (
-        "5 usable photos: 4 of 2 instances with two photos or more, 0 alone in their instance, 1 without a label"
+        "5 usable photos: 4 in 2 instance(s) of two or more, 0 alone in their instance, 1 without a label"
     )
 
 
@@ -254,7 +254,7 @@ def test_the_command_prints_what_it_found(walls: list[Photo], tmp_path: Path) ->
     quick, thorough = run(*arguments), run(*arguments, "--thorough")
     assert (quick.exit_code, thorough.exit_code) == (0, 0)
     assert quick.stdout == (
-        "7 usable photos: 4 of 2 instances with two photos or more, 1 alone in their instance, 2 without a label\n"
+        "7 usable photos: 4 in 2 instance(s) of two or more, 1 alone in their instance, 2 without a label\n"
     )
     assert "warning: 1 photo(s) are alone in their instance" in quick.stderr
     assert "half.jpg" not in quick.stderr

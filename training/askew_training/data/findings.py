@@ -38,7 +38,7 @@ class Findings:
         """One line: how many photos and instances there are to learn from."""
         paired = len(self.usable) - self.singles - self.unlabelled
         return (
-            f"{len(self.usable)} usable photos: {paired} of {self.instances} instances with two photos or more, "
+            f"{len(self.usable)} usable photos: {paired} in {self.instances} instance(s) of two or more, "
             f"{self.singles} alone in their instance, {self.unlabelled} without a label"
         )
 
