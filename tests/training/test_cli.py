@@ -16,6 +16,7 @@ from askew_client.errors import AskewError
 from askew_training import cli
 from askew_training.networks.checkpoint import load_checkpoint
 from askew_training.networks.trunks import Trunk
+from askew_training.whiten import whiten
 
 HEADER = "path,instance_id,role,benchmark,set\n"
 
@@ -23,7 +24,7 @@ HEADER = "path,instance_id,role,benchmark,set\n"
 @pytest.fixture(scope="module")
 def app() -> typer.Typer:
     application = typer.Typer()
-    for command in (cli.whiten, cli.distil, cli.export, cli.evaluate):
+    for command in (whiten, cli.distil, cli.export, cli.evaluate):
         application.command(command.__name__)(command)
     return application
 
@@ -150,6 +151,70 @@ def test_scales_that_are_none_are_refused(app, folder, scales):
     assert "two to eight factors" in " ".join(result.output.split())
 
 
+def test_a_network_is_whitened_anew_and_truncated_into_spaces_of_their_own(app, folder):
+    photos = ("--licences", folder / "licences.toml", "--manifest", folder / "manifest.csv")
+    cache = ("--cache", folder / "cache")
+    run(
+        app, "whiten", folder / "first.pt", "--trunk", TINY_TRUNK, "--weights", folder / "weights.pth", *photos, *cache,
+        "--photo-size", 128, "--dim", 4, "--scales", "1,0.7",
+    )  # fmt: skip
+    first = load_checkpoint(folder / "first.pt")
+    by_pairs = run(
+        app,
+        "whiten",
+        folder / "pairs.pt",
+        "--start",
+        folder / "first.pt",
+        "--method",
+        "lw",
+        "--dim",
+        6,
+        *photos,
+        *cache,
+    )
+    assert "8 photos, 6 dimensions" in by_pairs.stdout
+    pairs = load_checkpoint(folder / "pairs.pt")
+    assert (pairs.description.photo_size, pairs.description.scales) == (128, (1.0, 0.7))
+    assert pairs.description.derived_from == first.space_id != pairs.space_id
+    assert "with shrinkage 0.5" in pairs.description.recipe
+    run(app, "whiten", folder / "cut.pt", "--start", folder / "first.pt", "--method", "given", "--dim", 3)
+    cut = load_checkpoint(folder / "cut.pt")
+    torch.testing.assert_close(cut.network.linear.weight, first.network.linear.weight[:3])
+    assert cut.description.data == first.description.data
+    linear = first.network.linear
+    published = {"m": torch.zeros(linear.in_features, 1).numpy(), "P": linear.weight.detach().numpy()}
+    torch.save(published, folder / "published_whitening.pth")
+    run(
+        app, "whiten", folder / "given.pt", "--start", folder / "first.pt", "--method", "given",
+        "--whitening", folder / "published_whitening.pth",
+    )  # fmt: skip
+    assert load_checkpoint(folder / "given.pt").network.dim == 4
+    run(
+        app, "export", folder / "cut.pt", folder / "cut.onnx", "--role", "teacher", "--name", "cut", "--version", "1",
+        "--licence", "CC0",
+    )  # fmt: skip
+    manifest = Encoder(folder / "cut.onnx").manifest
+    assert (manifest.derived_from, manifest.space_id, manifest.dim) == (first.space_id, cut.space_id, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "expected --start, or one --trunk"),
+        (("--start", "a.pt", "--trunk", TINY_TRUNK), "expected --start, or one --trunk"),
+        (("--trunk", TINY_TRUNK, "--method", "lw", "--power", 1), "--method lw does not use it"),
+        (("--trunk", TINY_TRUNK, "--shrinkage", 0.1), "--method pca does not use it"),
+        (("--trunk", TINY_TRUNK, "--whitening", "w.pth"), "--method pca does not use it"),
+        (("--trunk", TINY_TRUNK, "--weights", "random"), "expected the licences of the photos"),
+        (("--trunk", TINY_TRUNK, "--weights", "random", "--method", "given"), "with neither, nothing changes"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(app, tmp_path, arguments, message):
+    result = run(app, "whiten", tmp_path / "x.pt", *arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.replace("│", " ").split())
+
+
 def test_two_spaces_are_not_compared(app, folder):
     common = ("--role", "teacher", "--name", "tiny", "--licence", "CC0", "--version", "1")
     for dim in (3, 4):
@@ -185,6 +250,7 @@ def test_whitening_without_photos_or_licences_is_refused(app, folder, tmp_path):
 
 def test_the_commands_import_nothing_heavy():
     heavy = "('torch', 'timm', 'onnx', 'onnxruntime')"
-    code = f"import sys, askew_training.cli; print([name for name in {heavy} if name in sys.modules])"
+    modules = "askew_training.cli, askew_training.whiten, askew_training.cache.command"
+    code = f"import sys, {modules}; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

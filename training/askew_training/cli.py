@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from askew_training.options import descriptor_folder, parsed_scales
 from askew_training.terminal import name_unreadable, progress
 
 if TYPE_CHECKING:
@@ -31,59 +32,6 @@ class Role(Enum):
 
     teacher = "teacher"
     student = "student"
-
-
-def whiten(
-    output: Annotated[Path, typer.Argument(help="The checkpoint to write.")],
-    trunk: Annotated[list[str], typer.Option(help="A timm network; repeat it to put several side by side.")],
-    weights: Annotated[
-        list[str], typer.Option(help="For each trunk: a file in timm's layout, a package that carries one, or timm.")
-    ],
-    licences: Annotated[Path, typer.Option(help="TOML file: the licence of each set of photos.")],
-    manifest: Annotated[Path | None, typer.Option(help="A photo manifest; its role `train` is used.")] = None,
-    photos: Annotated[list[Path] | None, typer.Option(help="A folder of unlabelled photos; repeatable.")] = None,
-    photo_size: Annotated[int, typer.Option(min=96, help="Longest side in pixels.")] = 448,
-    scales: Annotated[str, typer.Option(help="1; 3, which are 1, 1/√2, 1/2; or factors: 1.4142,1,0.7071.")] = "1",
-    dim: Annotated[int, typer.Option(min=1, help="Dimensions to keep.")] = 512,
-    power: Annotated[float, typer.Option(min=0, max=1, help="0 rotates only, 1 whitens fully.")] = 0.5,
-    cache: Annotated[Path | None, typer.Option(help="Where vectors are kept; ~/.cache/askew.")] = None,
-) -> None:
-    """Make a teacher: trunks with weights, and a PCA whitening learned from photos without labels."""
-    import numpy as np
-
-    from askew_training.data.photo_sets import read_licences, sources_of, training_photos
-    from askew_training.networks.checkpoint import Checkpoint, Description, branches_of, save_checkpoint
-    from askew_training.networks.network import Branch, Network
-    from askew_training.networks.weights import trunk_with_weights
-    from askew_training.pooled import describe_pooled
-    from askew_training.whitening import learn_whitening
-
-    factors = _scales(scales)
-    if len(trunk) != len(weights):
-        raise typer.BadParameter(f"expected one for each of {len(trunk)} trunks", param_hint="--weights")
-    chosen = training_photos(manifest, photos or [])
-    stated = read_licences(licences)
-    sources_of(chosen, stated)
-    branches = [Branch(trunk_with_weights(*start)) for start in zip(trunk, weights, strict=True)]
-    network = Network(branches, scales=factors).eval()
-    with progress("describing", len(chosen)) as advance:
-        paths = [photo.path for photo in chosen]
-        described = describe_pooled(network, photo_size, paths, _cache(cache), advance)
-    name_unreadable(described.unreadable)
-    used = [photo for photo in chosen if photo.path in described.vectors]
-    whitening = learn_whitening(np.stack([described.vectors[photo.path] for photo in used]), dim, power)
-    description = Description(
-        branches=branches_of(network),
-        dim=dim,
-        photo_size=photo_size,
-        scales=factors,
-        recipe=f"weights {', '.join(Path(source).name for source in weights)}; GeM p={branches[0].pool.p.item():g}; "
-        f"PCA to {dim} with power {power:g}, learned at {photo_size} px and {len(factors)} scale(s)",
-        data=sources_of(used, stated),
-    )
-    checkpoint = Checkpoint(Network(network.branches, whitening.as_layer(), factors).eval(), description)
-    save_checkpoint(output, checkpoint)
-    Console().print(f"{output}: {len(used)} photos, space {checkpoint.space_id}")
 
 
 def distil(
@@ -122,8 +70,8 @@ def distil(
     student = Network(source.network.branches, source.network.linear, (1.0,)).eval()
     with progress("describing", 2 * len(paths)) as advance:
         size = source.description.photo_size
-        by_teacher = describe_pooled(source.network, size, paths, _cache(cache), advance)
-        by_student = describe_pooled(student, learn_size, paths, _cache(cache), advance)
+        by_teacher = describe_pooled(source.network, size, paths, descriptor_folder(cache), advance)
+        by_student = describe_pooled(student, learn_size, paths, descriptor_folder(cache), advance)
     name_unreadable(sorted({*by_teacher.unreadable, *by_student.unreadable}))
     used = [p for p in chosen if p.path in by_teacher.vectors and p.path in by_student.vectors]
     targets = apply_linear(source.network.linear, np.stack([by_teacher.vectors[photo.path] for photo in used]))
@@ -166,7 +114,7 @@ def export(
         version=version,
         role=role.value,
         photo_size=photo_size or loaded.description.photo_size,
-        scales=_scales(scales) if scales else loaded.description.scales,
+        scales=parsed_scales(scales) if scales else loaded.description.scales,
         precision=precision.value,
         licence=licence,
         metrics=manifest_metrics(metrics or []),
@@ -196,7 +144,7 @@ def evaluate(
     from askew_training.evaluate.report import Report
 
     photos = read_manifest(manifest)
-    query_cache, gallery_cache = (DescriptorCache(_cache(cache), file) for file in (queries, gallery))
+    query_cache, gallery_cache = (DescriptorCache(descriptor_folder(cache), file) for file in (queries, gallery))
     query_encoder, gallery_encoder = query_cache.encoder, gallery_cache.encoder
     if query_encoder.space_id != gallery_encoder.space_id:
         raise DataError(
@@ -228,27 +176,6 @@ def evaluate(
     Console().print(report.to_table())
     if json is not None:
         write_atomically(json, report.to_json().encode())
-
-
-def _scales(text: str) -> tuple[float, ...]:
-    from askew_training.networks.network import THREE_SCALES
-
-    if text == "3":
-        return THREE_SCALES
-    try:
-        factors = tuple(float(factor) for factor in text.split(","))
-    except ValueError:
-        factors = ()
-    # One factor alone would be another photo size by another name; an encoder file holds up to eight.
-    if factors != (1.0,) and not (2 <= len(factors) <= 8 and all(0 < factor <= 4 for factor in factors)):
-        raise typer.BadParameter(
-            "expected 1, 3, or two to eight factors up to 4, such as 1.4142,1,0.7071", param_hint="--scales"
-        )
-    return factors
-
-
-def _cache(folder: Path | None) -> Path:
-    return folder or Path.home() / ".cache" / "askew" / "descriptors"
 
 
 def _describing(

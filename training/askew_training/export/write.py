@@ -75,6 +75,7 @@ def _manifest(checkpoint: Checkpoint, card: EncoderCard, golden: dict[str, str])
             version=card.version,
             role=card.role,
             space_id=checkpoint.space_id,
+            derived_from=description.derived_from,
             dim=checkpoint.network.dim,
             photo_size=card.photo_size,
             scales=list(card.scales),

@@ -52,6 +52,7 @@ class Description(BaseModel):
 
     `branches`: one, or several side by side. `dim`: components after the linear layer, None without one. `photo_size`, `scales`: what it was made for.
     `teacher_space`: the space that a student was distilled into; None for a network that defines its own.
+    `derived_from`: the space of the network that this one's was made from, by another whitening or by truncation.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,6 +65,7 @@ class Description(BaseModel):
     recipe: str
     data: tuple[PhotoSource, ...]
     teacher_space: SpaceId | None = None
+    derived_from: SpaceId | None = None
 
     @property
     def trunk(self) -> str:

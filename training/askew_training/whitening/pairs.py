@@ -13,6 +13,8 @@ from askew_training.whitening.linear import Whitening
 MATES_OF_A_PHOTO = 5
 """With how many others of its instance a photo is paired, so that large instances do not count by their square."""
 FIRST_JITTER = 1e-10
+DEFAULT_SHRINKAGE = 0.5
+"""For photos by the thousand, of which there are few pairs for each dimension; see docs/evaluation.md."""
 ROWS_AT_ONCE = 8192
 
 Exact = NDArray[np.float64]

@@ -1,0 +1,34 @@
+"""Values of options that several commands read alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+MOST_SCALES = 8
+LARGEST_SCALE = 4.0
+
+
+def parsed_scales(text: str) -> tuple[float, ...]:
+    """The scales of `1`, `3`, or a list of factors such as `1.4142,1,0.7071`. Raises typer.BadParameter."""
+    from askew_training.networks.network import THREE_SCALES
+
+    if text == "3":
+        return THREE_SCALES
+    try:
+        factors = tuple(float(factor) for factor in text.split(","))
+    except ValueError:
+        factors = ()
+    # One factor alone would be another photo size by another name; an encoder file holds up to eight.
+    several = 2 <= len(factors) <= MOST_SCALES and all(0 < factor <= LARGEST_SCALE for factor in factors)
+    if factors != (1.0,) and not several:
+        raise typer.BadParameter(
+            "expected 1, 3, or two to eight factors up to 4, such as 1.4142,1,0.7071", param_hint="--scales"
+        )
+    return factors
+
+
+def descriptor_folder(folder: Path | None) -> Path:
+    """Where vectors of photos are kept unless the user says otherwise."""
+    return folder or Path.home() / ".cache" / "askew" / "descriptors"
