@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 
@@ -95,6 +96,34 @@ def test_what_was_interrupted_goes_on_and_ends_the_same(teacher, folder, tmp_pat
     assert (tmp_path / "out" / VECTORS).read_bytes() == (tmp_path / "whole" / VECTORS).read_bytes()
     assert manifest == TeacherVectors.open(tmp_path / "whole").manifest
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([LOCK, MANIFEST, VECTORS])
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from unittest import mock
+from askew_training.cache import describe
+from askew_training.cache.manifest import Dtype
+from askew_training.data.photo_sets import photos_in
+steps = []
+def kill_at_the_fifth():
+    steps.append(1)
+    if len(steps) == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+teacher, photos, output = map(Path, sys.argv[1:])
+with mock.patch.object(describe, "SAVED_EVERY", -1.0):
+    describe.CacheJob(teacher, photos_in(photos), output, Dtype.f32).run(kill_at_the_fifth)
+"""
+
+
+def test_a_killed_process_loses_only_what_it_had_not_noted_down(teacher, folder, tmp_path):
+    described(teacher, photos_in(folder), tmp_path / "whole")
+    arguments = [sys.executable, "-c", KILLED, teacher, folder, tmp_path / "out"]
+    assert subprocess.run(arguments, check=False).returncode == -signal.SIGKILL
+    left = []
+    described(teacher, photos_in(folder), tmp_path / "out", on_photo=lambda: left.append(1))
+    assert len(left) == 3
+    assert (tmp_path / "out" / VECTORS).read_bytes() == (tmp_path / "whole" / VECTORS).read_bytes()
 
 
 def test_a_complete_cache_is_not_computed_again(teacher, folder, tmp_path, monkeypatch):
