@@ -14,7 +14,7 @@ MATES_OF_A_PHOTO = 5
 """With how many others of its instance a photo is paired, so that large instances do not count by their square."""
 FIRST_JITTER = 1e-10
 DEFAULT_SHRINKAGE = 0.5
-"""For photos by the thousand, of which there are few pairs for each dimension; see docs/evaluation.md."""
+"""For photos by the thousand, of which there are few pairs for each dimension; see docs/whitening.md."""
 ROWS_AT_ONCE = 8192
 
 Exact = NDArray[np.float64]
