@@ -1,0 +1,1 @@
+"""Losses on plain tensors. None of them knows which network made its references."""

@@ -1,0 +1,202 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from askew_training.errors import TrainingError
+from askew_training.networks.checkpoint import Checkpoint
+from askew_training.networks.depthwise import quicken_depthwise
+from askew_training.networks.learning import freeze_statistics
+from askew_training.networks.network import Network
+from askew_training.train.batch import Batch
+from askew_training.train.describing import describing
+from askew_training.train.loading import LoadedBatch, loaded_batches
+from askew_training.train.logs import RunLog
+from askew_training.train.losses import WeightedSum
+from askew_training.train.optimising import optimiser_of, rate_factor, set_rate
+from askew_training.train.prepare import Run
+from askew_training.train.progress import Progress, read_last, save_best, save_last
+from askew_training.train.validation import instance_numbers
+
+MAX_UNREADABLE_SHARE = 0.01
+MAX_UNREADABLE_FEW = 10
+"""A run stops when more photos than this share, and than these few, could not be read."""
+
+
+class Interrupted(Exception):
+    """The run was stopped by Ctrl-C or SIGTERM, and saved."""
+
+
+class Trainer:
+    """One run: trains a network by a recipe and leaves `last.pt`, `best.pt`, `log.jsonl` and `tensorboard/`."""
+
+    def __init__(self, run: Run, folder: Path, resume: bool) -> None:
+        """`folder` exists. With `resume`, goes on from its `last.pt`; raises CheckpointError when that cannot be."""
+        self._run, self._folder = run, folder
+        self._recipe = run.recipe.model_dump_json()
+        self._accelerator = Accelerator(mixed_precision="bf16" if run.recipe.run.precision == "bf16" else "no")
+        self._losses = WeightedSum(run.recipe.losses)
+        self._instances = instance_numbers(run.training.photos)
+        self._progress = Progress()
+        optimiser = optimiser_of(run.recipe.optimiser, run.network)
+        if resume:
+            tensors, self._progress, state = read_last(folder, self._recipe)
+            run.network.load_state_dict(tensors)
+            optimiser.load_state_dict(state)
+        freeze_statistics(run.network)
+        self._names = list(run.network.state_dict())
+        for branch in run.network.branches:
+            quicken_depthwise(branch)
+        network = run.network.to(memory_format=torch.channels_last)
+        self._network, self._optimiser = self._accelerator.prepare(network, optimiser)
+        self._describe = describing(self._network, self._accelerator)
+        self._batches_each_epoch = len(self._epoch_plan(0))
+
+    def train(self) -> Progress:
+        """Run to the end. Raises TrainingError when it cannot go on, Interrupted when it was stopped."""
+        done = self._progress.epoch * self._batches_each_epoch + self._progress.batch
+        epochs = self._run.recipe.run.epochs
+        with RunLog(self._folder, epochs, self._batches_each_epoch, done) as log, _stop_asked() as stop_asked:
+            if self._progress.steps == 0:
+                self._validate(log)
+            while self._progress.epoch < epochs:
+                self._train_epoch(log, stop_asked)
+                self._progress.epoch, self._progress.batch = self._progress.epoch + 1, 0
+                self._validate(log)
+                self._save()
+        return self._progress
+
+    def _train_epoch(self, log: RunLog, stop_asked: Callable[[], bool]) -> None:
+        recipe, progress = self._run.recipe, self._progress
+        plan = self._epoch_plan(progress.epoch)
+        steps_each_epoch = math.ceil(len(plan) / recipe.batches.accumulate)
+        batches = loaded_batches(
+            self._run.training.store,
+            self._run.training.shapes,
+            plan,
+            self._run.augmentation,
+            seed=recipe.seed,
+            epoch=progress.epoch,
+            first=progress.batch,
+        )
+        before, photos = time.perf_counter(), 0
+        for number, loaded in enumerate(batches, start=progress.batch):
+            self._count_unreadable(loaded, log)
+            is_step = (number + 1) % recipe.batches.accumulate == 0 or number + 1 == len(plan)
+            factor = rate_factor(recipe.optimiser, progress.steps, progress.epoch, steps_each_epoch * recipe.run.epochs)
+            values = self._batch(loaded, is_step, factor)
+            photos += len(loaded.photos)
+            progress.photos += len(loaded.photos)
+            rate = photos / (time.perf_counter() - before)
+            log.batch_done(progress.epoch, values["loss"], rate)
+            if not is_step:
+                continue
+            progress.steps += 1
+            progress.batch = number + 1
+            log.write("train", progress.steps, {"epoch": progress.epoch, **values, "photos_per_second": rate})
+            if stop_asked():
+                self._save()
+                raise Interrupted
+            if progress.steps % recipe.run.save_each_steps == 0:
+                self._save()
+
+    def _batch(self, loaded: LoadedBatch, is_step: bool, rate: float) -> dict[str, float]:
+        """Forward and backward for one batch, and the optimiser's step where one is due."""
+        values: dict[str, float] = {"loss": math.nan}
+        if len(loaded.photos):
+            loss, terms = self._losses(self._seen(loaded))
+            if not bool(torch.isfinite(loss)):
+                raise TrainingError(self._not_finite("loss", loaded))
+            self._accelerator.backward(loss / self._run.recipe.batches.accumulate)
+            values = {"loss": loss.item(), **terms}
+        if not is_step:
+            return values
+        norm = clip_grad_norm_(self._network.parameters(), self._run.recipe.optimiser.clip or math.inf)
+        if not bool(torch.isfinite(norm)):
+            raise TrainingError(self._not_finite("gradient", loaded))
+        set_rate(self._optimiser, rate)
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+        return {**values, "gradient_norm": norm.item(), "rate": rate}
+
+    def _seen(self, loaded: LoadedBatch) -> Batch:
+        photos, device = loaded.photos, self._accelerator.device
+        teachers: Tensor | None = None
+        if self._run.teacher is not None and self._run.training.rows is not None:
+            rows = self._run.training.rows[photos.numpy()]
+            teachers = torch.from_numpy(self._run.teacher.rows(rows)).to(device)
+        return Batch(self._describe(loaded), teachers, photos.to(device), self._instances[photos].to(device))
+
+    def _epoch_plan(self, epoch: int) -> list:  # type: ignore[type-arg]
+        """This process's share of the batches: several GPUs take turns, each the same number."""
+        batches = self._run.plan.epoch(epoch)
+        count, mine = self._accelerator.num_processes, self._accelerator.process_index
+        return batches[mine : len(batches) // count * count : count]
+
+    def _validate(self, log: RunLog) -> None:
+        if self._run.validation is None or not self._accelerator.is_main_process:
+            return
+        scores = self._run.validation.measure(self._describe, self._losses)
+        log.write("validation", self._progress.steps, {"loss": scores.loss, "mAP": scores.mean, **scores.by_set})
+        by_set = ", ".join(f"{name} {score:.3f}" for name, score in scores.by_set.items())
+        log.say(f"after {self._progress.epoch} epochs: loss {scores.loss:.4f}, mAP {scores.mean:.3f} ({by_set})")
+        if self._progress.best is None or scores.mean > self._progress.best:
+            self._progress.best = scores.mean
+            save_best(self._folder, self._checkpoint())
+
+    def _save(self) -> None:
+        if self._accelerator.is_main_process:
+            state = self._optimiser.state_dict()
+            save_last(self._folder, self._checkpoint(), self._progress, state, self._recipe)
+
+    def _checkpoint(self) -> Checkpoint:
+        network: Network = self._accelerator.unwrap_model(self._network)
+        return Checkpoint(network, self._run.description)
+
+    def _count_unreadable(self, loaded: LoadedBatch, log: RunLog) -> None:
+        for sentence in loaded.unreadable:
+            log.say(f"skipped: {sentence}")
+        self._progress.unreadable += len(loaded.unreadable)
+        few = max(MAX_UNREADABLE_FEW, MAX_UNREADABLE_SHARE * self._progress.photos)
+        if self._progress.unreadable > few:
+            raise TrainingError(
+                f"{self._progress.unreadable} photos could not be read, the last: {loaded.unreadable[-1]} Find them "
+                "all with `askew check-photos --thorough`, and go on with --resume."
+            )
+
+    def _not_finite(self, what: str, loaded: LoadedBatch) -> str:
+        names = [self._run.training.photos[index].id for index in loaded.photos.tolist()]
+        listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        return (
+            f"The {what} is no longer finite in step {self._progress.steps + 1} of epoch {self._progress.epoch + 1}, "
+            f"with {listed}. The last checkpoint before it is kept. Lower the learning rate, or set `clip`."
+        )
+
+
+@contextmanager
+def _stop_asked() -> Iterator[Callable[[], bool]]:
+    """Yields whether Ctrl-C or SIGTERM has come; the second Ctrl-C ends the process at once, as without this."""
+    asked = False
+
+    def note(number: int, _frame: object) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,85 @@
+"""How far a run has come, and the checkpoints that let it go on."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from askew_client.files import write_atomically
+from askew_training.errors import CheckpointError, TrainingError
+from askew_training.networks.checkpoint import Checkpoint
+
+LAST = "last.pt"
+BEST = "best.pt"
+
+
+@dataclass
+class Progress:
+    """Where a run stands: the next batch of which epoch, steps of the optimiser so far, the best score."""
+
+    epoch: int = 0
+    batch: int = 0
+    steps: int = 0
+    photos: int = 0
+    unreadable: int = 0
+    best: float | None = None
+
+
+def save_last(folder: Path, checkpoint: Checkpoint, progress: Progress, optimiser: dict[str, Any], recipe: str) -> None:
+    """Write the checkpoint that a run goes on from: the network, its optimiser, and how far it has come."""
+    content = _content(checkpoint)
+    content["training"] = {"progress": asdict(progress), "optimiser": optimiser, "recipe": recipe}
+    _write(folder / LAST, content)
+
+
+def save_best(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write the checkpoint with the best score so far."""
+    _write(folder / BEST, _content(checkpoint))
+
+
+def read_last(folder: Path, recipe: str) -> tuple[dict[str, torch.Tensor], Progress, dict[str, Any]]:
+    """Read what a stopped run left: the network's tensors, how far it came, its optimiser.
+
+    Raises CheckpointError when there is nothing to go on from, or when it was made by another recipe.
+    """
+    path = folder / LAST
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        training = content["training"]
+        progress = Progress(**training["progress"])
+        tensors, optimiser, made_by = content["tensors"], training["optimiser"], training["recipe"]
+    except OSError as error:
+        raise CheckpointError(f"There is no run to resume: {path} cannot be read ({error.strerror}).") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError, IndexError):
+        raise CheckpointError(f"{path} is damaged, or no checkpoint of a run. Start anew without --resume.") from None
+    if made_by != recipe:
+        raise CheckpointError(
+            f"{path} was made by another recipe. Expected the one that the run began with: it lies beside it as "
+            "recipe.json. Go on with that one, or start anew in another folder."
+        )
+    return tensors, progress, optimiser
+
+
+def _content(checkpoint: Checkpoint) -> dict[str, Any]:
+    """As `save_checkpoint` writes it: either file can be exported like any other checkpoint."""
+    return {
+        "description": checkpoint.description.model_dump_json(),
+        "tensors": checkpoint.network.state_dict(),
+    }
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    try:
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        raise TrainingError(
+            f"{path} cannot be written: {error.strerror}. The checkpoint before it is whole; make room, and go on "
+            "with --resume."
+        ) from None
