@@ -38,6 +38,9 @@ def varied(trunk: Trunk) -> Trunk:
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
             nn.init.uniform_(module.running_var, 0.5, 2.0)
+            if not bool(module.weight.any()):
+                # A residual network starts with branches that add nothing, and would be exported without them.
+                nn.init.uniform_(module.weight, 0.2, 0.5)
     return trunk
 
 
