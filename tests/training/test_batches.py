@@ -41,22 +41,41 @@ def plan(**changes):
     return InstancePlan(photos, [10, 11, 12], **{**settings, **changes})
 
 
+OWNER = {**dict.fromkeys(range(4), "a"), 4: "b", 5: "b", **dict.fromkeys((6, 7, 8), "c")}
+
+
 def test_batches_by_instance_hold_what_was_asked_for():
-    owner = {**dict.fromkeys(range(4), "a"), 4: "b", 5: "b", **dict.fromkeys((6, 7, 8), "c")}
     for batch in plan().epoch(0):
-        labelled = [draw for draw in batch if draw.photo in owner]
-        assert sorted(Counter(owner[draw.photo] for draw in labelled).values()) == [3, 3]
+        labelled = Counter(OWNER[draw.photo] for draw in batch if draw.photo in OWNER)
+        assert sum(labelled.values()) == 6 and all(count % 3 == 0 for count in labelled.values())
         unlabelled = Counter(draw.photo for draw in batch if draw.photo > 9)
         assert sorted(unlabelled.values()) == [2, 2]
         assert len(set(batch)) == len(batch) == 10
-    drawn = Counter(owner[draw.photo] for batch in plan().epoch(0) for draw in batch if draw.photo in owner)
-    assert drawn == {"a": 12, "b": 12, "c": 12}
     assert plan().epoch(4) == plan().epoch(4) != plan().epoch(5)
 
 
+def test_every_labelled_photo_comes_before_any_comes_again():
+    # Two groups of a (four photos), one of b and one of c: two batches hold them all.
+    for number in range(3):
+        drawn = {draw.photo for batch in plan().epoch(0)[2 * number : 2 * number + 2] for draw in batch}
+        assert drawn >= set(OWNER)
+    assert 9 not in {draw.photo for batch in plan().epoch(0) for draw in batch}
+
+
+@given(st.lists(st.integers(2, 9), min_size=2, max_size=6), st.integers(2, 4), st.integers(0, 99))
+def test_photos_of_a_group_differ_as_far_as_the_instance_has_them(sizes, each, seed):
+    numbers = iter(range(sum(sizes)))
+    photos = {str(i): [next(numbers) for _ in range(size)] for i, size in enumerate(sizes)}
+    settings = {"unlabelled_each_batch": 0, "views": 1, "batches_each_epoch": 5, "seed": seed}
+    for batch in InstancePlan(photos, [], instances=1, photos_each=each, **settings).epoch(0):
+        of = next(each for each in photos.values() if batch[0].photo in each)
+        assert all(draw.photo in of for draw in batch)
+        assert len({draw.photo for draw in batch}) == min(each, len(of))
+
+
 def test_too_few_instances_or_unlabelled_photos_are_refused():
-    with pytest.raises(DataError, match="takes 4 instances, and only 3 have two photos"):
-        plan(instances=4)
+    with pytest.raises(DataError, match=r"takes 5 groups, and 3 instances .* make 4"):
+        plan(instances=5)
     with pytest.raises(DataError, match="takes 5 unlabelled photos, and there are 3"):
         plan(unlabelled_each_batch=5)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -75,10 +76,11 @@ class PhotoPlan:
 
 
 class InstancePlan:
-    """Batches of some instances with some photos of each, and of unlabelled photos, each in some views.
+    """Batches of groups of photos of one instance each, and of unlabelled photos, each in some views.
 
-    An instance comes again only when all others have come, and so does an unlabelled photo. An instance with fewer
-    photos than are asked for is seen in further views of them; one of a single photo is never drawn.
+    Every labelled photo comes again only when all others have come, and so does an unlabelled one: an instance with
+    many photos is drawn as much more often as it has more. What is left of an instance when it is divided into groups
+    is filled up by other photos of it, or by further views of them; an instance of one photo is never drawn.
     """
 
     def __init__(
@@ -93,16 +95,21 @@ class InstancePlan:
         batches_each_epoch: int,
         seed: int,
     ) -> None:
-        """Raises DataError when there are fewer instances, or unlabelled photos, than a batch takes."""
+        """`instances`: groups of `photos_each` photos in a batch.
+
+        Raises DataError when there are fewer groups, or unlabelled photos, than a batch takes.
+        """
         self._photos = [tuple(photos) for _, photos in sorted(photos_by_instance.items()) if len(photos) > 1]
+        groups = [-(-len(photos) // photos_each) for photos in self._photos]
+        self._groups = [instance for instance, count in enumerate(groups) for _ in range(count)]
         self._unlabelled = tuple(unlabelled)
         self._instances, self._photos_each = instances, photos_each
         self._unlabelled_each, self._views = unlabelled_each_batch, views
         self._batches, self._seed = batches_each_epoch, seed
-        if len(self._photos) < instances:
+        if len(self._groups) < instances:
             raise DataError(
-                f"A batch takes {instances} instances, and only {len(self._photos)} have two photos or more. "
-                "Give more labelled photos, or ask for fewer instances."
+                f"A batch takes {instances} groups, and {len(self._photos)} instances with two photos or more make "
+                f"{len(self._groups)}. Give more labelled photos, or ask for fewer `instances`."
             )
         if len(self._unlabelled) < unlabelled_each_batch:
             raise DataError(
@@ -112,21 +119,31 @@ class InstancePlan:
 
     def epoch(self, epoch: int) -> Batches:
         random = np.random.default_rng((self._seed, epoch))
-        instances = _in_turn(len(self._photos), self._instances, self._batches, random)
+        groups = _in_turn(len(self._groups), self._instances, self._batches, random)
         unlabelled = _in_turn(len(self._unlabelled), self._unlabelled_each, self._batches, random)
+        waiting: dict[int, list[int]] = {}
         batches: Batches = []
-        for some_instances, some_photos in zip(instances, unlabelled, strict=True):
+        for some_groups, some_photos in zip(groups, unlabelled, strict=True):
+            seen: Counter[int] = Counter()
             batch: list[Draw] = []
-            for instance in some_instances:
-                batch += self._some_of(self._photos[instance], random)
-            for photo in some_photos:
-                batch += [Draw(self._unlabelled[photo], view) for view in range(self._views)]
+            for group in some_groups:
+                photos = self._next_photos(self._groups[group], waiting, random)
+                for photo in photos:
+                    batch.append(Draw(photo, seen[photo]))
+                    seen[photo] += 1
+            for number in some_photos:
+                batch += [Draw(self._unlabelled[number], view) for view in range(self._views)]
             batches.append(batch)
         return batches
 
-    def _some_of(self, photos: Sequence[int], random: np.random.Generator) -> list[Draw]:
-        order = random.permutation(len(photos)).tolist()
-        return [Draw(photos[order[i % len(photos)]], i // len(photos)) for i in range(self._photos_each)]
+    def _next_photos(self, instance: int, waiting: dict[int, list[int]], random: np.random.Generator) -> list[int]:
+        """The next photos of an instance, different ones as far as it has them."""
+        left = waiting.setdefault(instance, [])
+        while len(left) < self._photos_each:
+            fresh = [self._photos[instance][i] for i in random.permutation(len(self._photos[instance]))]
+            left += [photo for photo in fresh if photo not in left] + [photo for photo in fresh if photo in left]
+        waiting[instance] = left[self._photos_each :]
+        return left[: self._photos_each]
 
 
 def _in_turn(count: int, each: int, times: int, random: np.random.Generator) -> list[list[int]]:

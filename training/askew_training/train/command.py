@@ -24,11 +24,10 @@ def train(
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")
     import torch
 
-    from askew_client.files import write_atomically
     from askew_training.errors import TrainingError
     from askew_training.train.loop import Interrupted, Trainer
     from askew_training.train.prepare import prepare
-    from askew_training.train.progress import BEST, LAST
+    from askew_training.train.progress import BEST, LAST, save_recipe
     from askew_training.train.recipe import read_recipe
 
     console = Console(stderr=True)
@@ -40,11 +39,13 @@ def train(
         raise TrainingError(f"{output} holds a run already. Go on with it by --resume, or name another folder.")
     kept = cache or Path.home() / ".cache" / "askew" / "descriptors"
     run = prepare(chosen, kept, lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True))
-    write_atomically(output / "recipe.json", chosen.model_dump_json(indent=2).encode())
+    save_recipe(output, chosen.model_dump_json(indent=2))
     try:
         progress = Trainer(run, output, resume).train()
     except Interrupted:
         console.print(f"Stopped and saved in {output / LAST}. Go on with --resume.", highlight=False, soft_wrap=True)
         raise typer.Exit(130) from None
     best = "" if progress.best is None else f"; best mAP {progress.best:.3f} in {output / BEST}"
-    Console().print(f"{output / LAST}: {progress.steps} steps, {progress.photos} photos{best}", highlight=False, soft_wrap=True)
+    Console().print(
+        f"{output / LAST}: {progress.steps} steps, {progress.photos} photos{best}", highlight=False, soft_wrap=True
+    )

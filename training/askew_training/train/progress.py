@@ -42,6 +42,11 @@ def save_best(folder: Path, checkpoint: Checkpoint) -> None:
     _write(folder / BEST, _content(checkpoint))
 
 
+def save_recipe(folder: Path, recipe: str) -> None:
+    """Write the recipe with every default as `recipe.json`."""
+    _write_whole(folder / "recipe.json", recipe.encode())
+
+
 def read_last(folder: Path, recipe: str) -> tuple[dict[str, torch.Tensor], Progress, dict[str, Any]]:
     """Read what a stopped run left: the network's tensors, how far it came, its optimiser.
 
@@ -76,10 +81,14 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
 def _write(path: Path, content: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(content, buffer)
+    _write_whole(path, buffer.getvalue())
+
+
+def _write_whole(path: Path, content: bytes) -> None:
     try:
-        write_atomically(path, buffer.getvalue())
+        write_atomically(path, content)
     except OSError as error:
         raise TrainingError(
-            f"{path} cannot be written: {error.strerror}. The checkpoint before it is whole; make room, and go on "
+            f"{path} cannot be written: {error.strerror}. What was there before is whole; make room, and go on "
             "with --resume."
         ) from None

@@ -80,7 +80,8 @@ class BatchPart(Part):
 
     `photo_size`: the longest side in training, pixels. `shrink`: the share of its own longest side that a photo has at
     most, where a student will see photos smaller than its teacher does. Either `photos`, drawn from all of them without regard to
-    labels, or `instances` of `photos_each`, with `unlabelled` further photos seen `views` times each, every one of
+    labels, or `instances` groups of
+    `photos_each` photos of one instance, with `unlabelled` further photos seen `views` times each, every one of
     them an instance of its own. `accumulate`: batches for each step of the optimiser.
     """
 
