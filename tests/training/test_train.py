@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from askew_training.cache.npy import import_npy
 from askew_training.errors import CheckpointError, RecipeError, TrainingError
 from askew_training.networks.checkpoint import load_checkpoint
 from askew_training.train.command import train
-from askew_training.train.recipe import read_recipe
+from askew_training.train.recipe import Recipe, read_recipe
 
 SPACE = "sp1-" + "0" * 32
 INSTANCES, EACH, UNLABELLED = 8, 4, 6
@@ -194,6 +195,24 @@ def steps_photos(folder: Path) -> int:
     return len(hold_out(photos, 0.3, 0)[0]) - 2
 
 
+def test_a_checkpoint_that_is_trained_further_keeps_its_history(folder):
+    run(folder, SYMMETRIC, output="first")
+    further = SYMMETRIC.replace(f'trunk = "{TINY_TRUNK}"\nweights = "random"', 'checkpoint = "first/last.pt"')
+    further = further.replace('head = "random"\ndim = 8', 'head = "kept"').replace("tiny-teacher", "further")
+    run(folder, further.replace('photos = ["pool"]\n', "").replace("unlabelled = 2\n", ""))
+    description = load_checkpoint(folder / "out" / "last.pt").description
+    assert description.recipe == "askew train tiny-teacher; askew train further"
+    assert [source.name for source in description.data] == ["pool", "walls"]
+
+
+def test_the_recipes_of_the_demo_are_recipes():
+    shipped = sorted((Path(__file__).parents[2] / "training" / "recipes").rglob("*.toml"))
+    recipes = [path for path in shipped if path.name != "licences.toml"]
+    assert recipes
+    for path in recipes:
+        Recipe.model_validate(tomllib.loads(path.read_text()))
+
+
 @pytest.mark.parametrize("recipe", [SYMMETRIC, ASYMMETRIC], ids=["symmetric", "asymmetric"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill -9"])
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(folder, recipe, number):
@@ -291,7 +310,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(folder, monkeypatch):
     monkeypatch.undo()
     assert (folder / "out" / "last.pt").read_bytes() == good
     assert not list((folder / "out").glob(".*.part"))
-    assert "8 steps" in run(folder, SYMMETRIC, "--resume")
+    assert "12 steps" in run(folder, SYMMETRIC, "--resume")
 
 
 @pytest.mark.parametrize(

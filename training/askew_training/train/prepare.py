@@ -18,7 +18,7 @@ from askew_training.data.findings import check_photos
 from askew_training.data.photo_sets import Photo, hold_out, read_licences, sources_of, training_photos
 from askew_training.data.store import PhotoStore
 from askew_training.errors import RecipeError
-from askew_training.networks.checkpoint import Description, branches_of
+from askew_training.networks.checkpoint import Description, PhotoSource, branches_of, load_checkpoint
 from askew_training.networks.network import Network
 from askew_training.train.recipe import BatchPart, Recipe
 from askew_training.train.start import started_network
@@ -84,16 +84,24 @@ def prepare(recipe: Recipe, cache: Path, say: Callable[[str], None]) -> Run:
     network = started_network(recipe, training.photos, teacher, training.rows, cache, say)
     if teacher is not None:
         _check_target(network, teacher)
+    before = load_checkpoint(recipe.network.checkpoint).description if recipe.network.checkpoint else None
+    done = f"askew train {recipe.name}"
     description = Description(
         branches=branches_of(network),
         dim=None if network.linear is None else network.dim,
         photo_size=recipe.encoder.photo_size,
         scales=recipe.encoder.scales,
-        recipe=f"askew train {recipe.name}",
-        data=sources_of(training.photos, licences),
+        recipe=f"{before.recipe}; {done}" if before else done,
+        data=_merged(sources_of(training.photos, licences), before.data if before else ()),
         teacher_space=teacher.space_id if teacher else None,
     )
     return Run(recipe, network, teacher, training, plan, _augmentation(recipe), validation, description)
+
+
+def _merged(now: Sequence[PhotoSource], before: Sequence[PhotoSource]) -> tuple[PhotoSource, ...]:
+    """All sets that a network has learned from, now or before; of one that comes twice, the larger number."""
+    by_name = {source.name: source for source in sorted((*before, *now), key=lambda source: source.photos)}
+    return tuple(by_name[name] for name in sorted(by_name))
 
 
 def _split(photos: Sequence[Photo], recipe: Recipe) -> tuple[list[Photo], list[Photo], list[Photo]]:
