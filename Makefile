@@ -13,7 +13,7 @@ CHROMIUM := $(firstword $(shell command -v chromium chromium-browser google-chro
 DRIVER   := $(shell command -v chromedriver 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-image lint format bench-serving bench-indexing clean python-is-new-enough
+.PHONY: help demo test test-browser test-image lint format bench-serving bench-indexing bench-training clean python-is-new-enough
 
 help: ## list the targets
 	@echo "Askew: visual search against a gallery that is never re-indexed."
@@ -51,6 +51,9 @@ format: $(VENV)/.installed ## rewrite the sources as ruff wants them
 
 bench-serving: $(VENV)/.installed ## POST /search beside the bare FAISS call, 10,000 x 2048
 	$(VENV)/bin/python benchmarks/serving.py
+
+bench-training: $(VENV)/.installed ## askew train beside a bare forward and backward pass
+	$(VENV)/bin/python benchmarks/training.py
 
 bench-indexing: $(VENV)/.installed ## askew index beside a bare ONNX Runtime loop
 	$(VENV)/bin/python benchmarks/indexing.py
