@@ -100,7 +100,7 @@ def _to_features(gradient: Tensor, features: Tensor, weight: Tensor, stride: int
 
 
 def _to_weight(gradient: Tensor, features: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    if weight.shape[-1] > 3 and gradient.dtype != torch.float32:
+    if weight.shape[-1] > 3 and gradient.dtype == torch.bfloat16:
         gradient, features = gradient.float(), features.float()
     kernel = weight.to(gradient.dtype)
     return _backward(gradient, features, kernel, stride, padding, (False, True, False))[1].to(weight.dtype)

@@ -16,15 +16,13 @@ from askew_training.data.augmentation import Augmentation, augmented, cut
 from askew_training.data.batches import Batches, Draw
 from askew_training.data.store import PhotoStore
 
-GROUPED_BY = 4
-
 
 @dataclass(frozen=True)
 class LoadedBatch:
     """The pixels of a batch, by shape, and what could not be read.
 
-    `groups`: uint8 [m, h, w, 3] and the places, int64 [n], that the first n of these photos have among `photos`; the
-    m − n others only fill up. `photos`: int64 [B], the indices of those that were read, in the order of the draws.
+    `groups`: the photos of each shape, uint8 [n, h, w, 3], and the places, int64 [n], that they have among `photos`.
+    `photos`: int64 [B], the indices of those that were read, in the order of the draws.
     """
 
     groups: list[tuple[Tensor, Tensor]]
@@ -64,7 +62,7 @@ class _EpochOfPixels(Dataset[LoadedBatch]):
             by_shape.setdefault(shape, []).append(pixels)
             places.setdefault(shape, []).append(len(photos))
             photos.append(draw.photo)
-        groups = [(torch.from_numpy(np.stack(_filled_up(by_shape[s]))), torch.tensor(places[s])) for s in by_shape]
+        groups = [(torch.from_numpy(np.stack(by_shape[shape])), torch.tensor(places[shape])) for shape in by_shape]
         return LoadedBatch(groups, torch.tensor(photos, dtype=torch.int64), unreadable)
 
     def _pixels(self, draw: Draw, shape: tuple[int, int]) -> NDArray[np.uint8]:
@@ -72,11 +70,6 @@ class _EpochOfPixels(Dataset[LoadedBatch]):
         if self._augmentation is None:
             return cut(photo, shape)
         return augmented(photo, shape, self._augmentation, np.random.default_rng((*self._seed, draw.photo, draw.view)))
-
-
-def _filled_up(photos: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-    """Repeat the last photo up to a multiple of 4: oneDNN compiles its kernels anew for each size of a batch."""
-    return photos + photos[-1:] * (-len(photos) % GROUPED_BY)
 
 
 def loaded_batches(
