@@ -45,9 +45,9 @@ class RunLog:
         self._board.close()
         self._lines.close()
 
-    def batch_done(self, epoch: int, loss: float, photos_each_second: float) -> None:
-        """Move the bar by one batch."""
-        rate = f"loss {loss:.4f}  {photos_each_second:.1f} photos/s"
+    def batch_done(self, epoch: int, loss: float | None, photos_each_second: float) -> None:
+        """Move the bar by one batch; it has no loss when none of its photos could be read."""
+        rate = f"{'' if loss is None else f'loss {loss:.4f}  '}{photos_each_second:.1f} photos/s"
         self._bar.update(self._task, advance=1, description=f"epoch {epoch + 1}", rate=rate)
 
     def write(self, kind: str, step: int, values: dict[str, float | int | str]) -> None:

@@ -55,7 +55,6 @@ class Trainer:
             run.network.load_state_dict(tensors)
             optimiser.load_state_dict(state)
         freeze_statistics(run.network)
-        self._names = list(run.network.state_dict())
         for branch in run.network.branches:
             quicken_depthwise(branch)
         network = run.network.to(memory_format=torch.channels_last)
@@ -99,7 +98,7 @@ class Trainer:
             photos += len(loaded.photos)
             progress.photos += len(loaded.photos)
             rate = photos / (time.perf_counter() - before)
-            log.batch_done(progress.epoch, values["loss"], rate)
+            log.batch_done(progress.epoch, values.get("loss"), rate)
             if not is_step:
                 continue
             progress.steps += 1
@@ -113,7 +112,7 @@ class Trainer:
 
     def _batch(self, loaded: LoadedBatch, is_step: bool, rate: float) -> dict[str, float]:
         """Forward and backward for one batch, and the optimiser's step where one is due."""
-        values: dict[str, float] = {"loss": math.nan}
+        values: dict[str, float] = {}
         if len(loaded.photos):
             loss, terms = self._losses(self._seen(loaded))
             if not bool(torch.isfinite(loss)):
