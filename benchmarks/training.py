@@ -81,10 +81,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run = prepared(folder, chosen.photos.resolve(), chosen.trunk, chosen.photo_size, chosen.rounds)
+        training, positions = run.training, [(0, number) for number in range(len(run.plan.epoch(0)))]
         batches = list(
-            loaded_batches(
-                run.training.store, run.training.shapes, run.plan.epoch(0), run.augmentation, seed=0, epoch=0
-            )
+            loaded_batches(training.store, training.shapes, run.plan, positions, run.augmentation, seed=0, ahead=False)
         )
         quick, plain = bare_network(chosen.trunk, quick=True), bare_network(chosen.trunk, quick=False)
         bare(quick, batches)
@@ -120,8 +119,8 @@ def prepared(folder: Path, photos: Path, trunk: str, photo_size: int, rounds: in
 
 
 def bare_network(trunk: str, *, quick: bool) -> Network:
-    network = Network([Branch(trunk_with_weights(trunk, "random"))], torch.nn.Linear(0, 0))
-    network.linear = torch.nn.Linear(network.channels, DIM)
+    branch = Branch(trunk_with_weights(trunk, "random"))
+    network = Network([branch], torch.nn.Linear(branch.channels, DIM))
     freeze_statistics(network)
     if quick:
         quicken_depthwise(network)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from askew_client.errors import PhotoError
 from askew_training.data.augmentation import Augmentation, augmented, cut
-from askew_training.data.batches import Batches, Draw
+from askew_training.data.batches import Batches, Draw, Plan
 from askew_training.data.store import PhotoStore
 
 
@@ -30,32 +30,37 @@ class LoadedBatch:
     unreadable: list[str]
 
 
-class _EpochOfPixels(Dataset[LoadedBatch]):
-    """The batches of one epoch by number."""
+Position = tuple[int, int]
+"""An epoch, and the number of a batch in it, both from 0."""
+
+
+class _Pixels(Dataset[LoadedBatch]):
+    """Batches by their position."""
 
     def __init__(
         self,
         store: PhotoStore,
         shapes: Sequence[tuple[int, int]],
-        batches: Batches,
+        plan: Plan,
         augmentation: Augmentation | None,
-        seed: tuple[int, int],
+        seed: int,
     ) -> None:
-        self._store, self._shapes, self._batches = store, shapes, batches
+        self._store, self._shapes, self._plan = store, shapes, plan
         self._augmentation, self._seed = augmentation, seed
+        self._planned: tuple[int, Batches] = (-1, [])
 
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, number: int) -> LoadedBatch:
+    def __getitem__(self, position: Position) -> LoadedBatch:
+        epoch, number = position
+        if self._planned[0] != epoch:
+            self._planned = epoch, self._plan.epoch(epoch)
         by_shape: dict[tuple[int, int], list[NDArray[np.uint8]]] = {}
         places: dict[tuple[int, int], list[int]] = {}
         photos: list[int] = []
         unreadable: list[str] = []
-        for draw in self._batches[number]:
+        for draw in self._planned[1][number]:
             shape = self._shapes[draw.photo]
             try:
-                pixels = self._pixels(draw, shape)
+                pixels = self._pixels(draw, shape, epoch)
             except PhotoError as error:
                 unreadable.append(str(error))
                 continue
@@ -65,33 +70,37 @@ class _EpochOfPixels(Dataset[LoadedBatch]):
         groups = [(torch.from_numpy(np.stack(by_shape[shape])), torch.tensor(places[shape])) for shape in by_shape]
         return LoadedBatch(groups, torch.tensor(photos, dtype=torch.int64), unreadable)
 
-    def _pixels(self, draw: Draw, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    def _pixels(self, draw: Draw, shape: tuple[int, int], epoch: int) -> NDArray[np.uint8]:
         photo = self._store[draw.photo]
         if self._augmentation is None:
             return cut(photo, shape)
-        return augmented(photo, shape, self._augmentation, np.random.default_rng((*self._seed, draw.photo, draw.view)))
+        random = np.random.default_rng((self._seed, epoch, draw.photo, draw.view))
+        return augmented(photo, shape, self._augmentation, random)
 
 
 def loaded_batches(
     store: PhotoStore,
     shapes: Sequence[tuple[int, int]],
-    batches: Batches,
+    plan: Plan,
+    positions: Sequence[Position],
     augmentation: Augmentation | None,
     *,
     seed: int,
-    epoch: int,
-    first: int = 0,
+    ahead: bool,
 ) -> Iterator[LoadedBatch]:
-    """Load the batches of an epoch from number `first` on, a few ahead, in a process beside this one.
+    """Load the batches at some positions of a plan; `ahead`: a few before they are asked for, in a process of its own.
 
-    What a photo looks like is a function of (seed, epoch, photo, view) alone: an epoch that is entered in its middle
-    goes on exactly as one that was not left.
+    That process is forked once for all positions: a fork in the middle of a run lets this process copy each page of its
+    memory anew. What a photo looks like is a function of (seed, epoch, photo, view) alone: a run that is entered in its
+    middle goes on exactly as one that was not left.
     """
-    pixels = _EpochOfPixels(store, shapes, batches, augmentation, (seed, epoch))
+    pixels = _Pixels(store, shapes, plan, augmentation, seed)
+    if not ahead:
+        return (pixels[position] for position in positions)
     loader: DataLoader[LoadedBatch] = DataLoader(
         pixels,
         batch_size=None,
-        sampler=range(first, len(batches)),
+        sampler=positions,
         num_workers=1,
         prefetch_factor=4,
         multiprocessing_context="fork",

@@ -7,6 +7,8 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -14,6 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from askew_training.data.batches import Batches, Plan
 from askew_training.errors import TrainingError
 from askew_training.networks.checkpoint import Checkpoint
 from askew_training.networks.depthwise import quicken_depthwise
@@ -38,6 +41,19 @@ class Interrupted(Exception):
     """The run was stopped by Ctrl-C or SIGTERM, and saved."""
 
 
+@dataclass(frozen=True)
+class _ShareOfPlan:
+    """One process's batches: several GPUs take turns, each the same number."""
+
+    whole: Plan
+    index: int
+    count: int
+
+    def epoch(self, epoch: int) -> Batches:
+        batches = self.whole.epoch(epoch)
+        return batches[self.index : len(batches) // self.count * self.count : self.count]
+
+
 class Trainer:
     """One run: trains a network by a recipe and leaves `last.pt`, `best.pt`, `log.jsonl` and `tensorboard/`."""
 
@@ -60,39 +76,41 @@ class Trainer:
         network = run.network.to(memory_format=torch.channels_last)
         self._network, self._optimiser = self._accelerator.prepare(network, optimiser)
         self._describe = describing(self._network, self._accelerator)
-        self._batches_each_epoch = len(self._epoch_plan(0))
+        self._plan = _ShareOfPlan(run.plan, self._accelerator.process_index, self._accelerator.num_processes)
+        self._batches_each_epoch = len(self._plan.epoch(0))
 
     def train(self) -> Progress:
         """Run to the end. Raises TrainingError when it cannot go on, Interrupted when it was stopped."""
         done = self._progress.epoch * self._batches_each_epoch + self._progress.batch
         epochs = self._run.recipe.run.epochs
         with RunLog(self._folder, epochs, self._batches_each_epoch, done) as log, _stop_asked() as stop_asked:
+            # The process that reads ahead is forked here, while this one is small.
+            batches = self._batches_from(done)
             if self._progress.steps == 0:
                 self._validate(log)
             while self._progress.epoch < epochs:
-                self._train_epoch(log, stop_asked)
+                self._train_epoch(batches, log, stop_asked)
                 self._progress.epoch, self._progress.batch = self._progress.epoch + 1, 0
                 self._validate(log)
                 self._save()
         return self._progress
 
-    def _train_epoch(self, log: RunLog, stop_asked: Callable[[], bool]) -> None:
-        recipe, progress = self._run.recipe, self._progress
-        plan = self._epoch_plan(progress.epoch)
-        steps_each_epoch = math.ceil(len(plan) / recipe.batches.accumulate)
-        batches = loaded_batches(
-            self._run.training.store,
-            self._run.training.shapes,
-            plan,
-            self._run.augmentation,
-            seed=recipe.seed,
-            epoch=progress.epoch,
-            first=progress.batch,
+    def _batches_from(self, done: int) -> Iterator[LoadedBatch]:
+        """All batches that are left of the run, `done` being behind it."""
+        each = self._batches_each_epoch
+        positions = [(number // each, number % each) for number in range(done, self._run.recipe.run.epochs * each)]
+        training, seed = self._run.training, self._run.recipe.seed
+        return loaded_batches(
+            training.store, training.shapes, self._plan, positions, self._run.augmentation, seed=seed, ahead=True
         )
+
+    def _train_epoch(self, batches: Iterator[LoadedBatch], log: RunLog, stop_asked: Callable[[], bool]) -> None:
+        recipe, progress, count = self._run.recipe, self._progress, self._batches_each_epoch
+        steps_each_epoch = math.ceil(count / recipe.batches.accumulate)
         before, photos = time.perf_counter(), 0
-        for number, loaded in enumerate(batches, start=progress.batch):
+        for number, loaded in enumerate(islice(batches, count - progress.batch), start=progress.batch):
             self._count_unreadable(loaded, log)
-            is_step = (number + 1) % recipe.batches.accumulate == 0 or number + 1 == len(plan)
+            is_step = (number + 1) % recipe.batches.accumulate == 0 or number + 1 == count
             factor = rate_factor(recipe.optimiser, progress.steps, progress.epoch, steps_each_epoch * recipe.run.epochs)
             values = self._batch(loaded, is_step, factor)
             photos += len(loaded.photos)
@@ -136,12 +154,6 @@ class Trainer:
             rows = self._run.training.rows[photos.numpy()]
             teachers = torch.from_numpy(self._run.teacher.rows(rows)).to(device)
         return Batch(self._describe(loaded), teachers, photos.to(device), self._instances[photos].to(device))
-
-    def _epoch_plan(self, epoch: int) -> list:  # type: ignore[type-arg]
-        """This process's share of the batches: several GPUs take turns, each the same number."""
-        batches = self._run.plan.epoch(epoch)
-        count, mine = self._accelerator.num_processes, self._accelerator.process_index
-        return batches[mine : len(batches) // count * count : count]
 
     def _validate(self, log: RunLog) -> None:
         if self._run.validation is None or not self._accelerator.is_main_process:

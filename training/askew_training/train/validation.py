@@ -51,7 +51,7 @@ class Validation:
         self._photos, self._store, self._shapes = photos, store, shapes
         self._teachers = teachers
         self._loss_batches = loss_batches
-        self._plan = PhotoPlan(shapes, photos_in_batch, seed=0).epoch(0)
+        self._plan = PhotoPlan(shapes, photos_in_batch, seed=0)
         self._instances = instance_numbers(photos)
 
     def measure(self, describe: Describe, losses: WeightedSum) -> ValidationScores:
@@ -75,7 +75,8 @@ class Validation:
     def _vectors(self, describe: Describe) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         vectors: NDArray[np.float32] | None = None
         is_there = np.zeros(len(self._photos), dtype=np.bool_)
-        for batch in loaded_batches(self._store, self._shapes, self._plan, None, seed=0, epoch=0):
+        positions = [(0, number) for number in range(len(self._plan.epoch(0)))]
+        for batch in loaded_batches(self._store, self._shapes, self._plan, positions, None, seed=0, ahead=False):
             with torch.inference_mode():
                 described = describe(batch).float().cpu().numpy()
             if vectors is None:
