@@ -14,7 +14,7 @@ def quicken_depthwise(network: nn.Module) -> None:
 
     Weights, names in the state dict, outputs and gradients stay the same, up to rounding. oneDNN's gradient to the
     input of a strided depthwise convolution takes ten to thirty times the forward pass, and so does its gradient
-    to a 5 × 5 kernel in bfloat16: together they are half of a step of EfficientNet-Lite (measured:
+    to a 5 × 5 kernel in bfloat16: together they are a third of a step of EfficientNet-Lite (measured:
     docs/training.md).
     """
     for name, child in list(network.named_children()):
