@@ -1,1 +1,1 @@
-"""Networks: a trunk, GeM pooling and a linear layer, and the weights that they start from."""
+"""Networks: a trunk, a pooling and a linear layer, and the weights that they start from."""

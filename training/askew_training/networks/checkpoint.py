@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from askew_client.contract.space import SpaceId, space_id
 from askew_client.files import write_atomically
 from askew_training.errors import CheckpointError
+from askew_training.networks.names import PoolingName
 from askew_training.networks.network import Branch, Network
 from askew_training.networks.trunks import Trunk
 
@@ -36,15 +37,17 @@ class PhotoSource(BaseModel):
 
 
 class BranchDescription(BaseModel):
-    """What is needed to build one branch again: its timm trunk and the width of its projection, None without."""
+    """What is needed to build one branch again: its timm trunk, the width of its projection, None without, its pooling."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     trunk: str
     projection: int | None = Field(default=None, ge=1)
+    pooling: PoolingName = "gem"
 
     def __str__(self) -> str:
-        return self.trunk if self.projection is None else f"{self.trunk} → {self.projection}"
+        features = self.trunk if self.projection is None else f"{self.trunk} → {self.projection}"
+        return features if self.pooling == "gem" else f"{features} ({self.pooling})"
 
 
 class Description(BaseModel):
@@ -69,7 +72,7 @@ class Description(BaseModel):
 
     @property
     def trunk(self) -> str:
-        """The branches in words, for a manifest: `resnet101`, `tf_efficientnet_b3 → 2048`, `vgg16 + resnet50`."""
+        """The branches in words, for a manifest: `resnet101`, `tf_efficientnet_b3 → 2048`, `vgg16 (mac) + resnet50`."""
         return " + ".join(map(str, self.branches))
 
 
@@ -89,8 +92,9 @@ class Checkpoint:
 def space_of(network: Network) -> str:
     """Name the space that a network defines as a teacher: `sp1-` and 32 hex digits.
 
-    From its un-folded float32 tensors, input normalisation and GeM's exponent included; the counters that
-    batch normalisation keeps are left out. A network of one branch names its tensors without the branch.
+    From its un-folded float32 tensors, input normalisation and GeM's exponent included, and from the name and
+    the constants of its pooling; the counters that batch normalisation keeps are left out. A network of one branch
+    names its tensors without the branch, and one whose branches pool alike names their pooling once.
     """
     prefix = f"{_ONLY_BRANCH}." if len(network.branches) == 1 else ""
     tensors: dict[str, NDArray[np.float32]] = {
@@ -98,9 +102,10 @@ def space_of(network: Network) -> str:
         for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
+    poolings = [{"name": branch.pooling, **branch.pool.constants()} for branch in network.branches]
     return space_id(
         dim=network.dim,
-        pooling={"name": "gem", "eps": network.branches[0].pool.eps},
+        pooling=poolings[0] if all(each == poolings[0] for each in poolings) else {"branches": poolings},
         whitened=network.linear is not None,
         tensors=tensors,
     )
@@ -153,7 +158,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def network_of(description: Description) -> Network:
     """Build a network as described, with random weights, in training mode. Raises WeightsError."""
-    branches = [Branch(Trunk(branch.trunk), branch.projection) for branch in description.branches]
+    branches = [Branch(Trunk(branch.trunk), branch.projection, branch.pooling) for branch in description.branches]
     channels = sum(branch.channels for branch in branches)
     linear = None if description.dim is None else nn.Linear(channels, description.dim)
     return Network(branches, linear, description.scales)
@@ -162,7 +167,11 @@ def network_of(description: Description) -> Network:
 def branches_of(network: Network) -> tuple[BranchDescription, ...]:
     """Describe the branches of a network, as `network_of` builds them again."""
     return tuple(
-        BranchDescription(trunk=branch.trunk.name, projection=None if branch.projection is None else branch.channels)
+        BranchDescription(
+            trunk=branch.trunk.name,
+            projection=None if branch.projection is None else branch.channels,
+            pooling=branch.pooling,
+        )
         for branch in network.branches
     )
 

@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from askew_training.networks.names import PoolingName
+
 if TYPE_CHECKING:
     from askew_training.networks.cost import Cost
     from askew_training.networks.network import Network
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 def describe_network(
     network: Annotated[str, typer.Argument(metavar="TRUNK|CHECKPOINT", help="A timm network, or a checkpoint.")],
     projection: Annotated[int | None, typer.Option(min=1, help="Width of a 1×1 convolution before pooling.")] = None,
+    pooling: Annotated[PoolingName | None, typer.Option(help="How a map becomes a vector; gem unless given.")] = None,
     dim: Annotated[int | None, typer.Option(min=1, help="Dimensions after a linear layer.")] = None,
     photo_size: Annotated[int, typer.Option(min=96, help="Both sides of the photo that is counted for.")] = 362,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
@@ -27,7 +30,7 @@ def describe_network(
     from askew_training.export.size import expected_bytes
     from askew_training.networks.cost import cost_of
 
-    described = _network(network, projection, dim)
+    described = _network(network, projection, pooling, dim)
     report = _Report(
         network=network,
         cost=cost_of(described, photo_size),
@@ -65,7 +68,7 @@ class _Report:
         return table
 
 
-def _network(name: str, projection: int | None, dim: int | None) -> Network:
+def _network(name: str, projection: int | None, pooling: PoolingName | None, dim: int | None) -> Network:
     from torch import nn
 
     from askew_training.networks.checkpoint import load_checkpoint
@@ -73,8 +76,10 @@ def _network(name: str, projection: int | None, dim: int | None) -> Network:
     from askew_training.networks.trunks import Trunk
 
     if Path(name).is_file():
-        if projection or dim:
-            raise typer.BadParameter("a checkpoint has its own projection and dimension; leave --projection and --dim")
+        if projection or pooling or dim:
+            raise typer.BadParameter(
+                "a checkpoint has its own projection, pooling and dimension; leave --projection, --pooling and --dim"
+            )
         return load_checkpoint(Path(name)).network
-    branch = Branch(Trunk(name), projection)
+    branch = Branch(Trunk(name), projection, pooling or "gem")
     return Network([branch], nn.Linear(branch.channels, dim) if dim else None)

@@ -6,10 +6,13 @@ from typing import TypedDict
 
 from torch import nn
 
-from askew_training.networks.network import GeM, Network
+from askew_training.networks.network import Network
+from askew_training.networks.pooling import GeM, GeMmp, RegionalGeM
 
 POOLING_RATE = 10.0
 """GeM's exponent learns this many times faster than the rest (as the code of the AML paper)."""
+CHANNEL_POOLING_RATE = 100.0
+"""So do the exponents of GeMmp, one for each channel (as cirtorch, the code that the AML paper's is built on)."""
 
 
 class ParameterGroup(TypedDict):
@@ -31,16 +34,24 @@ def freeze_statistics(network: Network) -> None:
 
 
 def parameter_groups(network: Network, learning_rate: float, weight_decay: float) -> list[ParameterGroup]:
-    """Group the parameters that learn: GeM's exponents at ten times the rate and without decay, then the rest.
+    """Group the parameters that learn: exponents at ten times the rate, or a hundred times where each channel has its
+    own, and without decay; then the rest.
 
     Decay would pull an exponent towards 0, where the mean is not defined. Parameters that do not ask for a gradient
     are left out, and so is a group without any.
     """
-    exponents = [module.p for module in network.modules() if isinstance(module, GeM) and module.p.requires_grad]
-    chosen = {id(exponent) for exponent in exponents}
+    learning = [
+        module
+        for module in network.modules()
+        if isinstance(module, (GeM, GeMmp, RegionalGeM)) and module.p.requires_grad
+    ]
+    shared = [module.p for module in learning if not isinstance(module, GeMmp)]
+    by_channel = [module.p for module in learning if isinstance(module, GeMmp)]
+    chosen = {id(exponent) for exponent in shared + by_channel}
     rest = [p for p in network.parameters() if p.requires_grad and id(p) not in chosen]
     groups: list[ParameterGroup] = [
-        {"params": exponents, "lr": POOLING_RATE * learning_rate, "weight_decay": 0.0},
+        {"params": shared, "lr": POOLING_RATE * learning_rate, "weight_decay": 0.0},
+        {"params": by_channel, "lr": CHANNEL_POOLING_RATE * learning_rate, "weight_decay": 0.0},
         {"params": rest, "lr": learning_rate, "weight_decay": weight_decay},
     ]
     return [group for group in groups if group["params"]]

@@ -1,4 +1,4 @@
-"""The network that describes a photo: trunk → [projection] → GeM → L2 → [linear → L2]."""
+"""The network that describes a photo: trunk → [projection] → pooling → L2 → [linear → L2]."""
 
 from __future__ import annotations
 
@@ -11,26 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from askew_training.errors import WeightsError
+from askew_training.networks.names import PoolingName
+from askew_training.networks.pooling import GeM, pooling_of
 from askew_training.networks.trunks import Normalisation, Trunk
 
 THREE_SCALES = (1.0, 1 / math.sqrt(2), 0.5)
 """The scales of Radenović et al. (PAMI 2018) and of the AML paper's tests."""
-
-
-class GeM(nn.Module):
-    """Generalised-mean pooling with one exponent for all channels (Radenović et al., PAMI 2018, eq. 3).
-
-    float [N, C, h, w] → [N, C], never negative. p = 1 is the average, p → ∞ the maximum; 3 is the usual
-    start.
-    """
-
-    def __init__(self, p: float = 3.0, eps: float = 1e-6) -> None:
-        super().__init__()
-        self.p = nn.Parameter(torch.tensor(p))
-        self.eps = eps
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features.clamp(min=self.eps).pow(self.p).mean((-2, -1)).pow(1 / self.p)
 
 
 class Normalise(nn.Module):
@@ -49,29 +35,36 @@ class Normalise(nn.Module):
 
 
 class Branch(nn.Module):
-    """One trunk of a network, from photos to one pooled vector: trunk → [1×1 convolution → ReLU] → GeM → L2.
+    """One trunk of a network, from photos to one pooled vector: trunk → [1×1 convolution → ReLU] → pooling → L2.
 
-    uint8 [N, H, W, 3] RGB → float [N, C], unit length, never negative. `projection` is the width C that the
-    features are brought to by a convolution without bias (the student's form in Budnik & Avrithis, CVPR 2021);
-    without one, C is the trunk's own number of channels. The ReLU keeps the vectors non-negative, as GeM, the
-    mean over scales and a teacher of this form need it.
+    uint8 [N, H, W, 3] RGB → float [N, C], unit length. `projection` is the width C that the features are brought to
+    by a convolution without bias (the student's form in Budnik & Avrithis, CVPR 2021); without one, C is the trunk's
+    own number of channels. With GeM, for all channels or for each, vectors are never negative; the ReLU keeps them so
+    with the other poolings, but for a regional whitening, and a teacher of this form needs it.
+
+    Vectors of several scales are averaged: by the power mean with its own exponent where the pooling is plain GeM,
+    else by the mean (as the AML paper tests). Raises WeightsError for a pooling that is not known.
     """
 
-    def __init__(self, trunk: Trunk, projection: int | None = None) -> None:
+    def __init__(self, trunk: Trunk, projection: int | None = None, pooling: PoolingName = "gem") -> None:
         super().__init__()
         self.normalise = Normalise(trunk.normalisation)
         self.trunk = trunk
         self.projection = None if projection is None else _projection(trunk.channels, projection)
         self.channels = trunk.channels if projection is None else projection
-        self.pool = GeM()
+        self.pooling = pooling
+        self.pool = pooling_of(pooling, self.channels)
 
     def forward(self, pixels: Tensor, scales: Sequence[float] = (1.0,)) -> Tensor:
         photos = self.normalise(pixels)
         vectors = [self._described(_resized(photos, scale)) for scale in scales]
         if len(vectors) == 1:
             return vectors[0]
+        together = torch.stack(vectors)
+        if not isinstance(self.pool, GeM):
+            return unit_length(together.mean(0))
         p = self.pool.p
-        return unit_length(torch.stack(vectors).clamp(min=self.pool.eps).pow(p).mean(0).pow(1 / p))
+        return unit_length(together.clamp(min=self.pool.eps).pow(p).mean(0).pow(1 / p))
 
     def _described(self, photos: Tensor) -> Tensor:
         features = self.trunk(photos)
@@ -86,9 +79,9 @@ class Network(nn.Module):
     its size, 1 as it is, above 1 enlarged, and the vectors are averaged.
 
     Averaging comes before the linear layer: for each branch, the normalised photo is resized by each factor
-    (bilinear), each is pooled and brought to unit length, and the power mean with GeM's own exponent follows
-    (as the AML paper tests with a whitening learned afterwards). It needs vectors that are never negative,
-    which the linear layer's are not. `scales` is no part of the vector space; it may be changed at any time.
+    (bilinear), each is pooled and brought to unit length, and their mean follows: the power mean with GeM's own
+    exponent where there is one (as the AML paper tests with a whitening learned afterwards). It needs vectors that
+    are never negative, which the linear layer's are not. `scales` is no part of the vector space; it may be changed at any time.
 
     Raises WeightsError for a linear layer that does not fit the branches, or scales that are not positive.
     """
@@ -136,7 +129,7 @@ class Network(nn.Module):
         return pooled if self.linear is None else unit_length(self.linear(pooled))
 
     def pooled(self, pixels: Tensor) -> Tensor:
-        """The vector before the linear layer: float [N, C], unit length, never negative."""
+        """The vector before the linear layer: float [N, C], unit length."""
         vectors = [branch(pixels, self.scales) for branch in self.branches]
         return vectors[0] if len(vectors) == 1 else unit_length(torch.cat(vectors, -1))
 
