@@ -78,5 +78,5 @@ $(VENV)/.installed: client/pyproject.toml server/pyproject.toml training/pyproje
 	@echo "Making $(VENV), the environment for everything, torch included (once) ..."
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python $(PIP) install $(PINNED) --editable './client[cpu,cli]' --editable './server[cpu]' \
-		--editable './training[demo]' --requirement requirements/test.txt
+		--editable './training[demo,cpu]' --requirement requirements/test.txt
 	@touch $@
