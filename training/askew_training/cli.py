@@ -25,6 +25,7 @@ class Precision(Enum):
 
     fp32 = "fp32"
     fp16 = "fp16"
+    int8 = "int8"
 
 
 class Role(Enum):

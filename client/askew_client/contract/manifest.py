@@ -22,6 +22,8 @@ SMALLEST_PHOTO_SIZE = 96
 
 EncoderName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")]
 Role = Literal["teacher", "student"]
+Precision = Literal["fp32", "fp16", "int8"]
+"""How weights are stored; what is computed with them is float32."""
 
 
 class Manifest(BaseModel):
@@ -43,7 +45,7 @@ class Manifest(BaseModel):
     dim: int = Field(ge=1, le=65_536)
     photo_size: int = Field(ge=SMALLEST_PHOTO_SIZE, le=8_192)
     scales: list[float] = Field(min_length=1, max_length=8)
-    precision: Literal["fp32", "fp16"]
+    precision: Precision
     trunk: str
     recipe: str
     data: list[dict[str, str | int | float | None]]

@@ -17,8 +17,9 @@ from askew_training.data.pixels import shrunk
 from askew_training.errors import GateError
 from askew_training.networks.network import Network
 
-COSINE_DISTANCE = 1e-5
-"""How far a graph's vectors may be from torch's, with weights in half precision too."""
+COSINE_DISTANCE = {"fp32": 1e-5, "fp16": 5e-5, "int8": 0.02}
+"""How far a graph's vectors may be from torch's, by how its weights are stored: two photos of one thing are tenths
+apart."""
 GREY_LEVELS = 0.5
 """How far the graph's resizing may be from Pillow's, in grey levels, on average over a photo."""
 
@@ -32,12 +33,14 @@ class GateReport:
     photos: int
 
 
-def check_graph(model: onnx.ModelProto, network: Network, photo_size: int) -> GateReport:
+def check_graph(
+    model: onnx.ModelProto, network: Network, photo_size: int, cosine_distance: float = COSINE_DISTANCE["fp32"]
+) -> GateReport:
     """Compare a graph with its network on photos of many sizes: odd, thin, smaller and larger than
     `photo_size`.
 
     Torch is fed with the graph's own `pixels`, so that the network is compared apart from the resizing,
-    which is compared with Pillow. Raises GateError with the first size that differs.
+    which is compared with Pillow. `cosine_distance`: at most this far from torch. Raises GateError with the first size that differs.
     """
     session = _session_with_pixels(model)
     distances, differences = [], []
@@ -45,10 +48,10 @@ def check_graph(model: onnx.ModelProto, network: Network, photo_size: int) -> Ga
     for photo in photos:
         distance, difference = _compare(session, network, photo, photo_size)
         name = f"a photo of {photo.shape[1]} × {photo.shape[0]} px"
-        if not distance <= COSINE_DISTANCE:
+        if not distance <= cosine_distance:
             raise GateError(
                 f"The graph differs from torch by a cosine distance of {distance:.2g} on {name}; at most "
-                f"{COSINE_DISTANCE:g} is admitted. Nothing was written."
+                f"{cosine_distance:g} is admitted. Nothing was written."
             )
         if not difference <= GREY_LEVELS:
             raise GateError(

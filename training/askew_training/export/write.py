@@ -12,13 +12,13 @@ import onnxruntime
 from pydantic import ValidationError
 
 from askew_client.contract.encoder_file import UNSEALED, seal
-from askew_client.contract.manifest import DIGEST_KEY, Manifest, golden_text
+from askew_client.contract.manifest import DIGEST_KEY, Manifest, Precision, golden_text
 from askew_client.files import write_atomically
 from askew_client.golden import golden_pictures
 from askew_training.errors import CheckpointError
-from askew_training.export.gate import GateReport, check_graph
+from askew_training.export.gate import COSINE_DISTANCE, GateReport, check_graph
 from askew_training.export.graph import encoder_graph
-from askew_training.export.precision import store_half
+from askew_training.export.precision import store_bytes, store_half
 from askew_training.networks.checkpoint import Checkpoint
 
 TOLERANCE = 1e-4
@@ -34,7 +34,7 @@ class EncoderCard:
     role: Literal["teacher", "student"]
     photo_size: int
     scales: tuple[float, ...]
-    precision: Literal["fp32", "fp16"]
+    precision: Precision
     licence: str
     metrics: dict[str, float | str]
 
@@ -50,9 +50,10 @@ def write_encoder(checkpoint: Checkpoint, card: EncoderCard, output: Path) -> Ga
     network = copy.deepcopy(checkpoint.network).eval()
     network.scales = card.scales
     graph = encoder_graph(network, card.photo_size)
-    if card.precision == "fp16":
-        graph = store_half(graph)
-    report = check_graph(graph, network, card.photo_size)
+    report = check_graph(graph, network, card.photo_size, COSINE_DISTANCE["fp32"])
+    if card.precision != "fp32":
+        graph = store_half(graph) if card.precision == "fp16" else store_bytes(graph)
+        report = check_graph(graph, network, card.photo_size, COSINE_DISTANCE[card.precision])
     manifest = _manifest(checkpoint, card, _golden_vectors(graph))
     onnx.helper.set_model_props(graph, {**manifest.to_metadata(), DIGEST_KEY: UNSEALED})
     write_atomically(output, seal(graph.SerializeToString(deterministic=True)))

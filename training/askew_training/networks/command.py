@@ -39,6 +39,7 @@ def describe_network(
         photo_size=photo_size,
         fp32_bytes=expected_bytes(described, "fp32"),
         fp16_bytes=expected_bytes(described, "fp16"),
+        int8_bytes=expected_bytes(described, "int8"),
     )
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=1, ensure_ascii=False))
@@ -55,6 +56,7 @@ class _Report:
     photo_size: int
     fp32_bytes: int
     fp16_bytes: int
+    int8_bytes: int
 
     def to_table(self) -> Table:
         table = Table(title=self.network, show_header=False)
@@ -64,7 +66,10 @@ class _Report:
         table.add_row("scales", ", ".join(f"{scale:.4g}" for scale in self.scales))
         table.add_row("parameters", f"{self.cost.parameters / 1e6:.2f} M ({self.cost.parameters:,})")
         table.add_row(f"at {self.photo_size} × {self.photo_size} px", f"{self.cost.flops / 1e9:.2f} GFLOPs")
-        table.add_row("encoder file", f"{self.fp32_bytes / 1e6:.1f} MB, or {self.fp16_bytes / 1e6:.1f} MB in fp16")
+        sizes = (
+            f"{self.fp32_bytes / 1e6:.1f} MB, {self.fp16_bytes / 1e6:.1f} in fp16, {self.int8_bytes / 1e6:.1f} in int8"
+        )
+        table.add_row("encoder file", sizes)
         return table
 
 
