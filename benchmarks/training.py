@@ -32,7 +32,7 @@ from askew_training.networks.learning import freeze_statistics
 from askew_training.networks.network import Branch, Network
 from askew_training.networks.weights import trunk_with_weights
 from askew_training.train.describing import describing
-from askew_training.train.loading import LoadedBatch, loaded_batches
+from askew_training.train.loading import LoadedBatch, PhotoReader
 from askew_training.train.loop import Trainer
 from askew_training.train.prepare import Run, prepare
 from askew_training.train.recipe import read_recipe
@@ -81,9 +81,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run = prepared(folder, chosen.photos.resolve(), chosen.trunk, chosen.photo_size, chosen.rounds)
-        training, positions = run.training, [(0, number) for number in range(len(run.plan.epoch(0)))]
+        assert run.plan is not None
         batches = list(
-            loaded_batches(training.store, training.shapes, run.plan, positions, run.augmentation, seed=0, ahead=False)
+            PhotoReader(run.training.store, run.training.shapes, run.augmentation).read(run.plan.epoch(0), 0)
         )
         quick, plain = bare_network(chosen.trunk, quick=True), bare_network(chosen.trunk, quick=False)
         bare(quick, batches)

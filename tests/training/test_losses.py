@@ -14,8 +14,8 @@ from torch import Tensor
 from askew_training.losses.contrastive import Contrastive
 from askew_training.losses.regression import Regression
 from askew_training.train.batch import Batch
-from askew_training.train.losses import WeightedSum
-from askew_training.train.recipe import LossPart
+from askew_training.train.loss_parts import ContrastivePart, LossPart, RegressionPart
+from askew_training.train.losses import WeightedSum, weighted_sum
 
 OFFICIAL = np.load(Path(__file__).parent / "fixtures" / "official_losses.npz")
 
@@ -105,11 +105,18 @@ def test_contrastive_has_finite_gradients_at_identical_vectors_and_without_pairs
     assert bool(torch.isfinite(anchors.grad).all())
 
 
+def summed(parts: list[LossPart]) -> WeightedSum:
+    def no_centroids(_part):
+        raise AssertionError("none of these losses has centroids")
+
+    return weighted_sum(parts, 4, no_centroids)
+
+
 def test_symmetric_training_moves_both_sides_and_asymmetric_only_the_student():
     vectors, teachers = unit(4, 8, 0).requires_grad_(), unit(4, 8, 1).requires_grad_()
     batch = Batch(vectors, teachers, torch.arange(4), torch.tensor([0, 0, 1, 1]))
-    part = LossPart(name="contrastive", references="student", form="similarity")
-    WeightedSum([part])(batch)[0].backward()
+    part = ContrastivePart(name="contrastive", references="student", form="similarity")
+    summed([part])(batch)[0].backward()
     assert teachers.grad is None
     # Each pair counts from both ends, and either end pulls the other.
     torch.testing.assert_close(vectors.grad[0], -2 * vectors.detach()[1] / 4)
@@ -131,6 +138,7 @@ def test_a_photo_is_no_pair_with_itself_and_unlabelled_photos_pair_with_their_ot
 
 def test_losses_are_summed_by_their_weights():
     batch = Batch(unit(4, 8, 0), unit(4, 8, 1), torch.arange(4), torch.tensor([0, 0, 1, 1]))
-    parts = [LossPart(name="regression", weight=2.0), LossPart(name="contrastive", references="teacher", weight=0.5)]
-    total, values = WeightedSum(parts)(batch)
+    regression = RegressionPart(name="regression", weight=2.0)
+    contrastive = ContrastivePart(name="contrastive", references="teacher", weight=0.5)
+    total, values = summed([regression, contrastive])(batch)
     assert total.item() == pytest.approx(2 * values["regression"] + 0.5 * values["contrastive_on_teacher"])

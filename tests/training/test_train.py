@@ -25,7 +25,7 @@ from askew_client import files
 from askew_client.errors import AskewError
 from askew_training.cache.manifest import Dtype
 from askew_training.cache.npy import import_npy
-from askew_training.errors import CheckpointError, RecipeError, TrainingError
+from askew_training.errors import CheckpointError, DataError, RecipeError, TrainingError
 from askew_training.networks.checkpoint import load_checkpoint
 from askew_training.train.command import train
 from askew_training.train.recipe import Recipe, read_recipe
@@ -76,6 +76,18 @@ ASYMMETRIC = (
     .replace("instances = 3\nunlabelled = 2", "photos = 6")
     .replace("steps_each_epoch = 4\n", "")
     .replace('name = "contrastive"\nreferences = "student"\nform = "similarity"\nmargin = 0.3', 'name = "regression"')
+)
+
+MINED = (
+    ASYMMETRIC.replace("tiny-student", "tiny-mined")
+    .replace("photos = 6\n", "tuples = 3\n[mining]\nqueries = 8\nnegatives = 2\npool = 20\n")
+    .replace('name = "regression"', 'name = "contrastive"\nreferences = "teacher"\nmargin = 1.3')
+)
+
+MINED_SYMMETRIC = (
+    SYMMETRIC.replace("tiny-teacher", "tiny-mined-teacher")
+    .replace("steps_each_epoch = 4\n", "")
+    .replace("instances = 3\nunlabelled = 2", "tuples = 3\n[mining]\nqueries = 8\nnegatives = 2\npool = 20")
 )
 
 
@@ -186,6 +198,18 @@ def test_a_student_learns_its_teachers_vectors_in_the_teachers_space(folder):
     assert loaded.description.data[0].photos + loaded.description.data[1].photos == steps_photos(folder)
 
 
+@pytest.mark.parametrize("recipe", [MINED, MINED_SYMMETRIC], ids=["asymmetric", "symmetric"])
+def test_tuples_are_mined_anew_in_each_epoch_and_what_was_mined_is_logged(folder, recipe):
+    run(folder, recipe.replace("epochs = 2", "epochs = 5"))
+    steps, mined = lines(folder / "out", "train"), lines(folder / "out", "mining")
+    assert [line["epoch"] for line in mined] == list(range(5))
+    assert [line["epoch"] for line in steps] == [epoch for epoch in range(5) for _ in range(3)]
+    assert all(-1 <= line["negative_similarity"] <= 1 and 0 <= line["active_contrastive"] <= 1 for line in mined)
+    assert len({line["negative_similarity"] for line in mined}) == 5
+    validations = lines(folder / "out", "validation")
+    assert len(validations) == 6 and all(0 <= line["mAP"] <= 1 for line in validations)
+
+
 def steps_photos(folder: Path) -> int:
     """Photos that were trained on: all but the held-out instances and the two distractors."""
     recipe = read_recipe(folder / "recipe.toml")
@@ -213,7 +237,7 @@ def test_the_recipes_of_the_demo_are_recipes():
         Recipe.model_validate(tomllib.loads(path.read_text()))
 
 
-@pytest.mark.parametrize("recipe", [SYMMETRIC, ASYMMETRIC], ids=["symmetric", "asymmetric"])
+@pytest.mark.parametrize("recipe", [SYMMETRIC, ASYMMETRIC, MINED], ids=["symmetric", "asymmetric", "mined"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill -9"])
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(folder, recipe, number):
     whole = process(folder, recipe, "whole")
@@ -318,15 +342,20 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(folder, monkeypatch):
     [
         (("epochs = 2", "epochs = 2\nepoch = 2"), "it has a key that no recipe has, `run.epoch`"),
         (('weights = "random"\n', ""), 'a trunk needs `weights`: a file, a package, "timm" or "random", at `network`'),
-        (("instances = 3\nunlabelled = 2", "photos = 8"), "a contrastive loss needs pairs"),
+        (("instances = 3\nunlabelled = 2", "photos = 8"), "the loss contrastive needs pairs"),
         (('references = "student"', 'references = "teacher"'), "this recipe learns from a teacher: add"),
         (("steps_each_epoch = 4\n", ""), "have no natural end: add `steps_each_epoch`"),
-        (('folders = ["walls"]\n', ""), "need labels: add `manifest` or `folders`"),
+        (('folders = ["walls"]\n', ""), "needs to know what photos show: add `manifest`, `folders`"),
         (('head = "random"\ndim = 8', 'head = "random"'), 'a head of kind "random" needs `dim`'),
-        (('name = "contrastive"', 'name = "magic"'), "losses.0.name"),
+        (
+            ('name = "contrastive"', 'name = "magic"'),
+            "there is no loss 'magic', at `losses.0`: expected one of .*'contrastive'",
+        ),
         (("learning_rate = 1e-3", "learning_rate = -1"), "optimiser.learning_rate"),
         (('photos = ["pool"]', 'photos = ["lake"]'), "`data.photos` names .*lake, and there is nothing"),
         (("[data]", "[data"), "is no TOML file"),
+        (("instances = 3\nunlabelled = 2", "tuples = 3"), r"`tuples` in \[batches\] and the table \[mining\]"),
+        (("instances = 3\nunlabelled = 2", "instances = 3\ntuples = 3"), "expected one of `photos`, `instances`"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused_before_anything_is_loaded(folder, change, sentence):
@@ -365,3 +394,27 @@ def test_bfloat16_runs_on_a_cpu(folder):
     run(folder, SYMMETRIC.replace("[run]", '[run]\nprecision = "bf16"'))
     assert all(each.dtype != torch.bfloat16 for each in tensors(folder / "out" / "last.pt").values())
     assert all(np.isfinite(line["loss"]) for line in lines(folder / "out", "train"))
+
+
+@pytest.mark.parametrize(
+    ("loss", "photos", "sentence"),
+    [
+        ('name = "relational-distillation"', 1, "expected 3 or more in a batch, got 1"),
+        ('name = "dark-rank"\nlength = 6', 6, "expected 7 or more in a batch, got 6"),
+        ('name = "d3still"', 9, "expected 10 or more in a batch, got 9"),
+    ],
+)
+def test_a_batch_that_is_too_small_for_a_loss_is_refused_before_the_first_epoch(folder, loss, photos, sentence):
+    recipe = ASYMMETRIC.replace('name = "regression"', loss).replace("photos = 6", f"photos = {photos}")
+    with pytest.raises(RecipeError, match=sentence):
+        run(folder, recipe)
+    assert not (folder / "out" / "log.jsonl").exists()
+
+
+def test_tuples_of_photos_without_pairs_are_refused_before_the_first_epoch(folder):
+    for instance in (folder / "walls").iterdir():
+        for photo in sorted(instance.iterdir())[1:]:
+            photo.unlink()
+    with pytest.raises(DataError, match="two photos"):
+        run(folder, MINED)
+    assert not (folder / "out" / "log.jsonl").exists()

@@ -52,13 +52,17 @@ def batch_shape(height: int, width: int, photo_size: int) -> tuple[int, int]:
 
 
 class PhotoPlan:
-    """Every photo once in an epoch, in batches of one shape; what is left of the shapes comes mixed, at the end."""
+    """Every photo once in an epoch, in batches of one shape but for what is left of the shapes; in random order."""
 
-    def __init__(self, shapes: Sequence[tuple[int, int]], size: int, seed: int) -> None:
-        """`shapes`: (height, width) of each photo as batched; `size`: photos in a batch."""
+    def __init__(
+        self, shapes: Sequence[tuple[int, int]], size: int, seed: int, batches_each_epoch: int | None = None
+    ) -> None:
+        """`shapes`: (height, width) of each photo as batched; `size`: photos in a batch. `batches_each_epoch`: an epoch
+        ends after so many, where it has more."""
         self._shapes = shapes
         self._size = size
         self._seed = seed
+        self._batches = batches_each_epoch
 
     def epoch(self, epoch: int) -> Batches:
         random = np.random.default_rng((self._seed, epoch))
@@ -70,9 +74,11 @@ class PhotoPlan:
             if len(waiting) == self._size:
                 batches.append(by_shape.pop(self._shapes[photo]))
         left = list(chain.from_iterable(by_shape.values()))
-        batches += [left[start : start + self._size] for start in range(0, len(left), self._size)]
+        # In equal parts: a last batch of one photo would be a step for it alone.
+        count = -(-len(left) // self._size)
+        batches += [left[number::count] for number in range(count)]
         random.shuffle(batches)
-        return batches
+        return batches[: self._batches]
 
 
 class InstancePlan:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from askew_training.train.loading import LoadedBatch
+from askew_training.data.batches import Draw, PhotoPlan
+from askew_training.errors import DataError
+from askew_training.train.loading import LoadedBatch, PhotoReader
 
 Describe = Callable[[LoadedBatch], Tensor]
 
+PHOTOS_AT_ONCE = 32
+"""Photos in a batch that is described without gradients."""
 
 PIECE = 16
 PIECE_STEP = 4
@@ -40,3 +46,33 @@ def _filled_up(piece: Tensor) -> Tensor:
     """Repeat the last photo up to the next size that pieces have; what comes out for it is dropped."""
     missing = -len(piece) % PIECE_STEP
     return torch.cat([piece, piece[-1:].expand(missing, -1, -1, -1)]) if missing else piece
+
+
+def described_photos(
+    reader: PhotoReader, describe: Describe, shapes: Sequence[tuple[int, int]], photos: Sequence[int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Describe photos as they are, without gradients: float32 [n, D] in the order of `photos`, indices of the reader's;
+    and bool [n], whether each could be read. The vector of one that could not is 0.
+
+    `shapes`: of all of the reader's photos; batches have one shape each.
+    """
+    place = {photo: number for number, photo in enumerate(photos)}
+    drawn = PhotoPlan([shapes[photo] for photo in photos], PHOTOS_AT_ONCE, seed=0).epoch(0)
+    batches = [[Draw(photos[draw.photo], 0) for draw in batch] for batch in drawn]
+    vectors: NDArray[np.float32] | None = None
+    is_there = np.zeros(len(photos), dtype=np.bool_)
+    for batch in reader.read(batches):
+        if not len(batch.photos):
+            continue
+        with torch.inference_mode():
+            described = describe(batch).float().cpu().numpy()
+        if vectors is None:
+            vectors = np.zeros((len(photos), described.shape[1]), dtype=np.float32)
+        places = [place[photo] for photo in batch.photos.tolist()]
+        vectors[places] = described
+        is_there[places] = True
+    if vectors is None:
+        raise DataError(
+            "None of the photos to describe could be read. Look at them with `askew check-photos --thorough`."
+        )
+    return vectors, is_there

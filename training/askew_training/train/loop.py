@@ -5,31 +5,33 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from numpy.typing import NDArray
 from torch.nn.utils import clip_grad_norm_
 
-from askew_training.data.batches import Batches, Plan
+from askew_training.data.batches import Batches
 from askew_training.errors import TrainingError
 from askew_training.networks.checkpoint import Checkpoint
 from askew_training.networks.depthwise import quicken_depthwise
 from askew_training.networks.learning import freeze_statistics
 from askew_training.networks.network import Network
 from askew_training.train.batch import Batch
-from askew_training.train.describing import describing
-from askew_training.train.loading import LoadedBatch, loaded_batches
+from askew_training.train.describing import described_photos, describing
+from askew_training.train.loading import LoadedBatch, PhotoReader
 from askew_training.train.logs import RunLog
-from askew_training.train.losses import WeightedSum
 from askew_training.train.optimising import optimiser_of, rate_factor, set_rate
 from askew_training.train.prepare import Run
 from askew_training.train.progress import Progress, read_last, save_best, save_last
+from askew_training.train.targets import batch_of
+from askew_training.train.tuples import TupleBatch, Tuples, batches_of, mining_statistics, references_of
 from askew_training.train.validation import instance_numbers
 
 MAX_UNREADABLE_SHARE = 0.01
@@ -37,21 +39,20 @@ MAX_UNREADABLE_FEW = 10
 """A run stops when more photos than this share, and than these few, could not be read."""
 
 
+T = TypeVar("T")
+
+
 class Interrupted(Exception):
     """The run was stopped by Ctrl-C or SIGTERM, and saved."""
 
 
 @dataclass(frozen=True)
-class _ShareOfPlan:
-    """One process's batches: several GPUs take turns, each the same number."""
+class _Epoch:
+    """The batches of an epoch, and the tuples that they are made of, where they are."""
 
-    whole: Plan
-    index: int
-    count: int
-
-    def epoch(self, epoch: int) -> Batches:
-        batches = self.whole.epoch(epoch)
-        return batches[self.index : len(batches) // self.count * self.count : self.count]
+    draws: Batches
+    tuples: Tuples | None = None
+    tuple_batches: Sequence[TupleBatch] = ()
 
 
 class Trainer:
@@ -62,57 +63,78 @@ class Trainer:
         self._run, self._folder = run, folder
         self._recipe = run.recipe.model_dump_json()
         self._accelerator = Accelerator(mixed_precision="bf16" if run.recipe.run.precision == "bf16" else "no")
-        self._losses = WeightedSum(run.recipe.losses)
+        self._losses = run.losses
         self._instances = instance_numbers(run.training.photos)
         self._progress = Progress()
+        self._tuples: Tuples | None = None
         optimiser = optimiser_of(run.recipe.optimiser, run.network)
         if resume:
-            tensors, self._progress, state = read_last(folder, self._recipe)
-            run.network.load_state_dict(tensors)
-            optimiser.load_state_dict(state)
+            state = read_last(folder, self._recipe)
+            self._progress, self._tuples = state.progress, state.tuples
+            run.network.load_state_dict(state.tensors)
+            optimiser.load_state_dict(state.optimiser)
         freeze_statistics(run.network)
         for branch in run.network.branches:
             quicken_depthwise(branch)
         network = run.network.to(memory_format=torch.channels_last)
         self._network, self._optimiser = self._accelerator.prepare(network, optimiser)
         self._describe = describing(self._network, self._accelerator)
-        self._plan = _ShareOfPlan(run.plan, self._accelerator.process_index, self._accelerator.num_processes)
-        self._batches_each_epoch = len(self._plan.epoch(0))
+        training = run.training
+        self._reader = PhotoReader(training.store, training.shapes, run.augmentation, seed=run.recipe.seed, ahead=True)
+        batches = run.batches_each_epoch
+        self._batches_each_epoch = batches // self._accelerator.num_processes
 
     def train(self) -> Progress:
         """Run to the end. Raises TrainingError when it cannot go on, Interrupted when it was stopped."""
         done = self._progress.epoch * self._batches_each_epoch + self._progress.batch
         epochs = self._run.recipe.run.epochs
         with RunLog(self._folder, epochs, self._batches_each_epoch, done) as log, _stop_asked() as stop_asked:
-            # The process that reads ahead is forked here, while this one is small.
-            batches = self._batches_from(done)
+            self._reader.start()
             if self._progress.steps == 0:
                 self._validate(log)
             while self._progress.epoch < epochs:
-                self._train_epoch(batches, log, stop_asked)
+                self._train_epoch(self._epoch(log), log, stop_asked)
                 self._progress.epoch, self._progress.batch = self._progress.epoch + 1, 0
+                self._tuples = None
                 self._validate(log)
                 self._save()
         return self._progress
 
-    def _batches_from(self, done: int) -> Iterator[LoadedBatch]:
-        """All batches that are left of the run, `done` being behind it."""
-        each = self._batches_each_epoch
-        positions = [(number // each, number % each) for number in range(done, self._run.recipe.run.epochs * each)]
-        training, seed = self._run.training, self._run.recipe.seed
-        return loaded_batches(
-            training.store, training.shapes, self._plan, positions, self._run.augmentation, seed=seed, ahead=True
-        )
+    def _epoch(self, log: RunLog) -> _Epoch:
+        """The batches of the epoch that is due; with tuples, those that are chosen now, or were at its beginning."""
+        run, number = self._run, self._progress.epoch
+        if run.miner is None:
+            assert run.plan is not None
+            return _Epoch(self._share(run.plan.epoch(number)))
+        if self._tuples is None:
+            self._tuples = run.miner.mine(number, self._described)
+            statistics = mining_statistics(self._tuples, run.recipe.losses)
+            if statistics:
+                log.write("mining", self._progress.steps, {"epoch": number, **statistics})
+                log.say(f"mined: {', '.join(f'{name} {value:.3f}' for name, value in statistics.items())}")
+        side, size = run.recipe.side or "teacher", run.recipe.batches.tuples or 0
+        batches = self._share(batches_of(self._tuples, side, run.training.shapes, size, run.recipe.seed, number))
+        return _Epoch([batch.draws for batch in batches], self._tuples, batches)
 
-    def _train_epoch(self, batches: Iterator[LoadedBatch], log: RunLog, stop_asked: Callable[[], bool]) -> None:
-        recipe, progress, count = self._run.recipe, self._progress, self._batches_each_epoch
+    def _share(self, batches: list[T]) -> list[T]:
+        """One process's batches: several GPUs take turns, each the same number."""
+        count = self._accelerator.num_processes
+        return batches[self._accelerator.process_index : len(batches) // count * count : count]
+
+    def _described(self, photos: Sequence[int]) -> NDArray[np.float32]:
+        """Training photos by the network as it is now, as they are; 0 for those that cannot be read."""
+        return described_photos(self._reader, self._describe, self._run.training.shapes, photos)[0]
+
+    def _train_epoch(self, epoch: _Epoch, log: RunLog, stop_asked: Callable[[], bool]) -> None:
+        recipe, progress, count = self._run.recipe, self._progress, len(epoch.draws)
         steps_each_epoch = math.ceil(count / recipe.batches.accumulate)
         before, photos = time.perf_counter(), 0
-        for number, loaded in enumerate(islice(batches, count - progress.batch), start=progress.batch):
+        left = self._reader.read(epoch.draws[progress.batch :], progress.epoch)
+        for number, loaded in enumerate(left, start=progress.batch):
             self._count_unreadable(loaded, log)
             is_step = (number + 1) % recipe.batches.accumulate == 0 or number + 1 == count
             factor = rate_factor(recipe.optimiser, progress.steps, progress.epoch, steps_each_epoch * recipe.run.epochs)
-            values = self._batch(loaded, is_step, factor)
+            values = self._batch(loaded, self._seen(loaded, epoch, number), is_step, factor)
             photos += len(loaded.photos)
             progress.photos += len(loaded.photos)
             rate = photos / (time.perf_counter() - before)
@@ -128,15 +150,15 @@ class Trainer:
             if progress.steps % recipe.run.save_each_steps == 0:
                 self._save()
 
-    def _batch(self, loaded: LoadedBatch, is_step: bool, rate: float) -> dict[str, float]:
+    def _batch(self, loaded: LoadedBatch, batch: Batch | None, is_step: bool, rate: float) -> dict[str, float]:
         """Forward and backward for one batch, and the optimiser's step where one is due."""
         values: dict[str, float] = {}
-        if len(loaded.photos):
-            loss, terms = self._losses(self._seen(loaded))
+        if batch is not None:
+            loss, terms = self._losses(batch)
             if not bool(torch.isfinite(loss)):
                 raise TrainingError(self._not_finite("loss", loaded))
             self._accelerator.backward(loss / self._run.recipe.batches.accumulate)
-            values = {"loss": loss.item(), **terms}
+            values = {"loss": loss.item(), **terms} if terms else {}
         if not is_step:
             return values
         norm = clip_grad_norm_(self._network.parameters(), self._run.recipe.optimiser.clip or math.inf)
@@ -147,13 +169,20 @@ class Trainer:
         self._optimiser.zero_grad()
         return {**values, "gradient_norm": norm.item(), "rate": rate}
 
-    def _seen(self, loaded: LoadedBatch) -> Batch:
-        photos, device = loaded.photos, self._accelerator.device
-        teachers: Tensor | None = None
-        if self._run.teacher is not None and self._run.training.rows is not None:
-            rows = self._run.training.rows[photos.numpy()]
-            teachers = torch.from_numpy(self._run.teacher.rows(rows)).to(device)
-        return Batch(self._describe(loaded), teachers, photos.to(device), self._instances[photos].to(device))
+    def _seen(self, loaded: LoadedBatch, epoch: _Epoch, number: int) -> Batch | None:
+        """What the losses read of a batch; None where nothing of it could be read."""
+        photos, targets = loaded.photos, self._run.targets
+        if not len(photos):
+            return None
+        vectors = self._describe(loaded)
+        if epoch.tuples is None:
+            return batch_of(vectors, photos, self._instances[photos], targets)
+        teacher = targets.vectors if targets is not None and self._run.recipe.side == "teacher" else None
+        is_query, references = references_of(epoch.tuples, epoch.tuple_batches[number], loaded, vectors, teacher)
+        queries = photos[is_query.cpu()]
+        if not len(queries):
+            return None
+        return batch_of(vectors[is_query], queries, self._instances[queries], targets, references)
 
     def _validate(self, log: RunLog) -> None:
         if self._run.validation is None or not self._accelerator.is_main_process:
@@ -169,7 +198,7 @@ class Trainer:
     def _save(self) -> None:
         if self._accelerator.is_main_process:
             state = self._optimiser.state_dict()
-            save_last(self._folder, self._checkpoint(), self._progress, state, self._recipe)
+            save_last(self._folder, self._checkpoint(), self._progress, state, self._recipe, self._tuples)
 
     def _checkpoint(self) -> Checkpoint:
         network: Network = self._accelerator.unwrap_model(self._network)

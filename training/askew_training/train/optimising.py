@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from askew_training.networks.learning import parameter_groups
 from askew_training.networks.network import Network
-from askew_training.train.recipe import OptimiserPart
+from askew_training.train.recipe_parts import OptimiserPart
 
 
 def optimiser_of(part: OptimiserPart, network: Network) -> Optimizer:

@@ -8,48 +8,57 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from askew_client.photos import shrunk_size
 from askew_training.cache.vectors import TeacherVectors
+from askew_training.centroids import learn_centroids
 from askew_training.data.augmentation import Augmentation
-from askew_training.data.batches import InstancePlan, PhotoPlan, Plan, batch_shape
-from askew_training.data.findings import check_photos
-from askew_training.data.photo_sets import Photo, hold_out, read_licences, sources_of, training_photos
-from askew_training.data.store import PhotoStore
+from askew_training.data.batches import InstancePlan, PhotoPlan, Plan
+from askew_training.data.pairs import PairedPhotos
+from askew_training.data.photo_sets import read_licences, sources_of
 from askew_training.errors import RecipeError
+from askew_training.losses.prototype import prototypes_of
+from askew_training.nearest import nearest_rows
 from askew_training.networks.checkpoint import Description, PhotoSource, branches_of, load_checkpoint
 from askew_training.networks.network import Network
-from askew_training.train.recipe import BatchPart, Recipe
+from askew_training.train.loss_parts import ContextualPart, PrototypePart, StructurePart
+from askew_training.train.losses import WeightedSum, weighted_sum
+from askew_training.train.photo_set import PhotoSet, training_set, validation_set
+from askew_training.train.recipe import Recipe
+from askew_training.train.recipe_parts import BatchPart
+from askew_training.train.sources import RunPhotos, photos_of
 from askew_training.train.start import started_network
-from askew_training.train.validation import Validation
+from askew_training.train.targets import Targets
+from askew_training.train.tuples import TupleMiner
+from askew_training.train.validation import Validation, instance_numbers
 
 VALIDATION_BATCHES = 8
-"""Held-out batches that the validation loss is measured on, where batches are drawn by instances."""
-
-
-@dataclass(frozen=True)
-class PhotoSet:
-    """Photos that can be read, their pixels, the shape that each is cut to, and its row among the teacher's vectors."""
-
-    photos: list[Photo]
-    store: PhotoStore
-    shapes: list[tuple[int, int]]
-    rows: NDArray[np.int64] | None
+"""Held-out batches that the validation loss is measured on, where batches are drawn by instances or tuples."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe made ready."""
+    """A recipe made ready. Its batches come from `plan`, or from the tuples of `miner`."""
 
     recipe: Recipe
     network: Network
-    teacher: TeacherVectors | None
+    losses: WeightedSum
     training: PhotoSet
-    plan: Plan
+    targets: Targets | None
+    plan: Plan | None
+    miner: TupleMiner | None
     augmentation: Augmentation | None
     validation: Validation | None
     description: Description
+
+    @property
+    def batches_each_epoch(self) -> int:
+        """How many batches an epoch has, of all processes."""
+        if self.miner is not None:
+            return math.ceil(self.miner.count / (self.recipe.batches.tuples or 1))
+        assert self.plan is not None
+        return len(self.plan.epoch(0))
 
 
 def prepare(recipe: Recipe, cache: Path, say: Callable[[str], None]) -> Run:
@@ -58,28 +67,21 @@ def prepare(recipe: Recipe, cache: Path, say: Callable[[str], None]) -> Run:
     `cache`: where pooled vectors are kept that a whitening or a ridge regression is learned from. `say` takes
     sentences for a person. Raises DataError, RecipeError, CacheError, WeightsError, CheckpointError.
     """
-    data = recipe.data
-    listed = training_photos(data.manifest, data.photos, data.folders)
-    licences = read_licences(data.licences)
-    sources_of(listed, licences)
-    findings = check_photos(listed, labelled=recipe.batches.instances is not None)
-    for sentence in (*(f"skipped: {each}" for each in findings.left_out), *findings.warnings):
-        say(sentence)
-    photos = findings.usable
+    licences = read_licences(recipe.data.licences)
+    photos = photos_of(recipe, say)
+    sources = sources_of(photos.training, licences)
     teacher = TeacherVectors.open(recipe.teacher.vectors) if recipe.teacher else None
-    kept, held, distractors = _split(photos, recipe)
-    training = _photo_set(kept, recipe, teacher, _side(recipe))
-    if data.decoded is not None:
+    training = training_set(photos.training, recipe, teacher)
+    if recipe.data.decoded is not None:
         training.store.fill(lambda: None)
-        say(training.store.complaint or f"Decoded photos are kept in {data.decoded}.")
+        say(training.store.complaint or f"Decoded photos are kept in {recipe.data.decoded}.")
     plan = _plan(training, recipe.batches, recipe.run.steps_each_epoch, recipe.seed)
-    validation = None
-    if held:
-        apart = _photo_set(held + distractors, recipe, teacher, recipe.batches.photo_size)
-        validation = _validation(apart, recipe, teacher)
+    losses = _losses(recipe, training, teacher)
+    targets = None if teacher is None or training.rows is None else _targets(recipe, training, teacher, training.rows)
+    miner = _miner(recipe, training, targets, photos.pairs)
     say(
-        f"{len(training.photos)} photos to train on, {len(held)} of held-out instances and {len(distractors)} "
-        "distractors to validate on."
+        f"{len(training.photos)} photos to train on, {len(photos.held_out)} of held-out instances and "
+        f"{len(photos.distractors)} distractors to validate on."
     )
     network = started_network(recipe, training.photos, teacher, training.rows, cache, say)
     if teacher is not None:
@@ -92,10 +94,11 @@ def prepare(recipe: Recipe, cache: Path, say: Callable[[str], None]) -> Run:
         photo_size=recipe.encoder.photo_size,
         scales=recipe.encoder.scales,
         recipe=f"{before.recipe}; {done}" if before else done,
-        data=_merged(sources_of(training.photos, licences), before.data if before else ()),
+        data=_merged(sources, before.data if before else ()),
         teacher_space=teacher.space_id if teacher else None,
     )
-    return Run(recipe, network, teacher, training, plan, _augmentation(recipe), validation, description)
+    validation = _validation(photos, recipe, teacher, targets)
+    return Run(recipe, network, losses, training, targets, plan, miner, _augmentation(recipe), validation, description)
 
 
 def _merged(now: Sequence[PhotoSource], before: Sequence[PhotoSource]) -> tuple[PhotoSource, ...]:
@@ -104,52 +107,11 @@ def _merged(now: Sequence[PhotoSource], before: Sequence[PhotoSource]) -> tuple[
     return tuple(by_name[name] for name in sorted(by_name))
 
 
-def _split(photos: Sequence[Photo], recipe: Recipe) -> tuple[list[Photo], list[Photo], list[Photo]]:
-    """Photos to train on, of held-out instances, and unlabelled ones of the validation's gallery."""
-    if recipe.data.held_out is None:
-        return list(photos), [], []
-    kept, held = hold_out(photos, recipe.data.held_out, recipe.seed)
-    unlabelled = [photo for photo in kept if not photo.instance_id]
-    count = min(recipe.data.validation_distractors, len(unlabelled))
-    drawn: Sequence[int] = (
-        np.random.default_rng(recipe.seed).choice(len(unlabelled), count, replace=False).tolist() if count else []
-    )
-    distractors = [unlabelled[i] for i in sorted(drawn)]
-    apart = {photo.id for photo in distractors}
-    return [photo for photo in kept if photo.id not in apart], held, distractors
-
-
-def _side(recipe: Recipe) -> int:
-    """The longest side that photos are kept at: a crop must not have to be enlarged."""
-    return math.ceil(recipe.batches.photo_size / math.sqrt(recipe.augmentation.smallest_crop))
-
-
-def _photo_set(photos: Sequence[Photo], recipe: Recipe, teacher: TeacherVectors | None, side: int) -> PhotoSet:
-    store = PhotoStore([photo.path for photo in photos], side, recipe.data.decoded)
-    shapes = [_shape(*store.shape(index), recipe.batches) for index in range(len(photos))]
-    return PhotoSet(list(photos), store, shapes, None if teacher is None else _rows(photos, teacher))
-
-
-def _shape(height: int, width: int, batches: BatchPart) -> tuple[int, int]:
-    """The shape of a photo in its batches; (`height`, `width`) is what the store holds."""
-    longest = min(batches.photo_size, round(batches.shrink * max(height, width)))
-    return batch_shape(*shrunk_size(height, width, longest), batches.photo_size)
-
-
-def _rows(photos: Sequence[Photo], teacher: TeacherVectors) -> NDArray[np.int64]:
-    known = {name: row for row, name in enumerate(teacher.ids)}
-    missing = [photo.id for photo in photos if photo.id not in known]
-    if missing:
-        raise RecipeError(
-            f"The teacher's vectors in {teacher.folder} lack {len(missing)} of {len(photos)} photos, such as "
-            f"{missing[0]}. Describe the photos of this recipe: askew cache."
-        )
-    return np.array([known[photo.id] for photo in photos], dtype=np.int64)
-
-
-def _plan(photos: PhotoSet, batches: BatchPart, batches_each_epoch: int | None, seed: int) -> Plan:
+def _plan(photos: PhotoSet, batches: BatchPart, batches_each_epoch: int | None, seed: int) -> Plan | None:
+    if batches.tuples is not None:
+        return None
     if batches.photos is not None:
-        return PhotoPlan(photos.shapes, batches.photos, seed)
+        return PhotoPlan(photos.shapes, batches.photos, seed, batches_each_epoch)
     by_instance: dict[str, list[int]] = {}
     for index, photo in enumerate(photos.photos):
         if photo.instance_id:
@@ -166,14 +128,59 @@ def _plan(photos: PhotoSet, batches: BatchPart, batches_each_epoch: int | None, 
     )
 
 
-def _validation(apart: PhotoSet, recipe: Recipe, teacher: TeacherVectors | None) -> Validation:
-    pairs = len({photo.instance_id for photo in apart.photos if photo.instance_id})
+def _losses(recipe: Recipe, training: PhotoSet, teacher: TeacherVectors | None) -> WeightedSum:
+    def centroids(part: StructurePart) -> NDArray[np.float32]:
+        assert teacher is not None and training.rows is not None
+        return learn_centroids(teacher.rows(training.rows), part.subspaces, part.bits, seed=recipe.seed)
+
+    return weighted_sum(recipe.losses, recipe.batches.anchors, centroids)
+
+
+def _targets(recipe: Recipe, training: PhotoSet, teacher: TeacherVectors, rows: NDArray[np.int64]) -> Targets:
+    counts = [
+        part.neighbours or 0 for part in recipe.losses if isinstance(part, ContextualPart) and part.among == "all"
+    ]
+    neighbours = nearest_rows(teacher, max(counts)) if counts else None
+    if not any(isinstance(part, PrototypePart) for part in recipe.losses):
+        return Targets(teacher, rows, neighbours)
+    known: dict[str, int] = {}
+    instances = [photo.instance_id for photo in training.photos]
+    classes = torch.tensor([known.setdefault(name, len(known)) if name else -1 for name in instances])
+    prototypes = prototypes_of(torch.from_numpy(teacher.rows(rows)), classes)
+    return Targets(teacher, rows, neighbours, prototypes, classes)
+
+
+def _miner(
+    recipe: Recipe, training: PhotoSet, targets: Targets | None, pairs: PairedPhotos | None
+) -> TupleMiner | None:
+    if recipe.mining is None or recipe.side is None:
+        return None
+    if pairs is not None:
+        pairs.once()  # Without any pair this is refused here, and not in the first epoch.
+    clusters = instance_numbers(training.photos).numpy()
+    teacher = targets.vectors if targets is not None else None
+    return TupleMiner(recipe.mining, recipe.side, pairs, clusters, teacher, recipe.seed)
+
+
+def _validation(
+    photos: RunPhotos, recipe: Recipe, teacher: TeacherVectors | None, targets: Targets | None
+) -> Validation | None:
+    if not photos.held_out:
+        return None
+    apart = validation_set([*photos.held_out, *photos.distractors], recipe, teacher)
     batches = recipe.batches
-    if batches.instances is not None:
-        batches = batches.model_copy(update={"instances": min(batches.instances, pairs), "unlabelled": 0})
-    drawn = _plan(apart, batches, VALIDATION_BATCHES, recipe.seed).epoch(0)
-    rows = None if teacher is None or apart.rows is None else teacher.rows(apart.rows)
-    return Validation(apart.photos, apart.store, apart.shapes, rows, drawn, 32)
+    if batches.photos is None:
+        # Pairs are those of held-out instances, whoever the references of the training are.
+        count = len({photo.instance_id for photo in apart.photos if photo.instance_id})
+        groups = max(2, min(batches.instances or 16, count))
+        batches = batches.model_copy(update={"instances": groups, "tuples": None, "unlabelled": 0})
+    plan = _plan(apart, batches, None if batches.photos else VALIDATION_BATCHES, recipe.seed)
+    assert plan is not None
+    of_apart = None
+    if targets is not None and teacher is not None and apart.rows is not None:
+        unknown = None if targets.classes is None else torch.full((len(apart.photos),), -1)
+        of_apart = Targets(teacher, apart.rows, targets.neighbours, targets.prototypes, unknown)
+    return Validation(apart.photos, apart.store, apart.shapes, of_apart, plan.epoch(0))
 
 
 def _augmentation(recipe: Recipe) -> Augmentation | None:

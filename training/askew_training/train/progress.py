@@ -13,6 +13,9 @@ import torch
 from askew_client.files import write_atomically
 from askew_training.errors import CheckpointError, TrainingError
 from askew_training.networks.checkpoint import Checkpoint
+from askew_training.train.tuples import Tuples
+
+STORED_TUPLES = ("queries", "positives", "negatives")
 
 LAST = "last.pt"
 BEST = "best.pt"
@@ -30,10 +33,35 @@ class Progress:
     best: float | None = None
 
 
-def save_last(folder: Path, checkpoint: Checkpoint, progress: Progress, optimiser: dict[str, Any], recipe: str) -> None:
-    """Write the checkpoint that a run goes on from: the network, its optimiser, and how far it has come."""
+@dataclass(frozen=True)
+class RunState:
+    """What a stopped run left: the network's tensors, how far it came, its optimiser, and the tuples of its epoch."""
+
+    tensors: dict[str, torch.Tensor]
+    progress: Progress
+    optimiser: dict[str, Any]
+    tuples: Tuples | None
+
+
+def save_last(
+    folder: Path,
+    checkpoint: Checkpoint,
+    progress: Progress,
+    optimiser: dict[str, Any],
+    recipe: str,
+    tuples: Tuples | None,
+) -> None:
+    """Write the checkpoint that a run goes on from: the network, its optimiser, and how far it has come.
+
+    `tuples`: those of an epoch that is not over, since the network that chose them is gone.
+    """
     content = _content(checkpoint)
-    content["training"] = {"progress": asdict(progress), "optimiser": optimiser, "recipe": recipe}
+    content["training"] = {
+        "progress": asdict(progress),
+        "optimiser": optimiser,
+        "recipe": recipe,
+        "tuples": tuples and {name: torch.from_numpy(getattr(tuples, name)) for name in STORED_TUPLES},
+    }
     _write(folder / LAST, content)
 
 
@@ -47,8 +75,8 @@ def save_recipe(folder: Path, recipe: str) -> None:
     _write_whole(folder / "recipe.json", recipe.encode())
 
 
-def read_last(folder: Path, recipe: str) -> tuple[dict[str, torch.Tensor], Progress, dict[str, Any]]:
-    """Read what a stopped run left: the network's tensors, how far it came, its optimiser.
+def read_last(folder: Path, recipe: str) -> RunState:
+    """Read what a stopped run left.
 
     Raises CheckpointError when there is nothing to go on from, or when it was made by another recipe.
     """
@@ -57,17 +85,28 @@ def read_last(folder: Path, recipe: str) -> tuple[dict[str, torch.Tensor], Progr
         content = torch.load(path, map_location="cpu", weights_only=True)
         training = content["training"]
         progress = Progress(**training["progress"])
+        stored = training.get("tuples")
+        tuples = Tuples(*(stored[name].numpy() for name in STORED_TUPLES)) if stored else None
         tensors, optimiser, made_by = content["tensors"], training["optimiser"], training["recipe"]
     except OSError as error:
         raise CheckpointError(f"There is no run to resume: {path} cannot be read ({error.strerror}).") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError, IndexError):
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+    ):
         raise CheckpointError(f"{path} is damaged, or no checkpoint of a run. Start anew without --resume.") from None
     if made_by != recipe:
         raise CheckpointError(
             f"{path} was made by another recipe. Expected the one that the run began with: it lies beside it as "
             "recipe.json. Go on with that one, or start anew in another folder."
         )
-    return tensors, progress, optimiser
+    return RunState(tensors, progress, optimiser, tuples)
 
 
 def _content(checkpoint: Checkpoint) -> dict[str, Any]:

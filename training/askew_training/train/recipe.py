@@ -4,168 +4,24 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from askew_training.errors import RecipeError
-
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Part(BaseModel):
-    """A table of a recipe: unknown keys are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NetworkPart(Part):
-    """The network that is trained: a checkpoint to go on from, or a trunk with weights and a head.
-
-    `projection`: channels of a 1×1 convolution and ReLU after the trunk (the paper's students). `head`: the linear
-    layer after pooling: "none", "random", "whitening" (a PCA learned on the training photos, power
-    `whitening_power`), or "ridge", the closed-form regression of the teacher's vectors on what the network pools at
-    the start; "kept" is a checkpoint's own.
-    """
-
-    checkpoint: Path | None = None
-    trunk: str | None = None
-    weights: str | None = None
-    projection: int | None = Field(default=None, ge=1)
-    head: Literal["none", "random", "whitening", "ridge", "kept"] = "none"
-    dim: int | None = Field(default=None, ge=1)
-    whitening_power: Share = 0.5
-    ridge: float = Field(default=1e-3, gt=0)
-
-    @model_validator(mode="after")
-    def _one_start(self) -> Self:
-        if (self.checkpoint is None) == (self.trunk is None):
-            raise ValueError("expected either `checkpoint`, or `trunk` and `weights`")
-        if self.trunk is not None and self.weights is None:
-            raise ValueError('a trunk needs `weights`: a file, a package, "timm" or "random"')
-        if self.checkpoint is not None and (self.weights or self.projection):
-            raise ValueError("a checkpoint brings its own weights and projection: leave those keys out")
-        if self.trunk is not None and self.head == "kept":
-            raise ValueError('a trunk has no head to keep: expected `head` "none", "random", "whitening" or "ridge"')
-        if self.head in ("random", "whitening") and self.dim is None:
-            raise ValueError(f'a head of kind "{self.head}" needs `dim`, the dimensions of its vectors')
-        return self
-
-
-class TeacherPart(Part):
-    """The teacher's vectors, as `askew cache` keeps them."""
-
-    vectors: Path
-
-
-class DataPart(Part):
-    """The photos, and which of them are kept apart to validate on.
-
-    `manifest`: its role `train`. `folders`: a folder of folders, one for each instance. `photos`: unlabelled.
-    `held_out`: the share of instances that is never trained on. `validation_distractors`: unlabelled photos in the
-    gallery of the validation. `decoded`: a folder for decoded, shrunk photos.
-    """
-
-    manifest: Path | None = None
-    folders: tuple[Path, ...] = ()
-    photos: tuple[Path, ...] = ()
-    licences: Path
-    held_out: Annotated[float, Field(gt=0, lt=1)] | None = None
-    validation_distractors: int = Field(default=0, ge=0)
-    decoded: Path | None = None
-
-
-class BatchPart(Part):
-    """What a step sees.
-
-    `photo_size`: the longest side in training, pixels. `shrink`: the share of its own longest side that a photo has at
-    most, where a student will see photos smaller than its teacher does. Either `photos`, drawn from all of them without regard to
-    labels, or `instances` groups of
-    `photos_each` photos of one instance, with `unlabelled` further photos seen `views` times each, every one of
-    them an instance of its own. `accumulate`: batches for each step of the optimiser.
-    """
-
-    photo_size: int = Field(ge=96)
-    shrink: Annotated[float, Field(gt=0, le=1)] = 1.0
-    photos: int | None = Field(default=None, ge=1)
-    instances: int | None = Field(default=None, ge=2)
-    photos_each: int = Field(default=2, ge=2)
-    unlabelled: int = Field(default=0, ge=0)
-    views: int = Field(default=2, ge=1)
-    accumulate: int = Field(default=1, ge=1)
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if (self.photos is None) == (self.instances is None):
-            raise ValueError("expected either `photos`, or `instances` and `photos_each`")
-        return self
-
-
-class AugmentationPart(Part):
-    """How photos are changed before the network sees them; all 0 (and `smallest_crop` 1) is not at all.
-
-    `smallest_crop`: area of a random crop, as a share. `perspective`: how far its corners move, as a share of its
-    sides. `colour`: how much brightness, contrast and saturation change. `blur`, `glare`: how often.
-    """
-
-    smallest_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
-    perspective: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    colour: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    blur: Share = 0.0
-    glare: Share = 0.0
-
-
-class LossPart(Part):
-    """One loss and its weight in the sum. `references`: whose vectors an anchor is compared with."""
-
-    name: Literal["contrastive", "regression"]
-    weight: float = Field(default=1.0, gt=0)
-    references: Literal["teacher", "student"] | None = None
-    margin: float | None = None
-    form: Literal["euclidean", "similarity"] = "euclidean"
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.name == "contrastive" and self.references is None:
-            raise ValueError('a contrastive loss needs `references`: "teacher" (asymmetric) or "student" (symmetric)')
-        if self.name == "regression" and (self.references or self.margin is not None or self.form != "euclidean"):
-            raise ValueError("a regression takes only its `weight`")
-        return self
-
-
-class OptimiserPart(Part):
-    """`warmup_steps`: the rate rises linearly; afterwards it falls as `schedule` says. `clip`: largest gradient norm.
-
-    "exponential" multiplies the rate by `decay` after each epoch (the paper: e^−0.01), "cosine" ends at 0.
-    """
-
-    name: Literal["adam", "adamw", "sgd"]
-    learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    schedule: Literal["constant", "exponential", "cosine"] = "constant"
-    decay: Annotated[float, Field(gt=0, le=1)] = 0.99
-    warmup_steps: int = Field(default=0, ge=0)
-    clip: float | None = Field(default=None, gt=0)
-
-
-class RunPart(Part):
-    """How long, and in which precision ("bf16" computes convolutions in bfloat16, on a CPU too).
-
-    `steps_each_epoch`: batches in an epoch, where they are drawn by instances; else an epoch sees every photo once.
-    """
-
-    epochs: int = Field(ge=1)
-    steps_each_epoch: int | None = Field(default=None, ge=1)
-    precision: Literal["fp32", "bf16"] = "fp32"
-    save_each_steps: int = Field(default=200, ge=1)
-
-
-class EncoderPart(Part):
-    """What the network will be used for: the photo size and scales of the encoder, kept in its checkpoint."""
-
-    photo_size: int = Field(ge=96)
-    scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = (1.0,)
+from askew_training.train.loss_parts import ContextualPart, LossPart, PrototypePart, Side
+from askew_training.train.recipe_parts import (
+    AugmentationPart,
+    BatchPart,
+    DataPart,
+    EncoderPart,
+    MiningPart,
+    NetworkPart,
+    OptimiserPart,
+    Part,
+    RunPart,
+    TeacherPart,
+)
 
 
 class Recipe(Part):
@@ -177,6 +33,7 @@ class Recipe(Part):
     teacher: TeacherPart | None = None
     data: DataPart
     batches: BatchPart
+    mining: MiningPart | None = None
     augmentation: AugmentationPart = AugmentationPart()
     losses: tuple[LossPart, ...] = Field(min_length=1)
     optimiser: OptimiserPart
@@ -184,10 +41,25 @@ class Recipe(Part):
     encoder: EncoderPart
 
     @property
+    def side(self) -> Side | None:
+        """Whose vectors the references of tuples are; None where batches are drawn otherwise."""
+        if self.batches.tuples is None:
+            return None
+        return next((loss.side for loss in self.losses if loss.side), "teacher")
+
+    @property
     def needs_teacher(self) -> bool:
         """Whether a part of it reads the teacher's vectors."""
-        reads = any(loss.name == "regression" or loss.references == "teacher" for loss in self.losses)
-        return reads or self.network.head == "ridge"
+        by_loss = any(loss.side != "student" for loss in self.losses)
+        ranked = self.mining is not None and self.mining.choose == "teacher-ranked"
+        return by_loss or ranked or self.network.head == "ridge"
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether a part of it reads what photos show."""
+        by_loss = any(isinstance(loss, PrototypePart) for loss in self.losses)
+        mined = self.mining is not None and self.mining.choose != "teacher-ranked"
+        return by_loss or mined or self.batches.instances is not None
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -195,20 +67,44 @@ class Recipe(Part):
             raise ValueError("this recipe learns from a teacher: add [teacher] with `vectors`, made by `askew cache`")
         if self.teacher is not None and not self.needs_teacher:
             raise ValueError("nothing in this recipe reads the teacher's vectors: leave [teacher] out")
-        contrastive = any(loss.name == "contrastive" for loss in self.losses)
-        if contrastive and self.batches.instances is None:
-            raise ValueError("a contrastive loss needs pairs: draw batches by `instances` and `photos_each`")
-        labelled = self.data.manifest is not None or self.data.folders
-        if self.batches.instances is not None and not labelled:
-            raise ValueError("batches drawn by instances need labels: add `manifest` or `folders` to [data]")
-        if not labelled and not self.data.photos:
-            raise ValueError("there are no photos: add `manifest`, `folders` or `photos` to [data]")
+        paired = next((loss for loss in self.losses if loss.side is not None), None)
+        if paired is not None and self.batches.photos is not None:
+            raise ValueError(
+                f"the loss {paired.name} needs pairs: draw batches by `instances` and `photos_each`, or by `tuples`"
+            )
+        if self.needs_labels and not self.data.is_labelled:
+            raise ValueError(
+                "this recipe needs to know what photos show: add `manifest`, `folders`, `sfm120k` or `landmarks` to [data]"
+            )
+        if not self.data.is_labelled and not self.data.photos:
+            raise ValueError(
+                "there are no photos: add `manifest`, `folders`, `sfm120k`, `landmarks` or `photos` to [data]"
+            )
         if self.batches.instances is not None and self.run.steps_each_epoch is None:
             raise ValueError("batches drawn by instances have no natural end: add `steps_each_epoch` to [run]")
-        if self.batches.instances is None and self.run.steps_each_epoch is not None:
-            raise ValueError("an epoch of `photos` sees each once: `steps_each_epoch` is for batches by instances")
-        if self.data.held_out is not None and not labelled:
+        if self.mining is not None and self.run.steps_each_epoch is not None:
+            raise ValueError("an epoch of tuples ends after the `queries` of [mining]: leave `steps_each_epoch` out")
+        if self.data.held_out is not None and not self.data.is_labelled:
             raise ValueError("only labelled photos can be held out: leave `held_out` away")
+        if self.data.sfm120k is not None and (self.data.manifest or self.data.folders or self.data.landmarks):
+            raise ValueError("`sfm120k` comes with its own pairs: leave `manifest`, `folders` and `landmarks` out")
+        if self.data.sfm120k is not None and self.data.held_out is not None:
+            raise ValueError("`sfm120k` is validated on its own split `val`: leave `held_out` out")
+        return self
+
+    @model_validator(mode="after")
+    def _possible_tuples(self) -> Self:
+        if (self.mining is None) != (self.batches.tuples is None):
+            raise ValueError("`tuples` in [batches] and the table [mining] go together")
+        sides = {loss.side for loss in self.losses} - {None}
+        if self.mining is not None and len(sides) != 1:
+            raise ValueError('tuples need a loss of pairs, and one kind of `references`: "teacher" or "student"')
+        smallest = max(self.mining.ranks, 2) if self.mining and self.mining.choose == "teacher-ranked" else 2
+        if self.mining is not None and self.mining.pool <= smallest:
+            raise ValueError(f"a pool of {self.mining.pool} is too small: expected more than {smallest} photos")
+        contextual = [loss for loss in self.losses if isinstance(loss, ContextualPart)]
+        if any(loss.among == "all" and loss.neighbours is None for loss in contextual):
+            raise ValueError('contextual-similarity among "all" needs to know how many `neighbours`')
         return self
 
 
@@ -232,6 +128,9 @@ def _sentence(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"it has a key that no recipe has, `{where}`"
+    if first["type"] == "union_tag_invalid":
+        context = first["ctx"]
+        return f"there is no loss {context['tag']!r}, at `{where}`: expected one of {context['expected_tags']}"
     message = str(first["msg"]).removeprefix("Value error, ")
     return f"{message}, at `{where}`" if where else message
 
@@ -242,6 +141,9 @@ def _with_paths_from(recipe: Recipe, folder: Path) -> Recipe:
     for table, key in (("network", "checkpoint"), ("teacher", "vectors"), ("data", "manifest"), ("data", "licences")):
         if (content[table] or {}).get(key):
             content[table][key] = _found(folder / content[table][key], f"{table}.{key}")
+    for table in ("sfm120k", "landmarks"):
+        for key, path in (content["data"][table] or {}).items():
+            content["data"][table][key] = _found(folder / path, f"data.{table}.{key}")
     for key in ("folders", "photos"):
         content["data"][key] = tuple(_found(folder / path, f"data.{key}") for path in content["data"][key])
     if content["data"]["decoded"]:

@@ -42,7 +42,9 @@ def started_network(
         network = Network(loaded.branches, loaded.linear, (1.0,))
     else:
         assert part.trunk is not None and part.weights is not None
-        network = Network([Branch(trunk_with_weights(part.trunk, part.weights), part.projection)])
+        network = Network(
+            [Branch(trunk_with_weights(part.trunk, part.weights), part.projection, part.pooling or "gem")]
+        )
     if part.head == "kept" and network.linear is None:
         raise RecipeError(f"{part.checkpoint} has no linear layer to keep: choose another `head`.")
     if part.head == "none":

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from askew_training.data.batches import Batches, PhotoPlan
+from askew_training.data.batches import Batches
 from askew_training.data.photo_sets import Photo
 from askew_training.data.store import PhotoStore
 from askew_training.evaluate.ranking import rank_scores
-from askew_training.train.batch import Batch
-from askew_training.train.describing import Describe
-from askew_training.train.loading import loaded_batches
+from askew_training.train.describing import Describe, described_photos
+from askew_training.train.loading import PhotoReader
 from askew_training.train.losses import WeightedSum
+from askew_training.train.targets import Targets, batch_of
 
 
 @dataclass(frozen=True)
@@ -43,21 +43,20 @@ class Validation:
         photos: Sequence[Photo],
         store: PhotoStore,
         shapes: Sequence[tuple[int, int]],
-        teachers: NDArray[np.float32] | None,
+        targets: Targets | None,
         loss_batches: Batches,
-        photos_in_batch: int,
     ) -> None:
-        """`photos`: labelled and distractors, in the order of `store`, `shapes` and `teachers` [n, D]."""
-        self._photos, self._store, self._shapes = photos, store, shapes
-        self._teachers = teachers
+        """`photos`: labelled and distractors, in the order of `store`, `shapes` and `targets`."""
+        self._photos, self._shapes, self._targets = photos, shapes, targets
+        self._reader = PhotoReader(store, shapes)
         self._loss_batches = loss_batches
-        self._plan = PhotoPlan(shapes, photos_in_batch, seed=0)
         self._instances = instance_numbers(photos)
 
     def measure(self, describe: Describe, losses: WeightedSum) -> ValidationScores:
         """Describe all photos and measure; photos that cannot be read are left out."""
-        vectors, is_there = self._vectors(describe)
-        gallery = vectors if self._teachers is None else self._teachers
+        photos = range(len(self._photos))
+        vectors, is_there = described_photos(self._reader, describe, self._shapes, photos)
+        gallery = vectors if self._targets is None else self._targets.vectors(photos)
         there = [row for row in range(len(self._photos)) if is_there[row]]
         place = {row: i for i, row in enumerate(there)}
         queries = [row for row in there if self._photos[row].instance_id]
@@ -72,26 +71,11 @@ class Validation:
         by_set = {name: each.mean_average_precision for name, each in scores.items() if name != "together"}
         return ValidationScores(self._loss(vectors, is_there, losses), by_set)
 
-    def _vectors(self, describe: Describe) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        vectors: NDArray[np.float32] | None = None
-        is_there = np.zeros(len(self._photos), dtype=np.bool_)
-        positions = [(0, number) for number in range(len(self._plan.epoch(0)))]
-        for batch in loaded_batches(self._store, self._shapes, self._plan, positions, None, seed=0, ahead=False):
-            with torch.inference_mode():
-                described = describe(batch).float().cpu().numpy()
-            if vectors is None:
-                vectors = np.zeros((len(self._photos), described.shape[1]), dtype=np.float32)
-            vectors[batch.photos.numpy()] = described
-            is_there[batch.photos.numpy()] = True
-        assert vectors is not None
-        return vectors, is_there
-
     def _loss(self, vectors: NDArray[np.float32], is_there: NDArray[np.bool_], losses: WeightedSum) -> float:
         values = []
         for draws in self._loss_batches:
             rows = torch.tensor([draw.photo for draw in draws if is_there[draw.photo]], dtype=torch.int64)
-            teachers = None if self._teachers is None else torch.from_numpy(self._teachers[rows.numpy()])
-            batch = Batch(torch.from_numpy(vectors[rows.numpy()]), teachers, rows, self._instances[rows])
+            batch = batch_of(torch.from_numpy(vectors[rows.numpy()]), rows, self._instances[rows], self._targets)
             values.append(losses(batch)[0].item())
         return float(np.mean(values))
 

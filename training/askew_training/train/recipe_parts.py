@@ -1,0 +1,198 @@
+"""The tables of a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from askew_training.networks.names import PoolingName
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Part(BaseModel):
+    """A table of a recipe: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkPart(Part):
+    """The network that is trained: a checkpoint to go on from, or a trunk with weights and a head.
+
+    `projection`: channels of a 1×1 convolution and ReLU after the trunk (the paper's students). `pooling`: what makes
+    one vector of a trunk's feature map. `head`: the linear
+    layer after pooling: "none", "random", "whitening" (a PCA learned on the training photos, power
+    `whitening_power`), or "ridge", the closed-form regression of the teacher's vectors on what the network pools at
+    the start; "kept" is a checkpoint's own.
+    """
+
+    checkpoint: Path | None = None
+    trunk: str | None = None
+    weights: str | None = None
+    projection: int | None = Field(default=None, ge=1)
+    pooling: PoolingName | None = None
+    head: Literal["none", "random", "whitening", "ridge", "kept"] = "none"
+    dim: int | None = Field(default=None, ge=1)
+    whitening_power: Share = 0.5
+    ridge: float = Field(default=1e-3, gt=0)
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if (self.checkpoint is None) == (self.trunk is None):
+            raise ValueError("expected either `checkpoint`, or `trunk` and `weights`")
+        if self.trunk is not None and self.weights is None:
+            raise ValueError('a trunk needs `weights`: a file, a package, "timm" or "random"')
+        if self.checkpoint is not None and (self.weights or self.projection or self.pooling):
+            raise ValueError("a checkpoint brings its own weights, projection and pooling: leave those keys out")
+        if self.trunk is not None and self.head == "kept":
+            raise ValueError('a trunk has no head to keep: expected `head` "none", "random", "whitening" or "ridge"')
+        if self.head in ("random", "whitening") and self.dim is None:
+            raise ValueError(f'a head of kind "{self.head}" needs `dim`, the dimensions of its vectors')
+        return self
+
+
+class TeacherPart(Part):
+    """The teacher's vectors, as `askew cache` keeps them."""
+
+    vectors: Path
+
+
+class Sfm120kPart(Part):
+    """SfM-120k: the published pickle, and the folder `ims` of its photos."""
+
+    pickle: Path
+    images: Path
+
+
+class LandmarksPart(Part):
+    """Google Landmarks v2: `train_clean.csv` or `train.csv`, and the folder `train` of its photos."""
+
+    csv: Path
+    images: Path
+
+
+class DataPart(Part):
+    """The photos, and which of them are kept apart to validate on.
+
+    `manifest`: its role `train`. `folders`: a folder of folders, one for each instance. `sfm120k`: its pairs, its own
+    split `val` being validated on. `landmarks`: its landmarks. `photos`: unlabelled.
+    `held_out`: the share of instances that is never trained on. `validation_distractors`: unlabelled photos in the
+    gallery of the validation. `decoded`: a folder for decoded, shrunk photos.
+    """
+
+    manifest: Path | None = None
+    folders: tuple[Path, ...] = ()
+    sfm120k: Sfm120kPart | None = None
+    landmarks: LandmarksPart | None = None
+    photos: tuple[Path, ...] = ()
+    licences: Path
+    held_out: Annotated[float, Field(gt=0, lt=1)] | None = None
+    validation_distractors: int = Field(default=0, ge=0)
+    decoded: Path | None = None
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether something says what photos show."""
+        return bool(self.manifest or self.folders or self.sfm120k or self.landmarks)
+
+
+class BatchPart(Part):
+    """What a step sees.
+
+    `photo_size`: the longest side in training, pixels. `shrink`: the share of its own longest side that a photo has at
+    most, where a student will see photos smaller than its teacher does. One of three: `photos`, drawn from all of them
+    without regard to labels; `instances` groups of `photos_each` photos of one instance, with `unlabelled` further
+    photos seen `views` times each, every one of them an instance of its own; `tuples` of a query, a positive and
+    negatives, made as [mining] says. `accumulate`: batches for each step of the optimiser.
+    """
+
+    photo_size: int = Field(ge=96)
+    shrink: Annotated[float, Field(gt=0, le=1)] = 1.0
+    photos: int | None = Field(default=None, ge=1)
+    instances: int | None = Field(default=None, ge=2)
+    tuples: int | None = Field(default=None, ge=1)
+    photos_each: int = Field(default=2, ge=2)
+    unlabelled: int = Field(default=0, ge=0)
+    views: int = Field(default=2, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if sum(way is not None for way in (self.photos, self.instances, self.tuples)) != 1:
+            raise ValueError("expected one of `photos`, `instances` (and `photos_each`), or `tuples` (and [mining])")
+        return self
+
+    @property
+    def anchors(self) -> int:
+        """How many vectors of a full batch losses have a value for."""
+        if self.instances is not None:
+            return self.instances * self.photos_each + self.unlabelled * self.views
+        return self.photos or self.tuples or 0
+
+
+class AugmentationPart(Part):
+    """How photos are changed before the network sees them; all 0 (and `smallest_crop` 1) is not at all.
+
+    `smallest_crop`: area of a random crop, as a share. `perspective`: how far its corners move, as a share of its
+    sides. `colour`: how much brightness, contrast and saturation change. `blur`, `glare`: how often.
+    """
+
+    smallest_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    perspective: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    colour: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    blur: Share = 0.0
+    glare: Share = 0.0
+
+
+class MiningPart(Part):
+    """How tuples are made, anew in each epoch, where batches are drawn by `tuples`.
+
+    `choose`: "hard", the negatives that the network of the moment most easily takes for the query; "random"; or
+    "teacher-ranked", without labels: two of the query's `ranks` nearest by the teacher, the nearer as the positive and
+    the farther as the negative. `queries`: tuples in an epoch. `negatives`: of each. `pool`: photos, drawn anew in each
+    epoch, among which negatives are looked for.
+    """
+
+    choose: Literal["hard", "random", "teacher-ranked"] = "hard"
+    queries: int = Field(default=2000, ge=1)
+    negatives: int = Field(default=5, ge=1)
+    pool: int = Field(default=20000, ge=2)
+    ranks: int = Field(default=300, ge=2)
+
+
+class OptimiserPart(Part):
+    """`warmup_steps`: the rate rises linearly; afterwards it falls as `schedule` says. `clip`: largest gradient norm.
+
+    "exponential" multiplies the rate by `decay` after each epoch (the paper: e^−0.01), "cosine" ends at 0.
+    """
+
+    name: Literal["adam", "adamw", "sgd"]
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    schedule: Literal["constant", "exponential", "cosine"] = "constant"
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.99
+    warmup_steps: int = Field(default=0, ge=0)
+    clip: float | None = Field(default=None, gt=0)
+
+
+class RunPart(Part):
+    """How long, and in which precision ("bf16" computes convolutions in bfloat16, on a CPU too).
+
+    `steps_each_epoch`: batches in an epoch. Batches drawn by instances need it; without it, an epoch of `photos` sees
+    each once.
+    """
+
+    epochs: int = Field(ge=1)
+    steps_each_epoch: int | None = Field(default=None, ge=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    save_each_steps: int = Field(default=200, ge=1)
+
+
+class EncoderPart(Part):
+    """What the network will be used for: the photo size and scales of the encoder, kept in its checkpoint."""
+
+    photo_size: int = Field(ge=96)
+    scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = (1.0,)
