@@ -52,8 +52,10 @@ format: $(VENV)/.installed ## rewrite the sources as ruff wants them
 bench-serving: $(VENV)/.installed ## POST /search beside the bare FAISS call, 10,000 x 2048
 	$(VENV)/bin/python benchmarks/serving.py
 
-bench-training: $(VENV)/.installed ## askew train beside a bare forward and backward pass
+bench-training: $(VENV)/.installed ## askew train beside a bare pass and the published schemes; mining beside FAISS
 	$(VENV)/bin/python benchmarks/training.py
+	$(VENV)/bin/python benchmarks/training_schemes.py
+	$(VENV)/bin/python benchmarks/mining.py
 
 bench-indexing: $(VENV)/.installed ## askew index beside a bare ONNX Runtime loop
 	$(VENV)/bin/python benchmarks/indexing.py

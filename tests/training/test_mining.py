@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from askew_training import mining
 from askew_training.data.pairs import pairs_within_instances
 from askew_training.data.photo_sets import Photo
 from askew_training.errors import DataError
@@ -23,6 +26,17 @@ def unit(count: int, dim: int, seed: int) -> np.ndarray:
     return values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
+@dataclass(frozen=True)
+class Pool:
+    vectors: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        return self.vectors[indices]
+
+
 @given(st.integers(1, 6), st.integers(1, 60), st.integers(1, 9), st.integers(1, 6), st.integers(0, 999))
 def test_hard_negatives_are_the_most_similar_at_most_one_of_a_cluster_and_none_of_ones_own(
     queries, photos, clusters, count, seed
@@ -30,7 +44,7 @@ def test_hard_negatives_are_the_most_similar_at_most_one_of_a_cluster_and_none_o
     random = np.random.default_rng(seed)
     anchors, pool = unit(queries, 5, seed), unit(photos, 5, seed + 1)
     of_query, of_pool = random.integers(0, clusters, queries), random.integers(0, clusters, photos)
-    found = hard_negatives(anchors, of_query, pool, of_pool, count)
+    found, scores = hard_negatives(anchors, of_query, Pool(pool), of_pool, count)
     similarity = anchors @ pool.T
     for row in range(queries):
         expected: list[int] = []
@@ -42,6 +56,8 @@ def test_hard_negatives_are_the_most_similar_at_most_one_of_a_cluster_and_none_o
         there = found[row][found[row] != NONE].tolist()
         assert [of_pool[each] for each in there] == [of_pool[each] for each in expected]
         np.testing.assert_allclose(similarity[row][there], similarity[row][expected], rtol=1e-5)
+        np.testing.assert_allclose(scores[row][: len(there)], similarity[row][there], rtol=1e-5, atol=1e-6)
+        assert np.isnan(scores[row][len(there) :]).all()
 
 
 def test_hard_negatives_are_found_behind_a_large_cluster_of_ones_own():
@@ -49,9 +65,18 @@ def test_hard_negatives_are_found_behind_a_large_cluster_of_ones_own():
     own = anchors + 0.01 * unit(500, 8, 1)
     pool = np.concatenate([own, unit(3, 8, 2)])
     clusters = np.array([0] * 500 + [1, 2, 2])
-    found = hard_negatives(anchors, np.array([0]), pool, clusters, 5)
+    found = hard_negatives(anchors, np.array([0]), Pool(pool), clusters, 5)[0]
     assert sorted(clusters[found[0][found[0] != NONE]]) == [1, 2]
     assert (found[0] == NONE).sum() == 3
+
+
+def test_a_pool_of_several_blocks_is_one_ranking(monkeypatch):
+    anchors, pool, clusters = unit(7, 6, 0), Pool(unit(60, 6, 1)), np.arange(60)
+    whole = hard_negatives(anchors, np.full(7, -5), pool, clusters, 4)
+    monkeypatch.setattr(mining, "BLOCK", 9)
+    parts = hard_negatives(anchors, np.full(7, -5), pool, clusters, 4)
+    assert np.array_equal(whole[0], parts[0])
+    np.testing.assert_allclose(whole[1], parts[1], rtol=1e-5)
 
 
 @given(st.integers(1, 8), st.integers(1, 30), st.integers(1, 5), st.integers(1, 6), st.integers(0, 999))
@@ -67,7 +92,7 @@ def test_random_negatives_are_of_other_clusters_and_different(queries, photos, c
 
 def test_ranked_pairs_are_two_of_the_nearest_the_nearer_first_and_never_the_query():
     pool = unit(50, 6, 0)
-    nearer, farther = ranked_pairs(pool, pool, 10, np.random.default_rng(0))
+    nearer, farther = ranked_pairs(pool, Pool(pool), 10, np.random.default_rng(0))
     similarity = pool @ pool.T
     rank = np.argsort(np.argsort(-similarity, axis=1), axis=1)
     rows = np.arange(50)

@@ -188,7 +188,11 @@ class Trainer:
         if self._run.validation is None or not self._accelerator.is_main_process:
             return
         scores = self._run.validation.measure(self._describe, self._losses)
-        log.write("validation", self._progress.steps, {"loss": scores.loss, "mAP": scores.mean, **scores.by_set})
+        log.write(
+            "validation",
+            self._progress.steps,
+            {"loss": scores.loss, "mAP": scores.mean, "symmetric_mAP": scores.symmetric, **scores.by_set},
+        )
         by_set = ", ".join(f"{name} {score:.3f}" for name, score in scores.by_set.items())
         log.say(f"after {self._progress.epoch} epochs: loss {scores.loss:.4f}, mAP {scores.mean:.3f} ({by_set})")
         if self._progress.best is None or scores.mean > self._progress.best:

@@ -14,13 +14,13 @@ from torch import Tensor
 from askew_training.data.batches import Draw, PhotoPlan
 from askew_training.data.pairs import PairedPhotos
 from askew_training.errors import DataError
-from askew_training.mining import NONE, hard_negatives, random_negatives, ranked_pairs
+from askew_training.mining import NONE, Rows, hard_negatives, random_negatives, ranked_pairs
 from askew_training.train.batch import References
 from askew_training.train.loading import LoadedBatch
 from askew_training.train.loss_parts import ContrastivePart, ContrastivePlusPart, LossPart, Side, TripletPart
 from askew_training.train.recipe_parts import MiningPart
 
-Rows = NDArray[np.int64]
+Indices = NDArray[np.int64]
 Described = Callable[[Sequence[int]], NDArray[np.float32]]
 """From photos, by their indices, to unit vectors, float32 [n, D]."""
 
@@ -37,9 +37,9 @@ class Tuples:
     nothing was described.
     """
 
-    queries: Rows
-    positives: Rows
-    negatives: Rows
+    queries: Indices
+    positives: Indices
+    negatives: Indices
     to_positives: NDArray[np.float32] | None = None
     to_negatives: NDArray[np.float32] | None = None
 
@@ -53,8 +53,22 @@ class TupleBatch:
     """
 
     draws: list[Draw]
-    tuples: Rows
-    roles: Rows
+    tuples: Indices
+    roles: Indices
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """A pool of photos, as mining reads it: vectors come into memory as they are asked for."""
+
+    photos: Indices
+    vectors: Described
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def rows(self, indices: Indices) -> NDArray[np.float32]:
+        return self.vectors(self.photos[indices].tolist())
 
 
 class TupleMiner:
@@ -65,7 +79,7 @@ class TupleMiner:
         how: MiningPart,
         side: Side,
         pairs: PairedPhotos | None,
-        clusters: Rows,
+        clusters: Indices,
         teacher: Described | None,
         seed: int,
     ) -> None:
@@ -102,28 +116,27 @@ class TupleMiner:
             return Tuples(queries, positives, _at(pool, rows))
         return self._hard(queries, positives, pool, described)
 
-    def _hard(self, queries: Rows, positives: Rows, pool: Rows, described: Described) -> Tuples:
+    def _hard(self, queries: Indices, positives: Indices, pool: Indices, described: Described) -> Tuples:
         if self._side == "teacher":
             assert self._teacher is not None
-            anchors = described(queries.tolist())
-            references, among = self._teacher(positives.tolist()), self._teacher(pool.tolist())
+            anchors, references = described(queries.tolist()), self._teacher(positives.tolist())
+            among: Rows = _Pool(pool, self._teacher)
         else:
             photos, places = np.unique(np.concatenate([queries, positives, pool]), return_inverse=True)
-            vectors = described(photos.tolist())[places]
-            anchors, references, among = np.split(vectors, [len(queries), 2 * len(queries)])
-        rows = hard_negatives(
-            anchors, self._clusters[queries], np.ascontiguousarray(among), self._clusters[pool], self._how.negatives
-        )
-        similar = np.einsum("qd,qkd->qk", anchors, among[rows])
+            vectors = described(photos.tolist())
+            count = len(queries)
+            anchors, references = vectors[places[:count]], vectors[places[count : 2 * count]]
+            among = _Pool(places[2 * count :], lambda rows: vectors[rows])
+        clusters = self._clusters
+        rows, similarities = hard_negatives(anchors, clusters[queries], among, clusters[pool], self._how.negatives)
         to_positives = np.einsum("qd,qd->q", anchors, references)
-        to_negatives = np.where(rows == NONE, np.float32(np.nan), similar)
-        return Tuples(queries, positives, _at(pool, rows), to_positives, to_negatives)
+        return Tuples(queries, positives, _at(pool, rows), to_positives, similarities)
 
-    def _ranked(self, pool: Rows, random: np.random.Generator) -> Tuples:
+    def _ranked(self, pool: Indices, random: np.random.Generator) -> Tuples:
         assert self._teacher is not None
         chosen = random.choice(len(pool), min(self._how.queries, len(pool)), replace=False)
-        among = self._teacher(pool.tolist())
-        nearer, farther = ranked_pairs(among[chosen], among, self._how.ranks, random)
+        among = _Pool(pool, self._teacher)
+        nearer, farther = ranked_pairs(among.rows(chosen), among, self._how.ranks, random)
         return Tuples(pool[chosen], pool[nearer], pool[farther][:, None])
 
 
@@ -211,6 +224,6 @@ def _references(vectors: Tensor, positives: NDArray[np.bool_], negatives: NDArra
     return References(vectors, torch.from_numpy(positives).to(device), torch.from_numpy(negatives).to(device))
 
 
-def _at(pool: Rows, rows: Rows) -> Rows:
+def _at(pool: Indices, rows: Indices) -> Indices:
     """Indices of photos from rows of a pool."""
     return np.where(rows == NONE, NONE, pool[rows])

@@ -21,14 +21,18 @@ from askew_training.train.targets import Targets, batch_of
 
 @dataclass(frozen=True)
 class ValidationScores:
-    """`loss` over held-out batches; mAP, 0 to 1, of each set and their mean, which is what the best checkpoint has."""
+    """`loss` over held-out batches; mAP, 0 to 1, of each set and their mean, which is what the best checkpoint has.
+
+    `symmetric`: the mean where the network describes queries and gallery; without a teacher the same as `mean`.
+    """
 
     loss: float
     by_set: dict[str, float]
+    symmetric: float
 
     @property
     def mean(self) -> float:
-        return float(np.mean(list(self.by_set.values())))
+        return _mean(self.by_set)
 
 
 class Validation:
@@ -56,7 +60,15 @@ class Validation:
         """Describe all photos and measure; photos that cannot be read are left out."""
         photos = range(len(self._photos))
         vectors, is_there = described_photos(self._reader, describe, self._shapes, photos)
-        gallery = vectors if self._targets is None else self._targets.vectors(photos)
+        by_set = self._by_set(vectors, vectors, is_there)
+        symmetric = _mean(by_set)
+        if self._targets is not None:
+            by_set = self._by_set(vectors, self._targets.vectors(photos), is_there)
+        return ValidationScores(self._loss(vectors, is_there, losses), by_set, symmetric)
+
+    def _by_set(
+        self, vectors: NDArray[np.float32], gallery: NDArray[np.float32], is_there: NDArray[np.bool_]
+    ) -> dict[str, float]:
         there = [row for row in range(len(self._photos)) if is_there[row]]
         place = {row: i for i, row in enumerate(there)}
         queries = [row for row in there if self._photos[row].instance_id]
@@ -68,8 +80,7 @@ class Validation:
             [self._photos[row].set_name for row in queries],
             [place[row] for row in queries],
         )
-        by_set = {name: each.mean_average_precision for name, each in scores.items() if name != "together"}
-        return ValidationScores(self._loss(vectors, is_there, losses), by_set)
+        return {name: each.mean_average_precision for name, each in scores.items() if name != "together"}
 
     def _loss(self, vectors: NDArray[np.float32], is_there: NDArray[np.bool_], losses: WeightedSum) -> float:
         values = []
@@ -78,6 +89,10 @@ class Validation:
             batch = batch_of(torch.from_numpy(vectors[rows.numpy()]), rows, self._instances[rows], self._targets)
             values.append(losses(batch)[0].item())
         return float(np.mean(values))
+
+
+def _mean(by_set: dict[str, float]) -> float:
+    return float(np.mean(list(by_set.values())))
 
 
 def instance_numbers(photos: Sequence[Photo]) -> torch.Tensor:
