@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from askew_training.data.pairs import PairedPhotos
     from askew_training.networks.checkpoint import Checkpoint, PhotoSource
     from askew_training.networks.network import Network
     from askew_training.whitening.linear import Whitening
@@ -69,6 +70,10 @@ def whiten(
     licences: Annotated[Path | None, typer.Option(help="TOML file: the licence of each set of photos.")] = None,
     manifest: Annotated[Path | None, typer.Option(help="A photo manifest; its role `train` is used.")] = None,
     photos: Annotated[list[Path] | None, typer.Option(help="A folder of unlabelled photos; repeatable.")] = None,
+    whitening_pairs: Annotated[
+        Path | None, typer.Option(help="With lw: retrieval-SfM-120k-whiten.pkl, its pairs in place of instances.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="With --whitening-pairs: the folder of its images.")] = None,
     whitening: Annotated[
         Path | None, typer.Option(help="With given: a published _whitening.pth; the start's own layer.")
     ] = None,
@@ -88,14 +93,17 @@ def whiten(
     from askew_training.networks.checkpoint import Checkpoint, Description, branches_of, save_checkpoint
     from askew_training.networks.network import Network
 
-    _refuse_idle(method, power, shrinkage, whitening, whitening_name)
+    _refuse_idle(method, power, shrinkage, whitening, whitening_name, whitening_pairs)
     learning = Learning(method, dim, power, shrinkage)
     factors = None if scales is None else parsed_scales(scales)
     begun = _start(start, trunk or [], weights or [], factors, photo_size)
     if method is Method.given:
         layer, how, data = _given(begun, whitening, whitening_name, dim)
+    elif licences is None:
+        raise typer.BadParameter("expected the licences of the photos to learn from", param_hint="--licences")
     else:
-        layer, how, data = _learned(begun, learning, manifest, photos or [], licences, descriptor_folder(cache))
+        chosen = _chosen(manifest, photos or [], whitening_pairs, images)
+        layer, how, data = _learned(begun, learning, chosen, licences, descriptor_folder(cache))
     network = Network(begun.network.branches, layer.as_layer(), begun.network.scales).eval()
     description = Description(
         branches=branches_of(network),
@@ -113,7 +121,12 @@ def whiten(
 
 
 def _refuse_idle(
-    method: Method, power: float | None, shrinkage: float | None, file: Path | None, name: str | None
+    method: Method,
+    power: float | None,
+    shrinkage: float | None,
+    file: Path | None,
+    name: str | None,
+    pairs: Path | None,
 ) -> None:
     """An option that the method does not read is a misunderstanding."""
     idle = [
@@ -123,6 +136,7 @@ def _refuse_idle(
             ("--shrinkage", shrinkage is not None, Method.lw),
             ("--whitening", file is not None, Method.given),
             ("--whitening-name", name is not None, Method.given),
+            ("--whitening-pairs", pairs is not None, Method.lw),
         )
         if is_given and method is not reader
     ]
@@ -178,31 +192,45 @@ def _given(
     return kept, f"{origin}, the first {len(kept.weight)} of {len(layer.weight)} dimensions", data
 
 
+def _chosen(
+    manifest: Path | None, folders: list[Path], whitening_pairs: Path | None, images: Path | None
+) -> PairedPhotos:
+    """The photos to learn from, with the pairs that somebody listed, if any did."""
+    from askew_training.data.pairs import pairs_within_instances
+    from askew_training.data.photo_sets import training_photos
+    from askew_training.data.sfm120k import read_whitening_pairs
+
+    if (whitening_pairs is None) != (images is None):
+        raise typer.BadParameter("expected --whitening-pairs and --images, or neither", param_hint="--images")
+    if whitening_pairs is None or images is None:
+        return pairs_within_instances(training_photos(manifest, folders))
+    if manifest or folders:
+        raise typer.BadParameter("it brings its own photos: leave --manifest and --photos out", param_hint="--images")
+    return read_whitening_pairs(whitening_pairs, images)
+
+
 def _learned(
-    begun: Start, learning: Learning, manifest: Path | None, folders: list[Path], licences: Path | None, cache: Path
+    begun: Start, learning: Learning, chosen: PairedPhotos, licences: Path, cache: Path
 ) -> tuple[Whitening, str, tuple[PhotoSource, ...]]:
     import numpy as np
 
-    from askew_training.data.photo_sets import read_licences, sources_of, training_photos
+    from askew_training.data.photo_sets import read_licences, sources_of
     from askew_training.pooled import describe_pooled
 
-    if licences is None:
-        raise typer.BadParameter("expected the licences of the photos to learn from", param_hint="--licences")
-    chosen = training_photos(manifest, folders)
     stated = read_licences(licences)
-    sources_of(chosen, stated)
-    with progress("describing", len(chosen)) as advance:
-        paths = [photo.path for photo in chosen]
+    sources_of(chosen.photos, stated)
+    with progress("describing", len(chosen.photos)) as advance:
+        paths = [photo.path for photo in chosen.photos]
         described = describe_pooled(begun.network, begun.photo_size, paths, cache, advance)
     name_unreadable(described.unreadable)
-    used = [photo for photo in chosen if photo.path in described.vectors]
-    vectors = np.stack([described.vectors[photo.path] for photo in used])
-    layer, how = _learn(learning, vectors, [photo.instance_id for photo in used])
+    used = chosen.among(photo for photo in chosen.photos if photo.path in described.vectors)
+    vectors = np.stack([described.vectors[photo.path] for photo in used.photos])
+    layer, how = _learn(learning, vectors, used)
     at = f"learned at {begun.photo_size} px and {len(begun.network.scales)} scale(s)"
-    return layer, f"{how}, {at}", sources_of(used, stated)
+    return layer, f"{how}, {at}", sources_of(used.photos, stated)
 
 
-def _learn(learning: Learning, vectors: NDArray[np.float32], instances: list[str]) -> tuple[Whitening, str]:
+def _learn(learning: Learning, vectors: NDArray[np.float32], photos: PairedPhotos) -> tuple[Whitening, str]:
     """The layer, and how it was learned in words."""
     from askew_training.whitening.pairs import DEFAULT_SHRINKAGE, learn_whitening_of_pairs, pairs_of
     from askew_training.whitening.principal import learn_whitening
@@ -212,6 +240,7 @@ def _learn(learning: Learning, vectors: NDArray[np.float32], instances: list[str
         power = 0.5 if learning.power is None else learning.power
         return learn_whitening(vectors, dim, power), f"PCA to {dim} with power {power:g}"
     shrinkage = DEFAULT_SHRINKAGE if learning.shrinkage is None else learning.shrinkage
-    queries, positives = pairs_of(instances)
+    listed = photos.positives is not None
+    queries, positives = photos.once() if listed else pairs_of([photo.instance_id for photo in photos.photos])
     layer = learn_whitening_of_pairs(vectors, queries, positives, dim, shrinkage)
     return layer, f"whitening to {dim} of {len(queries)} pairs with shrinkage {shrinkage:g}"

@@ -172,7 +172,7 @@ def _distinct(photos: Sequence[Photo]) -> list[Photo]:
                 f"Two photos have the id {photo.id}: {other.path} and {photo.path}. Rename one of their folders."
             )
     if not by_id:
-        raise CacheError("There are no photos to describe. Give --manifest, --photos, or both.")
+        raise CacheError("There are no photos to describe. Give --manifest, --photos, --sfm120k or --landmarks.")
     return list(by_id.values())
 
 

@@ -1,0 +1,103 @@
+"""Google Landmarks v2 (Weyand et al., CVPR 2020): the cleaned training set, or all of it."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from askew_training.data.pairs import PairedPhotos, Split, pairs_within_instances
+from askew_training.data.photo_sets import Photo
+from askew_training.errors import DataError
+
+SET_NAME = "gldv2"
+CLEAN = ["landmark_id", "images"]
+IMAGE = re.compile(r"[0-9A-Za-z_-]{3,}")
+VALIDATION_SHARE = 0.2
+
+Line = tuple[int, str, str]
+"""The number of a line, a landmark and one image of it."""
+
+
+def read_landmarks(csv_file: Path, images: Path, split: Split | None) -> PairedPhotos:
+    """Read `train_clean.csv` (landmark_id,images) or `train.csv` (id,url,landmark_id), in the order of the file.
+
+    `images`: the folder `train`, whose files lie at `a/b/c/abc….jpg`; it is not looked at. A photo's id is the
+    image's, its instance the landmark's number as published, and any other photo of its landmark a positive of it.
+
+    `split`: of each landmark, a fifth of the photos by chance, one at least, is for validation, and the rest for
+    training; None takes all. With train_clean.csv the photos of both are those of DELF's `build_image_dataset.py`
+    (seed 0), which asymmetric methods were trained with, too; that code then shuffles them once more. With train.csv
+    it splits in the order in which the disk lists the files, which nobody can repeat.
+
+    Raises DataError for another layout.
+    """
+    photos: list[Photo] = []
+    rows_of: dict[str, list[int]] = {}
+    seen: set[str] = set()
+    for number, landmark, image in _lines(csv_file):
+        if not landmark.isdecimal() or not IMAGE.fullmatch(image):
+            raise DataError(f"{csv_file}, line {number}: expected a landmark and images, got {landmark!r}, {image!r}.")
+        if image in seen:
+            raise DataError(f"{csv_file}, line {number}: the image {image} was listed before. List each once.")
+        seen.add(image)
+        rows_of.setdefault(landmark, []).append(len(photos))
+        photos.append(
+            Photo(images / image[0] / image[1] / image[2] / f"{image}.jpg", landmark, "train", "", SET_NAME, image)
+        )
+    if not photos:
+        raise DataError(f"{csv_file} lists no image. Expected train_clean.csv or train.csv.")
+    if split is None:
+        return pairs_within_instances(photos)
+    held = _held_out(rows_of.values())
+    return pairs_within_instances([photo for row, photo in enumerate(photos) if (row in held) == (split == "val")])
+
+
+def _held_out(landmarks: Iterable[list[int]]) -> set[int]:
+    """The rows of the validation split. The generator and the order of its draws are those of the published code."""
+    random = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(0)))
+    held: set[int] = set()
+    for rows in landmarks:
+        order = np.arange(len(rows))
+        random.shuffle(order)
+        held.update(rows[each] for each in order[: max(1, int(VALIDATION_SHARE * len(rows)))])
+    return held
+
+
+def _lines(csv_file: Path) -> Iterator[Line]:
+    try:
+        with csv_file.open(newline="", encoding="utf-8") as stream:
+            columns = next(csv.reader([stream.readline()]), [])
+            if columns == CLEAN:
+                yield from _clean_lines(stream)
+            elif "id" in columns and "landmark_id" in columns:
+                yield from _single_lines(csv_file, stream, columns)
+            else:
+                raise DataError(
+                    f"{csv_file} starts with {','.join(columns)[:80]!r}. Expected landmark_id,images as in "
+                    "train_clean.csv, or id,url,landmark_id as in train.csv."
+                )
+    except OSError as error:
+        raise DataError(f"Expected a list of landmarks, but {csv_file} cannot be read: {error.strerror}.") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise DataError(f"{csv_file} is no CSV file in UTF-8. Expected train_clean.csv or train.csv.") from None
+
+
+def _clean_lines(stream: TextIO) -> Iterator[Line]:
+    """Lines of a landmark and all its images: longer than the csv module takes, and with nothing to unquote."""
+    for number, line in enumerate(stream, start=2):
+        landmark, _, images = line.strip().partition(",")
+        for image in images.split(" "):
+            yield number, landmark, image
+
+
+def _single_lines(csv_file: Path, stream: TextIO, columns: list[str]) -> Iterator[Line]:
+    image, landmark = columns.index("id"), columns.index("landmark_id")
+    for number, row in enumerate(csv.reader(stream), start=2):
+        if len(row) != len(columns):
+            raise DataError(f"{csv_file}, line {number}: expected {len(columns)} values, {', '.join(columns)}.")
+        yield number, row[landmark], row[image]
