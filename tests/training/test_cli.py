@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from askew_client import Encoder
 from askew_client.errors import AskewError
 from askew_training import cli
+from askew_training.errors import WeightsError
+from askew_training.mix import mix
 from askew_training.networks.checkpoint import load_checkpoint
 from askew_training.networks.trunks import Trunk
 from askew_training.whiten import whiten
@@ -24,7 +26,7 @@ HEADER = "path,instance_id,role,benchmark,set\n"
 @pytest.fixture(scope="module")
 def app() -> typer.Typer:
     application = typer.Typer()
-    for command in (whiten, cli.distil, cli.export, cli.evaluate):
+    for command in (whiten, mix, cli.distil, cli.export, cli.evaluate):
         application.command(command.__name__)(command)
     return application
 
@@ -254,3 +256,29 @@ def test_the_commands_import_nothing_heavy():
     code = f"import sys, {modules}; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_tuned_network_is_mixed_with_its_start_and_put_beside_another(app, folder):
+    photos = ("--licences", folder / "licences.toml", "--manifest", folder / "manifest.csv")
+    size = ("--photo-size", 128, "--dim", 4, "--cache", folder / "cache")
+    tuned, weights = folder / "tuned.pt", ("--weights", folder / "weights.pth")
+    run(app, "whiten", tuned, "--trunk", TINY_TRUNK, "--weights", "random", *photos, *size)
+    ends = load_checkpoint(tuned)
+    start = torch.load(folder / "weights.pth", weights_only=True)
+    for share in (0.0, 0.3, 1.0):
+        run(app, "mix", tuned, folder / "mixed.pt", *weights, "--share", share)
+        mixed = load_checkpoint(folder / "mixed.pt")
+        assert mixed.network.linear is None and mixed.description.data == ends.description.data
+        assert mixed.description.recipe.endswith(f"askew mix --share {share:g}")
+        for name, tensor in mixed.network.branches[0].trunk.features.state_dict().items():
+            if tensor.is_floating_point():
+                end = ends.network.branches[0].trunk.features.state_dict()[name]
+                torch.testing.assert_close(tensor, share * end + (1 - share) * start[name])
+    starts = ("--start", folder / "mixed.pt", "--start", tuned)
+    run(app, "whiten", folder / "beside.pt", *starts, *photos, *size, "--scales", "1,0.5")
+    beside = load_checkpoint(folder / "beside.pt")
+    assert (len(beside.network.branches), beside.network.dim) == (2, 4)
+    assert (beside.description.scales, beside.description.derived_from) == ((1.0, 0.5), None)
+    assert beside.description.recipe.startswith("(") and beside.description.data == ends.description.data
+    with pytest.raises(WeightsError, match=r"each of 2 trunk\(s\), got 1"):
+        run(app, "mix", folder / "beside.pt", folder / "x.pt", *weights)

@@ -42,6 +42,8 @@ class Start:
     photo_size: int
     recipe: str
     checkpoint: Checkpoint | None
+    data: tuple[PhotoSource, ...]
+    """What its networks have learned from so far."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,12 @@ class Learning:
 
 def whiten(
     output: Annotated[Path, typer.Argument(help="The checkpoint to write.")],
-    start: Annotated[Path | None, typer.Option(help="Whiten this checkpoint's network, in place of --trunk.")] = None,
+    start: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Whiten this checkpoint's network, in place of --trunk; repeat it to put several side by side."
+        ),
+    ] = None,
     trunk: Annotated[
         list[str] | None, typer.Option(help="A timm network; repeat it to put several side by side.")
     ] = None,
@@ -96,7 +103,7 @@ def whiten(
     _refuse_idle(method, power, shrinkage, whitening, whitening_name, whitening_pairs)
     learning = Learning(method, dim, power, shrinkage)
     factors = None if scales is None else parsed_scales(scales)
-    begun = _start(start, trunk or [], weights or [], factors, photo_size)
+    begun = _start(start or [], trunk or [], weights or [], factors, photo_size)
     if method is Method.given:
         layer, how, data = _given(begun, whitening, whitening_name, dim)
     elif licences is None:
@@ -145,29 +152,36 @@ def _refuse_idle(
 
 
 def _start(
-    file: Path | None,
+    files: list[Path],
     trunks: list[str],
     weights: list[str],
     scales: tuple[float, ...] | None,
     photo_size: int | None,
 ) -> Start:
-    from askew_training.networks.checkpoint import load_checkpoint
+    from askew_training.networks.checkpoint import load_checkpoint, merged_sources
     from askew_training.networks.network import Branch, Network
     from askew_training.networks.pooling import START_EXPONENT
     from askew_training.networks.weights import trunk_with_weights
 
-    if (file is None) == (not trunks):
+    if bool(files) == bool(trunks):
         raise typer.BadParameter("expected --start, or one --trunk or more, and not both")
     if len(trunks) != len(weights):
         raise typer.BadParameter(f"expected one for each of {len(trunks)} trunks", param_hint="--weights")
-    if file is not None:
-        checkpoint = load_checkpoint(file)
-        known = checkpoint.description
-        network = Network(checkpoint.network.branches, checkpoint.network.linear, scales or known.scales).eval()
-        return Start(network, photo_size or known.photo_size, known.recipe, checkpoint)
+    if files:
+        checkpoints = [load_checkpoint(file) for file in files]
+        known, networks = checkpoints[0].description, [each.network for each in checkpoints]
+        alone = len(files) == 1
+        branches = [branch for network in networks for branch in network.branches]
+        # A linear layer of one of several sees a part of the vector only: a new one is learned over all.
+        network = Network(branches, networks[0].linear if alone else None, scales or known.scales).eval()
+        recipe = " + ".join(f"({each.description.recipe})" for each in checkpoints)
+        sources = merged_sources(*(each.description.data for each in checkpoints))
+        size = photo_size or known.photo_size
+        return Start(network, size, known.recipe if alone else recipe, checkpoints[0] if alone else None, sources)
     branches = [Branch(trunk_with_weights(*each)) for each in zip(trunks, weights, strict=True)]
     recipe = f"weights {', '.join(Path(source).name for source in weights)}; GeM p={START_EXPONENT:g}"
-    return Start(Network(branches, None, scales or (1.0,)).eval(), photo_size or DEFAULT_PHOTO_SIZE, recipe, None)
+    network = Network(branches, None, scales or (1.0,)).eval()
+    return Start(network, photo_size or DEFAULT_PHOTO_SIZE, recipe, None, ())
 
 
 def _given(
@@ -177,7 +191,7 @@ def _given(
     from askew_training.whitening.linear import Whitening
     from askew_training.whitening.published import read_published_whitening
 
-    data = () if begun.checkpoint is None else begun.checkpoint.description.data
+    data = begun.data
     if file is not None:
         layer, origin = read_published_whitening(file, name), f"whitening {file.name}"
     elif dim is None:
@@ -215,6 +229,7 @@ def _learned(
     import numpy as np
 
     from askew_training.data.photo_sets import read_licences, sources_of
+    from askew_training.networks.checkpoint import merged_sources
     from askew_training.pooled import describe_pooled
 
     stated = read_licences(licences)
@@ -227,7 +242,7 @@ def _learned(
     vectors = np.stack([described.vectors[photo.path] for photo in used.photos])
     layer, how = _learn(learning, vectors, used)
     at = f"learned at {begun.photo_size} px and {len(begun.network.scales)} scale(s)"
-    return layer, f"{how}, {at}", sources_of(used.photos, stated)
+    return layer, f"{how}, {at}", merged_sources(sources_of(used.photos, stated), begun.data)
 
 
 def _learn(learning: Learning, vectors: NDArray[np.float32], photos: PairedPhotos) -> tuple[Whitening, str]:

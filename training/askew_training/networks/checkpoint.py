@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,6 +35,12 @@ class PhotoSource(BaseModel):
     name: str
     licence: str
     photos: int = Field(ge=0)
+
+
+def merged_sources(*sets: Sequence[PhotoSource]) -> tuple[PhotoSource, ...]:
+    """All sets of photos that a network has learned from, in all parts; of one that comes twice, the larger number."""
+    by_name = {source.name: source for source in sorted(chain(*sets), key=lambda source: source.photos)}
+    return tuple(by_name[name] for name in sorted(by_name))
 
 
 class BranchDescription(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from askew_training.data.photo_sets import read_licences, sources_of
 from askew_training.errors import RecipeError
 from askew_training.losses.prototype import prototypes_of
 from askew_training.nearest import nearest_rows
-from askew_training.networks.checkpoint import Description, PhotoSource, branches_of, load_checkpoint
+from askew_training.networks.checkpoint import Description, branches_of, load_checkpoint, merged_sources
 from askew_training.networks.network import Network
 from askew_training.train.loss_parts import ContextualPart, PrototypePart, StructurePart
 from askew_training.train.losses import WeightedSum, weighted_sum
@@ -94,17 +94,11 @@ def prepare(recipe: Recipe, cache: Path, say: Callable[[str], None]) -> Run:
         photo_size=recipe.encoder.photo_size,
         scales=recipe.encoder.scales,
         recipe=f"{before.recipe}; {done}" if before else done,
-        data=_merged(sources, before.data if before else ()),
+        data=merged_sources(sources, before.data if before else ()),
         teacher_space=teacher.space_id if teacher else None,
     )
     validation = _validation(photos, recipe, teacher, targets)
     return Run(recipe, network, losses, training, targets, plan, miner, _augmentation(recipe), validation, description)
-
-
-def _merged(now: Sequence[PhotoSource], before: Sequence[PhotoSource]) -> tuple[PhotoSource, ...]:
-    """All sets that a network has learned from, now or before; of one that comes twice, the larger number."""
-    by_name = {source.name: source for source in sorted((*before, *now), key=lambda source: source.photos)}
-    return tuple(by_name[name] for name in sorted(by_name))
 
 
 def _plan(photos: PhotoSet, batches: BatchPart, batches_each_epoch: int | None, seed: int) -> Plan | None:
