@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
 from askew_client.contract.problems import ProblemKind
 from askew_server.app import create_app
@@ -65,3 +67,25 @@ def test_the_product_names_no_place_of_its_makers() -> None:
     ]
     pattern = re.compile(r"/work/|/root/|\.\./shared")
     assert [str(path) for path in files if "recipes" not in path.parts and pattern.search(path.read_text())] == []
+
+
+def test_every_loss_and_every_key_of_a_recipe_is_documented() -> None:
+    from askew_training.train import loss_parts
+    from askew_training.train.recipe import Recipe
+
+    training = (ROOT / "docs" / "training.md").read_text()
+    tables = [field.annotation for field in Recipe.model_fields.values()]
+    keys = [key for table in tables for each in _models(table) for key in each.model_fields]
+    keys += [key for each in _models(loss_parts.LossPart) for key in each.model_fields]
+    assert len(keys) > 50
+    assert sorted({key for key in keys if f"`{key}`" not in training}) == []
+    names = [get_args(each.model_fields["name"].annotation)[0] for each in _models(loss_parts.LossPart)]
+    assert len(names) == 12
+    assert [name for name in names if f"`{name}`" not in training] == []
+
+
+def _models(annotation: object) -> list[type[BaseModel]]:
+    """The tables that an annotation names, in unions and sequences too."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
