@@ -131,7 +131,7 @@ def bare(network: Network, batches: list[LoadedBatch]) -> float:
     """Photos per second of forward, backward and step on ready batches."""
     describe = describing(network, Accelerator(mixed_precision="bf16"))
     optimiser = torch.optim.AdamW(network.parameters(), 1e-4)
-    target = torch.nn.functional.normalize(torch.randn(len(batches[0].photos), DIM), dim=1)
+    target = torch.nn.functional.normalize(torch.randn(max(len(batch.photos) for batch in batches), DIM), dim=1)
     before = time.perf_counter()
     for batch in batches:
         loss = (1 - (describe(batch) * target[: len(batch.photos)]).sum(1)).mean()

@@ -139,7 +139,7 @@ class Photos(Dataset[list[np.ndarray]]):
         with Image.open(path) as image:
             photo = image.convert("RGB")
         photo.thumbnail((self.photo_size, self.photo_size), Image.Resampling.LANCZOS)
-        return np.asarray(photo)
+        return np.array(photo)
 
 
 class Schemes:
@@ -166,7 +166,7 @@ class Schemes:
         for number, photos in enumerate(loader):
             if number == 2 * TUPLES:
                 start = time.perf_counter()
-            described = [self.network(torch.from_numpy(np.array(photo))[None]) for photo in photos]
+            described = [self.network(torch.as_tensor(photo)[None]) for photo in photos]
             references = torch.cat(described[1:]) if len(described) > 1 else self.references
             loss(described[0], references, positives, ~positives).backward()
             if (number + 1) % TUPLES == 0:

@@ -103,9 +103,9 @@ def test_a_damaged_index_is_built_anew(tmp_path: Path, teacher_file: Path, damag
 def test_indexing_goes_on_behind_the_last_batch(tmp_path: Path, teacher_file: Path, sent: signal.Signals) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
-    # Enough photos for several batches: each of the demo's three times, told apart by a byte behind the picture.
+    # Enough photos for several batches: each of the demo's eight times, told apart by a byte behind the picture.
     for photo in (DEMO / "gallery").glob("*.jpg"):
-        for copy in range(3):
+        for copy in range(8):
             (photos / f"{photo.stem}-{copy}.jpg").write_bytes(photo.read_bytes() + bytes([copy]))
     count = len(list(photos.iterdir()))
     data = tmp_path / "data"
