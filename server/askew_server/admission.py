@@ -21,9 +21,9 @@ from askew_client.errors import DamagedEncoder, EncoderError, UnknownManifest
 from askew_client.metrics import own_ranks, recall_at
 from askew_server.describing import Describer, ProbeResult
 from askew_server.errors import Refusal
-from askew_server.galleries import OwnedGallery
 from askew_server.gallery import Gallery
 from askew_server.index.port import Labels, Vectors
+from askew_server.owned import OwnedGallery
 
 MOST_PROBES = 200
 FEWEST_PROBES = 10

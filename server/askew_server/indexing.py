@@ -19,8 +19,8 @@ from askew_client.contract.schemas import Payload
 from askew_client.encoder import Encoder
 from askew_client.errors import PhotoError, UnreadablePhoto
 from askew_client.photos import media_type
-from askew_server.galleries import OwnedGallery
 from askew_server.gallery import Gallery
+from askew_server.owned import OwnedGallery
 from askew_server.photo_folder import SUFFIX_BY_MEDIA_TYPE, PhotoFile
 from askew_server.store import StoredItem
 

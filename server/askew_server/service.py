@@ -21,8 +21,9 @@ from askew_client.contract.space import is_space_id
 from askew_client.errors import AskewError
 from askew_server.describing import Describer
 from askew_server.errors import Refusal
-from askew_server.galleries import Galleries, OwnedGallery
+from askew_server.galleries import Galleries
 from askew_server.gallery import Gallery
+from askew_server.owned import OwnedGallery
 from askew_server.settings import Settings
 
 Result = TypeVar("Result")

@@ -12,9 +12,9 @@ from askew_client.contract.schemas import EncoderDescription, EncoderList
 from askew_server.admission import admit
 from askew_server.answers import json_answer
 from askew_server.errors import Refusal
-from askew_server.galleries import OwnedGallery
 from askew_server.gallery import Gallery
 from askew_server.openapi import ENCODER_BODY, problems
+from askew_server.owned import OwnedGallery
 from askew_server.service import InService, Service
 
 router = APIRouter(tags=["encoders"])

@@ -26,9 +26,9 @@ from askew_client.contract.wire import unpack_json
 from askew_client.photos import media_type
 from askew_server.answers import json_answer
 from askew_server.errors import Refusal
-from askew_server.galleries import OwnedGallery
 from askew_server.gallery import Gallery
 from askew_server.openapi import ITEM_BODY, UPSERT_BODY, problems
+from askew_server.owned import OwnedGallery
 from askew_server.photo_folder import SUFFIX_BY_MEDIA_TYPE
 from askew_server.service import InService, Service
 from askew_server.store import StoredItem

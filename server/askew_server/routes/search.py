@@ -23,10 +23,10 @@ from askew_client.contract.wire import unpack, unpack_json
 from askew_client.photos import media_type
 from askew_server.answers import json_answer
 from askew_server.errors import Refusal
-from askew_server.galleries import OwnedGallery
 from askew_server.gallery import Gallery, SearchResult
 from askew_server.index.port import Vectors
 from askew_server.openapi import BATCH_BODY, RAW_PHOTO, SEARCH_BODY, problems
+from askew_server.owned import OwnedGallery
 from askew_server.service import InService, Service
 
 router = APIRouter(tags=["search"])
