@@ -1,16 +1,18 @@
-"""POST /search with a raw f16 body beside the bare FAISS call: 10,000 × 2048, one client, one query at a time.
+"""POST /search beside the bare call, over the same index and with the same threads.
 
-    python benchmarks/serving.py [--items 10000] [--dim 2048] [--queries 400]
+    python benchmarks/serving.py [--items 100000] [--flat-items 10000] [--dim 2048] [--seconds 8]
 
-All search the same stored vectors with the same number of FAISS threads, in turns within one run. POST /search is sent
-by the standard library's HTTP client, to measure the server; askew_client.Client adds its own convenience.
+Two galleries of clustered vectors with payloads are served, raw float16 bodies, ten hits:
+
+* two-stage: the server's own index files are opened once more here and searched in a loop, one query at a time, on one
+  thread: the bare loop. Beside it one client, then 16 and 64.
+* exact: 64 clients beside bare FAISS (IndexFlatIP) and beside a bare matrix product of numpy, both in batches of 64, on as many
+  threads as the server gives them (cores - 1).
 """
 
 from __future__ import annotations
 
 import argparse
-import http.client
-import json
 import os
 import statistics
 import tempfile
@@ -20,120 +22,129 @@ from pathlib import Path
 
 import faiss
 import numpy as np
+from clustered import clustered, exact_neighbours, recall
+from load import Load, load, post_requests
+from measured_gallery import MeasuredGallery
 from numpy.typing import NDArray
-from served import served
+from threadpoolctl import threadpool_limits
 
-from askew_client.client import Client
-from askew_client.contract.manifest import Manifest, golden_text
 from askew_client.contract.wire import pack
-from askew_server.galleries import Galleries
-from askew_server.settings import Settings
-from askew_server.store import StoredItem
+from askew_server.index.saved import open_main
 
-SPACE = "sp1-" + "0" * 32
-BLOCK = 40
+QUERIES = 500
+TURNS = 3
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", type=int, default=10_000)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--flat-items", type=int, default=10_000)
     parser.add_argument("--dim", type=int, default=2_048)
-    parser.add_argument("--queries", type=int, default=400)
+    parser.add_argument("--seconds", type=float, default=8)
     options = parser.parse_args()
-    vectors = clustered_vectors(options.items + options.queries, options.dim)
-    stored, queries = vectors[: options.items], vectors[options.items :]
     threads = max(1, (os.cpu_count() or 1) - 1)
     faiss.omp_set_num_threads(threads)
-    index = faiss.IndexFlatIP(options.dim)
+    print(f"{os.cpu_count()} cores; FAISS and BLAS threads {threads}, in the server and bare")
+    print(f"OPENBLAS_CORETYPE={os.environ.get('OPENBLAS_CORETYPE', 'unset')}")
+    with tempfile.TemporaryDirectory() as name, threadpool_limits(threads):
+        flat(Path(name) / "flat", options.flat_items, options.dim, options.seconds)
+        two_stage(Path(name) / "two-stage", options.items, options.dim, options.seconds)
+
+
+def two_stage(data: Path, items: int, dim: int, seconds: float) -> None:
+    vectors = clustered(items + QUERIES, dim)
+    stored, queries = vectors[:items], vectors[items:].astype(np.float16).astype(np.float32)
+    truth = exact_neighbours(stored.astype(np.float16).astype(np.float32), queries, 10)
+    with MeasuredGallery(data, stored) as gallery:
+        print(f"\n{items} x {dim}: {gallery.index()}")
+        found = [gallery.search(query) for query in queries]
+        print(f"recall@10 over HTTP {recall(found, truth):.4f}")
+        main_segment = open_main(data / "galleries" / "default" / "index", dim)
+        assert main_segment is not None
+
+        def bare_search(query: NDArray[np.float32]) -> object:
+            return main_segment.search(query[None], 10)
+
+        report(gallery, bare_search, queries, seconds, [16, 64])
+
+
+def report(
+    gallery: MeasuredGallery,
+    bare_search: Callable[[NDArray[np.float32]], object],
+    queries: NDArray[np.float32],
+    seconds: float,
+    clients: list[int],
+) -> None:
+    """In turns: the bare loop, one client, several clients; medians of the turns."""
+    requests = post_requests(gallery.url, "/search?limit=10", gallery.headers, [pack(query) for query in queries])
+    load(gallery.url, requests, 1, 1)
+    bares: list[NDArray[np.float64]] = []
+    served: dict[int, list[Load]] = {count: [] for count in [1, *clients]}
+    for _ in range(TURNS):
+        bares.append(bare_loop(bare_search, queries, seconds / TURNS))
+        for count, loads in served.items():
+            loads.append(load(gallery.url, requests, count, seconds / TURNS))
+    bare_rate = statistics.median(1000 / times.mean() for times in bares)
+    bare_median = statistics.median(float(np.median(times)) for times in bares)
+    print(f"bare loop       {bare_rate:8.0f} /s   median {bare_median:7.2f} ms")
+    for count, loads in served.items():
+        rate = statistics.median(each.rate for each in loads)
+        middle = statistics.median(float(np.median(each.milliseconds)) for each in loads)
+        last = statistics.median(float(np.percentile(each.milliseconds, 99)) for each in loads)
+        added = f"   {middle - bare_median:+.2f} ms" if count == 1 else ""
+        print(
+            f"{count:3} clients     {rate:8.0f} /s   median {middle:7.2f} ms   p99 {last:7.2f} ms   {rate / bare_rate:.2f} of bare{added}"
+        )
+
+
+def bare_loop(
+    search: Callable[[NDArray[np.float32]], object], queries: NDArray[np.float32], seconds: float
+) -> NDArray[np.float64]:
+    """Milliseconds of each search, one after the other."""
+    times: list[float] = []
+    began = time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        started = time.perf_counter()
+        search(queries[len(times) % len(queries)])
+        times.append(1000 * (time.perf_counter() - started))
+    return np.array(times)
+
+
+def flat(data: Path, items: int, dim: int, seconds: float) -> None:
+    vectors = clustered(items + QUERIES, dim)
+    stored, queries = vectors[:items], vectors[items:].astype(np.float16).astype(np.float32)
+    index = faiss.IndexFlatIP(dim)
     index.add(stored.astype(np.float16).astype(np.float32))
-    half = faiss.IndexScalarQuantizer(options.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    half.add(stored.astype(np.float16).astype(np.float32))
-    space_headers = {"Content-Type": "application/octet-stream", "Askew-Space": SPACE, "Askew-Dtype": "f16le"}
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder)
-        fill(data, stored)
-        with served(Settings(data=data, port=0)) as url, Client(url) as client:
-            connection = http.client.HTTPConnection(url.removeprefix("http://"))
-
-            def post(query: NDArray[np.float32]) -> set[str]:
-                connection.request("POST", "/search?limit=10", body=pack(query), headers=space_headers)
-                return {hit["id"] for hit in json.loads(connection.getresponse().read())["hits"]}
-
-            def by_client(query: NDArray[np.float32]) -> set[str]:
-                return {hit.id for hit in client.search(query, space=SPACE, limit=10).hits}
-
-            calls: dict[str, Callable[[NDArray[np.float32]], set[str]]] = {
-                "FAISS IndexFlatIP": lambda query: ids(index.search(query[None], 10)[1]),
-                "FAISS SQfp16": lambda query: ids(half.search(query[None], 10)[1]),
-                "POST /search": post,
-                "askew_client.Client": by_client,
-            }
-            times = timed_in_turns(calls, queries.astype(np.float16).astype(np.float32))
-    bare = statistics.median(times["FAISS IndexFlatIP"])
-    print(
-        f"{options.items} x {options.dim}, {options.queries} queries, FAISS threads {threads}, cores {os.cpu_count()}"
-    )
-    for name, taken in times.items():
-        median = statistics.median(taken)
-        print(f"{name:20} median {median:6.2f} ms   p99 {np.percentile(taken, 99):6.2f} ms   {median - bare:+6.2f} ms")
+    truth = exact_neighbours(stored.astype(np.float16).astype(np.float32), queries, 10)
+    with MeasuredGallery(data, stored) as gallery:
+        print(f"\n{items} x {dim}: {gallery.index()}")
+        found = [gallery.search(query) for query in queries]
+        print(f"recall@10 over HTTP {recall(found, truth):.4f}")
+        batch = np.ascontiguousarray(queries[:64])
+        loops = {
+            "FAISS, batches of 64": lambda: index.search(batch, 10),
+            "numpy, batches of 64": lambda: np.argpartition(batch @ stored.T, -10, axis=1)[:, -10:],
+        }
+        rates: dict[str, list[float]] = {name: [] for name in [*loops, "64 clients"]}
+        requests = post_requests(gallery.url, "/search?limit=10", gallery.headers, [pack(query) for query in queries])
+        load(gallery.url, requests, 64, 1)
+        for _ in range(TURNS):
+            for name, each in loops.items():
+                rates[name].append(64 * rate_of(each, seconds / TURNS))
+            rates["64 clients"].append(load(gallery.url, requests, 64, seconds / TURNS).rate)
+        bare = statistics.median(rates["FAISS, batches of 64"])
+        for name, each in rates.items():
+            print(f"{name:22} {statistics.median(each):8.0f} queries/s   {statistics.median(each) / bare:.2f} of FAISS")
+        report(gallery, lambda query: index.search(query[None], 10), queries, seconds, [16])
 
 
-def ids(labels: NDArray[np.int64]) -> set[str]:
-    return {f"item-{label:07d}" for label in labels[0]}
-
-
-def timed_in_turns(
-    calls: dict[str, Callable[[NDArray[np.float32]], set[str]]], queries: NDArray[np.float32]
-) -> dict[str, list[float]]:
-    """Milliseconds of each call for each query: blocks of 40 queries in turns, so that all meet the same machine.
-
-    Each call must find what the first one finds.
-    """
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for start in range(0, len(queries), BLOCK):
-        found: list[set[str]] = []
-        for name, call in calls.items():
-            for number, query in enumerate(queries[start : start + BLOCK]):
-                started = time.perf_counter()
-                answer = call(query)
-                times[name].append(1000 * (time.perf_counter() - started))
-                if len(found) <= number:
-                    found.append(answer)
-                assert answer == found[number], name
-    return times
-
-
-def clustered_vectors(count: int, dim: int) -> NDArray[np.float32]:
-    """Unit vectors in clusters, as photos of the same things are: float32 [count, dim]."""
-    random = np.random.default_rng(0)
-    centres = random.standard_normal((max(1, count // 20), dim), dtype=np.float32)
-    vectors = centres[random.integers(0, len(centres), count)]
-    vectors += 0.8 * random.standard_normal((count, dim), dtype=np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def fill(data: Path, vectors: NDArray[np.float32]) -> None:
-    """Make the gallery `default` of these vectors, described elsewhere."""
-    galleries = Galleries(data, owner="the benchmark")
-    gallery, _ = galleries.get_or_create("default", manifest(vectors.shape[1]))
-    for start in range(0, len(vectors), 1_000):
-        items = [
-            StoredItem(f"item-{number:07d}", vectors[number], {"title": f"Item {number}"})
-            for number in range(start, min(start + 1_000, len(vectors)))
-        ]
-        gallery.run(lambda each, batch=items: each.upsert(batch))
-    galleries.close()
-
-
-def manifest(dim: int) -> Manifest:
-    """A teacher that exists only as the name of a space."""
-    golden = np.zeros(dim, dtype=np.float32)
-    golden[0] = 1
-    return Manifest(
-        name="bench", version="1", role="teacher", space_id=SPACE, dim=dim, photo_size=224, scales=[1.0],
-        precision="fp32", trunk="none", recipe="none", data=[], metrics={}, licence="none",
-        golden={"small": golden_text(golden)}, tolerance=1e-4,
-    )  # fmt: skip
+def rate_of(work: Callable[[], object], seconds: float) -> float:
+    """How often a second it is done."""
+    count, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        work()
+        count += 1
+    return count / (time.perf_counter() - began)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,158 @@
+"""Twice the load that a server sustains, for as long as asked: bounded memory, and each answer right or a 429.
+
+    python tests/soak/overload.py [--minutes 30] [--items 5000] [--dim 512]
+
+The sustainable rate is measured first, with 32 clients that each wait for their answer. Then requests are sent at twice that rate
+whether answers come or not, over as many connections as it takes. Each query is a stored vector, so its item must come first. In
+the end the server must answer one client as quickly as before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from load import load, post_requests
+from measured_gallery import MeasuredGallery
+
+from askew_client.contract.wire import pack
+
+MOST_CONNECTIONS = 600
+MOST_MEMORY_GROWTH = 150e6
+"""Bytes: what the buffers of 600 connections and the allocator's slack may take."""
+
+
+@dataclass
+class Report:
+    """What came of it; `problems` is empty when all was as promised."""
+
+    sustainable: float = 0.0
+    sent: int = 0
+    statuses: Counter[int] = field(default_factory=Counter)
+    not_sent: int = 0
+    median_before: float = 0.0
+    median_after: float = 0.0
+    memory: list[float] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def run(minutes: float, items: int, dim: int) -> Report:
+    """Do it; the report says how it went."""
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((items, dim), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    report = Report()
+    with tempfile.TemporaryDirectory() as folder, MeasuredGallery(Path(folder), vectors) as gallery:
+        requests = post_requests(gallery.url, "/search?limit=3", gallery.headers, [pack(v) for v in vectors[:500]])
+        load(gallery.url, requests, 32, 1)
+        report.sustainable = load(gallery.url, requests, 32, 4).rate
+        report.median_before = float(np.median(load(gallery.url, requests, 1, 2).milliseconds))
+        process = psutil.Process(gallery.process_id)
+        asyncio.run(_overload(gallery.url, requests, 2 * report.sustainable, 60 * minutes, process, report))
+        report.median_after = float(np.median(load(gallery.url, requests, 1, 2).milliseconds))
+    _judge(report)
+    return report
+
+
+def _judge(report: Report) -> None:
+    foreign = set(report.statuses) - {200, 429}
+    if foreign:
+        report.problems.append(f"answers with status {sorted(foreign)}")
+    if not report.statuses[429]:
+        report.problems.append("nothing was refused, so this was no overload")
+    if report.statuses[200] < 0.25 * report.statuses.total():
+        report.problems.append(f"only {report.statuses[200]} of {report.statuses.total()} were answered")
+    settled = report.memory[len(report.memory) // 5]
+    if max(report.memory) - settled > MOST_MEMORY_GROWTH:
+        report.problems.append(f"memory grew from {settled / 1e6:.0f} to {max(report.memory) / 1e6:.0f} MB")
+    if report.median_after > 3 * report.median_before + 5:
+        report.problems.append(
+            f"afterwards {report.median_after:.1f} ms for one client, {report.median_before:.1f} ms before"
+        )
+
+
+async def _overload(
+    url: str, requests: list[bytes], rate: float, seconds: float, process: psutil.Process, report: Report
+) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    open_connections = 0
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def ask(number: int) -> None:
+        nonlocal open_connections
+        if idle:
+            reader, writer = idle.pop()
+        else:
+            open_connections += 1
+            reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(requests[number])
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
+        body = await reader.readexactly(length)
+        status = int(head[9:12])
+        report.statuses[status] += 1
+        if status == 200 and json.loads(body)["hits"][0]["id"] != f"item-{number:07d}":
+            report.problems.append(f"query {number} got {json.loads(body)['hits'][0]}")
+        elif status == 429 and b"retry-after" not in head.lower():
+            report.problems.append("a 429 without Retry-After")
+        idle.append((reader, writer))
+
+    began = time.monotonic()
+    next_look = began
+    while (now := time.monotonic()) - began < seconds:
+        due = int((now - began) * rate) - report.sent - report.not_sent
+        for _ in range(due):
+            if len(under_way) >= MOST_CONNECTIONS:
+                report.not_sent += 1
+                continue
+            task = asyncio.create_task(ask(report.sent % len(requests)))
+            report.sent += 1
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+        if now >= next_look:
+            report.memory.append(float(process.memory_info().rss))
+            next_look = now + 1
+        await asyncio.sleep(0.002)
+    results = await asyncio.gather(*under_way, return_exceptions=True)
+    report.problems += [f"a connection broke: {each!r}" for each in results if isinstance(each, BaseException)][:5]
+    for _, writer in idle:
+        writer.close()
+
+
+def main() -> int:
+    """Run it and say what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--items", type=int, default=5_000)
+    parser.add_argument("--dim", type=int, default=512)
+    options = parser.parse_args()
+    report = run(options.minutes, options.items, options.dim)
+    answered = ", ".join(f"{count} with {status}" for status, count in sorted(report.statuses.items()))
+    print(f"sustainable {report.sustainable:.0f} /s; {report.sent} sent in {options.minutes:g} min: {answered}")
+    print(f"kept back because {MOST_CONNECTIONS} waited already: {report.not_sent}")
+    print(
+        f"memory {min(report.memory) / 1e6:.0f} to {max(report.memory) / 1e6:.0f} MB (median {statistics.median(report.memory) / 1e6:.0f})"
+    )
+    print(f"one client's median {report.median_before:.2f} ms before, {report.median_after:.2f} ms after")
+    for problem in report.problems:
+        print(f"PROBLEM: {problem}")
+    return 1 if report.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
