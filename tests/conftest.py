@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ settings.register_profile("askew", deadline=None, derandomize=True)
 settings.load_profile("askew")
 
 DEMO = Path(__file__).parent.parent / "demo"
+
+
+def pytest_configure() -> None:
+    """A shell that starts a job in the background has it ignore Ctrl-C, and every process that the tests start, too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
