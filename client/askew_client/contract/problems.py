@@ -27,9 +27,15 @@ class ProblemKind(Enum):
     UNKNOWN_GALLERY = ("unknown-gallery", 404, "There is no such gallery")
     UNKNOWN_ITEM = ("unknown-item", 404, "There is no such item")
     UNKNOWN_ENCODER = ("unknown-encoder", 404, "There is no such encoder")
+    UNKNOWN_JOB = ("unknown-job", 404, "There is no such job")
+    UNKNOWN_ALIAS = ("unknown-alias", 404, "There is no such alias")
     UNKNOWN_PATH = ("unknown-path", 404, "There is nothing at this path")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "This path does not take this method")
     GALLERY_CONFLICT = ("gallery-conflict", 409, "The gallery exists and is another one")
+    GALLERY_IN_USE = ("gallery-in-use", 409, "The gallery is in use")
+    ALIAS_CONFLICT = ("alias-conflict", 409, "The name is taken")
+    JOB_CONFLICT = ("job-conflict", 409, "The job is not in a state for this")
+    VERIFICATION_FAILED = ("verification-failed", 409, "What was made does not stand up to the check")
     ENCODER_NOT_ADMITTED = (
         "encoder-not-admitted",
         409,
@@ -44,6 +50,7 @@ class ProblemKind(Enum):
     INVALID_JSON = ("invalid-json", 400, "The body is no valid JSON")
     PAYLOAD_TOO_LARGE = ("payload-too-large", 413, "The body is too large")
     OVERLOADED = ("overloaded", 429, "Too many requests wait already")
+    DAMAGED_GALLERY = ("damaged-gallery", 503, "The gallery on the disk is damaged")
     NOT_READY = ("not-ready", 503, "The server is loading or draining")
     INSUFFICIENT_STORAGE = ("insufficient-storage", 507, "The disk is full")
     HTTP = ("http", 400, "The request cannot be answered")

@@ -1,0 +1,35 @@
+"""Aliases as they travel: a second name of a gallery, which can be given to another one in one step."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from askew_client.contract.schemas import GalleryName
+
+
+class AliasList(BaseModel):
+    """All aliases, and the gallery that each one names."""
+
+    aliases: dict[str, str]
+
+
+class SetAliasRequest(BaseModel):
+    """The JSON body of `PUT /v1/aliases/{alias}`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    gallery: GalleryName
+
+
+class AliasAnswer(BaseModel):
+    """What an alias names now, and what it named before; `previous` is absent for a new alias."""
+
+    alias: str
+    gallery: str
+    previous: str | None = None
+
+
+class Deleted(BaseModel):
+    """The name of the alias or gallery that was deleted."""
+
+    deleted: str

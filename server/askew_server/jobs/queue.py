@@ -1,0 +1,268 @@
+"""The jobs of a server: submitted, waiting, run one after the other in each lane, cancelled, resumed."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import queue
+import secrets
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import get_args
+
+from pydantic import JsonValue
+
+from askew_client.contract.jobs import ENDED_STATES, Job
+from askew_client.contract.problems import Problem, ProblemKind, problem_of
+from askew_client.errors import AskewError, EncoderError, PhotoError, WireError
+from askew_server.errors import Refusal
+from askew_server.jobs.kind import JobKind, JobStopped, Lane, Task
+from askew_server.jobs.store import JobStore
+
+SECONDS_BETWEEN_WRITES = 5.0
+"""How old the progress on the disk may be; what is asked for comes from memory."""
+RETRY_AFTER = 30
+
+
+class Jobs:
+    """The queue of jobs of one DATA directory. Kinds are registered first, then it is started."""
+
+    def __init__(self, data: Path, *, max_jobs: int) -> None:
+        """`max_jobs`: how many may be unfinished at once."""
+        self._data = data
+        self._max_jobs = max_jobs
+        self._kinds: dict[str, JobKind] = {}
+        self._opened: JobStore | None = None
+        self._lanes: dict[Lane, queue.Queue[tuple[JobKind, Task] | None]] = {
+            lane: queue.Queue() for lane in get_args(Lane)
+        }
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._unfinished: dict[str, Task] = {}
+        self._spooling: set[str] = set()
+        self._running: set[str] = set()
+        self._cancelled: set[str] = set()
+        self._progress: dict[str, tuple[int, int | None]] = {}
+        self._stopping = threading.Event()
+        self._log = logging.getLogger("askew.jobs")
+
+    def register(self, kind: JobKind) -> None:
+        """Add a kind of job; before `start`."""
+        self._kinds[kind.name] = kind
+
+    def start(self) -> None:
+        """Open the table, take up what was unfinished when the server ended, begin to work. Raises AskewError."""
+        store = JobStore(self._data)
+        store.remove_strays()
+        for name, task in store.unfinished():
+            kind = self._kinds.get(name)
+            if kind is None:
+                detail = f"This server knows no jobs of kind {name!r}. Send the request again."
+                store.end(task.id, "failed", problem=problem_of(ProblemKind.INTERNAL, detail, {}, None))
+                continue
+            self._unfinished[task.id] = task
+            self._lanes[kind.lane].put((kind, task))
+        self._opened = store
+        for lane in self._lanes:
+            thread = threading.Thread(target=self._work, args=(lane,), name=f"jobs-{lane}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def close(self) -> None:
+        """Stop the jobs that run, which go on at the next start, and close the table."""
+        self._stopping.set()
+        for waiting in self._lanes.values():
+            waiting.put(None)
+        for thread in self._threads:
+            thread.join()
+        if self._opened is not None:
+            self._opened.close()
+
+    @contextmanager
+    def spool(self) -> Iterator[Path]:
+        """A folder for a job's input, to be given to `submit`; without that, it is removed again.
+
+        Holds a place in the queue meanwhile. Raises Refusal (overloaded) when there is none.
+        """
+        job_id = secrets.token_hex(8)
+        with self._lock:
+            self._require_place()
+            self._spooling.add(job_id)
+        folder = self._store.folder / job_id
+        try:
+            folder.mkdir()
+            yield folder
+        finally:
+            with self._lock:
+                self._spooling.discard(job_id)
+                submitted = job_id in self._unfinished
+            # A job that has ended since has removed its folder itself.
+            if not submitted:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def submit(self, kind: str, *, gallery: str, parameters: dict[str, JsonValue], folder: Path | None = None) -> Job:
+        """Queue a job; it is on the disk when this returns. Raises Refusal (overloaded) when too many are unfinished.
+
+        `folder`: the job's input, from `spool`.
+        """
+        job_id = secrets.token_hex(8) if folder is None else folder.name
+        task = Task(job_id, gallery, parameters, self._store.folder / job_id)
+        with self._lock:
+            if folder is None:
+                self._require_place()
+            self._unfinished[job_id] = task
+        try:
+            task.folder.mkdir(exist_ok=True)
+            job = self._store.insert(task, kind)
+        except BaseException:
+            with self._lock:
+                del self._unfinished[job_id]
+            raise
+        self._lanes[self._kinds[kind].lane].put((self._kinds[kind], task))
+        return job
+
+    def job(self, job_id: str) -> Job:
+        """One job as it is now. Raises Refusal (unknown-job)."""
+        job = self._store.job(job_id)
+        if job is None:
+            raise Refusal(
+                ProblemKind.UNKNOWN_JOB,
+                f"There is no job {job_id[:80]!r}. The last 1,000 that ended are remembered; GET /v1/jobs lists them.",
+            )
+        return self._with_progress(job)
+
+    def newest(self, limit: int, gallery: str | None) -> list[Job]:
+        """The newest jobs first, without their results."""
+        jobs = self._store.newest(limit, gallery)
+        return [self._with_progress(job).model_copy(update={"result": None}) for job in jobs]
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job: one that waits at once, one that runs within seconds. Raises Refusal (unknown-job, job-conflict)."""
+        job = self.job(job_id)
+        with self._lock:
+            if job_id in self._unfinished:
+                self._cancelled.add(job_id)
+                is_waiting = job_id not in self._running
+                if is_waiting:
+                    self._forget(job_id)
+                    self._store.end(job_id, "cancelled")
+                return self._with_progress(self._store.job(job_id) or job)
+        raise Refusal(
+            ProblemKind.JOB_CONFLICT,
+            f"Job {job_id} has ended already ({self.job(job_id).state}), so there is nothing to cancel.",
+            {"state": job.state},
+        )
+
+    def unfinished_of(self, gallery: str) -> list[str]:
+        """The ids of the jobs that work on a gallery, or will."""
+        with self._lock:
+            return [
+                task.id for task in self._unfinished.values() if gallery in {task.gallery, task.parameters.get("into")}
+            ]
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs run, and how many wait."""
+        with self._lock:
+            return {"running": len(self._running), "waiting": len(self._unfinished) - len(self._running)}
+
+    @property
+    def _store(self) -> JobStore:
+        if self._opened is None:
+            raise Refusal(ProblemKind.NOT_READY, "The jobs are being loaded. Try again in a second.", retry_after=1)
+        return self._opened
+
+    def _require_place(self) -> None:
+        if len(self._unfinished) + len(self._spooling) >= self._max_jobs:
+            raise Refusal(
+                ProblemKind.OVERLOADED,
+                f"{self._max_jobs} jobs wait or run already. Try again in {RETRY_AFTER} seconds.",
+                retry_after=RETRY_AFTER,
+            )
+
+    def _with_progress(self, job: Job) -> Job:
+        known = self._progress.get(job.id)
+        if known is None or job.state in ENDED_STATES:
+            return job
+        return job.model_copy(update={"done": known[0], "total": known[1]})
+
+    def _forget(self, job_id: str) -> None:
+        self._unfinished.pop(job_id, None)
+        self._running.discard(job_id)
+        self._cancelled.discard(job_id)
+        self._progress.pop(job_id, None)
+
+    def _work(self, lane: Lane) -> None:
+        while (entry := self._lanes[lane].get()) is not None:
+            kind, task = entry
+            with self._lock:
+                if self._stopping.is_set() or task.id not in self._unfinished:
+                    continue
+                self._running.add(task.id)
+            try:
+                self._run(kind, task)
+            # Such as a full disk under the table of jobs: the next job may fare better, and this one runs at the next start.
+            except Exception:
+                self._log.exception("job %s could not be kept", task.id)
+            finally:
+                with self._lock:
+                    self._forget(task.id)
+
+    def _run(self, kind: JobKind, task: Task) -> None:
+        written = time.monotonic()
+
+        def report(done: int, total: int | None) -> None:
+            nonlocal written
+            self._progress[task.id] = (done, total)
+            if time.monotonic() - written >= SECONDS_BETWEEN_WRITES:
+                self._store.progress(task.id, done, total)
+                written = time.monotonic()
+
+        def cancelled() -> bool:
+            return self._stopping.is_set() or task.id in self._cancelled
+
+        self._store.begin(task.id)
+        try:
+            kind.check_input(task)
+            result = kind.run(task, report, cancelled)
+        except JobStopped:
+            self._keep_progress(task)
+            if task.id in self._cancelled:
+                self._store.end(task.id, "cancelled")
+            else:
+                self._store.wait_again(task.id)
+        except Exception as error:  # noqa: BLE001
+            self._keep_progress(task)
+            self._store.end(task.id, "failed", problem=self._problem(task, error))
+        else:
+            self._keep_progress(task)
+            self._store.end(task.id, "done", result=result)
+
+    def _keep_progress(self, task: Task) -> None:
+        if task.id in self._progress:
+            self._store.progress(task.id, *self._progress[task.id])
+
+    def _problem(self, task: Task, error: Exception) -> Problem:
+        if isinstance(error, Refusal | WireError):
+            return problem_of(error.kind, str(error), error.extras, None)
+        if isinstance(error, PhotoError):
+            return problem_of(ProblemKind.UNREADABLE_PHOTO, str(error), {"reason": type(error).__name__}, None)
+        if isinstance(error, EncoderError):
+            return problem_of(ProblemKind.NOT_AN_ENCODER, str(error), {"reason": type(error).__name__}, None)
+        if isinstance(error, AskewError):
+            return problem_of(ProblemKind.INTERNAL, str(error), {}, None)
+        if _is_full_disk(error):
+            detail = "The server's disk is full. What was committed stays; free space and send the request again."
+            return problem_of(ProblemKind.INSUFFICIENT_STORAGE, detail, {}, None)
+        self._log.error("job %s failed", task.id, exc_info=error)
+        return problem_of(ProblemKind.INTERNAL, f"The server failed; its log has job {task.id}.", {}, None)
+
+
+def _is_full_disk(error: Exception) -> bool:
+    if isinstance(error, sqlite3.OperationalError):
+        return error.sqlite_errorcode == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
