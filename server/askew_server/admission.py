@@ -80,7 +80,7 @@ def _check_identity(gallery: OwnedGallery, file: EncoderFile) -> None:
             f"vectors in {manifest.space_id} ({manifest.dim} values). Admit students of {gallery.teacher.encoder_id}.",
             {"expected": gallery.space, "received": manifest.space_id},
         )
-    gallery.run(lambda each: each.check_identity(file))
+    gallery.run(lambda each: each.encoders.check_identity(file))
 
 
 def _examine(gallery: OwnedGallery, file: EncoderFile, content: bytes, max_pixels: int) -> AdmissionReport:

@@ -26,12 +26,13 @@ from askew_client.contract.schemas import (
     Item,
     ItemPage,
 )
+from askew_server.encoder_store import EncoderStore
 from askew_server.errors import DamagedGallery, Refusal
 from askew_server.filters import filter_to_sql
 from askew_server.index.faiss_exact import FaissExactIndex
 from askew_server.index.port import Labels, VectorIndex, Vectors
 from askew_server.index.saved import load_index, save_index
-from askew_server.store import EncoderRow, GalleryStore, ItemRow, StoredItem
+from askew_server.store import GalleryStore, ItemRow, StoredItem
 
 SCORE_DECIMALS = 6
 _MARGIN = 8
@@ -55,6 +56,7 @@ class Gallery:
         self.space = store.fact("space") or ""
         self.dim = int(store.fact("dim") or 0)
         self.teacher = Manifest.model_validate_json(store.fact("teacher") or "{}")
+        self.encoders = EncoderStore(store.connection, store.folder / "encoders", name, self.teacher)
         self._index_folder = store.folder / "index"
         self._index: VectorIndex
         self._index, self._saved_sequence = self._open_index()
@@ -200,66 +202,25 @@ class Gallery:
 
     def teacher_path(self) -> Path | None:
         """The teacher's file, where the gallery keeps one."""
-        return next((self.store.encoder_path(r.sha256) for r in self._rows_with_file("teacher")), None)
+        return self.encoders.facts.teacher_file
 
     def encoder_file(self, encoder_id: str) -> Path:
-        """The file of an encoder by id. Raises Refusal (unknown-encoder) when the gallery keeps none of that id."""
-        for row in self.store.encoder_rows():
-            if row.id == encoder_id and row.has_file:
-                return self.store.encoder_path(row.sha256)
-        kept = ", ".join(row.id for row in self.store.encoder_rows()) or "none"
-        raise Refusal(
-            ProblemKind.UNKNOWN_ENCODER,
-            f"Gallery {self.name!r} keeps no file of encoder {encoder_id[:140]!r}. It keeps: {kept}.",
-        )
+        """The file of an encoder by id. Raises Refusal (unknown-encoder, encoder-not-admitted)."""
+        return self.encoders.facts.file(encoder_id)
 
     def admitted_encoders(self) -> list[str]:
         """The ids of the encoders whose queries this gallery answers, newest first; its teacher among them."""
-        ids = self.store.encoder_ids()
-        return ids if self.teacher.encoder_id in ids else [*ids, self.teacher.encoder_id]
-
-    def check_identity(self, file: EncoderFile) -> None:
-        """Refuse a file whose name and version belong to other bytes: an encoder never changes."""
-        identity = file.manifest.encoder_id
-        known = {row.id: row.sha256 for row in self.store.encoder_rows()}.get(identity, file.sha256)
-        if known != file.sha256:
-            raise Refusal(
-                ProblemKind.ENCODER_CONFLICT,
-                f"Gallery {self.name!r} keeps {identity} already, with other bytes. An encoder never changes: "
-                "give the new one a new version.",
-                {"expected": known, "received": file.sha256},
-            )
+        return self.encoders.facts.admitted
 
     def keep_encoder(self, file: EncoderFile, content: bytes, report: AdmissionReport | None) -> EncoderDescription:
         """Keep an encoder that was admitted, or the teacher. Raises Refusal (encoder-conflict)."""
-        self.check_identity(file)
-        row = EncoderRow(
-            id=file.manifest.encoder_id,
-            sha256=file.sha256,
-            manifest=file.manifest.model_dump_json(exclude_none=True),
-            size=file.size,
-            has_file=True,
-            admitted_at=_now(),
-            report=None if report is None else report.model_dump_json(),
-        )
-        self.store.write_encoder(row, content)
-        return self._encoder_description(row)
-
-    def encoders(self) -> list[EncoderDescription]:
-        """The encoders that this gallery keeps, newest first."""
-        return [self._encoder_description(row) for row in self.store.encoder_rows()]
+        self.encoders.check_identity(file)
+        self.encoders.write_file(file, content)
+        return self.encoders.keep(file, report)
 
     def threshold_for(self, encoder: str | None, max_false_match: float) -> float:
         """The score that a share of `max_false_match` of this encoder's unmatched queries would still reach."""
-        report = next((e.report for e in self.encoders() if e.id == encoder and e.report), None)
-        if report is None or report.false_matches is None:
-            raise Refusal(
-                ProblemKind.VALIDATION,
-                "Expected, with max_false_match, the id of an encoder that was admitted with a report, "
-                f"got {encoder!r}. Name one of {self.admitted_encoders()}, or give score_threshold.",
-            )
-        position = 100.0 * (1.0 - max_false_match)
-        return float(np.interp(position, np.arange(101), report.false_matches.percentiles))
+        return self.encoders.facts.threshold_for(encoder, max_false_match)
 
     def all_vectors(self) -> tuple[Labels, Vectors]:
         """Every label and its stored vector, by label: int64 [n], float32 [n, D]."""
@@ -267,28 +228,6 @@ class Gallery:
         if not batches:
             return np.empty(0, dtype=np.int64), np.empty((0, self.dim), dtype=np.float32)
         return np.concatenate([labels for labels, _ in batches]), np.concatenate([v for _, v in batches])
-
-    def _encoder_description(self, row: EncoderRow) -> EncoderDescription:
-        manifest = Manifest.model_validate_json(row.manifest)
-        return EncoderDescription(
-            id=row.id,
-            name=manifest.name,
-            version=manifest.version,
-            role=manifest.role,
-            space=manifest.space_id,
-            dim=manifest.dim,
-            photo_size=manifest.photo_size,
-            precision=manifest.precision,
-            sha256=row.sha256,
-            size=row.size,
-            galleries=[self.name],
-            admitted_at=row.admitted_at,
-            report=None if row.report is None else AdmissionReport.model_validate_json(row.report),
-        )
-
-    def _rows_with_file(self, role: str) -> list[EncoderRow]:
-        rows = [row for row in self.store.encoder_rows() if row.has_file]
-        return [row for row in rows if Manifest.model_validate_json(row.manifest).role == role]
 
     def _open_index(self) -> tuple[VectorIndex, int]:
         """The saved index brought up to date, or one built anew from the database."""

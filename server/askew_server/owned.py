@@ -14,6 +14,7 @@ from typing import Self, TypeVar
 
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
+from askew_server.encoder_store import EncoderStore
 from askew_server.errors import Refusal
 from askew_server.gallery import Gallery
 from askew_server.index.faiss_exact import import_faiss
@@ -60,6 +61,11 @@ class OwnedGallery:
     def teacher(self) -> Manifest:
         """The manifest of the encoder that describes it."""
         return self._gallery.teacher
+
+    @property
+    def encoders(self) -> EncoderStore:
+        """Its encoders; of them, any thread may read the facts."""
+        return self._gallery.encoders
 
     def submit(self, task: Callable[[Gallery], Result]) -> Future[Result]:
         """Queue a task for the owner. Raises Refusal (overloaded) when too many wait already."""

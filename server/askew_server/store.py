@@ -1,4 +1,4 @@
-"""A gallery on disk: SQLite is the truth about its items and encoders, photos and encoder files lie beside it.
+"""A gallery on disk: SQLite is the truth about its items, photos lie beside it.
 
 Every change of an item takes the next sequence number, which is also the item's label in the index. So a saved
 index that covers a sequence number is brought up to date by adding the items with a higher label and removing the
@@ -33,10 +33,6 @@ CREATE TABLE IF NOT EXISTS items (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS items_by_photo ON items (photo) WHERE photo IS NOT NULL;
 CREATE TABLE IF NOT EXISTS removed (sequence INTEGER PRIMARY KEY, label INTEGER NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS encoders (
-    id TEXT PRIMARY KEY, sha256 TEXT NOT NULL, manifest TEXT NOT NULL, size INTEGER NOT NULL, has_file INTEGER NOT NULL,
-    admitted_at TEXT NOT NULL, report TEXT
-) STRICT;
 """
 
 
@@ -61,19 +57,6 @@ class ItemRow:
     vector: bytes
 
 
-@dataclass(frozen=True)
-class EncoderRow:
-    """An encoder of this gallery; `manifest` and `report` are JSON text."""
-
-    id: str
-    sha256: str
-    manifest: str
-    size: int
-    has_file: bool
-    admitted_at: str
-    report: str | None
-
-
 class GalleryStore:
     """The files of one gallery. Used by one thread at a time."""
 
@@ -81,8 +64,7 @@ class GalleryStore:
         """Open, or begin, the gallery in `folder`. Raises DamagedGallery."""
         self.folder = folder
         self.photos = folder / "photos"
-        self.encoders = folder / "encoders"
-        for each in (folder, self.photos, self.encoders):
+        for each in (folder, self.photos):
             each.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(folder / "gallery.db", isolation_level=None, check_same_thread=False)
         try:
@@ -100,6 +82,11 @@ class GalleryStore:
     def close(self) -> None:
         """Close the database; what was committed is on the disk already."""
         self._db.close()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The database, for those who keep tables of their own in it; they use it on the store's thread."""
+        return self._db
 
     def fact(self, key: str) -> str | None:
         """One of the gallery's own facts: space, dim, teacher, …"""
@@ -205,26 +192,6 @@ class GalleryStore:
         """Label and photo of every item that has one, by label."""
         rows = self._db.execute("SELECT label, photo FROM items WHERE photo IS NOT NULL ORDER BY label")
         return [(int(label), str(photo)) for label, photo in rows]
-
-    def encoder_path(self, sha256: str) -> Path:
-        """Where an encoder file of this gallery lies, or will lie."""
-        return self.encoders / f"{sha256}.onnx"
-
-    def write_encoder(self, row: EncoderRow, file: bytes | None) -> None:
-        """Keep an encoder: its file first, then the row that makes it one of the gallery's."""
-        if file is not None:
-            write_atomically(self.encoder_path(row.sha256), file)
-        values = (row.id, row.sha256, row.manifest, row.size, int(row.has_file), row.admitted_at, row.report)
-        self._db.execute("INSERT OR REPLACE INTO encoders VALUES (?, ?, ?, ?, ?, ?, ?)", values)
-
-    def encoder_ids(self) -> list[str]:
-        """The ids of the gallery's encoders, newest first."""
-        return [row[0] for row in self._db.execute("SELECT id FROM encoders ORDER BY admitted_at DESC, id")]
-
-    def encoder_rows(self) -> list[EncoderRow]:
-        """The gallery's encoders, newest first."""
-        rows = self._db.execute("SELECT * FROM encoders ORDER BY admitted_at DESC, id")
-        return [EncoderRow(r[0], r[1], r[2], r[3], bool(r[4]), r[5], r[6]) for r in rows]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

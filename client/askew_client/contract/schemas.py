@@ -7,8 +7,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
+from askew_client.contract.encoders import AdmissionReport as AdmissionReport
+from askew_client.contract.encoders import EncoderDescription as EncoderDescription
+from askew_client.contract.encoders import EncoderList as EncoderList
+from askew_client.contract.encoders import ScoreDistribution as ScoreDistribution
 from askew_client.contract.filters import Filter
-from askew_client.contract.manifest import EncoderName, Manifest
+from askew_client.contract.manifest import Manifest
 from askew_client.contract.space import SpaceId
 
 MAX_LIMIT = 1_000
@@ -189,61 +193,6 @@ class GalleryList(BaseModel):
 
     galleries: list[GalleryDescription]
     default_gallery: str
-
-
-class ScoreDistribution(BaseModel):
-    """Scores seen at admission, as 101 percentiles from 0 to 100 %, rising."""
-
-    count: int
-    percentiles: list[float] = Field(min_length=101, max_length=101)
-
-
-class AdmissionReport(BaseModel):
-    """What the gate found: how well an encoder lands in a gallery's space.
-
-    `mean_cosine`: between its vectors of the gallery's photos and the stored teacher vectors. `mean_cosine_others`:
-    with the teacher vectors of the other photos. `self_recall_at_1`: the share of photos that find themselves
-    first. `matches`: scores against the own teacher vector; `false_matches`: the best score of any other item.
-    """
-
-    gallery: str
-    encoder: str
-    sha256: str
-    admitted: bool
-    reasons: list[str]
-    probes: int = 0
-    golden: dict[str, float] = Field(default_factory=dict)
-    mean_cosine: float | None = None
-    mean_cosine_others: float | None = None
-    self_recall_at_1: float | None = None
-    floors: dict[str, float] = Field(default_factory=dict)
-    milliseconds_per_photo: float | None = None
-    matches: ScoreDistribution | None = None
-    false_matches: ScoreDistribution | None = None
-
-
-class EncoderDescription(BaseModel):
-    """An encoder that a gallery admitted (or its teacher)."""
-
-    id: str
-    name: EncoderName
-    version: str
-    role: Literal["teacher", "student"]
-    space: SpaceId
-    dim: int
-    photo_size: int
-    precision: str
-    sha256: str
-    size: int
-    galleries: list[str]
-    admitted_at: str
-    report: AdmissionReport | None = None
-
-
-class EncoderList(BaseModel):
-    """All encoders that a server holds, newest first."""
-
-    encoders: list[EncoderDescription]
 
 
 class Health(BaseModel):

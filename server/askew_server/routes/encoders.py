@@ -12,7 +12,6 @@ from askew_client.contract.schemas import EncoderDescription, EncoderList
 from askew_server.admission import admit
 from askew_server.answers import json_answer
 from askew_server.errors import Refusal
-from askew_server.gallery import Gallery
 from askew_server.openapi import ENCODER_BODY, problems
 from askew_server.owned import OwnedGallery
 from askew_server.service import InService, Service
@@ -52,8 +51,7 @@ async def describe_encoder(service: InService, encoder_id: str) -> Response:
 async def get_manifest(service: InService, encoder_id: str) -> Response:
     """The manifest as JSON, for runtimes that cannot read it out of the file."""
     description, owned = await _encoder(service, encoder_id)
-    rows = await service.run(owned, lambda each: each.store.encoder_rows())
-    manifest = next(row.manifest for row in rows if row.id == description.id)
+    manifest = owned.encoders.facts.manifests[description.id]
     return Response(manifest, media_type="application/json", headers={"ETag": f'"{description.sha256}"'})
 
 
@@ -65,7 +63,7 @@ async def get_file(request: Request, service: InService, encoder_id: str) -> Res
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "ETag": etag}
     if etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    path = await service.run(owned, lambda each: each.encoder_file(description.id))
+    path = owned.encoders.facts.file(description.id)
     return FileResponse(path, media_type="application/octet-stream", headers=headers)
 
 
@@ -84,10 +82,10 @@ async def _encoders(service: Service) -> list[tuple[EncoderDescription, OwnedGal
     found: dict[tuple[str, str], tuple[EncoderDescription, OwnedGallery]] = {}
     for name in service.galleries.names():
         owned = service.galleries.get(name)
-        for encoder in await service.run(owned, Gallery.encoders):
+        for encoder in owned.encoders.facts.encoders:
             known = found.get((encoder.id, encoder.sha256))
             if known is not None:
                 known[0].galleries.append(name)
             else:
-                found[encoder.id, encoder.sha256] = (encoder, owned)
+                found[encoder.id, encoder.sha256] = (encoder.model_copy(update={"galleries": [name]}), owned)
     return sorted(found.values(), key=lambda pair: pair[0].admitted_at, reverse=True)

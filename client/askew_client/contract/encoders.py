@@ -1,0 +1,113 @@
+"""Encoders as they travel: descriptions, the gate's report, probes; the same models in the server and in the client."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from askew_client.contract.manifest import EncoderName
+from askew_client.contract.space import SpaceId
+
+Runtime = Literal["web", "ios", "android", "python"]
+"""What runs an encoder on a device."""
+
+HIGHEST_OPSETS: dict[Runtime, int] = {"web": 18, "ios": 18, "android": 18, "python": 21}
+"""The highest ONNX opset of each runtime: of ONNX Runtime 1.14 on phones, 1.20 in Python, by its compatibility table."""
+
+
+class ScoreDistribution(BaseModel):
+    """Scores seen at admission, as 101 percentiles from 0 to 100 %, rising."""
+
+    count: int
+    percentiles: list[float] = Field(min_length=101, max_length=101)
+
+
+class AdmissionReport(BaseModel):
+    """What the gate found: how well an encoder lands in a gallery's space.
+
+    `probes`: photos that it described; `probes_from`: the gallery's probe set, or photos of its items. `mean_cosine`:
+    between its vectors of them and the teacher's. `mean_cosine_others`: with the teacher's vectors of the other probes.
+    `self_recall_at_1`: the share of probes that find themselves first. `recall_at_1`, `recall_at_10`: the share of the
+    items that the teacher's vector of a probe finds first which this encoder's vector finds too, the probe itself left
+    out; absent where the gallery has no more items than that. `compared_items`: how many there were; `exact`: whether the index
+    that found them is. `matches`: scores against the own teacher vector; `false_matches`: the best score of
+    any other item. `milliseconds_per_photo`: on the server, with one process at low priority.
+    """
+
+    gallery: str
+    encoder: str
+    sha256: str
+    admitted: bool
+    reasons: list[str]
+    space: SpaceId | None = None
+    size: int | None = None
+    opset: int | None = None
+    probes: int = 0
+    probes_from: Literal["probes", "items"] | None = None
+    golden: dict[str, float] = Field(default_factory=dict)
+    mean_cosine: float | None = None
+    mean_cosine_others: float | None = None
+    self_recall_at_1: float | None = None
+    recall_at_1: float | None = None
+    recall_at_10: float | None = None
+    compared_items: int | None = None
+    exact: bool | None = None
+    floors: dict[str, float] = Field(default_factory=dict)
+    milliseconds_per_photo: float | None = None
+    matches: ScoreDistribution | None = None
+    false_matches: ScoreDistribution | None = None
+
+
+class EncoderDescription(BaseModel):
+    """An encoder that a gallery admitted (or its teacher). `default_for`: the runtimes that it is the choice for."""
+
+    id: str
+    name: EncoderName
+    version: str
+    role: Literal["teacher", "student"]
+    space: SpaceId
+    dim: int
+    photo_size: int
+    precision: str
+    sha256: str
+    size: int
+    galleries: list[str]
+    admitted_at: str
+    default_for: list[Runtime] = Field(default_factory=list)
+    report: AdmissionReport | None = None
+
+
+class EncoderList(BaseModel):
+    """All encoders that a server holds, newest first."""
+
+    encoders: list[EncoderDescription]
+
+
+class DefaultEncoderRequest(BaseModel):
+    """The JSON body of `PUT …/encoders/{id}/default`: the runtime that the encoder becomes the choice for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    runtime: Runtime
+
+
+class Probe(BaseModel):
+    """A photo with the teacher's vector, which the gate shows to every candidate; no item of the gallery."""
+
+    id: str
+    photo_sha256: str
+    added_at: str
+
+
+class ProbeList(BaseModel):
+    """The probe set of a gallery, by id. The gate uses it once it holds `needed` probes, else photos of items."""
+
+    probes: list[Probe]
+    needed: int
+
+
+class ProbeRemoved(BaseModel):
+    """The id of the probe that was removed."""
+
+    deleted: str
