@@ -1,0 +1,235 @@
+"""What a running server counts, for Prometheus.
+
+Labels hold only names out of admitted sets: galleries and encoders that exist, route templates, problem kinds, key
+ids. Nothing that a request brings becomes a label, so no client can make the number of series grow.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+Stage = Literal["describe", "decode", "queue", "search", "finish"]
+
+MEDIA_TYPE = CONTENT_TYPE_LATEST
+NO_NAME = "(none)"
+"""The label of what has no admitted name; neither a gallery, an encoder nor a route can be called so."""
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+_REJECTIONS = {"space-mismatch": "mismatch", "space-missing": "missing"}
+_STAGE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_SCORES = tuple(round(0.05 * step, 2) for step in range(20))
+_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
+
+
+@dataclass(frozen=True)
+class GalleryNumbers:
+    """What is asked of a gallery when the metrics are read. `tail`, `removed`: vectors added and removed since a build."""
+
+    name: str
+    waiting: int = 0
+    vectors: int = 0
+    tail: int = 0
+    removed: int = 0
+    generation: int = 0
+    bytes_memory: int = 0
+    bytes_mapped: int = 0
+    snapshots: int = 0
+
+
+@dataclass(frozen=True)
+class ServerNumbers:
+    """What is asked of the server when the metrics are read.
+
+    `jobs`: how many by (kind, state). `progress`: of each running job, by (kind, gallery), in [0, 1].
+    """
+
+    ready: bool
+    galleries: list[GalleryNumbers] = field(default_factory=list)
+    quarantined: int = 0
+    waiting_photos: int = 0
+    jobs: dict[tuple[str, str], int] = field(default_factory=dict)
+    progress: dict[tuple[str, str], float] = field(default_factory=dict)
+
+
+class Metrics:
+    """The counters of one app, in a registry of its own. Safe to use from any thread."""
+
+    def __init__(self, version: str) -> None:
+        self.registry = CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=self.registry)
+        self._now = _Now()
+        self.registry.register(self._now)
+        self._searches = self._counter("searches", "Calls that search, by how they ended.", "gallery", "outcome")
+        self._stages = self._histogram(
+            "search_duration_seconds", "How long a search spent in each stage.", _STAGE_SECONDS, "gallery", "stage"
+        )
+        self._batch_sizes = self._histogram(
+            "search_batch_size", "Query vectors that the index was asked for at once.", _BATCH_SIZES, "gallery"
+        )
+        self._top_scores = self._histogram(
+            "top1_score", "The best hit's score of unfiltered queries, by who described them.", _SCORES,
+            "gallery", "encoder",
+        )  # fmt: skip
+        self._rejections = self._counter(
+            "space_rejections", "Vectors that were refused for their space.", "gallery", "reason"
+        )
+        self._written = self._counter("items_written", "Items inserted or replaced.", "gallery")
+        self._deleted = self._counter("items_deleted", "Items deleted.", "gallery")
+        self._rebuilds = self._counter(
+            "index_rebuilds", "Rebuilds of an index, by how they ended.", "gallery", "outcome"
+        )
+        self._rate_limited = self._counter("rate_limited", "Requests beyond the rate of their key.", "key")
+        self._requests = self._counter("http_requests", "Requests answered.", "method", "route", "status")
+        self._request_seconds = self._histogram(
+            "http_request_duration_seconds", "From the request's first byte to the answer's last.", _REQUEST_SECONDS,
+            "method", "route",
+        )  # fmt: skip
+        self._running = Gauge(
+            "askew_http_requests_in_progress", "Requests that are being answered.", registry=self.registry
+        )
+        build = Gauge("askew_build_info", "What runs here; always 1.", ("version", "python"), registry=self.registry)
+        build.labels(version, platform.python_version()).set(1)
+
+    def request_began(self) -> None:
+        """A request came in."""
+        self._running.inc()
+
+    def request_ended(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered; `route` is its template, NO_NAME where no route took it."""
+        self._running.dec()
+        method = method if method in _METHODS else NO_NAME
+        self._requests.labels(method, route, status).inc()
+        self._request_seconds.labels(method, route).observe(seconds)
+
+    def search_ended(self, gallery: str, outcome: str, stages: Iterable[tuple[Stage, float]]) -> None:
+        """A search was answered: `outcome` is ok or the problem's slug, `stages` the seconds spent in each."""
+        self._searches.labels(gallery, outcome).inc()
+        for stage, seconds in stages:
+            self._stages.labels(gallery, stage).observe(seconds)
+
+    def refused(self, gallery: str, problem: str, key: str | None) -> None:
+        """A request ended in a problem; those about spaces and rates are counted. `key`: the id of one that exists."""
+        if problem in _REJECTIONS:
+            self._rejections.labels(gallery, _REJECTIONS[problem]).inc()
+        if problem == "rate-limited" and key is not None:
+            self._rate_limited.labels(key).inc()
+
+    def batch_searched(self, gallery: str, queries: int) -> None:
+        """The index was asked for this many query vectors at once."""
+        self._batch_sizes.labels(gallery).observe(queries)
+
+    def top_score(self, gallery: str, encoder: str | None, score: float) -> None:
+        """The best hit of an unfiltered query; `encoder` is one that the gallery admitted, or None."""
+        self._top_scores.labels(gallery, encoder or NO_NAME).observe(score)
+
+    def items_written(self, gallery: str, count: int) -> None:
+        """Items were inserted or replaced."""
+        self._written.labels(gallery).inc(count)
+
+    def items_deleted(self, gallery: str, count: int) -> None:
+        """Items were deleted."""
+        self._deleted.labels(gallery).inc(count)
+
+    def index_rebuilt(self, gallery: str, outcome: Literal["ok", "failed"]) -> None:
+        """A rebuild of a gallery's index ended."""
+        self._rebuilds.labels(gallery, outcome).inc()
+
+    def render(self, now: ServerNumbers) -> bytes:
+        """Everything in Prometheus's text format, with the numbers of this moment; what no longer exists is dropped."""
+        known = {gallery.name for gallery in now.galleries} | {NO_NAME}
+        for metric in (
+            self._searches, self._stages, self._batch_sizes, self._top_scores, self._rejections, self._written,
+            self._deleted, self._rebuilds,
+        ):  # fmt: skip
+            _forget_other_galleries(metric, known)
+        self._now.numbers = now
+        return generate_latest(_WithoutCreated(self.registry))  # type: ignore[arg-type]  # collect() is all it calls
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"askew_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"askew_{name}", text, labels, registry=self.registry, buckets=buckets)
+
+
+class _Now:
+    """The gauges, made from the numbers of the moment at which the metrics are read."""
+
+    def __init__(self) -> None:
+        self.numbers = ServerNumbers(ready=False)
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges."""
+        now = self.numbers
+        yield _gauge("ready", "Whether the galleries are open and searches are answered.", {(): float(now.ready)})
+        yield _gauge("galleries", "Galleries, by whether they serve.", _by_state(now), "state")
+        yield _gauge("describe_queue_depth", "Photos that wait to be described.", {(): now.waiting_photos})
+        yield _of_galleries(now, "queue_depth", "Requests that wait for a gallery.", "waiting")
+        yield _of_galleries(now, "index_vectors", "Vectors that the index holds.", "vectors")
+        yield _of_galleries(now, "index_tail_vectors", "Vectors that came after the last build of the index.", "tail")
+        yield _of_galleries(
+            now, "index_removed_vectors", "Removed vectors that still take room in the index.", "removed"
+        )
+        yield _of_galleries(now, "index_generation", "How often the index was built anew.", "generation")
+        yield _of_galleries(now, "snapshots", "Snapshots that are kept.", "snapshots")
+        sizes = {(each.name, "memory"): float(each.bytes_memory) for each in now.galleries}
+        sizes |= {(each.name, "mapped"): float(each.bytes_mapped) for each in now.galleries}
+        yield _gauge("index_bytes", "Bytes of the index, in memory and in mapped files.", sizes, "gallery", "where")
+        yield _gauge("jobs", "Jobs that are remembered, by kind and state.", now.jobs, "kind", "state")
+        text = "How far running jobs are, from 0 to 1."
+        yield _gauge("job_progress_ratio", text, now.progress, "kind", "gallery")
+        yield _gauge("memory_bytes", "Resident memory: of our own, and pages of mapped files.", _memory(), "kind")
+
+
+class _WithoutCreated:
+    """A registry without the moment at which each series began, which doubles their number and tells nobody anything."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family, without those samples."""
+        for family in self._registry.collect():
+            family.samples = [each for each in family.samples if not each.name.endswith("_created")]
+            yield family
+
+
+def _of_galleries(now: ServerNumbers, name: str, text: str, member: str) -> Metric:
+    return _gauge(name, text, {(each.name,): getattr(each, member) for each in now.galleries}, "gallery")
+
+
+def _by_state(now: ServerNumbers) -> dict[tuple[str, ...], float]:
+    return {("ok",): len(now.galleries), ("quarantined",): now.quarantined}
+
+
+def _gauge(name: str, text: str, values: dict[tuple[str, ...], float], *labels: str) -> Metric:
+    family = GaugeMetricFamily(f"askew_{name}", text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _memory() -> dict[tuple[str, ...], float]:
+    """Resident bytes by kind, where the system tells them (Linux)."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return {}
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    kinds = {"anonymous": "RssAnon", "file": "RssFile"}
+    return {(kind,): 1024.0 * int(fields[name].split()[0]) for kind, name in kinds.items() if name in fields}
+
+
+def _forget_other_galleries(metric: Counter | Histogram, known: set[str]) -> None:
+    names = {sample.labels["gallery"] for family in metric.collect() for sample in family.samples}
+    for name in names - known:
+        metric.remove_by_labels({"gallery": name})
