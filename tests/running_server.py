@@ -27,7 +27,11 @@ class RunningServer:
 
     def __init__(self, data: Path, *options: str) -> None:
         command = [ASKEW, "serve", "--data", str(data), "--port", "0", *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        # A line for each request would fill the pipe that nobody reads before the end.
+        environment = {"ASKEW_LOG_LEVEL": "warning", **os.environ}
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         found = re.search(r"http://\S+", line)

@@ -12,10 +12,12 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from askew_client.contract.problems import MEDIA_TYPE, ProblemKind, problem_of
 from askew_client.errors import AskewError, PhotoError, WireError
 from askew_server.errors import Refusal
+from askew_server.observing import Call
 
 _BY_STATUS = {
     404: ProblemKind.UNKNOWN_PATH,
@@ -44,7 +46,21 @@ def problem_answer(
     if status is not None:
         problem = problem.model_copy(update={"status": status})
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    return Response(problem.model_dump_json(), problem.status, headers, MEDIA_TYPE)
+    answer = _ProblemAnswer(problem.model_dump_json(), problem.status, headers, MEDIA_TYPE)
+    answer.slug = kind.slug
+    return answer
+
+
+class _ProblemAnswer(Response):
+    """A problem, which leaves its slug in the record of the request that it answers."""
+
+    slug: str
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        call = scope.get("askew_call")
+        if isinstance(call, Call):
+            call.problem = self.slug
+        await super().__call__(scope, receive, send)
 
 
 def install_problem_handlers(app: FastAPI) -> None:

@@ -88,9 +88,9 @@ class _Handler(logging.Handler):
             self._there_is_work.clear()
             lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
             dropped, self._dropped = self._dropped, 0
-            self._write_all("".join(f"{line}\n" for line in lines).encode())
             if dropped:
-                logging.getLogger("askew.server").warning("%d lines of this log were dropped", dropped)
+                lines.append(self.format(_note(f"{dropped} lines of this log were dropped: its reader stalled.")))
+            self._write_all("".join(f"{line}\n" for line in lines).encode())
 
     def _write_all(self, text: bytes) -> None:
         # Not through sys.stderr: its lock, held by a thread that stalls, would crash the interpreter when it ends.
@@ -100,6 +100,10 @@ class _Handler(logging.Handler):
         except OSError:
             # Nobody reads any more.
             return
+
+
+def _note(text: str) -> logging.LogRecord:
+    return logging.LogRecord("askew.server", logging.WARNING, __file__, 0, text, None, None)
 
 
 def _formatter(is_json: bool, coloured: bool) -> logging.Formatter:

@@ -56,8 +56,8 @@ class ServerNumbers:
     galleries: list[GalleryNumbers] = field(default_factory=list)
     quarantined: int = 0
     waiting_photos: int = 0
-    jobs: dict[tuple[str, str], int] = field(default_factory=dict)
-    progress: dict[tuple[str, str], float] = field(default_factory=dict)
+    jobs: dict[tuple[str, ...], float] = field(default_factory=dict)
+    progress: dict[tuple[str, ...], float] = field(default_factory=dict)
 
 
 class Metrics:
@@ -152,7 +152,7 @@ class Metrics:
         ):  # fmt: skip
             _forget_other_galleries(metric, known)
         self._now.numbers = now
-        return generate_latest(_WithoutCreated(self.registry))  # type: ignore[arg-type]  # collect() is all it calls
+        return generate_latest(_WithoutCreated(self.registry))
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"askew_{name}", text, labels, registry=self.registry)
@@ -181,8 +181,9 @@ class _Now:
         )
         yield _of_galleries(now, "index_generation", "How often the index was built anew.", "generation")
         yield _of_galleries(now, "snapshots", "Snapshots that are kept.", "snapshots")
-        sizes = {(each.name, "memory"): float(each.bytes_memory) for each in now.galleries}
-        sizes |= {(each.name, "mapped"): float(each.bytes_mapped) for each in now.galleries}
+        sizes: dict[tuple[str, ...], float] = {}
+        for each in now.galleries:
+            sizes |= {(each.name, "memory"): each.bytes_memory, (each.name, "mapped"): each.bytes_mapped}
         yield _gauge("index_bytes", "Bytes of the index, in memory and in mapped files.", sizes, "gallery", "where")
         yield _gauge("jobs", "Jobs that are remembered, by kind and state.", now.jobs, "kind", "state")
         text = "How far running jobs are, from 0 to 1."

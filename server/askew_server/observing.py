@@ -158,7 +158,7 @@ class RouteNoted:
         if not isinstance(route, APIRoute):
             return
         call.route = route.path_format
-        call.searches = "search" in route.tags and scope["method"] in route.methods
+        call.searches = "search" in route.tags and scope["method"] in (route.methods or ())
         named = parameters.get("gallery")
         if named is not None or call.searches:
             call.gallery = self._gallery_of(named)
@@ -167,7 +167,7 @@ class RouteNoted:
         """The route of a request that got no further than the guard, and the parameters of its path."""
         for route in self._routes:
             found = route.path_regex.match(path)
-            if found is not None and method in route.methods:
+            if found is not None and method in (route.methods or ()):
                 return route, found.groupdict()
         return None, {}
 
