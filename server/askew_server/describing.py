@@ -28,6 +28,8 @@ from askew_server.errors import Refusal
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+Described = NDArray[np.float32] | PhotoError
+"""What became of a photo: float32 [D] of unit length, or why it cannot be described."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Describer:
     def __init__(self, *, max_waiting: int, max_pixels: int, processor_seconds: int | None = None) -> None:
         """`processor_seconds`: the system ends the child when it has used that much; None: never."""
         self._pool: ProcessPoolExecutor | None = None
+        self._child: Future[int] | None = None
         self._places = threading.BoundedSemaphore(max_waiting)
         self._max_pixels = max_pixels
         self._processor_seconds = processor_seconds
@@ -60,11 +63,31 @@ class Describer:
         """Check an encoder's golden vectors and describe probe photos with it; see ProbeResult."""
         return self._submit(_probe, encoder, photos, self._max_pixels)
 
+    def describe_files(self, encoder: Path, photos: list[Path]) -> Future[list[Described]]:
+        """Describe photo files, as many at once as there are cores; a vector or a PhotoError for each, in order."""
+        return self._submit(_describe_files, encoder, photos, self._max_pixels)
+
+    def time_photos(self, encoder: Path, photos: list[Path]) -> Future[float]:
+        """Seconds a photo when many are described, measured on these; those that cannot be described count too."""
+        return self._submit(_time_photos, encoder, photos, self._max_pixels)
+
     def close(self) -> None:
         """Stop the child process."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
+
+    def kill(self) -> None:
+        """End the child process whatever it is at; what it was asked fails with BrokenProcessPool."""
+        if self._pool is None or self._child is None:
+            return
+        with contextlib.suppress(BrokenProcessPool):
+            identity = self._child.result()
+            for child in multiprocessing.active_children():
+                if child.pid == identity:
+                    child.kill()
+        self._pool.shutdown(cancel_futures=True)
+        self._pool = None
 
     def _submit(
         self, task: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
@@ -94,6 +117,7 @@ class Describer:
             self._pool = ProcessPoolExecutor(
                 1, mp_context=context, initializer=_begin_child, initargs=(self._processor_seconds,)
             )
+            self._child = self._pool.submit(os.getpid)
         return self._pool
 
 
@@ -122,6 +146,24 @@ def _open_encoder(path: Path, max_pixels: int) -> Encoder:
 def _describe(encoder: Path, photo: bytes, max_pixels: int) -> NDArray[np.float32]:
     vector: NDArray[np.float32] = _open_encoder(encoder, max_pixels).encode(photo)[0]
     return vector
+
+
+@functools.lru_cache(maxsize=1)
+def _open_for_many(path: Path, max_pixels: int) -> Encoder:
+    # One thread an inference, one photo a core: faster than all cores on one photo, and decoding comes for free.
+    return Encoder(path, threads=1, max_pixels=max_pixels)
+
+
+def _describe_files(encoder: Path, photos: list[Path], max_pixels: int) -> list[Described]:
+    return list(_open_for_many(encoder, max_pixels).encode_stream(photos, workers=os.cpu_count() or 1))
+
+
+def _time_photos(encoder: Path, photos: list[Path], max_pixels: int) -> float:
+    # The first inference also prepares the engine.
+    _describe_files(encoder, photos[:1], max_pixels)
+    started = time.perf_counter()
+    _describe_files(encoder, photos, max_pixels)
+    return (time.perf_counter() - started) / max(1, len(photos))
 
 
 def _probe(path: Path, photos: list[Path], max_pixels: int) -> ProbeResult:

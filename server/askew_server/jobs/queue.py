@@ -206,7 +206,7 @@ class Jobs:
             try:
                 self._run(kind, task)
             # Such as a full disk under the table of jobs: the next job may fare better, and this one runs at the next start.
-            except Exception:
+            except Exception:  # noqa: BLE001
                 self._log.exception("job %s could not be kept", task.id)
             finally:
                 with self._lock:

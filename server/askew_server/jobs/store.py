@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-
-from pydantic import JsonValue
 
 from askew_client.contract.jobs import ENDED_STATES, Job, JobState
 from askew_client.contract.problems import Problem

@@ -1,4 +1,4 @@
-"""Galleries: list, describe, create."""
+"""Galleries: list, describe, create, delete."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ import asyncio
 from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter
 
-from askew_client.contract.schemas import CreateGalleryRequest, GalleryDescription, GalleryList, GalleryName
+from askew_client.contract.aliases import Deleted
+from askew_client.contract.problems import ProblemKind
+from askew_client.contract.schemas import (
+    CreateGalleryRequest,
+    DamagedGallery,
+    GalleryDescription,
+    GalleryList,
+    GalleryName,
+)
 from askew_server.admission import check_teacher, read_candidate
 from askew_server.answers import json_answer
+from askew_server.errors import Refusal
 from askew_server.gallery import Gallery
 from askew_server.openapi import GALLERY_BODY, problems
-from askew_server.service import InService
+from askew_server.owned import OwnedGallery
+from askew_server.service import InService, Service
 
 router = APIRouter(prefix="/v1/galleries", tags=["galleries"])
 
@@ -21,15 +31,21 @@ router = APIRouter(prefix="/v1/galleries", tags=["galleries"])
 async def list_galleries(service: InService) -> Response:
     """All galleries, by name."""
     service.require_ready()
-    owned = [service.galleries.get(name) for name in service.galleries.names()]
-    described = [await service.run(gallery, Gallery.describe) for gallery in owned]
-    return json_answer(GalleryList(galleries=described, default_gallery=service.settings.default_gallery))
+    described = await asyncio.gather(*(_described(service, name) for name in service.galleries.names()))
+    damaged = [DamagedGallery(name=name, reason=reason) for name, reason in service.galleries.damaged().items()]
+    return json_answer(
+        GalleryList(
+            galleries=[gallery for gallery in described if gallery is not None],
+            default_gallery=service.settings.default_gallery,
+            damaged=damaged,
+        )
+    )
 
 
 @router.get("/{gallery}", response_model=GalleryDescription, responses=problems(404, 503))
 async def describe_gallery(service: InService, gallery: str) -> Response:
     """One gallery: its space, teacher and size."""
-    return json_answer(await service.run(service.gallery(gallery), Gallery.describe))
+    return json_answer(await _description(service, service.gallery(gallery)))
 
 
 @router.put(
@@ -52,4 +68,25 @@ async def create_gallery(request: Request, service: InService, gallery: str) -> 
         await asyncio.to_thread(check_teacher, body, max_pixels=service.settings.max_photo_pixels)
         owned, created = await service.get_or_create_gallery(name, file.manifest)
         await service.run(owned, lambda each: each.keep_encoder(file, body, None))
-    return json_answer(await service.run(owned, Gallery.describe), 201 if created else 200)
+    return json_answer(await _description(service, owned), 201 if created else 200)
+
+
+@router.delete("/{gallery}", response_model=Deleted, responses=problems(404, 409, 503))
+async def delete_gallery(service: InService, gallery: str) -> Response:
+    """Delete a gallery with all its items, photos and encoders, also a damaged one."""
+    return json_answer(Deleted(deleted=await service.delete_gallery(gallery)))
+
+
+async def _described(service: Service, name: str) -> GalleryDescription | None:
+    """A gallery of a listing; None when it was deleted meanwhile."""
+    try:
+        return await _description(service, service.gallery(name))
+    except Refusal as error:
+        if error.kind is not ProblemKind.UNKNOWN_GALLERY:
+            raise
+        return None
+
+
+async def _description(service: Service, gallery: OwnedGallery) -> GalleryDescription:
+    described = await service.run(gallery, Gallery.describe)
+    return described.model_copy(update={"aliases": service.galleries.aliases_of(gallery.name)})
