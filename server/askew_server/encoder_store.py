@@ -57,7 +57,8 @@ class EncoderFacts:
     @property
     def teacher_file(self) -> Path | None:
         """The teacher's file, where the gallery keeps one."""
-        teachers = [encoder.id for encoder in self.encoders if encoder.role == "teacher"]
+        # One that came through the gate carries a report: it may query, but does not describe the gallery.
+        teachers = [each.id for each in self.encoders if each.role == "teacher" and each.report is None]
         return next((self.files[each] for each in teachers if each in self.files), None)
 
     def check(self, encoder: str | None) -> None:
@@ -175,7 +176,7 @@ class EncoderStore:
         Raises Refusal: unknown-encoder, or encoder-in-use for the teacher.
         """
         description = self._description(encoder_id)
-        if description.role == "teacher":
+        if encoder_id == self._teacher.encoder_id or description.report is None:
             raise Refusal(
                 ProblemKind.ENCODER_IN_USE,
                 f"{encoder_id} is the teacher of gallery {self._gallery!r}: its vectors are what the gallery holds, so it "

@@ -32,6 +32,7 @@ from askew_server.filters import filter_to_sql
 from askew_server.index.faiss_exact import FaissExactIndex
 from askew_server.index.port import Labels, VectorIndex, Vectors
 from askew_server.index.saved import load_index, save_index
+from askew_server.probes import ProbeStore
 from askew_server.store import GalleryStore, ItemRow, StoredItem
 
 SCORE_DECIMALS = 6
@@ -57,6 +58,7 @@ class Gallery:
         self.dim = int(store.fact("dim") or 0)
         self.teacher = Manifest.model_validate_json(store.fact("teacher") or "{}")
         self.encoders = EncoderStore(store.connection, store.folder / "encoders", name, self.teacher)
+        self.probes = ProbeStore(store.connection, store.folder / "probes", name)
         self._index_folder = store.folder / "index"
         self._index: VectorIndex
         self._index, self._saved_sequence = self._open_index()
