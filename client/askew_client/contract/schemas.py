@@ -11,12 +11,16 @@ from askew_client.contract.encoders import AdmissionReport as AdmissionReport
 from askew_client.contract.encoders import EncoderDescription as EncoderDescription
 from askew_client.contract.encoders import EncoderList as EncoderList
 from askew_client.contract.encoders import ScoreDistribution as ScoreDistribution
-from askew_client.contract.filters import Filter
+from askew_client.contract.filters import FieldPath, Filter, Scalar
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.space import SpaceId
 
 MAX_LIMIT = 1_000
 MAX_BATCH = 1_000
+MAX_EXCLUDED = 100
+MAX_GROUP_SIZE = 100
+MAX_DELETED = 10_000
+MAX_RAW_BATCH = 10_000
 
 GalleryName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 ItemId = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,512}$")]
@@ -48,12 +52,22 @@ class SearchOptions(_Request):
     `limit`: how many hits at most. `score_threshold`: leave out hits below this score, in [-1, 1].
     `max_false_match`: leave out hits below the score that, by the admission report of `encoder`, this share of
     queries without a match would still reach; in (0, 1). One of the two at most. `filter`: a condition on payloads.
+    `exclude`: ids that are no hits. `with_payload`: whether hits carry their payload, or which fields of it.
+    `with_vectors`: whether they carry the stored vector. `group_by`: a payload field; of each of its values at most
+    `group_size` hits, of at most `limit` values; items without the field are left out. `exact`: the true nearest,
+    whatever the index.
     """
 
     limit: int = Field(default=10, ge=1, le=MAX_LIMIT)
     score_threshold: float | None = Field(default=None, ge=-1, le=1)
     max_false_match: float | None = Field(default=None, gt=0, lt=1)
     filter: Filter | None = None
+    exclude: list[ItemId] = Field(default=[], max_length=MAX_EXCLUDED)
+    with_payload: bool | list[FieldPath] = Field(default=True, union_mode="left_to_right")
+    with_vectors: bool = False
+    group_by: FieldPath | None = None
+    group_size: int = Field(default=1, ge=1, le=MAX_GROUP_SIZE)
+    exact: bool = False
 
     @model_validator(mode="after")
     def _one_threshold(self) -> Self:
@@ -82,11 +96,17 @@ class BatchSearchRequest(SearchOptions):
 
 
 class Hit(BaseModel):
-    """An item found. `score`: the inner product of unit vectors, in [-1, 1], higher is better."""
+    """An item found. `score`: the inner product of unit vectors, in [-1, 1], higher is better.
+
+    `payload`, `vector` (base64 of f16le) and `group` (the value of `group_by`) where they were asked for.
+    """
 
     id: str
     score: float
-    payload: Payload
+    payload: Payload = Field(default_factory=dict)
+    vector: str | None = None
+    dtype: Literal["f16le"] | None = None
+    group: Scalar | None = None
 
 
 class SearchAnswer(BaseModel):
@@ -136,6 +156,44 @@ class UpsertAnswer(BaseModel):
     """How many items were inserted or replaced, and the gallery's sequence number after that."""
 
     upserted: int
+    sequence: int
+
+
+class RawItem(_Request):
+    """One item in the header of a raw upsert; its vector lies in the body, in the order of the items."""
+
+    id: ItemId
+    payload: Payload = Field(default_factory=dict)
+
+
+class RawUpsertHeader(_Request):
+    """The JSON header of a body of `application/vnd.askew.items`: what the raw values behind it are.
+
+    The body: the header's length as uint32, little-endian; the header; then the vectors, item after item.
+    """
+
+    space: SpaceId | None = None
+    dtype: str | None = None
+    items: list[RawItem] = Field(min_length=1, max_length=MAX_RAW_BATCH)
+
+
+class DeleteItemsRequest(_Request):
+    """The JSON body of `POST …/items/delete`: `ids`, or a `filter` that all go which meet it; one of the two."""
+
+    ids: list[ItemId] | None = Field(default=None, min_length=1, max_length=MAX_DELETED)
+    filter: Filter | None = None
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        if (self.ids is None) == (self.filter is None):
+            raise ValueError("give ids or filter, one of the two")
+        return self
+
+
+class DeleteItemsAnswer(BaseModel):
+    """How many items were deleted, and the gallery's sequence number after that."""
+
+    deleted: int
     sequence: int
 
 
