@@ -1,13 +1,15 @@
-"""The outermost layer: request ids, the bound on bodies, and ids in paths."""
+"""The outer layer: what a request may bring, how long it may take, and ids in paths."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
-import secrets
 from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from askew_client.contract.problems import ProblemKind
@@ -15,7 +17,11 @@ from askew_server.answers import problem_answer
 from askew_server.errors import Refusal
 from askew_server.settings import Settings
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+SLOWEST_BYTES_PER_SECOND = 16_384
+"""What a sender must keep up, once `receive_seconds` are over."""
+ADMISSION_SECONDS = 900.0
+"""How long the answer to an encoder file may take: a gate describes photos for up to 600 s of processor time."""
+
 _KEPT = re.compile(rb"%2[Ff]|%25")
 
 
@@ -29,6 +35,7 @@ class Edge:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._settings = settings
+        self._held = _Held(settings.max_bodies_bytes)
         self._log = logging.getLogger("askew.server")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,60 +43,212 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        request_id = headers.get("x-request-id", "")
-        if _REQUEST_ID.fullmatch(request_id) is None:
-            request_id = secrets.token_hex(8)
         raw_path = scope.get("raw_path") or scope["path"].encode()
-        scope = {**scope, "askew_request_id": request_id, "path": _path_keeping_segments(raw_path)}
-        limit = self._body_limit(scope)
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).append("X-Request-Id", request_id)
-                MutableHeaders(scope=message).append("X-Content-Type-Options", "nosniff")
-            await send(message)
-
+        scope = {**scope, "path": _path_keeping_segments(raw_path)}
+        brings_encoder = _brings_encoder(scope["path"])
+        limit = self._settings.max_encoder_bytes if brings_encoder else self._settings.max_body_bytes
+        held = self._held
+        if _brings_photos(scope["path"]):
+            # Received onto the disk, so they weigh nothing here.
+            limit = self._settings.max_job_bytes
+            held = _Held(limit)
+        exchange = _Exchange(
+            receive,
+            send,
+            request_id=scope["askew_request_id"],
+            limit=limit,
+            receive_seconds=self._settings.receive_seconds,
+            answer_seconds=ADMISSION_SECONDS if brings_encoder else self._settings.request_seconds,
+            held=held,
+        )
         try:
-            if _stated_length(headers) > limit:
-                answer = problem_answer(ProblemKind.PAYLOAD_TOO_LARGE, _too_large(limit), {"limit": limit}, request_id)
-                # The body is not read, so the connection cannot serve another request.
-                answer.headers["Connection"] = "close"
-                await answer(scope, receive, send_with_headers)
-            else:
-                await self._app(scope, _bounded(receive, limit), send_with_headers)
+            await self._serve(scope, exchange)
+        # The client has gone before its body had come: nobody waits for an answer.
+        except ClientDisconnect:
+            pass
         # What nobody foresaw: Starlette has answered it (see answers.py) and raises it for whoever keeps the log.
         except Exception:  # noqa: BLE001
-            self._log.exception("request %s failed", request_id)
+            self._log.exception("request %s failed", exchange.request_id)
+        finally:
+            held.release(exchange.received)
 
-    def _body_limit(self, scope: Scope) -> int:
-        is_encoder = scope["path"].startswith("/v1/galleries/") and (
-            scope["path"].endswith("/encoders") or scope["path"].count("/") == 3
+    async def _serve(self, scope: Scope, exchange: _Exchange) -> None:
+        try:
+            _refuse_headers(Headers(scope=scope), scope["http_version"], exchange.limit)
+            async with asyncio.timeout(exchange.answer_seconds) as deadline:
+                exchange.deadline = deadline
+                await self._app(scope, exchange.receive, exchange.send)
+            return
+        except Refusal as refusal:
+            refused = refusal
+        except TimeoutError:
+            if exchange.answered or not deadline.expired():
+                raise
+            refused = Refusal(
+                ProblemKind.TOO_SLOW,
+                f"The server did not answer within {exchange.answer_seconds:g} s and gave up; a write may still have "
+                "been done. Try again later, or ask for less at once.",
+                retry_after=5,
+            )
+        answer = problem_answer(
+            refused.kind, str(refused), refused.extras, exchange.request_id, retry_after=refused.retry_after
         )
-        return self._settings.max_encoder_bytes if is_encoder else self._settings.max_body_bytes
+        await answer(scope, exchange.receive, exchange.send)
 
 
-def _bounded(receive: Receive, limit: int) -> Receive:
-    received = 0
+class _Held:
+    """Counts the bytes of all bodies that are being received or worked on."""
 
-    async def bounded_receive() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > limit:
-            raise Refusal(ProblemKind.PAYLOAD_TOO_LARGE, _too_large(limit), {"limit": limit})
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._bytes = 0
+
+    def take(self, count: int) -> bool:
+        """Count bytes that came; False when that is more than there may be."""
+        self._bytes += count
+        return self._bytes <= self._most
+
+    def release(self, count: int) -> None:
+        """Forget bytes of a request that was answered."""
+        self._bytes -= count
+
+
+class _Exchange:
+    """One request and its answer, within bounds.
+
+    `limit`: bytes of the body at most. `receive_seconds`: for the body to arrive, on top of what it takes at the
+    slowest rate. `answer_seconds`: from the whole body to the first byte of the answer.
+    """
+
+    def __init__(
+        self,
+        receive: Receive,
+        send: Send,
+        *,
+        request_id: str,
+        limit: int,
+        receive_seconds: float,
+        answer_seconds: float,
+        held: _Held,
+    ) -> None:
+        self._receive = receive
+        self._send = send
+        self.request_id = request_id
+        self.limit = limit
+        self._receive_seconds = receive_seconds
+        self.answer_seconds = answer_seconds
+        self._held = held
+        self.deadline: asyncio.Timeout | None = None
+        self.received = 0
+        self.answered = False
+        self._is_late = False
+        self._is_whole = False
+        self._clock = asyncio.get_running_loop()
+        self._began = self._clock.time()
+
+    async def receive(self) -> Message:
+        """The next part of the body. Raises Refusal (request-timeout, payload-too-large, overloaded)."""
+        if self._is_whole:
+            # Whoever asks now waits for the client to go.
+            return await self._receive()
+        self._answer_by(None)
+        try:
+            async with asyncio.timeout_at(
+                self._began + self._receive_seconds + self.received / SLOWEST_BYTES_PER_SECOND
+            ):
+                message = await self._receive()
+        except TimeoutError:
+            self._is_late = True
+            raise Refusal(
+                ProblemKind.REQUEST_TIMEOUT,
+                f"Expected the body within {self._receive_seconds:g} s (and a second more for each "
+                f"{SLOWEST_BYTES_PER_SECOND} bytes), but {self.received} bytes came. Send it again, faster.",
+            ) from None
+        finally:
+            self._answer_by(self._clock.time() + self.answer_seconds)
+        self._count(len(message.get("body", b"")))
+        self._is_whole = not message.get("more_body", False)
         return message
 
-    return bounded_receive
+    async def send(self, message: Message) -> None:
+        """Pass on a part of the answer."""
+        if message["type"] == "http.response.start":
+            self.answered = True
+            # From here on the connection sees to it that the answer is taken (connections.py).
+            self._answer_by(None)
+            headers = MutableHeaders(scope=message)
+            headers.append("X-Request-Id", self.request_id)
+            headers.append("X-Content-Type-Options", "nosniff")
+            if self._is_late:
+                headers["Connection"] = "close"
+        await self._send(message)
+
+    def _count(self, came: int) -> None:
+        self.received += came
+        has_room = self._held.take(came)
+        if self.received > self.limit:
+            raise _too_large(self.limit)
+        if not has_room:
+            raise Refusal(
+                ProblemKind.OVERLOADED,
+                "The server works on as many bytes of requests as it may. Try again in a second.",
+                retry_after=1,
+            )
+
+    def _answer_by(self, moment: float | None) -> None:
+        if self.deadline is not None and not self.deadline.expired():
+            self.deadline.reschedule(None if self.answered else moment)
 
 
-def _too_large(limit: int) -> str:
-    return f"Expected a body of at most {limit} bytes, got more. Send it in several requests, or shrink it."
+def with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """Let pages of the named origins call the app from browsers; with none named, browsers let no other page do so."""
+    if not settings.cors_origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
+        allow_headers=[
+            "Authorization", "api-key", "Askew-Space", "Askew-Dtype", "Askew-Encoder", "If-None-Match", "Range",
+            "traceparent", "X-Request-Id",
+        ],
+        expose_headers=[
+            "Content-Range", "ETag", "Location", "Retry-After", "Server-Timing", "WWW-Authenticate", "X-Request-Id",
+        ],
+    )  # fmt: skip
 
 
-def _stated_length(headers: Headers) -> int:
+def _refuse_headers(headers: Headers, http_version: str, limit: int) -> None:
+    """Refuse what can be refused before the body. Raises Refusal (http, unsupported-media, payload-too-large)."""
+    hosts = len(headers.getlist("host"))
+    if hosts > 1 or (hosts == 0 and http_version == "1.1"):
+        raise Refusal(ProblemKind.HTTP, f"Expected one header Host, got {hosts}.")
+    encoding = headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise Refusal(
+            ProblemKind.UNSUPPORTED_MEDIA,
+            f"Expected a body as it is, got one in Content-Encoding {encoding[:40]!r}. Send it uncompressed.",
+            {"received": encoding[:40]},
+        )
     stated = headers.get("content-length", "0")
-    return int(stated) if stated.isdecimal() else 0
+    if stated.isdecimal() and int(stated[:20]) > limit:
+        raise _too_large(limit)
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal(
+        ProblemKind.PAYLOAD_TOO_LARGE,
+        f"Expected a body of at most {limit} bytes, got more. Send it in several requests, or shrink it.",
+        {"limit": limit},
+    )
+
+
+def _brings_encoder(path: str) -> bool:
+    return path.startswith("/v1/galleries/") and (path.endswith("/encoders") or path.count("/") == 3)
+
+
+def _brings_photos(path: str) -> bool:
+    return path.startswith("/v1/galleries/") and path.endswith("/items/photos") and path.count("/") == 5
 
 
 def _path_keeping_segments(raw_path: bytes) -> str:
