@@ -1,0 +1,79 @@
+"""Snapshots as they travel: what a server says of one, and the manifest inside the file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from askew_client.contract.schemas import GalleryName
+from askew_client.contract.space import SpaceId
+
+SNAPSHOT_FORMAT: Literal[1] = 1
+
+SnapshotName = Annotated[str, StringConstraints(pattern=r"^[0-9]{8}T[0-9]{6}Z(-[0-9]{1,4})?$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Snapshot(BaseModel):
+    """A snapshot that a gallery keeps: one tar file. `bytes` and `sha256` are the file's; `created_at` is UTC."""
+
+    name: SnapshotName
+    gallery: str
+    created_at: str
+    items: int = Field(ge=0)
+    photos: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    sha256: Sha256
+    space: SpaceId
+
+
+class SnapshotList(BaseModel):
+    """The snapshots that a gallery keeps, the newest first."""
+
+    snapshots: list[Snapshot]
+
+
+class RestoreRequest(BaseModel):
+    """The JSON body of `POST …/restore`: the gallery that keeps the snapshot, and the snapshot's name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    gallery: GalleryName
+    snapshot: SnapshotName
+
+
+class SnapshotMember(BaseModel):
+    """One file of a snapshot, with its length and digest."""
+
+    path: str = Field(max_length=200)
+    bytes: int = Field(ge=0)
+    sha256: Sha256
+
+
+class SnapshotManifest(BaseModel):
+    """The first member of a snapshot file, `manifest.json`: what the gallery was, and every file that follows."""
+
+    format: Literal[1] = SNAPSHOT_FORMAT
+    gallery: str
+    created_at: str
+    askew: str
+    space: SpaceId
+    dim: int = Field(ge=1, le=65_536)
+    teacher: str
+    items: int = Field(ge=0)
+    photos: int = Field(ge=0)
+    sequence: int = Field(ge=0)
+    members: list[SnapshotMember]
+
+    @model_validator(mode="after")
+    def _each_member_once(self) -> SnapshotManifest:
+        if len({member.path for member in self.members}) != len(self.members):
+            raise ValueError("a member is named twice")
+        return self
+
+
+class DeletedSnapshot(BaseModel):
+    """The name of the snapshot that was deleted."""
+
+    deleted: SnapshotName

@@ -1,0 +1,186 @@
+"""Save what holds of a damaged gallery database into a new one; the damaged one is kept aside."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from askew_client.contract.encoder_file import read_encoder_file
+from askew_client.contract.manifest import Manifest
+from askew_client.errors import AskewError, EncoderError
+from askew_client.files import flush_folder
+from askew_server.checks import RawItem, fault_of, raw_items
+from askew_server.store import GalleryStore, ItemBatch
+
+_BATCH = 1_000
+_OTHER_TABLES = ("encoders", "retired_encoders", "default_encoders", "probes")
+
+
+@dataclass(frozen=True)
+class Salvage:
+    """What was saved: how many items, of how many that there were for certain, and where the damaged files lie."""
+
+    saved: int
+    lost: int
+    kept_in: Path
+
+
+def salvage_database(folder: Path) -> Salvage:
+    """Put a new database in the place of a gallery's damaged one, with every item that holds, read row by row.
+
+    Items keep ids, vectors, payloads and photos, and get new labels. Raises AskewError when not even the gallery's
+    teacher can be made out; then nothing is changed.
+    """
+    damaged = folder / "gallery.db"
+    beside = folder / "salvaging.part"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        # SQLite recovers the log as it opens the copy; the original stays as it is.
+        copy = beside / "damaged.db"
+        for path in folder.glob("gallery.db*"):
+            shutil.copyfile(path, beside / path.name.replace("gallery.db", copy.name))
+        with closing(sqlite3.connect(copy, isolation_level=None)) as source:
+            teacher = _teacher(source, folder)
+            saved, lost = _save(source, beside / "new", teacher)
+        aside = _free(folder / "damaged" / "before-repair")
+        aside.mkdir(parents=True)
+        for path in folder.glob("gallery.db*"):
+            path.rename(aside / path.name)
+        (beside / "new" / "gallery.db").rename(damaged)
+        flush_folder(folder)
+        # The labels are new ones.
+        shutil.rmtree(folder / "index", ignore_errors=True)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return Salvage(saved, lost, aside)
+
+
+def _save(source: sqlite3.Connection, target: Path, teacher: Manifest) -> tuple[int, int]:
+    store = GalleryStore(target)
+    try:
+        facts = {"space": teacher.space_id, "dim": str(teacher.dim), "teacher": teacher.model_dump_json()}
+        store.begin({**_readable_facts(source), **facts})
+        saved = lost = 0
+        batch: list[RawItem] = []
+        for item in _readable(source):
+            if item is None or fault_of(item, teacher.dim) is not None:
+                lost += 1
+                continue
+            batch.append(item)
+            if len(batch) == _BATCH:
+                _write(store, batch)
+                batch = []
+            saved += 1
+        _write(store, batch)
+        for table in _OTHER_TABLES:
+            _copy_table(source, store.connection, table)
+        store.connection.execute("PRAGMA journal_mode = DELETE")
+    finally:
+        store.close()
+    return saved, lost
+
+
+def _write(store: GalleryStore, items: list[RawItem]) -> None:
+    if not items:
+        return
+    vectors = np.stack([np.frombuffer(_bytes(item.vector), dtype="<f2") for item in items])
+    store.upsert(ItemBatch([str(item.id) for item in items], vectors, [str(item.payload) for item in items]))
+    photos = [(str(item.photo), str(item.id)) for item in items if item.photo is not None]
+    with closing(store.connection.cursor()) as cursor:
+        cursor.executemany("UPDATE items SET photo = ? WHERE id = ?", photos)
+
+
+def _readable(source: sqlite3.Connection) -> Iterator[RawItem | None]:
+    """Every item that SQLite can still read, by label; None for one that is there and cannot be read."""
+    last = 0
+    try:
+        for item in raw_items(source):
+            last = item.label
+            yield item
+        return
+    except sqlite3.DatabaseError:
+        pass
+    # The walk broke off at a damaged page: the labels behind it are tried one by one.
+    for label in range(last + 1, _highest_label(source) + 1):
+        try:
+            yield from raw_items(source, "items.label = ?", label)
+        except sqlite3.DatabaseError:
+            yield None
+
+
+def _highest_label(source: sqlite3.Connection) -> int:
+    highest = 0
+    for sql in (
+        "SELECT value FROM facts WHERE key = 'sequence'",
+        "SELECT max(label) FROM items",
+        "SELECT max(label) FROM vectors",
+    ):
+        try:
+            highest = max(highest, int((source.execute(sql).fetchone() or [0])[0] or 0))
+        except (sqlite3.DatabaseError, ValueError):
+            continue
+    return highest
+
+
+def _readable_facts(source: sqlite3.Connection) -> dict[str, str]:
+    try:
+        rows = source.execute("SELECT key, value FROM facts WHERE key NOT IN ('layout', 'sequence')").fetchall()
+    except sqlite3.DatabaseError:
+        return {}
+    return {str(key): str(value) for key, value in rows}
+
+
+def _teacher(source: sqlite3.Connection, folder: Path) -> Manifest:
+    """The gallery's teacher by its facts, or else by the one teacher's file that lies beside the database."""
+    try:
+        row = source.execute("SELECT value FROM facts WHERE key = 'teacher'").fetchone()
+        return Manifest.model_validate_json(row[0])
+    except (sqlite3.DatabaseError, ValidationError, TypeError):
+        pass
+    manifests = []
+    for path in sorted((folder / "encoders").glob("*.onnx")):
+        try:
+            manifests.append(read_encoder_file(path).manifest)
+        except EncoderError:
+            continue
+    teachers = [manifest for manifest in manifests if manifest.role == "teacher"]
+    if len(teachers) != 1:
+        raise AskewError(
+            f"Nothing can be saved of {folder / 'gallery.db'}: neither its facts nor an encoder file say which teacher "
+            "described the gallery. Restore a snapshot."
+        )
+    return teachers[0]
+
+
+def _copy_table(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> None:
+    """Copy the rows of a table that another module owns, as far as they can be read."""
+    try:
+        schema = source.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()
+        if schema is None:
+            return
+        target.execute(schema[0])
+        for row in source.execute(f"SELECT * FROM {table}"):
+            target.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)
+    except sqlite3.DatabaseError:
+        return
+
+
+def _bytes(value: object) -> bytes:
+    assert isinstance(value, bytes)
+    return value
+
+
+def _free(path: Path) -> Path:
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free

@@ -1,0 +1,294 @@
+"""Snapshots of a gallery while it serves: made, listed, verified, deleted.
+
+A snapshot is one file under `DATA/galleries/NAME/snapshots/` (see snapshot_file.py), with a record beside it. The
+database is copied by SQLite's online backup over a connection of its own, inside one read transaction: writers go on
+meanwhile, and the copy is the gallery at one sequence number. The index is derived and is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from askew_client.contract.manifest import Manifest
+from askew_client.contract.problems import ProblemKind
+from askew_client.contract.snapshots import Snapshot, SnapshotManifest, SnapshotMember, SnapshotName
+from askew_client.files import flush_folder, write_atomically
+from askew_server.errors import Refusal
+from askew_server.snapshot_file import DATABASE, MEMBER_NAMES, Advance, is_photo, read_snapshot, write_snapshot
+
+FOLDERS = ("photos", "probes", "encoders")
+"""What of a gallery's folder goes into a snapshot beside its database."""
+SPARE_BYTES = 64 * 1024 * 1024
+"""What must stay free on the disk when a snapshot has been made or restored."""
+
+_PAGES_A_STEP = 2_048
+_ROUNDS = 8
+
+
+class Snapshots:
+    """The snapshots that one gallery keeps."""
+
+    def __init__(self, gallery: str, folder: Path) -> None:
+        """`folder`: the gallery's own."""
+        self._gallery = gallery
+        self._source = folder
+        self._folder = folder / "snapshots"
+
+    def list(self) -> list[Snapshot]:
+        """All snapshots, the newest first."""
+        found = [self._read(record) for record in self._folder.glob("*.json")]
+        return sorted((each for each in found if each), key=lambda each: (each.created_at, each.name), reverse=True)
+
+    def get(self, name: str) -> Snapshot:
+        """One snapshot. Raises Refusal (unknown-snapshot)."""
+        try:
+            TypeAdapter(SnapshotName).validate_python(name)
+        except ValidationError:
+            found = None
+        else:
+            found = self._read(self._folder / f"{name}.json")
+        if found is None:
+            known = ", ".join(each.name for each in self.list()[:20]) or "none yet"
+            raise Refusal(
+                ProblemKind.UNKNOWN_SNAPSHOT,
+                f"Gallery {self._gallery!r} keeps no snapshot {name[:80]!r}. It keeps: {known}.",
+            )
+        return found
+
+    def path(self, name: str) -> Path:
+        """The file of a snapshot. Raises Refusal (unknown-snapshot)."""
+        return self._folder / f"{self.get(name).name}.tar"
+
+    def delete(self, name: str) -> None:
+        """Delete a snapshot. Raises Refusal (unknown-snapshot)."""
+        path = self.path(name)
+        path.unlink(missing_ok=True)
+        path.with_suffix(".json").unlink(missing_ok=True)
+        flush_folder(self._folder)
+
+    def verify(self, name: str, advance: Advance) -> Snapshot:
+        """Read a whole snapshot and compare every digest. Raises Refusal (unknown-snapshot, damaged-snapshot)."""
+        kept = self.get(name)
+        path = self.path(name)
+        read_snapshot(path, None, advance)
+        with path.open("rb") as stream:
+            came = hashlib.file_digest(stream, "sha256").hexdigest()
+        if came != kept.sha256:
+            raise Refusal(
+                ProblemKind.DAMAGED_SNAPSHOT,
+                f"{path.name} has SHA-256 {came[:12]}…, but {kept.sha256[:12]}… when it was made. Take another one.",
+            )
+        return kept
+
+    def remove_unfinished(self) -> None:
+        """Remove what a snapshot left that was interrupted by the end of the server."""
+        for path in self._folder.glob(".making-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def create(self, advance: Advance) -> Snapshot:
+        """Make a snapshot of the gallery as it is now; others may read and write meanwhile.
+
+        Raises Refusal (would-not-fit; damaged-gallery, where a file does not have the bytes it should have).
+        """
+        self._folder.mkdir(exist_ok=True)
+        self._require_space()
+        staging = Path(tempfile.mkdtemp(prefix=".making-", dir=self._folder))
+        try:
+            self._copy_consistently(staging, advance)
+            manifest = self._manifest(staging)
+            return self._pack(staging, manifest, advance)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _require_space(self) -> None:
+        database = sum(path.stat().st_size for path in self._source.glob(f"{DATABASE}*"))
+        # The database is copied first and packed then; photos and encoders are linked first.
+        needed = 2 * database + sum(path.stat().st_size for path in _files(self._source)) + SPARE_BYTES
+        require_space(self._source, needed, f"a snapshot of gallery {self._gallery!r}")
+
+    def _copy_consistently(self, staging: Path, advance: Advance) -> None:
+        """Copy the database, and link every file that the copy speaks of, before its deletion can take it away."""
+        for _ in range(_ROUNDS):
+            # What is linked stays linked from round to round: only what came and went within one round is missing.
+            _link_files(self._source, staging)
+            _back_up(self._source / DATABASE, staging / DATABASE, advance)
+            _link_files(self._source, staging)
+            missing = _missing_files(staging)
+            if not missing:
+                return
+            lost = [path for path in missing if (self._source / path).exists() is False and self._speaks_of(path)]
+            if lost:
+                raise Refusal(
+                    ProblemKind.DAMAGED_GALLERY,
+                    f"No snapshot was made: {lost[0]} of gallery {self._gallery!r} is missing. "
+                    "`askew doctor` names everything that is damaged, and --repair goes on without it.",
+                )
+        raise Refusal(
+            ProblemKind.OVERLOADED,
+            f"Photos of gallery {self._gallery!r} come and go faster than a snapshot can be taken. Try again later.",
+            retry_after=60,
+        )
+
+    def _speaks_of(self, path: str) -> bool:
+        """Whether the gallery's database still names this file: then it is no file that was deleted meanwhile."""
+        with closing(open_read_only(self._source / DATABASE)) as database:
+            return path in named_files(database)
+
+    def _manifest(self, staging: Path) -> SnapshotManifest:
+        with closing(sqlite3.connect(staging / DATABASE)) as database:
+            # One file without a log beside it.
+            database.execute("PRAGMA journal_mode = DELETE")
+            verdict = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+            if verdict != "ok":
+                raise Refusal(
+                    ProblemKind.DAMAGED_GALLERY,
+                    f"No snapshot was made: the database of gallery {self._gallery!r} is damaged ({verdict[:200]}). "
+                    "Stop the server and run `askew doctor --repair`, or restore an older snapshot.",
+                )
+            facts = dict(database.execute("SELECT key, value FROM facts").fetchall())
+            items, photos = database.execute("SELECT count(*), count(photo) FROM items").fetchone()
+        return SnapshotManifest(
+            gallery=self._gallery,
+            created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            askew=version("askew-server"),
+            space=facts["space"],
+            dim=int(facts["dim"]),
+            teacher=Manifest.model_validate_json(facts["teacher"]).encoder_id,
+            items=items,
+            photos=photos,
+            sequence=int(facts["sequence"]),
+            members=[_member(staging, staging / DATABASE), *(_member(staging, path) for path in _files(staging))],
+        )
+
+    def _pack(self, staging: Path, manifest: SnapshotManifest, advance: Advance) -> Snapshot:
+        beside = staging / "snapshot.part"
+        with beside.open("xb") as stream:
+            length, sha256 = write_snapshot(staging, manifest, stream, advance)
+            stream.flush()
+            os.fsync(stream.fileno())
+        snapshot = Snapshot(
+            name=self._free_name(manifest.created_at),
+            gallery=self._gallery,
+            created_at=manifest.created_at,
+            items=manifest.items,
+            photos=manifest.photos,
+            bytes=length,
+            sha256=sha256,
+            space=manifest.space,
+        )
+        # The file first: a record is never without its file, and a file without a record is an orphan.
+        beside.replace(self._folder / f"{snapshot.name}.tar")
+        flush_folder(self._folder)
+        write_atomically(self._folder / f"{snapshot.name}.json", snapshot.model_dump_json(indent=1).encode())
+        return snapshot
+
+    def _free_name(self, created_at: str) -> str:
+        """A name after the moment; numbered where the clock shows a moment for the second time."""
+        moment = datetime.fromisoformat(created_at).strftime("%Y%m%dT%H%M%SZ")
+        names = [moment, *(f"{moment}-{number}" for number in range(2, 10_000))]
+        return next(name for name in names if not (self._folder / f"{name}.tar").exists())
+
+    def _read(self, record: Path) -> Snapshot | None:
+        """The record of a snapshot; None where there is none, or no file to it."""
+        try:
+            snapshot = Snapshot.model_validate_json(record.read_bytes())
+        except (OSError, ValidationError):
+            return None
+        is_there = record.with_suffix(".tar").is_file() and record.stem == snapshot.name
+        return snapshot if is_there else None
+
+
+def require_space(folder: Path, needed: int, what: str) -> None:
+    """Refuse (would-not-fit) what would not fit on the disk."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise Refusal(
+            ProblemKind.WOULD_NOT_FIT,
+            f"Expected {needed:,} free bytes on the disk for {what}, but {free:,} are free. Free space and try again.",
+            {"needed": needed, "free": free},
+        )
+
+
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """A connection that reads a gallery's database and cannot change it."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A read transaction that is held: a backup over it is not begun anew by every write of others."""
+    with closing(open_read_only(path)) as database:
+        database.execute("BEGIN")
+        database.execute("SELECT count(*) FROM facts").fetchone()
+        yield database
+
+
+def _back_up(source: Path, target: Path, advance: Advance) -> None:
+    target.unlink(missing_ok=True)
+    with _reading(source) as database, closing(sqlite3.connect(target)) as copy:
+        size = database.execute("PRAGMA page_size").fetchone()[0]
+
+        def progress(_: int, remaining: int, total: int) -> None:
+            advance((total - remaining) * size, 2 * total * size)
+
+        database.backup(copy, pages=_PAGES_A_STEP, progress=progress)
+
+
+def _link_files(source: Path, target: Path) -> None:
+    for path in _files(source):
+        linked = target / path.relative_to(source)
+        if not linked.exists():
+            linked.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(path, linked)
+            except FileNotFoundError:
+                # Deleted since it was listed; whether that matters is seen when all are linked.
+                continue
+            except OSError:
+                # A file system without links, or one that has enough of them to this file.
+                shutil.copyfile(path, linked)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files beside the database that belong to a gallery, in an order that does not change."""
+    found = [path for top in FOLDERS for path in (folder / top).rglob("*") if not path.is_symlink() and path.is_file()]
+    return sorted(path for path in found if MEMBER_NAMES.fullmatch(path.relative_to(folder).as_posix()))
+
+
+def _missing_files(staging: Path) -> list[str]:
+    with closing(sqlite3.connect(staging / DATABASE)) as database:
+        return sorted(path for path in named_files(database) if not (staging / path).exists())
+
+
+def named_files(database: sqlite3.Connection) -> set[str]:
+    """The photos, probes and encoder files that a gallery's database names, as paths within its folder."""
+    photos = database.execute("SELECT DISTINCT photo FROM items WHERE photo IS NOT NULL")
+    named = {f"photos/{photo[:2]}/{photo}" for (photo,) in photos}
+    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "encoders" in tables:
+        encoders = database.execute("SELECT sha256 FROM encoders WHERE has_file")
+        named |= {f"encoders/{sha256}.onnx" for (sha256,) in encoders}
+    if "probes" in tables:
+        named |= {f"probes/{photo}" for (photo,) in database.execute("SELECT photo FROM probes")}
+    return named
+
+
+def _member(folder: Path, path: Path) -> SnapshotMember:
+    name = path.relative_to(folder).as_posix()
+    if is_photo(name):
+        # A photo is named by its digest; that it has these bytes is checked when it is packed.
+        return SnapshotMember(path=name, bytes=path.stat().st_size, sha256=path.stem)
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return SnapshotMember(path=name, bytes=path.stat().st_size, sha256=digest)
