@@ -13,7 +13,7 @@ CHROMIUM := $(firstword $(shell command -v chromium chromium-browser google-chro
 DRIVER   := $(shell command -v chromedriver 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-image lint format bench-serving bench-indexing bench-training clean python-is-new-enough
+.PHONY: help demo test test-browser test-image lint format openapi bench-serving bench-indexing bench-training clean python-is-new-enough
 
 help: ## list the targets
 	@echo "Askew: visual search against a gallery that is never re-indexed."
@@ -49,6 +49,10 @@ format: $(VENV)/.installed ## rewrite the sources as ruff wants them
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
+openapi: $(VENV)/.installed ## write docs/openapi.json anew, after a change of the API that is meant
+	$(VENV)/bin/python -m askew_server.openapi_document > docs/openapi.json.part
+	mv docs/openapi.json.part docs/openapi.json
+
 bench-serving: $(VENV)/.installed ## POST /search beside the bare FAISS call, 10,000 x 2048
 	$(VENV)/bin/python benchmarks/serving.py
 
@@ -79,6 +83,6 @@ $(VENV_DEMO)/.installed: client/pyproject.toml server/pyproject.toml requirement
 $(VENV)/.installed: client/pyproject.toml server/pyproject.toml training/pyproject.toml requirements/constraints.txt requirements/test.txt | python-is-new-enough
 	@echo "Making $(VENV), the environment for everything, torch included (once) ..."
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python $(PIP) install $(PINNED) --editable './client[cpu,cli]' --editable './server[cpu]' \
+	@$(VENV)/bin/python $(PIP) install $(PINNED) --editable './client[cpu,cli]' --editable './server[cpu,tracing]' \
 		--editable './training[demo,cpu]' --requirement requirements/test.txt
 	@touch $@

@@ -9,7 +9,7 @@ COPY client client
 COPY server server
 RUN python -m venv /opt/askew \
     && /opt/askew/bin/pip install --no-cache-dir --constraint requirements/constraints.txt \
-        './client[cpu,cli]' './server[cpu]'
+        './client[cpu,cli]' './server[cpu,tracing]'
 
 FROM python:3.12-slim
 ENV PATH=/opt/askew/bin:$PATH \

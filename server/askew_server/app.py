@@ -14,17 +14,31 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from askew_server.answers import install_problem_handlers
-from askew_server.edge import Edge
+from askew_server.edge import Edge, with_cors
 from askew_server.galleries import Galleries
-from askew_server.openapi import with_body_models
-from askew_server.routes import encoders, galleries, health, items, search
+from askew_server.guard import Guard
+from askew_server.observing import Observer, RouteNoted
+from askew_server.openapi import with_body_models, with_common_problems
+from askew_server.routes import aliases, encoders, galleries, health, items, jobs, keys, search, snapshots
 from askew_server.service import Service
 from askew_server.settings import Settings
+from askew_server.tracing import Tracing
+
+_ROUTES = (search, galleries, aliases, items, jobs, snapshots, encoders, keys, health)
 
 
-def create_app(settings: Settings, owned: Galleries) -> ASGIApp:
-    """The application over the galleries of one DATA directory; it closes them when it ends."""
-    service = Service(settings, owned)
+def create_app(service: Service, tracing: Tracing | None = None) -> ASGIApp:
+    """The application over the galleries of one DATA directory; it closes them, and the tracing, when it ends."""
+    settings = service.settings
+    app = create_fastapi(service, tracing)
+    guarded = with_cors(Guard(app, service.keys, settings, service.galleries.resolve), settings)
+    routes = [route for module in _ROUTES for route in module.router.routes]
+    edge = Edge(RouteNoted(guarded, routes, service.known_name), settings)
+    return Observer(edge, service.metrics, tracing, slow_seconds=settings.slow_request_seconds)
+
+
+def create_fastapi(service: Service, tracing: Tracing | None = None) -> FastAPI:
+    """The routes, problems and life of a service; the layers around them are of `create_app`."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -32,6 +46,8 @@ def create_app(settings: Settings, owned: Galleries) -> ASGIApp:
         yield
         await loading
         await service.close()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
 
     # FastAPI's own documentation pages fetch scripts from other hosts; the document itself stays.
     app = FastAPI(
@@ -41,16 +57,18 @@ def create_app(settings: Settings, owned: Galleries) -> ASGIApp:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # FastAPI's own traces would carry paths and queries, so item ids and filters; ours do not (tracing.py).
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.service = service
-    for routes in (search, galleries, items, encoders, health):
-        app.include_router(routes.router)
+    for module in _ROUTES:
+        app.include_router(module.router)
     app.mount("/page", StaticFiles(directory=str(files("askew_server") / "page")), name="page")
     install_problem_handlers(app)
     document_of = app.openapi
 
     def openapi() -> dict[str, Any]:
-        return with_body_models(document_of())
+        return with_common_problems(with_body_models(document_of()))
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
-    return Edge(app, settings)
+    return app

@@ -23,6 +23,12 @@ from askew_server.describing import Describer
 from askew_server.errors import Refusal
 from askew_server.galleries import Galleries
 from askew_server.gallery import Gallery
+from askew_server.jobs.photos import PhotosJob
+from askew_server.jobs.queue import Jobs
+from askew_server.jobs.redescribe import RedescribeJob
+from askew_server.jobs.snapshots import RestoreJob, SnapshotJob, VerifySnapshotJob
+from askew_server.keys import KeyStore
+from askew_server.metrics import Metrics
 from askew_server.owned import OwnedGallery
 from askew_server.settings import Settings
 
@@ -35,15 +41,25 @@ class Service:
     def __init__(self, settings: Settings, galleries: Galleries) -> None:
         self.settings = settings
         self.galleries = galleries
+        self.keys = KeyStore(settings.data)
         self.describer = Describer(max_waiting=settings.max_waiting_photos, max_pixels=settings.max_photo_pixels)
+        self.jobs = Jobs(settings.data, max_jobs=settings.max_jobs)
+        self.photos_job = PhotosJob(galleries, max_pixels=settings.max_photo_pixels)
+        self.redescribe_job = RedescribeJob(galleries, max_pixels=settings.max_photo_pixels)
+        snapshot_jobs = (SnapshotJob(galleries), VerifySnapshotJob(galleries), RestoreJob(galleries))
+        for kind in (self.photos_job, self.redescribe_job, *snapshot_jobs):
+            self.jobs.register(kind)
         self.version = version("askew-server")
+        self.metrics = Metrics(self.version)
         self.state: Literal["loading", "ok", "draining"] = "loading"
         self.failure: str | None = None
+        self.is_leaving = False
 
     async def load(self) -> None:
         """Open the galleries; afterwards the server is ready, or knows why not."""
         try:
             await asyncio.to_thread(self.galleries.load)
+            await asyncio.to_thread(self.jobs.start)
             self.state = "ok"
         except AskewError as error:
             self.failure = str(error)
@@ -53,10 +69,16 @@ class Service:
             self.failure = "The galleries could not be opened; the server's log says why."
             logging.getLogger("askew.server").critical("the galleries could not be opened", exc_info=True)
 
+    def leave(self) -> None:
+        """Say to whoever asks for readiness that the server goes; it answers on until it is closed."""
+        self.is_leaving = True
+
     async def close(self) -> None:
         """Finish what was accepted, then close everything."""
         self.state = "draining"
+        await asyncio.to_thread(self.jobs.close)
         await asyncio.to_thread(self.describer.close)
+        self.keys.close()
         await asyncio.to_thread(self.galleries.close)
 
     def gallery(self, name: str | None) -> OwnedGallery:
@@ -64,9 +86,42 @@ class Service:
         self.require_ready()
         return self.galleries.get(name or self.settings.default_gallery)
 
+    def known_name(self, name: str | None) -> str | None:
+        """The name of the gallery that a request means, for logs and metrics; None where there is none."""
+        try:
+            return self.gallery(name).name
+        except Refusal:
+            return None
+
     async def get_or_create_gallery(self, name: str, teacher: Manifest) -> tuple[OwnedGallery, bool]:
         """A gallery in the teacher's space, and whether it was made now. Raises Refusal (gallery-conflict)."""
         return await asyncio.to_thread(self.galleries.get_or_create, name, teacher)
+
+    async def delete_gallery(self, name: str) -> str:
+        """Delete a gallery; its name. Raises Refusal (gallery-in-use, unknown-gallery)."""
+        self.require_ready()
+        resolved = self.galleries.resolve(name)
+        is_damaged = resolved in self.galleries.damaged()
+        if resolved == self.galleries.resolve(self.settings.default_gallery) and not is_damaged:
+            raise Refusal(
+                ProblemKind.GALLERY_IN_USE,
+                f"Gallery {resolved!r} is the one that POST /search answers from. Start the server with another --gallery, "
+                "or an alias there that names another one, first.",
+            )
+        jobs = self.jobs.unfinished_of(resolved)
+        if jobs:
+            raise Refusal(
+                ProblemKind.GALLERY_IN_USE,
+                f"Job {jobs[0]} works on gallery {resolved!r}. Wait for it, or cancel it (POST /v1/jobs/{jobs[0]}/cancel).",
+                {"jobs": list(jobs)},
+            )
+        return await asyncio.to_thread(self.galleries.delete, resolved)
+
+    def require_staying(self) -> None:
+        """Raise Refusal (not-ready) unless the server answers, and will go on to."""
+        self.require_ready()
+        if self.is_leaving:
+            raise Refusal(ProblemKind.NOT_READY, "The server is draining. Ask another one, or this one later.", retry_after=1)
 
     def require_ready(self) -> None:
         """Raise Refusal (not-ready) while the galleries are being opened, or could not be."""
@@ -105,7 +160,7 @@ class Service:
                 "named. Send the encoder's space_id as `space` or in the header Askew-Space.",
                 {"expected": gallery.space},
             )
-        admitted = await self.run(gallery, Gallery.admitted_encoders)
+        admitted = gallery.encoders.facts.admitted
         form = "" if is_space_id(space) else " (which is no space id at all)"
         raise Refusal(
             ProblemKind.SPACE_MISMATCH,
@@ -119,16 +174,9 @@ class Service:
             },
         )
 
-    def check_encoder(self, gallery: OwnedGallery, encoder: str | None, admitted: list[str]) -> None:
-        """Refuse a query that names an encoder which this gallery has not admitted."""
-        if encoder is None or encoder in admitted:
-            return
-        raise Refusal(
-            ProblemKind.ENCODER_NOT_ADMITTED,
-            f"The query names encoder {encoder[:140]!r}, which gallery {gallery.name!r} has not admitted. "
-            f"Admit it with `askew admit`, or use one of: {', '.join(admitted)}.",
-            {"received": encoder[:140], "admitted_encoders": admitted},
-        )
+    def check_encoder(self, gallery: OwnedGallery, encoder: str | None, _: list[str]) -> None:
+        """Refuse a query that names an encoder which this gallery has not admitted, or has retired."""
+        gallery.encoders.facts.check(encoder)
 
 
 async def finished(future: Future[Result]) -> Result:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
+import typer
 from pydantic import BaseModel
+from typer.main import get_command
 
 from askew_client.contract.problems import ProblemKind
-from askew_server.app import create_app
-from askew_server.edge import Edge
+from askew_server.app import create_fastapi
 from askew_server.galleries import Galleries
+from askew_server.service import Service
 from askew_server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -35,10 +38,8 @@ def test_every_problem_is_documented_with_its_status(text: str) -> None:
 
 def test_every_path_is_documented(text: str, tmp_path: Path) -> None:
     galleries = Galleries(tmp_path, owner="a test")
-    app = create_app(Settings(data=tmp_path), galleries)
+    document = create_fastapi(Service(Settings(data=tmp_path), galleries)).openapi()
     galleries.close()
-    assert isinstance(app, Edge)
-    document = app._app.openapi()  # type: ignore[attr-defined]
     calls = [f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods]
     assert len(calls) > 20
     assert [call for call in calls if f"`{call}`" not in text] == []
@@ -48,6 +49,37 @@ def test_every_command_is_documented(text: str) -> None:
     commands = [point.name for point in entry_points(group="askew.commands")]
     assert {"serve", "index", "admit", "search", "encode", "inspect", "check"} <= set(commands)
     assert [name for name in commands if f"askew {name}" not in text] == []
+
+
+def test_every_subcommand_and_option_is_documented_on_a_page_of_its_command() -> None:
+    pages = [path.read_text() for path in DOCUMENTS]
+    missing = []
+    for name, options in _commands():
+        text = "\n".join(page for page in pages if f"askew {name}" in page)
+        missing += [f"askew {name}"] if not text else []
+        missing += [f"askew {name} {option}" for option in options if not re.search(rf"{option}\b(?!-)", text)]
+    assert missing == []
+
+
+def _commands() -> list[tuple[str, list[str]]]:
+    """Every command and subcommand, with its long options."""
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    for point in entry_points(group="askew.commands"):
+        command = point.load()
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=point.name)
+        else:
+            app.command(point.name)(command)
+    return list(_leaves("", get_command(app)))
+
+
+def _leaves(name: str, command: Any) -> Iterator[tuple[str, list[str]]]:
+    for each, inner in getattr(command, "commands", {}).items():
+        yield from _leaves(f"{name} {each}".strip(), inner)
+    if not hasattr(command, "commands"):
+        options = [option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]]
+        yield name, [option for option in options if option.startswith("--") and option != "--help"]
 
 
 def test_links_between_documents_lead_somewhere() -> None:

@@ -6,10 +6,13 @@ from importlib.resources import files
 
 from fastapi import APIRouter, HTTPException, Response
 
+from askew_client.contract.health import Readiness, Version
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.schemas import Health
 from askew_server.answers import json_answer
-from askew_server.openapi import problems
+from askew_server.metrics import MEDIA_TYPE
+from askew_server.openapi import METRICS_TEXT, problems
+from askew_server.readings import read_numbers
 from askew_server.service import InService
 
 router = APIRouter(tags=["health"])
@@ -27,11 +30,25 @@ async def live(service: InService) -> Response:
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", response_model=Health, responses=problems(503))
+@router.get("/readyz", response_model=Readiness, responses=problems(503))
 async def ready(service: InService) -> Response:
-    """The galleries are open and searches are answered."""
-    service.require_ready()
-    return json_answer(Health(status="ok", version=service.version))
+    """The galleries are open and searches are answered; 503 while they are loaded, and while the server drains."""
+    service.require_staying()
+    serving, damaged = service.galleries.names(), service.galleries.damaged()
+    answer = Readiness(status="ok", version=service.version, galleries=len(serving), quarantined=len(damaged))
+    return json_answer(answer)
+
+
+@router.get("/version", response_model=Version)
+async def tell_version(service: InService) -> Response:
+    """Which server this is."""
+    return json_answer(Version(name="askew", version=service.version, api="v1"))
+
+
+@router.get("/metrics", response_class=Response, responses=METRICS_TEXT)
+async def read_metrics(service: InService) -> Response:
+    """What the server counts, in Prometheus's text format."""
+    return Response(service.metrics.render(await read_numbers(service)), media_type=MEDIA_TYPE)
 
 
 @router.get("/problems/{slug}", response_class=Response, responses=problems(404))

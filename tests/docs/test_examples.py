@@ -1,0 +1,94 @@
+"""The curl examples of the README and the docs, run as they stand against a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from running_server import RunningServer, run_askew
+
+from askew_client.encoder import Encoder
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CURL = shutil.which("curl")
+# Shows problems as failures, and keeps what came back for the test to read.
+SHIM = """#!/bin/bash
+set -o pipefail
+kept="$KEPT/$$-$RANDOM"
+{curl} --silent --show-error --fail-with-body --dump-header "$kept.headers" "$@" | tee "$kept.body"
+"""
+
+
+def examples(page: Path) -> list[str]:
+    """The shell blocks of a page that call curl, in their order."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [block for block in blocks if re.search(r"^\s*curl\b|\|\s*curl\b|\$\(curl\b", block, re.MULTILINE)]
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, teacher_file: Path, student_file: Path) -> Path:
+    """A folder as a reader has it: encoders, photos, and a DATA directory with the gallery `museum`."""
+    folder = tmp_path_factory.mktemp("reader")
+    for name, source in (("teacher.onnx", teacher_file), ("student.onnx", student_file)):
+        shutil.copy(source, folder / name)
+    (folder / "photos").mkdir()
+    chosen = sorted((ROOT / "demo/gallery").glob("*.jpg"))[:24]
+    for photo in chosen:
+        shutil.copy(photo, folder / "photos" / photo.name)
+    shutil.copy(chosen[0], folder / "photo.jpg")
+    (folder / "demo").symlink_to(ROOT / "demo")
+    into = ("--gallery", "museum", "--data", folder / "data")
+    for command in (
+        ("index", folder / "photos", "--encoder", teacher_file, *into),
+        ("admit", student_file, *into),
+    ):
+        done = run_askew(*command)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def server(prepared: Path, tmp_path: Path) -> Iterator[RunningServer]:
+    shutil.copytree(prepared / "data", tmp_path / "data")
+    with RunningServer(tmp_path / "data", "--gallery", "museum", "--photo-search") as running:
+        yield running
+
+
+@pytest.mark.skipif(CURL is None, reason="the examples call curl, which is not installed")
+@pytest.mark.parametrize("page", [page for page in PAGES if examples(page)], ids=lambda page: page.name)
+def test_the_examples_do_what_they_say(page: Path, prepared: Path, server: RunningServer, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(prepared, home, symlinks=True, ignore=shutil.ignore_patterns("data"))
+    kept, programs = tmp_path / "kept", tmp_path / "programs"
+    kept.mkdir()
+    programs.mkdir()
+    shim = programs / "curl"
+    shim.write_text(SHIM.format(curl=CURL))
+    shim.chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "KEPT": str(kept),
+        "SPACE": Encoder(home / "teacher.onnx").space_id,
+        "ASKEW_URL": server.url,
+    }
+    # In one shell, so that a later example finds the variables of an earlier one.
+    script = "\n".join(["set -euo pipefail", *examples(page)]).replace("http://127.0.0.1:8000", server.url)
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=home, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    answers = sorted(kept.glob("*.headers"))
+    assert answers
+    for headers in answers:
+        body = headers.with_suffix(".body").read_bytes()
+        if "content-type: application/json" in headers.read_text().lower() and body:
+            json.loads(body)

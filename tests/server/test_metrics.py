@@ -1,0 +1,143 @@
+"""GET /metrics: what it counts, and that nobody who sends requests can make it grow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from running_server import RunningServer
+
+from askew_client.encoder import Encoder
+from askew_server.metrics import NO_NAME, GalleryNumbers, Metrics, ServerNumbers
+
+Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@pytest.fixture
+def served(data: Path) -> Iterator[RunningServer]:
+    with RunningServer(data, "--gallery", "objects") as running:
+        yield running
+
+
+def read(server: RunningServer) -> Series:
+    answer = server.http.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    return parse(answer.text)
+
+
+def parse(text: str) -> Series:
+    families = text_string_to_metric_families(text)
+    samples = [sample for family in families for sample in family.samples]
+    return {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
+
+
+def value(series: Series, name: str, **labels: str) -> float:
+    return series.get((name, frozenset(labels.items())), 0.0)
+
+
+def test_a_search_is_counted_with_its_stages_its_encoder_and_its_best_score(
+    served: RunningServer, headers: dict[str, str], body: bytes, teacher: Encoder
+) -> None:
+    encoder = teacher.manifest.encoder_id
+    for _ in range(3):
+        answer = served.http.post("/search?limit=2", content=body, headers=headers | {"Askew-Encoder": encoder})
+    top = answer.json()["hits"][0]["score"]
+    series = read(served)
+    assert value(series, "askew_searches_total", gallery="objects", outcome="ok") == 3
+    for stage in ("decode", "queue", "search", "finish"):
+        assert value(series, "askew_search_duration_seconds_count", gallery="objects", stage=stage) == 3, stage
+        assert 0 < value(series, "askew_search_duration_seconds_sum", gallery="objects", stage=stage) < 30
+    assert value(series, "askew_top1_score_count", gallery="objects", encoder=encoder) == 3
+    assert value(series, "askew_top1_score_sum", gallery="objects", encoder=encoder) == pytest.approx(3 * top)
+    assert value(series, "askew_search_batch_size_sum", gallery="objects") == 3
+    assert value(series, "askew_http_requests_total", method="POST", route="/search", status="200") == 3
+
+
+def test_a_filtered_search_tells_nothing_of_drift(served: RunningServer, headers: dict[str, str], body: bytes) -> None:
+    condition = json.dumps({"field": "kind", "eq": "object"})
+    assert served.http.post("/search", params={"filter": condition}, content=body, headers=headers).status_code == 200
+    series = read(served)
+    assert value(series, "askew_searches_total", gallery="objects", outcome="ok") == 1
+    assert not [name for name, _ in series if name.startswith("askew_top1_score")]
+
+
+def test_what_is_refused_is_counted_by_its_problem(served: RunningServer, headers: dict[str, str], body: bytes) -> None:
+    foreign = headers | {"Askew-Space": "sp1-" + "0" * 32}
+    nameless = {name: text for name, text in headers.items() if name != "Askew-Space"}
+    assert served.http.post("/search", content=body, headers=foreign).status_code == 409
+    assert served.http.post("/search", content=body, headers=nameless).status_code == 422
+    assert served.http.post("/search", content=body[:-2], headers=headers).status_code == 422
+    series = read(served)
+    assert value(series, "askew_space_rejections_total", gallery="objects", reason="mismatch") == 1
+    assert value(series, "askew_space_rejections_total", gallery="objects", reason="missing") == 1
+    outcomes = {
+        dict(labels)["outcome"]: count for (name, labels), count in series.items() if name == "askew_searches_total"
+    }
+    assert outcomes == {"space-mismatch": 1, "space-missing": 1, "dimension-mismatch": 1}
+
+
+def test_the_gallery_and_the_process_are_measured(served: RunningServer, teacher: Encoder) -> None:
+    vector = np.eye(1, 64, dtype=np.float32)[0].tolist()
+    items = [{"id": f"new-{number}", "vector": vector} for number in range(5)]
+    before = read(served)
+    upsert = {"space": teacher.space_id, "items": items}
+    assert served.http.put("/v1/galleries/objects/items", json=upsert).status_code == 200
+    assert served.http.delete("/v1/galleries/objects/items/new-0").status_code == 200
+    after = read(served)
+    assert value(before, "askew_index_vectors", gallery="objects") == 49
+    assert value(after, "askew_index_vectors", gallery="objects") == 53
+    assert value(after, "askew_items_written_total", gallery="objects") == 5
+    assert value(after, "askew_items_deleted_total", gallery="objects") == 1
+    assert value(after, "askew_index_bytes", gallery="objects", where="memory") > 0
+    assert value(after, "askew_queue_depth", gallery="objects") == 0
+    assert value(after, "askew_ready") == 1
+    assert value(after, "askew_galleries", state="ok") == 1
+    assert value(after, "process_resident_memory_bytes") > 1_000_000
+    assert [dict(labels)["version"] for name, labels in after if name == "askew_build_info"] == ["0.1.0"]
+
+
+def test_a_thousand_hostile_names_add_no_series(
+    served: RunningServer, headers: dict[str, str], body: bytes, teacher: Encoder
+) -> None:
+    def hostile(number: int) -> None:
+        name = f"hostile-{number}"
+        http = served.http
+        http.post(f"/v1/galleries/{name}/search", content=body, headers=headers)
+        http.post("/search", content=body, headers=headers | {"Askew-Encoder": name, "X-Request-Id": name})
+        http.post("/search", content=body, headers=headers | {"Askew-Space": name, "Askew-Dtype": name})
+        http.get(f"/{name}/{name}?{name}={name}")
+        http.get(f"/v1/galleries/objects/items/{name}")
+        http.get(f"/v1/encoders/{name}")
+        http.get("/v1/galleries", headers={"Authorization": f"Bearer {name}"})
+        http.request(f"M{number}", "/search")
+
+    hostile(0)
+    before = read(served)
+    for number in range(1, 1_001):
+        hostile(number)
+    after = read(served)
+    assert set(after) == set(before)
+    assert value(after, "askew_searches_total", gallery=NO_NAME, outcome="unknown-gallery") == 1_001
+    assert value(after, "askew_http_requests_total", method="GET", route=NO_NAME, status="404") == 1_001
+
+
+def test_two_apps_in_one_process_count_apart() -> None:
+    first, second = Metrics("1"), Metrics("1")
+    first.search_ended("objects", "ok", [])
+    assert b"askew_searches_total{" in first.render(ServerNumbers(ready=True, galleries=[GalleryNumbers("objects")]))
+    assert b"askew_searches_total{" not in second.render(ServerNumbers(ready=True))
+
+
+def test_the_series_of_a_gallery_go_with_it() -> None:
+    metrics = Metrics("1")
+    metrics.search_ended("objects", "ok", [("queue", 0.1)])
+    metrics.items_written("objects", 3)
+    there = metrics.render(ServerNumbers(ready=True, galleries=[GalleryNumbers("objects")])).decode()
+    gone = metrics.render(ServerNumbers(ready=True, galleries=[GalleryNumbers("another")])).decode()
+    assert 'gallery="objects"' in there
+    assert 'gallery="objects"' not in gone
