@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Annotated
 
+from fastapi import Depends
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -39,6 +41,13 @@ class Access:
     def sees(self, gallery: str) -> bool:
         """Whether a gallery (by its name, no alias) is among them."""
         return self.galleries is None or gallery in self.galleries
+
+    def require(self, gallery: str) -> None:
+        """Raise Refusal (forbidden) unless the sender may see a gallery."""
+        if not self.sees(gallery):
+            raise Refusal(
+                ProblemKind.FORBIDDEN, f"This key is limited to other galleries than {gallery[:80]!r}. Use another key."
+            )
 
 
 class Guard:
@@ -171,11 +180,14 @@ class Guard:
             )
 
 
-def access_of(request: Request) -> Access:
+async def access_of(request: Request) -> Access:
     """What the sender of this request gets to see."""
     access = request.scope["askew_access"]
     assert isinstance(access, Access)
     return access
+
+
+InAccess = Annotated[Access, Depends(access_of)]
 
 
 def _refuse_scope(key: Key, need: KeyScope | Need) -> None:

@@ -20,6 +20,7 @@ from askew_server.admission import check_teacher, read_candidate
 from askew_server.answers import json_answer
 from askew_server.errors import Refusal
 from askew_server.gallery import Gallery
+from askew_server.guard import InAccess
 from askew_server.openapi import GALLERY_BODY, problems
 from askew_server.owned import OwnedGallery
 from askew_server.service import InService, Service
@@ -28,11 +29,16 @@ router = APIRouter(prefix="/v1/galleries", tags=["galleries"])
 
 
 @router.get("", response_model=GalleryList, responses=problems(503))
-async def list_galleries(service: InService) -> Response:
-    """All galleries, by name."""
+async def list_galleries(service: InService, access: InAccess) -> Response:
+    """All galleries that the key may see, by name."""
     service.require_ready()
-    described = await asyncio.gather(*(_described(service, name) for name in service.galleries.names()))
-    damaged = [DamagedGallery(name=name, reason=reason) for name, reason in service.galleries.damaged().items()]
+    names = [name for name in service.galleries.names() if access.sees(name)]
+    described = await asyncio.gather(*(_described(service, name) for name in names))
+    damaged = [
+        DamagedGallery(name=name, reason=reason)
+        for name, reason in service.galleries.damaged().items()
+        if access.sees(name)
+    ]
     return json_answer(
         GalleryList(
             galleries=[gallery for gallery in described if gallery is not None],

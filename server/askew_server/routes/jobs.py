@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from askew_client.contract.jobs import Job, JobList, RedescribeEstimate, RedescribeRequest
 from askew_server.answers import json_answer
+from askew_server.guard import Access, InAccess
 from askew_server.jobs.photos import PhotosJob, keep_list
 from askew_server.jobs.redescribe import RedescribeJob
 from askew_server.openapi import PHOTOS_FORM, problems
@@ -63,27 +64,36 @@ async def redescribe(service: InService, gallery: str, wanted: RedescribeRequest
 @router.get("/v1/jobs", response_model=JobList, responses=problems(422, 503))
 async def list_jobs(
     service: InService,
+    access: InAccess,
     limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 100,
     gallery: Annotated[str | None, Query(max_length=63, description="Only this gallery's.")] = None,
 ) -> Response:
     """The newest jobs first, without their results."""
     service.require_ready()
     resolved = None if gallery is None else service.galleries.resolve(gallery)
-    return json_answer(JobList(jobs=await asyncio.to_thread(service.jobs.newest, limit, resolved)))
+    jobs = await asyncio.to_thread(service.jobs.newest, limit, resolved)
+    return json_answer(JobList(jobs=[job for job in jobs if access.sees(job.gallery)]))
 
 
 @router.get("/v1/jobs/{job_id}", response_model=Job, responses=problems(404, 503))
-async def get_job(service: InService, job_id: str) -> Response:
+async def get_job(service: InService, access: InAccess, job_id: str) -> Response:
     """One job: its state, its progress, and its result once it is done."""
-    service.require_ready()
-    return json_answer(await asyncio.to_thread(service.jobs.job, job_id))
+    return json_answer(await _job(service, access, job_id))
 
 
 @router.post("/v1/jobs/{job_id}/cancel", response_model=Job, responses=problems(404, 409, 503))
-async def cancel_job(service: InService, job_id: str) -> Response:
+async def cancel_job(service: InService, access: InAccess, job_id: str) -> Response:
     """Cancel a job: one that waits at once, one that runs within a second or so. What it committed stays."""
-    service.require_ready()
+    await _job(service, access, job_id)
     return json_answer(await asyncio.to_thread(service.jobs.cancel, job_id))
+
+
+async def _job(service: Service, access: Access, job_id: str) -> Job:
+    """A job of a gallery that the sender may see. Raises Refusal (unknown-job, forbidden)."""
+    service.require_ready()
+    job = await asyncio.to_thread(service.jobs.job, job_id)
+    access.require(job.gallery)
+    return job
 
 
 async def _received(request: Request, service: Service, folder: Path) -> list[SentPhoto]:
