@@ -19,12 +19,12 @@ from askew_server.galleries import Galleries
 from askew_server.guard import Guard
 from askew_server.observing import Observer, RouteNoted
 from askew_server.openapi import with_body_models, with_common_problems
-from askew_server.routes import aliases, encoders, galleries, health, items, jobs, keys, search, snapshots
+from askew_server.routes import aliases, encoders, galleries, health, items, jobs, keys, probes, search, snapshots
 from askew_server.service import Service
 from askew_server.settings import Settings
 from askew_server.tracing import Tracing
 
-_ROUTES = (search, galleries, aliases, items, jobs, snapshots, encoders, keys, health)
+_ROUTES = (search, galleries, aliases, items, jobs, snapshots, encoders, probes, keys, health)
 
 
 def create_app(service: Service, tracing: Tracing | None = None) -> ASGIApp:

@@ -7,7 +7,9 @@ changes and is replaced as a whole: any thread may read it at any time.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -117,7 +119,7 @@ class EncoderFacts:
 
 
 class EncoderStore:
-    """The encoders of one gallery. All but `facts` and `write_file` belong to the thread that owns the connection."""
+    """The encoders of one gallery. What is not for any thread belongs to the one that owns the connection."""
 
     def __init__(self, database: sqlite3.Connection, folder: Path, gallery: str, teacher: Manifest) -> None:
         """Over the gallery's connection, with the files in `folder`. Raises DamagedGallery."""
@@ -125,6 +127,7 @@ class EncoderStore:
         self._folder = folder
         self._gallery = gallery
         self._teacher = teacher
+        self._examining = threading.Lock()
         folder.mkdir(exist_ok=True)
         try:
             self._db.executescript(_SCHEMA)
@@ -137,6 +140,20 @@ class EncoderStore:
     def facts(self) -> EncoderFacts:
         """What there is at this moment; for any thread."""
         return self._facts
+
+    @contextmanager
+    def one_candidate(self) -> Iterator[None]:
+        """One candidate is examined at a time, each in a process of its own; for any thread. Raises Refusal (overloaded)."""
+        if not self._examining.acquire(blocking=False):
+            raise Refusal(
+                ProblemKind.OVERLOADED,
+                f"The gate of gallery {self._gallery!r} examines another candidate. Try again in 5 seconds.",
+                retry_after=5,
+            )
+        try:
+            yield
+        finally:
+            self._examining.release()
 
     def check_identity(self, file: EncoderFile) -> None:
         """Refuse a file whose name and version belong to other bytes, now or before: an encoder never changes.

@@ -19,7 +19,7 @@ from askew_client.contract.snapshots import RestoreRequest
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _PHOTO = {f"image/{kind}": _BINARY for kind in ("jpeg", "png", "webp")}
-_FORM = {
+_FORM: dict[str, Any] = {
     "schema": {
         "type": "object",
         "required": ["photo"],
@@ -84,6 +84,13 @@ BATCH_BODY = _body({"application/json": _json(BatchSearchRequest)})
 RAW_PHOTO = _body(_PHOTO)
 UPSERT_BODY = _body({"application/json": _json(UpsertRequest)})
 ITEM_BODY = _body({**_PHOTO, "multipart/form-data": _FORM})
+_PROBE_FORM = {
+    "schema": {
+        **_FORM["schema"],
+        "properties": {name: each for name, each in _FORM["schema"]["properties"].items() if name != "payload"},
+    }
+}
+PROBE_BODY = _body({**_PHOTO, "multipart/form-data": _PROBE_FORM})
 PHOTOS_FORM = _body({"multipart/form-data": _PHOTOS})
 GALLERY_BODY = _body({"application/octet-stream": _BINARY, "application/json": _json(CreateGalleryRequest)})
 METRICS_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}

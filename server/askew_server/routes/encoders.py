@@ -15,7 +15,6 @@ from askew_server.admission import admit
 from askew_server.answers import json_answer
 from askew_server.delivery import best_encoder
 from askew_server.errors import Refusal
-from askew_server.guard import Access, access_of
 from askew_server.guard import Access, InAccess
 from askew_server.openapi import ENCODER_BODY, problems
 from askew_server.owned import OwnedGallery
@@ -69,16 +68,19 @@ async def set_default_encoder(
 
 
 @router.get("/v1/encoders", response_model=EncoderList, responses=problems(503))
-async def list_encoders(request: Request, service: InService) -> Response:
+async def list_encoders(service: InService, access: InAccess) -> Response:
     """All encoders that galleries keep, newest first."""
-    return json_answer(EncoderList(encoders=[encoder for encoder, _ in _encoders(service, access_of(request))]))
+    return json_answer(EncoderList(encoders=[encoder for encoder, _ in _encoders(service, access)]))
 
 
 @router.get("/v1/encoders/best", response_model=EncoderDescription, responses=problems(403, 404, 422, 503))
 async def get_best_encoder(
     request: Request,
     service: InService,
-    gallery: Annotated[str | None, Query(description="The gallery that is searched; the default one if absent.")] = None,
+    access: InAccess,
+    gallery: Annotated[
+        str | None, Query(description="The gallery that is searched; the default one if absent.")
+    ] = None,
     runtime: Annotated[Runtime | None, Query(description="What will run it.")] = None,
     max_bytes: Annotated[int | None, Query(gt=0, description="The largest file.")] = None,
     max_milliseconds: Annotated[
@@ -87,10 +89,8 @@ async def get_best_encoder(
 ) -> Response:
     """The encoder for a device: the runtime's default if it fits, else the one with the best recall@10 that does."""
     owned = service.gallery(gallery)
-    _check_access(access_of(request), owned)
-    best = best_encoder(
-        owned.encoders.facts, runtime=runtime, max_bytes=max_bytes, max_milliseconds=max_milliseconds
-    )
+    _check_access(access, owned)
+    best = best_encoder(owned.encoders.facts, runtime=runtime, max_bytes=max_bytes, max_milliseconds=max_milliseconds)
     answer = json_answer(best)
     etag = f'"{hashlib.sha256(answer.body).hexdigest()}"'
     headers = {"Cache-Control": "no-cache", "ETag": etag}
@@ -102,16 +102,18 @@ async def get_best_encoder(
 
 @router.get("/v1/encoders/{encoder_id}", response_model=EncoderDescription, responses=problems(404, 503))
 async def describe_encoder(
-    request: Request, service: InService, encoder_id: str, gallery: OfGallery = None
+    service: InService, access: InAccess, encoder_id: str, gallery: OfGallery = None
 ) -> Response:
     """One encoder, with the report of its admission."""
-    return json_answer(_encoder(service, access_of(request), encoder_id, gallery)[0])
+    return json_answer(_encoder(service, access, encoder_id, gallery)[0])
 
 
 @router.get("/v1/encoders/{encoder_id}/manifest", responses=problems(404, 503))
-async def get_manifest(request: Request, service: InService, encoder_id: str, gallery: OfGallery = None) -> Response:
+async def get_manifest(
+    request: Request, service: InService, access: InAccess, encoder_id: str, gallery: OfGallery = None
+) -> Response:
     """The manifest as JSON, for runtimes that cannot read it out of the file."""
-    description, owned = _encoder(service, access_of(request), encoder_id, gallery)
+    description, owned = _encoder(service, access, encoder_id, gallery)
     headers = {"ETag": f'"{description.sha256}"'}
     if _is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
@@ -121,9 +123,11 @@ async def get_manifest(request: Request, service: InService, encoder_id: str, ga
 
 @router.head("/v1/encoders/{encoder_id}/file", include_in_schema=False)
 @router.get("/v1/encoders/{encoder_id}/file", response_class=FileResponse, responses=problems(404, 416, 503))
-async def get_file(request: Request, service: InService, access: InAccess, encoder_id: str, gallery: OfGallery = None) -> Response:
+async def get_file(
+    request: Request, service: InService, access: InAccess, encoder_id: str, gallery: OfGallery = None
+) -> Response:
     """The ONNX file. It never changes: its ETag is its self-digest, and Range is answered."""
-    description, owned = _encoder(service, access_of(request), encoder_id, gallery)
+    description, owned = _encoder(service, access, encoder_id, gallery)
     etag = f'"{description.sha256}"'
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "ETag": etag}
     if _is_known(request, etag):

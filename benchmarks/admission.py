@@ -1,0 +1,131 @@
+"""What the gate measures of students that land and of files that only claim to, so that its floors stand on figures.
+
+    python benchmarks/admission.py --teacher demo/encoders/teacher.onnx --student demo/encoders/student.onnx \
+        --photos demo/gallery
+
+From the student's file it makes others of the same manifest: one with its weights shuffled (a random network with a
+copied space id), one with its dimensions permuted, and weaker and weaker ones, by noise on their weights. Every one is
+real ONNX with golden vectors of its own. Needs the training environment (onnx).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from askew_client.contract.encoder_file import UNSEALED, read_encoder_file, seal
+from askew_client.contract.manifest import DIGEST_KEY, golden_text
+from askew_client.encoder import Encoder
+from askew_client.golden import golden_pictures
+from askew_server.index.port import Vectors
+from askew_server.landing import GateProbe, Hits, measure_landing
+
+Change = Callable[[NDArray[np.generic], np.random.Generator], NDArray[np.generic]]
+
+
+def main() -> None:
+    """Print one line for each candidate."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--teacher", type=Path, required=True)
+    parser.add_argument("--student", type=Path, required=True)
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--noise", type=float, nargs="*", default=[0.1, 0.2, 0.3, 0.4, 0.5, 0.7])
+    arguments = parser.parse_args()
+    photos = sorted(arguments.photos.glob("*.jpg"))
+    teacher = _describe(arguments.teacher, photos)
+    stored = teacher.astype(np.float16).astype(np.float32)
+    probes = [GateProbe(photo, vector, photo.name) for photo, vector in zip(photos, stored, strict=True)]
+    names = np.array([photo.name for photo in photos])
+
+    def nearest(queries: Vectors, limit: int) -> Hits:
+        scores = queries @ stored.T
+        order = np.argsort(-scores, axis=1)[:, :limit]
+        return Hits(
+            [[(str(names[i]), float(row[i])) for i in best] for row, best in zip(scores, order, strict=True)], True
+        )
+
+    print(f"{len(photos)} photos; a random order would have recall@10 {10 / (len(photos) - 1):.3f}")
+    print("| candidate | mean cosine | finds itself first | recall@1 | recall@10 |\n|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in _candidates(arguments.student, Path(folder), arguments.noise):
+            landing = measure_landing(probes, _describe(path, photos), nearest, len(photos))
+            print(
+                f"| {name} | {landing.own.mean():.3f} | {landing.self_recall_at_1:.3f} | {landing.recall[1]:.3f} "
+                f"| {landing.recall[10]:.3f} |",
+                flush=True,
+            )
+
+
+def _describe(encoder: Path, photos: list[Path]) -> NDArray[np.float32]:
+    opened = Encoder(encoder)
+    opened.check_golden()
+    return np.concatenate([opened.encode(photo) for photo in photos])
+
+
+def _candidates(student: Path, folder: Path, noises: list[float]) -> list[tuple[str, Path]]:
+    made = [("the student", student)]
+    made.append(("weights shuffled (random)", _changed(student, folder / "random.onnx", _shuffled)))
+    made.append(("dimensions permuted", _permuted(student, folder / "permuted.onnx")))
+    for noise in noises:
+        path = folder / f"noise-{noise}.onnx"
+        made.append((f"noise of {noise} of each weight's spread", _changed(student, path, _noisy(noise))))
+    return made
+
+
+def _shuffled(values: NDArray[np.generic], random: np.random.Generator) -> NDArray[np.generic]:
+    return random.permutation(values.ravel()).reshape(values.shape)
+
+
+def _noisy(noise: float) -> Change:
+    def changed(values: NDArray[np.generic], random: np.random.Generator) -> NDArray[np.generic]:
+        wide = values.astype(np.float64)
+        spread = noise * wide.std() * random.standard_normal(values.shape)
+        return np.asarray((wide + spread).astype(values.dtype))
+
+    return changed
+
+
+def _changed(student: Path, path: Path, change: Change) -> Path:
+    """A copy with every weight of a layer changed; scales and biases stay."""
+    model, random = onnx.load(student), np.random.default_rng(0)
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.ndim >= 2 and values.size >= 64 and values.dtype.kind == "f":
+            tensor.CopyFrom(numpy_helper.from_array(change(values, random), tensor.name))
+    return _resealed(model, student, path)
+
+
+def _permuted(student: Path, path: Path) -> Path:
+    model = onnx.load(student)
+    order = np.random.default_rng(0).permutation(read_encoder_file(student).manifest.dim)
+    model.graph.initializer.append(numpy_helper.from_array(order, "permutation"))
+    for node in model.graph.node:
+        node.output[:] = ["unpermuted" if name == "descriptor" else name for name in node.output]
+    model.graph.node.append(helper.make_node("Gather", ["unpermuted", "permutation"], ["descriptor"], axis=1))
+    return _resealed(model, student, path)
+
+
+def _resealed(model: onnx.ModelProto, student: Path, path: Path) -> Path:
+    """Write a model under the student's manifest, with the golden vectors that it computes itself."""
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    golden = {
+        picture: golden_text(session.run(["descriptor"], {"image": pixels[None]})[0][0])
+        for picture, pixels in golden_pictures().items()
+    }
+    manifest = read_encoder_file(student).manifest.model_copy(update={"golden": golden})
+    del model.metadata_props[:]
+    helper.set_model_props(model, {**manifest.to_metadata(), DIGEST_KEY: UNSEALED})
+    path.write_bytes(seal(model.SerializeToString(deterministic=True)))
+    return path
+
+
+if __name__ == "__main__":
+    main()
