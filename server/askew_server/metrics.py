@@ -7,7 +7,7 @@ ids. Nothing that a request brings becomes a label, so no client can make the nu
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -32,7 +32,10 @@ _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
 @dataclass(frozen=True)
 class GalleryNumbers:
-    """What is asked of a gallery when the metrics are read. `tail`, `removed`: vectors added and removed since a build."""
+    """What is asked of a gallery when the metrics are read. `tail`, `removed`: vectors added and removed since a build.
+
+    `expected_match_scores`: by encoder, the median score of matches when it was admitted.
+    """
 
     name: str
     waiting: int = 0
@@ -43,6 +46,7 @@ class GalleryNumbers:
     bytes_memory: int = 0
     bytes_mapped: int = 0
     snapshots: int = 0
+    expected_match_scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,13 @@ class _Now:
         )
         yield _of_galleries(now, "index_generation", "How often the index was built anew.", "generation")
         yield _of_galleries(now, "snapshots", "Snapshots that are kept.", "snapshots")
+        expected: dict[tuple[str, ...], float] = {
+            (each.name, encoder): score
+            for each in now.galleries
+            for encoder, score in each.expected_match_scores.items()
+        }
+        text = "The median score of matches when the encoder was admitted, beside askew_top1_score."
+        yield _gauge("expected_match_score", text, expected, "gallery", "encoder")
         sizes: dict[tuple[str, ...], float] = {}
         for each in now.galleries:
             sizes |= {(each.name, "memory"): each.bytes_memory, (each.name, "mapped"): each.bytes_mapped}
