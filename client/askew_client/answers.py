@@ -5,27 +5,46 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from askew_client.contract.problems import Problem
+from askew_client.calls.call import Answer
+from askew_client.contract.problems import Problem, ProblemKind
 from askew_client.errors import (
     EncoderRefused,
+    Forbidden,
     NotFound,
     Overloaded,
     ProblemError,
+    RateLimited,
     ServerError,
     SpaceMismatch,
+    Unauthorised,
 )
 
-Answer = TypeVar("Answer", bound=BaseModel)
+Model = TypeVar("Model", bound=BaseModel)
+
+_BY_SLUG: dict[str, type[ProblemError]] = {
+    ProblemKind.FORBIDDEN.slug: Forbidden,
+    ProblemKind.SPACE_MISMATCH.slug: SpaceMismatch,
+    ProblemKind.ENCODER_REFUSED.slug: EncoderRefused,
+    ProblemKind.NO_ENCODER_FITS.slug: NotFound,
+}
 
 
-def read_answer(response: httpx.Response, model: type[Answer]) -> Answer:
-    """Read an answer as a model of the contract. Raises what `check_status` raises, or ServerError."""
+def read_answer(response: httpx.Response, answer: type[Answer]) -> Answer:
+    """Read an answer as what a call expects. Raises what `check_status` raises, or ServerError."""
     check_status(response)
+    if issubclass(answer, bytes):
+        return cast(Answer, response.content)
+    if issubclass(answer, str):
+        return cast(Answer, response.text)
+    return cast(Answer, _read_model(response, cast(type[BaseModel], answer)))
+
+
+def _read_model(response: httpx.Response, model: type[Model]) -> Model:
     try:
         return model.model_validate_json(response.content)
     except ValidationError as error:
@@ -42,12 +61,14 @@ def check_status(response: httpx.Response) -> None:
     if response.is_success:
         return
     problem = _problem_of(response)
-    if problem.status in {429, 503}:
-        raise Overloaded(problem, _retry_after(response))
+    if problem.status in {429, 503} and problem.slug != ProblemKind.DAMAGED_GALLERY.slug:
+        is_limited = problem.slug == ProblemKind.RATE_LIMITED.slug
+        raise (RateLimited if is_limited else Overloaded)(problem, _retry_after(response))
+    if problem.status == 401:
+        raise Unauthorised(problem)
     if problem.status == 404 and problem.slug.startswith("unknown-"):
         raise NotFound(problem)
-    errors = {"space-mismatch": SpaceMismatch, "encoder-refused": EncoderRefused}
-    raise errors.get(problem.slug, ProblemError)(problem)
+    raise _BY_SLUG.get(problem.slug, ProblemError)(problem)
 
 
 def _problem_of(response: httpx.Response) -> Problem:

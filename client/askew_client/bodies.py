@@ -1,57 +1,29 @@
-"""What the client puts into requests: path segments, search options, vectors and photos."""
+"""What the client puts into the bodies of requests: vectors, photos, forms, files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import JsonValue
 
+from askew_client.calls.call import StreamedBody
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.wire import check_vector
 from askew_client.errors import UnreadablePhoto, WireError
+from askew_client.photos import media_type
 
-SearchFilter = Mapping[str, JsonValue]
-"""A condition on payloads as JSON has it, for example {"field": "kind", "eq": "landmark"}."""
+CHUNK = 1 << 18
+"""Bytes of a file that are read and sent at a time."""
 
+PhotoFile = str | Path | bytes
+"""A photo to send: the path of a JPEG, PNG or WebP file, or the bytes of one."""
 
-def segment(text: str) -> str:
-    """One segment of a path, whatever the text holds: `a/b` becomes `a%2Fb`."""
-    # Dots alone would be taken for "here" and "one up".
-    return quote(text, safe="") if text.strip(".") else text.replace(".", "%2E")
-
-
-def gallery_path(gallery: str | None) -> str:
-    """Where a gallery's paths begin; the default gallery's searches begin at the root."""
-    return "" if gallery is None else f"/v1/galleries/{segment(gallery)}"
-
-
-def item_path(gallery: str, item_id: str) -> str:
-    """The path of one item."""
-    return f"{gallery_path(gallery)}/items/{segment(item_id)}"
-
-
-def search_options(
-    limit: int, score_threshold: float | None, max_false_match: float | None, search_filter: SearchFilter | None
-) -> dict[str, JsonValue]:
-    """The options of a search as JSON members; the server checks them."""
-    options: dict[str, JsonValue] = {"limit": limit}
-    if score_threshold is not None:
-        options["score_threshold"] = score_threshold
-    if max_false_match is not None:
-        options["max_false_match"] = max_false_match
-    if search_filter is not None:
-        options["filter"] = dict(search_filter)
-    return options
-
-
-def query_parameters(options: Mapping[str, JsonValue]) -> dict[str, str]:
-    """The same options as query parameters: the filter as JSON text."""
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in options.items()}
+_HEAD = 16
 
 
 def checked_vector(vector: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -66,7 +38,7 @@ def checked_vector(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     return as_float32
 
 
-def photo_bytes(photo: str | Path | bytes) -> bytes:
+def photo_bytes(photo: PhotoFile) -> bytes:
     """The bytes of a photo file. Raises UnreadablePhoto."""
     if isinstance(photo, bytes):
         return photo
@@ -74,3 +46,92 @@ def photo_bytes(photo: str | Path | bytes) -> bytes:
         return Path(photo).read_bytes()
     except OSError as error:
         raise UnreadablePhoto(f"{photo} cannot be read: {error.strerror}.") from None
+
+
+def file_body(path: Path) -> StreamedBody:
+    """A file as a body, read while it is sent. Raises OSError when there is none."""
+    return StreamedBody(path.stat().st_size, lambda: _file_chunks(path))
+
+
+def photo_form(photo: PhotoFile, fields: Mapping[str, str]) -> tuple[dict[str, str], StreamedBody]:
+    """Headers and body of a form with one photo and some fields. Raises UnreadablePhoto."""
+    return _form([*map(_field_part, fields, fields.values()), _photo_part("photo", photo)])
+
+
+def photos_form(photos: Mapping[str, PhotoFile], payloads: Mapping[str, object]) -> tuple[dict[str, str], StreamedBody]:
+    """Headers and body of a form with many photos by item id, and their payloads. Raises UnreadablePhoto, ValueError.
+
+    Files are read while they are sent: a form may be larger than memory.
+    """
+    parts = [_field_part("payloads", json.dumps(payloads, ensure_ascii=False))] if payloads else []
+    return _form([*parts, *[_photo_part(_file_name(identity), photo) for identity, photo in photos.items()]])
+
+
+def _file_chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            yield chunk
+
+
+def _form(parts: Sequence[tuple[bytes, bytes | Path, int]]) -> tuple[dict[str, str], StreamedBody]:
+    """A multipart form of (head, content, length of the content) each."""
+    boundary = secrets.token_hex(16)
+    between, end = f"--{boundary}\r\n".encode(), f"--{boundary}--\r\n".encode()
+
+    def chunks() -> Iterator[bytes]:
+        for head, content, _ in parts:
+            yield between + head
+            if isinstance(content, Path):
+                yield from _file_chunks(content)
+            elif content:
+                yield content
+            yield b"\r\n"
+        yield end
+
+    length = sum(len(between) + len(head) + size + 2 for head, _, size in parts) + len(end)
+    return {"Content-Type": f"multipart/form-data; boundary={boundary}"}, StreamedBody(
+        length, lambda: _joined(chunks())
+    )
+
+
+def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of CHUNK bytes or more, but for the last: each piece sent costs a system call."""
+    waiting, size = [], 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size >= CHUNK:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
+
+
+def _field_part(name: str, text: str) -> tuple[bytes, bytes, int]:
+    content = text.encode()
+    return f'Content-Disposition: form-data; name="{name}"\r\n\r\n'.encode(), content, len(content)
+
+
+def _photo_part(file_name: str, photo: PhotoFile) -> tuple[bytes, bytes | Path, int]:
+    content = photo if isinstance(photo, bytes) else Path(photo)
+    if isinstance(content, bytes):
+        kind, size = media_type(content), len(content)
+    else:
+        try:
+            with content.open("rb") as stream:
+                kind, size = media_type(stream.read(_HEAD)), content.stat().st_size
+        except UnreadablePhoto as error:
+            raise UnreadablePhoto(f"{content}: {error}") from None
+        except OSError as error:
+            raise UnreadablePhoto(f"{content} cannot be read: {error.strerror}.") from None
+    head = f'Content-Disposition: form-data; name="photo"; filename="{file_name}"\r\nContent-Type: {kind}\r\n\r\n'
+    return head.encode(), content, size
+
+
+def _file_name(item_id: str) -> str:
+    """An id as the file name of a form. ValueError for the few that would arrive as another one."""
+    # Readers of forms take %22 for a quote, and everything before the last backslash of a Windows path for a folder.
+    is_cut = item_id[1:3] == ":\\" or item_id.startswith("\\\\")
+    if "%22" in item_id or is_cut or re.search(r"[\x00-\x1f\x7f]", item_id):
+        raise ValueError(f"{item_id!r} cannot travel as a file name; send this photo with upsert_photo")
+    return item_id.replace("\\", "\\\\").replace('"', "%22")

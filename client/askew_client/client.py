@@ -1,187 +1,166 @@
-"""Talk to an Askew server: search a gallery, fill one, admit and fetch encoders."""
+"""Talk to an Askew server: all of it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
-import httpx
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import JsonValue
 
-from askew_client.answers import check_status, read_answer
-from askew_client.bodies import checked_vector, gallery_path, item_path, photo_bytes, segment
-from askew_client.contract.encoder_file import parse_encoder_file
+from askew_client.bodies import PhotoFile
+from askew_client.calls import encoders as encoder_calls
+from askew_client.calls import galleries as gallery_calls
+from askew_client.calls import health as health_calls
+from askew_client.calls import keys as key_calls
+from askew_client.calls import snapshots as snapshot_calls
+from askew_client.contract.aliases import AliasAnswer, AliasList, Deleted
+from askew_client.contract.encoders import EncoderDescription, Probe, ProbeList, ProbeRemoved, Runtime
+from askew_client.contract.jobs import Job, RedescribeEstimate
+from askew_client.contract.keys import CreatedKey, KeyList, RevokedKey, Scope
 from askew_client.contract.manifest import Manifest
-from askew_client.contract.schemas import (
-    MAX_BATCH,
-    CreateGalleryRequest,
-    DeleteAnswer,
-    EncoderDescription,
-    EncoderList,
-    GalleryDescription,
-    GalleryList,
-    Item,
-    ItemPage,
-    Payload,
-    UpsertAnswer,
-)
-from askew_client.contract.wire import pack_base64
-from askew_client.errors import DamagedEncoder, NotAnEncoder
-from askew_client.files import write_atomically
-from askew_client.photos import media_type
-from askew_client.searching import SearchClient
-
-PAGE = 1_000
-ADMISSION_TIMEOUT = 600.0
-"""Seconds: a gate describes up to some hundred photos before it answers."""
+from askew_client.contract.schemas import GalleryDescription
+from askew_client.contract.snapshots import DeletedSnapshot, SnapshotList
+from askew_client.downloads import Download, snapshot_check
+from askew_client.writing import WriteClient
 
 
-class Client(SearchClient):
+class Client(WriteClient):
     """A server, by its URL. Close it, or use it in a `with` statement; it may be used from several threads.
 
-    Every method raises ServerUnreachable when no answer comes, ProblemError (or SpaceMismatch, NotFound,
-    EncoderRefused, Overloaded) when the server says no, ServerError when the answer is not Askew's.
+    Every method raises ServerUnreachable when no answer comes, ProblemError (or one of its kinds: Unauthorised,
+    Forbidden, SpaceMismatch, NotFound, EncoderRefused, Overloaded) when the server says no, ServerError when the answer
+    is not Askew's, ClientMisused once the client is closed.
     """
-
-    def galleries(self) -> GalleryList:
-        """All galleries, by name."""
-        return read_answer(self._send("GET", "/v1/galleries"), GalleryList)
-
-    def gallery(self, name: str) -> GalleryDescription:
-        """One gallery."""
-        return read_answer(self._send("GET", gallery_path(name)), GalleryDescription)
 
     def create_gallery(self, name: str, teacher: str | Path | Manifest) -> GalleryDescription:
         """Create a gallery in its teacher's space; the same call again changes nothing.
 
         `teacher`: its encoder file, which the server keeps and describes photos with, or only its manifest.
         """
-        if isinstance(teacher, Manifest):
-            body = CreateGalleryRequest(teacher=teacher).model_dump(mode="json", exclude_none=True)
-            return read_answer(self._send("PUT", gallery_path(name), json_body=body), GalleryDescription)
-        return read_answer(self._send_file("PUT", gallery_path(name), teacher), GalleryDescription)
+        return self._connections.run(gallery_calls.create_gallery(name, teacher))
 
-    def upsert(
-        self,
-        ids: Sequence[str],
-        vectors: NDArray[np.float32],
-        payloads: Sequence[Payload] | None = None,
-        *,
-        gallery: str,
-        space: str,
-    ) -> UpsertAnswer:
-        """Insert or replace items that the gallery's teacher described: float32 [n, D] unit vectors.
+    def delete_gallery(self, name: str) -> Deleted:
+        """Delete a gallery with all that it holds. Refused while an alias names it, or it is the default one."""
+        return self._connections.run(gallery_calls.delete_gallery(name))
 
-        They travel in requests of up to 1,000 items; each request is stored whole or not at all. Returns how many
-        were stored, and the gallery's last sequence number. Raises WireError for a vector that is no unit vector.
-        """
-        kept = payloads if payloads is not None else [{} for _ in ids]
-        if not len(ids) == len(vectors) == len(kept) or not ids:
-            raise ValueError(
-                f"expected as many ids, vectors and payloads, one at least; got {len(ids)}, "
-                f"{len(vectors)} and {len(kept)}"
-            )
-        items: list[JsonValue] = [
-            {"id": name, "vector": pack_base64(checked_vector(vector)), "dtype": "f16le", "payload": payload}
-            for name, vector, payload in zip(ids, vectors, kept, strict=True)
-        ]
-        path = f"{gallery_path(gallery)}/items"
-        answers = [
-            read_answer(
-                self._send("PUT", path, json_body={"space": space, "items": items[start : start + MAX_BATCH]}),
-                UpsertAnswer,
-            )
-            for start in range(0, len(items), MAX_BATCH)
-        ]
-        return UpsertAnswer(upserted=sum(each.upserted for each in answers), sequence=answers[-1].sequence)
+    def estimate_redescription(self, name: str, *, into: str) -> RedescribeEstimate:
+        """How much work it would be to describe a gallery's photos anew, by the teacher of the gallery `into`."""
+        return self._connections.run(gallery_calls.estimate_redescription(name, into))
 
-    def upsert_photo(
-        self,
-        item_id: str,
-        photo: str | Path | bytes,
-        *,
-        gallery: str,
-        payload: Payload | None = None,
-        vector: NDArray[np.float32] | None = None,
-        space: str | None = None,
-    ) -> UpsertAnswer:
-        """Insert or replace an item with its photo.
+    def redescribe(self, name: str, *, into: str) -> Job:
+        """Describe a gallery's photos anew, by the teacher of the gallery `into`, which they fill: see `wait`."""
+        return self._connections.run(gallery_calls.redescribe(name, into))
 
-        `vector` and `space`: the photo's float32 [D] unit vector by the gallery's teacher; without it, the server
-        describes the photo. Raises UnreadablePhoto, WireError.
-        """
-        content = photo_bytes(photo)
-        form = {"payload": json.dumps(payload or {})}
-        if vector is not None:
-            form |= {"vector": pack_base64(checked_vector(vector)), "dtype": "f16le"}
-        if space is not None:
-            form["space"] = space
-        files = {"photo": ("photo", content, media_type(content))}
-        return read_answer(self._send("PUT", item_path(gallery, item_id), form=form, files=files), UpsertAnswer)
+    def aliases(self) -> AliasList:
+        """All aliases, and the gallery that each one names."""
+        return self._connections.run(gallery_calls.aliases())
 
-    def items(self, *, gallery: str, with_vectors: bool = False) -> Iterator[Item]:
-        """All items in the order of their ids, fetched a page at a time."""
-        params = {"limit": str(PAGE), "with_vectors": json.dumps(with_vectors)}
-        while True:
-            response = self._send("GET", f"{gallery_path(gallery)}/items", params=params)
-            page = read_answer(response, ItemPage)
-            yield from page.items
-            if page.next_cursor is None:
-                return
-            params["cursor"] = page.next_cursor
+    def set_alias(self, alias: str, gallery: str) -> AliasAnswer:
+        """Let an alias name a gallery, in one step: no request fails between. `previous` in the answer leads back."""
+        return self._connections.run(gallery_calls.set_alias(alias, gallery))
 
-    def item(self, item_id: str, *, gallery: str, with_vectors: bool = False) -> Item:
-        """One item."""
-        params = {"with_vectors": json.dumps(with_vectors)}
-        return read_answer(self._send("GET", item_path(gallery, item_id), params=params), Item)
-
-    def photo(self, item_id: str, *, gallery: str) -> bytes:
-        """The photo of an item, as it was stored."""
-        response = self._send("GET", f"{item_path(gallery, item_id)}/photo")
-        check_status(response)
-        return response.content
-
-    def delete_item(self, item_id: str, *, gallery: str) -> DeleteAnswer:
-        """Delete an item and its photo."""
-        return read_answer(self._send("DELETE", item_path(gallery, item_id)), DeleteAnswer)
+    def delete_alias(self, alias: str) -> Deleted:
+        """Forget an alias; its gallery stays."""
+        return self._connections.run(gallery_calls.delete_alias(alias))
 
     def admit(self, encoder: str | Path, *, gallery: str) -> EncoderDescription:
         """Ask a gallery to admit a student's encoder file. Raises EncoderRefused with the gate's report."""
-        return read_answer(self._send_file("POST", f"{gallery_path(gallery)}/encoders", encoder), EncoderDescription)
+        return self._connections.run(encoder_calls.admit(encoder, gallery=gallery))
 
-    def encoders(self) -> EncoderList:
-        """All encoders that the server holds, newest first."""
-        return read_answer(self._send("GET", "/v1/encoders"), EncoderList)
+    def retire_encoder(self, encoder_id: str, *, gallery: str) -> EncoderDescription:
+        """Take a student back: its queries are refused from now on."""
+        return self._connections.run(encoder_calls.retire(encoder_id, gallery=gallery))
 
-    def encoder(self, encoder_id: str) -> EncoderDescription:
-        """One encoder, `name@version`, with its admission report."""
-        return read_answer(self._send("GET", f"/v1/encoders/{segment(encoder_id)}"), EncoderDescription)
+    def set_default_encoder(self, encoder_id: str, *, gallery: str, runtime: Runtime) -> EncoderDescription:
+        """Make an encoder the choice for a runtime: what `best_encoder` answers where it fits."""
+        return self._connections.run(encoder_calls.set_default(encoder_id, runtime, gallery=gallery))
 
-    def encoder_manifest(self, encoder_id: str) -> Manifest:
-        """The manifest of an encoder."""
-        return read_answer(self._send("GET", f"/v1/encoders/{segment(encoder_id)}/manifest"), Manifest)
+    def put_probe(
+        self,
+        probe_id: str,
+        photo: PhotoFile,
+        *,
+        gallery: str,
+        vector: NDArray[np.float32] | None = None,
+        space: str | None = None,
+    ) -> Probe:
+        """Add or replace a photo that the gate shows to every candidate; it is no item of the gallery.
 
-    def download_encoder(self, encoder_id: str, path: str | Path) -> Path:
-        """Fetch an encoder file to `path`, verified before it takes the place of what was there.
-
-        Returns the path. Raises DamagedEncoder when the bytes are not the encoder's.
+        `vector` and `space`: as for `upsert_photo`. Raises UnreadablePhoto, WireError.
         """
-        path = Path(path)
-        response = self._send("GET", f"/v1/encoders/{segment(encoder_id)}/file")
-        check_status(response)
-        came = parse_encoder_file(response.content, str(response.url)).manifest.encoder_id
-        if came != encoder_id:
-            raise DamagedEncoder(f"{response.url} holds the encoder {came}, not {encoder_id}.")
-        write_atomically(path, response.content)
-        return path
+        call = encoder_calls.put_probe(probe_id, photo, gallery=gallery, vector=vector, space=space)
+        return self._connections.run(call)
 
-    def _send_file(self, method: str, path: str, encoder: str | Path) -> httpx.Response:
-        try:
-            content = Path(encoder).read_bytes()
-        except OSError as error:
-            raise NotAnEncoder(f"Expected an encoder file, but {encoder} cannot be read: {error.strerror}.") from None
-        headers = {"Content-Type": "application/octet-stream"}
-        return self._send(method, path, headers=headers, content=content, timeout=ADMISSION_TIMEOUT)
+    def probes(self, *, gallery: str) -> ProbeList:
+        """The probe set of a gallery, by id."""
+        return self._connections.run(encoder_calls.probes(gallery=gallery))
+
+    def delete_probe(self, probe_id: str, *, gallery: str) -> ProbeRemoved:
+        """Remove a photo from the probe set."""
+        return self._connections.run(encoder_calls.delete_probe(probe_id, gallery=gallery))
+
+    def snapshots(self, *, gallery: str) -> SnapshotList:
+        """The snapshots that a gallery keeps, the newest first."""
+        return self._connections.run(snapshot_calls.snapshots(gallery=gallery))
+
+    def create_snapshot(self, *, gallery: str) -> Job:
+        """Make a snapshot of a gallery in the background: see `wait`. The job's result is the Snapshot."""
+        return self._connections.run(snapshot_calls.create_snapshot(gallery=gallery))
+
+    def download_snapshot(self, name: str, path: str | Path, *, gallery: str) -> Path:
+        """Fetch a snapshot file to `path`, verified before it takes the place of what was there.
+
+        Returns the path. Raises DamagedSnapshot when its bytes have not the digest that the server states.
+        """
+        with Download(Path(path)) as download:
+            self._connections.download(snapshot_calls.snapshot_file(name, gallery=gallery), download)
+            return download.keep(snapshot_check(download, self.url))
+
+    def delete_snapshot(self, name: str, *, gallery: str) -> DeletedSnapshot:
+        """Delete a snapshot."""
+        return self._connections.run(snapshot_calls.delete_snapshot(name, gallery=gallery))
+
+    def verify_snapshot(self, name: str, *, gallery: str) -> Job:
+        """Read a snapshot through and check every digest in it, in the background: see `wait`."""
+        return self._connections.run(snapshot_calls.verify_snapshot(name, gallery=gallery))
+
+    def restore(self, name: str, *, gallery: str, snapshot: str) -> Job:
+        """Make the gallery `name` of a snapshot that `gallery` keeps, in the background: see `wait`."""
+        return self._connections.run(snapshot_calls.restore(name, gallery=gallery, snapshot=snapshot))
+
+    def restore_file(self, name: str, file: str | Path) -> Job:
+        """Make the gallery `name` of a snapshot file here, in the background: see `wait`. Raises DamagedSnapshot."""
+        return self._connections.run(snapshot_calls.restore_file(name, file))
+
+    def create_key(
+        self,
+        name: str,
+        scopes: Sequence[Scope],
+        *,
+        galleries: Sequence[str] | None = None,
+        requests_per_second: float | None = None,
+        expires_at: datetime | None = None,
+    ) -> CreatedKey:
+        """Make an API key. `key` of the answer is the text to send, and is never shown again.
+
+        `name`: for people. `scopes`: search, write or admin. `galleries`: that it is limited to; None: all.
+        `requests_per_second`: None: no bound. `expires_at`: with its time zone; None: never.
+        """
+        call = key_calls.create_key(
+            name, scopes, galleries=galleries, requests_per_second=requests_per_second, expires_at=expires_at
+        )
+        return self._connections.run(call)
+
+    def keys(self) -> KeyList:
+        """The keys that the server knows, oldest first; never the keys themselves."""
+        return self._connections.run(key_calls.keys())
+
+    def revoke_key(self, key_id: str) -> RevokedKey:
+        """Revoke a key, at once."""
+        return self._connections.run(key_calls.revoke_key(key_id))
+
+    def metrics(self) -> str:
+        """What the server counts, in Prometheus's text format."""
+        return self._connections.run(health_calls.metrics())

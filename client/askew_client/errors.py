@@ -11,20 +11,32 @@
     │   ├── UnknownManifest        written by a newer Askew
     │   └── EngineMissing          no onnxruntime is installed, or two are
     ├── WireError                  a vector that cannot be sent or read: wrong length, dtype, norm, NaN
+    ├── DamagedSnapshot            a snapshot file that cannot be read, or has not the digest that the server states
+    ├── ClientMisused              a client that was closed, or an AsyncClient outside of its event loop
     └── ServerError                talking to a server failed
         ├── ServerUnreachable      no connection, or no answer in time
+        ├── JobFailed              a job ended without its result (`.job`): failed, or cancelled
+        ├── JobUnfinished          a job was still at work when the time to wait was over (`.job`)
         └── ProblemError           the server answered with a problem (`.problem`, `.status`)
+            ├── Unauthorised       401: no key, or one that the server does not know
+            ├── Forbidden          403: the key may not do that
             ├── SpaceMismatch      409: the query names another space than the gallery's
-            ├── NotFound           404: unknown gallery, item or encoder
+            ├── NotFound           404: unknown gallery, item, encoder, job, …
             ├── EncoderRefused     422: the admission gate said no
             └── Overloaded         429 or 503: try again after `.retry_after` seconds
+                └── RateLimited    429: this key asks more often than it may
 
 The text of each is one sentence or two for a person: what was expected, what came, what to do.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from askew_client.contract.problems import Problem, ProblemKind
+
+if TYPE_CHECKING:
+    from askew_client.contract.jobs import Job
 
 
 class AskewError(Exception):
@@ -79,12 +91,41 @@ class WireError(AskewError):
         self.extras = extras or {}
 
 
+class DamagedSnapshot(AskewError):
+    """A snapshot file that cannot be read, or whose bytes have not the digest that the server states."""
+
+
+class ClientMisused(AskewError):
+    """A client that was closed, or an AsyncClient outside of the event loop that it belongs to."""
+
+
 class ServerError(AskewError):
     """Talking to a server failed."""
 
 
 class ServerUnreachable(ServerError):
     """No connection to the server, or no answer in time."""
+
+
+class JobFailed(ServerError):
+    """A job ended without its result: it failed, or somebody cancelled it."""
+
+    def __init__(self, job: Job) -> None:
+        reason = job.problem.detail if job.problem else f"The job {job.id} ({job.kind}) was {job.state}."
+        super().__init__(reason)
+        self.job = job
+
+
+class JobUnfinished(ServerError):
+    """A job was still at work when the time to wait for it was over; it goes on."""
+
+    def __init__(self, job: Job, timeout: float) -> None:
+        total = "" if job.total is None else f" of {job.total}"
+        super().__init__(
+            f"The job {job.id} ({job.kind}) is {job.state} after {timeout:g} s, {job.done}{total} done. Wait longer, or "
+            "cancel it."
+        )
+        self.job = job
 
 
 class ProblemError(ServerError):
@@ -96,12 +137,20 @@ class ProblemError(ServerError):
         self.status = problem.status
 
 
+class Unauthorised(ProblemError):
+    """No key came, or one that the server does not know (401)."""
+
+
+class Forbidden(ProblemError):
+    """The key may not do that, or not with this gallery (403)."""
+
+
 class SpaceMismatch(ProblemError):
     """The query names another space than the gallery's (409)."""
 
 
 class NotFound(ProblemError):
-    """Unknown gallery, item or encoder (404)."""
+    """Unknown gallery, item, encoder, job, snapshot, alias, key or probe, or no encoder that fits (404)."""
 
 
 class EncoderRefused(ProblemError):
@@ -114,6 +163,10 @@ class Overloaded(ProblemError):
     def __init__(self, problem: Problem, retry_after: float | None) -> None:
         super().__init__(problem)
         self.retry_after = retry_after
+
+
+class RateLimited(Overloaded):
+    """This key asks more often than it may (429)."""
 
 
 def sentence_of(error: Exception) -> str:

@@ -301,7 +301,7 @@ def test_a_busy_server_is_asked_again_when_it_says(server: ToldServer, client: C
 def test_retry_after_may_be_a_date(server: ToldServer, client: Client) -> None:
     moment = datetime.now(UTC) + timedelta(seconds=2)
     server.problem(ProblemKind.NOT_READY, retry_after=format_datetime(moment, usegmt=True))
-    server.answer({"status": "ok", "version": "0.1.0"})
+    server.answer({"status": "ok", "version": "0.1.0", "galleries": 1, "quarantined": 0})
     assert client.health().status == "ok"
     assert datetime.now(UTC) > moment - timedelta(seconds=1.1)
 
@@ -382,7 +382,7 @@ def test_what_is_no_address(url: str) -> None:
 
 
 def test_a_path_before_the_api_is_kept(server: ToldServer) -> None:
-    server.answer({"status": "ok", "version": "0.1.0"})
+    server.answer({"status": "ok", "version": "0.1.0", "galleries": 1, "quarantined": 0})
     with Client(server.url + "/askew/") as client:
         client.health()
     assert server.requests[0].path == "/askew/readyz"

@@ -1,0 +1,63 @@
+"""A call: one request to a server and the model of its answer, described and not sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel
+
+Answer = TypeVar("Answer", bound=BaseModel | bytes | str)
+
+JSON = {"Content-Type": "application/json"}
+BINARY = {"Content-Type": "application/octet-stream"}
+
+
+@dataclass(frozen=True)
+class StreamedBody:
+    """A body that is read while it is sent. `chunks`: its pieces from the beginning, again at each try."""
+
+    length: int
+    chunks: Callable[[], Iterator[bytes]]
+
+
+@dataclass(frozen=True)
+class Call(Generic[Answer]):
+    """One request. `timeout`: seconds to wait for the answer, where the client's own are too few."""
+
+    method: str
+    path: str
+    answer: type[Answer]
+    params: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | StreamedBody = b""
+    timeout: float | None = None
+
+
+def json_body(value: Mapping[str, object]) -> bytes:
+    """A JSON object as the body of a request. Members that are None are left out."""
+    given = {name: member for name, member in value.items() if member is not None}
+    return json.dumps(given, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def query_parameters(options: Mapping[str, object]) -> dict[str, str]:
+    """Options as query parameters: text as it is, everything else as JSON. Those that are None are left out."""
+    return {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in options.items()
+        if value is not None
+    }
+
+
+def segment(text: str) -> str:
+    """One segment of a path, whatever the text holds: `a/b` becomes `a%2Fb`."""
+    # Dots alone would be taken for "here" and "one up".
+    return quote(text, safe="") if text.strip(".") else text.replace(".", "%2E")
+
+
+def gallery_path(gallery: str | None) -> str:
+    """Where a gallery's paths begin; the default gallery's searches begin at the root."""
+    return "" if gallery is None else f"/v1/galleries/{segment(gallery)}"

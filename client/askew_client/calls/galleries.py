@@ -1,0 +1,67 @@
+"""Calls on galleries, their indexes and their aliases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from askew_client.calls.call import BINARY, JSON, Call, gallery_path, json_body, segment
+from askew_client.calls.encoders import ADMISSION_TIMEOUT, encoder_file
+from askew_client.contract.aliases import AliasAnswer, AliasList, Deleted
+from askew_client.contract.jobs import Job, RedescribeEstimate
+from askew_client.contract.manifest import Manifest
+from askew_client.contract.schemas import CreateGalleryRequest, GalleryDescription, GalleryList
+
+
+def galleries() -> Call[GalleryList]:
+    """All galleries."""
+    return Call("GET", "/v1/galleries", GalleryList)
+
+
+def gallery(name: str) -> Call[GalleryDescription]:
+    """One gallery."""
+    return Call("GET", gallery_path(name), GalleryDescription)
+
+
+def create_gallery(name: str, teacher: str | Path | Manifest) -> Call[GalleryDescription]:
+    """Create a gallery by its teacher's file, or by the teacher's manifest alone."""
+    path = gallery_path(name)
+    if isinstance(teacher, Manifest):
+        body = CreateGalleryRequest(teacher=teacher).model_dump_json(exclude_none=True).encode()
+        return Call("PUT", path, GalleryDescription, headers=JSON, body=body)
+    content = encoder_file(teacher)
+    return Call("PUT", path, GalleryDescription, headers=BINARY, body=content, timeout=ADMISSION_TIMEOUT)
+
+
+def delete_gallery(name: str) -> Call[Deleted]:
+    """Delete a gallery with all that it holds."""
+    return Call("DELETE", gallery_path(name), Deleted)
+
+
+def estimate_redescription(name: str, into: str) -> Call[RedescribeEstimate]:
+    """How much work it would be to describe a gallery anew."""
+    body = json_body({"into": into, "estimate_only": True})
+    return Call("POST", f"{gallery_path(name)}/redescribe", RedescribeEstimate, headers=JSON, body=body)
+
+
+def redescribe(name: str, into: str) -> Call[Job]:
+    """Describe a gallery's photos anew into another gallery."""
+    return Call("POST", f"{gallery_path(name)}/redescribe", Job, headers=JSON, body=json_body({"into": into}))
+
+
+def aliases() -> Call[AliasList]:
+    """All aliases."""
+    return Call("GET", "/v1/aliases", AliasList)
+
+
+def set_alias(alias: str, gallery: str) -> Call[AliasAnswer]:
+    """Let an alias name a gallery."""
+    return Call("PUT", _alias_path(alias), AliasAnswer, headers=JSON, body=json_body({"gallery": gallery}))
+
+
+def delete_alias(alias: str) -> Call[Deleted]:
+    """Forget an alias."""
+    return Call("DELETE", _alias_path(alias), Deleted)
+
+
+def _alias_path(alias: str) -> str:
+    return f"/v1/aliases/{segment(alias)}"

@@ -1,0 +1,108 @@
+"""Calls on the items of a gallery."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from askew_client.batches import ItemBatch
+from askew_client.bodies import PhotoFile, checked_vector, photo_form, photos_form
+from askew_client.calls.call import JSON, Call, gallery_path, json_body, query_parameters, segment
+from askew_client.calls.search import SearchFilter
+from askew_client.contract.jobs import Job
+from askew_client.contract.schemas import DeleteAnswer, DeleteItemsAnswer, Item, ItemPage, Payload, UpsertAnswer
+from askew_client.contract.wire import pack_base64
+
+PAGE = 1_000
+UPLOAD_TIMEOUT = 600.0
+"""Seconds: what was sent is checked and written, or described, before it is answered."""
+
+
+def upsert(batch: ItemBatch, *, gallery: str, space: str) -> Call[UpsertAnswer]:
+    """Insert or replace items, all or none."""
+    items = [
+        {"id": name, "vector": pack_base64(vector), "dtype": "f16le", "payload": payload}
+        for name, vector, payload in zip(batch.ids, batch.vectors, batch.payloads, strict=True)
+    ]
+    body = json_body({"space": space, "items": items})
+    return Call("PUT", f"{gallery_path(gallery)}/items", UpsertAnswer, headers=JSON, body=body)
+
+
+def upsert_photo(
+    item_id: str,
+    photo: PhotoFile,
+    *,
+    gallery: str,
+    payload: Payload | None,
+    vector: NDArray[np.float32] | None,
+    space: str | None,
+) -> Call[UpsertAnswer]:
+    """Insert or replace an item with its photo."""
+    headers, body = photo_form(photo, {"payload": json.dumps(payload or {}), **vector_fields(vector, space)})
+    return Call("PUT", _path(gallery, item_id), UpsertAnswer, headers=headers, body=body)
+
+
+def upsert_photos(
+    photos: Mapping[str, PhotoFile], payloads: Mapping[str, Payload] | None, *, gallery: str
+) -> Call[Job]:
+    """Insert or replace items by their photos, in the background."""
+    headers, body = photos_form(photos, payloads or {})
+    path = f"{gallery_path(gallery)}/items/photos"
+    return Call("POST", path, Job, headers=headers, body=body, timeout=UPLOAD_TIMEOUT)
+
+
+def page(
+    *,
+    gallery: str,
+    condition: SearchFilter | None,
+    with_vectors: bool,
+    cursor: str | None,
+) -> Call[ItemPage]:
+    """One page of the items."""
+    options = {"limit": PAGE, "with_vectors": with_vectors, "filter": _as_json(condition), "cursor": cursor}
+    return Call("GET", f"{gallery_path(gallery)}/items", ItemPage, params=query_parameters(options))
+
+
+def item(item_id: str, *, gallery: str, with_vectors: bool) -> Call[Item]:
+    """One item."""
+    return Call("GET", _path(gallery, item_id), Item, params=query_parameters({"with_vectors": with_vectors}))
+
+
+def photo(item_id: str, *, gallery: str) -> Call[bytes]:
+    """The photo of an item."""
+    return Call("GET", f"{_path(gallery, item_id)}/photo", bytes)
+
+
+def delete_item(item_id: str, *, gallery: str) -> Call[DeleteAnswer]:
+    """Delete one item."""
+    return Call("DELETE", _path(gallery, item_id), DeleteAnswer)
+
+
+def delete_items(
+    ids: Sequence[str] | None,
+    condition: SearchFilter | None,
+    *,
+    gallery: str,
+) -> Call[DeleteItemsAnswer]:
+    """Delete many items."""
+    chosen = {"ids": None if ids is None else list(ids), "filter": _as_json(condition)}
+    path = f"{gallery_path(gallery)}/items/delete"
+    return Call("POST", path, DeleteItemsAnswer, headers=JSON, body=json_body(chosen), timeout=UPLOAD_TIMEOUT)
+
+
+def vector_fields(vector: NDArray[np.float32] | None, space: str | None) -> dict[str, str]:
+    """The fields of a form that holds a photo's vector. Raises WireError."""
+    fields = {} if vector is None else {"vector": pack_base64(checked_vector(vector)), "dtype": "f16le"}
+    return fields if space is None else {**fields, "space": space}
+
+
+def _as_json(condition: SearchFilter | None) -> dict[str, JsonValue] | None:
+    return None if condition is None else dict(condition)
+
+
+def _path(gallery: str, item_id: str) -> str:
+    return f"{gallery_path(gallery)}/items/{segment(item_id)}"
