@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 from collections.abc import Sequence
 from typing import cast
@@ -18,6 +17,7 @@ from askew_client.contract.problems import MEDIA_TYPE, ProblemKind, problem_of
 from askew_client.errors import AskewError, PhotoError, WireError
 from askew_server.errors import Refusal
 from askew_server.observing import Call
+from askew_server.storage_errors import storage_problem
 
 _BY_STATUS = {
     404: ProblemKind.UNKNOWN_PATH,
@@ -67,7 +67,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     """Make the app answer every exception with a problem, FastAPI's and Starlette's own included."""
     app.add_exception_handler(AskewError, _askew_error)
     app.add_exception_handler(OSError, _storage_error)
-    app.add_exception_handler(sqlite3.OperationalError, _storage_error)
+    app.add_exception_handler(sqlite3.DatabaseError, _storage_error)
     app.add_exception_handler(Exception, _unforeseen_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _request_error)
@@ -91,11 +91,10 @@ async def _askew_error(request: Request, error: Exception) -> Response:
 
 
 async def _storage_error(request: Request, error: Exception) -> Response:
-    is_full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
-    if is_full or (isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL):
-        detail = "The server's disk is full, so nothing was written; searches go on. Free space and try again."
-        return problem_answer(ProblemKind.INSUFFICIENT_STORAGE, detail, {}, request_id_of(request))
-    return await _unforeseen_error(request, error)
+    problem = storage_problem(error)
+    if problem is None:
+        return await _unforeseen_error(request, error)
+    return problem_answer(*problem, {}, request_id_of(request))
 
 
 async def _unforeseen_error(request: Request, _: Exception) -> Response:

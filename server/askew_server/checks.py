@@ -225,7 +225,7 @@ def _examine_snapshots(name: str, folder: Path) -> list[Finding]:
         if not is_whole:
             what = "The snapshot is damaged: its bytes are not those of its SHA-256."
             found.append(
-                Finding(name, path, what, f"Delete it and take another one: `askew snapshot create -g {name}`.")
+                Finding(name, path, what, f"Delete it and take another one: `askew snapshot create --gallery {name}`.")
             )
     whole = {f"{snapshot.name}{suffix}" for snapshot in kept.list() for suffix in (".tar", ".json")}
     strays = [path for path in sorted((folder / "snapshots").glob("*")) if path.name not in whole]

@@ -136,9 +136,10 @@ def _sums(words: Words, before: NDArray[np.uint32]) -> NDArray[np.uint32]:
     step = np.array([[1, 1], [1, 2]], dtype=np.uint64)
     entry = np.array([[1, 0], [1, 1]], dtype=np.uint64)
     power: NDArray[np.uint64] = np.eye(2, dtype=np.uint64)
+    bits = np.uint64(0xFFFFFFFF)
     for position in range(pairs - 1, -1, -1):
-        coefficients[position] = (power @ entry) & 0xFFFFFFFF
-        power = (power @ step) & 0xFFFFFFFF
+        coefficients[position] = (power @ entry) & bits
+        power = (power @ step) & bits
     grouped = words.reshape(len(words), pairs, 2)
     carried = (before.astype(np.uint64) @ power.T).astype(np.uint32)
     # Products and sums of uint32 wrap, as SQLite's do.
