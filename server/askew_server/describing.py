@@ -16,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,7 @@ class Describer:
         self._pool: ProcessPoolExecutor | None = None
         self._child: Future[int] | None = None
         self._places = threading.BoundedSemaphore(max_waiting)
+        self._unfinished: set[Future[Any]] = set()
         self._max_pixels = max_pixels
         self._processor_seconds = processor_seconds
 
@@ -70,6 +71,11 @@ class Describer:
     def time_photos(self, encoder: Path, photos: list[Path]) -> Future[float]:
         """Seconds a photo when many are described, measured on these; those that cannot be described count too."""
         return self._submit(_time_photos, encoder, photos, self._max_pixels)
+
+    @property
+    def waiting(self) -> int:
+        """How many photos wait or are being described."""
+        return len(self._unfinished)
 
     def close(self) -> None:
         """Stop the child process."""
@@ -108,6 +114,8 @@ class Describer:
             self._places.release()
             raise
         future.add_done_callback(lambda _: self._places.release())
+        self._unfinished.add(future)
+        future.add_done_callback(self._unfinished.discard)
         return future
 
     def _open_pool(self) -> ProcessPoolExecutor:

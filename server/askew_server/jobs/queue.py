@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import queue
 import secrets
 import shutil
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +21,7 @@ from askew_client.errors import AskewError, EncoderError, PhotoError, WireError
 from askew_server.errors import Refusal
 from askew_server.jobs.kind import JobKind, JobStopped, Lane, Task
 from askew_server.jobs.store import JobStore
+from askew_server.storage_errors import storage_problem
 
 SECONDS_BETWEEN_WRITES = 5.0
 """How old the progress on the disk may be; what is asked for comes from memory."""
@@ -143,18 +142,19 @@ class Jobs:
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job: one that waits at once, one that runs within seconds. Raises Refusal (unknown-job, job-conflict)."""
-        job = self.job(job_id)
+        self.job(job_id)
         with self._lock:
-            if job_id in self._unfinished:
+            job = self.job(job_id)
+            if job_id in self._unfinished and job.state not in ENDED_STATES:
                 self._cancelled.add(job_id)
                 is_waiting = job_id not in self._running
                 if is_waiting:
                     self._forget(job_id)
                     self._store.end(job_id, "cancelled")
-                return self._with_progress(self._store.job(job_id) or job)
+                return self.job(job_id)
         raise Refusal(
             ProblemKind.JOB_CONFLICT,
-            f"Job {job_id} has ended already ({self.job(job_id).state}), so there is nothing to cancel.",
+            f"Job {job_id} has ended already ({job.state}), so there is nothing to cancel.",
             {"state": job.state},
         )
 
@@ -169,6 +169,16 @@ class Jobs:
         """How many jobs run, and how many wait."""
         with self._lock:
             return {"running": len(self._running), "waiting": len(self._unfinished) - len(self._running)}
+
+    def counts_by_kind(self) -> dict[tuple[str, ...], float]:
+        """How many jobs are remembered of each kind in each state."""
+        return self._store.counts()
+
+    def running(self) -> list[Job]:
+        """The jobs that are at work, with their progress."""
+        with self._lock:
+            ids = sorted(self._running)
+        return [self._with_progress(job) for job in map(self._store.job, ids) if job is not None]
 
     @property
     def _store(self) -> JobStore:
@@ -255,14 +265,8 @@ class Jobs:
             return problem_of(ProblemKind.NOT_AN_ENCODER, str(error), {"reason": type(error).__name__}, None)
         if isinstance(error, AskewError):
             return problem_of(ProblemKind.INTERNAL, str(error), {}, None)
-        if _is_full_disk(error):
-            detail = "The server's disk is full. What was committed stays; free space and send the request again."
-            return problem_of(ProblemKind.INSUFFICIENT_STORAGE, detail, {}, None)
+        storage = storage_problem(error)
+        if storage is not None:
+            return problem_of(*storage, {}, None)
         self._log.error("job %s failed", task.id, exc_info=error)
         return problem_of(ProblemKind.INTERNAL, f"The server failed; its log has job {task.id}.", {}, None)
-
-
-def _is_full_disk(error: Exception) -> bool:
-    if isinstance(error, sqlite3.OperationalError):
-        return error.sqlite_errorcode == sqlite3.SQLITE_FULL
-    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}

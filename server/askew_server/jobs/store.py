@@ -65,6 +65,12 @@ class JobStore:
             for row in self._select("WHERE ?1 IS NULL OR gallery = ?1 ORDER BY number DESC LIMIT ?2", (gallery, limit))
         ]
 
+    def counts(self) -> dict[tuple[str, ...], float]:
+        """How many jobs there are of each kind in each state."""
+        with self._lock:
+            rows = self._db.execute("SELECT kind, state, COUNT(*) FROM jobs GROUP BY kind, state").fetchall()
+        return {(kind, state): float(count) for kind, state, count in rows}
+
     def unfinished(self) -> list[tuple[str, Task]]:
         """Kind and task of every job that waits or runs, the oldest first."""
         with self._lock:
