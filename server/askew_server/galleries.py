@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from askew_client.contract.aliases import AliasAnswer
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
+from askew_client.contract.schemas import GalleryDescription
 from askew_client.errors import AskewError
 from askew_server.aliases import Aliases
 from askew_server.errors import DamagedGallery, DataInUse, Refusal
@@ -118,6 +119,11 @@ class Galleries:
                 return self._open(resolved, lambda: self._begin(resolved, teacher)), True
         _refuse_other_teacher(existing, teacher)
         return existing, False
+
+    def describe(self, name: str) -> GalleryDescription:
+        """A gallery as its users see it, with its aliases. Raises Refusal (unknown-gallery, damaged-gallery)."""
+        gallery = self.get(name)
+        return gallery.run(Gallery.describe).model_copy(update={"aliases": self._aliases.of(gallery.name)})
 
     def delete(self, name: str) -> str:
         """Delete a gallery with everything in it, also a damaged one; its name.
