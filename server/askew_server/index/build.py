@@ -1,0 +1,231 @@
+"""Build a main segment from a gallery's database: sample, train, encode, calibrate, save.
+
+Vectors are read in batches, each in a transaction of its own, so the gallery goes on being written. What is removed
+meanwhile is left out by the index that takes the segment (segmented.py); what is added later is not the segment's.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from askew_client.errors import AskewError
+from askew_client.files import flush_folder
+from askew_server.index.calibrate import QUERIES, TARGET_RECALL, Queries, Truth, calibrate, held_out
+from askew_server.index.choice import LEAST_CODED, estimate, lists_for, refuse_too_large, training_size
+from askew_server.index.coded import Codebooks, sub_vectors, untrained
+from askew_server.index.faiss_exact import import_faiss
+from askew_server.index.port import CodedKind, Labels, Rows, Vectors
+from askew_server.index.record import FORMAT, Calibration, Record
+from askew_server.index.saved import LABELS, REFINE, SCAN, described
+from askew_server.index.threads import limit_threads, search_threads
+
+_BATCH = 4_096
+_SPREAD = 256
+_TRAINING_ROUNDS = 8
+_SEED = 20_21
+
+
+class Progress(NamedTuple):
+    """How far a build has come: the stage's name, and its steps."""
+
+    stage: str
+    done: int
+    total: int
+
+
+Report = Callable[[Progress], None]
+
+
+class VectorSource(Protocol):
+    """Where a build reads vectors. It is sent to the process that builds, so it must pickle."""
+
+    @property
+    def dim(self) -> int:
+        """Components of a vector."""
+
+    def covered(self) -> tuple[int, Labels]:
+        """The sequence number to cover, and every label up to it, rising."""
+
+    def batches(self, labels: Labels) -> Iterator[tuple[Labels, Vectors]]:
+        """Those of these rising labels that are still there, and their vectors, float32 [n, D], in batches."""
+
+
+@dataclass(frozen=True)
+class DatabaseVectors:
+    """The vectors of a gallery's database: table `vectors(label, vector)` with float16, fact `sequence`."""
+
+    database: Path
+    dim: int
+
+    def covered(self) -> tuple[int, Labels]:
+        with closing(self._connection()) as connection:
+            (sequence,) = connection.execute("SELECT value FROM facts WHERE key = 'sequence'").fetchone()
+            rows = connection.execute("SELECT label FROM vectors WHERE label <= ? ORDER BY label", (int(sequence),))
+            return int(sequence), np.fromiter((label for (label,) in rows), dtype=np.int64)
+
+    def batches(self, labels: Labels) -> Iterator[tuple[Labels, Vectors]]:
+        sql = "SELECT label, vector FROM vectors WHERE label IN (SELECT value FROM json_each(?)) ORDER BY label"
+        with closing(self._connection()) as connection:
+            for start in range(0, len(labels), _BATCH):
+                asked = json.dumps(labels[start : start + _BATCH].tolist())
+                rows = connection.execute(sql, (asked,)).fetchall()
+                packed = np.frombuffer(b"".join(vector for _, vector in rows), dtype="<f2")
+                found = np.array([label for label, _ in rows], dtype=np.int64)
+                yield found, packed.reshape(len(rows), self.dim).astype(np.float32)
+
+    def _connection(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"{self.database.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
+
+
+def build_main(source: VectorSource, folder: Path, kind: CodedKind, report: Report) -> Record:
+    """Build a main segment and make it the one saved in `folder`. The older one stays until `remove_old`.
+
+    Raises AskewError for too few vectors or a dimension that cannot be coded, Refusal (would-not-fit), EngineMissing.
+    """
+    faiss = import_faiss()
+    limit_threads(faiss, search_threads())
+    began = time.monotonic()
+    report(Progress("sampling", 0, 1))
+    sequence, labels = source.covered()
+    if len(labels) < LEAST_CODED:
+        raise AskewError(f"Expected at least {LEAST_CODED} vectors to build a {kind} index of, got {len(labels)}.")
+    refuse_too_large(estimate(kind, len(labels), source.dim), folder)
+    generation = _next_generation(folder)
+    final, work = folder / f"main-{generation}", folder / f"main-{generation}.part"
+    work.mkdir(parents=True)
+    try:
+        lists = lists_for(len(labels)) if kind == "ivf-two-stage" else None
+        built = _build_codes(faiss, source, labels, work, lists, report)
+        record = Record(
+            format=FORMAT,
+            kind=kind,
+            generation=generation,
+            folder=final.name,
+            dim=source.dim,
+            count=built.size,
+            sequence=sequence,
+            sub_vectors=sub_vectors(source.dim),
+            refine=built.refine,
+            calibration=built.calibration,
+            built_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            build_seconds=round(time.monotonic() - began, 1),
+            faiss=faiss.__version__,
+            files={name: described(work / name) for name in (SCAN, REFINE, LABELS)},
+        )
+        flush_folder(work)
+        work.replace(final)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    flush_folder(folder)
+    record.write(folder)
+    return record
+
+
+class _Built(NamedTuple):
+    size: int
+    refine: Literal["SQ8", "SQfp16"]
+    calibration: Calibration
+
+
+def _build_codes(
+    faiss: Any, source: VectorSource, labels: Labels, work: Path, lists: int | None, report: Report
+) -> _Built:
+    """Write scan, scalar codes and labels to `work`; float16 instead of 8 bits where recall asks for it."""
+    random = np.random.default_rng(_SEED)
+    queries, sample = _sample(source, labels, random)
+    refinements: tuple[Literal["SQ8", "SQfp16"], ...] = ("SQ8", "SQfp16")
+    built = None
+    for refine in refinements:
+        report(Progress("training", 0, 1))
+        codebooks = untrained(faiss, source.dim, refine, lists)
+        _train(codebooks, sample, lists)
+        coded = _encode(faiss, source, labels, codebooks, queries, work, report)
+        calibration = calibrate(
+            faiss,
+            coded.codebooks,
+            queries,
+            coded.nearest,
+            lambda done, total: report(Progress("calibrating", done, total)),
+        )
+        built = _Built(coded.size, refine, calibration)
+        if min(calibration.recall_plain, calibration.recall_moved) >= TARGET_RECALL:
+            break
+    assert built is not None
+    return built
+
+
+def _sample(source: VectorSource, labels: Labels, random: np.random.Generator) -> tuple[Queries, Vectors]:
+    """Queries for the calibration, and other vectors to train on: float32 [n, D] in random order."""
+    size = min(len(labels), training_size(source.dim) + QUERIES)
+    chosen = np.sort(random.choice(labels, size, replace=False))
+    found, vectors = (np.concatenate(parts) for parts in zip(*source.batches(chosen), strict=True))
+    order = random.permutation(len(found))
+    asked = min(QUERIES, len(found) // 4)
+    own, training = order[:asked], vectors[order[asked:]]
+    return held_out(found[own], vectors[own], training[:_SPREAD], random), training
+
+
+def _train(codebooks: Codebooks, sample: Vectors, lists: int | None) -> None:
+    if lists is not None:
+        # FAISS's own 10 and more rounds on so many components take minutes; recall is calibrated afterwards anyway.
+        codebooks.scan.cp.niter = _TRAINING_ROUNDS
+        codebooks.scan.cp.min_points_per_centroid = 1
+    codebooks.scan.train(sample)
+    codebooks.refine.train(sample)
+
+
+class _Coded(NamedTuple):
+    codebooks: Codebooks
+    size: int
+    nearest: Rows
+
+
+def _encode(
+    faiss: Any,
+    source: VectorSource,
+    labels: Labels,
+    codebooks: Codebooks,
+    queries: Queries,
+    work: Path,
+    report: Report,
+) -> _Coded:
+    """Code every vector into files, mapped again from there, and find the true nearest of the queries on the way."""
+    truth = Truth(queries)
+    count = 0
+    header = bytearray(faiss.serialize_index(codebooks.refine).tobytes())
+    with (work / REFINE).open("wb") as refine_file, (work / LABELS).open("wb") as label_file:
+        refine_file.write(header)
+        for found, vectors in source.batches(labels):
+            codebooks.scan.add(vectors)
+            refine_file.write(codebooks.refine.sa_encode(vectors).tobytes())
+            label_file.write(found.astype("<i8").tobytes())
+            truth.see(count, found, vectors)
+            count += len(found)
+            report(Progress("encoding", count, len(labels)))
+        # The scalar codes never lie in memory as a whole: an empty FAISS index is written, then its codes, then how
+        # many these are. In an IndexScalarQuantizer's file the vectors' number is at byte 8, the codes' before them.
+        header[8:16] = count.to_bytes(8, "little")
+        header[-8:] = (count * codebooks.refine.code_size).to_bytes(8, "little")
+        refine_file.seek(0)
+        refine_file.write(header)
+    faiss.write_index(codebooks.scan, str(work / SCAN))
+    mapped = Codebooks(*(faiss.read_index(str(work / name), faiss.IO_FLAG_MMAP_IFC) for name in (SCAN, REFINE)))
+    return _Coded(mapped, count, truth.nearest())
+
+
+def _next_generation(folder: Path) -> int:
+    """One more than that of any segment in the folder, damaged ones included."""
+    numbers = [path.name.removeprefix("main-").removesuffix(".part") for path in folder.glob("main-*")]
+    return 1 + max((int(number) for number in numbers if number.isdecimal()), default=0)

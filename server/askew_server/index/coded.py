@@ -1,0 +1,166 @@
+"""Two stages inside FAISS: a scan of 4-bit product codes (FastScan), refined from scalar codes of every component.
+
+The scan reads D/16 bytes a vector where a flat one reads 4 D; the refinement scores `k_factor` times as many
+candidates as are asked for. Both are memory-mapped from files as far as FAISS can (the scalar codes: 94 % of the
+bytes). FastScan takes no selector, so filters are met as masked.py says.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from askew_client.errors import AskewError
+from askew_server.index.masked import Mask, MaskedSegment
+from askew_server.index.port import MARGIN, Labels, Rows, Scores, Vectors
+from askew_server.index.record import Calibration
+
+SCALAR_TYPES = {"SQ8": "QT_8bit", "SQfp16": "QT_fp16"}
+
+_LONGEST_SUB_VECTOR = 32
+_BITS = 4
+
+
+class Codebooks(NamedTuple):
+    """The FAISS indexes of a segment: the scan, and the scalar codes of the same rows.
+
+    `owner`: what else must live as long as they do.
+    """
+
+    scan: Any
+    refine: Any
+    owner: Any = None
+
+
+def sub_vectors(dim: int) -> int:
+    """Into how many parts of equal length a vector is cut for 4-bit product codes: of 8 components, where they fit.
+
+    Raises AskewError for a dimension that cannot be cut so.
+    """
+    fitting = [length for length in range(8, _LONGEST_SUB_VECTOR + 1) if dim % length == 0]
+    fitting += [length for length in range(7, 3, -1) if dim % length == 0]
+    if not fitting or dim // fitting[0] < 2:
+        raise AskewError(
+            f"Expected a dimension that can be cut into parts of 4 to {_LONGEST_SUB_VECTOR} components, got {dim}. "
+            "Use the exact index for this gallery."
+        )
+    return dim // fitting[0]
+
+
+def untrained(faiss: Any, dim: int, refine: str, lists: int | None) -> Codebooks:
+    """FAISS indexes to train: a flat scan, or one behind `lists` inverted lists; `refine` is SQ8 or SQfp16."""
+    metric = faiss.METRIC_INNER_PRODUCT
+    if lists is None:
+        scan = faiss.IndexPQFastScan(dim, sub_vectors(dim), _BITS, metric)
+    else:
+        coarse = faiss.IndexFlatIP(dim)
+        scan = faiss.IndexIVFPQFastScan(coarse, dim, lists, sub_vectors(dim), _BITS, metric)
+    scalar = getattr(faiss.ScalarQuantizer, SCALAR_TYPES[refine])
+    return Codebooks(scan, faiss.IndexScalarQuantizer(dim, scalar, metric))
+
+
+def empty_like(faiss: Any, codebooks: Codebooks) -> Codebooks:
+    """Indexes without vectors that code as these do."""
+    scan, refine, _ = codebooks
+    if isinstance(scan, faiss.IndexIVFPQFastScan):
+        empty = faiss.IndexIVFPQFastScan(scan.quantizer, scan.d, scan.nlist, scan.pq.M, scan.pq.nbits, scan.metric_type)
+        empty.by_residual = scan.by_residual
+    else:
+        empty = faiss.IndexPQFastScan(scan.d, scan.pq.M, scan.pq.nbits, scan.metric_type)
+    empty.pq = scan.pq
+    empty.is_trained = True
+    scalar = faiss.IndexScalarQuantizer(refine.d, refine.sq.qtype, refine.metric_type)
+    scalar.sq = refine.sq
+    scalar.is_trained = True
+    # The coarse quantizer stays the other index's own.
+    return Codebooks(empty, scalar, scan)
+
+
+class TwoStageEngine:
+    """Searches codes by row. See RowEngine."""
+
+    exact = False
+    most = 1 << 30
+
+    def __init__(self, faiss: Any, codebooks: Codebooks, calibration: Calibration) -> None:
+        self._faiss = faiss
+        self._codebooks = codebooks
+        self._calibration = calibration
+        self._both = faiss.IndexRefine(codebooks.scan, codebooks.refine)
+
+    @property
+    def rows(self) -> int:
+        """How many rows it searches."""
+        return int(self._codebooks.refine.ntotal)
+
+    @property
+    def bytes_per_row(self) -> float:
+        """What a row takes, both codes together."""
+        return float(self._codebooks.refine.code_size + self._codebooks.scan.M2 / 2)
+
+    def append(self, vectors: Vectors) -> None:
+        """Code vectors, float32 [n, D], as further rows. Not for memory-mapped indexes."""
+        self._both.add(vectors)
+
+    def nearest(self, queries: Vectors, count: int) -> tuple[Scores, Rows]:
+        return self.nearest_by(queries, count, self.k_factor(count), self._calibration.nprobe)
+
+    def nearest_by(self, queries: Vectors, count: int, k_factor: float, nprobe: int | None) -> tuple[Scores, Rows]:
+        """The nearest rows by a k_factor and, with inverted lists, nprobe of one's own."""
+        scan = None if nprobe is None else self._faiss.SearchParametersIVF(nprobe=nprobe)
+        # A float product must not fall below the count, nor ask for more than there is.
+        factor = max(1.0, min(k_factor, self.rows / count))
+        parameters = self._faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=scan)
+        scores, rows = self._both.search(queries, count, params=parameters)
+        return scores, rows
+
+    def flat(self, queries: Vectors, count: int, mask: Mask | None) -> tuple[Scores, Rows]:
+        parameters = None
+        if mask is not None:
+            selector = self._faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+            parameters = self._faiss.SearchParameters(sel=selector)
+        scores, rows = self._codebooks.refine.search(queries, count, params=parameters)
+        return scores, rows
+
+    def nearest_seconds(self, count: int) -> float:
+        costs = self._calibration.costs
+        return costs.scan_row * self.rows + costs.refine_row * count * self.k_factor(count)
+
+    def flat_seconds(self, admitted: int) -> float:
+        costs = self._calibration.costs
+        return costs.test_row * self.rows + costs.score_row * admitted
+
+    def k_factor(self, count: int) -> float:
+        """The calibrated factor for so many vectors: between those of 10 and of 100 hits, by the logarithm."""
+        known = (self._calibration.k_factor, self._calibration.k_factor_at_100)
+        return float(np.interp(math.log(count), (math.log(10 + MARGIN), math.log(100 + MARGIN)), known))
+
+
+class CodedTail(MaskedSegment):
+    """A segment in memory that grows: vectors coded with the main segment's codebooks, under labels in any order."""
+
+    def __init__(self, engine: TwoStageEngine) -> None:
+        super().__init__(engine, np.empty(0, dtype=np.int64))
+        self._coder = engine
+        self._row_of: dict[int, int] = {}
+
+    @property
+    def bytes_memory(self) -> int:
+        """What its codes and labels take, about."""
+        return int(self.rows * (self._coder.bytes_per_row + 9))
+
+    def append(self, labels: Labels, vectors: Vectors) -> None:
+        """Code vectors, float32 [n, D], under labels that it does not hold."""
+        self._row_of.update(zip(labels.tolist(), range(self.rows, self.rows + len(labels)), strict=True))
+        self._coder.append(vectors)
+        self._row_labels = np.concatenate([self._row_labels, labels])
+        self._alive = np.concatenate([self._alive, np.ones(len(labels), dtype=bool)])
+        self._count += len(labels)
+
+    def _rows_of(self, labels: Labels) -> Rows:
+        if len(labels) < self.rows:
+            known = [self._row_of[label] for label in labels.tolist() if label in self._row_of]
+            return np.array(known, dtype=np.int64)
+        return np.flatnonzero(np.isin(self._row_labels, labels))

@@ -1,0 +1,61 @@
+"""The main segment of an index: immutable, searched with few bytes a vector, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from askew_server.index.coded import CodedTail
+from askew_server.index.masked import MaskedSegment, RowEngine
+from askew_server.index.port import MARGIN, IndexKind, Labels
+
+
+@dataclass(frozen=True)
+class MainFacts:
+    """What is known of a main segment.
+
+    `sequence`: it stands for every label up to this one. `exact_margins`: how many more than 10, and than 100, an
+    exact search must fetch so that the true nearest are among them.
+    """
+
+    kind: IndexKind
+    exact: bool
+    sequence: int
+    generation: int
+    bytes_memory: int
+    bytes_mapped: int
+    k_factor: float | None = None
+    recall_at_10: float | None = None
+    exact_margins: tuple[int, int] = (MARGIN, MARGIN)
+
+
+class MainSegment(MaskedSegment):
+    """A segment that stands for every label up to a sequence number.
+
+    `state`: whether its files were found whole, set by whoever verifies them (saved.py).
+    """
+
+    def __init__(
+        self, engine: RowEngine, labels: Labels, facts: MainFacts, make_tail: Callable[[], CodedTail] | None
+    ) -> None:
+        """`make_tail` makes an empty segment that codes as this one does; None where new vectors stay uncoded."""
+        super().__init__(engine, labels)
+        self.facts = facts
+        self.state: Literal["ready", "unverified", "damaged"] = "ready"
+        self._make_tail = make_tail
+
+    def new_tail(self) -> CodedTail | None:
+        """An empty segment in memory that codes as this one does, where there is such a thing."""
+        return None if self._make_tail is None else self._make_tail()
+
+    def margin(self, limit: int, exact: bool) -> int:
+        """How many more than `limit` to fetch, so that the best `limit` are among them after exact scoring."""
+        if not exact:
+            return MARGIN
+        at_10, at_100 = self.facts.exact_margins
+        # More vectors lie about as far as the last one wanted, the more are wanted.
+        grown = np.interp(limit, (10, 100), (at_10, at_100)) if limit <= 100 else at_100 * limit / 100
+        return max(MARGIN, int(np.ceil(grown)))

@@ -1,0 +1,142 @@
+"""A segment whose rows never move: labels, removals and filters over an engine that knows only rows.
+
+A filter is met in one of two ways. Loose ones: more are fetched than are wanted, and what is not admitted is passed
+over; where too few are left, more are fetched. Tight ones: a flat pass that tests every row and scores the admitted
+ones. The engine says, from times measured when it was built, which is cheaper.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from askew_server.index.port import Found, Labels, Rows, Scores, Vectors
+
+Mask = NDArray[np.bool_]
+
+_MORE_THAN_EXPECTED = 1.2
+_AGAIN = 4
+
+
+class RowEngine(Protocol):
+    """Finds rows of a matrix, by number. Results are float32 [n, count] and int64 [n, count], filled with -1."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether `nearest` finds the true nearest."""
+
+    @property
+    def most(self) -> int:
+        """The most that one call of `nearest` can find."""
+
+    def nearest(self, queries: Vectors, count: int) -> tuple[Scores, Rows]:
+        """The nearest rows."""
+
+    def flat(self, queries: Vectors, count: int, mask: Mask | None) -> tuple[Scores, Rows]:
+        """The nearest of the rows in the mask (bool [rows]; None: of all), each of them scored."""
+
+    def nearest_seconds(self, count: int) -> float:
+        """What `nearest` takes for one query, about."""
+
+    def flat_seconds(self, admitted: int) -> float:
+        """What `flat` takes for one query with so many rows in its mask, about."""
+
+
+class MaskedSegment:
+    """The rows of an engine under rising labels. See Segment for the methods that all segments have."""
+
+    def __init__(self, engine: RowEngine, labels: Labels) -> None:
+        """`labels`: int64 [rows], rising; may be memory-mapped."""
+        self._engine = engine
+        self._row_labels = labels
+        self._alive = np.ones(len(labels), dtype=bool)
+        self._count = len(labels)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def rows(self) -> int:
+        """How many rows the engine searches, removed ones included."""
+        return len(self._row_labels)
+
+    @property
+    def labels(self) -> Labels:
+        """The labels that it holds, removed ones left out: int64 [n]."""
+        held: Labels = self._row_labels[self._alive]
+        return held
+
+    def remove(self, labels: Labels) -> None:
+        self._alive[self._rows_of(labels)] = False
+        self._count = int(np.count_nonzero(self._alive))
+
+    def remove_up_to(self, sequence: int) -> None:
+        """Remove the labels up to this sequence number, which a main segment covers."""
+        self._alive &= self._row_labels > sequence
+        self._count = int(np.count_nonzero(self._alive))
+
+    def keep(self, labels: Labels) -> None:
+        """Remove every label but these, int64 [n]."""
+        self._alive &= np.isin(self._row_labels, labels)
+        self._count = int(np.count_nonzero(self._alive))
+
+    def search(self, queries: Vectors, limit: int, allowed: Labels | None, exact: bool) -> Found:
+        mask, admitted = self._mask(allowed)
+        wanted = min(limit, admitted)
+        shape = (len(queries), wanted)
+        found = Found(np.full(shape, -np.inf, dtype=np.float32), np.full(shape, -1, dtype=np.int64))
+        if not wanted:
+            return found
+        pending = np.arange(len(queries))
+        if self._engine.exact or not exact:
+            pending = self._overfetch(queries, found, mask, admitted)
+        if len(pending):
+            scores, rows = self._engine.flat(queries[pending], wanted, mask)
+            found.scores[pending] = scores
+            found.labels[pending] = np.where(rows >= 0, self._row_labels[rows], -1)
+        return found
+
+    def _overfetch(self, queries: Vectors, found: Found, mask: Mask | None, admitted: int) -> Rows:
+        """Fill `found` as far as over-fetching is the cheaper way; the positions of the queries left over."""
+        wanted = found.labels.shape[1]
+        pending = np.arange(len(queries))
+        fetched = wanted
+        if mask is not None:
+            fetched += math.ceil(_MORE_THAN_EXPECTED * wanted * (self.rows / admitted - 1)) + 1
+        while len(pending) and self._is_worth_it(fetched := min(fetched, self.rows), admitted):
+            scores, rows = self._engine.nearest(queries[pending], fetched)
+            fits = rows >= 0 if mask is None else (rows >= 0) & mask[rows]
+            is_enough = np.count_nonzero(fits, axis=1) >= wanted
+            for position in np.flatnonzero(is_enough):
+                columns = np.flatnonzero(fits[position])[:wanted]
+                query = pending[position]
+                found.scores[query] = scores[position, columns]
+                found.labels[query] = self._row_labels[rows[position, columns]]
+            pending = pending[~is_enough]
+            if fetched == self.rows:
+                break
+            fetched *= _AGAIN
+        return pending
+
+    def _is_worth_it(self, fetched: int, admitted: int) -> bool:
+        engine = self._engine
+        return fetched <= engine.most and engine.nearest_seconds(fetched) <= engine.flat_seconds(admitted)
+
+    def _mask(self, allowed: Labels | None) -> tuple[Mask | None, int]:
+        """The rows that a search may find, None for all of them, and their number."""
+        if allowed is None:
+            return (None if self._count == self.rows else self._alive), self._count
+        mask = np.zeros(self.rows, dtype=bool)
+        mask[self._rows_of(allowed)] = True
+        mask &= self._alive
+        return mask, int(np.count_nonzero(mask))
+
+    def _rows_of(self, labels: Labels) -> Rows:
+        """The rows of those of these labels that it knows."""
+        rows = np.searchsorted(self._row_labels, labels)
+        rows = np.minimum(rows, max(0, self.rows - 1))
+        known: Rows = rows[self._row_labels[rows] == labels] if self.rows else rows[:0]
+        return known

@@ -1,0 +1,114 @@
+"""What is known of a main segment on disk: `main.json`, written last, which makes the files beside it the index."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from askew_client.files import write_atomically
+from askew_server.index.port import CodedKind
+
+RECORD = "main.json"
+FORMAT = 1
+
+
+class Costs(BaseModel):
+    """Seconds for one query, measured at the build, one thread: what the ways to meet a filter are compared by."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    scan_row: float
+    """The scan, for each row of the segment."""
+    refine_row: float
+    """Each candidate that the scan leaves to be refined."""
+    test_row: float
+    """The flat pass, for each row that it tests against a mask."""
+    score_row: float
+    """The flat pass, for each row that it scores."""
+
+
+class Calibration(BaseModel):
+    """How a main segment is searched, and how well, measured on held-out vectors when it was built.
+
+    `k_factor`: candidates of the scan for each vector asked for; at 10 hits, and at 100. `exact_margin`: how many more
+    than wanted an exact search asks for, likewise. Recalls: the share of the true ten nearest among the answers'
+    first ten after they are ordered by the stored vectors; `plain` for vectors of the gallery itself, `moved` for ones
+    moved to a cosine of 0.8.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    k_factor: float
+    k_factor_at_100: float
+    nprobe: int | None
+    recall_at_10: float
+    recall_plain: float
+    recall_moved: float
+    exact_margin: int
+    exact_margin_at_100: int
+    costs: Costs
+
+
+class SavedFile(BaseModel):
+    """A file of the segment: its size, and the digest of each of its blocks."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    bytes: int
+    blocks: list[str]
+
+
+class Record(BaseModel):
+    """A main segment: `folder` beside the record, its files, what they cover and how they are searched.
+
+    `sequence`: every label up to it that the gallery holds is in the segment, or was removed since.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int
+    kind: CodedKind
+    generation: int
+    folder: str
+    dim: int
+    count: int
+    sequence: int
+    sub_vectors: int
+    refine: Literal["SQ8", "SQfp16"]
+    calibration: Calibration
+    built_at: str
+    build_seconds: float
+    faiss: str
+    files: dict[str, SavedFile]
+    digest: str = ""
+
+    def sealed(self) -> Self:
+        """The record with the digest of everything else in it."""
+        return self.model_copy(update={"digest": self._digest()})
+
+    def write(self, folder: Path) -> None:
+        """Make the files of this record the main segment of `folder`."""
+        write_atomically(folder / RECORD, self.sealed().model_dump_json(indent=1).encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """The record in `folder`, None where there is none. Raises ValueError, a sentence, for a damaged one."""
+        path = folder / RECORD
+        try:
+            record = cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError:
+            raise ValueError(f"{path} is no record of an index, or a damaged one.") from None
+        if record.format != FORMAT:
+            raise ValueError(f"{path} has format {record.format}; this Askew reads {FORMAT}.")
+        if record.digest != record._digest():
+            raise ValueError(f"{path} is damaged: its digest does not fit.")
+        return record
+
+    def _digest(self) -> str:
+        text = self.model_copy(update={"digest": ""}).model_dump_json()
+        return hashlib.sha256(text.encode()).hexdigest()
