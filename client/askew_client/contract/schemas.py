@@ -244,13 +244,22 @@ class GalleryDescription(BaseModel):
     scales: list[float]
     describes_photos: bool
     admitted_encoders: list[str]
+    aliases: list[str] = []
+
+
+class DamagedGallery(BaseModel):
+    """A gallery that cannot be opened, and why; its paths answer `damaged-gallery`, the others serve."""
+
+    name: str
+    reason: str
 
 
 class GalleryList(BaseModel):
-    """All galleries of a server, by name."""
+    """All galleries of a server, by name; `default_gallery` may be an alias."""
 
     galleries: list[GalleryDescription]
     default_gallery: str
+    damaged: list[DamagedGallery] = []
 
 
 class Health(BaseModel):
