@@ -1,11 +1,38 @@
-"""Which encoder a device gets: the one that was chosen for it, else the best that fits."""
+"""Which encoders galleries keep, and which one a device gets: the one chosen for it, else the best that fits."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from askew_client.contract.encoders import HIGHEST_OPSETS, EncoderDescription, Runtime
 from askew_client.contract.problems import ProblemKind
 from askew_server.encoder_store import EncoderFacts
 from askew_server.errors import Refusal
+from askew_server.owned import OwnedGallery
+
+
+def kept_encoders(galleries: Iterable[OwnedGallery]) -> list[tuple[EncoderDescription, OwnedGallery]]:
+    """Each encoder once, with the names of all galleries that keep it, and one of these galleries; newest first."""
+    found: dict[tuple[str, str], tuple[EncoderDescription, OwnedGallery]] = {}
+    for owned in galleries:
+        for encoder in owned.encoders.facts.encoders:
+            known = found.get((encoder.id, encoder.sha256))
+            if known is not None:
+                known[0].galleries.append(owned.name)
+            else:
+                found[encoder.id, encoder.sha256] = (encoder.model_copy(update={"galleries": [owned.name]}), owned)
+    return sorted(found.values(), key=lambda pair: pair[0].admitted_at, reverse=True)
+
+
+def kept_encoder(
+    encoders: list[tuple[EncoderDescription, OwnedGallery]], encoder_id: str
+) -> tuple[EncoderDescription, OwnedGallery]:
+    """One of these encoders by id, the newest where galleries keep several. Raises Refusal (unknown-encoder)."""
+    for encoder, owned in encoders:
+        if encoder.id == encoder_id:
+            return encoder, owned
+    known = ", ".join(encoder.id for encoder, _ in encoders) or "none"
+    raise Refusal(ProblemKind.UNKNOWN_ENCODER, f"There is no encoder {encoder_id[:140]!r}. Known: {known}.")
 
 
 def best_encoder(

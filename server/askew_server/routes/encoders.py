@@ -13,7 +13,7 @@ from askew_client.contract.encoders import DefaultEncoderRequest, EncoderDescrip
 from askew_client.contract.problems import ProblemKind
 from askew_server.admission import admit
 from askew_server.answers import json_answer
-from askew_server.delivery import best_encoder
+from askew_server.delivery import best_encoder, kept_encoder, kept_encoders
 from askew_server.errors import Refusal
 from askew_server.guard import Access, InAccess
 from askew_server.openapi import ENCODER_BODY, problems
@@ -154,23 +154,10 @@ def _encoder(
     if gallery is not None:
         name = service.gallery(gallery).name
         encoders = [pair for pair in encoders if name in pair[0].galleries]
-    for encoder, owned in encoders:
-        if encoder.id == encoder_id:
-            return encoder, owned
-    known = ", ".join(encoder.id for encoder, _ in encoders) or "none"
-    raise Refusal(ProblemKind.UNKNOWN_ENCODER, f"There is no encoder {encoder_id[:140]!r}. Known: {known}.")
+    return kept_encoder(encoders, encoder_id)
 
 
 def _encoders(service: Service, access: Access) -> list[tuple[EncoderDescription, OwnedGallery]]:
-    """Each encoder once, with the names of all galleries that keep it, and one of these galleries; newest first."""
     service.require_ready()
-    found: dict[tuple[str, str], tuple[EncoderDescription, OwnedGallery]] = {}
-    for name in filter(access.sees, service.galleries.names()):
-        owned = service.galleries.get(name)
-        for encoder in owned.encoders.facts.encoders:
-            known = found.get((encoder.id, encoder.sha256))
-            if known is not None:
-                known[0].galleries.append(name)
-            else:
-                found[encoder.id, encoder.sha256] = (encoder.model_copy(update={"galleries": [name]}), owned)
-    return sorted(found.values(), key=lambda pair: pair[0].admitted_at, reverse=True)
+    names = filter(access.sees, service.galleries.names())
+    return kept_encoders(service.galleries.get(name) for name in names)
