@@ -74,6 +74,15 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ValidationError, _validation_error)
 
 
+async def problem_of_error(request: Request, error: Exception) -> Response:
+    """The answer to an exception that comes out of a route, for those who answer without the framework."""
+    if isinstance(error, ValidationError):
+        return await _validation_error(request, error)
+    if isinstance(error, AskewError):
+        return await _askew_error(request, error)
+    return await _storage_error(request, error)
+
+
 def request_id_of(request: Request) -> str | None:
     """The id that this request is logged and answered under."""
     return cast("str | None", request.scope.get("askew_request_id"))

@@ -19,6 +19,7 @@ from askew_server.galleries import Galleries
 from askew_server.guard import Guard
 from askew_server.observing import Observer, RouteNoted
 from askew_server.openapi import with_body_models, with_common_problems
+from askew_server.raw_search import RawSearch
 from askew_server.routes import aliases, encoders, galleries, health, items, jobs, keys, probes, search, snapshots
 from askew_server.service import Service
 from askew_server.settings import Settings
@@ -31,7 +32,7 @@ def create_app(service: Service, tracing: Tracing | None = None) -> ASGIApp:
     """The application over the galleries of one DATA directory; it closes them, and the tracing, when it ends."""
     settings = service.settings
     app = create_fastapi(service, tracing)
-    guarded = with_cors(Guard(app, service.keys, settings, service.galleries.resolve), settings)
+    guarded = with_cors(Guard(RawSearch(app, service), service.keys, settings, service.galleries.resolve), settings)
     routes = [route for module in _ROUTES for route in module.router.routes]
     edge = Edge(RouteNoted(guarded, routes, service.known_name), settings)
     return Observer(edge, service.metrics, tracing, slow_seconds=settings.slow_request_seconds)

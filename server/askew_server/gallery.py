@@ -1,12 +1,11 @@
 """One gallery: its store and its index, kept in step. No HTTP and no FAISS here.
 
-A Gallery is used by one thread at a time (see galleries.py), so that the index is never searched while it changes.
+A Gallery is used by its writer, one thread at a time (see owned.py); its index by the thread of its searcher.
 """
 
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -15,37 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from askew_client.contract.encoder_file import EncoderFile
+from askew_client.contract.encoders import AdmissionReport, EncoderDescription
 from askew_client.contract.filters import Filter
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
-from askew_client.contract.schemas import (
-    AdmissionReport,
-    EncoderDescription,
-    GalleryDescription,
-    Hit,
-    Item,
-    ItemPage,
-)
+from askew_client.contract.schemas import GalleryDescription, Item, ItemPage
 from askew_server.encoder_store import EncoderStore
 from askew_server.errors import DamagedGallery, Refusal
 from askew_server.filters import filter_to_sql
-from askew_server.index.faiss_exact import FaissExactIndex
-from askew_server.index.port import Labels, VectorIndex, Vectors
-from askew_server.index.saved import load_index, save_index
+from askew_server.index.port import Labels, Vectors
+from askew_server.index_keeper import IndexKeeper
 from askew_server.probes import ProbeStore
-from askew_server.store import GalleryStore, ItemRow, StoredItem
-
-SCORE_DECIMALS = 6
-_MARGIN = 8
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """The hits of each query, with the name of the index that found them."""
-
-    hits: list[list[Hit]]
-    index: str
-    exact: bool
+from askew_server.reading import GalleryReader, ItemRow
+from askew_server.store import Change, GalleryStore, ItemBatch, StoredItem
+from askew_server.verifying import refuse_damage
 
 
 class Gallery:
@@ -59,13 +41,12 @@ class Gallery:
         self.teacher = Manifest.model_validate_json(store.fact("teacher") or "{}")
         self.encoders = EncoderStore(store.connection, store.folder / "encoders", name, self.teacher)
         self.probes = ProbeStore(store.connection, store.folder / "probes", name)
-        self._index_folder = store.folder / "index"
-        self._index: VectorIndex
-        self._index, self._saved_sequence = self._open_index()
+        self.index = IndexKeeper(name, store, self.dim)
 
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Open a gallery and bring its index up to date with its database. Raises DamagedGallery."""
+        refuse_damage(folder)
         store = GalleryStore(folder)
         try:
             return cls(folder.name, store)
@@ -85,21 +66,14 @@ class Gallery:
         return cls(folder.name, store)
 
     def close(self) -> None:
-        """Save the index where it changed, and close the store."""
-        self.save_index()
+        """End the index's threads and processes, and close the store."""
+        self.index.close()
         self.store.close()
-
-    def save_index(self) -> None:
-        """Save the index, if it changed since it was saved."""
-        sequence = self.store.sequence
-        if sequence != self._saved_sequence:
-            save_index(self._index_folder, self._index, sequence)
-            self.store.forget_removed(sequence)
-            self._saved_sequence = sequence
 
     def describe(self) -> GalleryDescription:
         """The gallery as its users see it."""
         items, photos = self.store.counts()
+        statistics = self.index.statistics()
         return GalleryDescription(
             name=self.name,
             space=self.space,
@@ -107,8 +81,8 @@ class Gallery:
             items=items,
             photos=photos,
             sequence=self.store.sequence,
-            index=self._index.name,
-            exact=self._index.exact,
+            index=statistics.kind,
+            exact=statistics.exact,
             teacher=self.teacher.encoder_id,
             photo_size=self.teacher.photo_size,
             scales=self.teacher.scales,
@@ -120,85 +94,34 @@ class Gallery:
 
     def upsert(self, items: list[StoredItem]) -> int:
         """Insert or replace items; acknowledged, and found by the next search, when it returns. The sequence."""
-        labels, replaced = self.store.upsert(items)
-        self._index.remove(replaced)
-        vectors = {item.id: item.vector for item in items}
-        # What is searched is what is stored: float16, also before a restart.
-        stored = np.stack(list(vectors.values())).astype("<f2").astype(np.float32)
-        self._index.add(labels, stored)
-        return self.store.sequence
+        return self.upsert_batch(ItemBatch.of(items))
+
+    def upsert_batch(self, batch: ItemBatch) -> int:
+        """Insert or replace many items at once, as `upsert` does."""
+        return self._applied(self.store.upsert(batch)).sequence
 
     def delete(self, item_id: str) -> int:
         """Delete an item: the sequence. Raises Refusal (unknown-item)."""
-        label = self.store.delete(item_id)
-        if label is None:
-            raise self._unknown_item(item_id)
-        self._index.remove(np.array([label], dtype=np.int64))
-        return self.store.sequence
+        change = self._applied(self.store.delete([item_id]))
+        if not len(change.removed):
+            raise unknown_item(self.name, item_id)
+        return change.sequence
+
+    def delete_items(self, ids: list[str]) -> Change:
+        """Delete those of these items that there are; what that changed."""
+        return self._applied(self.store.delete(ids))
+
+    def delete_where(self, condition: Filter) -> Change:
+        """Delete the items that meet a condition; what that changed. Raises Refusal for a filter."""
+        return self._applied(self.store.delete_where(*filter_to_sql(condition)))
 
     def item(self, item_id: str, *, with_vector: bool) -> Item:
         """One item. Raises Refusal (unknown-item)."""
-        row = self.store.item(item_id)
-        if row is None:
-            raise self._unknown_item(item_id)
-        return _item(row, with_vector)
+        return read_item(self.store, self.name, item_id, with_vector=with_vector)
 
     def page(self, cursor: str | None, limit: int, *, with_vectors: bool) -> ItemPage:
         """One page of items in the order of ids. Raises Refusal (validation) for a foreign cursor."""
-        rows = self.store.page(_read_cursor(cursor), limit + 1)
-        following = _write_cursor(rows[limit - 1].id) if len(rows) > limit else None
-        return ItemPage(items=[_item(row, with_vectors) for row in rows[:limit]], next_cursor=following)
-
-    def photo(self, item_id: str) -> Path:
-        """The file of an item's photo. Raises Refusal (unknown-item) when there is no item or no photo."""
-        row = self.store.item(item_id)
-        if row is None:
-            raise self._unknown_item(item_id)
-        if row.photo is None:
-            raise Refusal(ProblemKind.UNKNOWN_ITEM, f"Item {item_id!r} of gallery {self.name!r} has no photo.")
-        return self.store.photo_path(row.photo)
-
-    # Search
-
-    def search(self, queries: Vectors, limit: int, threshold: float | None, condition: Filter | None) -> SearchResult:
-        """The nearest items of each query, float32 [n, D] of unit length.
-
-        Scores are computed anew from the stored vectors in float64 and rounded to 1e-6, hits ordered by falling
-        score, then id: so a query has the same answer alone and in a batch. Raises Refusal for a filter.
-        """
-        allowed = None if condition is None else self.store.labels_where(*filter_to_sql(condition))
-        available = len(self._index) if allowed is None else len(allowed)
-        if not available:
-            return self._result([[] for _ in queries])
-        wanted = min(limit, available)
-        fetched = min(wanted + _MARGIN, available)
-        while True:
-            labels = self._index.search(queries, fetched, allowed)
-            ranked = [self._ranked(query, row[row >= 0]) for query, row in zip(queries, labels, strict=True)]
-            # Equal scores at the edge of what was fetched: an equal one with a smaller id may lie beyond it.
-            if fetched == available or all(row[-1][0] < row[wanted - 1][0] for row in ranked):
-                break
-            fetched = min(2 * fetched, available)
-        return self._result(self._hits(ranked, wanted, threshold))
-
-    def _ranked(self, query: NDArray[np.float32], labels: Labels) -> list[tuple[float, int]]:
-        scores = self._index.vectors(labels).astype(np.float64) @ query.astype(np.float64)
-        rounded = np.round(np.clip(scores, -1.0, 1.0), SCORE_DECIMALS)
-        order = np.argsort(-rounded, kind="stable")
-        return [(float(rounded[position]), int(labels[position])) for position in order]
-
-    def _hits(self, ranked: list[list[tuple[float, int]]], wanted: int, threshold: float | None) -> list[list[Hit]]:
-        items = self.store.items_by_label({label for row in ranked for _, label in row})
-        answers = []
-        for row in ranked:
-            found = [(-score, *items[label]) for score, label in row]
-            found.sort(key=lambda hit: hit[:2])
-            hits = [Hit(id=item_id, score=-negative, payload=payload) for negative, item_id, payload in found[:wanted]]
-            answers.append([hit for hit in hits if threshold is None or hit.score >= threshold])
-        return answers
-
-    def _result(self, hits: list[list[Hit]]) -> SearchResult:
-        return SearchResult(hits, self._index.name, self._index.exact)
+        return read_page(self.store, cursor, limit, None, with_vectors=with_vectors)
 
     # Encoders
 
@@ -231,22 +154,54 @@ class Gallery:
             return np.empty(0, dtype=np.int64), np.empty((0, self.dim), dtype=np.float32)
         return np.concatenate([labels for labels, _ in batches]), np.concatenate([v for _, v in batches])
 
-    def _open_index(self) -> tuple[VectorIndex, int]:
-        """The saved index brought up to date, or one built anew from the database."""
-        index, sequence = load_index(self._index_folder, self.dim) or (FaissExactIndex.empty(self.dim), 0)
-        if sequence > self.store.sequence:
-            index, sequence = FaissExactIndex.empty(self.dim), 0
-        index.remove(self.store.removed_after(sequence))
-        for labels, vectors in self.store.vectors_after(sequence, self.dim):
-            index.add(labels, vectors)
-        if len(index) != self.store.counts()[0]:
-            index, sequence = FaissExactIndex.empty(self.dim), 0
-            for labels, vectors in self.store.vectors_after(0, self.dim):
-                index.add(labels, vectors)
-        return index, sequence
+    def _applied(self, change: Change) -> Change:
+        """Bring what was committed into the index."""
+        if len(change.added) or len(change.removed):
+            self.index.apply(change)
+        return change
 
-    def _unknown_item(self, item_id: str) -> Refusal:
-        return Refusal(ProblemKind.UNKNOWN_ITEM, f"Gallery {self.name!r} has no item {item_id[:200]!r}.")
+
+def read_item(reader: GalleryReader, gallery: str, item_id: str, *, with_vector: bool) -> Item:
+    """One item. Raises Refusal (unknown-item)."""
+    row = reader.item(item_id)
+    if row is None:
+        raise unknown_item(gallery, item_id)
+    return _item(row, with_vector)
+
+
+def read_page(
+    reader: GalleryReader, cursor: str | None, limit: int, condition: Filter | None, *, with_vectors: bool
+) -> ItemPage:
+    """One page of the items that meet a condition, by id. Raises Refusal (validation) for a foreign cursor, a filter."""
+    after = _read_cursor(cursor)
+    rows = (
+        reader.page(after, limit + 1) if condition is None else reader.page(after, limit + 1, filter_to_sql(condition))
+    )
+    following = _write_cursor(rows[limit - 1].id) if len(rows) > limit else None
+    return ItemPage(items=[_item(row, with_vectors) for row in rows[:limit]], next_cursor=following)
+
+
+def vector_of(reader: GalleryReader, gallery: str, item_id: str) -> NDArray[np.float32]:
+    """The stored vector of an item, float32 [D]. Raises Refusal (unknown-item)."""
+    row = reader.item(item_id)
+    if row is None:
+        raise unknown_item(gallery, item_id)
+    return np.frombuffer(row.vector, dtype="<f2").astype(np.float32)
+
+
+def photo_of(reader: GalleryReader, gallery: str, item_id: str) -> Path:
+    """The file of an item's photo. Raises Refusal (unknown-item) when there is no item or no photo."""
+    row = reader.item(item_id)
+    if row is None:
+        raise unknown_item(gallery, item_id)
+    if row.photo is None:
+        raise Refusal(ProblemKind.UNKNOWN_ITEM, f"Item {item_id[:200]!r} of gallery {gallery!r} has no photo.")
+    return reader.photo_path(row.photo)
+
+
+def unknown_item(gallery: str, item_id: str) -> Refusal:
+    """The refusal of an item that is not there."""
+    return Refusal(ProblemKind.UNKNOWN_ITEM, f"Gallery {gallery!r} has no item {item_id[:200]!r}.")
 
 
 def _item(row: ItemRow, with_vector: bool) -> Item:

@@ -12,6 +12,8 @@ from askew_client.contract.problems import MEDIA_TYPE, Problem
 from askew_client.contract.schemas import (
     BatchSearchRequest,
     CreateGalleryRequest,
+    DeleteItemsRequest,
+    RawUpsertHeader,
     SearchRequest,
     UpsertRequest,
 )
@@ -82,7 +84,8 @@ def _json(model: type[BaseModel]) -> dict[str, Any]:
 SEARCH_BODY = _body({"application/json": _json(SearchRequest), "application/octet-stream": _BINARY})
 BATCH_BODY = _body({"application/json": _json(BatchSearchRequest)})
 RAW_PHOTO = _body(_PHOTO)
-UPSERT_BODY = _body({"application/json": _json(UpsertRequest)})
+UPSERT_BODY = _body({"application/json": _json(UpsertRequest), "application/vnd.askew.items": _BINARY})
+DELETE_BODY = _body({"application/json": _json(DeleteItemsRequest)})
 ITEM_BODY = _body({**_PHOTO, "multipart/form-data": _FORM})
 _PROBE_FORM = {
     "schema": {
@@ -119,7 +122,7 @@ def with_common_problems(document: dict[str, Any]) -> dict[str, Any]:
 def with_body_models(document: dict[str, Any]) -> dict[str, Any]:
     """Add the models that raw routes refer to, to an OpenAPI document."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for model in (Problem, SearchRequest, BatchSearchRequest, UpsertRequest, CreateGalleryRequest, CreateKeyRequest, RestoreRequest):
+    for model in (Problem, SearchRequest, BatchSearchRequest, UpsertRequest, RawUpsertHeader, DeleteItemsRequest, CreateGalleryRequest, CreateKeyRequest, RestoreRequest):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(schema.pop("$defs", {}))
         schemas[model.__name__] = schema

@@ -12,44 +12,79 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from starlette.datastructures import UploadFile
 
+from askew_client.contract.filters import Filter
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.schemas import (
     DeleteAnswer,
+    DeleteItemsAnswer,
+    DeleteItemsRequest,
     Item,
     ItemId,
     ItemPage,
     Payload,
+    SearchAnswer,
     UpsertAnswer,
-    UpsertRequest,
 )
 from askew_client.contract.wire import unpack_json
 from askew_client.photos import media_type
 from askew_server.answers import json_answer
 from askew_server.errors import Refusal
-from askew_server.gallery import Gallery
-from askew_server.openapi import ITEM_BODY, UPSERT_BODY, problems
+from askew_server.gallery import Gallery, photo_of, read_item, read_page, vector_of
+from askew_server.item_bodies import RAW_ITEMS, read_json_items, read_raw_items
+from askew_server.observing import call_of
+from askew_server.openapi import DELETE_BODY, ITEM_BODY, UPSERT_BODY, problems
 from askew_server.owned import OwnedGallery
 from askew_server.photo_folder import SUFFIX_BY_MEDIA_TYPE
+from askew_server.search_json import answer_json
+from askew_server.searching import found, option_parameters, options_of
 from askew_server.service import InService, Service
 from askew_server.store import StoredItem
+from askew_server.worked import worked
 
 router = APIRouter(prefix="/v1/galleries/{gallery}/items", tags=["items"])
 
 WithVectors = Annotated[bool, Query(description="Send the vectors too, base64 of f16le.")]
 _MOST_FORM_PARTS = 8
+_FILTER: TypeAdapter[Filter] = TypeAdapter(Filter)
+_READERS = {"application/json": read_json_items, RAW_ITEMS: read_raw_items}
 
 
-@router.put("", response_model=UpsertAnswer, openapi_extra=UPSERT_BODY, responses=problems(404, 409, 413, 422, 507))
+@router.put(
+    "", response_model=UpsertAnswer, openapi_extra=UPSERT_BODY, responses=problems(404, 409, 413, 415, 422, 507)
+)
 async def upsert(request: Request, service: InService, gallery: str) -> Response:
     """Insert or replace items by id, all or none. Acknowledged once they are on the disk."""
     owned = service.gallery(gallery)
-    upserts = UpsertRequest.model_validate_json(await request.body())
-    await service.check_space(owned, upserts.space)
-    items = [
-        StoredItem(item.id, unpack_json(item.vector, item.dtype, owned.dim), item.payload) for item in upserts.items
-    ]
-    sequence = await service.run(owned, lambda each: each.upsert(items))
-    return json_answer(UpsertAnswer(upserted=len(items), sequence=sequence))
+    read = _READERS.get(_content_type(request))
+    if read is None:
+        raise _unsupported_media(request, " or ".join(_READERS))
+    body = await request.body()
+    received = await worked(len(body), lambda: read(body))
+    await service.check_space(owned, received.space)
+    batch = await worked(len(body), lambda: received.batch(owned.dim))
+    sequence = await service.run(owned, lambda each: each.upsert_batch(batch))
+    service.metrics.items_written(owned.name, len(batch.ids))
+    return json_answer(UpsertAnswer(upserted=len(batch.ids), sequence=sequence))
+
+
+@router.post(
+    "/delete", response_model=DeleteItemsAnswer, openapi_extra=DELETE_BODY, responses=problems(404, 413, 415, 422, 507)
+)
+async def delete_items(request: Request, service: InService, gallery: str) -> Response:
+    """Delete items by their ids, unknown ones passed over, or all that meet a filter."""
+    owned = service.gallery(gallery)
+    if _content_type(request) != "application/json":
+        raise _unsupported_media(request, "application/json")
+    wanted = DeleteItemsRequest.model_validate_json(await request.body())
+    if wanted.filter is not None:
+        condition = wanted.filter
+        await owned.check_filter(condition)
+        change = await service.run(owned, lambda each: each.delete_where(condition))
+    else:
+        ids = wanted.ids or []
+        change = await service.run(owned, lambda each: each.delete_items(ids))
+    service.metrics.items_deleted(owned.name, len(change.removed))
+    return json_answer(DeleteItemsAnswer(deleted=len(change.removed), sequence=change.sequence))
 
 
 @router.put(
@@ -68,7 +103,7 @@ async def upsert_photo(
     """Insert or replace one item by its photo; the gallery's teacher describes it unless a vector comes along."""
     owned = service.gallery(gallery)
     identity = TypeAdapter(ItemId).validate_python(unquote(item_id))
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = _content_type(request)
     if content_type == "multipart/form-data":
         item = await _item_of_form(request, service, owned, identity)
     elif content_type.startswith("image/"):
@@ -77,12 +112,9 @@ async def upsert_photo(
         vector = await _described(service, owned, photo)
         item = StoredItem(identity, vector, _payload(payload), stored)
     else:
-        raise Refusal(
-            ProblemKind.UNSUPPORTED_MEDIA,
-            f"Expected a photo (image/jpeg, image/png, image/webp) or multipart/form-data, got {content_type[:80] or 'none'}.",
-            {"received": content_type[:80]},
-        )
+        raise _unsupported_media(request, "image/jpeg, image/png, image/webp (a photo) or multipart/form-data")
     sequence = await service.run(owned, lambda each: each.upsert([item]))
+    service.metrics.items_written(owned.name, 1)
     return json_answer(UpsertAnswer(upserted=1, sequence=sequence))
 
 
@@ -93,17 +125,52 @@ async def list_items(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: Annotated[str | None, Query(max_length=4096)] = None,
     with_vectors: WithVectors = False,
+    filter_text: Annotated[
+        str | None, Query(alias="filter", description="A condition on payloads, as JSON text.")
+    ] = None,
 ) -> Response:
     """List items in the order of their ids; follow `next_cursor` to the end."""
     owned = service.gallery(gallery)
-    return json_answer(await service.run(owned, lambda each: each.page(cursor, limit, with_vectors=with_vectors)))
+    condition = None if filter_text is None else _FILTER.validate_json(filter_text)
+    if condition is not None:
+        await owned.check_filter(condition)
+    page = await owned.read(lambda reader, _: read_page(reader, cursor, limit, condition, with_vectors=with_vectors))
+    return json_answer(page)
 
 
 @router.get("/{item_id}", response_model=Item, responses=problems(404))
 async def get_item(service: InService, gallery: str, item_id: str, with_vectors: WithVectors = False) -> Response:
     """Read one item."""
     owned = service.gallery(gallery)
-    return json_answer(await service.run(owned, lambda each: each.item(unquote(item_id), with_vector=with_vectors)))
+    identity = unquote(item_id)
+    item = await owned.read(lambda reader, _: read_item(reader, owned.name, identity, with_vector=with_vectors))
+    return json_answer(item)
+
+
+@router.get(
+    "/{item_id}/similar",
+    response_model=SearchAnswer,
+    openapi_extra={"parameters": option_parameters()},
+    responses=problems(404, 422, 429),
+)
+async def find_similar(request: Request, service: InService, gallery: str, item_id: str) -> Response:
+    """The items nearest to one that the gallery holds, without that one."""
+    owned = service.gallery(gallery)
+    identity = unquote(item_id)
+    options = options_of(request.scope["query_string"])
+    others = options.model_copy(update={"exclude": [*options.exclude, identity]})
+    vector = await owned.read(lambda reader, _: vector_of(reader, owned.name, identity))
+    result = await found(service, owned, vector[None], (), others, call_of(request), request.receive)
+    body = answer_json(
+        result.hits[0],
+        options,
+        space=owned.space,
+        gallery=owned.name,
+        encoder=None,
+        index=result.index,
+        exact=result.exact,
+    )
+    return Response(body, media_type="application/json")
 
 
 @router.delete("/{item_id}", response_model=DeleteAnswer, responses=problems(404, 507))
@@ -112,6 +179,7 @@ async def delete_item(service: InService, gallery: str, item_id: str) -> Respons
     owned = service.gallery(gallery)
     identity = unquote(item_id)
     sequence = await service.run(owned, lambda each: each.delete(identity))
+    service.metrics.items_deleted(owned.name, 1)
     return json_answer(DeleteAnswer(deleted=identity, sequence=sequence))
 
 
@@ -119,7 +187,8 @@ async def delete_item(service: InService, gallery: str, item_id: str) -> Respons
 async def get_photo(service: InService, gallery: str, item_id: str) -> Response:
     """The photo of an item, as it was indexed."""
     owned = service.gallery(gallery)
-    path = await service.run(owned, lambda each: each.photo(unquote(item_id)))
+    identity = unquote(item_id)
+    path = await owned.read(lambda reader, _: photo_of(reader, owned.name, identity))
     kinds = {suffix: kind for kind, suffix in SUFFIX_BY_MEDIA_TYPE.items()}
     headers = {
         "Cache-Control": "no-cache",
@@ -154,6 +223,19 @@ async def _described(service: Service, owned: OwnedGallery, photo: bytes) -> NDA
             "photos for it. Send the teacher's file with PUT /v1/galleries/NAME, or send the vector with the photo.",
         )
     return await service.describe(path, photo)
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _unsupported_media(request: Request, expected: str) -> Refusal:
+    received = _content_type(request)[:80]
+    return Refusal(
+        ProblemKind.UNSUPPORTED_MEDIA,
+        f"Expected a body of type {expected}, got {received or 'none'}.",
+        {"expected": expected, "received": received},
+    )
 
 
 def _payload(text: str | None) -> Payload:

@@ -1,4 +1,4 @@
-"""`POST /search` and its siblings."""
+"""`POST /search` and its siblings; a raw query vector is answered by raw_search.py."""
 
 from __future__ import annotations
 
@@ -6,78 +6,53 @@ import time
 from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import TypeAdapter
+from fastapi import APIRouter, Query, Request, Response
 
-from askew_client.contract.filters import Filter
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.schemas import (
-    BatchHits,
     BatchSearchAnswer,
     BatchSearchRequest,
     SearchAnswer,
     SearchOptions,
     SearchRequest,
 )
-from askew_client.contract.wire import unpack, unpack_json
+from askew_client.contract.wire import unpack_json
 from askew_client.photos import media_type
-from askew_server.answers import json_answer
 from askew_server.errors import Refusal
-from askew_server.gallery import Gallery, SearchResult
 from askew_server.index.port import Vectors
+from askew_server.observing import call_of
 from askew_server.openapi import BATCH_BODY, RAW_PHOTO, SEARCH_BODY, problems
 from askew_server.owned import OwnedGallery
+from askew_server.search_json import answer_json, batch_json
+from askew_server.searching import found, option_parameters, options_of, raw_parameters
 from askew_server.service import InService, Service
+from askew_server.worked import worked
 
 router = APIRouter(tags=["search"])
-
-FilterText = Annotated[str | None, Query(alias="filter", description="A condition on payloads, as JSON text.")]
-Limit = Annotated[int, Query(description="How many hits at most, 1 to 1000.")]
-Threshold = Annotated[float | None, Query(description="Leave out hits below this score, in [-1, 1].")]
-FalseMatch = Annotated[float | None, Query(description="The share of unmatched queries that may get a hit, in (0, 1).")]
 
 
 @router.post(
     "/search",
     response_model=SearchAnswer,
-    openapi_extra=SEARCH_BODY,
+    openapi_extra={**SEARCH_BODY, "parameters": raw_parameters()},
     responses=problems(404, 409, 415, 422, 429),
 )
 @router.post(
     "/v1/galleries/{gallery}/search",
     response_model=SearchAnswer,
-    openapi_extra=SEARCH_BODY,
+    openapi_extra={**SEARCH_BODY, "parameters": raw_parameters()},
     responses=problems(404, 409, 415, 422, 429),
 )
-async def search(
-    request: Request,
-    service: InService,
-    gallery: str | None = None,
-    limit: Limit = 10,
-    score_threshold: Threshold = None,
-    max_false_match: FalseMatch = None,
-    filter_text: FilterText = None,
-    askew_space: Annotated[str | None, Header()] = None,
-    askew_dtype: Annotated[str | None, Header()] = None,
-    askew_encoder: Annotated[str | None, Header()] = None,
-) -> Response:
+async def search(request: Request, service: InService, gallery: str | None = None) -> Response:
     """Search with one query vector, raw or in JSON."""
-    started = time.perf_counter()
+    began = time.perf_counter()
     owned = service.gallery(gallery)
-    body = await request.body()
-    content_type = _content_type(request)
-    if content_type == "application/octet-stream":
-        options = _options(limit, score_threshold, max_false_match, filter_text)
-        await service.check_space(owned, askew_space)
-        vector, encoder = unpack(body, askew_dtype, owned.dim), askew_encoder
-    elif content_type == "application/json":
-        query = SearchRequest.model_validate_json(body)
-        options, encoder = query, query.encoder
-        await service.check_space(owned, query.space)
-        vector = unpack_json(query.vector, query.dtype, owned.dim)
-    else:
-        raise _unsupported_media(content_type, "application/json or application/octet-stream")
-    return await _answer(service, owned, vector[None], encoder, options, started)
+    _require_json(request, "application/json or application/octet-stream")
+    query = SearchRequest.model_validate_json(await request.body())
+    await service.check_space(owned, query.space)
+    vector = unpack_json(query.vector, query.dtype, owned.dim)
+    call_of(request).note("decode", began, time.perf_counter())
+    return await _answer(request, service, owned, vector[None], query.encoder, query)
 
 
 @router.post(
@@ -94,38 +69,33 @@ async def search(
 )
 async def search_batch(request: Request, service: InService, gallery: str | None = None) -> Response:
     """Search with many query vectors at once; each answer is the same as alone."""
-    started = time.perf_counter()
+    began = time.perf_counter()
     owned = service.gallery(gallery)
-    if _content_type(request) != "application/json":
-        raise _unsupported_media(_content_type(request), "application/json")
-    batch = BatchSearchRequest.model_validate_json(await request.body())
+    _require_json(request, "application/json")
+    body = await request.body()
+    batch = await worked(len(body), lambda: BatchSearchRequest.model_validate_json(body))
     for query in batch.queries:
         await service.check_space(owned, query.space)
-    vectors = np.stack([unpack_json(query.vector, query.dtype, owned.dim) for query in batch.queries])
+    vectors = await worked(len(body), lambda: _vectors(batch, owned.dim))
     encoders = {query.encoder for query in batch.queries}
     if batch.max_false_match is not None and len(encoders) > 1:
         raise Refusal(ProblemKind.VALIDATION, "Expected one encoder for all queries with max_false_match, got several.")
-    result, ready = await _found(service, owned, vectors, encoders, batch)
-    answer = BatchSearchAnswer(
-        results=[BatchHits(hits=hits) for hits in result.hits],
-        space=owned.space,
-        gallery=owned.name,
-        index=result.index,
-        exact=result.exact,
-    )
-    return _timed(json_answer(answer), started, ready, "read")
+    call_of(request).note("decode", began, time.perf_counter())
+    result = await found(service, owned, vectors, encoders, batch, call_of(request), request.receive)
+    body = batch_json(result.hits, batch, space=owned.space, gallery=owned.name, index=result.index, exact=result.exact)
+    return Response(body, media_type="application/json")
 
 
 @router.post(
     "/search/photo",
     response_model=SearchAnswer,
-    openapi_extra=RAW_PHOTO,
+    openapi_extra={**RAW_PHOTO, "parameters": option_parameters()},
     responses=problems(403, 404, 409, 415, 422, 429),
 )
 @router.post(
     "/v1/galleries/{gallery}/search/photo",
     response_model=SearchAnswer,
-    openapi_extra=RAW_PHOTO,
+    openapi_extra={**RAW_PHOTO, "parameters": option_parameters()},
     responses=problems(403, 404, 409, 415, 422, 429),
 )
 async def search_photo(
@@ -133,13 +103,8 @@ async def search_photo(
     service: InService,
     gallery: str | None = None,
     encoder: Annotated[str | None, Query(description="The encoder to describe it with; the teacher if absent.")] = None,
-    limit: Limit = 10,
-    score_threshold: Threshold = None,
-    max_false_match: FalseMatch = None,
-    filter_text: FilterText = None,
 ) -> Response:
     """Search with a photo that the server describes; off unless the server was started with --photo-search."""
-    started = time.perf_counter()
     if not service.settings.photo_search:
         raise Refusal(
             ProblemKind.PHOTO_SEARCH_OFF,
@@ -147,77 +112,47 @@ async def search_photo(
             "or start the server with --photo-search.",
         )
     owned = service.gallery(gallery)
-    options = _options(limit, score_threshold, max_false_match, filter_text)
+    options = options_of(request.scope["query_string"], frozenset({"encoder"}))
     photo = await request.body()
     media_type(photo)
     name = encoder or owned.teacher.encoder_id
-    path = await service.run(owned, lambda each: each.encoder_file(name))
+    path = owned.encoders.facts.file(name)
+    began = time.perf_counter()
     vector = await service.describe(path, photo)
-    return await _answer(service, owned, vector[None], name, options, started, before="describe")
+    call_of(request).note("describe", began, time.perf_counter())
+    return await _answer(request, service, owned, vector[None], name, options)
 
 
 async def _answer(
+    request: Request,
     service: Service,
     owned: OwnedGallery,
     vectors: Vectors,
     encoder: str | None,
     options: SearchOptions,
-    started: float,
-    before: str = "read",
 ) -> Response:
-    result, ready = await _found(service, owned, vectors, {encoder}, options)
-    answer = SearchAnswer(
-        hits=result.hits[0],
+    result = await found(service, owned, vectors, (encoder,), options, call_of(request), request.receive)
+    body = answer_json(
+        result.hits[0],
+        options,
         space=owned.space,
         gallery=owned.name,
         encoder=encoder,
         index=result.index,
         exact=result.exact,
     )
-    return _timed(json_answer(answer), started, ready, before)
+    return Response(body, media_type="application/json")
 
 
-async def _found(
-    service: Service, owned: OwnedGallery, vectors: Vectors, encoders: set[str | None], options: SearchOptions
-) -> tuple[SearchResult, float]:
-    """Search on the gallery's thread; the result, and when it was submitted."""
-
-    def task(gallery: Gallery) -> SearchResult:
-        admitted = gallery.admitted_encoders() if encoders != {None} else []
-        for encoder in encoders:
-            service.check_encoder(owned, encoder, admitted)
-        threshold = options.score_threshold
-        if options.max_false_match is not None:
-            threshold = gallery.threshold_for(next(iter(encoders)), options.max_false_match)
-        return gallery.search(vectors, options.limit, threshold, options.filter)
-
-    ready = time.perf_counter()
-    return await service.run(owned, task), ready
+def _vectors(batch: BatchSearchRequest, dim: int) -> Vectors:
+    return np.stack([unpack_json(query.vector, query.dtype, dim) for query in batch.queries])
 
 
-def _options(
-    limit: int, score_threshold: float | None, max_false_match: float | None, filter_text: str | None
-) -> SearchOptions:
-    condition = None if filter_text is None else TypeAdapter(Filter).validate_json(filter_text)
-    return SearchOptions(
-        limit=limit, score_threshold=score_threshold, max_false_match=max_false_match, filter=condition
-    )
-
-
-def _content_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def _unsupported_media(received: str, expected: str) -> Refusal:
-    return Refusal(
-        ProblemKind.UNSUPPORTED_MEDIA,
-        f"Expected a body of type {expected}, got {received[:80] or 'none'}.",
-        {"expected": expected, "received": received[:80]},
-    )
-
-
-def _timed(response: Response, started: float, ready: float, before: str) -> Response:
-    now = time.perf_counter()
-    first, searched = 1000 * (ready - started), 1000 * (now - ready)
-    response.headers["Server-Timing"] = f"{before};dur={first:.2f}, search;dur={searched:.2f}"
-    return response
+def _require_json(request: Request, expected: str) -> None:
+    received = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if received != "application/json":
+        raise Refusal(
+            ProblemKind.UNSUPPORTED_MEDIA,
+            f"Expected a body of type {expected}, got {received[:80] or 'none'}.",
+            {"expected": expected, "received": received[:80]},
+        )
