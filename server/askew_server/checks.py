@@ -19,6 +19,7 @@ from askew_client.contract.manifest import Manifest
 from askew_client.contract.schemas import ItemId
 from askew_client.contract.wire import NORM_TOLERANCE
 from askew_client.errors import EncoderError
+from askew_server.row_checksums import damaged_rows, has_checksums, item_checksum, vector_checksum
 from askew_server.snapshot_file import MEMBER_NAMES, is_photo
 from askew_server.snapshots import FOLDERS, Snapshots, named_files, open_read_only
 from askew_server.write_ahead_log import examine_log
@@ -47,13 +48,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class RawItem:
-    """An item as it lies in a database, whatever it holds."""
+    """An item as it lies in a database, whatever it holds; `is_as_written` by its checksums, where it has any."""
 
     label: int
     id: object
     payload: object
     photo: object
     vector: object
+    is_as_written: bool = True
 
 
 def examine_gallery(name: str, folder: Path) -> list[Finding]:
@@ -88,7 +90,10 @@ def examine_database(name: str, path: Path) -> list[Finding]:
                 )
                 return [Finding(name, path, what, "Do not trust where it came from; restore another snapshot.")]
             facts = dict(database.execute("SELECT key, value FROM facts").fetchall())
-            return _examine_facts(name, path, facts) or _examine_items(name, path, database, facts)
+            fault = examine_facts(facts)
+            if fault is not None:
+                return [Finding(name, path, f"The gallery's facts are damaged: {fault}.", _SALVAGE, repair="salvage")]
+            return _examine_items(name, path, database, facts)
     except sqlite3.DatabaseError as error:
         return [Finding(name, path, f"The database cannot be read: {error}.", _SALVAGE, repair="salvage")]
 
@@ -96,10 +101,21 @@ def examine_database(name: str, path: Path) -> list[Finding]:
 def raw_items(database: sqlite3.Connection, condition: str = "true", *parameters: object) -> Iterator[RawItem]:
     """The items of a gallery's database, of whichever layout, by label. Raises sqlite3.DatabaseError."""
     names = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    source = "items LEFT JOIN vectors USING (label)" if "vectors" in names else "items"
-    sql = f"SELECT items.label, id, payload, photo, vector FROM {source} WHERE {condition} ORDER BY items.label"
-    for row in database.execute(sql, parameters):
-        yield RawItem(*row)
+    if "vectors" in names and has_checksums(database):
+        columns, source = "items.checksum, vectors.checksum", "items LEFT JOIN vectors USING (label)"
+    else:
+        columns, source = "NULL, NULL", "items"
+    sql = f"SELECT items.label, id, payload, photo, vector, {columns} FROM {source} WHERE {condition} ORDER BY items.label"
+    for label, item_id, payload, photo, vector, of_item, of_vector in database.execute(sql, parameters):
+        yield RawItem(
+            label=label,
+            id=item_id,
+            payload=payload,
+            photo=photo,
+            vector=vector,
+            is_as_written=(of_item is None or item_checksum(label, item_id, payload, photo) == of_item)
+            and (of_vector is None or vector_checksum(label, vector) == of_vector),
+        )
 
 
 def fault_of(item: RawItem, dim: int) -> str | None:
@@ -140,26 +156,28 @@ def _examine_log(name: str, path: Path) -> list[Finding]:
     return [Finding(name, damage.path, what, advice, is_damage=False)]
 
 
-def _examine_facts(name: str, path: Path, facts: dict[str, str]) -> list[Finding]:
-    def damage(what: str) -> list[Finding]:
-        return [Finding(name, path, f"The gallery's facts are damaged: {what}.", _SALVAGE, repair="salvage")]
-
+def examine_facts(facts: dict[str, str]) -> str | None:
+    """What is wrong with the facts of a gallery; None for those that hold together."""
     try:
         teacher = Manifest.model_validate_json(facts.get("teacher", ""))
     except ValidationError as error:
-        return damage(f"its teacher's manifest does not hold together ({error.errors()[0]['msg'][:200]})")
+        return f"its teacher's manifest does not hold together ({error.errors()[0]['msg'][:200]})"
     if (facts.get("space"), facts.get("dim")) != (teacher.space_id, str(teacher.dim)):
         stated = f"{str(facts.get('space'))[:40]}, {str(facts.get('dim'))[:10]} values"
-        return damage(f"it names the space {stated}, its teacher {teacher.space_id}, {teacher.dim} values")
+        return f"it names the space {stated}, its teacher {teacher.space_id}, {teacher.dim} values"
     if not facts.get("sequence", "").isdecimal():
-        return damage(f"its sequence number is {facts.get('sequence', '')[:20]!r}")
-    return []
+        return f"its sequence number is {facts.get('sequence', '')[:20]!r}"
+    return None
 
 
 def _examine_items(name: str, path: Path, database: sqlite3.Connection, facts: dict[str, str]) -> list[Finding]:
     """Items that do not hold, told together: how many, and what is wrong with the first."""
     dim, sequence = int(facts["dim"]), int(facts["sequence"])
     bad, first, count, highest = 0, "", 0, 0
+    if has_checksums(database):
+        for faults in damaged_rows(database):
+            bad += len(faults)
+            first = first or (faults[0] if faults else "")
     for item in raw_items(database):
         count, highest = count + 1, item.label
         fault = fault_of(item, dim)
@@ -168,7 +186,7 @@ def _examine_items(name: str, path: Path, database: sqlite3.Connection, facts: d
             first = first or f"item {str(item.id)[:80]!r} (label {item.label}) {fault}"
     found = []
     if bad:
-        what = f"{bad} of {count} items do not hold: {first}."
+        what = f"{bad} rows of {count} items do not hold: {first}."
         found.append(Finding(name, path, what, _SALVAGE, repair="salvage"))
     if highest > sequence:
         what = f"The last item has label {highest}, but the gallery's sequence number is {sequence}."

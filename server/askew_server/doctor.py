@@ -15,6 +15,7 @@ from askew_client.contract.schemas import GalleryName
 from askew_client.errors import AskewError
 from askew_server.checks import Finding, examine_gallery
 from askew_server.errors import DataInUse
+from askew_server.row_checksums import install_checksums
 from askew_server.salvage import salvage_database
 from askew_server.snapshots import open_read_only
 from askew_server.transactions import transaction
@@ -173,7 +174,9 @@ def _set_photo_aside(finding: Finding) -> str | None:
         if finding.file.parent.name == "probes":
             database.execute("DELETE FROM probes WHERE photo = ?", (finding.file.name,))
         else:
-            database.execute("UPDATE items SET photo = NULL WHERE photo = ?", (finding.file.name,))
+            install_checksums(database)
+            sql = "UPDATE items SET photo = NULL, checksum = item_checksum(label, id, payload, NULL) WHERE photo = ?"
+            database.execute(sql, (finding.file.name,))
     if not finding.file.exists():
         return "Its items go on without a photo."
     aside = folder / "damaged" / "photos"

@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from pydantic import ValidationError
 
 from askew_client.contract.encoder_file import read_encoder_file
@@ -17,9 +16,12 @@ from askew_client.contract.manifest import Manifest
 from askew_client.errors import AskewError, EncoderError
 from askew_client.files import flush_folder
 from askew_server.checks import RawItem, fault_of, raw_items
-from askew_server.store import GalleryStore, ItemBatch
+from askew_server.row_checksums import install_checksums
+from askew_server.store import GalleryStore
+from askew_server.transactions import transaction
 
 _BATCH = 1_000
+_MOST_TRIED = 10_000_000
 _OTHER_TABLES = ("encoders", "retired_encoders", "default_encoders", "probes")
 
 
@@ -35,7 +37,7 @@ class Salvage:
 def salvage_database(folder: Path) -> Salvage:
     """Put a new database in the place of a gallery's damaged one, with every item that holds, read row by row.
 
-    Items keep ids, vectors, payloads and photos, and get new labels. Raises AskewError when not even the gallery's
+    Items keep ids, vectors, payloads, photos and labels. Raises AskewError when not even the gallery's
     teacher can be made out; then nothing is changed.
     """
     damaged = folder / "gallery.db"
@@ -45,7 +47,9 @@ def salvage_database(folder: Path) -> Salvage:
     try:
         # SQLite recovers the log as it opens the copy; the original stays as it is.
         copy = beside / "damaged.db"
-        for path in folder.glob("gallery.db*"):
+        for path in (folder / "gallery.db", folder / "gallery.db-wal"):
+            if not path.exists():
+                continue
             shutil.copyfile(path, beside / path.name.replace("gallery.db", copy.name))
         with closing(sqlite3.connect(copy, isolation_level=None)) as source:
             teacher = _teacher(source, folder)
@@ -56,7 +60,7 @@ def salvage_database(folder: Path) -> Salvage:
             path.rename(aside / path.name)
         (beside / "new" / "gallery.db").rename(damaged)
         flush_folder(folder)
-        # The labels are new ones.
+        # Built anew from the rows that were saved.
         shutil.rmtree(folder / "index", ignore_errors=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -65,13 +69,14 @@ def salvage_database(folder: Path) -> Salvage:
 
 def _save(source: sqlite3.Connection, target: Path, teacher: Manifest) -> tuple[int, int]:
     store = GalleryStore(target)
+    install_checksums(store.connection)
     try:
         facts = {"space": teacher.space_id, "dim": str(teacher.dim), "teacher": teacher.model_dump_json()}
         store.begin({**_readable_facts(source), **facts})
         saved = lost = 0
         batch: list[RawItem] = []
         for item in _readable(source):
-            if item is None or fault_of(item, teacher.dim) is not None:
+            if item is None or fault_of(item, teacher.dim) is not None or not item.is_as_written:
                 lost += 1
                 continue
             batch.append(item)
@@ -80,6 +85,7 @@ def _save(source: sqlite3.Connection, target: Path, teacher: Manifest) -> tuple[
                 batch = []
             saved += 1
         _write(store, batch)
+        _raise_sequence(store, _highest_label(source))
         for table in _OTHER_TABLES:
             _copy_table(source, store.connection, table)
         store.connection.execute("PRAGMA journal_mode = DELETE")
@@ -89,13 +95,19 @@ def _save(source: sqlite3.Connection, target: Path, teacher: Manifest) -> tuple[
 
 
 def _write(store: GalleryStore, items: list[RawItem]) -> None:
-    if not items:
-        return
-    vectors = np.stack([np.frombuffer(_bytes(item.vector), dtype="<f2") for item in items])
-    store.upsert(ItemBatch([str(item.id) for item in items], vectors, [str(item.payload) for item in items]))
-    photos = [(str(item.photo), str(item.id)) for item in items if item.photo is not None]
-    with closing(store.connection.cursor()) as cursor:
-        cursor.executemany("UPDATE items SET photo = ? WHERE id = ?", photos)
+    """Insert items under the labels that they had; of two with one id, the later one."""
+    database = store.connection
+    with transaction(database):
+        for item in items:
+            label, identity, payload, photo, vector = item.label, item.id, item.payload, item.photo, item.vector
+            database.execute("DELETE FROM vectors WHERE label = (SELECT label FROM items WHERE id = ?)", (identity,))
+            database.execute(
+                "INSERT OR REPLACE INTO items VALUES (?1, ?2, ?3, ?4, item_checksum(?1, ?2, ?3, ?4))",
+                (label, identity, payload, photo),
+            )
+            database.execute("INSERT OR REPLACE INTO vectors VALUES (?1, ?2, vector_checksum(?1, ?2))", (label, vector))
+        if items:
+            database.execute("UPDATE facts SET value = ? WHERE key = 'sequence'", (str(items[-1].label),))
 
 
 def _readable(source: sqlite3.Connection) -> Iterator[RawItem | None]:
@@ -109,7 +121,7 @@ def _readable(source: sqlite3.Connection) -> Iterator[RawItem | None]:
     except sqlite3.DatabaseError:
         pass
     # The walk broke off at a damaged page: the labels behind it are tried one by one.
-    for label in range(last + 1, _highest_label(source) + 1):
+    for label in range(last + 1, min(_highest_label(source), last + _MOST_TRIED) + 1):
         try:
             yield from raw_items(source, "items.label = ?", label)
         except sqlite3.DatabaseError:
@@ -173,9 +185,10 @@ def _copy_table(source: sqlite3.Connection, target: sqlite3.Connection, table: s
         return
 
 
-def _bytes(value: object) -> bytes:
-    assert isinstance(value, bytes)
-    return value
+def _raise_sequence(store: GalleryStore, highest: int) -> None:
+    """No label is ever used a second time, nor one that was lost."""
+    if highest > store.sequence:
+        store.connection.execute("UPDATE facts SET value = ? WHERE key = 'sequence'", (str(highest),))
 
 
 def _free(path: Path) -> Path:

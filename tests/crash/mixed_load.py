@@ -1,0 +1,264 @@
+"""kill -9 at random moments under a mixed load; afterwards the server must hold exactly what it acknowledged.
+
+`python tests/crash/mixed_load.py --kills 100 --seed 7` runs it alone; `make soak` calls `run`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+# Also a program of its own.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from running_server import ASKEW, RunningServer
+from small_encoders import make_encoder
+
+from askew_client.contract.wire import pack_base64
+from askew_client.encoder import Encoder
+
+DIM = 64
+WRITERS = 3
+IDS_OF_WRITER = 400
+LARGEST_BATCH = 40
+LONGEST_LOAD = 1.2
+KILLED_WHILE_STARTING = 0.2
+CHECKED_TOGETHER = 500
+GALLERY = "/v1/galleries/default"
+
+State = dict[str, int | None]
+"""The seed of each item's vector, by id; None for one that was deleted."""
+
+
+@dataclass
+class Report:
+    """What a run did, and every difference between what was acknowledged and what was found."""
+
+    kills: int = 0
+    kills_while_starting: int = 0
+    writes: int = 0
+    deletes: int = 0
+    searches: int = 0
+    undecided: int = 0
+    items: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Writer:
+    """One client that writes; its ids are its own, so that it knows what each of them must be."""
+
+    name: str
+    random: random.Random
+    known: State = field(default_factory=dict)
+    pending: State = field(default_factory=dict)
+    writes: int = 0
+    deletes: int = 0
+
+    def work(self, url: str, space: str, ending: threading.Event) -> None:
+        """Write and delete until the server is gone. What has no answer stays in `pending`."""
+        with httpx.Client(base_url=url, timeout=30) as http:
+            while not ending.is_set():
+                self.pending = self._next()
+                try:
+                    answer = self._send(http, space)
+                except httpx.TransportError:
+                    return
+                if answer.status_code == 200:
+                    self.known |= self.pending
+                    if None in self.pending.values():
+                        self.deletes += 1
+                    else:
+                        self.writes += 1
+                elif answer.status_code not in {404, 429, 503}:
+                    raise AssertionError(f"{answer.status_code}: {answer.text}")
+                self.pending = {}
+
+    def settle(self, found: dict[str, int]) -> list[str]:
+        """Decide what became of the request without an answer, all or nothing; the differences that remain."""
+        own = {item: seed for item, seed in found.items() if item.startswith(f"{self.name}-")}
+        after = {**self.known, **self.pending}
+        outcomes = [{item: seed for item, seed in state.items() if seed is not None} for state in (self.known, after)]
+        if own not in outcomes:
+            expected = outcomes[0]
+            return [
+                f"{item}: expected {expected.get(item)} (or {self.pending.get(item)}), found {own.get(item)}"
+                for item in sorted({*expected, *own})
+                if expected.get(item) != own.get(item)
+            ][:5]
+        if own == outcomes[1]:
+            self.known = after
+        self.pending = {}
+        return []
+
+    def _next(self) -> State:
+        chosen = [
+            f"{self.name}-{self.random.randrange(IDS_OF_WRITER)}"
+            for _ in range(self.random.choice([1, 1, 5, LARGEST_BATCH]))
+        ]
+        living = [item for item, seed in self.known.items() if seed is not None]
+        if living and self.random.random() < 0.3:
+            return {self.random.choice(living): None}
+        return {item: self.random.randrange(1 << 31) for item in chosen}
+
+    def _send(self, http: httpx.Client, space: str) -> httpx.Response:
+        (first, seed), *_ = self.pending.items()
+        if seed is None:
+            return http.delete(f"{GALLERY}/items/{first}")
+        items = [
+            {"id": item, "vector": pack_base64(unit(given or 0)), "dtype": "f16le", "payload": {"seed": given}}
+            for item, given in self.pending.items()
+        ]
+        return http.put(f"{GALLERY}/items", json={"space": space, "items": items})
+
+
+class Searcher:
+    """A client that searches meanwhile: every answer must be one."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.faults: list[str] = []
+
+    def work(self, url: str, space: str, ending: threading.Event) -> None:
+        """Search until the server is gone."""
+        with httpx.Client(base_url=url, timeout=30) as http:
+            while not ending.is_set():
+                query = {"vector": pack_base64(unit(self.count)), "dtype": "f16le", "space": space, "limit": 5}
+                try:
+                    answer = http.post("/search", json=query)
+                except httpx.TransportError:
+                    return
+                if answer.status_code not in {200, 429, 503}:
+                    self.faults.append(f"search: {answer.status_code} {answer.text[:200]}")
+                    return
+                self.count += 1
+
+
+def run(kills: int, seed: int, data: Path | None = None) -> Report:
+    """Kill a server `kills` times under load, and compare after each. Raises AssertionError for a broken server."""
+    if data is None:
+        with tempfile.TemporaryDirectory() as folder:
+            return run(kills, seed, Path(folder) / "data")
+    chance = random.Random(seed)
+    report = Report()
+    teacher = make_encoder(data.parent / "crash-teacher.onnx", role="teacher", dim=DIM)
+    space = Encoder(teacher).space_id
+    with RunningServer(data) as first:
+        answer = first.http.put(GALLERY, content=teacher.read_bytes())
+        assert answer.status_code == 201, answer.text
+    writers = [Writer(f"w{number}", random.Random(seed + number)) for number in range(WRITERS)]
+    searcher = Searcher()
+    for _ in range(kills):
+        if chance.random() < KILLED_WHILE_STARTING:
+            _kill_while_starting(data, chance.uniform(0.2, 2.0))
+            report.kills_while_starting += 1
+        server = RunningServer(data)
+        report.faults += _compare(server, writers, space, report)
+        _load(server, [*writers, searcher], space, chance.uniform(0.02, LONGEST_LOAD))
+        report.kills += 1
+        if report.faults:
+            break
+    with RunningServer(data) as last:
+        report.faults += _compare(last, writers, space, report)
+    report.faults += searcher.faults
+    report.searches = searcher.count
+    report.writes = sum(writer.writes for writer in writers)
+    report.deletes = sum(writer.deletes for writer in writers)
+    return report
+
+
+def unit(seed: int) -> NDArray[np.float32]:
+    """A vector that only this seed has: float32 [64] of unit length."""
+    vector = np.random.default_rng(seed).standard_normal(DIM)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def _load(server: RunningServer, clients: list[Writer | Searcher], space: str, seconds: float) -> None:
+    ending = threading.Event()
+    threads = [threading.Thread(target=client.work, args=(server.url, space, ending)) for client in clients]
+    for thread in threads:
+        thread.start()
+    time.sleep(seconds)
+    server.kill()
+    ending.set()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive(), "a client hangs on a killed server"
+    server.http.close()
+    assert server.process.stdout is not None
+    server.process.stdout.close()
+
+
+def _kill_while_starting(data: Path, seconds: float) -> None:
+    command = [ASKEW, "serve", "--data", str(data), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=20)
+
+
+def _compare(server: RunningServer, writers: list[Writer], space: str, report: Report) -> list[str]:
+    """Compare listing, vectors, count and searches with what was acknowledged."""
+    faults = []
+    found: dict[str, int] = {}
+    cursor = ""
+    while True:
+        page = server.http.get(f"{GALLERY}/items?limit=1000&with_vectors=true{cursor}").json()
+        for item in page["items"]:
+            seed = item["payload"]["seed"]
+            found[item["id"]] = seed
+            if item["vector"] != pack_base64(unit(seed)):
+                faults.append(f"{item['id']}: its vector is not the one of its payload")
+        if page.get("next_cursor") is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    report.undecided += sum(bool(writer.pending) for writer in writers)
+    for writer in writers:
+        faults += writer.settle(found)
+    count = server.http.get(GALLERY).json()["items"]
+    if count != len(found):
+        faults.append(f"the gallery states {count} items, and lists {len(found)}")
+    report.items = len(found)
+    return faults + _search_all(server, found, space)
+
+
+def _search_all(server: RunningServer, found: dict[str, int], space: str) -> list[str]:
+    """Every stored vector finds its item first, so that index and database agree; and nothing else is in the index."""
+    faults = []
+    items = list(found.items())
+    for start in range(0, len(items), CHECKED_TOGETHER):
+        some = items[start : start + CHECKED_TOGETHER]
+        queries = [{"vector": pack_base64(unit(seed)), "dtype": "f16le", "space": space} for _, seed in some]
+        answer = server.http.post(f"{GALLERY}/search/batch", json={"queries": queries, "limit": 1})
+        assert answer.status_code == 200, answer.text
+        for (item, _), result in zip(some, answer.json()["results"], strict=True):
+            best = result["hits"][0] if result["hits"] else {"id": None, "score": 0.0}
+            if best["id"] != item or best["score"] < 0.999:
+                faults.append(f"{item}: its vector finds {best['id']} with {best['score']}")
+    return faults[:5]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    report = run(arguments.kills, arguments.seed)
+    print(report)
+    sys.exit(bool(report.faults))
+
+
+if __name__ == "__main__":
+    main()
