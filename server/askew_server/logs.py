@@ -30,7 +30,8 @@ class Logs:
         root = logging.getLogger()
         root.handlers = [self._handler]
         root.setLevel(level.upper())
-        for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        # Not uvicorn.access: its lines would name paths, and so items.
+        for name in ("uvicorn", "uvicorn.error"):
             logging.getLogger(name).handlers = []
             logging.getLogger(name).propagate = True
         # What other libraries say of each request they make or take is not the server's log.

@@ -158,7 +158,8 @@ class RouteNoted:
         if not isinstance(route, APIRoute):
             return
         call.route = route.path_format
-        call.searches = "search" in route.tags and scope["method"] in (route.methods or ())
+        is_search = "search" in route.tags or route.path_format.endswith("/similar")
+        call.searches = is_search and scope["method"] in (route.methods or ())
         named = parameters.get("gallery")
         if named is not None or call.searches:
             call.gallery = self._gallery_of(named)

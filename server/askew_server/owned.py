@@ -24,7 +24,7 @@ from askew_server.columns import Columns
 from askew_server.encoder_store import EncoderStore
 from askew_server.errors import Refusal
 from askew_server.gallery import Gallery
-from askew_server.index.port import Labels, Vectors
+from askew_server.index.port import IndexStatistics, Labels, Vectors
 from askew_server.ranking import Choice, FoundItem, Groups, items_of
 from askew_server.reading import GalleryReader
 from askew_server.searcher import Nearest
@@ -114,6 +114,10 @@ class OwnedGallery:
         """How many searches wait or are under way; for the event loop."""
         return self._searching
 
+    async def statistics(self) -> IndexStatistics:
+        """What there is to tell of the index; waits its turn among the searches."""
+        return await asyncio.to_thread(self._gallery.index.statistics)
+
     def submit(self, task: Callable[[Gallery], Result]) -> Future[Result]:
         """Queue a task for the writer. Raises Refusal (overloaded) when too many wait already."""
         return self._queued(self._writer, lambda: task(self._gallery))
@@ -132,6 +136,7 @@ class OwnedGallery:
         A caller that is cancelled while it waits costs no search. Raises Refusal: overloaded when too many wait
         already, validation for a filter.
         """
+        self._gallery.index.require_whole()
         choice = Choice(options.limit, threshold, frozenset(options.exclude))
         result = SearchResult()
         with self._search_place():

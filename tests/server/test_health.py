@@ -87,6 +87,6 @@ def test_every_answer_says_how_long_it_took_and_searches_where_the_time_went(
     stages = ["decode", "queue", "search", "finish", "total"]
     assert names(server.http.post("/search", content=body, headers=headers)) == stages
     sent = server.http.post("/search/photo", content=photo.read_bytes(), headers={"Content-Type": "image/jpeg"})
-    assert sorted(names(sent)) == sorted(["describe", *stages])
+    assert names(sent) == ["describe", "queue", "search", "finish", "total"]
     assert names(server.http.get("/v1/galleries")) == ["total"]
     assert names(server.http.get("/nowhere")) == ["total"]

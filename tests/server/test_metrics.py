@@ -105,25 +105,35 @@ def test_a_thousand_hostile_names_add_no_series(
     served: RunningServer, headers: dict[str, str], body: bytes, teacher: Encoder
 ) -> None:
     def hostile(number: int) -> None:
-        name = f"hostile-{number}"
-        http = served.http
-        http.post(f"/v1/galleries/{name}/search", content=body, headers=headers)
-        http.post("/search", content=body, headers=headers | {"Askew-Encoder": name, "X-Request-Id": name})
-        http.post("/search", content=body, headers=headers | {"Askew-Space": name, "Askew-Dtype": name})
-        http.get(f"/{name}/{name}?{name}={name}")
-        http.get(f"/v1/galleries/objects/items/{name}")
-        http.get(f"/v1/encoders/{name}")
-        http.get("/v1/galleries", headers={"Authorization": f"Bearer {name}"})
-        http.request(f"M{number}", "/search")
+        name, http = f"hostile-{number}", served.http
+        match number % 8:
+            case 0:
+                http.post(f"/v1/galleries/{name}/search", content=body, headers=headers)
+            case 1:
+                http.post("/search", content=body, headers=headers | {"Askew-Encoder": name, "X-Request-Id": name})
+            case 2:
+                http.post("/search", content=body, headers=headers | {"Askew-Space": name, "Askew-Dtype": name})
+            case 3:
+                http.get(f"/{name}/{name}?{name}={name}")
+            case 4:
+                http.get(f"/v1/galleries/objects/items/{name}")
+            case 5:
+                http.get(f"/v1/encoders/{name}")
+            case 6:
+                http.get("/v1/galleries", headers={"Authorization": f"Bearer {name}"})
+            case _:
+                http.request(f"M{number}", "/search")
 
-    hostile(0)
+    read(served)
+    for number in range(8):
+        hostile(number)
     before = read(served)
-    for number in range(1, 1_001):
+    for number in range(8, 1_000):
         hostile(number)
     after = read(served)
     assert set(after) == set(before)
-    assert value(after, "askew_searches_total", gallery=NO_NAME, outcome="unknown-gallery") == 1_001
-    assert value(after, "askew_http_requests_total", method="GET", route=NO_NAME, status="404") == 1_001
+    assert value(after, "askew_searches_total", gallery=NO_NAME, outcome="unknown-gallery") == 125
+    assert value(after, "askew_http_requests_total", method="GET", route=NO_NAME, status="404") == 125
 
 
 def test_two_apps_in_one_process_count_apart() -> None:

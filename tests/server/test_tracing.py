@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -106,4 +107,5 @@ def test_it_is_switched_on_by_a_setting_and_a_collector_that_is_away_harms_nobod
     with RunningServer(data, "--gallery", "objects") as server:
         assert server.http.post("/search", content=body, headers=headers).status_code == 200
         server.stop()
-        assert server.process.returncode == 0
+        # uvicorn ends by the signal that it got.
+        assert server.process.returncode in (0, -signal.SIGTERM)
