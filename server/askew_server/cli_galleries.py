@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
 from askew_client.errors import AskewError
 
 if TYPE_CHECKING:
-    import httpx
-    from pydantic import BaseModel
-
+    from askew_client.client import Client
     from askew_client.contract.aliases import AliasAnswer
     from askew_client.contract.schemas import GalleryDescription, GalleryList
     from askew_server.galleries import Galleries
-
-    Answer = TypeVar("Answer", bound=BaseModel)
 
 Data = Annotated[Path | None, typer.Option(help="The DATA directory; no server may be using it.")]
 Server = Annotated[str | None, typer.Option(help="The URL of a running server, instead of --data.")]
@@ -29,8 +25,6 @@ AdminKey = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 GalleryName = Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's name.")]
 AliasName = Annotated[str, typer.Argument(metavar="ALIAS", help="The alias.")]
-
-_CREATION_SECONDS = 600.0
 
 gallery = typer.Typer(no_args_is_help=True, help="List, describe, create and delete galleries.")
 alias = typer.Typer(no_args_is_help=True, help="Let a second name stand for a gallery, and switch it.")
@@ -146,10 +140,10 @@ def delete_alias(name: AliasName, data: Data = None, server: Server = None, key:
 def _place(data: Path | None, server: str | None, key: str | None) -> Iterator[_Place]:
     """The galleries of a server, or of a DATA directory that is taken meanwhile. Raises AskewError, DataInUse."""
     if server is not None:
-        from askew_client.transport import open_connections
+        from askew_client.client import Client
 
-        with open_connections(server, timeout=60, retries=3, key=key) as connections:
-            yield _Served(connections)
+        with Client(server, timeout=60, key=key) as client:
+            yield _Served(client)
         return
     if data is None:
         raise AskewError("Say where the galleries are: --data DIR (no server running on it), or --server URL.")
@@ -206,65 +200,29 @@ class _Local:
 class _Served:
     """The galleries of a running server."""
 
-    def __init__(self, connections: httpx.Client) -> None:
-        self._connections = connections
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     def listed(self) -> GalleryList:
-        from askew_client.contract.schemas import GalleryList
-
-        return self._asked(self._connections.build_request("GET", "/v1/galleries"), GalleryList)
+        return self._client.galleries()
 
     def described(self, name: str) -> GalleryDescription:
-        from askew_client.contract.schemas import GalleryDescription
-
-        return self._asked(self._connections.build_request("GET", f"/v1/galleries/{_path(name)}"), GalleryDescription)
+        return self._client.gallery(_checked(name))
 
     def create(self, name: str, encoder: Path) -> GalleryDescription:
-        from askew_client.contract.schemas import GalleryDescription
-
-        request = self._connections.build_request(
-            "PUT",
-            f"/v1/galleries/{_path(name)}",
-            content=encoder.read_bytes(),
-            headers={"Content-Type": "application/octet-stream"},
-            timeout=_CREATION_SECONDS,
-        )
-        return self._asked(request, GalleryDescription)
+        return self._client.create_gallery(_checked(name), encoder)
 
     def delete(self, name: str) -> None:
-        from askew_client.contract.aliases import Deleted
-
-        self._asked(self._connections.build_request("DELETE", f"/v1/galleries/{_path(name)}"), Deleted)
+        self._client.delete_gallery(_checked(name))
 
     def aliases(self) -> dict[str, str]:
-        from askew_client.contract.aliases import AliasList
-
-        return self._asked(self._connections.build_request("GET", "/v1/aliases"), AliasList).aliases
+        return self._client.aliases().aliases
 
     def set_alias(self, alias: str, gallery: str) -> AliasAnswer:
-        from askew_client.contract.aliases import AliasAnswer
-
-        body = {"gallery": gallery}
-        return self._asked(
-            self._connections.build_request("PUT", f"/v1/aliases/{_path(alias)}", json=body), AliasAnswer
-        )
+        return self._client.set_alias(_checked(alias), _checked(gallery))
 
     def delete_alias(self, alias: str) -> None:
-        from askew_client.contract.aliases import Deleted
-
-        self._asked(self._connections.build_request("DELETE", f"/v1/aliases/{_path(alias)}"), Deleted)
-
-    def _asked(self, request: httpx.Request, model: type[Answer]) -> Answer:
-        from askew_client.answers import read_answer
-        from askew_client.transport import send
-
-        return read_answer(send(self._connections, request), model)
-
-
-def _path(name: str) -> str:
-    from urllib.parse import quote
-
-    return quote(_checked(name), safe="")
+        self._client.delete_alias(_checked(alias))
 
 
 def _checked(name: str) -> str:

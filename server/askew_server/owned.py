@@ -25,6 +25,7 @@ from askew_server.encoder_store import EncoderStore
 from askew_server.errors import Refusal
 from askew_server.gallery import Gallery
 from askew_server.index.port import IndexStatistics, Labels, Vectors
+from askew_server.index_keeper import IndexKeeper
 from askew_server.ranking import Choice, FoundItem, Groups, items_of
 from askew_server.reading import GalleryReader
 from askew_server.searcher import Nearest
@@ -34,6 +35,10 @@ Result = TypeVar("Result")
 QUERIES_AT_ONCE = 16
 """Queries of a batch that are searched in one go; other requests take their turn between two of these."""
 
+LONGEST_SEARCH = 10.0
+"""Seconds that closing a gallery waits for searches under way."""
+
+_SECONDS_BETWEEN_LOOKS = 0.005
 _FINISHED_IN_LOOP = 48
 _AGAIN = 4
 
@@ -66,6 +71,7 @@ class OwnedGallery:
         self._max_waiting = max_waiting
         self._places = threading.BoundedSemaphore(max_waiting)
         self._searching = 0
+        self._is_closed = False
         self._searcher = gallery.index.searcher
         # One reader belongs to the event loop, the other one, with the columns, to the reading thread.
         self._near = GalleryReader.open(gallery.store.folder)
@@ -108,6 +114,11 @@ class OwnedGallery:
     def encoders(self) -> EncoderStore:
         """Its encoders; of them, any thread may read the facts."""
         return self._gallery.encoders
+
+    @property
+    def index(self) -> IndexKeeper:
+        """Its index; safe to ask from any thread but those of the index itself."""
+        return self._gallery.index
 
     @property
     def waiting(self) -> int:
@@ -156,7 +167,11 @@ class OwnedGallery:
         await self._allowed(condition)
 
     def close(self) -> None:
-        """Let queued tasks finish, end the threads, close the files."""
+        """Let searches and queued tasks finish, end the threads, close the files; who comes now is refused."""
+        self._is_closed = True
+        deadline = time.monotonic() + LONGEST_SEARCH
+        while self._searching and time.monotonic() < deadline:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
         self._reading.shutdown()
         self._near.close()
         self._far.close()
@@ -227,6 +242,8 @@ class OwnedGallery:
 
     @contextmanager
     def _search_place(self) -> Iterator[None]:
+        if self._is_closed:
+            raise self._gone()
         if self._searching >= self._max_waiting:
             raise self._overloaded()
         self._searching += 1
@@ -236,16 +253,26 @@ class OwnedGallery:
             self._searching -= 1
 
     def _queued(self, executor: ThreadPoolExecutor, task: Callable[[], Result]) -> Future[Result]:
+        if self._is_closed:
+            raise self._gone()
         if not self._places.acquire(blocking=False):
             raise self._overloaded()
         try:
             future = executor.submit(task)
-        except BaseException:
+        except BaseException as error:
             self._places.release()
+            # The executor's own refusal, when the gallery was closed at this very moment.
+            if self._is_closed and isinstance(error, RuntimeError):
+                raise self._gone() from None
             raise
         # Released also when a waiting task is cancelled because its client has gone.
         future.add_done_callback(lambda _: self._places.release())
         return future
+
+    def _gone(self) -> Refusal:
+        return Refusal(
+            ProblemKind.UNKNOWN_GALLERY, f"Gallery {self.name!r} was closed meanwhile: there is none any more."
+        )
 
     def _overloaded(self) -> Refusal:
         return Refusal(

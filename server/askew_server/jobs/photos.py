@@ -14,9 +14,10 @@ from askew_client.files import write_atomically
 from askew_server.galleries import Galleries
 from askew_server.jobs.describing import BATCH, JobDescriber
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Result, Task
-from askew_server.jobs.writing import known_photos, run_in, teacher_file
+from askew_server.jobs.writing import known_photos, reading, run_in, teacher_file
 from askew_server.owned import OwnedGallery
 from askew_server.photo_form import SentPhoto
+from askew_server.reading import GalleryReader
 from askew_server.store import StoredItem
 
 MOST_REFUSED_LISTED = 1_000
@@ -61,13 +62,15 @@ class PhotosJob:
         photos = [SentPhoto(**each) for each in json.loads((task.folder / _LIST).read_bytes())]
         journal = _Journal(task.folder / _JOURNAL)
         report(len(journal.ended), len(photos))
-        with JobDescriber(
-            teacher_file(gallery, cancelled), max_pixels=self._max_pixels, cancelled=cancelled
-        ) as describer:
+        encoder = teacher_file(gallery, cancelled)
+        with (
+            reading(gallery, cancelled) as reader,
+            JobDescriber(encoder, max_pixels=self._max_pixels, cancelled=cancelled) as describer,
+        ):
             for batch in _batches([photo for photo in photos if photo.id not in journal.ended]):
                 if cancelled():
                     raise JobStopped
-                journal.add(_ended(gallery, task.folder, batch, describer, cancelled))
+                journal.add(_ended(gallery, reader, task.folder, batch, describer, cancelled))
                 for photo in batch:
                     (task.folder / photo.file).unlink(missing_ok=True)
                 report(len(journal.ended), len(photos))
@@ -107,12 +110,17 @@ class _Journal:
 
 
 def _ended(
-    gallery: OwnedGallery, folder: Path, batch: list[SentPhoto], describer: JobDescriber, cancelled: Cancelled
+    gallery: OwnedGallery,
+    reader: GalleryReader,
+    folder: Path,
+    batch: list[SentPhoto],
+    describer: JobDescriber,
+    cancelled: Cancelled,
 ) -> dict[str, tuple[Outcome, str]]:
     """Describe and commit a batch; what became of each photo, by id."""
     outcomes: dict[str, tuple[Outcome, str]] = {}
     contents: dict[str, bytes] = {}
-    known = known_photos(gallery, [photo.id for photo in batch], cancelled)
+    known = known_photos(reader, [photo.id for photo in batch])
     for photo in batch:
         try:
             content = b"" if photo.refused else (folder / photo.file).read_bytes()

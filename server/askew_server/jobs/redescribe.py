@@ -21,17 +21,21 @@ from pydantic import JsonValue
 
 from askew_client.contract.jobs import RedescribeEstimate
 from askew_client.contract.problems import ProblemKind
-from askew_client.contract.schemas import Item
 from askew_client.errors import PhotoError
 from askew_client.files import flush_folder, write_atomically
+from askew_server.describing import Described
 from askew_server.errors import Refusal
 from askew_server.galleries import Galleries
 from askew_server.gallery import Gallery
+from askew_server.index.port import Labels
+from askew_server.index.segmented import SegmentedIndex
 from askew_server.jobs.describing import BATCH, JobDescriber
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Result, Task
 from askew_server.jobs.photos import MOST_REFUSED_LISTED
-from askew_server.jobs.writing import known_photos, run_in, teacher_file
+from askew_server.jobs.writing import known_photos, photo_sha256, reading, run_in, teacher_file
 from askew_server.owned import OwnedGallery
+from askew_server.ranking import ranked
+from askew_server.reading import GalleryReader, ItemRow
 from askew_server.store import StoredItem
 
 MOST_PASSES = 100
@@ -84,18 +88,19 @@ class RedescribeJob:
     def estimate(self, gallery: str, into: str) -> RedescribeEstimate:
         """How much work it is, by describing a few of the photos. Takes seconds."""
         source, target = self._galleries.get(gallery), self._galleries.get(into)
-        photos, bare, sample, payload_bytes = 0, 0, list[str](), 0
-        for page in _pages(source, _never):
-            bare += sum(not item.has_photo for item in page)
-            missing = _missing(page, target, {}, _never)
-            photos += len(missing)
-            payload_bytes += sum(len(json.dumps(item.payload)) for item in missing)
-            sample += [item.id for item in missing[: ESTIMATE_SAMPLE - len(sample)]]
+        photos, bare, sample, payload_bytes = 0, 0, list[Path](), 0
+        with reading(source, _never) as old, reading(target, _never) as new:
+            for page in _pages(old, _never):
+                bare += sum(row.photo is None for row in page)
+                missing = _missing(page, new, {})
+                photos += len(missing)
+                payload_bytes += sum(len(json.dumps(row.payload)) for row in missing)
+                sample += [old.photo_path(row.photo or "") for row in missing[: ESTIMATE_SAMPLE - len(sample)]]
         seconds = 0.0
         if sample:
-            paths = list(_photo_paths(source, sample, _never).values())
-            with JobDescriber(teacher_file(target, _never), max_pixels=self._max_pixels, cancelled=_never) as describer:
-                seconds = photos * describer.seconds_per_photo(paths)
+            encoder = teacher_file(target, _never)
+            with JobDescriber(encoder, max_pixels=self._max_pixels, cancelled=_never) as describer:
+                seconds = photos * describer.seconds_per_photo(sample)
         vector_bytes = 2 * target.dim + _INDEX_BYTES_PER_COMPONENT * target.dim
         size = photos * (vector_bytes + _ROW_BYTES) + payload_bytes
         return RedescribeEstimate(photos=photos, items_without_photo=bare, seconds=round(seconds, 1), bytes=round(size))
@@ -108,10 +113,13 @@ class RedescribeJob:
         source = self._galleries.get(task.gallery)
         target = self._galleries.get(str(task.parameters["into"]))
         _note_origin(source, target, cancelled)
-        with JobDescriber(
-            teacher_file(target, cancelled), max_pixels=self._max_pixels, cancelled=cancelled
-        ) as describer:
-            work = _Work(source, target, describer, report, cancelled)
+        encoder = teacher_file(target, cancelled)
+        with (
+            reading(source, cancelled) as old,
+            reading(target, cancelled) as new,
+            JobDescriber(encoder, max_pixels=self._max_pixels, cancelled=cancelled) as describer,
+        ):
+            work = _Work(target, old, new, describer, report, cancelled)
             for _ in range(MOST_PASSES):
                 self._refuse_named(target)
                 if not work.pass_over(partial(self._refuse_named, target)):
@@ -135,8 +143,9 @@ class RedescribeJob:
 class _Work:
     """One job's way through the two galleries."""
 
-    source: OwnedGallery
     target: OwnedGallery
+    old: GalleryReader
+    new: GalleryReader
     describer: JobDescriber
     report: Report
     cancelled: Cancelled
@@ -151,21 +160,22 @@ class _Work:
     def pass_over(self, check: partial[None]) -> int:
         """Bring the new gallery up to date with the old one, once; how many items that changed."""
         before = self.described + self.deleted
-        total = run_in(self.source, Gallery.describe, self.cancelled).photos
+        _, total = self.old.counts()
         draw = random.Random(0)
         self.photos, self.describable, self.without_photo, self.sample = 0, 0, 0, []
-        for page in _pages(self.source, self.cancelled):
+        for page in _pages(self.old, self.cancelled):
             check()
-            missing = _missing(page, self.target, self.refused, self.cancelled)
-            settled = self.photos + sum(item.has_photo for item in page) - len(missing)
+            missing = _missing(page, self.new, self.refused)
+            settled = self.photos + sum(row.photo is not None for row in page) - len(missing)
             for start in range(0, len(missing), BATCH):
                 self._describe(missing[start : start + BATCH])
                 self.report(min(total, settled + start + BATCH), total)
-            for item in page:
-                self.photos += item.has_photo
-                self.describable += item.has_photo and item.id not in self.refused
-                self.without_photo += not item.has_photo
-                self._draw(item, draw)
+            for row in page:
+                self.photos += row.photo is not None
+                self.without_photo += row.photo is None
+                if row.photo is not None and row.id not in self.refused:
+                    self.describable += 1
+                    self._draw(row.id, draw)
             self.report(min(total, self.photos), total)
         self._delete_what_is_gone(check)
         return self.described + self.deleted - before
@@ -181,31 +191,28 @@ class _Work:
             "reasons": dict(list(reasons.items())[:MOST_REFUSED_LISTED]),
         }
 
-    def _draw(self, item: Item, draw: random.Random) -> None:
+    def _draw(self, identity: str, draw: random.Random) -> None:
         """Keep an even sample of the items that were described."""
-        if not item.has_photo or item.id in self.refused:
-            return
         if len(self.sample) < SELF_SAMPLE:
-            self.sample.append(item.id)
-        elif (place := draw.randrange(self.photos)) < SELF_SAMPLE:
-            self.sample[place] = item.id
+            self.sample.append(identity)
+        elif (place := draw.randrange(self.describable)) < SELF_SAMPLE:
+            self.sample[place] = identity
 
-    def _describe(self, batch: list[Item]) -> None:
-        paths = _photo_paths(self.source, [item.id for item in batch], self.cancelled)
-        present = [item for item in batch if item.id in paths]
-        vectors = self.describer.describe([paths[item.id] for item in present])
+    def _describe(self, batch: list[ItemRow]) -> None:
+        paths = [self.old.photo_path(row.photo or "") for row in batch]
         items = []
-        for item, vector in zip(present, vectors, strict=True):
-            path = paths[item.id]
-            if not path.exists():
-                # Replaced or deleted meanwhile; the next pass sees what became of it.
-                continue
-            if isinstance(vector, PhotoError):
-                self.refused[item.id] = item.photo_sha256, str(vector).replace(str(path), "The photo")
-                self._delete(item.id)
+        for row, path, vector in zip(batch, paths, self.describer.describe(paths), strict=True):
+            content = _content(path)
+            if isinstance(vector, PhotoError) or content is None:
+                current = self.old.item(row.id)
+                # Else replaced or deleted meanwhile; the next pass sees what became of it.
+                if current is not None and current.photo == row.photo:
+                    reason = str(vector).replace(str(path), "The photo") if content else "The photo's file is missing."
+                    self.refused[row.id] = photo_sha256(row), reason
+                    self._delete(row.id)
                 continue
             self._share(path)
-            items.append(StoredItem(item.id, vector, item.payload, (path.read_bytes(), path.suffix)))
+            items.append(StoredItem(row.id, vector, row.payload, (content, path.suffix)))
         if items:
             run_in(self.target, lambda each: each.upsert(items), self.cancelled)
             self.described += len(items)
@@ -222,55 +229,46 @@ class _Work:
 
     def _share(self, photo: Path) -> None:
         """Let the new gallery have the same file, which never changes; where a disk cannot, the write copies it."""
-        shared = run_in(self.target, lambda each: each.store.photo_path(photo.name), self.cancelled)
+        shared = self.new.photo_path(photo.name)
         with contextlib.suppress(OSError):
             shared.parent.mkdir(exist_ok=True)
             os.link(photo, shared)
             flush_folder(shared.parent)
 
     def _delete_what_is_gone(self, check: partial[None]) -> None:
-        for page in _pages(self.target, self.cancelled):
+        for page in _pages(self.new, self.cancelled):
             check()
-            known = known_photos(self.source, [item.id for item in page], self.cancelled)
-            gone = [item.id for item in page if item.has_photo and known.get(item.id, (None, {}))[0] is None]
-            for identity in gone:
-                self.deleted += self._delete(identity)
+            known = known_photos(self.old, [row.id for row in page])
+            gone = [row.id for row in page if row.photo is not None and known.get(row.id, (None, {}))[0] is None]
+            self.deleted += sum(map(self._delete, gone))
 
 
-def _pages(gallery: OwnedGallery, cancelled: Cancelled) -> Iterator[list[Item]]:
-    cursor: str | None = None
-    while True:
+def _pages(reader: GalleryReader, cancelled: Cancelled) -> Iterator[list[ItemRow]]:
+    after = ""
+    while page := reader.page(after, _PAGE):
         if cancelled():
             raise JobStopped
-        page = run_in(gallery, partial(Gallery.page, cursor=cursor, limit=_PAGE, with_vectors=False), cancelled)
-        yield page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            return
+        yield page
+        after = page[-1].id
 
 
-def _missing(
-    page: list[Item], target: OwnedGallery, refused: dict[str, tuple[str | None, str]], cancelled: Cancelled
-) -> list[Item]:
+def _content(photo: Path) -> bytes | None:
+    try:
+        return photo.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _missing(page: list[ItemRow], new: GalleryReader, refused: dict[str, tuple[str | None, str]]) -> list[ItemRow]:
     """The items of a page that have a photo which the new gallery does not have, or not with this payload."""
-    known = known_photos(target, [item.id for item in page], cancelled)
+    known = known_photos(new, [row.id for row in page])
     return [
-        item
-        for item in page
-        if item.has_photo
-        and known.get(item.id) != (item.photo_sha256, item.payload)
-        and refused.get(item.id, (None, ""))[0] != item.photo_sha256
+        row
+        for row in page
+        if row.photo is not None
+        and known.get(row.id) != (photo_sha256(row), row.payload)
+        and refused.get(row.id, (None, ""))[0] != photo_sha256(row)
     ]
-
-
-def _photo_paths(gallery: OwnedGallery, ids: list[str], cancelled: Cancelled) -> dict[str, Path]:
-    """The photo files of those of these items that have one still."""
-
-    def read(each: Gallery) -> dict[str, Path]:
-        rows = [row for row in map(each.store.item, ids) if row is not None]
-        return {row.id: each.store.photo_path(row.photo) for row in rows if row.photo is not None}
-
-    return run_in(gallery, read, cancelled)
 
 
 def _verify(work: _Work) -> dict[str, JsonValue]:
@@ -278,20 +276,12 @@ def _verify(work: _Work) -> dict[str, JsonValue]:
 
     Raises Refusal (verification-failed).
     """
-    cancelled = work.cancelled
-    items = sum(item.has_photo for page in _pages(work.target, cancelled) for item in page)
-    vectors = run_in(work.target, partial(_stored_vectors, ids=work.sample), cancelled)
-    found = 0
-    for identity, vector in vectors.items():
-        # Another item with the very same vector is as good an answer.
-        own_score = float(vector.astype(np.float64) @ vector.astype(np.float64))
-        search = partial(Gallery.search, queries=vector[None], limit=1, threshold=None, condition=None)
-        hits = run_in(work.target, search, cancelled).hits[0]
-        found += bool(hits) and (hits[0].id == identity or hits[0].score >= own_score - 1e-5)
-    fresh_ids = [identity for identity in work.sample if identity in vectors][:: max(1, len(vectors) // FRESH_SAMPLE)]
-    paths = _photo_paths(work.target, fresh_ids[:FRESH_SAMPLE], cancelled)
-    again = zip(paths, work.describer.describe(list(paths.values())), strict=True)
-    cosines = [0.0 if isinstance(vector, PhotoError) else _cosine(vectors[name], vector) for name, vector in again]
+    _, items = work.new.counts()
+    rows = [row for row in map(work.new.item, work.sample) if row is not None]
+    found = sum(_finds_itself(work, row) for row in rows)
+    again = [row for row in rows[:: max(1, len(rows) // FRESH_SAMPLE)] if row.photo is not None][:FRESH_SAMPLE]
+    fresh = work.describer.describe([work.new.photo_path(row.photo or "") for row in again])
+    cosines = [_cosine(_vector(row), vector) for row, vector in zip(again, fresh, strict=True)]
     verification: dict[str, JsonValue] = {
         "items": items,
         "expected": work.describable,
@@ -311,20 +301,39 @@ def _verify(work: _Work) -> dict[str, JsonValue]:
         raise Refusal(
             ProblemKind.VERIFICATION_FAILED,
             f"Gallery {work.target.name!r} does not stand up to the check: {'; '.join(faults)}. Do not switch to it. If "
-            f"gallery {work.source.name!r} was being written to, send the request again once it is not.",
+            f"the old gallery was being written to, send the request again once it is not.",
             {"verification": verification},
         )
     return verification
 
 
-def _stored_vectors(gallery: Gallery, ids: list[str]) -> dict[str, NDArray[np.float32]]:
-    rows = [row for row in map(gallery.store.item, ids) if row is not None]
-    return {row.id: np.frombuffer(row.vector, dtype="<f2").astype(np.float32) for row in rows}
+def _finds_itself(work: _Work, row: ItemRow) -> bool:
+    query = _vector(row)
+    searcher = run_in(work.target, lambda each: each.index.searcher, work.cancelled)
+    labels = searcher.change(partial(_nearest, query=query))
+    hits = ranked(work.new.candidates(labels[labels >= 0].tolist()), query)
+    own_score = float(query.astype(np.float64) @ query.astype(np.float64))
+    # Another item with the very same vector is as good an answer.
+    return bool(hits) and (hits[0].id == row.id or hits[0].score >= min(1.0, own_score) - 1e-5)
 
 
-def _cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    first, second = one.astype(np.float64), other.astype(np.float64)
-    return float(first @ second / (np.linalg.norm(first) * np.linalg.norm(second)))
+def _nearest(index: SegmentedIndex, query: NDArray[np.float32]) -> Labels:
+    if not len(index):
+        return np.empty(0, dtype=np.int64)
+    fetched = min(index.to_fetch(1, exact=False), len(index))
+    labels: Labels = index.search(query[None], fetched, None, False)[0]
+    return labels
+
+
+def _vector(row: ItemRow) -> NDArray[np.float32]:
+    return np.frombuffer(row.vector, dtype="<f2").astype(np.float32)
+
+
+def _cosine(stored: NDArray[np.float32], described: Described) -> float:
+    if isinstance(described, PhotoError):
+        return 0.0
+    one, other = stored.astype(np.float64), described.astype(np.float64)
+    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
 
 
 def _refuse_other_origin(source: OwnedGallery, target: OwnedGallery) -> None:

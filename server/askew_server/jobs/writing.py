@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from askew_server.gallery import Gallery
 from askew_server.jobs.describing import wait_for
 from askew_server.jobs.kind import Cancelled, JobStopped
 from askew_server.owned import OwnedGallery
+from askew_server.reading import GalleryReader, ItemRow
 
 _SECONDS_BEFORE_NEXT_TRY = 0.5
 
@@ -45,14 +47,20 @@ def teacher_file(gallery: OwnedGallery, cancelled: Cancelled) -> Path:
     return path
 
 
-def known_photos(
-    gallery: OwnedGallery, ids: Iterable[str], cancelled: Cancelled
-) -> dict[str, tuple[str | None, Payload]]:
+@contextmanager
+def reading(gallery: OwnedGallery, cancelled: Cancelled) -> Iterator[GalleryReader]:
+    """A reader of the job's own: it takes no place from requests, and they wait for nothing that it does."""
+    folder = run_in(gallery, lambda each: each.store.folder, cancelled)
+    with closing(GalleryReader.open(folder)) as reader:
+        yield reader
+
+
+def known_photos(reader: GalleryReader, ids: Iterable[str]) -> dict[str, tuple[str | None, Payload]]:
     """SHA-256 of the photo, and the payload, of those of these items that there are, by id."""
-    wanted = list(ids)
+    rows = [row for row in map(reader.item, ids) if row is not None]
+    return {row.id: (photo_sha256(row), row.payload) for row in rows}
 
-    def read(each: Gallery) -> dict[str, tuple[str | None, Payload]]:
-        rows = [row for row in map(each.store.item, wanted) if row is not None]
-        return {row.id: (None if row.photo is None else Path(row.photo).stem, row.payload) for row in rows}
 
-    return run_in(gallery, read, cancelled)
+def photo_sha256(row: ItemRow) -> str | None:
+    """SHA-256 of an item's photo, as hex digits; None where it has none."""
+    return None if row.photo is None else Path(row.photo).stem
