@@ -25,6 +25,7 @@ from askew_server.galleries import Galleries
 from askew_server.gallery import Gallery
 from askew_server.jobs.photos import PhotosJob
 from askew_server.jobs.queue import Jobs
+from askew_server.jobs.rebuild import RebuildJob
 from askew_server.jobs.redescribe import RedescribeJob
 from askew_server.jobs.snapshots import RestoreJob, SnapshotJob, VerifySnapshotJob
 from askew_server.keys import KeyStore
@@ -47,7 +48,7 @@ class Service:
         self.photos_job = PhotosJob(galleries, max_pixels=settings.max_photo_pixels)
         self.redescribe_job = RedescribeJob(galleries, max_pixels=settings.max_photo_pixels)
         snapshot_jobs = (SnapshotJob(galleries), VerifySnapshotJob(galleries), RestoreJob(galleries))
-        for kind in (self.photos_job, self.redescribe_job, *snapshot_jobs):
+        for kind in (self.photos_job, self.redescribe_job, *snapshot_jobs, RebuildJob(galleries)):
             self.jobs.register(kind)
         self.version = version("askew-server")
         self.metrics = Metrics(self.version)

@@ -118,6 +118,10 @@ class GalleryStore(GalleryReader):
             rows = [("layout", str(LAYOUT)), ("sequence", "0"), *facts.items()]
             self._db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
 
+    def set_fact(self, key: str, value: str) -> None:
+        """Write one of the gallery's own facts."""
+        self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, value))
+
     def upsert(self, batch: ItemBatch) -> Change:
         """Insert or replace items, all or none; on the disk when it returns."""
         positions = list({item_id: position for position, item_id in enumerate(batch.ids)}.values())
@@ -143,7 +147,9 @@ class GalleryStore(GalleryReader):
             )
             vectors = np.ascontiguousarray(batch.vectors[positions], dtype="<f2")
             rows = ((label, vector.tobytes()) for label, vector in zip(labels, vectors, strict=True))
-            self._db.executemany("INSERT INTO vectors VALUES (?, ?, ?)", ((*row, vector_checksum(*row)) for row in rows))
+            self._db.executemany(
+                "INSERT INTO vectors VALUES (?, ?, ?)", ((*row, vector_checksum(*row)) for row in rows)
+            )
             self._set_sequence(labels[-1])
         self._unlink_orphans(photo for item_id, (_, photo) in replaced.items() if item_id in photos)
         added = np.arange(labels[0], labels[-1] + 1, dtype=np.int64)
