@@ -242,9 +242,12 @@ class AsyncSearchClient:
         """All encoders that the server holds, newest first."""
         return await self._connections.run(encoder_calls.encoders())
 
-    async def encoder(self, encoder_id: str) -> EncoderDescription:
-        """One encoder, `name@version`, with its admission report."""
-        return await self._connections.run(encoder_calls.encoder(encoder_id))
+    async def encoder(self, encoder_id: str, *, gallery: str | None = None) -> EncoderDescription:
+        """One encoder, `name@version`, with its admission report.
+
+        `gallery`: of which gallery, where several admitted an encoder of this id; None: the one that did so last.
+        """
+        return await self._connections.run(encoder_calls.encoder(encoder_id, gallery=gallery))
 
     async def best_encoder(
         self,
@@ -263,15 +266,15 @@ class AsyncSearchClient:
         )
         return await self._connections.run(call)
 
-    async def encoder_manifest(self, encoder_id: str) -> Manifest:
-        """The manifest of an encoder."""
-        return await self._connections.run(encoder_calls.manifest(encoder_id))
+    async def encoder_manifest(self, encoder_id: str, *, gallery: str | None = None) -> Manifest:
+        """The manifest of an encoder. `gallery`: as for `encoder`."""
+        return await self._connections.run(encoder_calls.manifest(encoder_id, gallery=gallery))
 
-    async def download_encoder(self, encoder_id: str, path: str | Path) -> Path:
+    async def download_encoder(self, encoder_id: str, path: str | Path, *, gallery: str | None = None) -> Path:
         """Fetch an encoder file to `path`, verified before it takes the place of what was there.
 
-        Returns the path. Raises DamagedEncoder when the bytes are not the encoder's.
+        `gallery`: as for `encoder`. Returns the path. Raises DamagedEncoder when the bytes are not the encoder's.
         """
         with Download(Path(path)) as download:
-            await self._connections.download(encoder_calls.file(encoder_id), download)
+            await self._connections.download(encoder_calls.file(encoder_id, gallery=gallery), download)
             return await asyncio.to_thread(download.keep, encoder_check(encoder_id, self.url))

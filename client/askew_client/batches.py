@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from askew_client.bodies import checked_vector
-from askew_client.contract.schemas import MAX_BATCH, MAX_DELETED, Payload, UpsertAnswer
+from askew_client.contract.problems import ProblemKind
+from askew_client.contract.schemas import MAX_DELETED, MAX_RAW_BATCH, Payload, UpsertAnswer
+from askew_client.errors import WireError
 
 BATCH_BYTES = 8_000_000
 """Bytes of vectors and payloads that travel in one request, about: a quarter of what a server takes by default."""
@@ -32,9 +34,15 @@ class ItemBatch:
         """Add an item; False, and it is not added, when the batch is full. Raises WireError."""
         name, vector, payload = item
         checked = checked_vector(vector)
+        if self.vectors and checked.shape != self.vectors[0].shape:
+            raise WireError(
+                ProblemKind.DIMENSION_MISMATCH,
+                f"Expected vectors of one length, got one of {len(checked)} values ({name[:80]!r}) behind one of "
+                f"{len(self.vectors[0])}.",
+            )
         # A vector travels as float16.
         size = 2 * checked.size + len(json.dumps(payload)) + len(name)
-        if self.ids and (len(self.ids) == MAX_BATCH or self.size + size > BATCH_BYTES):
+        if self.ids and (len(self.ids) == MAX_RAW_BATCH or self.size + size > BATCH_BYTES):
             return False
         self.ids.append(name)
         self.vectors.append(checked)

@@ -240,9 +240,12 @@ class SearchClient:
         """All encoders that the server holds, newest first."""
         return self._connections.run(encoder_calls.encoders())
 
-    def encoder(self, encoder_id: str) -> EncoderDescription:
-        """One encoder, `name@version`, with its admission report."""
-        return self._connections.run(encoder_calls.encoder(encoder_id))
+    def encoder(self, encoder_id: str, *, gallery: str | None = None) -> EncoderDescription:
+        """One encoder, `name@version`, with its admission report.
+
+        `gallery`: of which gallery, where several admitted an encoder of this id; None: the one that did so last.
+        """
+        return self._connections.run(encoder_calls.encoder(encoder_id, gallery=gallery))
 
     def best_encoder(
         self,
@@ -261,15 +264,15 @@ class SearchClient:
         )
         return self._connections.run(call)
 
-    def encoder_manifest(self, encoder_id: str) -> Manifest:
-        """The manifest of an encoder."""
-        return self._connections.run(encoder_calls.manifest(encoder_id))
+    def encoder_manifest(self, encoder_id: str, *, gallery: str | None = None) -> Manifest:
+        """The manifest of an encoder. `gallery`: as for `encoder`."""
+        return self._connections.run(encoder_calls.manifest(encoder_id, gallery=gallery))
 
-    def download_encoder(self, encoder_id: str, path: str | Path) -> Path:
+    def download_encoder(self, encoder_id: str, path: str | Path, *, gallery: str | None = None) -> Path:
         """Fetch an encoder file to `path`, verified before it takes the place of what was there.
 
-        Returns the path. Raises DamagedEncoder when the bytes are not the encoder's.
+        `gallery`: as for `encoder`. Returns the path. Raises DamagedEncoder when the bytes are not the encoder's.
         """
         with Download(Path(path)) as download:
-            self._connections.download(encoder_calls.file(encoder_id), download)
+            self._connections.download(encoder_calls.file(encoder_id, gallery=gallery), download)
             return download.keep(encoder_check(encoder_id, self.url))

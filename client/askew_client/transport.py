@@ -12,22 +12,20 @@ import httpx
 from httpx_retries import Retry, RetryTransport
 
 from askew_client.answers import read_answer
-from askew_client.calls.call import Answer, Call, StreamedBody
+from askew_client.calls.call import Answer, Call, Params, StreamedBody
 from askew_client.downloads import Download
 from askew_client.errors import ClientMisused, ServerUnreachable
+from askew_client.pool import AsyncPool, Pool
 
 LONGEST_WAIT = 20.0
 """Seconds between two tries at most, whatever a server's Retry-After says."""
 LONGEST_WAIT_TOGETHER = 60.0
 """Seconds that all waits for one request may take."""
 RETRIED_STATUSES = (429, 502, 503, 504)
-MAX_CONNECTIONS = 100
 
 _FIRST_WAIT = 0.2
 # No answer in time is no reason to ask again: the server may be at work on the first request still.
 _RETRIED_ERRORS = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
-# What one client does at once stays connected; who waits for a connection waits as long as those before it take.
-_LIMITS = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
 
 
 class Connections:
@@ -37,8 +35,7 @@ class Connections:
         """Prepare; nothing is sent yet. Raises ServerUnreachable when `url` is no http(s) address."""
         self._requests = Requests(url, timeout=timeout, key=key)
         self._retries = retries
-        transport = httpx.HTTPTransport(verify=self._requests.is_secure, limits=_LIMITS)
-        self._transport = RetryTransport(transport=transport, retry=_retry(retries))
+        self._transport = RetryTransport(Pool(secure=self._requests.is_secure), _retry(retries))
 
     def run(self, call: Call[Answer]) -> Answer:
         """Send a call and read its answer. Raises ServerError, ClientMisused."""
@@ -86,14 +83,13 @@ class Connections:
 
 
 class AsyncConnections:
-    """Sends calls, as many at once as are awaited, over up to MAX_CONNECTIONS connections."""
+    """Sends calls, as many at once as are awaited, each over a connection of its own."""
 
     def __init__(self, url: str, *, timeout: float, retries: int, key: str | None) -> None:
         """Prepare; nothing is sent yet. Raises ServerUnreachable when `url` is no http(s) address."""
         self._requests = Requests(url, timeout=timeout, key=key)
         self._retries = retries
-        transport = httpx.AsyncHTTPTransport(verify=self._requests.is_secure, limits=_LIMITS)
-        self._transport = RetryTransport(transport=transport, retry=_retry(retries))
+        self._transport = RetryTransport(AsyncPool(secure=self._requests.is_secure), _retry(retries))
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self, call: Call[Answer]) -> Answer:
@@ -192,10 +188,10 @@ class Requests:
         read = self._timeout if call.timeout is None else call.timeout
         return httpx.Request(
             call.method,
-            self._address(call.path, tuple(call.params.items())),
+            self._address(call.path, call.params),
             headers={**self._headers, **sized, **call.headers, **(headers or {})},
             stream=BodyStream(body) if isinstance(body, StreamedBody) else httpx.ByteStream(body),
-            extensions={"timeout": {"connect": self._timeout, "read": read, "write": read, "pool": None}},
+            extensions={"timeout": {"connect": self._timeout, "read": read, "write": read}},
         )
 
     def broken(self, error: httpx.HTTPError, request: httpx.Request) -> ServerUnreachable:
@@ -214,7 +210,7 @@ class Requests:
         reason = str(error) or type(error).__name__
         return ServerUnreachable(f"The connection to {self._url} broke: {reason}. Try again.")
 
-    def _make_address(self, path: str, params: tuple[tuple[str, str], ...]) -> httpx.URL:
+    def _make_address(self, path: str, params: Params) -> httpx.URL:
         query = str(httpx.QueryParams(params))
         whole = self._url.raw_path.rstrip(b"/") + path.encode("ascii")
         return self._url.copy_with(raw_path=whole + (b"?" + query.encode("ascii") if query else b""))

@@ -1,22 +1,19 @@
-"""The client against a small real HTTP server that answers what a test tells it to."""
+"""Both clients against a small real HTTP server that answers what a test tells it to."""
 
 from __future__ import annotations
 
-import json
 import socket
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from told_server import ToldServer
 
 from askew_client import Client, Encoder
-from askew_client.contract.problems import MEDIA_TYPE, ProblemKind, problem_of
+from askew_client.contract.problems import ProblemKind
 from askew_client.contract.wire import unpack, unpack_json
 from askew_client.errors import (
     DamagedEncoder,
@@ -31,6 +28,7 @@ from askew_client.errors import (
     UnreadablePhoto,
     WireError,
 )
+from askew_server.item_bodies import read_raw_items
 
 SPACE = "sp1-" + "0" * 32
 VECTOR = np.array([0.6, 0.8, 0, 0], dtype=np.float32)
@@ -41,75 +39,6 @@ SEARCH_ANSWER = {
     "index": "exact",
     "exact": True,
 }
-
-
-@dataclass
-class Request:
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> dict[str, object]:
-        found: dict[str, object] = json.loads(self.body)
-        return found
-
-
-@dataclass
-class ToldServer:
-    """Answers with what `answers` holds, in order, the last one again and again; keeps the requests."""
-
-    answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
-    requests: list[Request] = field(default_factory=list)
-    url: str = ""
-
-    def answer(self, content: object, status: int = 200, **headers: str) -> None:
-        body = content if isinstance(content, bytes) else json.dumps(content).encode()
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.answers.append((status, {"content-type": "application/json", **named}, body))
-
-    def problem(self, kind: ProblemKind, extras: dict[str, object] | None = None, **headers: str) -> None:
-        problem = problem_of(kind, "What came, and what to do.", extras or {}, "request-1")
-        self.answer(problem.model_dump(), kind.status, content_type=MEDIA_TYPE, **headers)
-
-
-@pytest.fixture
-def server() -> Iterator[ToldServer]:
-    told = ToldServer()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            told.requests.append(Request(self.command, self.path, headers, body))
-            status, answer_headers, content = told.answers.pop(0) if len(told.answers) > 1 else told.answers[0]
-            self.send_response(status)
-            for name, value in {**answer_headers, "content-length": str(len(content))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_PUT = do_POST = do_DELETE = do  # noqa: N815
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        told.url = f"http://127.0.0.1:{http.server_port}"
-        yield told
-        http.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def client(server: ToldServer) -> Iterator[Client]:
-    with Client(server.url, timeout=5, key="secret") as opened:
-        yield opened
 
 
 # What is sent
@@ -170,14 +99,14 @@ def test_ids_are_one_segment_of_the_path(server: ToldServer, client: Client) -> 
     assert paths == ["a%2Fb%20c%3F%23%25%C3%A9", "%2E%2E", "%2E", "%252F"]
 
 
-def test_upsert_goes_in_requests_of_a_thousand(server: ToldServer, client: Client) -> None:
-    server.answer({"upserted": 1000, "sequence": 1})
+def test_upsert_goes_in_requests_of_ten_thousand(server: ToldServer, client: Client) -> None:
+    server.answer({"upserted": 10_000, "sequence": 1})
     server.answer({"upserted": 500, "sequence": 2})
-    ids = [f"item-{number}" for number in range(1500)]
-    stored = client.upsert(ids, np.tile(VECTOR, (1500, 1)), gallery="demo", space=SPACE)
-    assert (stored.upserted, stored.sequence) == (1500, 2)
-    sent = [request.json["items"] for request in server.requests]
-    assert [len(items) for items in sent if isinstance(items, list)] == [1000, 500]
+    ids = [f"item-{number}" for number in range(10_500)]
+    stored = client.upsert(ids, np.tile(VECTOR, (10_500, 1)), gallery="demo", space=SPACE)
+    assert (stored.upserted, stored.sequence) == (10_500, 2)
+    sent = [read_raw_items(request.body).ids for request in server.requests]
+    assert sent == [ids[:10_000], ids[10_000:]]
     with pytest.raises(ValueError, match="as many ids"):
         client.upsert(["a"], np.tile(VECTOR, (2, 1)), gallery="demo", space=SPACE)
 
@@ -313,17 +242,19 @@ def test_a_form_is_sent_again_as_it_was(server: ToldServer, client: Client, phot
     assert server.requests[0].body == server.requests[1].body
 
 
-def test_who_stays_busy_is_overloaded(server: ToldServer) -> None:
+def test_who_stays_busy_is_overloaded(server: ToldServer, connect: Callable[..., Client]) -> None:
     server.problem(ProblemKind.OVERLOADED, retry_after="7")
-    with Client(server.url, retries=0) as impatient, pytest.raises(Overloaded) as caught:
+    impatient = connect(server.url, retries=0)
+    with pytest.raises(Overloaded) as caught:
         impatient.galleries()
     assert caught.value.retry_after == 7
     assert len(server.requests) == 1
 
 
-def test_retries_are_bounded(server: ToldServer) -> None:
+def test_retries_are_bounded(server: ToldServer, connect: Callable[..., Client]) -> None:
     server.answer(b"", 504)
-    with Client(server.url, retries=2) as client, pytest.raises(ProblemError, match="504 Gateway Timeout"):
+    client = connect(server.url, retries=2)
+    with pytest.raises(ProblemError, match="504 Gateway Timeout"):
         client.galleries()
     assert len(server.requests) == 3
 
@@ -338,10 +269,11 @@ def test_retries_are_bounded(server: ToldServer) -> None:
     ],
 )
 def test_answers_that_are_no_problems_give_a_sentence_too(
-    server: ToldServer, status: int, content_type: str, body: bytes, sentence: str
+    server: ToldServer, connect: Callable[..., Client], status: int, content_type: str, body: bytes, sentence: str
 ) -> None:
     server.answer(body, status, content_type=content_type)
-    with Client(server.url, retries=0) as client, pytest.raises(ProblemError, match=sentence) as caught:
+    client = connect(server.url, retries=0)
+    with pytest.raises(ProblemError, match=sentence) as caught:
         client.galleries()
     assert caught.value.status == status
 
@@ -359,30 +291,31 @@ def test_another_server_is_recognised(server: ToldServer, client: Client, body: 
         client.search(VECTOR, space=SPACE)
 
 
-def test_nobody_listens() -> None:
+def test_nobody_listens(connect: Callable[..., Client]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         url = f"http://127.0.0.1:{port}"
-        with Client(url, retries=1) as client, pytest.raises(ServerUnreachable, match=f"{url}.*askew serve"):
+        client = connect(url, retries=1)
+        with pytest.raises(ServerUnreachable, match=f"{url}.*askew serve"):
             client.galleries()
 
 
-def test_no_answer_in_time_is_not_asked_again() -> None:
+def test_no_answer_in_time_is_not_asked_again(connect: Callable[..., Client]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with Client(url, timeout=0.2) as client, pytest.raises(ServerUnreachable, match=r"no answer within 0\.2 s"):
+        client = connect(url, timeout=0.2)
+        with pytest.raises(ServerUnreachable, match=r"no answer within 0\.2 s"):
             client.galleries()
 
 
 @pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://host", "http://", "http://host:port"])
-def test_what_is_no_address(url: str) -> None:
+def test_what_is_no_address(connect: Callable[..., Client], url: str) -> None:
     with pytest.raises(ServerUnreachable, match="is no address of a server"):
-        Client(url)
+        connect(url)
 
 
-def test_a_path_before_the_api_is_kept(server: ToldServer) -> None:
+def test_a_path_before_the_api_is_kept(server: ToldServer, connect: Callable[..., Client]) -> None:
     server.answer({"status": "ok", "version": "0.1.0", "galleries": 1, "quarantined": 0})
-    with Client(server.url + "/askew/") as client:
-        client.health()
+    connect(server.url + "/askew/").health()
     assert server.requests[0].path == "/askew/readyz"

@@ -40,7 +40,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_exported_members() -> None:
-    assert askew_client.__all__ == ["AskewError", "Client", "Encoder", "Manifest"]
+    assert askew_client.__all__ == ["AskewError", "AsyncClient", "Client", "Encoder", "Manifest"]
     for name in askew_client.__all__:
         assert getattr(askew_client, name).__name__ == name
 

@@ -12,6 +12,9 @@ from pydantic import BaseModel
 
 Answer = TypeVar("Answer", bound=BaseModel | bytes | str)
 
+Params = tuple[tuple[str, str], ...]
+"""The names and values of a query string, in their order."""
+
 JSON = {"Content-Type": "application/json"}
 BINARY = {"Content-Type": "application/octet-stream"}
 
@@ -31,7 +34,7 @@ class Call(Generic[Answer]):
     method: str
     path: str
     answer: type[Answer]
-    params: Mapping[str, str] = field(default_factory=dict)
+    params: Params = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | StreamedBody = b""
     timeout: float | None = None
@@ -43,13 +46,17 @@ def json_body(value: Mapping[str, object]) -> bytes:
     return json.dumps(given, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def query_parameters(options: Mapping[str, object]) -> dict[str, str]:
-    """Options as query parameters: text as it is, everything else as JSON. Those that are None are left out."""
-    return {
-        name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in options.items()
+def query_parameters(options: Mapping[str, object]) -> Params:
+    """Options as query parameters: text as it is, a list as one parameter for each of its values, the rest as JSON.
+
+    Those that are None are left out.
+    """
+    return tuple(
+        (name, value if isinstance(value, str) else json.dumps(value))
+        for name, values in options.items()
+        for value in (values if isinstance(values, list) else [values])
         if value is not None
-    }
+    )
 
 
 def segment(text: str) -> str:

@@ -49,19 +49,20 @@ def best(
     return Call("GET", "/v1/encoders/best", EncoderDescription, params=query_parameters(wanted))
 
 
-def encoder(encoder_id: str) -> Call[EncoderDescription]:
+def encoder(encoder_id: str, *, gallery: str | None) -> Call[EncoderDescription]:
     """One encoder."""
-    return Call("GET", _path(encoder_id), EncoderDescription)
+    return Call("GET", _path(encoder_id), EncoderDescription, params=query_parameters({"gallery": gallery}))
 
 
-def manifest(encoder_id: str) -> Call[Manifest]:
+def manifest(encoder_id: str, *, gallery: str | None) -> Call[Manifest]:
     """The manifest of an encoder."""
-    return Call("GET", f"{_path(encoder_id)}/manifest", Manifest)
+    params = query_parameters({"gallery": gallery})
+    return Call("GET", f"{_path(encoder_id)}/manifest", Manifest, params=params)
 
 
-def file(encoder_id: str) -> Call[bytes]:
+def file(encoder_id: str, *, gallery: str | None) -> Call[bytes]:
     """The file of an encoder."""
-    return Call("GET", f"{_path(encoder_id)}/file", bytes)
+    return Call("GET", f"{_path(encoder_id)}/file", bytes, params=query_parameters({"gallery": gallery}))
 
 
 def put_probe(

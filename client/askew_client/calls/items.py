@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from askew_client.calls.call import JSON, Call, gallery_path, json_body, query_p
 from askew_client.calls.search import SearchFilter
 from askew_client.contract.jobs import Job
 from askew_client.contract.schemas import DeleteAnswer, DeleteItemsAnswer, Item, ItemPage, Payload, UpsertAnswer
-from askew_client.contract.wire import pack_base64
+from askew_client.contract.wire import pack, pack_base64
 
 PAGE = 1_000
 UPLOAD_TIMEOUT = 600.0
@@ -23,13 +24,12 @@ UPLOAD_TIMEOUT = 600.0
 
 
 def upsert(batch: ItemBatch, *, gallery: str, space: str) -> Call[UpsertAnswer]:
-    """Insert or replace items, all or none."""
-    items = [
-        {"id": name, "vector": pack_base64(vector), "dtype": "f16le", "payload": payload}
-        for name, vector, payload in zip(batch.ids, batch.vectors, batch.payloads, strict=True)
-    ]
-    body = json_body({"space": space, "items": items})
-    return Call("PUT", f"{gallery_path(gallery)}/items", UpsertAnswer, headers=JSON, body=body)
+    """Insert or replace items, all or none: a JSON header with its length before it, then the vectors, raw."""
+    items = [{"id": name, "payload": payload} for name, payload in zip(batch.ids, batch.payloads, strict=True)]
+    header = json_body({"space": space, "dtype": "f16le", "items": items})
+    body = struct.pack("<I", len(header)) + header + pack(np.stack(batch.vectors))
+    headers = {"Content-Type": "application/vnd.askew.items"}
+    return Call("PUT", f"{gallery_path(gallery)}/items", UpsertAnswer, headers=headers, body=body)
 
 
 def upsert_photo(

@@ -44,7 +44,7 @@ def search_options(
     if exclude:
         options["exclude"] = list(exclude)
     if with_payload is not True:
-        options["with_payload"] = list(with_payload) if isinstance(with_payload, Sequence) else with_payload
+        options["with_payload"] = list(with_payload) if with_payload else False
     if with_vectors:
         options["with_vectors"] = True
     if group_by is not None:

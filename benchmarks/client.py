@@ -1,0 +1,152 @@
+"""What a search costs in the client alone: a server that answers at once, and the layers above a bare socket.
+
+    python benchmarks/client.py [--dim 2048] [--seconds 2]
+
+A child process answers every request with the same ten hits, so that what differs between the rows is the client's own
+work. All take turns in one run; medians. The last row is processor time, for many searches at once on one AsyncClient.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from http.client import HTTPConnection
+from multiprocessing.connection import Connection
+
+import httpx
+import numpy as np
+
+from askew_client import AsyncClient, Client
+from askew_client.contract.schemas import SearchAnswer
+from askew_client.contract.wire import pack
+
+SPACE = "sp1-" + "0" * 32
+HITS = [{"id": f"photo-{n:06}", "score": 0.9 - n / 100, "payload": {"title": f"Photo {n}", "n": n}} for n in range(10)]
+ANSWER = {"hits": HITS, "space": SPACE, "gallery": "default", "index": "exact", "exact": True}
+HEADERS = {"Content-Type": "application/octet-stream", "Askew-Space": SPACE, "Askew-Dtype": "f16le"}
+TURNS = 5
+AT_ONCE = 100
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dim", type=int, default=2_048)
+    parser.add_argument("--seconds", type=float, default=2)
+    options = parser.parse_args()
+    ours, theirs = multiprocessing.Pipe()
+    # Not forked: the child must not share this process's threads and sockets.
+    answering = multiprocessing.get_context("spawn").Process(target=answer_at_once, args=(theirs,), daemon=True)
+    answering.start()
+    try:
+        measure(ours.recv(), options.dim, options.seconds)
+    finally:
+        answering.terminate()
+        answering.join()
+
+
+def measure(port: int, dim: int, seconds: float) -> None:
+    vector = np.full(dim, dim**-0.5, dtype=np.float32)
+    body, url = pack(vector), f"http://127.0.0.1:{port}"
+    bare = socket.create_connection(("127.0.0.1", port))
+    bare.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    lines = [f"{name}: {value}" for name, value in {**HEADERS, "Host": "a", "Content-Length": len(body)}.items()]
+    request = "\r\n".join(["POST /search?limit=10 HTTP/1.1", *lines, "", ""]).encode() + body
+    standard = HTTPConnection("127.0.0.1", port)
+
+    def with_socket() -> None:
+        bare.sendall(request)
+        bare.recv(65_536)
+
+    def with_standard_library() -> None:
+        standard.request("POST", "/search?limit=10", body, HEADERS)
+        json.loads(standard.getresponse().read())
+
+    with httpx.Client(base_url=url) as plain, Client(url) as client:
+
+        def with_httpx() -> None:
+            SearchAnswer.model_validate_json(
+                plain.post("/search", params={"limit": "10"}, headers=HEADERS, content=body).content
+            )
+
+        rows: dict[str, Callable[[], object]] = {
+            "bare socket, nothing read": with_socket,
+            "http.client and json": with_standard_library,
+            "httpx.Client and the model": with_httpx,
+            "askew_client.Client": lambda: client.search(vector, space=SPACE),
+        }
+        took: dict[str, list[float]] = {name: [] for name in rows}
+        for _ in range(TURNS):
+            for name, search in rows.items():
+                took[name] += times(search, seconds / TURNS)
+    floor = statistics.median(took["bare socket, nothing read"])
+    print(f"{'one search at a time':28} {'median':>9} {'above the socket':>18}")
+    for name, each in took.items():
+        print(f"{name:28} {statistics.median(each):6.0f} µs {statistics.median(each) - floor:15.0f} µs")
+    print(f"\n{AT_ONCE} at once, AsyncClient: {asyncio.run(at_once(url, vector)):.0f} µs of processor time a search")
+
+
+def times(search: Callable[[], object], seconds: float) -> list[float]:
+    """Microseconds of each search, one after the other; the first ones of a turn do not count."""
+    for _ in range(20):
+        search()
+    took: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        started = time.perf_counter()
+        search()
+        took.append(1e6 * (time.perf_counter() - started))
+    return took
+
+
+async def at_once(url: str, vector: np.ndarray) -> float:
+    async with AsyncClient(url) as client:
+
+        async def some(searches: int) -> None:
+            for _ in range(searches):
+                await client.search(vector, space=SPACE)
+
+        await asyncio.gather(*[some(2) for _ in range(AT_ONCE)])
+        started = time.process_time()
+        await asyncio.gather(*[some(10) for _ in range(AT_ONCE)])
+        return 1e6 * (time.process_time() - started) / (10 * AT_ONCE)
+
+
+def answer_at_once(told: Connection) -> None:
+    """Serve until the process is ended: the same answer to every request whose body has come."""
+    content = json.dumps(ANSWER, separators=(",", ":")).encode()
+    head = (
+        f"HTTP/1.1 200 OK\r\ndate: Mon, 01 Jan 2024 00:00:00 GMT\r\nserver: uvicorn\r\ncontent-length: {len(content)}\r\n"
+        "content-type: application/json\r\nserver-timing: read;dur=0.10, search;dur=0.20\r\n"
+        f"x-request-id: {os.urandom(8).hex()}\r\nx-content-type-options: nosniff\r\n\r\n"
+    )
+    answer = head.encode() + content
+    listening = socket.create_server(("127.0.0.1", 0), backlog=512)
+    told.send(listening.getsockname()[1])
+    while True:
+        connection, _ = listening.accept()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        threading.Thread(target=answer_one_connection, args=(connection, answer), daemon=True).start()
+
+
+def answer_one_connection(connection: socket.socket, answer: bytes) -> None:
+    waiting = b""
+    while received := connection.recv(262_144):
+        waiting += received
+        head, found, body = waiting.partition(b"\r\n\r\n")
+        if found:
+            length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+            if len(body) >= length:
+                waiting = body[length:]
+                connection.sendall(answer)
+
+
+if __name__ == "__main__":
+    main()

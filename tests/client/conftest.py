@@ -1,0 +1,70 @@
+"""A server that is told what to answer, and either client to ask it with."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self, cast
+
+import pytest
+from told_server import ToldServer, told_server
+
+from askew_client import AsyncClient, Client
+
+
+class Waited:
+    """An AsyncClient whose calls are waited for: with it, a test of `Client` is one of `AsyncClient` too."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self._runner = asyncio.Runner()
+        self._client = AsyncClient(url, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            called = method(*arguments, **named)
+            if inspect.isasyncgen(called):
+                return iter(self._runner.run(_all(called)))
+            return self._runner.run(called)
+
+        return call if callable(method) else method
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._runner.run(self._client.close())
+        self._runner.close()
+
+
+async def _all(items: Any) -> list[Any]:
+    return [item async for item in items]
+
+
+@pytest.fixture
+def server() -> Iterator[ToldServer]:
+    with told_server() as told:
+        yield told
+
+
+@pytest.fixture(params=["Client", "AsyncClient"])
+def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Client]]:
+    """Open a client, of the one class and then of the other; it is closed when the test ends."""
+    with ExitStack() as stack:
+
+        def opened(url: str, **options: Any) -> Client:
+            kind = Client if request.param == "Client" else Waited
+            return cast(Client, stack.enter_context(kind(url, **options)))
+
+        yield opened
+
+
+@pytest.fixture
+def client(server: ToldServer, connect: Callable[..., Client]) -> Client:
+    return connect(server.url, timeout=5, key="secret")
