@@ -30,7 +30,8 @@ async def read_numbers(service: Service) -> ServerNumbers:
 
 
 async def _of_gallery(service: Service, owned: OwnedGallery) -> GalleryNumbers:
-    numbers = GalleryNumbers(name=owned.name, waiting=owned.waiting)
+    expected = owned.encoders.facts.expected_match_scores()
+    numbers = GalleryNumbers(name=owned.name, waiting=owned.waiting, expected_match_scores=expected)
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             statistics = await owned.statistics()
@@ -48,4 +49,5 @@ async def _of_gallery(service: Service, owned: OwnedGallery) -> GalleryNumbers:
         bytes_memory=statistics.bytes_memory,
         bytes_mapped=statistics.bytes_mapped,
         snapshots=len(kept),
+        expected_match_scores=expected,
     )
