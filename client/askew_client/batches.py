@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.bodies import checked_vector
+from askew_client.bodies import check_vectors
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.schemas import MAX_DELETED, MAX_RAW_BATCH, Payload, UpsertAnswer
 from askew_client.errors import WireError
@@ -23,7 +23,7 @@ NewItem = tuple[str, NDArray[np.float32], Payload]
 
 @dataclass
 class ItemBatch:
-    """The items of one request. `vectors`: float32 [D] each, checked."""
+    """The items of one request. `vectors`: [D] each, of one length."""
 
     ids: list[str] = field(default_factory=list)
     vectors: list[NDArray[np.float32]] = field(default_factory=list)
@@ -31,21 +31,20 @@ class ItemBatch:
     size: int = 0
 
     def takes(self, item: NewItem) -> bool:
-        """Add an item; False, and it is not added, when the batch is full. Raises WireError."""
+        """Add an item; False, and it is not added, when the batch is full. Raises WireError for another length."""
         name, vector, payload = item
-        checked = checked_vector(vector)
-        if self.vectors and checked.shape != self.vectors[0].shape:
+        expected = self.vectors[0].shape if self.vectors else (vector.size,)
+        if vector.shape != expected:
             raise WireError(
                 ProblemKind.DIMENSION_MISMATCH,
-                f"Expected vectors of one length, got one of {len(checked)} values ({name[:80]!r}) behind one of "
-                f"{len(self.vectors[0])}.",
+                f"Expected a vector of {expected[0]} values for {name[:80]!r}, got an array of shape {list(vector.shape)}.",
             )
         # A vector travels as float16.
-        size = 2 * checked.size + len(json.dumps(payload)) + len(name)
+        size = 2 * vector.size + len(json.dumps(payload)) + len(name)
         if self.ids and (len(self.ids) == MAX_RAW_BATCH or self.size + size > BATCH_BYTES):
             return False
         self.ids.append(name)
-        self.vectors.append(checked)
+        self.vectors.append(vector)
         self.payloads.append(payload)
         self.size += size
         return True
@@ -58,8 +57,11 @@ def items_of(ids: Sequence[str], vectors: NDArray[np.float32], payloads: Sequenc
         raise ValueError(
             f"expected as many ids, vectors and payloads, one at least; got {len(ids)}, {len(vectors)} and {len(kept)}"
         )
-    for vector in vectors:
-        checked_vector(vector)
+    if vectors.ndim != 2:
+        raise WireError(
+            ProblemKind.DIMENSION_MISMATCH, f"Expected vectors, [n, D], got an array of shape {list(vectors.shape)}."
+        )
+    check_vectors(vectors, ids)
     return zip(ids, vectors, kept, strict=True)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from askew_client.calls.call import StreamedBody
 from askew_client.contract.problems import ProblemKind
-from askew_client.contract.wire import check_vector
+from askew_client.contract.wire import NORM_TOLERANCE, check_vector
 from askew_client.errors import UnreadablePhoto, WireError
 from askew_client.photos import media_type
 
@@ -24,6 +24,7 @@ PhotoFile = str | Path | bytes
 """A photo to send: the path of a JPEG, PNG or WebP file, or the bytes of one."""
 
 _HEAD = 16
+_ROWS_AT_ONCE = 512
 
 
 def checked_vector(vector: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -36,6 +37,19 @@ def checked_vector(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     as_float32 = np.asarray(vector, dtype=np.float32)
     check_vector(as_float32)
     return as_float32
+
+
+def check_vectors(vectors: NDArray[np.float32], names: Sequence[str]) -> None:
+    """Refuse the first of float32 [n, D] vectors that is no unit vector, by its name. Raises WireError."""
+    for start in range(0, len(vectors), _ROWS_AT_ONCE):
+        rows = np.asarray(vectors[start : start + _ROWS_AT_ONCE], dtype=np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        for bad in np.flatnonzero(~(np.abs(lengths - 1.0) <= NORM_TOLERANCE)):
+            try:
+                check_vector(rows[bad])
+            except WireError as error:
+                raise WireError(error.kind, f"Item {names[start + int(bad)][:80]!r}: {error}", error.extras) from None
 
 
 def photo_bytes(photo: PhotoFile) -> bytes:

@@ -12,7 +12,7 @@ from typer.main import get_command
 from askew_client.errors import AskewError, sentence_of
 
 COMMANDS = "askew.commands"
-"""The entry points that are commands: plain functions, registered under their entry point's name."""
+"""The entry points that are commands, registered under their entry point's name: functions, or Typers for groups."""
 
 
 def run_command(arguments: list[str]) -> None:
@@ -38,7 +38,7 @@ def _askew(
 def _register(app: typer.Typer, entry_point: metadata.EntryPoint) -> None:
     """Add a command; one that cannot be imported says so when it is called, and leaves the others alone."""
     try:
-        command: Callable[..., object] = entry_point.load()
+        command: Callable[..., object] | typer.Typer = entry_point.load()
     # An import may fail in any way; here none of them matters until somebody calls the command.
     except Exception as error:  # noqa: BLE001
         reason = sentence_of(error)
@@ -49,4 +49,7 @@ def _register(app: typer.Typer, entry_point: metadata.EntryPoint) -> None:
         lenient = {"ignore_unknown_options": True, "allow_extra_args": True}
         app.command(entry_point.name, help=f"(cannot be loaded: {reason})", context_settings=lenient)(unavailable)
         return
-    app.command(entry_point.name)(command)
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=entry_point.name)
+    else:
+        app.command(entry_point.name)(command)

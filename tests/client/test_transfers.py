@@ -213,7 +213,7 @@ def test_wrong_items_are_refused_before_anything_is_sent(server: ToldServer, cli
     with pytest.raises(WireError):
         client.upsert(["a", "b"], np.stack([VECTOR, 2 * VECTOR]), gallery="demo", space=SPACE)
     longer = np.array([1, 0, 0, 0, 0], dtype=np.float32)
-    with pytest.raises(WireError, match="of one length"):
+    with pytest.raises(WireError, match="Expected a vector of 4 values"):
         client.upsert_items([("a", VECTOR, {}), ("b", longer, {})], gallery="demo", space=SPACE)
     with pytest.raises(ValueError, match="at least one item"):
         client.upsert_items([], gallery="demo", space=SPACE)

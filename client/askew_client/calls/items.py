@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from askew_client.batches import ItemBatch
-from askew_client.bodies import PhotoFile, checked_vector, photo_form, photos_form
+from askew_client.bodies import PhotoFile, check_vectors, checked_vector, photo_form, photos_form
 from askew_client.calls.call import JSON, Call, gallery_path, json_body, query_parameters, segment
 from askew_client.calls.search import SearchFilter
 from askew_client.contract.jobs import Job
@@ -24,10 +24,12 @@ UPLOAD_TIMEOUT = 600.0
 
 
 def upsert(batch: ItemBatch, *, gallery: str, space: str) -> Call[UpsertAnswer]:
-    """Insert or replace items, all or none: a JSON header with its length before it, then the vectors, raw."""
+    """Insert or replace items, all or none: a JSON header with its length before it, then the vectors, raw. WireError."""
+    vectors = np.stack(batch.vectors)
+    check_vectors(vectors, batch.ids)
     items = [{"id": name, "payload": payload} for name, payload in zip(batch.ids, batch.payloads, strict=True)]
     header = json_body({"space": space, "dtype": "f16le", "items": items})
-    body = struct.pack("<I", len(header)) + header + pack(np.stack(batch.vectors))
+    body = struct.pack("<I", len(header)) + header + pack(vectors)
     headers = {"Content-Type": "application/vnd.askew.items"}
     return Call("PUT", f"{gallery_path(gallery)}/items", UpsertAnswer, headers=headers, body=body)
 
