@@ -58,7 +58,8 @@ def write_parquet(
     try:
         # Vectors are as good as random; only the text columns gain by being compressed.
         compression = {"id": "zstd", "payload": "zstd", "photo_sha256": "zstd"}
-        with parquet.ParquetWriter(beside, schema, compression=compression, use_dictionary=False) as writer:
+        options = {"compression": compression, "use_dictionary": False, "write_page_checksum": True}
+        with parquet.ParquetWriter(beside, schema, **options) as writer:
             for group in _groups(rows):
                 writer.write_table(_table(arrow, schema, group, teacher.dim), row_group_size=ROWS_IN_GROUP)
                 count += len(group)
@@ -77,7 +78,8 @@ class ParquetItems:
         self._arrow, parquet = _pyarrow()
         self._path = path
         try:
-            self._file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=1_048_576)
+            options = {"pre_buffer": False, "buffer_size": 1_048_576, "page_checksum_verification": True}
+            self._file = parquet.ParquetFile(path, **options)
         except (OSError, self._arrow.ArrowException) as error:
             reason = str(error).splitlines()[0]
             raise AskewError(f"Expected a Parquet file, but {path} cannot be read: {reason}") from None
