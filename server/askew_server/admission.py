@@ -1,36 +1,48 @@
 """The gate: a student is admitted to a gallery only if it lands in the gallery's space.
 
-The space that a file names is a declaration. The gate describes photos of the gallery with the candidate and
-compares the vectors with the teacher's stored ones: a random network with a copied space id, or a student with
-permuted dimensions, names the right space, has the right dimension, and does not land.
+The space that a file names is a declaration. The gate shows the candidate photos, of the gallery's probe set or of its
+items, and compares its vectors with the teacher's: a random network with a copied space id, or a student with permuted
+dimensions, names the right space, has the right dimension, and does not land.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.contract.encoder_file import HIGHEST_OPSET, EncoderFile, parse_encoder_file
+from askew_client.contract.encoder_file import EncoderFile, parse_encoder_file
+from askew_client.contract.encoders import HIGHEST_OPSETS, AdmissionReport, EncoderDescription, ScoreDistribution
 from askew_client.contract.problems import ProblemKind
-from askew_client.contract.schemas import AdmissionReport, EncoderDescription, ScoreDistribution
 from askew_client.errors import DamagedEncoder, EncoderError, UnknownManifest
-from askew_client.metrics import own_ranks, recall_at
 from askew_server.describing import Describer, ProbeResult
 from askew_server.errors import Refusal
-from askew_server.gallery import Gallery
 from askew_server.index.port import Labels, Vectors
+from askew_server.index.segmented import SegmentedIndex
+from askew_server.landing import GateProbe, Hits, Landing, measure_landing
 from askew_server.owned import OwnedGallery
+from askew_server.probes import FEWEST_PROBES, StoredProbe
+from askew_server.ranking import ranked
+from askew_server.reading import GalleryReader
+from askew_server.searcher import Searcher
 
 MOST_PROBES = 200
-FEWEST_PROBES = 10
 MEAN_COSINE_FLOOR = 0.25
 SELF_RECALL_FLOOR = 0.5
+RECALL_AT_10_FLOOR = 0.2
+FEWEST_ITEMS_FOR_RECALL = 100
+"""Where there are hardly more items than ten, anything finds ten of them: recall@10 is not judged below this."""
+
 PROCESSOR_SECONDS = 600
 """What a candidate may use to describe its probes: 3 s for each of 200 photos."""
+
+Each = TypeVar("Each")
 
 
 def read_candidate(content: bytes, source: str) -> EncoderFile:
@@ -45,18 +57,21 @@ def read_candidate(content: bytes, source: str) -> EncoderFile:
 def admit(gallery: OwnedGallery, content: bytes, source: str, *, max_pixels: int) -> EncoderDescription:
     """Examine a candidate and, if it lands, keep it. Runs for seconds; its engine runs in a child process.
 
-    Raises Refusal: not-an-encoder, space-mismatch, encoder-conflict, or encoder-refused with the report.
+    Raises Refusal: not-an-encoder, space-mismatch, encoder-conflict, overloaded while another candidate is examined, or
+    encoder-refused with the report.
     """
     file = read_candidate(content, source)
     _check_identity(gallery, file)
-    report = _examine(gallery, file, content, max_pixels)
+    with gallery.encoders.one_candidate():
+        report = _examine(gallery, file, content, max_pixels)
     if not report.admitted:
         raise Refusal(
             ProblemKind.ENCODER_REFUSED,
             f"{file.manifest.encoder_id} is not admitted to gallery {gallery.name!r}: {' '.join(report.reasons)}",
             {"report": report.model_dump(mode="json")},
         )
-    return gallery.run(lambda owned: owned.keep_encoder(file, content, report))
+    gallery.encoders.write_file(file, content)
+    return gallery.run(lambda each: each.encoders.keep(file, report))
 
 
 def check_teacher(content: bytes, *, max_pixels: int) -> None:
@@ -90,48 +105,61 @@ def _examine(gallery: OwnedGallery, file: EncoderFile, content: bytes, max_pixel
         sha256=file.sha256,
         admitted=False,
         reasons=[],
-        floors={"mean_cosine": MEAN_COSINE_FLOOR, "self_recall_at_1": SELF_RECALL_FLOOR},
+        space=file.manifest.space_id,
+        size=file.size,
+        opset=file.opset,
+        floors={
+            "mean_cosine": MEAN_COSINE_FLOOR,
+            "self_recall_at_1": SELF_RECALL_FLOOR,
+            "recall_at_10": RECALL_AT_10_FLOOR,
+        },
     )
-    if file.opset > HIGHEST_OPSET:
-        reason = f"It uses ONNX opset {file.opset}; phones run up to {HIGHEST_OPSET}. Export it with `askew export`."
-        return report.model_copy(update={"reasons": [reason]})
-    labels, photos = gallery.run(_choose_probes)
-    if len(photos) < FEWEST_PROBES:
+    highest = max(HIGHEST_OPSETS.values())
+    if file.opset > highest:
         reason = (
-            f"The gate needs at least {FEWEST_PROBES} items with photos to see whether it lands, and the gallery has "
-            f"{len(photos)}. Index photos first."
+            f"It uses ONNX opset {file.opset}; no runtime here goes beyond {highest}. Export it with `askew export`."
         )
         return report.model_copy(update={"reasons": [reason]})
-    try:
-        probed = _probe_in_child(content, photos, max_pixels)
-    except EncoderError as error:
-        return report.model_copy(update={"reasons": [str(error)]})
-    return judge_landing(report, probed, labels, *gallery.run(Gallery.all_vectors))
+    with closing(GalleryReader.open(gallery.run(lambda each: each.store.folder))) as reader:
+        probes = _choose_probes(gallery.run(lambda each: each.probes.all()), reader)
+        if len(probes) < FEWEST_PROBES:
+            reason = (
+                f"The gate needs at least {FEWEST_PROBES} photos to see whether it lands: in the gallery's probe set, or "
+                f"items with photos, of which there are {len(probes)}. Index photos, or add probes with `askew probes add`."
+            )
+            return report.model_copy(update={"reasons": [reason]})
+        try:
+            probed = _probe_in_child(content, [probe.photo for probe in probes], max_pixels)
+        except EncoderError as error:
+            return report.model_copy(update={"reasons": [str(error)]})
+        searcher = gallery.run(lambda each: each.index.searcher)
+        landing = measure_landing(probes, probed.vectors, _Nearest(searcher, reader), reader.counts()[0])
+    measured = {
+        "probes": len(probes),
+        "probes_from": "probes" if probes[0].item is None else "items",
+        "golden": probed.golden,
+        "milliseconds_per_photo": probed.milliseconds_per_photo,
+    }
+    return judge(report.model_copy(update=measured), landing)
 
 
-def judge_landing(
-    report: AdmissionReport, probed: ProbeResult, probes: Labels, labels: Labels, vectors: Vectors
-) -> AdmissionReport:
-    """Compare the candidate's vectors of the probes with the stored ones of the whole gallery.
-
-    `probes` int64 [p] labels of the photos that the candidate described, `labels` int64 [n] and `vectors` float32
-    [n, D] the whole gallery. Photos with the very same stored vector count as the same photo.
-    """
-    own_positions = np.searchsorted(labels, probes)
-    scores = probed.vectors.astype(np.float64) @ vectors.T.astype(np.float64)
-    own = scores[np.arange(len(probes)), own_positions]
-    same = vectors[own_positions].astype(np.float64) @ vectors.T.astype(np.float64) > 1 - 1e-4
-    best_other = np.where(same, -1.0, scores).max(axis=1)
-    mean_cosine = float(own.mean())
-    recall = recall_at(own_ranks(scores, own, same), 1)
+def judge(report: AdmissionReport, landing: Landing) -> AdmissionReport:
+    """Hold a landing against the floors, and write both into the report."""
+    mean_cosine = float(landing.own.mean())
+    recall = landing.recall.get(10)
     reasons = []
     if not mean_cosine >= MEAN_COSINE_FLOOR:
         reasons.append(
             f"Its vectors agree with the teacher's at a mean cosine of {mean_cosine:.3f}; {MEAN_COSINE_FLOOR} is needed."
         )
-    if not recall >= SELF_RECALL_FLOOR:
+    if not landing.self_recall_at_1 >= SELF_RECALL_FLOOR:
         reasons.append(
-            f"{recall:.0%} of {len(probes)} gallery photos find themselves first; {SELF_RECALL_FLOOR:.0%} is needed."
+            f"{landing.self_recall_at_1:.0%} of {len(landing.own)} photos find themselves first; "
+            f"{SELF_RECALL_FLOOR:.0%} is needed."
+        )
+    if recall is not None and landing.compared_items >= FEWEST_ITEMS_FOR_RECALL and not recall >= RECALL_AT_10_FLOOR:
+        reasons.append(
+            f"It finds {recall:.0%} of the ten items that the teacher finds first; {RECALL_AT_10_FLOOR:.0%} is needed."
         )
     if reasons:
         reasons.append("Was it distilled from this gallery's teacher?")
@@ -139,25 +167,56 @@ def judge_landing(
         update={
             "admitted": not reasons,
             "reasons": reasons,
-            "probes": len(probes),
-            "golden": probed.golden,
             "mean_cosine": mean_cosine,
-            "mean_cosine_others": float(scores[~same].mean()) if (~same).any() else None,
-            "self_recall_at_1": recall,
-            "milliseconds_per_photo": probed.milliseconds_per_photo,
-            "matches": _distribution(own),
-            "false_matches": _distribution(best_other),
+            "mean_cosine_others": float(landing.others.mean()),
+            "self_recall_at_1": landing.self_recall_at_1,
+            "recall_at_1": landing.recall.get(1),
+            "recall_at_10": recall,
+            "compared_items": landing.compared_items,
+            "exact": landing.exact,
+            "matches": _distribution(landing.own),
+            "false_matches": _distribution(landing.best_other) if len(landing.best_other) else None,
         }
     )
 
 
-def _choose_probes(gallery: Gallery) -> tuple[Labels, list[Path]]:
-    """Up to 200 items with photos, spread evenly over the gallery."""
-    candidates = gallery.store.items_with_photo()
+class _Nearest:
+    """Asks a gallery's index, in turn with the searches of others; scores are those of the stored vectors."""
+
+    def __init__(self, searcher: Searcher, reader: GalleryReader) -> None:
+        self._searcher = searcher
+        self._reader = reader
+
+    def __call__(self, queries: Vectors, limit: int) -> Hits:
+        """The items nearest to a few queries."""
+        labels, exact = self._searcher.change(lambda index: _search(index, queries, limit))
+        rows = [
+            ranked(self._reader.candidates(row[row >= 0].tolist()), query)
+            for query, row in zip(queries, labels, strict=True)
+        ]
+        return Hits([[(item.id, item.score) for item in row] for row in rows], exact)
+
+
+def _search(index: SegmentedIndex, queries: Vectors, limit: int) -> tuple[Labels, bool]:
+    if not len(index):
+        return np.empty((len(queries), 0), dtype=np.int64), True
+    return index.search(queries, min(limit, len(index)), None, False), index.exact
+
+
+def _choose_probes(kept: list[StoredProbe], reader: GalleryReader) -> list[GateProbe]:
+    """Up to 200 photos, spread evenly over the probe set, or over the gallery's items where there are too few in it."""
+    if len(kept) >= FEWEST_PROBES:
+        return [GateProbe(probe.photo, probe.vector, None) for probe in _spread(kept)]
+    photos = dict(_spread(reader.items_with_photo()))
+    return [
+        GateProbe(reader.photo_path(photos[label]), np.frombuffer(vector, dtype="<f2").astype(np.float32), item)
+        for label, item, _, vector in sorted(reader.candidates(list(photos)))
+    ]
+
+
+def _spread(candidates: Sequence[Each]) -> list[Each]:
     step = max(1.0, len(candidates) / MOST_PROBES)
-    chosen = [candidates[int(i * step)] for i in range(min(MOST_PROBES, len(candidates)))]
-    labels = np.array([label for label, _ in chosen], dtype=np.int64)
-    return labels, [gallery.store.photo_path(photo) for _, photo in chosen]
+    return [candidates[int(i * step)] for i in range(min(MOST_PROBES, len(candidates)))]
 
 
 def _probe_in_child(

@@ -41,6 +41,10 @@ def serve(
         bool | None,
         typer.Option("--listen-publicly", help="Listen beyond loopback without keys. [ASKEW_LISTEN_PUBLICLY]"),
     ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="Speak TLS with this certificate (PEM, with its chain). [ASKEW_TLS_CERTIFICATE]")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM). [ASKEW_TLS_KEY]")] = None,
 ) -> None:
     """Serve the galleries of a DATA directory over HTTP, with a page at /."""
     from pydantic import ValidationError
@@ -56,6 +60,8 @@ def serve(
         "photo_search": photo_search,
         "allow_missing_space": allow_missing_space,
         "listen_publicly": listen_publicly,
+        "tls_certificate": tls_certificate,
+        "tls_key": tls_key,
     }
     try:
         settings = Settings.model_validate(
@@ -126,10 +132,11 @@ def admit(
         return
     report = admitted.report
     assert report is not None
+    recall = "" if report.recall_at_10 is None else f"recall@10 {report.recall_at_10:.2f} of the teacher's own, "
     typer.echo(
         f"{admitted.id} is admitted to gallery {gallery!r}: mean cosine {report.mean_cosine:.3f} to the teacher "
         f"({report.mean_cosine_others:.3f} to other photos), {report.self_recall_at_1:.0%} of {report.probes} photos find "
-        f"themselves first, {report.milliseconds_per_photo:.0f} ms a photo."
+        f"themselves first, {recall}{report.milliseconds_per_photo:.0f} ms a photo."
     )
 
 
@@ -138,7 +145,7 @@ def _index_local(found: list[PhotoFile], teacher: Encoder, data: Path | None, ga
     from askew_server.galleries import Galleries
     from askew_server.indexing import LocalGallery
 
-    name = _gallery_name(gallery)
+    name = checked_gallery_name(gallery)
     galleries = Galleries(_required_data(data), owner="askew index")
     try:
         galleries.load()
@@ -202,7 +209,8 @@ def _required_data(data: Path | None) -> Path:
     return data
 
 
-def _gallery_name(name: str) -> str:
+def checked_gallery_name(name: str) -> str:
+    """A gallery's name, if it can be one. Raises AskewError."""
     from pydantic import TypeAdapter, ValidationError
 
     from askew_client.contract.schemas import GalleryName

@@ -12,11 +12,13 @@ from running_server import RunningServer, run_askew
 from small_encoders import make_encoder, sealed
 
 from askew_client.contract.encoder_file import read_encoder_file
+from askew_client.contract.encoders import AdmissionReport
 from askew_client.contract.wire import pack
 from askew_client.encoder import Encoder
 from askew_client.errors import DamagedEncoder
 from askew_client.photos import MAX_PIXELS
-from askew_server.admission import _probe_in_child
+from askew_server.admission import _probe_in_child, judge
+from askew_server.landing import Landing
 
 DEMO = Path(__file__).parents[2] / "demo"
 ENCODERS = "/v1/galleries/objects/encoders"
@@ -37,7 +39,12 @@ def test_a_student_that_lands_is_admitted_listed_and_served(
     report = admitted.json()["report"]
     assert report["mean_cosine"] > 0.9
     assert report["self_recall_at_1"] > 0.8
-    assert report["probes"] == 49
+    assert (report["probes"], report["probes_from"], report["compared_items"]) == (49, "items", 48)
+    assert report["recall_at_10"] > 0.8
+    assert report["recall_at_1"] > 0.8
+    assert (report["space"], report["opset"]) == (read_encoder_file(student_file).manifest.space_id, 18)
+    assert report["size"] == len(content)
+    assert report["exact"] is True
     assert len(report["false_matches"]["percentiles"]) == 101
 
     listed = running.http.get("/v1/encoders").json()["encoders"]
@@ -93,6 +100,50 @@ def test_a_student_with_permuted_dimensions_is_refused(running: RunningServer, t
     assert_problem(answer, 422, "encoder-refused", "mean cosine", "Was it distilled")
 
 
+def test_a_weak_student_that_still_lands_is_admitted_and_its_report_says_how_weak(
+    running: RunningServer, student_file: Path, tmp_path: Path
+) -> None:
+    good = running.http.post(ENCODERS, content=student_file.read_bytes()).json()["report"]
+    weak = make_encoder(tmp_path / "weak.onnx", role="student", noise=2.5, name="weak")
+    answer = running.http.post(ENCODERS, content=weak.read_bytes())
+    assert answer.status_code == 201, answer.text
+    report = answer.json()["report"]
+    assert report["recall_at_10"] < good["recall_at_10"] - 0.2
+    assert report["mean_cosine"] < good["mean_cosine"] - 0.2
+    weaker = make_encoder(tmp_path / "weaker.onnx", role="student", noise=8, name="weaker")
+    assert_problem(running.http.post(ENCODERS, content=weaker.read_bytes()), 422, "encoder-refused", "mean cosine")
+
+
+@pytest.mark.parametrize(("items", "is_admitted"), [(100, False), (99, True)])
+def test_a_candidate_that_finds_other_items_than_the_teacher_is_refused(items: int, is_admitted: bool) -> None:
+    report = AdmissionReport(gallery="g", encoder="e@1", sha256="0" * 64, admitted=False, reasons=[])
+    scores = np.full(20, 0.5)
+    landing = Landing(
+        own=scores,
+        best_other=scores,
+        others=scores,
+        self_recall_at_1=1.0,
+        recall={1: 0.1, 10: 0.19},
+        compared_items=items,
+        exact=True,
+    )
+    judged = judge(report, landing)
+    assert judged.admitted is is_admitted
+    assert judged.recall_at_10 == 0.19
+    assert is_admitted or "19% of the ten items" in judged.reasons[0]
+
+
+def test_a_file_of_a_newer_format_or_opset_is_refused(running: RunningServer, student_file: Path) -> None:
+    model, manifest = onnx.load(student_file), read_encoder_file(student_file).manifest
+    newer = sealed(model, {**manifest.to_metadata(), "askew.format_version": "2"})
+    problem = assert_problem(running.http.post(ENCODERS, content=newer), 422, "not-an-encoder", "Upgrade Askew")
+    assert problem["reason"] == "newer-manifest"
+    model.opset_import[0].version = 22
+    answer = running.http.post(ENCODERS, content=sealed(model, manifest.to_metadata()))
+    problem = assert_problem(answer, 422, "encoder-refused", "opset 22")
+    assert problem["report"]["opset"] == 22  # type: ignore[index]
+
+
 def test_a_student_of_another_teacher_is_refused(running: RunningServer, teacher: Encoder, tmp_path: Path) -> None:
     path = make_encoder(tmp_path / "foreign.onnx", role="student", seed=9, name="foreign")
     answer = running.http.post(ENCODERS, content=path.read_bytes())
@@ -122,7 +173,7 @@ def test_a_gallery_with_too_few_photos_cannot_judge(
 ) -> None:
     assert running.http.put("/v1/galleries/empty", content=teacher_file.read_bytes()).status_code == 201
     answer = running.http.post("/v1/galleries/empty/encoders", content=student_file.read_bytes())
-    assert_problem(answer, 422, "encoder-refused", "at least 10 items with photos")
+    assert_problem(answer, 422, "encoder-refused", "at least 10 photos")
 
 
 def test_creating_a_gallery_is_idempotent_and_never_changes_its_space(
