@@ -13,7 +13,7 @@ CHROMIUM := $(firstword $(shell command -v chromium chromium-browser google-chro
 DRIVER   := $(shell command -v chromedriver 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-image lint format openapi bench-serving bench-indexing bench-training clean python-is-new-enough
+.PHONY: help demo test test-browser test-image lint format openapi commands bench-serving bench-indexing bench-training clean python-is-new-enough
 
 help: ## list the targets
 	@echo "Askew: visual search against a gallery that is never re-indexed."
@@ -52,6 +52,10 @@ format: $(VENV)/.installed ## rewrite the sources as ruff wants them
 openapi: $(VENV)/.installed ## write docs/openapi.json anew, after a change of the API that is meant
 	$(VENV)/bin/python -m askew_server.openapi_document > docs/openapi.json.part
 	mv docs/openapi.json.part docs/openapi.json
+
+commands: $(VENV)/.installed ## write docs/commands.md anew, after a change of a command
+	$(VENV)/bin/python tests/command_reference.py > docs/commands.md.part
+	mv docs/commands.md.part docs/commands.md
 
 bench-serving: $(VENV)/.installed ## POST /search beside the bare FAISS call, 10,000 x 2048
 	$(VENV)/bin/python benchmarks/serving.py
