@@ -22,7 +22,7 @@ from askew_client.contract.schemas import GalleryDescription, Item, ItemPage
 from askew_server.encoder_store import EncoderStore
 from askew_server.errors import DamagedGallery, Refusal
 from askew_server.filters import filter_to_sql
-from askew_server.index.port import Labels, Vectors
+from askew_server.index.port import IndexStatistics, Labels, Vectors
 from askew_server.index_keeper import IndexKeeper
 from askew_server.probes import ProbeStore
 from askew_server.reading import GalleryReader, ItemRow
@@ -72,15 +72,18 @@ class Gallery:
 
     def describe(self) -> GalleryDescription:
         """The gallery as its users see it."""
-        items, photos = self.store.counts()
-        statistics = self.index.statistics()
+        return self.described(self.store, self.index.statistics())
+
+    def described(self, reader: GalleryReader, statistics: IndexStatistics) -> GalleryDescription:
+        """The same, on the thread of a reader."""
+        items, photos = reader.counts()
         return GalleryDescription(
             name=self.name,
             space=self.space,
             dim=self.dim,
             items=items,
             photos=photos,
-            sequence=self.store.sequence,
+            sequence=reader.sequence,
             index=statistics.kind,
             exact=statistics.exact,
             teacher=self.teacher.encoder_id,

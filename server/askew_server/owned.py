@@ -19,7 +19,7 @@ from typing import Literal, Self, TypeVar
 from askew_client.contract.filters import AllOf, Exists, Filter, Not, OneOf, Scalar
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
-from askew_client.contract.schemas import SearchOptions
+from askew_client.contract.schemas import GalleryDescription, SearchOptions
 from askew_server.columns import Columns
 from askew_server.encoder_store import EncoderStore
 from askew_server.errors import Refusal
@@ -127,7 +127,8 @@ class OwnedGallery:
 
     async def statistics(self) -> IndexStatistics:
         """What there is to tell of the index; waits its turn among the searches."""
-        return await asyncio.to_thread(self._gallery.index.statistics)
+        with self._search_place():
+            return await asyncio.to_thread(self._gallery.index.statistics)
 
     def submit(self, task: Callable[[Gallery], Result]) -> Future[Result]:
         """Queue a task for the writer. Raises Refusal (overloaded) when too many wait already."""
@@ -140,6 +141,11 @@ class OwnedGallery:
     async def read(self, task: Callable[[GalleryReader, Columns], Result]) -> Result:
         """Read the gallery without waiting for writes. Raises Refusal (overloaded) when too many wait already."""
         return await asyncio.wrap_future(self._queued(self._reading, lambda: task(self._far, self._columns)))
+
+    async def describe(self) -> GalleryDescription:
+        """The gallery as its users see it, without waiting for writes."""
+        statistics = await self.statistics()
+        return await self.read(lambda reader, _: self._gallery.described(reader, statistics))
 
     async def search(self, vectors: Vectors, options: SearchOptions, threshold: float | None) -> SearchResult:
         """The hits of each query, float32 [n, D] of unit length; `threshold` instead of the one in the options.

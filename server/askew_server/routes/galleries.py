@@ -19,7 +19,6 @@ from askew_client.contract.schemas import (
 from askew_server.admission import check_teacher, read_candidate
 from askew_server.answers import json_answer
 from askew_server.errors import Refusal
-from askew_server.gallery import Gallery
 from askew_server.guard import InAccess
 from askew_server.openapi import GALLERY_BODY, problems
 from askew_server.owned import OwnedGallery
@@ -94,5 +93,5 @@ async def _described(service: Service, name: str) -> GalleryDescription | None:
 
 
 async def _description(service: Service, gallery: OwnedGallery) -> GalleryDescription:
-    described = await service.run(gallery, Gallery.describe)
+    described = await gallery.describe()
     return described.model_copy(update={"aliases": service.galleries.aliases_of(gallery.name)})
