@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--student", type=Path, required=True)
     parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--noise", type=float, nargs="*", default=[0.1, 0.2, 0.3, 0.4, 0.5, 0.7])
+    parser.add_argument("--noise", type=float, nargs="*", default=[0.02, 0.04, 0.06, 0.08])
     arguments = parser.parse_args()
     photos = sorted(arguments.photos.glob("*.jpg"))
     teacher = _describe(arguments.teacher, photos)
