@@ -52,7 +52,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._problem: tuple[ProblemKind, int, str] | None = None
         self._in_headers = False
-        self._message_began = False
+        self._messages_begun = 0
         self._message_ended = True
         self._header_bytes = 0
         self._header_count = 0
@@ -76,17 +76,19 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._message_began = False
-        body_before = self._body_bytes
+        was_idle, body_before = self._message_ended, self._body_bytes
+        self._messages_begun = 0
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if self._message_began:
-            # What belongs to the message before and what to this one is not told apart; it is one read at most.
-            self._other_bytes = 0
-        else:
+        if self._messages_begun == 0:
             self._other_bytes += len(data) - (self._body_bytes - body_before)
-            self._refuse_padding()
+        elif self._messages_begun == 1 and was_idle:
+            self._other_bytes = len(data) - self._body_bytes
+        else:
+            # What belongs to which message is not told apart; it is one read at most.
+            self._other_bytes = 0
+        self._refuse_padding()
         if self._message_ended and self.timeout_keep_alive_task is None and not self._answering:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -96,7 +98,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._message_began = True
+        self._messages_begun += 1
         self._message_ended = False
         self._in_headers = True
         self._header_bytes = self._header_count = self._body_bytes = 0
@@ -190,7 +192,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse_padding(self) -> None:
         """Refuse a header without an end, endless chunk extensions and trailers: whatever is not the body itself."""
         most = self.bounds.max_header_bytes
-        if self._other_bytes <= most + self._body_bytes:
+        if self._other_bytes <= 2 * most + self._body_bytes:
             return
         if self._in_headers or not self._answering or not self.cycle.response_started:
             detail = f"Expected an address and headers of at most {most} bytes."

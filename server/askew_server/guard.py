@@ -180,14 +180,18 @@ class Guard:
             )
 
 
-async def access_of(request: Request) -> Access:
+def access_of(request: Request) -> Access:
     """What the sender of this request gets to see."""
     access = request.scope["askew_access"]
     assert isinstance(access, Access)
     return access
 
 
-InAccess = Annotated[Access, Depends(access_of)]
+async def _access_of(request: Request) -> Access:
+    return access_of(request)
+
+
+InAccess = Annotated[Access, Depends(_access_of)]
 
 
 def _refuse_scope(key: Key, need: KeyScope | Need) -> None:
