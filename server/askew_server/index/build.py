@@ -15,19 +15,27 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from askew_client.errors import AskewError
 from askew_client.files import flush_folder
 from askew_server.index.calibrate import QUERIES, TARGET_RECALL, Queries, Truth, calibrate, held_out
-from askew_server.index.choice import LEAST_CODED, estimate, lists_for, refuse_too_large, training_size
-from askew_server.index.coded import Codebooks, sub_vectors, untrained
+from askew_server.index.choice import (
+    LEAST_CODED,
+    estimate,
+    lists_for,
+    refuse_too_large,
+    scans_for,
+    training_size,
+)
+from askew_server.index.coded import TwoStageEngine, balanced_order, untrained_refine, untrained_scan
 from askew_server.index.faiss_exact import import_faiss
-from askew_server.index.port import CodedKind, Labels, Rows, Vectors
-from askew_server.index.record import FORMAT, Calibration, Record
-from askew_server.index.saved import LABELS, REFINE, SCAN, described
+from askew_server.index.port import MARGIN, CodedKind, Labels, Rows, Vectors
+from askew_server.index.record import FORMAT, Calibration, Record, Refinement
+from askew_server.index.saved import LABELS, REFINE, SCAN, described, map_codebooks
 from askew_server.index.threads import limit_threads, search_threads
 
 _BATCH = 4_096
@@ -105,8 +113,7 @@ def build_main(source: VectorSource, folder: Path, kind: CodedKind, report: Repo
     final, work = folder / f"main-{generation}", folder / f"main-{generation}.part"
     work.mkdir(parents=True)
     try:
-        lists = lists_for(len(labels)) if kind == "ivf-two-stage" else None
-        built = _build_codes(faiss, source, labels, work, lists, report)
+        built = _build_codes(faiss, source, kind, labels, work, report)
         record = Record(
             format=FORMAT,
             kind=kind,
@@ -115,7 +122,7 @@ def build_main(source: VectorSource, folder: Path, kind: CodedKind, report: Repo
             dim=source.dim,
             count=built.size,
             sequence=sequence,
-            sub_vectors=sub_vectors(source.dim),
+            order=built.order.tolist(),
             refine=built.refine,
             calibration=built.calibration,
             built_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -135,35 +142,62 @@ def build_main(source: VectorSource, folder: Path, kind: CodedKind, report: Repo
 
 class _Built(NamedTuple):
     size: int
-    refine: Literal["SQ8", "SQfp16"]
+    order: NDArray[np.int64]
+    refine: Refinement
     calibration: Calibration
 
 
 def _build_codes(
-    faiss: Any, source: VectorSource, labels: Labels, work: Path, lists: int | None, report: Report
+    faiss: Any, source: VectorSource, kind: CodedKind, labels: Labels, work: Path, report: Report
 ) -> _Built:
-    """Write scan, scalar codes and labels to `work`; float16 instead of 8 bits where recall asks for it."""
+    """Write scan, scalar codes and labels to `work`: the quickest scan, and float16 where 8 bits miss the recall."""
     random = np.random.default_rng(_SEED)
     queries, sample = _sample(source, labels, random)
-    refinements: tuple[Literal["SQ8", "SQfp16"], ...] = ("SQ8", "SQfp16")
-    built = None
-    for refine in refinements:
-        report(Progress("training", 0, 1))
-        codebooks = untrained(faiss, source.dim, refine, lists)
-        _train(codebooks, sample, lists)
-        coded = _encode(faiss, source, labels, codebooks, queries, work, report)
-        calibration = calibrate(
-            faiss,
-            coded.codebooks,
-            queries,
-            coded.nearest,
-            lambda done, total: report(Progress("calibrating", done, total)),
-        )
-        built = _Built(coded.size, refine, calibration)
+    order = balanced_order(sample)
+    sample = sample[:, order]
+    lists = lists_for(len(labels)) if kind == "ivf-two-stage" else None
+    report(Progress("training", 0, 1))
+    scans = [untrained_scan(faiss, source.dim, parts, lists) for parts in scans_for(kind, len(labels), source.dim)]
+    for scan in scans:
+        _train_scan(scan, sample, lists)
+    refine: Refinement
+    for refine in ("SQ8", "SQfp16"):
+        codes = untrained_refine(faiss, source.dim, refine)
+        codes.train(sample)
+        coded = _encode(faiss, source, labels, scans, codes, order, queries, work, report)
+        quickest, calibration = _quickest(faiss, scans, coded, queries, order, work, report)
         if min(calibration.recall_plain, calibration.recall_moved) >= TARGET_RECALL:
             break
-    assert built is not None
-    return built
+        for scan in scans:
+            scan.reset()
+    (work / f"{SCAN}.{quickest}").replace(work / SCAN)
+    for other in work.glob(f"{SCAN}.*"):
+        other.unlink()
+    return _Built(coded.size, order, refine, calibration)
+
+
+def _quickest(
+    faiss: Any,
+    scans: list[Any],
+    coded: _Coded,
+    queries: Queries,
+    order: NDArray[np.int64],
+    work: Path,
+    report: Report,
+) -> tuple[int, Calibration]:
+    """The number of the scan that answers quickest, calibrated, and its calibration."""
+    calibrations = []
+    for number in range(len(scans)):
+        codebooks = map_codebooks(faiss, work, order, f"{SCAN}.{number}")
+
+        def report_step(done: int, total: int, number: int = number) -> None:
+            report(Progress("calibrating", number * total + done, len(scans) * total))
+
+        calibration = calibrate(faiss, codebooks, queries, coded.nearest, report_step)
+        engine = TwoStageEngine(faiss, codebooks, calibration)
+        calibrations.append((engine.nearest_seconds(10 + MARGIN), number, calibration))
+    _, number, calibration = min(calibrations, key=lambda each: each[:2])
+    return number, calibration
 
 
 def _sample(source: VectorSource, labels: Labels, random: np.random.Generator) -> tuple[Queries, Vectors]:
@@ -177,17 +211,15 @@ def _sample(source: VectorSource, labels: Labels, random: np.random.Generator) -
     return held_out(found[own], vectors[own], training[:_SPREAD], random), training
 
 
-def _train(codebooks: Codebooks, sample: Vectors, lists: int | None) -> None:
+def _train_scan(scan: Any, sample: Vectors, lists: int | None) -> None:
     if lists is not None:
         # FAISS's own 10 and more rounds on so many components take minutes; recall is calibrated afterwards anyway.
-        codebooks.scan.cp.niter = _TRAINING_ROUNDS
-        codebooks.scan.cp.min_points_per_centroid = 1
-    codebooks.scan.train(sample)
-    codebooks.refine.train(sample)
+        scan.cp.niter = _TRAINING_ROUNDS
+        scan.cp.min_points_per_centroid = 1
+    scan.train(sample)
 
 
 class _Coded(NamedTuple):
-    codebooks: Codebooks
     size: int
     nearest: Rows
 
@@ -196,20 +228,24 @@ def _encode(
     faiss: Any,
     source: VectorSource,
     labels: Labels,
-    codebooks: Codebooks,
+    scans: list[Any],
+    refine: Any,
+    order: NDArray[np.int64],
     queries: Queries,
     work: Path,
     report: Report,
 ) -> _Coded:
-    """Code every vector into files, mapped again from there, and find the true nearest of the queries on the way."""
+    """Code every vector into files, and find the true nearest of the queries on the way."""
     truth = Truth(queries)
     count = 0
-    header = bytearray(faiss.serialize_index(codebooks.refine).tobytes())
+    header = bytearray(faiss.serialize_index(refine).tobytes())
     with (work / REFINE).open("wb") as refine_file, (work / LABELS).open("wb") as label_file:
         refine_file.write(header)
         for found, vectors in source.batches(labels):
-            codebooks.scan.add(vectors)
-            refine_file.write(codebooks.refine.sa_encode(vectors).tobytes())
+            ordered = vectors[:, order]
+            for scan in scans:
+                scan.add(ordered)
+            refine_file.write(refine.sa_encode(ordered).tobytes())
             label_file.write(found.astype("<i8").tobytes())
             truth.see(count, found, vectors)
             count += len(found)
@@ -217,12 +253,12 @@ def _encode(
         # The scalar codes never lie in memory as a whole: an empty FAISS index is written, then its codes, then how
         # many these are. In an IndexScalarQuantizer's file the vectors' number is at byte 8, the codes' before them.
         header[8:16] = count.to_bytes(8, "little")
-        header[-8:] = (count * codebooks.refine.code_size).to_bytes(8, "little")
+        header[-8:] = (count * refine.code_size).to_bytes(8, "little")
         refine_file.seek(0)
         refine_file.write(header)
-    faiss.write_index(codebooks.scan, str(work / SCAN))
-    mapped = Codebooks(*(faiss.read_index(str(work / name), faiss.IO_FLAG_MMAP_IFC) for name in (SCAN, REFINE)))
-    return _Coded(mapped, count, truth.nearest())
+    for number, scan in enumerate(scans):
+        faiss.write_index(scan, str(work / f"{SCAN}.{number}"))
+    return _Coded(count, truth.nearest())
 
 
 def _next_generation(folder: Path) -> int:

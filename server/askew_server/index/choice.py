@@ -24,6 +24,9 @@ EXACT_AGAIN_UP_TO = EXACT_UP_TO // 2
 LEAST_CODED = 1_000
 """Fewer vectors can neither train nor calibrate codes."""
 
+FINE_SCAN_UP_TO = 300_000
+"""Vectors up to which a scan of twice the codes is tried as well: beyond, the scan is most of a search."""
+
 TRAINING_BYTES = 256 << 20
 MOST_TRAINING = 65_536
 """Codes are trained on at most so many vectors, and so many bytes of float32."""
@@ -63,6 +66,12 @@ def lists_for(count: int) -> int:
     return 1 << max(4, round(math.log2(2 * math.sqrt(count))))
 
 
+def scans_for(kind: IndexKind, count: int, dim: int) -> list[int]:
+    """The numbers of sub-vectors to try for the scan; the quickest at equal recall is kept."""
+    possible = sub_vectors(dim)
+    return possible if kind == "two-stage" and count <= FINE_SCAN_UP_TO else possible[:1]
+
+
 def training_size(dim: int) -> int:
     """On how many vectors codes are trained."""
     return min(MOST_TRAINING, TRAINING_BYTES // (4 * dim))
@@ -75,7 +84,7 @@ def estimate(kind: IndexKind, count: int, dim: int) -> Estimate:
         return Estimate(kind, raw, 0, raw, 0)
     if kind == "gpu-exact":
         return Estimate(kind, 8 * count, 0, raw // 2, 0)
-    scan = count * (sub_vectors(dim) // 2 + 9)
+    scan = count * (scans_for(kind, count, dim)[-1] // 2 + 9)
     if kind == "ivf-two-stage":
         scan += 8 * count + 4 * dim * lists_for(count)
     mapped = count * (dim + 8)

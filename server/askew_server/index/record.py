@@ -14,6 +14,8 @@ from askew_server.index.port import CodedKind
 RECORD = "main.json"
 FORMAT = 1
 
+Refinement = Literal["SQ8", "SQfp16"]
+
 
 class Costs(BaseModel):
     """Seconds for one query, measured at the build, one thread: what the ways to meet a filter are compared by."""
@@ -64,7 +66,8 @@ class SavedFile(BaseModel):
 class Record(BaseModel):
     """A main segment: `folder` beside the record, its files, what they cover and how they are searched.
 
-    `sequence`: every label up to it that the gallery holds is in the segment, or was removed since.
+    `sequence`: every label up to it that the gallery holds is in the segment, or was removed since. `order`: the order
+    in which the codes take a vector's components.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -76,8 +79,8 @@ class Record(BaseModel):
     dim: int
     count: int
     sequence: int
-    sub_vectors: int
-    refine: Literal["SQ8", "SQfp16"]
+    order: list[int]
+    refine: Refinement
     calibration: Calibration
     built_at: str
     build_seconds: float
@@ -91,7 +94,7 @@ class Record(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Make the files of this record the main segment of `folder`."""
-        write_atomically(folder / RECORD, self.sealed().model_dump_json(indent=1).encode())
+        write_atomically(folder / RECORD, self.sealed().model_dump_json().encode())
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:

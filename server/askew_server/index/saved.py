@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from askew_client.files import flush_folder, write_atomically
@@ -131,6 +132,12 @@ def verify_blocks(folder: Path) -> Iterator[Verified]:
         yield Verified(0, 0, f"The saved index cannot be used: {str(error).splitlines()[0]}")
 
 
+def map_codebooks(faiss: Any, folder: Path, order: NDArray[np.int64], scan: str = SCAN) -> Codebooks:
+    """The FAISS indexes in a segment's folder, memory-mapped as far as FAISS can."""
+    scanned, refined = (faiss.read_index(str(folder / name), faiss.IO_FLAG_MMAP_IFC) for name in (scan, REFINE))
+    return Codebooks(scanned, refined, order)
+
+
 def remove_old(folder: Path) -> None:
     """Remove what the record does not name: older generations, and what an interrupted build has left.
 
@@ -169,7 +176,9 @@ def _open(faiss: Any, folder: Path, record: Record, dim: int) -> MainSegment:
                 raise ValueError(_damaged_block(folder / name, number))
             if name not in _READ_WHOLE:
                 break
-    codebooks = Codebooks(*(faiss.read_index(str(folder / name), faiss.IO_FLAG_MMAP_IFC) for name in (SCAN, REFINE)))
+    if sorted(record.order) != list(range(dim)):
+        raise ValueError(f"{folder} does not say in which order its codes take the {dim} components.")
+    codebooks = map_codebooks(faiss, folder, np.array(record.order))
     for part in (codebooks.scan, codebooks.refine):
         if part.ntotal != record.count or part.d != dim or part.metric_type != faiss.METRIC_INNER_PRODUCT:
             raise ValueError(f"{folder} holds {part.ntotal} vectors of {part.d}, expected {record.count} of {dim}.")
