@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from running_server import RunningServer, run_askew
+from small_encoders import make_encoder
 
 from askew_client.encoder import Encoder
 
@@ -24,6 +25,13 @@ SHIM = """#!/bin/bash
 set -o pipefail
 kept="$KEPT/$$-$RANDOM"
 {curl} --silent --show-error --fail-with-body --dump-header "$kept.headers" "$@" | tee "$kept.body"
+"""
+
+
+# Where there is no jq: as much of it as the examples use.
+JQ = """#!{python}
+import json, sys
+print(json.load(sys.stdin)[sys.argv[2].removeprefix(".")])
 """
 
 
@@ -39,11 +47,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, teacher_file: Path, stude
     folder = tmp_path_factory.mktemp("reader")
     for name, source in (("teacher.onnx", teacher_file), ("student.onnx", student_file)):
         shutil.copy(source, folder / name)
+    make_encoder(folder / "new-teacher.onnx", role="teacher", seed=5, version="2")
+    make_encoder(folder / "new-student.onnx", role="student", seed=5, version="2", noise=0.1, photo_size=96)
     (folder / "photos").mkdir()
     chosen = sorted((ROOT / "demo/gallery").glob("*.jpg"))[:24]
     for photo in chosen:
         shutil.copy(photo, folder / "photos" / photo.name)
-    shutil.copy(chosen[0], folder / "photo.jpg")
+    for name, photo in (("photo.jpg", chosen[0]), ("a.jpg", chosen[1]), ("b.jpg", chosen[2])):
+        shutil.copy(photo, folder / name)
     (folder / "demo").symlink_to(ROOT / "demo")
     into = ("--gallery", "museum", "--data", folder / "data")
     for command in (
@@ -70,9 +81,9 @@ def test_the_examples_do_what_they_say(page: Path, prepared: Path, server: Runni
     kept, programs = tmp_path / "kept", tmp_path / "programs"
     kept.mkdir()
     programs.mkdir()
-    shim = programs / "curl"
-    shim.write_text(SHIM.format(curl=CURL))
-    shim.chmod(0o755)
+    for name, text in (("curl", SHIM.format(curl=CURL)), ("jq", JQ.format(python=sys.executable))):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
     environment = {
         **os.environ,
         "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
