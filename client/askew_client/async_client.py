@@ -19,6 +19,7 @@ from askew_client.calls import keys as key_calls
 from askew_client.calls import snapshots as snapshot_calls
 from askew_client.contract.aliases import AliasAnswer, AliasList, Deleted
 from askew_client.contract.encoders import EncoderDescription, Probe, ProbeList, ProbeRemoved, Runtime
+from askew_client.contract.indexes import IndexDescription, WantedKind
 from askew_client.contract.jobs import Job, RedescribeEstimate
 from askew_client.contract.keys import CreatedKey, KeyList, RevokedKey, Scope
 from askew_client.contract.manifest import Manifest
@@ -53,6 +54,14 @@ class AsyncClient(AsyncWriteClient):
     async def redescribe(self, name: str, *, into: str) -> Job:
         """Describe a gallery's photos anew, by the teacher of the gallery `into`, which they fill: see `wait`."""
         return await self._connections.run(gallery_calls.redescribe(name, into))
+
+    async def choose_index(self, gallery: str, kind: WantedKind) -> IndexDescription:
+        """Choose the kind of index; where that changes it, it is built in the background, and searches go on."""
+        return await self._connections.run(gallery_calls.choose_index(gallery, kind))
+
+    async def rebuild_index(self, gallery: str) -> Job:
+        """Build the index anew in the background, without what was removed: see `wait`. Searches go on."""
+        return await self._connections.run(gallery_calls.rebuild_index(gallery))
 
     async def aliases(self) -> AliasList:
         """All aliases, and the gallery that each one names."""

@@ -12,7 +12,7 @@
     │   └── EngineMissing          no onnxruntime is installed, or two are
     ├── WireError                  a vector that cannot be sent or read: wrong length, dtype, norm, NaN
     ├── DamagedSnapshot            a snapshot file that cannot be read, or has not the digest that the server states
-    ├── ClientMisused              a client that was closed, or an AsyncClient outside of its event loop
+    ├── ClientMisused              a client that was closed, an AsyncClient outside of its event loop, no key at all
     └── ServerError                talking to a server failed
         ├── ServerUnreachable      no connection, or no answer in time
         ├── JobFailed              a job ended without its result (`.job`): failed, or cancelled
@@ -96,7 +96,7 @@ class DamagedSnapshot(AskewError):
 
 
 class ClientMisused(AskewError):
-    """A client that was closed, or an AsyncClient outside of the event loop that it belongs to."""
+    """A client that was closed, an AsyncClient outside of the event loop that it belongs to, or a text that is no key."""
 
 
 class ServerError(AskewError):
@@ -171,6 +171,8 @@ class RateLimited(Overloaded):
 
 def sentence_of(error: Exception) -> str:
     """What the command line says of an error: its own sentence, or one made for it."""
+    if isinstance(error, Unauthorised):
+        return f"{error} Give the key with --key, or in ASKEW_KEY."
     if isinstance(error, AskewError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:

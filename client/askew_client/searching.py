@@ -19,6 +19,7 @@ from askew_client.calls import search as search_calls
 from askew_client.calls.search import SearchFilter, WithPayload, search_options
 from askew_client.contract.encoders import EncoderDescription, EncoderList, Runtime
 from askew_client.contract.health import Readiness, Version
+from askew_client.contract.indexes import IndexDescription
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.schemas import (
     BatchSearchAnswer,
@@ -235,6 +236,10 @@ class SearchClient:
     def gallery(self, name: str) -> GalleryDescription:
         """One gallery, by its name or an alias."""
         return self._connections.run(gallery_calls.gallery(name))
+
+    def index(self, gallery: str) -> IndexDescription:
+        """The kind and size of a gallery's index, its recall, and what it would take."""
+        return self._connections.run(gallery_calls.index(gallery))
 
     def encoders(self) -> EncoderList:
         """All encoders that the server holds, newest first."""

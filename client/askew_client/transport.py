@@ -169,7 +169,7 @@ class Requests:
             "User-Agent": f"askew-client/{metadata.version('askew-client')}",
         }
         if key:
-            self._headers["Authorization"] = f"Bearer {key}"
+            self._headers["Authorization"] = f"Bearer {_checked_key(key)}"
         # A client asks for the same few addresses again and again, and taking one apart costs as much as the rest here.
         self._address = lru_cache(maxsize=256)(self._make_address)
 
@@ -240,6 +240,16 @@ def _checked_url(url: str) -> httpx.URL:
     if address.scheme not in {"http", "https"} or not address.host:
         raise ServerUnreachable(f"{url!r} is no address of a server. Expected one such as http://127.0.0.1:8000.")
     return address.copy_with(userinfo=b"", query=None, fragment=None)
+
+
+def _checked_key(key: str) -> str:
+    """A key without the line end that a file gave it. Raises ClientMisused for what no header can hold."""
+    stripped = key.strip()
+    if not stripped.isascii() or not stripped.isprintable() or " " in stripped:
+        raise ClientMisused(
+            "Expected an API key such as `ask_…`: letters, digits and signs, no blanks. Is it the right text?"
+        )
+    return stripped
 
 
 def _retry(retries: int) -> Retry:

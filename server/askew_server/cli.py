@@ -19,6 +19,7 @@ EXIT_SKIPPED = 3
 
 Data = Annotated[Path | None, typer.Option(help="The DATA directory; no server may be using it.")]
 Server = Annotated[str | None, typer.Option(help="The URL of a running server, instead of --data.")]
+Key = Annotated[str | None, typer.Option("--key", envvar="ASKEW_KEY", help="With --server: an API key.")]
 GalleryOption = Annotated[str, typer.Option(help="The gallery's name.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
@@ -80,6 +81,7 @@ def index(
     encoder: Annotated[Path, typer.Option(help="The teacher's encoder file.")],
     data: Data = None,
     server: Server = None,
+    key: Key = None,
     gallery: GalleryOption = "default",
     payloads: Annotated[
         Path | None,
@@ -95,7 +97,9 @@ def index(
     # One thread an inference, one photo a core: faster than all cores on one photo, and decoding comes for free.
     teacher = Encoder(encoder, threads=1)
     teacher.check_golden()
-    report = _index_served(found, teacher, server, gallery) if server else _index_local(found, teacher, data, gallery)
+    report = (
+        _index_served(found, teacher, server, key, gallery) if server else _index_local(found, teacher, data, gallery)
+    )
     for sentence in report.skipped.values():
         typer.echo(f"askew: skipped: {sentence}", err=True)
     if as_json:
@@ -116,6 +120,7 @@ def admit(
     encoder: Annotated[Path, typer.Argument(help="The student's encoder file.")],
     data: Data = None,
     server: Server = None,
+    key: Key = None,
     gallery: GalleryOption = "default",
     as_json: AsJson = False,
 ) -> None:
@@ -123,7 +128,7 @@ def admit(
     if server:
         from askew_client.client import Client
 
-        with Client(server) as client:
+        with Client(server, key=key) as client:
             admitted = client.admit(encoder, gallery=gallery)
     else:
         admitted = _admit_local(encoder, data, gallery)
@@ -158,11 +163,11 @@ def _index_local(found: list[PhotoFile], teacher: Encoder, data: Path | None, ga
         galleries.close()
 
 
-def _index_served(found: list[PhotoFile], teacher: Encoder, server: str, gallery: str) -> IndexReport:
+def _index_served(found: list[PhotoFile], teacher: Encoder, server: str, key: str | None, gallery: str) -> IndexReport:
     from askew_client.client import Client
     from askew_server.indexing import ServedGallery
 
-    with Client(server) as client:
+    with Client(server, key=key) as client:
         client.create_gallery(gallery, teacher.path)
         return _with_progress(found, teacher, ServedGallery(client, gallery, teacher.manifest))
 

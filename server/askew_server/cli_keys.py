@@ -13,8 +13,7 @@ import typer
 from askew_client.errors import AskewError
 
 if TYPE_CHECKING:
-    import httpx
-
+    from askew_client.client import Client
     from askew_client.contract.keys import CreatedKey, CreateKeyRequest, KeyDescription
 
 Data = Annotated[Path | None, typer.Option(help="The DATA directory; no server may be using it.")]
@@ -112,10 +111,10 @@ def revoke(
 def _keys(data: Path | None, server: str | None, admin_key: str | None) -> Iterator[_Keys]:
     """The keys of a server, or of a DATA directory that is taken meanwhile. Raises AskewError, DataInUse."""
     if server is not None:
-        from askew_client.transport import open_connections
+        from askew_client.client import Client
 
-        with open_connections(server, timeout=10, retries=3, key=admin_key) as connections:
-            yield _ServedKeys(connections)
+        with Client(server, key=admin_key) as client:
+            yield _ServedKeys(client)
         return
     if data is None:
         raise AskewError("Say where the keys are: --data DIR (no server running on it), or --server URL.")
@@ -136,33 +135,23 @@ def _keys(data: Path | None, server: str | None, admin_key: str | None) -> Itera
 class _ServedKeys:
     """The keys of a running server."""
 
-    def __init__(self, connections: httpx.Client) -> None:
-        self._connections = connections
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     def create(self, wanted: CreateKeyRequest) -> CreatedKey:
-        from askew_client.answers import read_answer
-        from askew_client.contract.keys import CreatedKey
-
-        body = wanted.model_dump(mode="json", exclude_none=True)
-        return read_answer(self._send(self._connections.build_request("POST", "/v1/keys", json=body)), CreatedKey)
+        return self._client.create_key(
+            wanted.name,
+            wanted.scopes,
+            galleries=wanted.galleries,
+            requests_per_second=wanted.requests_per_second,
+            expires_at=wanted.expires_at,
+        )
 
     def listed(self) -> list[KeyDescription]:
-        from askew_client.answers import read_answer
-        from askew_client.contract.keys import KeyList
-
-        return read_answer(self._send(self._connections.build_request("GET", "/v1/keys")), KeyList).keys
+        return self._client.keys().keys
 
     def revoke(self, identity: str) -> None:
-        from urllib.parse import quote
-
-        from askew_client.answers import check_status
-
-        check_status(self._send(self._connections.build_request("DELETE", f"/v1/keys/{quote(identity, safe='')}")))
-
-    def _send(self, request: httpx.Request) -> httpx.Response:
-        from askew_client.transport import send
-
-        return send(self._connections, request)
+        self._client.revoke_key(identity)
 
 
 def _moment(text: str) -> datetime:

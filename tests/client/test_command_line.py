@@ -17,9 +17,11 @@ import numpy as np
 import onnx
 import pytest
 from small_encoders import sealed
+from told_server import ToldServer
 
 from askew_client import Encoder
 from askew_client.contract.manifest import golden_text
+from askew_client.contract.problems import ProblemKind
 from askew_client.contract.wire import unpack
 from askew_client.main import main
 
@@ -152,6 +154,26 @@ def test_errors_are_one_line(teacher_file: Path, photos: list[Path], tmp_path: P
     assert "No such file" in one_line(askew("encode", photos[0], "--encoder", teacher_file, "--out", nowhere))
     no_engine = "import sys\nsys.modules['onnxruntime'] = None\n"
     assert "askew-client[cpu]" in one_line(askew_after(no_engine, "check", teacher_file))
+
+
+def test_a_search_sends_the_key_that_it_is_given(
+    server: ToldServer, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.problem(ProblemKind.UNAUTHORISED)
+    search = ["search", photos[0], "--server", server.url]
+    monkeypatch.delenv("ASKEW_KEY", raising=False)
+    assert "Give the key with --key, or in ASKEW_KEY." in one_line(askew(*search))
+    assert "authorization" not in server.requests[-1].headers
+    server.answers.clear()
+    server.problem(ProblemKind.FORBIDDEN)
+    assert one_line(askew(*search, "--key", "ask_1")) == "askew: What came, and what to do."
+    assert server.requests[-1].headers["authorization"] == "Bearer ask_1"
+    monkeypatch.setenv("ASKEW_KEY", "ask_2\n")
+    one_line(askew(*search))
+    assert server.requests[-1].headers["authorization"] == "Bearer ask_2"
+    refused = one_line(askew(*search, "--key", "two secret words"))
+    assert "Expected an API key" in refused
+    assert "secret" not in refused
 
 
 def test_without_typer_the_extra_is_named() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from askew_client.calls.call import BINARY, JSON, Call, gallery_path, json_body, segment
 from askew_client.calls.encoders import ADMISSION_TIMEOUT, encoder_file
 from askew_client.contract.aliases import AliasAnswer, AliasList, Deleted
+from askew_client.contract.indexes import IndexDescription, WantedKind
 from askew_client.contract.jobs import Job, RedescribeEstimate
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.schemas import CreateGalleryRequest, GalleryDescription, GalleryList
@@ -48,6 +49,21 @@ def redescribe(name: str, into: str) -> Call[Job]:
     return Call("POST", f"{gallery_path(name)}/redescribe", Job, headers=JSON, body=json_body({"into": into}))
 
 
+def index(name: str) -> Call[IndexDescription]:
+    """The index of a gallery."""
+    return Call("GET", _index_path(name), IndexDescription)
+
+
+def choose_index(name: str, kind: WantedKind) -> Call[IndexDescription]:
+    """Choose the kind of a gallery's index."""
+    return Call("PUT", _index_path(name), IndexDescription, headers=JSON, body=json_body({"kind": kind}))
+
+
+def rebuild_index(name: str) -> Call[Job]:
+    """Build a gallery's index anew."""
+    return Call("POST", f"{_index_path(name)}/rebuild", Job)
+
+
 def aliases() -> Call[AliasList]:
     """All aliases."""
     return Call("GET", "/v1/aliases", AliasList)
@@ -61,6 +77,10 @@ def set_alias(alias: str, gallery: str) -> Call[AliasAnswer]:
 def delete_alias(alias: str) -> Call[Deleted]:
     """Forget an alias."""
     return Call("DELETE", _alias_path(alias), Deleted)
+
+
+def _index_path(gallery: str) -> str:
+    return f"{gallery_path(gallery)}/index"
 
 
 def _alias_path(alias: str) -> str:
