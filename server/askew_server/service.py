@@ -175,10 +175,6 @@ class Service:
             },
         )
 
-    def check_encoder(self, gallery: OwnedGallery, encoder: str | None, _: list[str]) -> None:
-        """Refuse a query that names an encoder which this gallery has not admitted, or has retired."""
-        gallery.encoders.facts.check(encoder)
-
 
 async def finished(future: Future[Result]) -> Result:
     """Wait for a task of another thread or process; a request that ends cancels it if it has not begun."""
