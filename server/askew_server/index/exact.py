@@ -100,7 +100,9 @@ class ExactSegment:
         return _nearest(scores, self.labels[rows], limit)
 
     def _all_scores(self, queries: Vectors) -> Scores:
-        filled = [block[: len(self) - number * BLOCK] for number, block in enumerate(self._blocks)]
+        # The last block may be an empty one (see _drop_empty_blocks).
+        ends = [len(self) - number * BLOCK for number in range(len(self._blocks))]
+        filled = [block[:end] for block, end in zip(self._blocks, ends, strict=True) if end > 0]
         mapped: Callable[..., Iterable[Scores]] = map if self._pool is None else self._pool.map
         return _side_by_side(mapped(lambda block: _product(block, queries), filled), len(queries))
 
