@@ -15,14 +15,24 @@ from starlette.types import ASGIApp
 
 from askew_server.answers import install_problem_handlers
 from askew_server.edge import Edge, with_cors
-from askew_server.galleries import Galleries
 from askew_server.guard import Guard
 from askew_server.observing import Observer, RouteNoted
 from askew_server.openapi import with_body_models, with_common_problems
 from askew_server.raw_search import RawSearch
-from askew_server.routes import aliases, encoders, galleries, health, index, items, jobs, keys, probes, search, snapshots
+from askew_server.routes import (
+    aliases,
+    encoders,
+    galleries,
+    health,
+    index,
+    items,
+    jobs,
+    keys,
+    probes,
+    search,
+    snapshots,
+)
 from askew_server.service import Service
-from askew_server.settings import Settings
 from askew_server.tracing import Tracing
 
 _ROUTES = (search, galleries, index, aliases, items, jobs, snapshots, encoders, probes, keys, health)

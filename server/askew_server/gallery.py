@@ -22,7 +22,7 @@ from askew_client.contract.schemas import GalleryDescription, Item, ItemPage
 from askew_server.encoder_store import EncoderStore
 from askew_server.errors import DamagedGallery, Refusal
 from askew_server.filters import filter_to_sql
-from askew_server.index.port import IndexStatistics, Labels, Vectors
+from askew_server.index.port import IndexStatistics
 from askew_server.index_keeper import IndexKeeper
 from askew_server.probes import ProbeStore
 from askew_server.reading import GalleryReader, ItemRow
@@ -31,7 +31,10 @@ from askew_server.verifying import refuse_damage
 
 
 class Gallery:
-    """A named set of items in one space, described by one teacher."""
+    """A named set of items in one space, described by one teacher.
+
+    `written`, `deleted`: how many items, since it was opened.
+    """
 
     def __init__(self, name: str, store: GalleryStore) -> None:
         self.name = name
@@ -42,6 +45,7 @@ class Gallery:
         self.encoders = EncoderStore(store.connection, store.folder / "encoders", name, self.teacher)
         self.probes = ProbeStore(store.connection, store.folder / "probes", name)
         self.index = IndexKeeper(name, store, self.dim)
+        self.written = self.deleted = 0
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -101,22 +105,24 @@ class Gallery:
 
     def upsert_batch(self, batch: ItemBatch) -> int:
         """Insert or replace many items at once, as `upsert` does."""
-        return self._applied(self.store.upsert(batch)).sequence
+        sequence = self._applied(self.store.upsert(batch)).sequence
+        self.written += len(batch.ids)
+        return sequence
 
     def delete(self, item_id: str) -> int:
         """Delete an item: the sequence. Raises Refusal (unknown-item)."""
-        change = self._applied(self.store.delete([item_id]))
+        change = self._deleted(self.store.delete([item_id]))
         if not len(change.removed):
             raise unknown_item(self.name, item_id)
         return change.sequence
 
     def delete_items(self, ids: list[str]) -> Change:
         """Delete those of these items that there are; what that changed."""
-        return self._applied(self.store.delete(ids))
+        return self._deleted(self.store.delete(ids))
 
     def delete_where(self, condition: Filter) -> Change:
         """Delete the items that meet a condition; what that changed. Raises Refusal for a filter."""
-        return self._applied(self.store.delete_where(*filter_to_sql(condition)))
+        return self._deleted(self.store.delete_where(*filter_to_sql(condition)))
 
     def item(self, item_id: str, *, with_vector: bool) -> Item:
         """One item. Raises Refusal (unknown-item)."""
@@ -132,10 +138,6 @@ class Gallery:
         """The teacher's file, where the gallery keeps one."""
         return self.encoders.facts.teacher_file
 
-    def encoder_file(self, encoder_id: str) -> Path:
-        """The file of an encoder by id. Raises Refusal (unknown-encoder, encoder-not-admitted)."""
-        return self.encoders.facts.file(encoder_id)
-
     def admitted_encoders(self) -> list[str]:
         """The ids of the encoders whose queries this gallery answers, newest first; its teacher among them."""
         return self.encoders.facts.admitted
@@ -146,16 +148,9 @@ class Gallery:
         self.encoders.write_file(file, content)
         return self.encoders.keep(file, report)
 
-    def threshold_for(self, encoder: str | None, max_false_match: float) -> float:
-        """The score that a share of `max_false_match` of this encoder's unmatched queries would still reach."""
-        return self.encoders.facts.threshold_for(encoder, max_false_match)
-
-    def all_vectors(self) -> tuple[Labels, Vectors]:
-        """Every label and its stored vector, by label: int64 [n], float32 [n, D]."""
-        batches = list(self.store.vectors_after(0, self.dim))
-        if not batches:
-            return np.empty(0, dtype=np.int64), np.empty((0, self.dim), dtype=np.float32)
-        return np.concatenate([labels for labels, _ in batches]), np.concatenate([v for _, v in batches])
+    def _deleted(self, change: Change) -> Change:
+        self.deleted += len(change.removed)
+        return self._applied(change)
 
     def _applied(self, change: Change) -> Change:
         """Bring what was committed into the index."""

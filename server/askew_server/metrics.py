@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 Stage = Literal["describe", "decode", "queue", "search", "finish"]
@@ -34,11 +34,15 @@ _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 class GalleryNumbers:
     """What is asked of a gallery when the metrics are read. `tail`, `removed`: vectors added and removed since a build.
 
+    `written`, `deleted`: items, since it was opened; `rebuilds` of its index, by outcome (ok, failed).
     `expected_match_scores`: by encoder, the median score of matches when it was admitted.
     """
 
     name: str
     waiting: int = 0
+    written: int = 0
+    deleted: int = 0
+    rebuilds: Mapping[str, int] = field(default_factory=dict)
     vectors: int = 0
     tail: int = 0
     removed: int = 0
@@ -86,11 +90,6 @@ class Metrics:
         self._rejections = self._counter(
             "space_rejections", "Vectors that were refused for their space.", "gallery", "reason"
         )
-        self._written = self._counter("items_written", "Items inserted or replaced.", "gallery")
-        self._deleted = self._counter("items_deleted", "Items deleted.", "gallery")
-        self._rebuilds = self._counter(
-            "index_rebuilds", "Rebuilds of an index, by how they ended.", "gallery", "outcome"
-        )
         self._rate_limited = self._counter("rate_limited", "Requests beyond the rate of their key.", "key")
         self._requests = self._counter("http_requests", "Requests answered.", "method", "route", "status")
         self._request_seconds = self._histogram(
@@ -135,25 +134,10 @@ class Metrics:
         """The best hit of an unfiltered query; `encoder` is one that the gallery admitted, or None."""
         self._top_scores.labels(gallery, encoder or NO_NAME).observe(score)
 
-    def items_written(self, gallery: str, count: int) -> None:
-        """Items were inserted or replaced."""
-        self._written.labels(gallery).inc(count)
-
-    def items_deleted(self, gallery: str, count: int) -> None:
-        """Items were deleted."""
-        self._deleted.labels(gallery).inc(count)
-
-    def index_rebuilt(self, gallery: str, outcome: Literal["ok", "failed"]) -> None:
-        """A rebuild of a gallery's index ended."""
-        self._rebuilds.labels(gallery, outcome).inc()
-
     def render(self, now: ServerNumbers) -> bytes:
         """Everything in Prometheus's text format, with the numbers of this moment; what no longer exists is dropped."""
         known = {gallery.name for gallery in now.galleries} | {NO_NAME}
-        for metric in (
-            self._searches, self._stages, self._batch_sizes, self._top_scores, self._rejections, self._written,
-            self._deleted, self._rebuilds,
-        ):  # fmt: skip
+        for metric in (self._searches, self._stages, self._batch_sizes, self._top_scores, self._rejections):
             _forget_other_galleries(metric, known)
         self._now.numbers = now
         return generate_latest(_WithoutCreated(self.registry))
@@ -166,16 +150,23 @@ class Metrics:
 
 
 class _Now:
-    """The gauges, made from the numbers of the moment at which the metrics are read."""
+    """What the parts count themselves, taken at the moment at which the metrics are read."""
 
     def __init__(self) -> None:
         self.numbers = ServerNumbers(ready=False)
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges."""
+        """Gauges and counters."""
         now = self.numbers
         yield _gauge("ready", "Whether the galleries are open and searches are answered.", {(): float(now.ready)})
         yield _gauge("galleries", "Galleries, by whether they serve.", _by_state(now), "state")
+        written, deleted = _by_gallery(now, "written"), _by_gallery(now, "deleted")
+        yield _counter("items_written", "Items inserted or replaced.", written, "gallery")
+        yield _counter("items_deleted", "Items deleted.", deleted, "gallery")
+        rebuilds: dict[tuple[str, ...], float] = {
+            (each.name, outcome): count for each in now.galleries for outcome, count in each.rebuilds.items()
+        }
+        yield _counter("index_rebuilds", "Rebuilds of an index, by how they ended.", rebuilds, "gallery", "outcome")
         yield _gauge("describe_queue_depth", "Photos that wait to be described.", {(): now.waiting_photos})
         yield _of_galleries(now, "queue_depth", "Requests that wait for a gallery.", "waiting")
         yield _of_galleries(now, "index_vectors", "Vectors that the index holds.", "vectors")
@@ -216,7 +207,11 @@ class _WithoutCreated:
 
 
 def _of_galleries(now: ServerNumbers, name: str, text: str, member: str) -> Metric:
-    return _gauge(name, text, {(each.name,): getattr(each, member) for each in now.galleries}, "gallery")
+    return _gauge(name, text, _by_gallery(now, member), "gallery")
+
+
+def _by_gallery(now: ServerNumbers, member: str) -> dict[tuple[str, ...], float]:
+    return {(each.name,): getattr(each, member) for each in now.galleries}
 
 
 def _by_state(now: ServerNumbers) -> dict[tuple[str, ...], float]:
@@ -225,6 +220,13 @@ def _by_state(now: ServerNumbers) -> dict[tuple[str, ...], float]:
 
 def _gauge(name: str, text: str, values: dict[tuple[str, ...], float], *labels: str) -> Metric:
     family = GaugeMetricFamily(f"askew_{name}", text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _counter(name: str, text: str, values: Mapping[tuple[str, ...], float], *labels: str) -> Metric:
+    family = CounterMetricFamily(f"askew_{name}", text, labels=labels)
     for key, value in values.items():
         family.add_metric(key, value)
     return family

@@ -121,6 +121,11 @@ class OwnedGallery:
         return self._gallery.index
 
     @property
+    def written_and_deleted(self) -> tuple[int, int]:
+        """How many items were inserted or replaced, and how many deleted, since the gallery was opened."""
+        return self._gallery.written, self._gallery.deleted
+
+    @property
     def waiting(self) -> int:
         """How many searches wait or are under way; for the event loop."""
         return self._searching

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from askew_server.errors import Refusal
 from askew_server.metrics import GalleryNumbers, ServerNumbers
@@ -14,7 +15,7 @@ _PATIENCE_SECONDS = 2.0
 
 
 async def read_numbers(service: Service) -> ServerNumbers:
-    """What the gauges of /metrics show; a gallery that does not answer within two seconds shows its queue only."""
+    """What the gauges of /metrics show; a gallery that does not answer within two seconds shows its counters only."""
     if service.state != "ok":
         return ServerNumbers(ready=False)
     owned = [service.galleries.get(name) for name in service.galleries.names()]
@@ -31,7 +32,15 @@ async def read_numbers(service: Service) -> ServerNumbers:
 
 async def _of_gallery(service: Service, owned: OwnedGallery) -> GalleryNumbers:
     expected = owned.encoders.facts.expected_match_scores()
-    numbers = GalleryNumbers(name=owned.name, waiting=owned.waiting, expected_match_scores=expected)
+    written, deleted = owned.written_and_deleted
+    numbers = GalleryNumbers(
+        name=owned.name,
+        waiting=owned.waiting,
+        written=written,
+        deleted=deleted,
+        rebuilds=dict(owned.index.rebuilds),
+        expected_match_scores=expected,
+    )
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             statistics = await owned.statistics()
@@ -39,9 +48,8 @@ async def _of_gallery(service: Service, owned: OwnedGallery) -> GalleryNumbers:
             kept = await asyncio.to_thread(Snapshots(owned.name, folder).list)
     except (TimeoutError, Refusal):
         return numbers
-    return GalleryNumbers(
-        name=owned.name,
-        waiting=owned.waiting,
+    return replace(
+        numbers,
         vectors=statistics.vectors,
         tail=statistics.tail,
         removed=statistics.removed,
@@ -49,5 +57,4 @@ async def _of_gallery(service: Service, owned: OwnedGallery) -> GalleryNumbers:
         bytes_memory=statistics.bytes_memory,
         bytes_mapped=statistics.bytes_mapped,
         snapshots=len(kept),
-        expected_match_scores=expected,
     )

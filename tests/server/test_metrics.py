@@ -146,7 +146,7 @@ def test_two_apps_in_one_process_count_apart() -> None:
 def test_the_series_of_a_gallery_go_with_it() -> None:
     metrics = Metrics("1")
     metrics.search_ended("objects", "ok", [("queue", 0.1)])
-    metrics.items_written("objects", 3)
+    metrics.top_score("objects", None, 0.5)
     there = metrics.render(ServerNumbers(ready=True, galleries=[GalleryNumbers("objects")])).decode()
     gone = metrics.render(ServerNumbers(ready=True, galleries=[GalleryNumbers("another")])).decode()
     assert 'gallery="objects"' in there

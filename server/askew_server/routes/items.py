@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 from urllib.parse import unquote
 
@@ -39,6 +40,7 @@ from askew_server.search_json import answer_json
 from askew_server.searching import found, option_parameters, options_of
 from askew_server.service import InService, Service
 from askew_server.store import StoredItem
+from askew_server.verifying import require_whole_photo
 from askew_server.worked import worked
 
 router = APIRouter(prefix="/v1/galleries/{gallery}/items", tags=["items"])
@@ -63,7 +65,6 @@ async def upsert(request: Request, service: InService, gallery: str) -> Response
     await service.check_space(owned, received.space)
     batch = await worked(len(body), lambda: received.batch(owned.dim))
     sequence = await service.run(owned, lambda each: each.upsert_batch(batch))
-    service.metrics.items_written(owned.name, len(batch.ids))
     return json_answer(UpsertAnswer(upserted=len(batch.ids), sequence=sequence))
 
 
@@ -83,7 +84,6 @@ async def delete_items(request: Request, service: InService, gallery: str) -> Re
     else:
         ids = wanted.ids or []
         change = await service.run(owned, lambda each: each.delete_items(ids))
-    service.metrics.items_deleted(owned.name, len(change.removed))
     return json_answer(DeleteItemsAnswer(deleted=len(change.removed), sequence=change.sequence))
 
 
@@ -114,7 +114,6 @@ async def upsert_photo(
     else:
         raise _unsupported_media(request, "image/jpeg, image/png, image/webp (a photo) or multipart/form-data")
     sequence = await service.run(owned, lambda each: each.upsert([item]))
-    service.metrics.items_written(owned.name, 1)
     return json_answer(UpsertAnswer(upserted=1, sequence=sequence))
 
 
@@ -179,16 +178,16 @@ async def delete_item(service: InService, gallery: str, item_id: str) -> Respons
     owned = service.gallery(gallery)
     identity = unquote(item_id)
     sequence = await service.run(owned, lambda each: each.delete(identity))
-    service.metrics.items_deleted(owned.name, 1)
     return json_answer(DeleteAnswer(deleted=identity, sequence=sequence))
 
 
-@router.get("/{item_id}/photo", response_class=FileResponse, responses=problems(404))
+@router.get("/{item_id}/photo", response_class=FileResponse, responses=problems(404, 503))
 async def get_photo(service: InService, gallery: str, item_id: str) -> Response:
     """The photo of an item, as it was indexed."""
     owned = service.gallery(gallery)
     identity = unquote(item_id)
     path = await owned.read(lambda reader, _: photo_of(reader, owned.name, identity))
+    await asyncio.to_thread(require_whole_photo, path)
     kinds = {suffix: kind for kind, suffix in SUFFIX_BY_MEDIA_TYPE.items()}
     headers = {
         "Cache-Control": "no-cache",
