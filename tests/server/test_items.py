@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -212,3 +216,123 @@ def test_nan_in_a_payload_is_refused(server: RunningServer, headers: dict[str, s
     text = json.dumps({"space": headers["Askew-Space"], "items": [_item("nan", _unit(9), x=float("nan"))]})
     answer = server.http.put(ITEMS, content=text, headers={"Content-Type": "application/json"})
     assert answer.status_code in {400, 422}, answer.text
+
+
+def _raw(
+    items: list[dict[str, object]], vectors: NDArray[np.float32], space: str | None, dtype: str = "f16le"
+) -> bytes:
+    header = json.dumps({"space": space, "dtype": dtype, "items": items}).encode()
+    return struct.pack("<I", len(header)) + header + vectors.astype({"f16le": "<f2", "f32le": "<f4"}[dtype]).tobytes()
+
+
+def _put_raw(server: RunningServer, body: bytes) -> httpx.Response:
+    return server.http.put(ITEMS, content=body, headers={"Content-Type": "application/vnd.askew.items"})
+
+
+@pytest.mark.parametrize("dtype", ["f16le", "f32le"])
+def test_many_items_with_raw_vectors(server: RunningServer, headers: dict[str, str], dtype: str) -> None:
+    vectors = np.stack([_unit(seed) for seed in range(3000)])
+    items: list[dict[str, object]] = [{"id": f"raw-{n}", "payload": {"raw": n}} for n in range(3000)]
+    before = server.http.get("/v1/galleries/objects").json()
+    answer = _put_raw(server, _raw(items, vectors, headers["Askew-Space"], dtype))
+    assert answer.json() == {"upserted": 3000, "sequence": before["sequence"] + 3000}
+    item = server.http.get(f"{ITEMS}/raw-2999?with_vectors=true").json()
+    assert (item["payload"], item["vector"]) == ({"raw": 2999}, pack_base64(vectors[2999]))
+    query = {"vector": pack_base64(vectors[7]), "dtype": "f16le", "space": headers["Askew-Space"], "limit": 1}
+    assert server.http.post("/search", json=query).json()["hits"][0]["id"] == "raw-7"
+    deleted = server.http.post(f"{ITEMS}/delete", json={"filter": {"field": "raw", "exists": True}}).json()
+    assert deleted == {"deleted": 3000, "sequence": before["sequence"] + 6000}
+    assert server.http.get("/v1/galleries/objects").json()["items"] == before["items"]
+    assert server.http.post("/search", json=query).json()["hits"][0]["id"] != "raw-7"
+
+
+def test_the_last_of_a_repeated_id_counts(server: RunningServer, headers: dict[str, str]) -> None:
+    items: list[dict[str, object]] = [{"id": "twice", "payload": {"n": 1}}, {"id": "twice", "payload": {"n": 2}}]
+    _put_raw(server, _raw(items, np.stack([_unit(1), _unit(2)]), headers["Askew-Space"]))
+    item = server.http.get(f"{ITEMS}/twice?with_vectors=true").json()
+    assert (item["payload"], item["vector"]) == ({"n": 2}, pack_base64(_unit(2)))
+    server.http.delete(f"{ITEMS}/twice")
+
+
+def test_raw_items_that_are_refused_change_nothing(server: RunningServer, headers: dict[str, str]) -> None:
+    space = headers["Askew-Space"]
+    two: list[dict[str, object]] = [{"id": "good"}, {"id": "bad"}]
+    good = np.stack([_unit(1), _unit(2)])
+    before = server.http.get("/v1/galleries/objects").json()["sequence"]
+    unnormalised, not_finite = good.copy(), good.copy()
+    unnormalised[1] *= 2
+    not_finite[1, 3] = np.nan
+    whole = _raw(two, good, space)
+    for body, status, slug, words in (
+        (_raw(two, unnormalised, space), 422, "not-normalised", ["'bad'", "length 2"]),
+        (_raw(two, not_finite, space), 422, "not-finite", ["'bad'"]),
+        (whole[:-1], 422, "dimension-mismatch", ["256 bytes", "255"]),
+        (whole + b"x", 422, "dimension-mismatch", ["257"]),
+        (whole[:10], 422, "validation", ["10 bytes", "header"]),
+        (b"", 422, "validation", ["0 bytes"]),
+        (b"\xff\xff\xff\xff{}", 422, "validation", ["header"]),
+        (struct.pack("<I", 1) + b"{" + whole, 400, "invalid-json", []),
+        (_raw([], good[:0], space), 422, "validation", ["items"]),
+        (_raw([{"id": ""}, {"id": "b"}], good, space), 422, "validation", ["id"]),
+        (_raw(two, good, "sp1-" + "f" * 32), 409, "space-mismatch", []),
+        (_raw(two, good, None), 422, "space-missing", []),
+        (_raw(two, good, space).replace(b"f16le", b"f16be"), 415, "unsupported-dtype", ["f16le"]),
+    ):
+        assert_problem(_put_raw(server, body), status, slug, *words)
+    wrong = server.http.put(ITEMS, content=whole, headers={"Content-Type": "application/octet-stream"})
+    assert_problem(wrong, 415, "unsupported-media", "application/vnd.askew.items")
+    assert server.http.get("/v1/galleries/objects").json()["sequence"] == before
+
+
+def test_deleting_by_ids_passes_unknown_ones_over(server: RunningServer, headers: dict[str, str]) -> None:
+    space = headers["Askew-Space"]
+    server.http.put(ITEMS, json={"space": space, "items": [_item(f"gone-{n}", _unit(n)) for n in range(3)]})
+    wanted = {"ids": ["gone-0", "gone-2", "never was", "gone-0"]}
+    assert server.http.post(f"{ITEMS}/delete", json=wanted).json()["deleted"] == 2
+    assert server.http.post(f"{ITEMS}/delete", json=wanted).json()["deleted"] == 0
+    assert server.http.get(f"{ITEMS}/gone-1").status_code == 200
+    server.http.delete(f"{ITEMS}/gone-1")
+    for wrong in ({}, {"ids": []}, {"ids": ["a"], "filter": {"field": "a", "exists": True}}, {"ids": ["a"], "x": 1}):
+        assert_problem(server.http.post(f"{ITEMS}/delete", json=wrong), 422, "validation")
+
+
+def test_a_listing_shows_the_items_that_meet_a_filter(server: RunningServer) -> None:
+    everything = server.http.get(f"{ITEMS}?limit=1000").json()["items"]
+    expected = [item["id"] for item in everything if item["payload"].get("kind") == "tool"]
+    found: list[str] = []
+    params = {"filter": '{"field": "kind", "eq": "tool"}', "limit": "3"}
+    while True:
+        page = server.http.get(ITEMS, params=params).json()
+        found += [item["id"] for item in page["items"]]
+        if "next_cursor" not in page:
+            break
+        params["cursor"] = page["next_cursor"]
+    assert found == expected
+    assert len(found) > 3
+
+
+def test_reading_does_not_wait_for_writing(server: RunningServer, headers: dict[str, str]) -> None:
+    vectors = np.stack([_unit(seed) for seed in range(10_000)])
+    items: list[dict[str, object]] = [{"id": f"bulk-{n}", "payload": {"bulk": n}} for n in range(len(vectors))]
+    body = _raw(items, vectors, headers["Askew-Space"])
+    with ThreadPoolExecutor(1) as writer:
+        began = time.perf_counter()
+        writing = writer.submit(
+            httpx.put,
+            server.url + ITEMS,
+            content=body,
+            timeout=60,
+            headers={"Content-Type": "application/vnd.askew.items"},
+        )
+        slowest = 0.0
+        while not writing.done():
+            asked = time.perf_counter()
+            assert server.http.get(f"{ITEMS}?limit=1").status_code == 200
+            slowest = max(slowest, time.perf_counter() - asked)
+        assert writing.result().status_code == 200
+        whole = time.perf_counter() - began
+    assert slowest < whole / 2
+    assert (
+        server.http.post(f"{ITEMS}/delete", json={"filter": {"field": "bulk", "exists": True}}).json()["deleted"]
+        == 10_000
+    )

@@ -285,3 +285,140 @@ def test_an_unforeseen_failure_is_a_problem_without_its_inside(data: Path) -> No
         answer = running.http.get(f"/v1/galleries/objects/items/{photo['id']}/photo")
         assert_problem(answer, 500, "internal", "its log has request")
         assert str(data) not in answer.text
+
+
+def _put(server: RunningServer, space: str, items: list[dict[str, object]]) -> None:
+    answer = server.http.put("/v1/galleries/objects/items", json={"space": space, "items": items})
+    assert answer.status_code == 200, answer.text
+
+
+def _delete(server: RunningServer, ids: list[str]) -> None:
+    answer = server.http.post("/v1/galleries/objects/items/delete", json={"ids": ids})
+    assert answer.json()["deleted"] == len(ids), answer.text
+
+
+def _near(query: Query, seed: int, cosine: float) -> str:
+    """base64 of a unit vector that has this cosine with the query."""
+    other = np.random.default_rng(seed).standard_normal(64)
+    other -= (other @ query) * query
+    other /= np.linalg.norm(other)
+    return pack_base64((cosine * query + (1 - cosine**2) ** 0.5 * other).astype(np.float32))
+
+
+def test_excluded_items_are_no_hits_and_others_take_their_place(
+    server: RunningServer, body: bytes, headers: dict[str, str]
+) -> None:
+    everything = server.http.post("/search?limit=12", content=body, headers=headers).json()["hits"]
+    excluded = [everything[0]["id"], everything[3]["id"]]
+    expected = [hit for hit in everything if hit["id"] not in excluded][:10]
+    params = [("exclude", identity) for identity in excluded]
+    raw = server.http.post("/search", params=params, content=body, headers=headers).json()["hits"]
+    assert raw == expected
+    asked = {"vector": base64.b64encode(body).decode(), "dtype": "f16le", "space": headers["Askew-Space"]}
+    assert server.http.post("/search", json={**asked, "exclude": excluded}).json()["hits"] == expected
+    batch = {"queries": [asked], "exclude": excluded}
+    assert server.http.post("/search/batch", json=batch).json()["results"][0]["hits"] == expected
+    assert_problem(server.http.post("/search", json={**asked, "exclude": ["x"] * 101}), 422, "validation", "exclude")
+
+
+def test_hits_carry_what_was_asked_for(server: RunningServer, query: Query, headers: dict[str, str]) -> None:
+    payload = {"title": "ä", "place": {"city": "Arles", "zip": 13200}, "none": None}
+    vector = pack_base64(query)
+    _put(server, headers["Askew-Space"], [{"id": "a-first", "vector": vector, "dtype": "f16le", "payload": payload}])
+
+    def first(*params: tuple[str, str]) -> dict[str, object]:
+        answer = server.http.post("/search", params=params, content=pack(query), headers=headers)
+        hit: dict[str, object] = answer.json()["hits"][0]
+        assert hit.pop("id") == "a-first", answer.text
+        assert hit.pop("score") == pytest.approx(1.0, abs=1e-3)
+        return hit
+
+    assert first() == {"payload": payload}
+    assert first(("with_payload", "false")) == {}
+    assert first(("with_payload", "title")) == {"payload": {"title": "ä"}}
+    fields = [("with_payload", name) for name in ("place.city", "none", "missing", "title.x")]
+    assert first(*fields) == {"payload": {"place": {"city": "Arles"}, "none": None}}
+    assert first(("with_payload", "false"), ("with_vectors", "true")) == {"vector": vector, "dtype": "f16le"}
+    _delete(server, ["a-first"])
+
+
+def test_a_group_is_found_once_however_many_of_it_are_near(
+    server: RunningServer, query: Query, headers: dict[str, str]
+) -> None:
+    space = headers["Askew-Space"]
+    items = [
+        {"id": f"g-{n:03d}", "vector": _near(query, n, 0.999 - n / 1000), "dtype": "f16le", "payload": {"shelf": shelf}}
+        for n, shelf in enumerate([*["full"] * 120, "second", 3, "second", True, 1.5, 3, None, [1]])
+    ]
+    _put(server, space, items)
+    asked = {"vector": pack_base64(query), "dtype": "f16le", "space": space, "group_by": "shelf"}
+
+    def groups(**options: object) -> list[tuple[object, str]]:
+        answer = server.http.post("/search", json={**asked, **options})
+        assert answer.status_code == 200, answer.text
+        return [(hit["group"], hit["id"]) for hit in answer.json()["hits"]]
+
+    first_of_each = [("full", "g-000"), ("second", "g-120"), (3, "g-121"), (True, "g-123"), (1.5, "g-124")]
+    assert groups() == first_of_each
+    assert groups(limit=3) == first_of_each[:3]
+    assert groups(limit=3, group_size=2) == [
+        ("full", "g-000"), ("full", "g-001"), ("second", "g-120"), (3, "g-121"), ("second", "g-122"), (3, "g-125"),
+    ]  # fmt: skip
+    assert groups(exclude=["g-120"], limit=2) == [("full", "g-000"), (3, "g-121")]
+    assert groups(filter={"field": "shelf", "in": ["second", 3]}) == first_of_each[1:3]
+    assert groups(score_threshold=0.9) == [("full", "g-000")]
+    batch = {"queries": [{k: asked[k] for k in ("vector", "dtype", "space")}] * 2, "group_by": "shelf", "limit": 2}
+    results = server.http.post("/search/batch", json=batch).json()["results"]
+    assert [[hit["id"] for hit in result["hits"]] for result in results] == [["g-000", "g-120"]] * 2
+    assert server.http.post("/search", json={**asked, "group_by": "nobody"}).json()["hits"] == []
+    _delete(server, [str(item["id"]) for item in items])
+
+
+def test_exact_search_of_an_exact_gallery_is_the_same(
+    server: RunningServer, body: bytes, headers: dict[str, str]
+) -> None:
+    answers = [
+        server.http.post(f"/search?exact={on}", content=body, headers=headers).json() for on in ("true", "false")
+    ]
+    assert answers[0] == answers[1]
+    assert answers[0]["exact"] is True
+
+
+def test_an_unknown_parameter_of_a_raw_query_is_refused(
+    server: RunningServer, body: bytes, headers: dict[str, str]
+) -> None:
+    answer = server.http.post("/search?score_treshold=0.5", content=body, headers=headers)
+    assert_problem(answer, 422, "validation", "'score_treshold'", "score_threshold")
+
+
+def test_a_filter_value_of_a_type_that_the_field_never_has_is_refused(
+    server: RunningServer, body: bytes, headers: dict[str, str]
+) -> None:
+    for condition, words in (
+        ({"field": "kind", "range": {"gt": 3}}, ["'kind'", "text", "number"]),
+        ({"field": "kind", "eq": True}, ["'kind'", "text", "boolean"]),
+        ({"not": {"field": "kind", "in": ["tool", 5]}}, ["'kind'", "text", "5"]),
+    ):
+        params = {"filter": json.dumps(condition)}
+        assert_problem(
+            server.http.post("/search", params=params, content=body, headers=headers), 422, "validation", *words
+        )
+        assert_problem(server.http.get("/v1/galleries/objects/items", params=params), 422, "validation", *words)
+        deleting = server.http.post("/v1/galleries/objects/items/delete", json={"filter": condition})
+        assert_problem(deleting, 422, "validation", *words)
+    # A field that no item has yet may get any value.
+    params = {"filter": json.dumps({"field": "year", "range": {"gt": 1900}})}
+    assert server.http.post("/search", params=params, content=body, headers=headers).json()["hits"] == []
+
+
+def test_similar_items_are_what_the_items_own_vector_finds(server: RunningServer, photo: Path) -> None:
+    url = f"/v1/galleries/objects/items/{photo.stem}"
+    item = server.http.get(f"{url}?with_vectors=true").json()
+    space = server.http.get("/v1/galleries/objects").json()["space"]
+    asked = {"vector": item["vector"], "dtype": "f16le", "space": space, "limit": 6}
+    expected = [hit for hit in server.http.post("/search", json=asked).json()["hits"] if hit["id"] != photo.stem][:5]
+    assert server.http.get(f"{url}/similar?limit=5").json()["hits"] == expected
+    filtered = server.http.get(f"{url}/similar", params={"filter": '{"field": "kind", "eq": "tool"}', "limit": 1})
+    assert filtered.json()["hits"][0]["payload"]["kind"] == "tool"
+    assert_problem(server.http.get("/v1/galleries/objects/items/nothing/similar"), 404, "unknown-item", "'nothing'")
+    assert_problem(server.http.get(f"{url}/similar?limit=0"), 422, "validation", "limit")
