@@ -17,7 +17,7 @@ from askew_server.answers import install_problem_handlers
 from askew_server.edge import Edge, with_cors
 from askew_server.guard import Guard
 from askew_server.observing import Observer, RouteNoted
-from askew_server.openapi import with_body_models, with_common_problems
+from askew_server.openapi import with_body_models, with_common_answers
 from askew_server.raw_search import RawSearch
 from askew_server.routes import (
     aliases,
@@ -79,7 +79,7 @@ def create_fastapi(service: Service, tracing: Tracing | None = None) -> FastAPI:
     document_of = app.openapi
 
     def openapi() -> dict[str, Any]:
-        return with_common_problems(with_body_models(document_of()))
+        return with_common_answers(with_body_models(document_of()))
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
     return app

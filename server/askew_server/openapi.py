@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from askew_client.contract.keys import CreateKeyRequest
+from askew_client.contract.keys import CreateKeyRequest, Scope
 from askew_client.contract.problems import MEDIA_TYPE, Problem
 from askew_client.contract.schemas import (
     BatchSearchRequest,
@@ -18,6 +18,7 @@ from askew_client.contract.schemas import (
     UpsertRequest,
 )
 from askew_client.contract.snapshots import RestoreRequest
+from askew_server.permissions import Permissions
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _PHOTO = {f"image/{kind}": _BINARY for kind in ("jpeg", "png", "webp")}
@@ -39,11 +40,10 @@ _FORM: dict[str, Any] = {
 }
 
 
-# Answered with before or beside a route's own work: no key, a key without the scope, a body that comes too slowly or
-# is too large, too many requests, a server that loads or drains, a failure.
-_EVERYWHERE = (400, 401, 403, 408, 413, 429, 500, 503)
-_WITHOUT_KEY = {"/healthz": (), "/livez": (), "/version": (), "/readyz": (503,), "/problems/{slug}": (404,)}
-
+# Answered with before or beside a route's own work: a body that comes too slowly or is too large, headers too large, a
+# failure; behind the guard also no key, a key without the scope, too many requests, a server that loads or drains.
+_EVERYWHERE = (400, 408, 413, 431, 500)
+_BEHIND_THE_GUARD = (401, 403, 429, 503)
 
 _PHOTOS = {
     "schema": {
@@ -102,27 +102,67 @@ RESTORE_BODY = _body({"application/json": _json(RestoreRequest), "application/x-
 ENCODER_BODY = _body({"application/octet-stream": _BINARY})
 
 
-def with_common_problems(document: dict[str, Any]) -> dict[str, Any]:
-    """Add the problems that every call can be answered with, and make FastAPI's own 422 one of ours."""
+def file_answers(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """A file, a range of it, or word that the sender has it already, for a route's `responses`."""
+    content = dict.fromkeys(media_types, _BINARY)
+    return {
+        200: {"description": "The file.", "content": content},
+        206: {"description": "A range of it, or several.", "content": {**content, "multipart/byteranges": _BINARY}},
+        304: {"description": "The sender has it already."},
+    }
+
+
+def with_common_answers(document: dict[str, Any]) -> dict[str, Any]:
+    """Add what every call can be answered with, and which key it takes; make FastAPI's own 422 one of ours."""
+    permissions = Permissions()
     for path, operations in document["paths"].items():
-        for operation in operations.values():
+        for method, operation in operations.items():
+            need = permissions.need(method.upper(), path)
+            common = (*_EVERYWHERE, *(_BEHIND_THE_GUARD if need != "open" else ()), *((404,) if "{" in path else ()))
             answers = operation["responses"]
-            common = _WITHOUT_KEY.get(path, (*_EVERYWHERE, *((404,) if "{" in path else ())))
             if "422" in answers:
                 answers["422"] = _problem(422)
             for status in common:
                 answers.setdefault(str(status), _problem(status))
             operation["responses"] = dict(sorted(answers.items()))
-    schemas = document.get("components", {}).get("schemas", {})
+            for parameter in operation.get("parameters", []):
+                _require_in_path(parameter)
+            if need != "open":
+                operation["security"] = [{need: []}]
+    components = document.setdefault("components", {})
+    components["securitySchemes"] = {
+        scope: {
+            "type": "http",
+            "scheme": "bearer",
+            "description": f"A key with the scope {scope}, once there are keys.",
+        }
+        for scope in get_args(Scope)
+    }
     for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
+        components.get("schemas", {}).pop(name, None)
     return document
+
+
+def _require_in_path(parameter: dict[str, Any]) -> None:
+    """One handler serves a path with and without a gallery; where the path has one, it is a string and never null."""
+    if parameter["in"] == "path" and "anyOf" in parameter["schema"]:
+        parameter["schema"] = {"type": "string", "title": parameter["schema"].get("title", parameter["name"])}
 
 
 def with_body_models(document: dict[str, Any]) -> dict[str, Any]:
     """Add the models that raw routes refer to, to an OpenAPI document."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for model in (Problem, SearchRequest, BatchSearchRequest, UpsertRequest, RawUpsertHeader, DeleteItemsRequest, CreateGalleryRequest, CreateKeyRequest, RestoreRequest):
+    for model in (
+        Problem,
+        SearchRequest,
+        BatchSearchRequest,
+        UpsertRequest,
+        RawUpsertHeader,
+        DeleteItemsRequest,
+        CreateGalleryRequest,
+        CreateKeyRequest,
+        RestoreRequest,
+    ):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(schema.pop("$defs", {}))
         schemas[model.__name__] = schema

@@ -44,13 +44,24 @@ def test_every_error_is_documented_as_a_problem(text: str) -> None:
                 assert content[MEDIA_TYPE]["schema"] == {"$ref": "#/components/schemas/Problem"}, (call, status)
 
 
-def test_every_call_behind_the_guard_says_how_the_guard_answers(text: str) -> None:
+def test_every_call_says_how_the_layers_around_the_routes_answer(text: str) -> None:
+    everything = operations(json.loads(text))
+    everywhere = {"400", "408", "413", "431", "500"}
+    assert [call for call, each in everything if not everywhere <= set(each["responses"])] == []
+    assert [call for call, each in everything if "{" in call and "404" not in each["responses"]] == []
+
+
+def test_every_call_behind_the_guard_says_which_key_it_takes_and_how_the_guard_answers(text: str) -> None:
     without_key = {"GET /healthz", "GET /livez", "GET /readyz", "GET /version", "GET /problems/{slug}"}
-    guarded = {call: each for call, each in operations(json.loads(text)) if call not in without_key}
-    assert len(guarded) > 20
-    expected = {"400", "401", "403", "408", "413", "429", "503"}
-    assert [call for call, each in guarded.items() if not expected <= set(each["responses"])] == []
-    assert [call for call, each in guarded.items() if "{" in call and "404" not in each["responses"]] == []
+    document = json.loads(text)
+    guarded = {call: each for call, each in operations(document) if call not in without_key}
+    assert len(guarded) > 40
+    assert [call for call, each in guarded.items() if not {"401", "403", "429", "503"} <= set(each["responses"])] == []
+    assert guarded["POST /search"]["security"] == [{"search": []}]
+    assert guarded["DELETE /v1/galleries/{gallery}"]["security"] == [{"admin": []}]
+    named = {name for each in guarded.values() for scheme in each["security"] for name in scheme}
+    assert named == set(document["components"]["securitySchemes"]) == {"search", "write", "admin"}
+    assert [call for call, each in operations(document) if call in without_key and "security" in each] == []
 
 
 def test_every_name_that_the_document_refers_to_is_in_it(text: str) -> None:

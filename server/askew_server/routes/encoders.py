@@ -7,7 +7,6 @@ import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import FileResponse
 
 from askew_client.contract.encoders import DefaultEncoderRequest, EncoderDescription, EncoderList, Runtime
 from askew_client.contract.problems import ProblemKind
@@ -15,8 +14,9 @@ from askew_server.admission import admit
 from askew_server.answers import json_answer
 from askew_server.delivery import best_encoder, kept_encoder, kept_encoders
 from askew_server.errors import Refusal
+from askew_server.file_answer import FileAnswer
 from askew_server.guard import Access, InAccess
-from askew_server.openapi import ENCODER_BODY, problems
+from askew_server.openapi import ENCODER_BODY, file_answers, problems
 from askew_server.owned import OwnedGallery
 from askew_server.service import InService, Service
 
@@ -122,7 +122,11 @@ async def get_manifest(
 
 
 @router.head("/v1/encoders/{encoder_id}/file", include_in_schema=False)
-@router.get("/v1/encoders/{encoder_id}/file", response_class=FileResponse, responses=problems(404, 416, 503))
+@router.get(
+    "/v1/encoders/{encoder_id}/file",
+    response_class=FileAnswer,
+    responses={**file_answers("application/octet-stream"), **problems(404, 416, 503)},
+)
 async def get_file(
     request: Request, service: InService, access: InAccess, encoder_id: str, gallery: OfGallery = None
 ) -> Response:
@@ -133,7 +137,7 @@ async def get_file(
     if _is_known(request, etag):
         return Response(status_code=304, headers=headers)
     path = owned.encoders.facts.file(description.id)
-    return FileResponse(path, media_type="application/octet-stream", headers=headers)
+    return FileAnswer(path, media_type="application/octet-stream", headers=headers)
 
 
 def _is_known(request: Request, etag: str) -> bool:

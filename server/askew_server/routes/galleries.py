@@ -58,7 +58,7 @@ async def describe_gallery(service: InService, gallery: str) -> Response:
     response_model=GalleryDescription,
     status_code=201,
     openapi_extra=GALLERY_BODY,
-    responses=problems(409, 413, 422, 507),
+    responses={200: {"model": GalleryDescription, "description": "It exists already."}, **problems(409, 413, 422, 507)},
 )
 async def create_gallery(request: Request, service: InService, gallery: str) -> Response:
     """Create a gallery in a teacher's space: send the teacher's file, or its manifest if it describes elsewhere."""

@@ -8,7 +8,6 @@ from urllib.parse import unquote
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import FileResponse
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from starlette.datastructures import UploadFile
@@ -30,10 +29,11 @@ from askew_client.contract.wire import unpack_json
 from askew_client.photos import media_type
 from askew_server.answers import json_answer
 from askew_server.errors import Refusal
+from askew_server.file_answer import FileAnswer
 from askew_server.gallery import Gallery, photo_of, read_item, read_page, vector_of
 from askew_server.item_bodies import RAW_ITEMS, read_json_items, read_raw_items
 from askew_server.observing import call_of
-from askew_server.openapi import DELETE_BODY, ITEM_BODY, UPSERT_BODY, problems
+from askew_server.openapi import DELETE_BODY, ITEM_BODY, UPSERT_BODY, file_answers, problems
 from askew_server.owned import OwnedGallery
 from askew_server.photo_folder import SUFFIX_BY_MEDIA_TYPE
 from askew_server.search_json import answer_json
@@ -181,7 +181,11 @@ async def delete_item(service: InService, gallery: str, item_id: str) -> Respons
     return json_answer(DeleteAnswer(deleted=identity, sequence=sequence))
 
 
-@router.get("/{item_id}/photo", response_class=FileResponse, responses=problems(404, 503))
+@router.get(
+    "/{item_id}/photo",
+    response_class=FileAnswer,
+    responses={**file_answers(*SUFFIX_BY_MEDIA_TYPE), **problems(404, 416, 503)},
+)
 async def get_photo(service: InService, gallery: str, item_id: str) -> Response:
     """The photo of an item, as it was indexed."""
     owned = service.gallery(gallery)
@@ -194,7 +198,7 @@ async def get_photo(service: InService, gallery: str, item_id: str) -> Response:
         "ETag": f'"{path.stem}"',
         "Content-Security-Policy": "default-src 'none'",
     }
-    return FileResponse(path, media_type=kinds.get(path.suffix), headers=headers)
+    return FileAnswer(path, media_type=kinds.get(path.suffix), headers=headers)
 
 
 async def _item_of_form(request: Request, service: Service, owned: OwnedGallery, identity: str) -> StoredItem:

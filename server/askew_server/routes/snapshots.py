@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse
 from pydantic import TypeAdapter
 
 from askew_client.contract.jobs import Job
@@ -17,8 +16,9 @@ from askew_client.contract.schemas import GalleryName
 from askew_client.contract.snapshots import DeletedSnapshot, RestoreRequest, Snapshot, SnapshotList
 from askew_server.answers import json_answer
 from askew_server.errors import Refusal
+from askew_server.file_answer import FileAnswer
 from askew_server.jobs.snapshots import UPLOAD, RestoreJob, SnapshotJob, VerifySnapshotJob
-from askew_server.openapi import RESTORE_BODY, problems
+from askew_server.openapi import RESTORE_BODY, file_answers, problems
 from askew_server.service import InService, Service
 from askew_server.snapshots import SPARE_BYTES, Snapshots
 
@@ -41,7 +41,11 @@ async def list_snapshots(service: InService, gallery: str) -> Response:
     return json_answer(SnapshotList(snapshots=await asyncio.to_thread(kept.list)))
 
 
-@router.get("/snapshots/{snapshot}", response_class=FileResponse, responses=problems(404))
+@router.get(
+    "/snapshots/{snapshot}",
+    response_class=FileAnswer,
+    responses={**file_answers(MEDIA_TYPE), **problems(404, 416)},
+)
 async def get_snapshot(request: Request, service: InService, gallery: str, snapshot: str) -> Response:
     """The snapshot as one tar. It never changes: its ETag is its SHA-256, and Range is answered."""
     kept = _kept(service, gallery)
@@ -51,7 +55,7 @@ async def get_snapshot(request: Request, service: InService, gallery: str, snaps
     if etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     name = f"{described.gallery}-{described.name}.tar"
-    return FileResponse(kept.path(described.name), media_type=MEDIA_TYPE, headers=headers, filename=name)
+    return FileAnswer(kept.path(described.name), media_type=MEDIA_TYPE, headers=headers, filename=name)
 
 
 @router.delete("/snapshots/{snapshot}", response_model=DeletedSnapshot, responses=problems(404))
