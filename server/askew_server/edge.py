@@ -52,6 +52,9 @@ class Edge:
             # Received onto the disk, so they weigh nothing here.
             limit = self._settings.max_job_bytes
             held = _Held(limit)
+        if _brings_snapshot(scope["path"], Headers(scope=scope)):
+            limit = self._settings.max_snapshot_bytes
+            held = _Held(limit)
         exchange = _Exchange(
             receive,
             send,
@@ -249,6 +252,12 @@ def _brings_encoder(path: str) -> bool:
 
 def _brings_photos(path: str) -> bool:
     return path.startswith("/v1/galleries/") and path.endswith("/items/photos") and path.count("/") == 5
+
+
+def _brings_snapshot(path: str, headers: Headers) -> bool:
+    is_restore = path.startswith("/v1/galleries/") and path.endswith("/restore") and path.count("/") == 4
+    # As JSON the same call names a snapshot, and is read into memory.
+    return is_restore and headers.get("content-type", "").partition(";")[0].strip().lower() == "application/x-tar"
 
 
 def _path_keeping_segments(raw_path: bytes) -> str:

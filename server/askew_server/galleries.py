@@ -25,6 +25,7 @@ from askew_server.gallery import Gallery
 from askew_server.gallery_folders import GalleryFolders
 from askew_server.index.faiss_exact import import_faiss
 from askew_server.owned import OwnedGallery
+from askew_server.verifying import BackgroundCheck
 
 
 class Galleries:
@@ -45,6 +46,7 @@ class Galleries:
         self._galleries: dict[str, OwnedGallery] = {}
         self._damaged: dict[str, str] = {}
         self._changing = threading.Lock()
+        self._check: BackgroundCheck | None = None
         self._log = logging.getLogger("askew.galleries")
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -71,9 +73,23 @@ class Galleries:
                 reason = _reason(folder, error)
                 self._damaged = {**self._damaged, folder.name: reason}
                 self._log.critical("gallery %s is set aside: %s", folder.name, reason, exc_info=_unforeseen(error))
+        self._check_in_background()
+
+    def set_aside(self, name: str, reason: str) -> None:
+        """Take a gallery that turns out to be damaged out of service; the others serve."""
+        with self._changing:
+            gallery = self._galleries.get(name)
+            if gallery is None:
+                return
+            self._damaged = {**self._damaged, name: reason}
+            self._galleries = {each: owned for each, owned in self._galleries.items() if each != name}
+        self._log.critical("gallery %s is set aside: %s", name, reason)
+        self._close(gallery)
 
     def close(self) -> None:
         """Close every gallery and give DATA back."""
+        if self._check is not None:
+            self._check.close()
         for gallery in self._galleries.values():
             self._close(gallery)
         self._galleries = {}
@@ -226,6 +242,11 @@ class Galleries:
             if not self._aliases.delete(alias):
                 known = ", ".join(self._aliases.all()) or "none yet"
                 raise Refusal(ProblemKind.UNKNOWN_ALIAS, f"There is no alias {alias[:80]!r}. Known: {known}.")
+
+    def _check_in_background(self) -> None:
+        folders = [self._folders.of(name) for name in self.names()]
+        self._check = BackgroundCheck(folders, self.set_aside)
+        self._check.start()
 
     def _begin(self, name: str, teacher: Manifest) -> Gallery:
         if teacher.role != "teacher":

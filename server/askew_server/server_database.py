@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from askew_client.errors import AskewError
+from askew_server.write_ahead_log import examine_log
 
 
 def open_server_database(data: Path, schema: str) -> sqlite3.Connection:
@@ -14,15 +15,26 @@ def open_server_database(data: Path, schema: str) -> sqlite3.Connection:
     Use it from one thread at a time. Raises AskewError when the file is no database or a damaged one.
     """
     path = data / "askew.db"
+    damage = examine_log(path)
+    # An empty file would open as a database without keys, and a server without keys asks nobody for one.
+    if (path.exists() and not path.stat().st_size) or (damage is not None and damage.loses_acknowledged):
+        raise _unreadable(path, "it is truncated" if damage is None else "its write-ahead log is damaged")
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     try:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
-        database.executescript(schema)
+        verdict = str(database.execute("PRAGMA integrity_check(1)").fetchone()[0])
+        if verdict == "ok":
+            database.executescript(schema)
+            return database
     except sqlite3.DatabaseError as error:
-        database.close()
-        raise AskewError(
-            f"{path} cannot be read: {error}. It holds keys, aliases and jobs. Put a copy of it back; or move it away, "
-            "to begin without any: the galleries are not in it."
-        ) from None
-    return database
+        verdict = str(error)
+    database.close()
+    raise _unreadable(path, verdict)
+
+
+def _unreadable(path: Path, reason: str) -> AskewError:
+    return AskewError(
+        f"{path} cannot be read: {reason}. It holds keys, aliases and jobs. Put a copy of it back; or move it away, to begin "
+        "without any: the galleries are not in it."
+    )

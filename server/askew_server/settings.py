@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     max_waiting_photos: int = Field(default=16, ge=1)
     max_jobs: int = Field(default=32, ge=1)
     max_job_photos: int = Field(default=10_000, ge=1)
+    max_snapshot_bytes: int = Field(default=1_000_000_000_000, ge=1_024)
     max_job_bytes: int = Field(default=8_000_000_000, ge=1_024)
     log_format: LogFormat = "auto"
     log_level: LogLevel = "info"

@@ -6,6 +6,7 @@ of every row. A gallery that fails is set aside, so that nobody gets an answer f
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sqlite3
 import threading
@@ -14,8 +15,9 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
+from askew_client.contract.problems import ProblemKind
 from askew_server.checks import examine_facts
-from askew_server.errors import DamagedGallery
+from askew_server.errors import DamagedGallery, Refusal
 from askew_server.row_checksums import damaged_rows, has_checksums
 from askew_server.snapshots import open_read_only
 from askew_server.write_ahead_log import examine_log
@@ -50,6 +52,22 @@ def refuse_damage(folder: Path) -> None:
                 _refuse_rows(folder, faults)
     except sqlite3.DatabaseError as error:
         raise _damaged(folder, str(error)) from None
+
+
+def require_whole_photo(path: Path) -> None:
+    """Compare a photo with the SHA-256 that it is named by. Raises Refusal (damaged-gallery)."""
+    try:
+        with path.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() == path.stem:
+                return
+        reason = "its bytes are not those of its SHA-256"
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    raise Refusal(
+        ProblemKind.DAMAGED_GALLERY,
+        f"The photo {path.name} is damaged on the server's disk ({reason}). Searches are not affected. Send it again, or "
+        "see what else is damaged with `askew doctor`.",
+    )
 
 
 class BackgroundCheck:
