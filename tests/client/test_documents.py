@@ -1,0 +1,68 @@
+"""docs/client.md: its Python runs, top to bottom, against a real server; what it names is there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from running_server import RunningServer, run_askew
+from small_encoders import make_encoder
+
+from askew_client import Client, errors
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "client.md"
+
+
+@pytest.fixture
+def museum(
+    teacher_file: Path, student_file: Path, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RunningServer]:
+    """A server of the gallery `museum`, with an admitted student; the document's files are in the working directory."""
+    kept = tmp_path / "photos"
+    kept.mkdir()
+    for photo in photos:
+        shutil.copy(photo, kept)
+    lines = "\n".join(f"photos/{photo.name},{photo.stem},object" for photo in photos)
+    (tmp_path / "known.csv").write_text(f"file,id,kind\n{lines}\n")
+    for name, file in {"teacher": teacher_file, "student": student_file}.items():
+        shutil.copy(file, tmp_path / f"{name}.onnx")
+    make_encoder(tmp_path / "new-teacher.onnx", role="teacher", seed=7, name="new-teacher")
+    shutil.copy(photos[0], tmp_path / "photo.jpg")
+    shutil.copy(photos[1], tmp_path / "other.jpg")
+    done = run_askew(
+        "index", kept, "--encoder", teacher_file, "--data", tmp_path / "data", "--gallery", "museum",
+        "--payloads", tmp_path / "known.csv",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    with RunningServer(tmp_path / "data", "--gallery", "museum") as server, Client(server.url) as client:
+        client.admit("student.onnx", gallery="museum")
+        yield server
+
+
+def test_the_python_of_the_document_runs(museum: RunningServer, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert len(blocks) >= 9
+    source = "\n".join(blocks).replace("http://127.0.0.1:8000", museum.url)
+    names: dict[str, object] = {}
+    try:
+        exec(compile(source, str(DOCUMENT), "exec"), names)
+    finally:
+        opened = names.get("client")
+        assert isinstance(opened, Client)
+        opened.close()
+    printed = capsys.readouterr().out
+    assert "'described': 2" in printed
+    assert "ask_" in printed
+
+
+def test_every_method_and_error_is_named() -> None:
+    text = DOCUMENT.read_text()
+    methods = [name for name in dir(Client) if not name.startswith("_") and name != "close"]
+    assert [name for name in methods if not re.search(rf"\b{name}\(", text)] == []
+    named = {"ServerUnreachable", "JobFailed", "JobUnfinished", "DamagedSnapshot", "ClientMisused", "WireError"}
+    named |= {kind.__name__ for kind in errors.ProblemError.__subclasses__()} | {"RateLimited"}
+    assert [name for name in sorted(named) if f"`{name}`" not in text] == []
