@@ -1,0 +1,145 @@
+"""Filters over columns are what SQL over the payloads says, whatever was written and deleted meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from askew_client.contract.filters import Filter
+from askew_server.columns import MOST_FIELDS, Columns
+from askew_server.errors import Refusal
+from askew_server.filters import filter_to_sql
+from askew_server.reading import GalleryReader
+from askew_server.store import GalleryStore, ItemBatch, StoredItem
+
+FILTER: TypeAdapter[Filter] = TypeAdapter(Filter)
+VALUES = [1, 2, 2.0, 2.5, -3, 0, True, False, "1", "2", "", "ä'\"", 10**15]
+PAYLOADS = [
+    {"mixed": VALUES[n % len(VALUES)], "deep": {"er": n % 7}, "odd": n % 2 == 1}
+    | ({"rare": None if n % 9 else [n]} if n % 3 == 0 else {})
+    | ({"float": n / 4} if n % 5 else {})
+    for n in range(200)
+]
+FIELDS = ["mixed", "deep.er", "deep", "odd", "rare", "float", "nowhere"]
+
+
+def _item(n: int, payload: dict[str, object]) -> StoredItem:
+    return StoredItem(f"item-{n}", np.eye(1, 8, n % 8, dtype=np.float32)[0], payload)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GalleryStore]:
+    store = GalleryStore(tmp_path_factory.mktemp("filters") / "gallery")
+    store.begin({"dim": "8"})
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def columns(store: GalleryStore) -> Iterator[Columns]:
+    """Columns that lived through writes, replacements and deletions."""
+    reader = GalleryReader.open(store.folder)
+    columns = Columns(reader)
+    for start in range(0, 200, 50):
+        store.upsert(ItemBatch.of([_item(n, PAYLOADS[n]) for n in range(start, start + 50)]))
+        columns.allowed(FILTER.validate_python({"field": FIELDS[start // 50], "exists": True}))
+    store.upsert(ItemBatch.of([_item(n, PAYLOADS[(n + 1) % 200]) for n in range(0, 200, 11)]))
+    store.delete([f"item-{n}" for n in range(0, 200, 13)])
+    yield columns
+    reader.close()
+
+
+def _held(store: GalleryStore, labels: np.ndarray) -> list[int]:
+    """Those of these labels that items have: columns may name some that are gone."""
+    return sorted(set(labels.tolist()) & set(store.labels().tolist()))
+
+
+def _by_sql(store: GalleryStore, condition: Filter) -> list[int]:
+    labels: list[int] = store.labels_where(*filter_to_sql(condition)).tolist()
+    return labels
+
+
+_SCALARS = st.sampled_from([*VALUES, 3, "nothing"])
+_LEAVES = st.one_of(
+    st.builds(lambda field, value: {"field": field, "eq": value}, st.sampled_from(FIELDS), _SCALARS),
+    st.builds(
+        lambda field, values: {"field": field, "in": values},
+        st.sampled_from(FIELDS),
+        st.lists(_SCALARS, min_size=1, max_size=4),
+    ),
+    st.builds(
+        lambda field, bounds: {"field": field, "range": bounds},
+        st.sampled_from(FIELDS),
+        st.dictionaries(st.sampled_from(["gt", "gte", "lt", "lte"]), st.sampled_from([-1, 0, 2, 2.25, 30]), min_size=1),
+    ),
+    st.builds(lambda field, exists: {"field": field, "exists": exists}, st.sampled_from(FIELDS), st.booleans()),
+)
+_CONDITIONS = st.recursive(
+    _LEAVES,
+    lambda parts: st.one_of(
+        st.builds(lambda part: {"not": part}, parts),
+        st.builds(lambda listed: {"and": listed}, st.lists(parts, min_size=1, max_size=3)),
+        st.builds(lambda listed: {"or": listed}, st.lists(parts, min_size=1, max_size=3)),
+    ),
+    max_leaves=6,
+)
+
+
+@given(_CONDITIONS)
+def test_columns_admit_what_sql_admits(store: GalleryStore, columns: Columns, condition: dict[str, object]) -> None:
+    parsed = FILTER.validate_python(condition)
+    try:
+        allowed = columns.allowed(parsed)
+    except Refusal as refusal:
+        assert "Types are not converted" in str(refusal)
+        return
+    assert _held(store, allowed) == _by_sql(store, parsed)
+    assert np.all(allowed[1:] > allowed[:-1])
+
+
+def test_a_write_is_seen_by_the_next_filter(tmp_path: Path) -> None:
+    store = GalleryStore(tmp_path / "gallery")
+    store.begin({"dim": "8"})
+    columns = Columns(GalleryReader.open(store.folder))
+    condition = FILTER.validate_python({"field": "n", "eq": 5})
+    assert columns.allowed(condition).tolist() == []
+    change = store.upsert(ItemBatch.of([_item(5, {"n": 5}), _item(6, {"n": 6})]))
+    assert columns.allowed(condition).tolist() == change.added[:1].tolist()
+    change = store.upsert(ItemBatch.of([_item(6, {"n": 5})]))
+    assert columns.allowed(condition).tolist() == [1, *change.added.tolist()]
+
+
+@pytest.mark.parametrize(
+    "payloads",
+    [
+        [{"id": 2**60 + n} for n in range(3)],
+        [{"id": n} for n in range(3)] + [{"id": 2**60 + n} for n in range(3)],
+    ],
+    ids=["from the beginning", "later"],
+)
+def test_integers_beyond_float64_are_told_apart(tmp_path: Path, payloads: list[dict[str, object]]) -> None:
+    store = GalleryStore(tmp_path / "gallery")
+    store.begin({"dim": "8"})
+    columns = Columns(GalleryReader.open(store.folder))
+    for n, payload in enumerate(payloads):
+        store.upsert(ItemBatch.of([_item(n, payload)]))
+        condition = FILTER.validate_python({"field": "id", "eq": payload["id"]})
+        assert columns.allowed(condition).tolist() == [n + 1]
+
+
+def test_more_fields_than_columns_are_kept(tmp_path: Path) -> None:
+    store = GalleryStore(tmp_path / "gallery")
+    store.begin({"dim": "8"})
+    columns = Columns(GalleryReader.open(store.folder))
+    store.upsert(ItemBatch.of([_item(n, {f"f{field}": n for field in range(3 * MOST_FIELDS)}) for n in range(20)]))
+    for field in [*range(3 * MOST_FIELDS), 0, 1]:
+        condition = FILTER.validate_python({"field": f"f{field}", "range": {"lt": 2}})
+        assert columns.allowed(condition).tolist() == [1, 2]
+    wide = {"and": [{"field": f"f{field}", "eq": 3} for field in range(MOST_FIELDS + 2)]}
+    assert columns.allowed(FILTER.validate_python(wide)).tolist() == [4]
