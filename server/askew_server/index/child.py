@@ -19,7 +19,7 @@ from askew_server.index.build import Progress, VectorSource, build_main
 from askew_server.index.port import CodedKind
 
 _POLL_SECONDS = 0.2
-_NICEST = 19
+_NICER = 10
 
 
 class BuildCancelled(AskewError):
@@ -89,9 +89,9 @@ def _build(sender: Connection, source: VectorSource, folder: Path, kind: CodedKi
 
 
 def _give_way() -> None:
-    """Run only when nobody else wants a processor or the disk, as far as the system lets us say so."""
+    """Leave processors and the disk to searches; not so far that a busy server's index is never built."""
     with contextlib.suppress(OSError):
-        os.nice(_NICEST)
+        os.nice(_NICER)
     with contextlib.suppress(OSError, AttributeError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     with contextlib.suppress(psutil.Error, OSError, AttributeError):
