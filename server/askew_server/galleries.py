@@ -23,7 +23,7 @@ from askew_server.aliases import Aliases
 from askew_server.errors import DamagedGallery, DataInUse, Refusal
 from askew_server.gallery import Gallery
 from askew_server.gallery_folders import GalleryFolders
-from askew_server.index.faiss_exact import import_faiss
+from askew_server.index.engine import import_faiss
 from askew_server.owned import OwnedGallery
 from askew_server.verifying import BackgroundCheck
 

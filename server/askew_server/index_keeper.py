@@ -22,7 +22,7 @@ from askew_server.errors import Refusal
 from askew_server.index.build import DatabaseVectors, Progress
 from askew_server.index.child import BuildCancelled, build_in_child
 from askew_server.index.choice import Estimate, chosen_kind, estimate, free_memory, refuse_too_large
-from askew_server.index.faiss_exact import import_faiss
+from askew_server.index.engine import import_faiss
 from askew_server.index.gpu import load_on_gpu
 from askew_server.index.main_segment import MainSegment
 from askew_server.index.port import CodedKind, IndexStatistics, WantedKind

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from askew_client.errors import EngineMissing
-from askew_server.index.faiss_exact import import_faiss
+from askew_server.index.engine import import_faiss
 
 WITHOUT_FAISS = """
 import sys

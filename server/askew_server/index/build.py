@@ -32,7 +32,7 @@ from askew_server.index.choice import (
     training_size,
 )
 from askew_server.index.coded import TwoStageEngine, balanced_order, untrained_refine, untrained_scan
-from askew_server.index.faiss_exact import import_faiss
+from askew_server.index.engine import import_faiss
 from askew_server.index.port import MARGIN, CodedKind, Labels, Rows, Vectors
 from askew_server.index.record import FORMAT, Calibration, Record, Refinement
 from askew_server.index.saved import LABELS, REFINE, SCAN, described, map_codebooks

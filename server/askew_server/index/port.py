@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -63,40 +62,3 @@ class Segment(Protocol):
 
     def search(self, queries: Vectors, limit: int, allowed: Labels | None, exact: bool) -> Found:
         """The nearest among `allowed` (sorted; None: all), up to `limit` columns. `exact`: whatever it costs."""
-
-
-class VectorIndex(Protocol):
-    """Vectors by label, searched by inner product.
-
-    One thread owns an index: it must never be searched while it is changed. Vectors are float32 [n, D] of unit
-    length, labels int64 [n].
-    """
-
-    @property
-    def name(self) -> str:
-        """How answers and gallery descriptions call this index."""
-
-    @property
-    def exact(self) -> bool:
-        """Whether a search always finds the true nearest."""
-
-    def __len__(self) -> int:
-        """How many vectors it holds."""
-
-    def add(self, labels: Labels, vectors: Vectors) -> None:
-        """Add vectors under labels that it does not hold yet."""
-
-    def remove(self, labels: Labels) -> None:
-        """Remove these labels; unknown ones are passed over."""
-
-    def search(self, vectors: Vectors, limit: int, allowed: Labels | None) -> Labels:
-        """The labels of the nearest, nearest first: int64 [n, limit], filled up with -1.
-
-        `allowed`: search among these labels only.
-        """
-
-    def vectors(self, labels: Labels) -> Vectors:
-        """The vectors under labels that it holds: float32 [n, D]."""
-
-    def save(self, path: Path) -> None:
-        """Write it to a file."""

@@ -1,7 +1,12 @@
-"""An index on disk: the file, and beside it the sequence number that it covers and its digest.
+"""A main segment on disk: its files, and the record that makes them the index of the gallery.
 
-The index is derived from the gallery's database. A saved one that is missing, torn or damaged is never an error:
-the gallery builds it anew.
+The index is derived from the gallery's database. One that is missing, torn or damaged is never an error: it is
+reported, and built anew. What is where:
+
+    index/main.json                       the record: what is covered, how it is searched, a digest for every block
+    index/main-GENERATION/scan.faiss      4-bit product codes
+    index/main-GENERATION/refine.faiss    scalar codes, in the same order
+    index/main-GENERATION/labels.i64      the labels of the rows, rising, little-endian
 """
 
 from __future__ import annotations
@@ -15,58 +20,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
 
-from askew_client.files import flush_folder, write_atomically
 from askew_server.index.coded import Codebooks, CodedTail, TwoStageEngine, empty_like
-from askew_server.index.faiss_exact import FaissExactIndex, import_faiss
+from askew_server.index.engine import import_faiss
 from askew_server.index.main_segment import MainFacts, MainSegment
-from askew_server.index.port import VectorIndex
 from askew_server.index.record import RECORD, Record, SavedFile
-
-_RECORD = "index.json"
-
-
-class _Record(BaseModel):
-    """What `index.json` says of the index file beside it."""
-
-    file: str
-    sequence: int
-    count: int
-    sha256: str
-
-
-def save_index(folder: Path, index: VectorIndex, sequence: int) -> None:
-    """Save an index that covers all changes up to `sequence`; the older file goes when the new one is in place."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{index.name}-{sequence}.faiss"
-    beside = path.with_suffix(".part")
-    index.save(beside)
-    with beside.open("rb") as stream:
-        os.fsync(stream.fileno())
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    beside.replace(path)
-    flush_folder(folder)
-    record = _Record(file=path.name, sequence=sequence, count=len(index), sha256=digest)
-    write_atomically(folder / _RECORD, record.model_dump_json(indent=1).encode())
-    for old in folder.iterdir():
-        if old.name not in {path.name, _RECORD}:
-            old.unlink()
-
-
-def load_index(folder: Path, dim: int) -> tuple[FaissExactIndex, int] | None:
-    """The saved index and the sequence number that it covers; None when there is no whole one."""
-    try:
-        record = _Record.model_validate_json((folder / _RECORD).read_bytes())
-        path = folder / record.file
-        with path.open("rb") as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() != record.sha256:
-                return None
-        index = FaissExactIndex.read(path, dim)
-    except (OSError, ValidationError, ValueError):
-        return None
-    return (index, record.sequence) if len(index) == record.count else None
-
 
 BLOCK_BYTES = 4 << 20
 """Of so many bytes each, the blocks of a file have digests of their own."""

@@ -15,8 +15,8 @@ import numpy as np
 
 from askew_server.index.choice import chosen_kind
 from askew_server.index.coded import CodedTail
+from askew_server.index.engine import import_faiss
 from askew_server.index.exact import ExactSegment
-from askew_server.index.faiss_exact import import_faiss
 from askew_server.index.main_segment import MainSegment
 from askew_server.index.port import MARGIN, Found, IndexKind, IndexStatistics, Labels, Segment, Vectors, WantedKind
 from askew_server.index.threads import limit_threads, search_threads
