@@ -19,6 +19,7 @@ from askew_client.contract.manifest import Manifest
 from askew_client.contract.schemas import ItemId
 from askew_client.contract.wire import NORM_TOLERANCE
 from askew_client.errors import EncoderError
+from askew_server.index.saved import open_main, verify_blocks
 from askew_server.row_checksums import damaged_rows, has_checksums, item_checksum, vector_checksum
 from askew_server.snapshot_file import MEMBER_NAMES, is_photo
 from askew_server.snapshots import FOLDERS, Snapshots, named_files, open_read_only
@@ -69,6 +70,8 @@ def examine_gallery(name: str, folder: Path) -> list[Finding]:
         with closing(open_read_only(path)) as database:
             found += _examine_photos(name, folder, database)
             found += _examine_encoders(name, folder, database)
+            (dim,) = database.execute("SELECT value FROM facts WHERE key = 'dim'").fetchone()
+        found += _examine_index(name, folder / "index", int(dim))
     return found + _examine_snapshots(name, folder) + _leftovers(name, folder)
 
 
@@ -231,6 +234,18 @@ def _examine_encoders(name: str, folder: Path, database: sqlite3.Connection) -> 
         except EncoderError as error:
             found.append(Finding(name, path, f"The file of encoder {identity} does not hold: {error}", advice))
     return found
+
+
+def _examine_index(name: str, folder: Path, dim: int) -> list[Finding]:
+    """Damage of the saved index, which is derived: searches are right without it."""
+    if not folder.is_dir():
+        return []
+    blocks = (each.damage for each in verify_blocks(folder))
+    damage = open_main(folder, dim).damage or next((each for each in blocks if each), None)
+    if damage is None:
+        return []
+    advice = "The next start of the server builds it anew from the database; --repair removes it now."
+    return [Finding(name, folder, f"The saved index is damaged: {damage.rstrip('.')}.", advice, repair="remove index")]
 
 
 def _examine_snapshots(name: str, folder: Path) -> list[Finding]:

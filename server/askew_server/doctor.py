@@ -140,7 +140,7 @@ def _repair(finding: Finding) -> str | None:
             finding.file.unlink(missing_ok=True)
         return "It was removed."
     if finding.repair == "remove index":
-        shutil.rmtree(finding.file if finding.file.is_dir() else finding.file.parent, ignore_errors=True)
+        shutil.rmtree(finding.file)
         return "The index was removed; the next start builds it anew."
     if finding.repair == "set photo aside":
         return _set_photo_aside(finding)

@@ -117,11 +117,7 @@ class Writer:
         (first, seed), *_ = self.pending.items()
         if seed is None:
             return http.delete(f"{GALLERY}/items/{first}")
-        items = [
-            {"id": item, "vector": pack_base64(unit(given or 0)), "dtype": "f16le", "payload": {"seed": given}}
-            for item, given in self.pending.items()
-        ]
-        return http.put(f"{GALLERY}/items", json={"space": space, "items": items})
+        return http.put(f"{GALLERY}/items", json={"space": space, "items": stored(self.pending)})
 
 
 class Searcher:
@@ -158,7 +154,8 @@ def run(kills: int, seed: int, data: Path | None = None) -> Report:
     with RunningServer(data) as first:
         answer = first.http.put(GALLERY, content=teacher.read_bytes())
         assert answer.status_code == 201, answer.text
-    writers = [Writer(f"w{number}", random.Random(seed + number)) for number in range(WRITERS)]
+        writers = [Writer(f"w{number}", random.Random(seed + number)) for number in range(WRITERS)]
+        _fill(first, writers, space)
     searcher = Searcher()
     for _ in range(kills):
         if chance.random() < KILLED_WHILE_STARTING:
@@ -179,10 +176,33 @@ def run(kills: int, seed: int, data: Path | None = None) -> Report:
     return report
 
 
+def stored(state: State) -> list[dict[str, object]]:
+    """Items as they are sent, each with the vector of its seed."""
+    return [
+        {"id": item, "vector": pack_base64(unit(seed)), "dtype": "f16le", "payload": {"seed": seed}}
+        for item, seed in state.items()
+        if seed is not None
+    ]
+
+
 def unit(seed: int) -> NDArray[np.float32]:
     """A vector that only this seed has: float32 [64] of unit length."""
     vector = np.random.default_rng(seed).standard_normal(DIM)
     return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def _fill(server: RunningServer, writers: list[Writer], space: str) -> None:
+    """So many items that the index has all its parts: a main segment that is mapped, a tail, and what was removed."""
+    for writer in writers:
+        writer.known = {f"{writer.name}-{number}": writer.random.randrange(1 << 31) for number in range(IDS_OF_WRITER)}
+        answer = server.http.put(f"{GALLERY}/items", json={"space": space, "items": stored(writer.known)})
+        assert answer.status_code == 200, answer.text
+    answer = server.http.put(f"{GALLERY}/index", json={"kind": "two-stage"})
+    assert answer.status_code == 200, answer.text
+    deadline = time.monotonic() + 120
+    while server.http.get(f"{GALLERY}/index").json()["main"] == 0:
+        assert time.monotonic() < deadline, "the index was not built"
+        time.sleep(0.1)
 
 
 def _load(server: RunningServer, clients: list[Writer | Searcher], space: str, seconds: float) -> None:
@@ -241,7 +261,7 @@ def _search_all(server: RunningServer, found: dict[str, int], space: str) -> lis
     for start in range(0, len(items), CHECKED_TOGETHER):
         some = items[start : start + CHECKED_TOGETHER]
         queries = [{"vector": pack_base64(unit(seed)), "dtype": "f16le", "space": space} for _, seed in some]
-        answer = server.http.post(f"{GALLERY}/search/batch", json={"queries": queries, "limit": 1})
+        answer = server.http.post(f"{GALLERY}/search/batch", json={"queries": queries, "limit": 1, "exact": True})
         assert answer.status_code == 200, answer.text
         for (item, _), result in zip(some, answer.json()["results"], strict=True):
             best = result["hits"][0] if result["hits"] else {"id": None, "score": 0.0}

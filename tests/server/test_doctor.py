@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -125,6 +126,30 @@ def test_a_damaged_encoder_file_is_named(data: Path) -> None:
     assert "teacher@1" in done.stdout
     encoder.unlink()
     assert str(encoder) in run_askew("doctor", "--data", data).stdout
+
+
+def test_a_damaged_index_is_removed_since_it_is_built_anew(data: Path) -> None:
+    folder = data / "galleries" / "objects"
+    with RunningServer(data, "--gallery", "objects") as server:
+        space = server.http.get("/v1/galleries/objects").json()["space"]
+        items = [{"id": f"more-{n}", "vector": pack_base64(_unit(n)), "dtype": "f16le"} for n in range(1_000)]
+        assert server.http.put(ITEMS, json={"space": space, "items": items}).status_code == 200
+        assert server.http.put("/v1/galleries/objects/index", json={"kind": "two-stage"}).status_code == 200
+        deadline = time.monotonic() + 120
+        while server.http.get("/v1/galleries/objects/index").json()["main"] == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert examine_data(data, repair=False).is_well
+    for path in sorted((folder / "index").glob("main-*/*")):
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        (damage,) = _damage(examine_data(data, repair=False))
+        assert path.name in damage
+        path.write_bytes(content)
+    path.write_bytes(content[:-1])
+    assert examine_data(data, repair=True).is_well
+    assert not (folder / "index").exists()
+    assert len(_listed(data)) == 49 + 1_000
 
 
 def _rows(database: Path, sql: str) -> None:
