@@ -146,6 +146,17 @@ def test_each_request_has_one_line_that_tells_what_became_of_it(
     assert missing["route"] == "/v1/galleries/{gallery}/items/{item_id}"
 
 
+def test_a_key_is_named_by_its_id_and_never_shown(served: RunningServer) -> None:
+    made = served.http.post("/v1/keys", json={"name": "phone", "scopes": ["search"]}).json()
+    assert served.http.get("/v1/galleries", headers={"Authorization": f"Bearer {made['key']}"}).status_code == 200
+    assert served.http.get("/v1/galleries", headers={"Authorization": "Bearer nonsense"}).status_code == 401
+    output = served.stop()
+    known, unknown = [line for line in requests_of(output) if line["route"] == "/v1/galleries"]
+    assert known["key"] == made["id"]
+    assert "key" not in unknown and unknown["problem"] == "unauthorised"
+    assert made["key"] not in output
+
+
 def test_no_line_holds_a_vector_a_payload_an_item_or_a_photo(
     served: RunningServer, headers: dict[str, str], photo: Path
 ) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -99,6 +101,44 @@ def test_the_gallery_and_the_process_are_measured(served: RunningServer, teacher
     assert value(after, "askew_galleries", state="ok") == 1
     assert value(after, "process_resident_memory_bytes") > 1_000_000
     assert [dict(labels)["version"] for name, labels in after if name == "askew_build_info"] == ["0.1.0"]
+
+
+def test_jobs_snapshots_and_what_jobs_write_are_counted(served: RunningServer, photos: list[Path]) -> None:
+    gallery = "/v1/galleries/objects"
+    form = [("photo", (f"new-{number}", photo.read_bytes())) for number, photo in enumerate(photos[:2])]
+    wait_for(served, served.http.post(f"{gallery}/items/photos", files=form))
+    wait_for(served, served.http.post(f"{gallery}/snapshots"))
+    series = read(served)
+    assert value(series, "askew_items_written_total", gallery="objects") == 2
+    assert value(series, "askew_snapshots", gallery="objects") == 1
+    done = {dict(labels)["kind"] for (name, labels), count in series.items() if name == "askew_jobs" and count == 1}
+    assert done == {"photos", "snapshot"}
+    assert value(series, "askew_jobs", kind="photos", state="done") == 1
+
+
+def wait_for(server: RunningServer, accepted: httpx.Response) -> None:
+    assert accepted.status_code == 202, accepted.text
+    job, deadline = accepted.json(), time.monotonic() + 60
+    while job["state"] != "done":
+        assert job["state"] in {"waiting", "running"} and time.monotonic() < deadline, job
+        time.sleep(0.05)
+        job = server.http.get(f"/v1/jobs/{job['id']}").json()
+
+
+def test_requests_beyond_the_rate_of_a_key_are_counted_under_its_id(served: RunningServer) -> None:
+    wanted = {"name": "slow", "scopes": ["admin"], "requests_per_second": 1}
+    slow = served.http.post("/v1/keys", json=wanted).json()
+    statuses = [served.http.get("/v1/galleries", headers=_bearer(slow["key"])).status_code for _ in range(8)]
+    assert 429 in statuses
+    assert served.http.get("/metrics").status_code == 401
+    time.sleep(1.1)
+    text = served.http.get("/metrics", headers=_bearer(slow["key"])).text
+    assert value(parse(text), "askew_rate_limited_total", key=slow["id"]) == statuses.count(429)
+    assert slow["key"] not in text
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
 
 
 def test_a_thousand_hostile_names_add_no_series(
