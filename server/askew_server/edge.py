@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from dataclasses import dataclass
 from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -45,24 +46,13 @@ class Edge:
             return
         raw_path = scope.get("raw_path") or scope["path"].encode()
         scope = {**scope, "path": _path_keeping_segments(raw_path)}
-        brings_encoder = _brings_encoder(scope["path"])
-        limit = self._settings.max_encoder_bytes if brings_encoder else self._settings.max_body_bytes
-        held = self._held
-        if _brings_photos(scope["path"]):
-            # Received onto the disk, so they weigh nothing here.
-            limit = self._settings.max_job_bytes
-            held = _Held(limit)
-        if _brings_snapshot(scope["path"], Headers(scope=scope)):
-            limit = self._settings.max_snapshot_bytes
-            held = _Held(limit)
+        bounds = self._bounds(scope["path"], Headers(scope=scope))
         exchange = _Exchange(
             receive,
             send,
             request_id=scope["askew_request_id"],
-            limit=limit,
+            bounds=bounds,
             receive_seconds=self._settings.receive_seconds,
-            answer_seconds=ADMISSION_SECONDS if brings_encoder else self._settings.request_seconds,
-            held=held,
         )
         try:
             await self._serve(scope, exchange)
@@ -72,13 +62,32 @@ class Edge:
         # What nobody foresaw: Starlette has answered it (see answers.py) and raises it for whoever keeps the log.
         except Exception:  # noqa: BLE001
             self._log.exception("request %s failed", exchange.request_id)
+            if not exchange.answered:
+                detail = f"The server failed; its log has request {exchange.request_id}."
+                answer = problem_answer(ProblemKind.INTERNAL, detail, {}, exchange.request_id)
+                await answer(scope, exchange.receive, exchange.send)
         finally:
-            held.release(exchange.received)
+            bounds.held.release(exchange.received)
+
+    def _bounds(self, path: str, headers: Headers) -> _Bounds:
+        """What a request of this path may bring, and how long its answer may take."""
+        settings = self._settings
+        match path.split("/")[1:]:
+            case ["v1", "galleries", _] | ["v1", "galleries", _, "encoders"]:
+                return _Bounds(settings.max_encoder_bytes, ADMISSION_SECONDS, self._held)
+            # These go to the disk as they come, so they weigh nothing here.
+            case ["v1", "galleries", _, "items", "photos"]:
+                return _Bounds(settings.max_job_bytes, settings.request_seconds, _Held(settings.max_job_bytes))
+            case ["v1", "galleries", _, "restore"] if _content_type(headers) == "application/x-tar":
+                return _Bounds(
+                    settings.max_snapshot_bytes, settings.request_seconds, _Held(settings.max_snapshot_bytes)
+                )
+        return _Bounds(settings.max_body_bytes, settings.request_seconds, self._held)
 
     async def _serve(self, scope: Scope, exchange: _Exchange) -> None:
         try:
-            _refuse_headers(Headers(scope=scope), scope["http_version"], exchange.limit)
-            async with asyncio.timeout(exchange.answer_seconds) as deadline:
+            _refuse_headers(Headers(scope=scope), scope["http_version"], exchange.bounds.bytes)
+            async with asyncio.timeout(exchange.bounds.seconds) as deadline:
                 exchange.deadline = deadline
                 await self._app(scope, exchange.receive, exchange.send)
             return
@@ -89,7 +98,7 @@ class Edge:
                 raise
             refused = Refusal(
                 ProblemKind.TOO_SLOW,
-                f"The server did not answer within {exchange.answer_seconds:g} s and gave up; a write may still have "
+                f"The server did not answer within {exchange.bounds.seconds:g} s and gave up; a write may still have "
                 "been done. Try again later, or ask for less at once.",
                 retry_after=5,
             )
@@ -116,31 +125,29 @@ class _Held:
         self._bytes -= count
 
 
+@dataclass(frozen=True)
+class _Bounds:
+    """What one request may take: `bytes` of body, `seconds` from its end to the answer; `held` counts the bytes."""
+
+    bytes: int
+    seconds: float
+    held: _Held
+
+
 class _Exchange:
     """One request and its answer, within bounds.
 
-    `limit`: bytes of the body at most. `receive_seconds`: for the body to arrive, on top of what it takes at the
-    slowest rate. `answer_seconds`: from the whole body to the first byte of the answer.
+    `receive_seconds`: for the body to arrive, on top of what it takes at the slowest rate.
     """
 
     def __init__(
-        self,
-        receive: Receive,
-        send: Send,
-        *,
-        request_id: str,
-        limit: int,
-        receive_seconds: float,
-        answer_seconds: float,
-        held: _Held,
+        self, receive: Receive, send: Send, *, request_id: str, bounds: _Bounds, receive_seconds: float
     ) -> None:
         self._receive = receive
         self._send = send
         self.request_id = request_id
-        self.limit = limit
+        self.bounds = bounds
         self._receive_seconds = receive_seconds
-        self.answer_seconds = answer_seconds
-        self._held = held
         self.deadline: asyncio.Timeout | None = None
         self.received = 0
         self.answered = False
@@ -168,7 +175,7 @@ class _Exchange:
                 f"{SLOWEST_BYTES_PER_SECOND} bytes), but {self.received} bytes came. Send it again, faster.",
             ) from None
         finally:
-            self._answer_by(self._clock.time() + self.answer_seconds)
+            self._answer_by(self._clock.time() + self.bounds.seconds)
         self._count(len(message.get("body", b"")))
         self._is_whole = not message.get("more_body", False)
         return message
@@ -188,9 +195,9 @@ class _Exchange:
 
     def _count(self, came: int) -> None:
         self.received += came
-        has_room = self._held.take(came)
-        if self.received > self.limit:
-            raise _too_large(self.limit)
+        has_room = self.bounds.held.take(came)
+        if self.received > self.bounds.bytes:
+            raise _too_large(self.bounds.bytes)
         if not has_room:
             raise Refusal(
                 ProblemKind.OVERLOADED,
@@ -246,18 +253,8 @@ def _too_large(limit: int) -> Refusal:
     )
 
 
-def _brings_encoder(path: str) -> bool:
-    return path.startswith("/v1/galleries/") and (path.endswith("/encoders") or path.count("/") == 3)
-
-
-def _brings_photos(path: str) -> bool:
-    return path.startswith("/v1/galleries/") and path.endswith("/items/photos") and path.count("/") == 5
-
-
-def _brings_snapshot(path: str, headers: Headers) -> bool:
-    is_restore = path.startswith("/v1/galleries/") and path.endswith("/restore") and path.count("/") == 4
-    # As JSON the same call names a snapshot, and is read into memory.
-    return is_restore and headers.get("content-type", "").partition(";")[0].strip().lower() == "application/x-tar"
+def _content_type(headers: Headers) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _path_keeping_segments(raw_path: bytes) -> str:

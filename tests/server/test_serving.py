@@ -192,7 +192,8 @@ def test_connections_beyond_the_bound_are_told_to_come_back(impatient: RunningSe
 
 def test_bodies_together_are_bounded(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASKEW_MAX_BODIES_BYTES", "1000000")
-    head = b"PUT /v1/galleries/objects/items HTTP/1.1\r\nHost: a\r\nContent-Length: 500000\r\n\r\n"
+    first = b"PUT /v1/galleries/objects/items HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    head = first + b"Content-Length: 500000\r\n\r\n"
     with RunningServer(data, "--gallery", "objects") as server, ExitStack() as stack:
         held = [stack.enter_context(closing(connect(server.url))) for _ in range(3)]
         for connection in held:
@@ -369,7 +370,7 @@ def test_a_flood_of_broken_requests_leaves_the_memory_as_it_was(server: RunningS
 
     def flood(count: int) -> None:
         for number in range(count):
-            exchange(server.url, b"GET / HTTP/1.1\r\nHost: a\r\nx: " + b"%d" % (number % 10) * 40_000)
+            exchange(server.url, b"GET / HTTP/1.1\r\nHost: a\r\nx: " + b"%d" % (number % 10) * 100_000)
 
     def in_parallel(count: int) -> None:
         threads = [threading.Thread(target=flood, args=(count,)) for _ in range(4)]
