@@ -183,6 +183,13 @@ def test_two_apps_in_one_process_count_apart() -> None:
     assert b"askew_searches_total{" not in second.render(ServerNumbers(ready=True))
 
 
+def test_rebuilds_are_counted_by_how_they_ended() -> None:
+    gallery = GalleryNumbers("objects", rebuilds={"ok": 2, "failed": 1})
+    series = parse(Metrics("1").render(ServerNumbers(ready=True, galleries=[gallery])).decode())
+    assert value(series, "askew_index_rebuilds_total", gallery="objects", outcome="ok") == 2
+    assert value(series, "askew_index_rebuilds_total", gallery="objects", outcome="failed") == 1
+
+
 def test_the_series_of_a_gallery_go_with_it() -> None:
     metrics = Metrics("1")
     metrics.search_ended("objects", "ok", [("queue", 0.1)])
