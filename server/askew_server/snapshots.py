@@ -222,7 +222,11 @@ def require_space(folder: Path, needed: int, what: str) -> None:
 
 def open_read_only(path: Path) -> sqlite3.Connection:
     """A connection that reads a gallery's database and cannot change it."""
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30)
+    options = "mode=ro"
+    # Even a reader makes files beside a database with a log; where none can be made, nobody can change it either.
+    if not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+        options += "&immutable=1"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, isolation_level=None, timeout=30)
 
 
 @contextmanager
