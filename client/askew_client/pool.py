@@ -2,7 +2,7 @@
 
 httpcore's own pool looks at every connection, with a system call for each idle one, and at every waiting request,
 whenever a request begins or ends: with 100 of them that costs more than the requests (measured: 4.4 ms of processor time
-a search, instead of 0.7 ms). Here a request takes the connection that was used last, and hands it back.
+a search, instead of 0.6 ms). Here a request takes the connection that was used last, and hands it back.
 """
 
 from __future__ import annotations
