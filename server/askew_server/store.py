@@ -196,7 +196,8 @@ class GalleryStore(GalleryReader):
     def _write_photo(self, photo: bytes, suffix: str) -> str:
         name = hashlib.sha256(photo).hexdigest() + suffix
         path = self.photo_path(name)
-        if not path.exists():
+        # A photo that has decayed on the disk is healed by sending it again.
+        if not path.exists() or path.read_bytes() != photo:
             if not path.parent.exists():
                 path.parent.mkdir()
                 flush_folder(self.photos)
