@@ -26,6 +26,8 @@ from askew_client.contract.problems import ProblemKind
 from askew_client.contract.wire import pack_base64
 from askew_server.errors import Refusal
 from askew_server.galleries import Galleries
+from askew_server.jobs.kind import JobStopped, Task
+from askew_server.jobs.snapshots import RestoreJob, SnapshotJob
 from askew_server.restoring import restore_gallery
 from askew_server.snapshot_file import read_snapshot
 from askew_server.snapshots import Snapshots
@@ -521,3 +523,43 @@ def restoring(tmp_path: Path) -> Iterator[Restoring]:
     found = Restoring(tmp_path / "restored")
     yield found
     found.galleries.close()
+
+
+def test_a_crash_between_setting_a_damaged_gallery_aside_and_its_successor_loses_nothing(
+    tmp_path: Path, archive: Path
+) -> None:
+    """The two renames of a restore: whichever was done, the next start has a gallery of that name."""
+    data = tmp_path / "data"
+    first = Restoring(data)
+    restore_gallery(first.galleries, "objects", archive, _nowhere, lambda: None)
+    first.galleries.close()
+    folder = data / "galleries"
+    aside = folder / ".replaced-objects-0123abcd"
+    (folder / "objects").rename(aside)
+    (folder / ".new-objects-4567cdef").mkdir()
+    second = Restoring(data)
+    assert second.galleries.names() == ["objects"]
+    second.galleries.close()
+    assert [path.name for path in folder.iterdir()] == ["objects"]
+    shutil.copytree(folder / "objects", aside)
+    third = Restoring(data)
+    assert third.galleries.names() == ["objects"]
+    third.galleries.close()
+    assert [path.name for path in folder.iterdir()] == ["objects"]
+
+
+def test_a_restore_that_is_run_again_after_a_crash_is_done(data: Path, archive: Path, tmp_path: Path) -> None:
+    galleries = Galleries(data, owner="a test")
+    galleries.load()
+    folder = tmp_path / "job"
+    folder.mkdir()
+    shutil.copy(archive, folder / "snapshot.tar")
+    task = Task("job", "again", {}, folder)
+    job = RestoreJob(galleries)
+    results = [job.run(task, lambda *_: None, lambda: False) for _ in range(2)]
+    assert results[0] == results[1]
+    assert results[0]["items"] == 49
+    with pytest.raises(JobStopped):
+        SnapshotJob(galleries).run(Task("other", "objects", {}, folder), lambda *_: None, lambda: True)
+    galleries.close()
+    assert list((data / "galleries" / "objects" / "snapshots").iterdir()) == []
