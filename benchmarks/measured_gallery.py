@@ -90,7 +90,9 @@ class MeasuredGallery:
         """Until no build is under way or due."""
         quiet = 0
         while quiet < 3:
-            quiet = quiet + 1 if self.index()["state"] == "ready" else 0
+            index = self.index()
+            done = index["kind"] == index["chosen"] and not index["building"]
+            quiet = quiet + 1 if done else 0
             time.sleep(0.2)
 
     def search(self, query: NDArray[np.float32], options: str = "") -> list[int]:

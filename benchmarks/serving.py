@@ -30,6 +30,7 @@ from threadpoolctl import threadpool_limits
 
 from askew_client.contract.wire import pack
 from askew_server.index.saved import open_main
+from askew_server.index.segmented import SegmentedIndex
 
 QUERIES = 500
 TURNS = 3
@@ -59,11 +60,12 @@ def two_stage(data: Path, items: int, dim: int, seconds: float) -> None:
         print(f"\n{items} x {dim}: {gallery.index()}")
         found = [gallery.search(query) for query in queries]
         print(f"recall@10 over HTTP {recall(found, truth):.4f}")
-        main_segment = open_main(data / "galleries" / "default" / "index", dim)
-        assert main_segment is not None
+        opened = open_main(data / "galleries" / "default" / "index", dim)
+        assert opened.main is not None, opened.damage
+        index = SegmentedIndex(dim, opened.main)
 
         def bare_search(query: NDArray[np.float32]) -> object:
-            return main_segment.search(query[None], 10)
+            return index.search(query[None], 10)
 
         report(gallery, bare_search, queries, seconds, [16, 64])
 
