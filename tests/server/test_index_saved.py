@@ -109,6 +109,29 @@ def test_damage_behind_the_first_block_is_found_by_the_verification(
     assert last.done < last.total
 
 
+@pytest.mark.parametrize("name", [SCAN, LABELS])
+def test_what_is_read_into_memory_is_checked_whole_at_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(saved, "BLOCK_BYTES", 10_000)
+    build_main(Given(VECTORS), tmp_path, "two-stage", lambda _: None)
+    path = the_file(tmp_path, name)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert str(path) in (open_main(tmp_path, DIM).damage or "")
+
+
+def test_a_mapped_file_of_another_size_is_noticed_at_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saved, "BLOCK_BYTES", 10_000)
+    build_main(Given(VECTORS), tmp_path, "two-stage", lambda _: None)
+    path = the_file(tmp_path, REFINE)
+    whole = path.read_bytes()
+    for content in (whole[:-1], whole + b"0"):
+        path.write_bytes(content)
+        assert f"has {len(content)} bytes, expected {len(whole)}" in (open_main(tmp_path, DIM).damage or "")
+
+
 def test_another_dimension_and_another_format_are_refused(folder: Path) -> None:
     assert "expected 32" in (open_main(folder, 32).damage or "")
     record = json.loads((folder / RECORD).read_text())
