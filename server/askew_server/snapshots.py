@@ -20,11 +20,14 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from askew_client.contract.encoder_file import read_encoder_file
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.snapshots import Snapshot, SnapshotManifest, SnapshotMember, SnapshotName
+from askew_client.errors import EncoderError
 from askew_client.files import flush_folder, write_atomically
 from askew_server.errors import Refusal
+from askew_server.row_checksums import damaged_rows, has_checksums
 from askew_server.snapshot_file import DATABASE, MEMBER_NAMES, Advance, is_photo, read_snapshot, write_snapshot
 
 FOLDERS = ("photos", "probes", "encoders")
@@ -150,10 +153,11 @@ class Snapshots:
             # One file without a log beside it.
             database.execute("PRAGMA journal_mode = DELETE")
             verdict = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
-            if verdict != "ok":
+            faults = [verdict] if verdict != "ok" else _first_faults(database)
+            if faults:
                 raise Refusal(
                     ProblemKind.DAMAGED_GALLERY,
-                    f"No snapshot was made: the database of gallery {self._gallery!r} is damaged ({verdict[:200]}). "
+                    f"No snapshot was made: the database of gallery {self._gallery!r} is damaged ({faults[0][:200]}). "
                     "Stop the server and run `askew doctor --repair`, or restore an older snapshot.",
                 )
             facts = dict(database.execute("SELECT key, value FROM facts").fetchall())
@@ -270,6 +274,11 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in found if MEMBER_NAMES.fullmatch(path.relative_to(folder).as_posix()))
 
 
+def _first_faults(database: sqlite3.Connection) -> list[str]:
+    """What is wrong with the first rows that do not hold; a gallery of layout 1 has nothing to tell it by."""
+    return next(filter(None, damaged_rows(database)), []) if has_checksums(database) else []
+
+
 def _missing_files(staging: Path) -> list[str]:
     with closing(sqlite3.connect(staging / DATABASE)) as database:
         return sorted(path for path in named_files(database) if not (staging / path).exists())
@@ -293,6 +302,21 @@ def _member(folder: Path, path: Path) -> SnapshotMember:
     if is_photo(name):
         # A photo is named by its digest; that it has these bytes is checked when it is packed.
         return SnapshotMember(path=name, bytes=path.stat().st_size, sha256=path.stem)
+    if name.startswith("encoders/"):
+        _require_encoder(name, path)
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return SnapshotMember(path=name, bytes=path.stat().st_size, sha256=digest)
+
+
+def _require_encoder(name: str, path: Path) -> None:
+    try:
+        whole = read_encoder_file(path).sha256 == path.stem
+    except EncoderError:
+        whole = False
+    if not whole:
+        raise Refusal(
+            ProblemKind.DAMAGED_GALLERY,
+            f"No snapshot was made: {name} is damaged. Send this encoder's file again: `askew admit`, or "
+            "PUT /v1/galleries/NAME for the teacher.",
+        )

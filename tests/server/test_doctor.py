@@ -18,8 +18,11 @@ from running_server import RunningServer, run_askew
 
 from askew_client.contract.wire import pack_base64
 from askew_client.encoder import Encoder
+from askew_server import verifying
 from askew_server.checks import RawItem, raw_items
 from askew_server.doctor import Diagnosis, examine_data
+from askew_server.errors import Refusal
+from askew_server.galleries import Galleries
 from askew_server.snapshots import Snapshots, open_read_only
 from askew_server.write_ahead_log import examine_log
 
@@ -344,3 +347,24 @@ def test_a_log_that_was_begun_again_over_an_older_one_is_whole(tmp_path: Path) -
 def _unit(seed: int) -> np.ndarray:
     vector = np.random.default_rng(seed + 1).standard_normal(64)
     return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def test_damage_in_a_large_gallery_is_found_while_it_serves(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too large to be checked before it is opened is checked after that, and set aside."""
+    monkeypatch.setattr(verifying, "LARGEST_CHECKED_AT_ONCE", 0)
+    path = data / "galleries" / "objects" / "gallery.db"
+    shutil.copytree(path.parent, data / "galleries" / "whole")
+    path.write_bytes(path.read_bytes().replace(b'"kind":"object"', b'"kind":"objecu"', 1))
+    galleries = Galleries(data, owner="a test")
+    galleries.load()
+    try:
+        deadline = time.monotonic() + 20
+        while "objects" in galleries.names():
+            assert time.monotonic() < deadline, "the damage was not found"
+            time.sleep(0.01)
+        assert galleries.names() == ["whole"]
+        assert "is not as it was written" in galleries.damaged()["objects"]
+        with pytest.raises(Refusal, match="askew doctor"):
+            galleries.get("objects")
+    finally:
+        galleries.close()

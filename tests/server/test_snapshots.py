@@ -31,6 +31,7 @@ from askew_server.jobs.snapshots import RestoreJob, SnapshotJob
 from askew_server.restoring import restore_gallery
 from askew_server.snapshot_file import read_snapshot
 from askew_server.snapshots import Snapshots
+from askew_server.store import GalleryStore, ItemBatch, StoredItem
 
 OBJECTS = "/v1/galleries/objects"
 
@@ -400,6 +401,18 @@ def test_a_damaged_gallery_is_not_snapshotted_as_if_it_were_whole(data: Path) ->
     with pytest.raises(Refusal, match=photo.name):
         kept.create(_nowhere)
     photo.write_bytes(whole)
+    (encoder,) = (folder / "encoders").glob("*.onnx")
+    whole = encoder.read_bytes()
+    encoder.write_bytes(whole[:700] + bytes([whole[700] ^ 1]) + whole[701:])
+    with pytest.raises(Refusal, match=encoder.name):
+        kept.create(_nowhere)
+    encoder.write_bytes(whole)
+    path = folder / "gallery.db"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"kind":"object"', b'"kind":"objecu"', 1))
+    with pytest.raises(Refusal, match="is not as it was written"):
+        kept.create(_nowhere)
+    path.write_bytes(whole)
     kept.create(_nowhere)
     assert len(kept.list()) == 1
     assert sorted(path.suffix for path in (folder / "snapshots").iterdir()) == [".json", ".tar"]
@@ -563,3 +576,38 @@ def test_a_restore_that_is_run_again_after_a_crash_is_done(data: Path, archive: 
         SnapshotJob(galleries).run(Task("other", "objects", {}, folder), lambda *_: None, lambda: True)
     galleries.close()
     assert list((data / "galleries" / "objects" / "snapshots").iterdir()) == []
+
+
+def test_photos_that_come_and_go_between_the_steps_of_a_snapshot_are_in_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A photo replaced after the files were linked and before the database is copied, and again after that."""
+    from askew_server import snapshots
+
+    folder = data / "galleries" / "objects"
+    content = next((folder / "photos").glob("*/*.jpg")).read_bytes()
+    store = GalleryStore(folder)
+    back_up = snapshots._back_up
+    written: list[bytes] = []
+
+    def put() -> None:
+        written.append(content + str(len(written)).encode())
+        store.upsert(ItemBatch.of([StoredItem("pictured", _unit(1), {}, (written[-1], ".jpg"))]))
+
+    def back_up_in_between(source: Path, target: Path, advance: Callable[[int, int], None]) -> None:
+        put()
+        back_up(source, target, advance)
+        if len(written) < 4:
+            put()
+
+    monkeypatch.setattr(snapshots, "_back_up", back_up_in_between)
+    kept = Snapshots("objects", folder)
+    snapshot = kept.create(_nowhere)
+    store.close()
+    assert len(written) > 4
+    unpacked = tmp_path / "unpacked"
+    read_snapshot(kept.path(snapshot.name), unpacked, _nowhere)
+    with sqlite3.connect(unpacked / "gallery.db") as database:
+        ((photo,),) = database.execute("SELECT photo FROM items WHERE id = 'pictured'").fetchall()
+    database.close()
+    assert (unpacked / "photos" / photo[:2] / photo).read_bytes() in written
