@@ -483,13 +483,16 @@ DECODERS: dict[str, Callable[[Samples, Random], HostileBody]] = {
 
 
 def bomb(random: Random) -> bytes:
-    """A PNG of some kilobytes that states up to 30,000 × 30,000 pixels, and holds all of its rows."""
+    """A PNG of some kilobytes that states up to 30,000 × 30,000 pixels, or more."""
     side = random.choice([5_000, 20_000, 30_000, 2**31 - 1])
-    header = struct.pack(">IIBBBBB", side, side, 8, random.choice([0, 2, 6]), 0, 0, 0)
-    rows = zlib.compress(bytes(4_000_000), 9)
+    return png(struct.pack(">IIBBBBB", side, side, 8, random.choice([0, 2, 6]), 0, 0, 0), bytes(4_000_000))
+
+
+def png(header: bytes, rows: bytes) -> bytes:
+    """A PNG of these 13 bytes of header and these rows, whether they fit or not."""
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
-        for kind, content in ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
+        for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
     )
 
 

@@ -35,23 +35,23 @@ def exchange(url: str, request: bytes, timeout: float = 20) -> RawAnswer:
 
 
 def read_answer(connection: socket.socket) -> RawAnswer:
-    """Read one answer with a Content-Length."""
+    """Read one answer with a Content-Length, and no byte of the next one."""
     received = b""
     try:
-        while b"\r\n\r\n" not in received:
-            received += _some(connection)
-        head, _, body = received.partition(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").split("\r\n")
+        while not received.endswith(b"\r\n\r\n"):
+            received += _some(connection, 1)
+        first, *lines = received.decode("latin-1").rstrip().split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        while len(body) < int(headers.get("content-length", "0")):
-            body += _some(connection)
+        length, body = int(headers.get("content-length", "0")), b""
+        while len(body) < length:
+            body += _some(connection, length - len(body))
     except (ConnectionError, EOFError):
         return RawAnswer(0, {}, received)
     return RawAnswer(int(first.split()[1]), headers, body)
 
 
-def _some(connection: socket.socket) -> bytes:
-    received = connection.recv(65_536)
+def _some(connection: socket.socket, most: int) -> bytes:
+    received = connection.recv(most)
     if not received:
         raise EOFError
     return received

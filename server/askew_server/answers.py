@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
 from starlette.types import Receive, Scope, Send
 
 from askew_client.contract.problems import MEDIA_TYPE, ProblemKind, problem_of
@@ -24,7 +25,10 @@ _BY_STATUS = {
     405: ProblemKind.METHOD_NOT_ALLOWED,
     413: ProblemKind.PAYLOAD_TOO_LARGE,
 }
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _MOST_ERRORS = 20
+_MOST_COUNTED = 1_000
+"""Each costs Python some microseconds and a kilobyte, and a body may hold a million."""
 
 
 def json_answer(answer: BaseModel, status: int = 200) -> Response:
@@ -120,7 +124,19 @@ async def _http_error(request: Request, error: Exception) -> Response:
     }.get(kind, str(error.detail))
     answer = problem_answer(kind, detail, {}, request_id_of(request), status=error.status_code)
     answer.headers.update(error.headers or {})
+    if kind is ProblemKind.METHOD_NOT_ALLOWED:
+        answer.headers["Allow"] = ", ".join(_methods_of(request)) or "GET, HEAD"
     return answer
+
+
+def _methods_of(request: Request) -> list[str]:
+    """What a path takes. Starlette itself states the methods of the first of its routes; none for a folder of files."""
+    routes = [route for route in request.app.router.routes if not isinstance(route, Mount)]
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 async def _request_error(request: Request, error: Exception) -> Response:
@@ -128,7 +144,12 @@ async def _request_error(request: Request, error: Exception) -> Response:
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
-    errors = cast(ValidationError, error).errors(include_url=False, include_context=False, include_input=False)
+    error = cast(ValidationError, error)
+    count = error.error_count()
+    if count > _MOST_COUNTED:
+        detail = f"The body does not fit its schema in {count} places, too many to list. Is it meant for this path?"
+        return problem_answer(ProblemKind.VALIDATION, detail, {"errors": []}, request_id_of(request))
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
     return _validation(errors, request_id_of(request))
 
 

@@ -68,6 +68,8 @@ def create_fastapi(service: Service, tracing: Tracing | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # A redirect would name whatever host the request named.
+        redirect_slashes=False,
         # FastAPI's own traces would carry paths and queries, so item ids and filters; ours do not (tracing.py).
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )

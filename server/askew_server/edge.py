@@ -20,9 +20,15 @@ from askew_server.settings import Settings
 
 SLOWEST_BYTES_PER_SECOND = 16_384
 """What a sender must keep up, once `receive_seconds` are over."""
+MOST_QUERY_BYTES = 2_000_000
+"""What a search in JSON may take: 2,048 numbers and a filter are 100 kB."""
+MOST_QUOTES = 500_000
+MOST_BRACKETS = 250_000
+"""What a body may hold of what costs most to parse, beyond what vectors in their raw form hold by chance."""
 ADMISSION_SECONDS = 900.0
 """How long the answer to an encoder file may take: a gate describes photos for up to 600 s of processor time."""
 
+_JSON_TYPES = {"application/json", "application/vnd.askew.items"}
 _KEPT = re.compile(rb"%2[Ff]|%25")
 
 
@@ -46,13 +52,15 @@ class Edge:
             return
         raw_path = scope.get("raw_path") or scope["path"].encode()
         scope = {**scope, "path": _path_keeping_segments(raw_path)}
-        bounds = self._bounds(scope["path"], Headers(scope=scope))
+        content_type = _content_type(Headers(scope=scope))
+        bounds = self._bounds(scope["path"], content_type)
         exchange = _Exchange(
             receive,
             send,
             request_id=scope["askew_request_id"],
             bounds=bounds,
             receive_seconds=self._settings.receive_seconds,
+            counts_json=content_type in _JSON_TYPES,
         )
         try:
             await self._serve(scope, exchange)
@@ -69,7 +77,7 @@ class Edge:
         finally:
             bounds.held.release(exchange.received)
 
-    def _bounds(self, path: str, headers: Headers) -> _Bounds:
+    def _bounds(self, path: str, content_type: str) -> _Bounds:
         """What a request of this path may bring, and how long its answer may take."""
         settings = self._settings
         match path.split("/")[1:]:
@@ -78,10 +86,12 @@ class Edge:
             # These go to the disk as they come, so they weigh nothing here.
             case ["v1", "galleries", _, "items", "photos"]:
                 return _Bounds(settings.max_job_bytes, settings.request_seconds, _Held(settings.max_job_bytes))
-            case ["v1", "galleries", _, "restore"] if _content_type(headers) == "application/x-tar":
+            case ["v1", "galleries", _, "restore"] if content_type == "application/x-tar":
                 return _Bounds(
                     settings.max_snapshot_bytes, settings.request_seconds, _Held(settings.max_snapshot_bytes)
                 )
+            case ["search"] | ["v1", "galleries", _, "search"]:
+                return _Bounds(min(MOST_QUERY_BYTES, settings.max_body_bytes), settings.request_seconds, self._held)
         return _Bounds(settings.max_body_bytes, settings.request_seconds, self._held)
 
     async def _serve(self, scope: Scope, exchange: _Exchange) -> None:
@@ -137,11 +147,19 @@ class _Bounds:
 class _Exchange:
     """One request and its answer, within bounds.
 
-    `receive_seconds`: for the body to arrive, on top of what it takes at the slowest rate.
+    `receive_seconds`: for the body to arrive, on top of what it takes at the slowest rate. `counts_json`: whether the
+    body holds JSON, in which a megabyte can cost seconds to parse.
     """
 
     def __init__(
-        self, receive: Receive, send: Send, *, request_id: str, bounds: _Bounds, receive_seconds: float
+        self,
+        receive: Receive,
+        send: Send,
+        *,
+        request_id: str,
+        bounds: _Bounds,
+        receive_seconds: float,
+        counts_json: bool,
     ) -> None:
         self._receive = receive
         self._send = send
@@ -151,6 +169,8 @@ class _Exchange:
         self.deadline: asyncio.Timeout | None = None
         self.received = 0
         self.answered = False
+        self._counts_json = counts_json
+        self._quotes = self._brackets = 0
         self._is_late = False
         self._is_whole = False
         self._clock = asyncio.get_running_loop()
@@ -176,7 +196,7 @@ class _Exchange:
             ) from None
         finally:
             self._answer_by(self._clock.time() + self.bounds.seconds)
-        self._count(len(message.get("body", b"")))
+        self._count(message.get("body", b""))
         self._is_whole = not message.get("more_body", False)
         return message
 
@@ -193,9 +213,9 @@ class _Exchange:
                 headers["Connection"] = "close"
         await self._send(message)
 
-    def _count(self, came: int) -> None:
-        self.received += came
-        has_room = self.bounds.held.take(came)
+    def _count(self, part: bytes) -> None:
+        self.received += len(part)
+        has_room = self.bounds.held.take(len(part))
         if self.received > self.bounds.bytes:
             raise _too_large(self.bounds.bytes)
         if not has_room:
@@ -204,6 +224,16 @@ class _Exchange:
                 "The server works on as many bytes of requests as it may. Try again in a second.",
                 retry_after=1,
             )
+        if self._counts_json:
+            self._quotes += part.count(b'"')
+            self._brackets += part.count(b"[") + part.count(b"{")
+            by_chance = self.received // 64
+            if self._quotes > MOST_QUOTES + by_chance or self._brackets > MOST_BRACKETS + by_chance:
+                raise Refusal(
+                    ProblemKind.VALIDATION,
+                    f"Expected JSON of at most {MOST_QUOTES // 2} keys and strings and {MOST_BRACKETS} lists and objects, "
+                    "got more. Send it in several requests.",
+                )
 
     def _answer_by(self, moment: float | None) -> None:
         if self.deadline is not None and not self.deadline.expired():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from askew_client.contract.filters import (
@@ -31,7 +32,7 @@ def filter_to_sql(condition: Filter, depth: int = 1) -> tuple[str, list[object]]
         case Equals(field=field, eq=value):
             return _equals(json_path(field), value)
         case OneOf(field=field, one_of=values):
-            return _joined([_equals(json_path(field), value) for value in values], "OR")
+            return _one_of(json_path(field), values)
         case Range(field=field, range=bounds):
             path = json_path(field)
             parts: list[tuple[str, list[object]]] = [
@@ -108,6 +109,20 @@ def _equals(path: str, value: Scalar) -> tuple[str, list[object]]:
             value,
         ]
     return f"COALESCE({_NUMBER} AND json_extract(payload, ?) = ?, 0)", [path, path, value]
+
+
+def _one_of(path: str, values: list[Scalar]) -> tuple[str, list[object]]:
+    # As two lists: a comparison for each value would exceed what SQLite takes in one expression.
+    flags = [_equals(path, flag) for flag in (True, False) if any(value is flag for value in values)]
+    texts = [value for value in values if isinstance(value, str)]
+    numbers = [value for value in values if not isinstance(value, str | bool)]
+    is_among = "json_extract(payload, ?) IN (SELECT value FROM json_each(?))"
+    listed: list[tuple[str, list[object]]] = [
+        (f"{condition} AND {is_among}", [path, path, json.dumps(members)])
+        for condition, members in (("json_type(payload, ?) = 'text'", texts), (_NUMBER, numbers))
+        if members
+    ]
+    return _joined([*flags, *listed], "OR")
 
 
 def _joined(parts: list[tuple[str, list[object]]], operator: str) -> tuple[str, list[object]]:

@@ -8,9 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
-Scalar = bool | int | float | str
+MAX_DEPTH = 8
+MAX_VALUES = 20_000
+# A level is an object, and mostly a list in it; at the bottom lie a field's values.
+_MOST_NESTED = 2 * MAX_DEPTH + 2
+
+Number = Annotated[int, Field(ge=-(2**63), lt=2**63)] | Annotated[float, Field(allow_inf_nan=False)]
+"""A number that a database can compare; larger integers are taken as floats."""
+Scalar = bool | Number | str
 FieldPath = Annotated[
     str, StringConstraints(pattern=r"^[^\x00-\x1f\".\[\]]+(\.[^\x00-\x1f\".\[\]]+){0,7}$", max_length=256)
 ]
@@ -31,14 +38,14 @@ class OneOf(_Condition):
     """The field has one of these values."""
 
     field: FieldPath
-    one_of: list[Scalar] = Field(alias="in", min_length=1, max_length=1_000)
+    one_of: list[Scalar] = Field(alias="in", min_length=1, max_length=1_000, fail_fast=True)
 
 
 class Range(_Condition):
     """The field is a number within the bounds; at least one of gt, gte, lt, lte."""
 
     field: FieldPath
-    range: dict[Literal["gt", "gte", "lt", "lte"], int | float] = Field(min_length=1)
+    range: dict[Literal["gt", "gte", "lt", "lte"], Number] = Field(min_length=1)
 
 
 class Exists(_Condition):
@@ -51,19 +58,19 @@ class Exists(_Condition):
 class AllOf(_Condition):
     """Every one of these holds."""
 
-    all_of: list[Filter] = Field(alias="and", min_length=1, max_length=32)
+    all_of: list[_Nested] = Field(alias="and", min_length=1, max_length=32, fail_fast=True)
 
 
 class AnyOf(_Condition):
     """At least one of these holds."""
 
-    any_of: list[Filter] = Field(alias="or", min_length=1, max_length=32)
+    any_of: list[_Nested] = Field(alias="or", min_length=1, max_length=32, fail_fast=True)
 
 
 class Not(_Condition):
     """This does not hold."""
 
-    negated: Filter = Field(alias="not")
+    negated: _Nested = Field(alias="not")
 
 
 def _kind(value: Any) -> str | None:
@@ -83,7 +90,26 @@ def _kind(value: Any) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-Filter = Annotated[
+def _within_bounds(value: Any) -> Any:
+    """Refuse a condition too deep or too large before each of its levels is looked at."""
+    level, values = [value], 0
+    for _ in range(_MOST_NESTED):
+        below = [
+            child
+            for each in level
+            if isinstance(each, dict | list)
+            for child in (each.values() if isinstance(each, dict) else each)
+        ]
+        values += len(below)
+        if values > MAX_VALUES:
+            raise ValueError(f"a filter has {MAX_VALUES} values and conditions at most")
+        if not below:
+            return value
+        level = below
+    raise ValueError(f"a filter has {MAX_DEPTH} levels at most")
+
+
+_Nested = Annotated[
     Annotated[Equals, Tag("Equals")]
     | Annotated[OneOf, Tag("OneOf")]
     | Annotated[Range, Tag("Range")]
@@ -97,7 +123,7 @@ Filter = Annotated[
         custom_error_message="a condition has exactly one of eq, in, range, exists (with a field), and, or, not",
     ),
 ]
-MAX_DEPTH = 8
+Filter = Annotated[_Nested, BeforeValidator(_within_bounds)]
 
 for _model in (AllOf, AnyOf, Not):
     _model.model_rebuild()

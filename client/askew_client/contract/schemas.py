@@ -21,24 +21,31 @@ MAX_EXCLUDED = 100
 MAX_GROUP_SIZE = 100
 MAX_DELETED = 10_000
 MAX_RAW_BATCH = 10_000
+MAX_PAYLOAD_LEVELS = 32
 
 GalleryName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 ItemId = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,512}$")]
 
 
-def _only_finite_numbers(payload: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    waiting: list[JsonValue] = [payload]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError("numbers must be finite; JSON has no NaN and no infinity")
-        if isinstance(value, dict | list):
-            waiting.extend(value.values() if isinstance(value, dict) else value)
-    return payload
+def _readable_again(payload: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Refuse what could be stored and not be read back as JSON inside an answer."""
+    level: list[dict[str, JsonValue] | list[JsonValue]] = [payload]
+    for _ in range(MAX_PAYLOAD_LEVELS):
+        below: list[dict[str, JsonValue] | list[JsonValue]] = []
+        for value in level:
+            for child in value.values() if isinstance(value, dict) else value:
+                if isinstance(child, float) and not math.isfinite(child):
+                    raise ValueError("numbers must be finite; JSON has no NaN and no infinity")
+                if isinstance(child, dict | list):
+                    below.append(child)
+        if not below:
+            return payload
+        level = below
+    raise ValueError(f"a payload nests {MAX_PAYLOAD_LEVELS} levels deep at most")
 
 
-Payload = Annotated[dict[str, JsonValue], AfterValidator(_only_finite_numbers)]
-Vector = str | list[float]
+Payload = Annotated[dict[str, JsonValue], AfterValidator(_readable_again)]
+Vector = str | Annotated[list[float], Field(fail_fast=True)]
 """base64 text of the raw vector, with its dtype beside it, or a list of numbers."""
 
 
@@ -62,8 +69,10 @@ class SearchOptions(_Request):
     score_threshold: float | None = Field(default=None, ge=-1, le=1)
     max_false_match: float | None = Field(default=None, gt=0, lt=1)
     filter: Filter | None = None
-    exclude: list[ItemId] = Field(default=[], max_length=MAX_EXCLUDED)
-    with_payload: bool | list[FieldPath] = Field(default=True, union_mode="left_to_right")
+    exclude: list[ItemId] = Field(default=[], max_length=MAX_EXCLUDED, fail_fast=True)
+    with_payload: bool | Annotated[list[FieldPath], Field(fail_fast=True)] = Field(
+        default=True, union_mode="left_to_right"
+    )
     with_vectors: bool = False
     group_by: FieldPath | None = None
     group_size: int = Field(default=1, ge=1, le=MAX_GROUP_SIZE)
@@ -92,7 +101,7 @@ class SearchRequest(Query, SearchOptions):
 class BatchSearchRequest(SearchOptions):
     """The JSON body of `POST …/search/batch`: many queries, one set of options."""
 
-    queries: list[Query] = Field(min_length=1, max_length=MAX_BATCH)
+    queries: list[Query] = Field(min_length=1, max_length=MAX_BATCH, fail_fast=True)
 
 
 class Hit(BaseModel):
@@ -149,7 +158,7 @@ class UpsertRequest(_Request):
     """The JSON body of `PUT …/items`: items described by the gallery's teacher, in the gallery's space."""
 
     space: SpaceId | None = None
-    items: list[ItemToStore] = Field(min_length=1, max_length=MAX_BATCH)
+    items: list[ItemToStore] = Field(min_length=1, max_length=MAX_BATCH, fail_fast=True)
 
 
 class UpsertAnswer(BaseModel):
@@ -174,13 +183,13 @@ class RawUpsertHeader(_Request):
 
     space: SpaceId | None = None
     dtype: str | None = None
-    items: list[RawItem] = Field(min_length=1, max_length=MAX_RAW_BATCH)
+    items: list[RawItem] = Field(min_length=1, max_length=MAX_RAW_BATCH, fail_fast=True)
 
 
 class DeleteItemsRequest(_Request):
     """The JSON body of `POST …/items/delete`: `ids`, or a `filter` that all go which meet it; one of the two."""
 
-    ids: list[ItemId] | None = Field(default=None, min_length=1, max_length=MAX_DELETED)
+    ids: list[ItemId] | None = Field(default=None, min_length=1, max_length=MAX_DELETED, fail_fast=True)
     filter: Filter | None = None
 
     @model_validator(mode="after")
