@@ -59,7 +59,7 @@ class MeasuredGallery:
         began = time.perf_counter()
         command = [str(Path(sys.executable).with_name("askew")), "serve", "--data", str(self.data), "--port", "0"]
         self._process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "ASKEW_LOG_LEVEL": "warning"}
+            command, stdout=subprocess.PIPE, text=True, env={"ASKEW_LOG_LEVEL": "warning", **os.environ}
         )
         assert self._process.stdout is not None
         found = re.search(r"http://\S+", self._process.stdout.readline())

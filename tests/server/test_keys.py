@@ -125,6 +125,8 @@ def test_each_scope_includes_the_lesser_ones(store: KeyStore, held: str, may: li
         {"requests_per_second": 0},
         {"requests_per_second": float("nan")},
         {"expires_at": "2100-01-01T00:00:00"},
+        {"expires_at": 4_102_444_800},
+        {"expires_at": "4102444800"},
         {"admin": True},
     ],
 )

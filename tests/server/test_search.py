@@ -272,7 +272,12 @@ def test_a_request_that_is_no_http_harms_nothing(server: RunningServer, body: by
 
 def test_unknown_paths_and_methods_are_problems(server: RunningServer) -> None:
     assert_problem(server.http.get("/nothing/here"), 404, "unknown-path", "/nothing/here")
-    assert_problem(server.http.get("/search"), 405, "method-not-allowed")
+    answer = server.http.get("/search")
+    assert_problem(answer, 405, "method-not-allowed")
+    assert answer.headers["allow"] == "POST"
+    # Each of these methods is a route of its own.
+    assert server.http.patch("/v1/galleries/objects/items/a").headers["allow"] == "GET, PUT, DELETE"
+    assert server.http.post("/page/").headers["allow"] == "GET, HEAD"
     assert_problem(server.http.get("/page/../../settings.py"), 404, "unknown-path")
     assert_problem(server.http.get("/page/%2e%2e/settings.py"), 404, "unknown-path")
 

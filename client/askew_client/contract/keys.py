@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from askew_client.contract.schemas import GalleryName
 
 Scope = Literal["search", "write", "admin"]
 """What a key may do. Each includes the one before: search; change and list items, follow jobs; everything."""
 
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
+
+
+def _written_out(moment: object) -> object:
+    """Refuse numbers, which pydantic would take for seconds since 1970, as text too."""
+    if isinstance(moment, datetime) or (isinstance(moment, str) and _DATE_TIME.match(moment)):
+        return moment
+    raise ValueError("expected a date and time such as 2027-01-31T00:00:00Z")
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 KeyName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,100}$")]
 
 
@@ -27,7 +40,7 @@ class CreateKeyRequest(BaseModel):
     scopes: list[Scope] = Field(min_length=1, max_length=3)
     galleries: list[GalleryName] | None = Field(default=None, min_length=1, max_length=100)
     requests_per_second: float | None = Field(default=None, gt=0, le=1_000_000, allow_inf_nan=False)
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class KeyDescription(BaseModel):
