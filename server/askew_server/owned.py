@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, Self, TypeVar
 
@@ -132,8 +131,11 @@ class OwnedGallery:
 
     async def statistics(self) -> IndexStatistics:
         """What there is to tell of the index; waits its turn among the searches."""
-        with self._search_place():
+        self._take_search_place()
+        try:
             return await asyncio.to_thread(self._gallery.index.statistics)
+        finally:
+            self._searching -= 1
 
     def submit(self, task: Callable[[Gallery], Result]) -> Future[Result]:
         """Queue a task for the writer. Raises Refusal (overloaded) when too many wait already."""
@@ -161,7 +163,8 @@ class OwnedGallery:
         self._gallery.index.require_whole()
         choice = Choice(options.limit, threshold, frozenset(options.exclude))
         result = SearchResult()
-        with self._search_place():
+        self._take_search_place()
+        try:
             if options.group_by is not None:
                 for vector in vectors:
                     groups = Groups(tuple(options.group_by.split(".")), choice, options.group_size)
@@ -170,7 +173,9 @@ class OwnedGallery:
             allowed = None if options.filter is None else await self._allowed(options.filter)
             for start in range(0, len(vectors), QUERIES_AT_ONCE):
                 part = vectors[start : start + QUERIES_AT_ONCE]
-                result.hits += await self._hits(part, choice, allowed, options.exact, result)
+                result.hits += await self._hits(part, choice, allowed, options, result)
+        finally:
+            self._searching -= 1
         return result
 
     async def check_filter(self, condition: Filter) -> None:
@@ -190,13 +195,13 @@ class OwnedGallery:
         self._writer.shutdown()
 
     async def _hits(
-        self, vectors: Vectors, choice: Choice, allowed: Labels | None, exact: bool, result: SearchResult
+        self, vectors: Vectors, choice: Choice, allowed: Labels | None, options: SearchOptions, result: SearchResult
     ) -> list[list[FoundItem]]:
         answers: list[list[FoundItem]] = [[] for _ in vectors]
         pending, wanted = list(range(len(vectors))), choice.wanted
         while pending:
             queries = vectors if len(pending) == len(vectors) else vectors[pending]
-            items, saw_all = await self._items(queries, wanted, allowed, exact, result)
+            items, saw_all = await self._items(queries, wanted, allowed, options, result)
             incomplete = []
             for position, found, is_all in zip(pending, items, saw_all, strict=True):
                 hits = answers[position] = choice.hits(found)
@@ -217,7 +222,7 @@ class OwnedGallery:
         while not groups.is_full:
             others = [Not.model_construct(negated=_one_of(field_path, groups.values))] if groups.values else []
             allowed = await self._allowed(AllOf.model_construct(all_of=[*held, *others]), depth=0)
-            (items,), (saw_all,) = await self._items(vector, wanted, allowed, options.exact, result)
+            (items,), (saw_all,) = await self._items(vector, wanted, allowed, options, result)
             before = len(groups.values)
             groups.take(items)
             if saw_all or (items and groups.choice.threshold is not None and items[-1].score < groups.choice.threshold):
@@ -229,39 +234,36 @@ class OwnedGallery:
             allowed = await self._allowed(members, depth=0)
             wanted, saw_all = len(groups.open_values) * groups.size, False
             while groups.open_values and not saw_all:
-                (items,), (saw_all,) = await self._items(vector, wanted, allowed, options.exact, result)
+                (items,), (saw_all,) = await self._items(vector, wanted, allowed, options, result)
                 groups.take(items)
                 wanted *= _AGAIN
         return groups.hits()
 
     async def _items(
-        self, vectors: Vectors, wanted: int, allowed: Labels | None, exact: bool, result: SearchResult
+        self, vectors: Vectors, wanted: int, allowed: Labels | None, options: SearchOptions, result: SearchResult
     ) -> tuple[list[list[FoundItem]], list[bool]]:
         """What the index found for each query, ranked, and whether that is everything there is."""
         asked = time.perf_counter()
-        nearest = await self._searcher.search(vectors, wanted, allowed, exact)
+        nearest = await self._searcher.search(vectors, wanted, allowed, options.exact)
         result.note(asked, nearest)
         if len(vectors) * wanted <= _FINISHED_IN_LOOP:
-            finished = items_of(self._near, vectors, nearest)
+            finished = items_of(self._near, vectors, nearest, with_vectors=options.with_vectors)
         else:
-            finished = await self.read(lambda reader, _: items_of(reader, vectors, nearest))
+            finished = await self.read(
+                lambda reader, _: items_of(reader, vectors, nearest, with_vectors=options.with_vectors)
+            )
         result.stages.append(("finish", nearest.ended, time.perf_counter()))
         return finished
 
     async def _allowed(self, condition: Filter, depth: int = 1) -> Labels:
         return await self.read(lambda _, columns: columns.allowed(condition, depth))
 
-    @contextmanager
-    def _search_place(self) -> Iterator[None]:
+    def _take_search_place(self) -> None:
         if self._is_closed:
             raise self._gone()
         if self._searching >= self._max_waiting:
             raise self._overloaded()
         self._searching += 1
-        try:
-            yield
-        finally:
-            self._searching -= 1
 
     def _queued(self, executor: ThreadPoolExecutor, task: Callable[[], Result]) -> Future[Result]:
         if self._is_closed:

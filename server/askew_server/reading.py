@@ -83,6 +83,11 @@ class GalleryReader:
         sql = f"SELECT label, id, payload, vector FROM items JOIN vectors USING (label) WHERE label IN ({marks})"
         return self._db.execute(sql, labels).fetchall()
 
+    def payloads(self, labels: Sequence[int]) -> list[tuple[int, str, str]]:
+        """Label, id and payload as JSON text of these labels, in no order; labels without an item are left out."""
+        marks = ",".join("?" * len(labels))
+        return self._db.execute(f"SELECT label, id, payload FROM items WHERE label IN ({marks})", labels).fetchall()
+
     def label(self, item_id: str) -> int | None:
         """The label of an item."""
         row = self._db.execute("SELECT label FROM items WHERE id = ?", (item_id,)).fetchone()

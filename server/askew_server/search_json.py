@@ -6,8 +6,8 @@ Nothing is parsed and written again: at 2,000 answers a second that would take a
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
+from json.encoder import encode_basestring_ascii as _quoted
 
 from pydantic_core import from_json, to_json
 
@@ -34,7 +34,7 @@ def answer_json(
 ) -> bytes:
     """A SearchAnswer."""
     # Spaces and the names of galleries and indexes hold nothing that JSON would escape.
-    named = "" if encoder is None else f',"encoder":{json.dumps(encoder)}'
+    named = "" if encoder is None else f',"encoder":{_quoted(encoder)}'
     is_exact = "true" if exact else "false"
     return (
         f'{{"hits":{hits_json(hits, options)},"space":"{space}","gallery":"{gallery}"{named},'
@@ -58,11 +58,11 @@ def batch_json(
 
 
 def _plain(hit: FoundItem) -> str:
-    return f'{{"id":{json.dumps(hit.id)},"score":{hit.score!r},"payload":{hit.payload}}}'
+    return f'{{"id":{_quoted(hit.id)},"score":{hit.score!r},"payload":{hit.payload}}}'
 
 
 def _hit(hit: FoundItem, options: SearchOptions) -> str:
-    members = [f'"id":{json.dumps(hit.id)}', f'"score":{hit.score!r}']
+    members = [f'"id":{_quoted(hit.id)}', f'"score":{hit.score!r}']
     if options.with_payload is True:
         members.append(f'"payload":{hit.payload}')
     elif options.with_payload is not False:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from askew_server.index.port import Labels, Vectors
 
@@ -26,17 +27,20 @@ Result = TypeVar("Result")
 
 _TOGETHER_EXACT = 64
 _TOGETHER = 8
+_SCORED_HERE = 4_096
 
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
     """What an index found: labels int64 [n, m], nearest first, filled up with -1.
 
+    `scores`: float64 [n, m], the inner products with the stored vectors, where the index holds these as they are.
     `began` and `ended` are seconds of `time.perf_counter`; `together`: how many queries were answered at once.
     `available`: how many vectors there were to choose from.
     """
 
     labels: Labels
+    scores: NDArray[np.float64] | None
     index: str
     exact: bool
     available: int
@@ -155,8 +159,9 @@ class Searcher:
         answers, start = [], 0
         for ask in asks:
             columns = self._index.to_fetch(ask.wanted, exact=ask.exact)
-            own = found.labels[start : start + len(ask.vectors), :columns]
-            answers.append(replace(found, labels=own))
+            rows = slice(start, start + len(ask.vectors))
+            scores = None if found.scores is None else found.scores[rows, :columns]
+            answers.append(replace(found, labels=found.labels[rows, :columns], scores=scores))
             start += len(ask.vectors)
         return answers
 
@@ -168,7 +173,21 @@ def _nearest(index: SegmentedIndex, queries: Vectors, wanted: int, allowed: Labe
     # An empty search is no search for FAISS.
     nothing = np.empty((len(queries), 0), dtype=np.int64)
     labels = index.search(queries, fetched, allowed, exact) if fetched else nothing
-    return Nearest(labels, index.name, index.exact or exact, available, began, time.perf_counter(), len(queries))
+    scores = _scores(index, queries, labels)
+    is_exact = index.exact or exact
+    return Nearest(labels, scores, index.name, is_exact, available, began, time.perf_counter(), len(queries))
+
+
+def _scores(index: SegmentedIndex, queries: Vectors, labels: Labels) -> NDArray[np.float64] | None:
+    """The inner products of the queries with what was found, where every vector that was is at hand."""
+    if labels.size > _SCORED_HERE or not labels.size or labels[:, -1].min() < 0:
+        return None
+    stored = index.stored(labels.ravel())
+    if stored is None:
+        return None
+    found = stored.astype(np.float64).reshape(*labels.shape, -1)
+    scores: NDArray[np.float64] = (found @ queries.astype(np.float64)[:, :, None])[:, :, 0]
+    return scores
 
 
 def _deliver(asks: list[_Ask], answers: list[Nearest | BaseException]) -> None:

@@ -87,6 +87,14 @@ class ExactSegment:
         self._drop_empty_blocks()
         return labels, vectors
 
+    def vectors(self, labels: Labels) -> Vectors:
+        """The vectors under labels that it holds, float32 [n, D]."""
+        found = np.empty((len(labels), self._dim), dtype=np.float32)
+        for position, label in enumerate(labels.tolist()):
+            block, offset = divmod(self._rows[label], BLOCK)
+            found[position] = self._blocks[block][offset]
+        return found
+
     def search(self, queries: Vectors, limit: int, allowed: Labels | None, exact: bool) -> Found:
         """The true nearest; of equal ones the smallest labels. `exact` makes no difference here."""
         if allowed is None:

@@ -99,6 +99,10 @@ class SegmentedIndex:
         labels[:, : nearest.shape[1]] = nearest
         return labels
 
+    def stored(self, labels: Labels) -> Vectors | None:
+        """The vectors under labels that it holds, float32 [n, D], as they were added; None where it codes them."""
+        return self._fresh.vectors(labels) if self._main is None else None
+
     def to_fetch(self, limit: int, *, exact: bool) -> int:
         """How many labels to ask `search` for, so that the best `limit` are among them."""
         return limit + (self._main.margin(limit, exact) if self._main is not None else MARGIN)
