@@ -259,7 +259,7 @@ def test_a_body_too_large_is_refused_whether_or_not_its_length_is_stated(
         answer = httpx.post(f"{server.url}/search", content=chunks, headers=headers, timeout=30)
     except (httpx.WriteError, httpx.ReadError):
         return  # the server closed the connection before all was sent, which is its right
-    assert_problem(answer, 413, "payload-too-large", "32000000")
+    assert_problem(answer, 413, "payload-too-large", "2000000")
 
 
 def test_a_request_that_is_no_http_harms_nothing(server: RunningServer, body: bytes, headers: dict[str, str]) -> None:
@@ -427,3 +427,4 @@ def test_similar_items_are_what_the_items_own_vector_finds(server: RunningServer
     assert filtered.json()["hits"][0]["payload"]["kind"] == "tool"
     assert_problem(server.http.get("/v1/galleries/objects/items/nothing/similar"), 404, "unknown-item", "'nothing'")
     assert_problem(server.http.get(f"{url}/similar?limit=0"), 422, "validation", "limit")
+    assert_problem(server.http.get(f"{url}/similar?max_false_match=0.1"), 422, "validation", "score_threshold")
