@@ -1,11 +1,20 @@
 # `make` alone lists what there is. Each environment is made once and then reused: its stamp is renewed only when
 # a pyproject.toml or a pinned version changes. The packages are installed editable, so source changes need no reinstall.
 
-PYTHON    ?= python3
-VENV      ?= .venv
-VENV_DEMO ?= .venv-demo
-PORT      ?= 8000
-CHECK     ?=
+PYTHON     ?= python3
+VENV       ?= .venv
+VENV_DEMO  ?= .venv-demo
+VENV_PEERS ?= .venv-peers
+PORT       ?= 8000
+CHECK      ?=
+
+# How long `make soak` takes: 0 leaves a part out.
+KILLS    ?= 100
+MINUTES  ?= 30
+BODIES   ?= 10000
+EXAMPLES ?= 50
+SEEDS    ?= 5
+SEED     ?= 1
 
 PIP      := -m pip --disable-pip-version-check --quiet --no-input
 PINNED   := --constraint requirements/constraints.txt
@@ -13,7 +22,7 @@ CHROMIUM := $(firstword $(shell command -v chromium chromium-browser google-chro
 DRIVER   := $(shell command -v chromedriver 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-image lint format openapi commands bench-serving bench-indexing bench-training clean python-is-new-enough
+.PHONY: help demo test test-browser test-image lint format openapi commands soak bench-serving bench-index bench-ingest bench-peers bench-indexing bench-training clean python-is-new-enough
 
 help: ## list the targets
 	@echo "Askew: visual search against a gallery that is never re-indexed."
@@ -57,8 +66,21 @@ commands: $(VENV)/.installed ## write docs/commands.md anew, after a change of a
 	$(VENV)/bin/python tests/command_reference.py > docs/commands.md.part
 	mv docs/commands.md.part docs/commands.md
 
+soak: $(VENV)/.soak ## kills, overload, faults, schemathesis, hostile bodies; hours (docs/reliability.md)
+	$(VENV)/bin/python tests/soak/soak.py --kills $(KILLS) --minutes $(MINUTES) --bodies $(BODIES) \
+		--examples $(EXAMPLES) --seeds $(SEEDS) --seed $(SEED)
+
 bench-serving: $(VENV)/.installed ## POST /search beside the bare FAISS call, 10,000 x 2048
 	$(VENV)/bin/python benchmarks/serving.py
+
+bench-index: $(VENV)/.installed ## the index alone: recall, times, bytes, filters, 100,000 x 2048
+	$(VENV)/bin/python benchmarks/index.py
+
+bench-ingest: $(VENV)/.installed ## filling a gallery over HTTP beside bare SQLite and FAISS, and searches meanwhile
+	$(VENV)/bin/python benchmarks/ingest.py
+
+bench-peers: $(VENV)/.installed $(VENV_PEERS)/.installed ## every vector store that installs from PyPI, the same vectors
+	$(VENV)/bin/python benchmarks/peers.py --peers-python $(VENV_PEERS)/bin/python
 
 bench-training: $(VENV)/.installed ## askew train beside a bare pass and the published schemes; mining beside FAISS
 	$(VENV)/bin/python benchmarks/training.py
@@ -69,7 +91,7 @@ bench-indexing: $(VENV)/.installed ## askew index beside a bare ONNX Runtime loo
 	$(VENV)/bin/python benchmarks/indexing.py
 
 clean: ## remove the environments, caches and the demo's data
-	rm -rf $(VENV) $(VENV_DEMO) demo/data .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV_DEMO) $(VENV_PEERS) demo/data .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find client server training tests demo deploy benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 python-is-new-enough:
@@ -89,4 +111,15 @@ $(VENV)/.installed: client/pyproject.toml server/pyproject.toml training/pyproje
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python $(PIP) install $(PINNED) --editable './client[cpu,cli]' --editable './server[cpu,tracing]' \
 		--editable './training[demo,cpu]' --requirement requirements/test.txt
+	@touch $@
+
+$(VENV)/.soak: $(VENV)/.installed requirements/soak.txt
+	@$(VENV)/bin/python $(PIP) install $(PINNED) --requirement requirements/soak.txt
+	@touch $@
+
+# Pins of its own: what the peers need does not fit what Askew is tested with.
+$(VENV_PEERS)/.installed: requirements/peers.txt | python-is-new-enough
+	@echo "Making $(VENV_PEERS), the environment of the stores that Askew is compared with (once) ..."
+	@test -x $(VENV_PEERS)/bin/python || $(PYTHON) -m venv $(VENV_PEERS)
+	@$(VENV_PEERS)/bin/python $(PIP) install --requirement $<
 	@touch $@

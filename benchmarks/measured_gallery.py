@@ -75,6 +75,8 @@ class MeasuredGallery:
         self.http.close()
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(120)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     @property
     def process_id(self) -> int:

@@ -149,7 +149,7 @@ async def get_item(service: InService, gallery: str, item_id: str, with_vectors:
 @router.get(
     "/{item_id}/similar",
     response_model=SearchAnswer,
-    openapi_extra={"parameters": option_parameters()},
+    openapi_extra={"parameters": [each for each in option_parameters() if each["name"] != "max_false_match"]},
     responses=problems(404, 422, 429),
 )
 async def find_similar(request: Request, service: InService, gallery: str, item_id: str) -> Response:
@@ -157,6 +157,11 @@ async def find_similar(request: Request, service: InService, gallery: str, item_
     owned = service.gallery(gallery)
     identity = unquote(item_id)
     options = options_of(request.scope["query_string"])
+    if options.max_false_match is not None:
+        raise Refusal(
+            ProblemKind.VALIDATION,
+            "Expected no max_false_match: it is measured on an encoder's queries, and an item is none. Give score_threshold.",
+        )
     others = options.model_copy(update={"exclude": [*options.exclude, identity]})
     vector = await owned.read(lambda reader, _: vector_of(reader, owned.name, identity))
     result = await found(service, owned, vector[None], (), others, call_of(request), request.receive)

@@ -1,0 +1,110 @@
+"""Everything that a server must live through, one part after another, with one summary. `make soak` runs it.
+
+    python tests/soak/soak.py [--kills 100] [--minutes 30] [--bodies 10000] [--examples 50] [--seeds 5] [--seed 1]
+
+A part that is given 0 is left out. Exit code 0: every part held what it promises.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+FAULTS = ("server/test_full_disk.py", "crash/test_clock.py", "crash/test_kill.py")
+"""Full disk, a disk that takes no writes, clocks that jump, snapshots and builds that are killed: as in `make test`."""
+DAMAGE = "crash/test_damage.py"
+"""Flipped bits in every file: as in `make test`, and again with other bits."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One command, and what it holds the server to."""
+
+    name: str
+    command: list[str | Path]
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> tuple[bool, float]:
+        """Run it; whether it held, and the seconds it took."""
+        print(f"\n=== {self.name}\n", flush=True)
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, *map(str, self.command)], check=False, env={**os.environ, **self.environment}
+        )
+        return done.returncode == 0, time.monotonic() - began
+
+
+def parts(options: argparse.Namespace) -> list[Part]:
+    """What is to be run, the short ones first."""
+    pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    wanted: list[tuple[int | float, Part]] = [
+        (
+            options.examples,
+            Part(
+                f"schemathesis over the whole OpenAPI document, {options.examples} examples of each call",
+                [TESTS / "soak/schema.py", "--examples", str(options.examples), "--seed", str(options.seed)],
+            ),
+        ),
+        (
+            options.bodies,
+            Part(
+                f"{options.bodies} hostile bodies for each decoder",
+                [TESTS / "hostile_bodies.py", "--count", str(options.bodies), "--seed", str(options.seed)],
+            ),
+        ),
+        (
+            options.seeds,
+            Part(
+                "full disk, read-only disk, clocks that jump, kills at chosen moments",
+                [*pytest, *(TESTS / file for file in FAULTS)],
+            ),
+        ),
+        *(
+            (
+                1,
+                Part(f"flipped bits, seed {seed}", [*pytest, TESTS / DAMAGE], {"SOAK_SEED": str(seed)}),
+            )
+            for seed in range(options.seed, options.seed + options.seeds)
+        ),
+        (
+            options.kills,
+            Part(
+                f"{options.kills} times kill -9 under a mixed load",
+                [TESTS / "crash/mixed_load.py", "--kills", str(options.kills), "--seed", str(options.seed)],
+            ),
+        ),
+        (
+            options.minutes,
+            Part(
+                f"twice the sustainable load for {options.minutes:g} minutes",
+                [TESTS / "soak/overload.py", "--minutes", str(options.minutes)],
+            ),
+        ),
+    ]
+    return [part for amount, part in wanted if amount]
+
+
+def main() -> int:
+    """Run it from a command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--bodies", type=int, default=10_000)
+    parser.add_argument("--examples", type=int, default=50)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=1)
+    results = [(part.name, *part.run()) for part in parts(parser.parse_args())]
+    print("\n=== Summary\n")
+    for name, held, seconds in results:
+        print(f"{'held  ' if held else 'FAILED'}  {seconds:6.0f} s  {name}")
+    return 0 if all(held for _, held, _ in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
