@@ -89,11 +89,11 @@ class Guard:
 
     def _admit(self, scope: Scope, headers: Headers) -> Access:
         """What the sender may see. Raises Refusal (unauthorised, forbidden, rate-limited)."""
-        method, path = scope["method"], scope["path"]
-        need = self._permissions.need(method, path)
         if not self._keys.guarded:
             self._refuse_strangers(scope, headers)
             return Access()
+        path = scope["path"]
+        need = self._permissions.need(scope["method"], path)
         if need == "open" or (path == "/metrics" and self._metrics_without_key):
             return Access()
         key = self._key_of(headers)

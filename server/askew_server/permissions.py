@@ -87,17 +87,23 @@ _OPEN_FOLDER = "/page/"
 _RISING: tuple[Need, ...] = ("open", "search", "write", "admin")
 
 
+_Literals = list[tuple[int, str]]
+"""The segments of a pattern that are no parameters, each with its place."""
+
+
 class Permissions:
     """Answers, from the table, what a call needs."""
 
     def __init__(self) -> None:
-        self._lines: dict[tuple[str, int], list[tuple[list[str], Need]]] = {}
+        self._lines: dict[tuple[str, int], list[tuple[_Literals, Need]]] = {}
         for need, calls in _TABLE.items():
             for call in calls:
                 method, _, pattern = call.partition(" ")
-                segments = pattern.split("/")
-                self._lines.setdefault((method, len(segments)), []).append((segments, need))
-        self._beyond = [call.partition(" ")[2].split("/") for call in _BEYOND_ONE_GALLERY]
+                self._lines.setdefault((method, pattern.count("/")), []).append((_literals(pattern), need))
+        self._beyond = [
+            (pattern.count("/"), _literals(pattern))
+            for _, _, pattern in (c.partition(" ") for c in _BEYOND_ONE_GALLERY)
+        ]
 
     def need(self, method: str, path: str) -> Need:
         """The scope that a call needs: the greatest of all lines that it fits."""
@@ -109,8 +115,8 @@ class Permissions:
 
     def is_of_one_gallery(self, path: str) -> bool:
         """Whether a call is about the one gallery that its path names, or the default one, and about no other."""
-        segments = path.split("/")
-        if any(_fits(pattern, segments) for pattern in self._beyond):
+        segments, depth = path.split("/"), path.count("/")
+        if any(depth == length and _fits(literals, segments) for length, literals in self._beyond):
             return False
         return gallery_of(path) is not None or path == "/search" or path.startswith("/search/")
 
@@ -119,8 +125,8 @@ class Permissions:
         if method == "GET" and path.startswith(_OPEN_FOLDER):
             return ["open"]
         segments = path.split("/")
-        lines = self._lines.get((method, len(segments)), [])
-        return [need for pattern, need in lines if _fits(pattern, segments)]
+        lines = self._lines.get((method, len(segments) - 1), [])
+        return [need for literals, need in lines if _fits(literals, segments)]
 
 
 def gallery_of(path: str) -> str | None:
@@ -129,7 +135,14 @@ def gallery_of(path: str) -> str | None:
     return segments[3] if segments[1:3] == ["v1", "galleries"] and len(segments) > 3 else None
 
 
-def _fits(pattern: list[str], segments: list[str]) -> bool:
-    return len(pattern) == len(segments) and all(
-        part == segment or part[:1] == "{" for part, segment in zip(pattern, segments, strict=True)
-    )
+def _literals(pattern: str) -> _Literals:
+    # From the end, where patterns of one length differ.
+    parts = list(enumerate(pattern.split("/")))
+    return [(place, part) for place, part in reversed(parts) if not part.startswith("{")]
+
+
+def _fits(literals: _Literals, segments: list[str]) -> bool:
+    for place, part in literals:  # noqa: SIM110  # a generator takes three times as long, on every request
+        if segments[place] != part:
+            return False
+    return True
