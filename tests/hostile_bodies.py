@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import argparse
 import base64
-import io
 import json
 import struct
 import sys
 import tempfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -27,10 +25,10 @@ import httpx
 import numpy as np
 import onnx
 import psutil
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from hostile_values import ATOMS, SIZES, bomb, spoiled, spoiled_json, valid_photo
 from running_server import RunningServer
 from small_encoders import make_encoder, sealed
 
@@ -76,7 +74,7 @@ class Samples:
         self.manifest = read_encoder_file(self.teacher).manifest.model_dump(mode="json", exclude_none=True)
         self.space = manifest.space_id
         self.vector = np.full(DIM, DIM**-0.5, dtype=np.float32)
-        self.photos = [_photo(kind) for kind in ("JPEG", "PNG", "WEBP")]
+        self.photos = [valid_photo(kind) for kind in ("JPEG", "PNG", "WEBP")]
 
 
 def run(count: int, seed: int, report: Callable[[str], None] = lambda _: None) -> Report:
@@ -139,111 +137,6 @@ def _send(http: httpx.Client, body: HostileBody, name: str, result: Report) -> i
     return answer.status_code
 
 
-# Bytes
-
-_SIZES = (0, 1, 2, 127, 128, 255, 256, 65_535, 65_536, 2**31 - 1, 2**31, 2**32 - 1)
-
-
-def _spoiled(content: bytes, random: Random) -> bytes:
-    """Bytes with one to four wounds."""
-    for _ in range(random.randint(1, 4)):
-        position = random.randrange(len(content) + 1)
-        match random.randrange(8):
-            case 0:
-                content = content[:position]
-            case 1:
-                content = content + random.randbytes(random.randint(1, 64))
-            case 2:
-                content = content[:position] + random.randbytes(random.randint(1, 8)) + content[position:]
-            case 3:
-                content = content[:position] + content[position + random.randint(1, 64) :]
-            case 4 if content:
-                flipped = bytearray(content)
-                for _ in range(random.randint(1, 16)):
-                    flipped[random.randrange(len(flipped))] ^= 1 << random.randrange(8)
-                content = bytes(flipped)
-            case 5:
-                size = struct.pack(random.choice("<>") + "I", random.choice(_SIZES))
-                content = content[:position] + size + content[position + 4 :]
-            case 6:
-                content = random.randbytes(random.randint(0, 300))
-            case _:
-                content = content[:position] * 2
-    return content
-
-
-# JSON
-
-_ATOMS: tuple[str, ...] = (
-    "null", "true", "false", "0", "-0", "1", "-1", "1.5", "1e999", "-1e999", "1e-999", "NaN", "Infinity", "9" * 25, "9" * 400,
-    "9" * 5_000, "0." + "1" * 5_000, "9223372036854775807", "9223372036854775808", "-9223372036854775809", '""', '"a"', '"\\u0000"',
-    '"\\ud800"', '"\\udfff\\ud800"', '"\\uffff"', '"\x7f"', '"' + "é" * 300 + '"', '"' + "A" * 100_000 + '"', '"../../etc/passwd"',
-    '"sp1-' + "0" * 32 + '"', "[]", "{}", "[[]]", '{"": {}}', "[" * 150 + "]" * 150, "[" * 100_000, '{"a":' * 5_000, '{"a":' * 180 + "1" + "}" * 180,
-    "[" + "0," * 50_000 + "0]", '{"a":1,"a":2}', "{" + ",".join(f'"k{n}":{n}' for n in range(5_000)) + "}", "01", "+1", ".5", "'a'",
-    "// x", "undefined", "\ufeff{}", '"$.a"', '"a.b.c.d.e.f.g.h.i.j"', '"a[0]"', '"\\"; DROP TABLE items; --"', "1.7976931348623157e308",
-)  # fmt: skip
-"""JSON texts, and texts that are none."""
-
-_KEYS = ("vector", "dtype", "space", "encoder", "limit", "filter", "items", "id", "payload", "queries", "field", "eq", "in", "range",
-         "exists", "and", "or", "not", "gt", "teacher", "exclude", "with_payload", "with_vectors", "group_by", "group_size", "exact",
-         "score_threshold", "max_false_match", "", "__proto__", "x" * 1_000)  # fmt: skip
-
-
-class _Text:
-    """A JSON text in the place of a value."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-
-def _text_of(value: object) -> str:
-    """The value as JSON; where a text stands in it, that text."""
-    if isinstance(value, _Text):
-        return value.text
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(key)}:{_text_of(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_text_of, value)) + "]"
-    return json.dumps(value)
-
-
-def _spoiled_json(value: object, random: Random) -> bytes:
-    """A JSON value with one to three wounds in its tree, and now and then some in its text."""
-    for _ in range(random.randint(1, 3)):
-        value = _wounded(value, random)
-    content = _text_of(value).encode("utf-8", "surrogatepass")
-    match random.randrange(12):
-        case 0:
-            return _spoiled(content, random)
-        case 1:
-            return content.decode("utf-8", "replace").encode(random.choice(("utf-16", "utf-32", "latin-1")), "replace")
-        case 2:
-            return content.replace(b'"', random.choice((b"'", b"\xff", b"\x00")), random.randint(1, 3))
-    return content
-
-
-def _wounded(value: object, random: Random) -> object:
-    if isinstance(value, dict) and value and random.random() < 0.8:
-        chosen = random.choice(list(value))
-        match random.randrange(6):
-            case 0:
-                return {key: each for key, each in value.items() if key != chosen}
-            case 1:
-                return {**value, random.choice(_KEYS): _Text(random.choice(_ATOMS))}
-            case 2:
-                return {(random.choice(_KEYS) if key == chosen else key): each for key, each in value.items()}
-        return {**value, chosen: _wounded(value[chosen], random)}
-    if isinstance(value, list) and value and random.random() < 0.7:
-        position = random.randrange(len(value))
-        match random.randrange(4):
-            case 0:
-                return value[:position] + value[position + 1 :]
-            case 1:
-                return value * random.choice((0, 2, 30))
-        return [*value[:position], _wounded(value[position], random), *value[position + 1 :]]
-    return _Text(random.choice(_ATOMS))
-
-
 # Decoders
 
 
@@ -274,9 +167,9 @@ def _raw_vector(samples: Samples, random: Random) -> HostileBody:
         "exact",
         "x",
     ]
-    options = [f"{random.choice(names)}={quote(random.choice(_ATOMS)[:4_000])}" for _ in range(random.randint(0, 3))]
+    options = [f"{random.choice(names)}={quote(random.choice(ATOMS)[:4_000])}" for _ in range(random.randint(0, 3))]
     path = random.choice(["/search", f"{GALLERY}/search"]) + ("?" + "&".join(options) if options else "")
-    sent = _spoiled(content, random) if random.random() < 0.6 else content
+    sent = spoiled(content, random) if random.random() < 0.6 else content
     return HostileBody("POST", path, {name: value for name, value in headers.items() if value}, sent)
 
 
@@ -317,13 +210,13 @@ def _condition(random: Random, depth: int = 0) -> dict[str, object]:
 
 
 def _search_json(samples: Samples, random: Random) -> HostileBody:
-    body = _spoiled_json(_query(samples, random) | _options(random), random)
+    body = spoiled_json(_query(samples, random) | _options(random), random)
     return HostileBody("POST", "/search", _JSON_TYPE, body)
 
 
 def _batch(samples: Samples, random: Random) -> HostileBody:
     queries = [_query(samples, random) for _ in range(random.randint(1, 3))]
-    body = _spoiled_json({"queries": queries, **_options(random)}, random)
+    body = spoiled_json({"queries": queries, **_options(random)}, random)
     return HostileBody("POST", f"{GALLERY}/search/batch", _JSON_TYPE, body)
 
 
@@ -340,67 +233,67 @@ def _item(samples: Samples, random: Random) -> dict[str, object]:
 def _items_json(samples: Samples, random: Random) -> HostileBody:
     items = [_item(samples, random) for _ in range(random.randint(1, 3))]
     return HostileBody(
-        "PUT", f"{GALLERY}/items", _JSON_TYPE, _spoiled_json({"space": samples.space, "items": items}, random)
+        "PUT", f"{GALLERY}/items", _JSON_TYPE, spoiled_json({"space": samples.space, "items": items}, random)
     )
 
 
 def _items_raw(samples: Samples, random: Random) -> HostileBody:
     items = [{"id": f"raw-{random.randrange(20)}", "payload": {"kind": 1}} for _ in range(random.randint(1, 3))]
     header: object = {"space": samples.space, "dtype": "f16le", "items": items}
-    text = _spoiled_json(header, random) if random.random() < 0.5 else json.dumps(header).encode()
-    length = len(text) if random.random() < 0.7 else random.choice(_SIZES)
+    text = spoiled_json(header, random) if random.random() < 0.5 else json.dumps(header).encode()
+    length = len(text) if random.random() < 0.7 else random.choice(SIZES)
     content = struct.pack("<I", length) + text + pack(samples.vector) * len(items)
-    sent = _spoiled(content, random) if random.random() < 0.5 else content
+    sent = spoiled(content, random) if random.random() < 0.5 else content
     return HostileBody("PUT", f"{GALLERY}/items", {"Content-Type": "application/vnd.askew.items"}, sent)
 
 
 def _deletion(_: Samples, random: Random) -> HostileBody:
     wanted = {"filter": _condition(random)} if random.random() < 0.5 else {"ids": ["none-1", "none-2"]}
-    return HostileBody("POST", f"{GALLERY}/items/delete", _JSON_TYPE, _spoiled_json(wanted, random))
+    return HostileBody("POST", f"{GALLERY}/items/delete", _JSON_TYPE, spoiled_json(wanted, random))
 
 
 def _filter(_: Samples, random: Random) -> HostileBody:
-    text = quote(_spoiled_json(_condition(random), random)[:6_000])
+    text = quote(spoiled_json(_condition(random), random)[:6_000])
     cursor = quote(random.choice(["", "YQ", "%%%", "A" * 4_000, "\x00", "8J+Y", "//", "é"]))
     query = random.choice(
-        [f"filter={text}", f"filter={text}&cursor={cursor}", f"cursor={cursor}&limit={random.choice(_ATOMS[:16])}"]
+        [f"filter={text}", f"filter={text}&cursor={cursor}", f"cursor={cursor}&limit={random.choice(ATOMS[:16])}"]
     )
     return HostileBody("GET", f"{GALLERY}/items?{query}", {}, b"")
 
 
 def _manifest(samples: Samples, random: Random) -> HostileBody:
-    return HostileBody("PUT", GALLERY, _JSON_TYPE, _spoiled_json({"teacher": samples.manifest}, random))
+    return HostileBody("PUT", GALLERY, _JSON_TYPE, spoiled_json({"teacher": samples.manifest}, random))
 
 
 def _encoder(samples: Samples, random: Random) -> HostileBody:
     if random.random() < 0.5:
-        return HostileBody("POST", f"{GALLERY}/encoders", {}, _spoiled(samples.student, random))
+        return HostileBody("POST", f"{GALLERY}/encoders", {}, spoiled(samples.student, random))
     # Sound as a file, so that the manifest is what is read; the role keeps it from being run.
     metadata = {**samples.metadata, "askew.role": "oracle"}
     for _ in range(random.randint(1, 3)):
         name = random.choice(sorted(metadata))
-        metadata[name] = random.choice(_ATOMS).encode("utf-8", "replace").decode()
+        metadata[name] = random.choice(ATOMS).encode("utf-8", "replace").decode()
     return HostileBody("POST", f"{GALLERY}/encoders", {}, sealed(samples.model, {**metadata, "askew.role": "oracle"}))
 
 
 def _photo_body(samples: Samples, random: Random) -> HostileBody:
-    content = bomb(random) if random.random() < 0.1 else _spoiled(random.choice(samples.photos), random)
+    content = bomb(random) if random.random() < 0.1 else spoiled(random.choice(samples.photos), random)
     if random.random() < 0.5:
         return HostileBody("POST", "/search/photo?limit=1", {"Content-Type": "image/jpeg"}, content)
-    payload = quote(_spoiled_json({"kind": 1}, random)[:4_000])
+    payload = quote(spoiled_json({"kind": 1}, random)[:4_000])
     path = f"{GALLERY}/items/photo-{random.randrange(5)}?payload={payload}"
     return HostileBody("PUT", path, {"Content-Type": random.choice(["image/jpeg", "image/png", "image/x"])}, content)
 
 
 def _form(samples: Samples, random: Random) -> HostileBody:
     boundary = b"boundary"
-    vector = base64.b64encode(_spoiled(pack(samples.vector), random))
+    vector = base64.b64encode(spoiled(pack(samples.vector), random))
     parts = [
         (b'name="photo"; filename="x.jpg"', random.choice(samples.photos)),
         (b'name="vector"', vector),
         (b'name="dtype"', b"f16le"),
         (b'name="space"', samples.space.encode()),
-        (b'name="payload"', _spoiled_json({"kind": 1}, random)),
+        (b'name="payload"', spoiled_json({"kind": 1}, random)),
     ] * random.choice((1, 1, 1, 3))
     random.shuffle(parts)
     content = b"".join(
@@ -412,7 +305,7 @@ def _form(samples: Samples, random: Random) -> HostileBody:
         ["multipart/form-data; boundary=boundary"] * 4
         + ["multipart/form-data", "multipart/form-data; boundary=" + "x" * 300]
     )
-    sent = _spoiled(content, random) if random.random() < 0.7 else content
+    sent = spoiled(content, random) if random.random() < 0.7 else content
     return HostileBody("PUT", f"{GALLERY}/items/form-{random.randrange(5)}", {"Content-Type": kind}, sent)
 
 
@@ -423,14 +316,14 @@ def _photos_form(samples: Samples, random: Random) -> HostileBody:
         for n in range(random.randint(1, 3))
     ]
     parts = [(f'name="photo"; filename="{name}"', random.choice(samples.photos)) for name in names]
-    parts.append(('name="payloads"', _spoiled_json({name: {"kind": 1} for name in names}, random)))
+    parts.append(('name="payloads"', spoiled_json({name: {"kind": 1} for name in names}, random)))
     content = b"".join(
         b"--" + boundary + b"\r\nContent-Disposition: form-data; " + name.encode() + b"\r\n\r\n" + value + b"\r\n"
         for name, value in parts
     )
     content += b"--" + boundary + b"--\r\n"
     # Cut or torn, so that no job begins: there would be thousands.
-    sent = content[: random.randrange(len(content) - 8)] if random.random() < 0.5 else _spoiled(content[:-8], random)
+    sent = content[: random.randrange(len(content) - 8)] if random.random() < 0.5 else spoiled(content[:-8], random)
     return HostileBody(
         "POST", f"{GALLERY}/items/photos", {"Content-Type": "multipart/form-data; boundary=boundary"}, sent
     )
@@ -446,7 +339,7 @@ def _small_json(samples: Samples, random: Random) -> HostileBody:
             ("PUT", f"{GALLERY}/encoders/none@1/default", {"runtime": "web"}),
         ]
     )
-    return HostileBody(method, path, _JSON_TYPE, _spoiled_json(value, random))
+    return HostileBody(method, path, _JSON_TYPE, spoiled_json(value, random))
 
 
 def _path(_: Samples, random: Random) -> HostileBody:
@@ -480,27 +373,6 @@ DECODERS: dict[str, Callable[[Samples, Random], HostileBody]] = {
     "small JSON": _small_json,
     "path": _path,
 }
-
-
-def bomb(random: Random) -> bytes:
-    """A PNG of some kilobytes that states up to 30,000 × 30,000 pixels, or more."""
-    side = random.choice([5_000, 20_000, 30_000, 2**31 - 1])
-    return png(struct.pack(">IIBBBBB", side, side, 8, random.choice([0, 2, 6]), 0, 0, 0), bytes(4_000_000))
-
-
-def png(header: bytes, rows: bytes) -> bytes:
-    """A PNG of these 13 bytes of header and these rows, whether they fit or not."""
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
-        for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
-    )
-
-
-def _photo(kind: str) -> bytes:
-    stream = io.BytesIO()
-    pixels = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(stream, kind)
-    return stream.getvalue()
 
 
 if __name__ == "__main__":

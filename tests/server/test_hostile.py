@@ -18,6 +18,7 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+from hostile_values import png
 from problem_shape import assert_problem
 from raw_http import connect, exchange, read_answer
 from running_server import RunningServer, run_askew
@@ -130,7 +131,7 @@ def _data_of(server: RunningServer) -> Path:
 
 def test_a_picture_of_900_megapixels_in_4_kb_is_refused_before_it_is_decoded(server: RunningServer) -> None:
     header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
-    content = hostile_bodies.png(header, bytes(4_000_000))
+    content = png(header, bytes(4_000_000))
     for path in ("/search/photo", None):
         began = time.monotonic()
         url, method = (path, "POST") if path else (f"{ITEMS}/bomb", "PUT")
