@@ -24,7 +24,8 @@ QUERIES = 400
 MOVED_TO = 0.8
 
 _LARGE_K_FACTOR = 256
-_NARROWING = (2**0.5, 2**0.25)
+_FIRST_SCAN = 2_048
+_MORE = 1.25
 _KEPT = 100
 _EXACT_QUERIES = 128
 _EXACT_WINDOW = 400
@@ -118,23 +119,34 @@ def _least_factor(
 ) -> tuple[float, tuple[float, float]]:
     """The smallest k_factor that reaches the recall at `limit`, or the one that refines every row; with the recalls.
 
-    Doubled until it is enough, then narrowed to a fifth. A factor that is too large to pay does no harm: a flat pass is
-    taken where that is cheaper.
+    A factor that is too large to pay does no harm: a flat pass is taken where that is cheaper.
     """
+    count = limit + MARGIN
+    factor = _candidates_needed(engine, queries, truth[:, :limit], nprobe) / count
+    while True:
+        _, rows = engine.nearest_by(queries.vectors, count, factor, nprobe)
+        recalls = _recalls(rows, truth[:, :limit], queries.plain)
+        if min(recalls) >= TARGET_RECALL or factor * count >= engine.rows:
+            return factor, recalls
+        # The scan found them, but their scalar codes put them too far behind.
+        factor *= _MORE
 
-    def reached(factor: float) -> tuple[float, float]:
-        _, rows = engine.nearest_by(queries.vectors, limit + MARGIN, factor, nprobe)
-        return _recalls(rows, truth[:, :limit], queries.plain)
 
-    factor, recalls = 2.0, reached(2.0)
-    while min(recalls) < TARGET_RECALL and factor * (limit + MARGIN) < engine.rows:
-        factor *= 2
-        recalls = reached(factor)
-    for narrowed in _NARROWING:
-        smaller = factor / narrowed
-        if min(better := reached(smaller)) >= TARGET_RECALL:
-            factor, recalls = smaller, better
-    return factor, recalls
+def _candidates_needed(engine: TwoStageEngine, queries: Queries, truth: Rows, nprobe: int | None) -> int:
+    """How many candidates of the scan hold enough of the true nearest, in both halves; all rows where none do."""
+    scanned = _FIRST_SCAN
+    while scanned < engine.rows:
+        rows = engine.candidates(queries.vectors, scanned, nprobe)
+        places = np.full(truth.shape, scanned)
+        for place, true, row in zip(places, truth, rows, strict=True):
+            at = np.flatnonzero(np.isin(row, true))
+            place[: len(at)] = at
+        halves = (places[: queries.plain], places[queries.plain :])
+        needed = 1 + max(int(np.quantile(half, TARGET_RECALL, method="higher")) for half in halves)
+        if needed <= scanned:
+            return needed
+        scanned *= 4
+    return engine.rows
 
 
 def _least_probes(engine: TwoStageEngine, queries: Queries, truth: Rows, lists: int) -> int:

@@ -130,12 +130,18 @@ class TwoStageEngine:
 
     def nearest_by(self, queries: Vectors, count: int, k_factor: float, nprobe: int | None) -> tuple[Scores, Rows]:
         """The nearest rows by a k_factor and, with inverted lists, nprobe of one's own."""
-        scan = None if nprobe is None else self._faiss.SearchParametersIVF(nprobe=nprobe)
+        scan = self._probes(nprobe)
         # A float product must not fall below the count, nor ask for more than there is.
         factor = max(1.0, min(k_factor, self.rows / count))
         parameters = self._faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=scan)
         scores, rows = self._both.search(self._ordered(queries), count, params=parameters)
         return scores, rows
+
+    def candidates(self, queries: Vectors, count: int, nprobe: int | None) -> Rows:
+        """What the scan alone finds: int64 [n, count]."""
+        _, rows = self._codebooks.scan.search(self._ordered(queries), count, params=self._probes(nprobe))
+        found: Rows = rows
+        return found
 
     def flat(self, queries: Vectors, count: int, mask: Mask | None) -> tuple[Scores, Rows]:
         parameters = None
@@ -157,6 +163,9 @@ class TwoStageEngine:
         """The calibrated factor for so many vectors: between those of 10 and of 100 hits, by the logarithm."""
         known = (self._calibration.k_factor, self._calibration.k_factor_at_100)
         return float(np.interp(math.log(count), (math.log(10 + MARGIN), math.log(100 + MARGIN)), known))
+
+    def _probes(self, nprobe: int | None) -> Any:
+        return None if nprobe is None else self._faiss.SearchParametersIVF(nprobe=nprobe)
 
     def _ordered(self, vectors: Vectors) -> Vectors:
         return vectors[:, self._codebooks.order]
