@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -51,14 +50,13 @@ def test_every_acknowledged_write_survives_kill_9(tmp_path: Path, teacher_file: 
             assert (best["id"] == f"item-{seed}") == (seed % 3 != 0)
 
 
-def test_changes_behind_a_saved_index_are_caught_up(tmp_path: Path, teacher_file: Path) -> None:
+def test_changes_after_a_clean_stop_survive_kill_9(tmp_path: Path, teacher_file: Path) -> None:
     data = tmp_path / "data"
     space = Encoder(teacher_file).space_id
     items = "/v1/galleries/default/items"
     with RunningServer(data) as first:
         first.http.put("/v1/galleries/default", content=teacher_file.read_bytes())
         first.http.put(items, json={"space": space, "items": [_item(seed) for seed in range(20)]})
-    assert list((data / "galleries/default/index").glob("exact-*.faiss"))
     with RunningServer(data) as second:
         second.http.put(
             items, json={"space": space, "items": [_item(20), {**_item(5), "vector": pack_base64(_unit(99))}]}
@@ -72,31 +70,6 @@ def test_changes_behind_a_saved_index_are_caught_up(tmp_path: Path, teacher_file
             hit = third.http.post("/search", json=query).json()["hits"][0]
             found[seed] = hit["id"] if hit["score"] > 0.99 else None
         assert found == {0: None, 5: None, 20: "item-20", 99: "item-5"}
-
-
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "record"])
-def test_a_damaged_index_is_built_anew(tmp_path: Path, teacher_file: Path, damage: str) -> None:
-    data = tmp_path / "data"
-    space = Encoder(teacher_file).space_id
-    with RunningServer(data) as first:
-        first.http.put("/v1/galleries/default", content=teacher_file.read_bytes())
-        first.http.put("/v1/galleries/default/items", json={"space": space, "items": [_item(s) for s in range(20)]})
-    (index,) = (data / "galleries/default/index").glob("exact-*.faiss")
-    content = index.read_bytes()
-    if damage == "truncated":
-        index.write_bytes(content[: len(content) // 2])
-    elif damage == "flipped":
-        flipped = bytes(byte ^ 255 for byte in content[500:540])
-        index.write_bytes(content[:500] + flipped + content[540:])
-    elif damage == "missing":
-        index.unlink()
-    else:
-        (data / "galleries/default/index/index.json").write_text("{")
-    with RunningServer(data) as second:
-        for seed in range(20):
-            query = {"vector": pack_base64(_unit(seed)), "dtype": "f16le", "space": space, "limit": 1}
-            (hit,) = second.http.post("/search", json=query).json()["hits"]
-            assert (hit["id"], hit["score"]) == (f"item-{seed}", pytest.approx(1.0, abs=1e-3))
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
@@ -176,7 +149,7 @@ def _state(process: int) -> str:
     return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
 
 
-def test_a_clean_stop_saves_the_index_and_prints_nothing_alarming(tmp_path: Path, teacher_file: Path) -> None:
+def test_a_clean_stop_prints_nothing_alarming(tmp_path: Path, teacher_file: Path) -> None:
     data = tmp_path / "data"
     running = RunningServer(data)
     running.http.put("/v1/galleries/default", content=teacher_file.read_bytes())
@@ -185,6 +158,4 @@ def test_a_clean_stop_saves_the_index_and_prints_nothing_alarming(tmp_path: Path
     output = running.stop()
     assert running.process.returncode in {0, -signal.SIGTERM}
     assert "Traceback" not in output
-    record = json.loads((data / "galleries/default/index/index.json").read_text())
-    assert (record["sequence"], record["count"]) == (5, 5)
-    shutil.rmtree(data)
+    assert _count(data) == 5

