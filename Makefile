@@ -35,7 +35,7 @@ demo: $(VENV_DEMO)/.installed ## index the demo gallery, serve it, search it wit
 	@PORT=$(PORT) CHECK=$(CHECK) $(VENV_DEMO)/bin/python demo/run.py
 
 test: lint $(VENV_DEMO)/.installed ## lint, types and all tests
-	$(VENV)/bin/python -m pytest -m "not browser"
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m "not browser" --numprocesses 2 --dist worksteal
 ifneq ($(and $(CHROMIUM),$(DRIVER)),)
 	@$(MAKE) --no-print-directory test-browser
 else
