@@ -19,10 +19,11 @@ from askew_client.contract.manifest import Manifest
 from askew_client.contract.schemas import ItemId
 from askew_client.contract.wire import NORM_TOLERANCE
 from askew_client.errors import EncoderError
+from askew_server.gallery_copy import FOLDERS, named_files, open_read_only
 from askew_server.index.saved import open_main, verify_blocks
 from askew_server.row_checksums import damaged_rows, has_checksums, item_checksum, vector_checksum
 from askew_server.snapshot_file import MEMBER_NAMES, is_photo
-from askew_server.snapshots import FOLDERS, Snapshots, named_files, open_read_only
+from askew_server.snapshots import Snapshots
 from askew_server.write_ahead_log import examine_log
 
 Repair = Literal["remove", "remove index", "salvage", "set photo aside"]

@@ -116,8 +116,8 @@ def _stored(
     from askew_server.cli_snapshots import gallery_folder
     from askew_server.filters import filter_to_sql
     from askew_server.galleries import Galleries
+    from askew_server.gallery_copy import open_read_only
     from askew_server.parquet import ParquetRow
-    from askew_server.snapshots import open_read_only
 
     galleries = Galleries(data, owner="askew items")
     try:

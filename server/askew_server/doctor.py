@@ -15,9 +15,9 @@ from askew_client.contract.schemas import GalleryName
 from askew_client.errors import AskewError
 from askew_server.checks import Finding, examine_gallery
 from askew_server.errors import DataInUse
+from askew_server.gallery_copy import open_read_only
 from askew_server.row_checksums import install_checksums
 from askew_server.salvage import salvage_database
-from askew_server.snapshots import open_read_only
 from askew_server.transactions import transaction
 
 LEAST_FREE_BYTES = 1_000_000_000

@@ -15,8 +15,9 @@ from askew_client.files import flush_folder
 from askew_server.checks import Finding, examine_gallery
 from askew_server.errors import Refusal
 from askew_server.galleries import Galleries
+from askew_server.gallery_copy import open_read_only
 from askew_server.snapshot_file import Advance, read_manifest, read_snapshot
-from askew_server.snapshots import SPARE_BYTES, open_read_only, require_space
+from askew_server.snapshots import SPARE_BYTES, require_space
 
 _KEPT = ("snapshots", "damaged")
 

@@ -12,8 +12,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -27,16 +26,12 @@ from askew_client.contract.snapshots import Snapshot, SnapshotManifest, Snapshot
 from askew_client.errors import EncoderError
 from askew_client.files import flush_folder, write_atomically
 from askew_server.errors import Refusal
+from askew_server.gallery_copy import copy_gallery, gallery_files, named_files
 from askew_server.row_checksums import damaged_rows, has_checksums
-from askew_server.snapshot_file import DATABASE, MEMBER_NAMES, Advance, is_photo, read_snapshot, write_snapshot
+from askew_server.snapshot_file import DATABASE, Advance, is_photo, read_snapshot, write_snapshot
 
-FOLDERS = ("photos", "probes", "encoders")
-"""What of a gallery's folder goes into a snapshot beside its database."""
 SPARE_BYTES = 64 * 1024 * 1024
 """What must stay free on the disk when a snapshot has been made or restored."""
-
-_PAGES_A_STEP = 2_048
-_ROUNDS = 8
 
 
 class Snapshots:
@@ -108,7 +103,7 @@ class Snapshots:
         self._require_space()
         staging = Path(tempfile.mkdtemp(prefix=".making-", dir=self._folder))
         try:
-            self._copy_consistently(staging, advance)
+            copy_gallery(self._gallery, self._source, staging, advance)
             manifest = self._manifest(staging)
             return self._pack(staging, manifest, advance)
         finally:
@@ -117,36 +112,8 @@ class Snapshots:
     def _require_space(self) -> None:
         database = sum(path.stat().st_size for path in self._source.glob(f"{DATABASE}*"))
         # The database is copied first and packed then; photos and encoders are linked first.
-        needed = 2 * database + sum(path.stat().st_size for path in _files(self._source)) + SPARE_BYTES
+        needed = 2 * database + sum(path.stat().st_size for path in gallery_files(self._source)) + SPARE_BYTES
         require_space(self._source, needed, f"a snapshot of gallery {self._gallery!r}")
-
-    def _copy_consistently(self, staging: Path, advance: Advance) -> None:
-        """Copy the database, and link every file that the copy speaks of, before its deletion can take it away."""
-        for _ in range(_ROUNDS):
-            # What is linked stays linked from round to round: only what came and went within one round is missing.
-            _link_files(self._source, staging)
-            _back_up(self._source / DATABASE, staging / DATABASE, advance)
-            _link_files(self._source, staging)
-            missing = _missing_files(staging)
-            if not missing:
-                return
-            lost = [path for path in missing if (self._source / path).exists() is False and self._speaks_of(path)]
-            if lost:
-                raise Refusal(
-                    ProblemKind.DAMAGED_GALLERY,
-                    f"No snapshot was made: {lost[0]} of gallery {self._gallery!r} is missing. "
-                    "`askew doctor` names everything that is damaged, and --repair goes on without it.",
-                )
-        raise Refusal(
-            ProblemKind.OVERLOADED,
-            f"Photos of gallery {self._gallery!r} come and go faster than a snapshot can be taken. Try again later.",
-            retry_after=60,
-        )
-
-    def _speaks_of(self, path: str) -> bool:
-        """Whether the gallery's database still names this file: then it is no file that was deleted meanwhile."""
-        with closing(open_read_only(self._source / DATABASE)) as database:
-            return path in named_files(database)
 
     def _manifest(self, staging: Path) -> SnapshotManifest:
         with closing(sqlite3.connect(staging / DATABASE)) as database:
@@ -162,6 +129,7 @@ class Snapshots:
                 )
             facts = dict(database.execute("SELECT key, value FROM facts").fetchall())
             items, photos = database.execute("SELECT count(*), count(photo) FROM items").fetchone()
+            named = sorted(named_files(database))
         return SnapshotManifest(
             gallery=self._gallery,
             created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -172,7 +140,7 @@ class Snapshots:
             items=items,
             photos=photos,
             sequence=int(facts["sequence"]),
-            members=[_member(staging, staging / DATABASE), *(_member(staging, path) for path in _files(staging))],
+            members=[_member(staging, staging / name) for name in [DATABASE, *named]],
         )
 
     def _pack(self, staging: Path, manifest: SnapshotManifest, advance: Advance) -> Snapshot:
@@ -224,77 +192,9 @@ def require_space(folder: Path, needed: int, what: str) -> None:
         )
 
 
-def open_read_only(path: Path) -> sqlite3.Connection:
-    """A connection that reads a gallery's database and cannot change it."""
-    options = "mode=ro"
-    # Even a reader makes files beside a database with a log; where none can be made, nobody can change it either.
-    if not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
-        options += "&immutable=1"
-    return sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, isolation_level=None, timeout=30)
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A read transaction that is held: a backup over it is not begun anew by every write of others."""
-    with closing(open_read_only(path)) as database:
-        database.execute("BEGIN")
-        database.execute("SELECT count(*) FROM facts").fetchone()
-        yield database
-
-
-def _back_up(source: Path, target: Path, advance: Advance) -> None:
-    target.unlink(missing_ok=True)
-    with _reading(source) as database, closing(sqlite3.connect(target)) as copy:
-        size = database.execute("PRAGMA page_size").fetchone()[0]
-
-        def progress(_: int, remaining: int, total: int) -> None:
-            advance((total - remaining) * size, 2 * total * size)
-
-        database.backup(copy, pages=_PAGES_A_STEP, progress=progress)
-
-
-def _link_files(source: Path, target: Path) -> None:
-    for path in _files(source):
-        linked = target / path.relative_to(source)
-        if not linked.exists():
-            linked.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, linked)
-            except FileNotFoundError:
-                # Deleted since it was listed; whether that matters is seen when all are linked.
-                continue
-            except OSError:
-                # A file system without links, or one that has enough of them to this file.
-                shutil.copyfile(path, linked)
-
-
-def _files(folder: Path) -> list[Path]:
-    """The files beside the database that belong to a gallery, in an order that does not change."""
-    found = [path for top in FOLDERS for path in (folder / top).rglob("*") if not path.is_symlink() and path.is_file()]
-    return sorted(path for path in found if MEMBER_NAMES.fullmatch(path.relative_to(folder).as_posix()))
-
-
 def _first_faults(database: sqlite3.Connection) -> list[str]:
     """What is wrong with the first rows that do not hold; a gallery of layout 1 has nothing to tell it by."""
     return next(filter(None, damaged_rows(database)), []) if has_checksums(database) else []
-
-
-def _missing_files(staging: Path) -> list[str]:
-    with closing(sqlite3.connect(staging / DATABASE)) as database:
-        return sorted(path for path in named_files(database) if not (staging / path).exists())
-
-
-def named_files(database: sqlite3.Connection) -> set[str]:
-    """The photos, probes and encoder files that a gallery's database names, as paths within its folder."""
-    photos = database.execute("SELECT DISTINCT photo FROM items WHERE photo IS NOT NULL")
-    named = {f"photos/{photo[:2]}/{photo}" for (photo,) in photos}
-    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if "encoders" in tables:
-        encoders = database.execute("SELECT sha256 FROM encoders WHERE has_file")
-        named |= {f"encoders/{sha256}.onnx" for (sha256,) in encoders}
-    if "probes" in tables:
-        named |= {f"probes/{photo}" for (photo,) in database.execute("SELECT photo FROM probes")}
-    return named
 
 
 def _member(folder: Path, path: Path) -> SnapshotMember:

@@ -18,8 +18,8 @@ from pathlib import Path
 from askew_client.contract.problems import ProblemKind
 from askew_server.checks import examine_facts
 from askew_server.errors import DamagedGallery, Refusal
+from askew_server.gallery_copy import open_read_only
 from askew_server.row_checksums import damaged_rows, has_checksums
-from askew_server.snapshots import open_read_only
 from askew_server.write_ahead_log import examine_log
 
 LARGEST_CHECKED_AT_ONCE = 256 * 1024 * 1024

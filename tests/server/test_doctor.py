@@ -23,7 +23,8 @@ from askew_server.checks import RawItem, raw_items
 from askew_server.doctor import Diagnosis, examine_data
 from askew_server.errors import Refusal
 from askew_server.galleries import Galleries
-from askew_server.snapshots import Snapshots, open_read_only
+from askew_server.gallery_copy import open_read_only
+from askew_server.snapshots import Snapshots
 from askew_server.write_ahead_log import examine_log
 
 ITEMS = "/v1/galleries/objects/items"

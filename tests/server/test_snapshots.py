@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from running_server import RunningServer, run_askew
 
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.wire import pack_base64
+from askew_server import gallery_copy
 from askew_server.errors import Refusal
 from askew_server.galleries import Galleries
 from askew_server.jobs.kind import JobStopped, Task
@@ -581,33 +582,35 @@ def test_a_restore_that_is_run_again_after_a_crash_is_done(data: Path, archive: 
 def test_photos_that_come_and_go_between_the_steps_of_a_snapshot_are_in_it(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A photo replaced after the files were linked and before the database is copied, and again after that."""
-    from askew_server import snapshots
-
+    """A photo that is put when the files are linked already, and replaced as soon as the moment is fixed."""
     folder = data / "galleries" / "objects"
     content = next((folder / "photos").glob("*/*.jpg")).read_bytes()
     store = GalleryStore(folder)
-    back_up = snapshots._back_up
+    link = gallery_copy._link
     written: list[bytes] = []
 
     def put() -> None:
         written.append(content + str(len(written)).encode())
         store.upsert(ItemBatch.of([StoredItem("pictured", _unit(1), {}, (written[-1], ".jpg"))]))
 
-    def back_up_in_between(source: Path, target: Path, advance: Callable[[int, int], None]) -> None:
-        put()
-        back_up(source, target, advance)
-        if len(written) < 4:
+    def link_in_between(source: Path, target: Path, names: Iterable[str]) -> None:
+        if len(written) == 1:
+            # The moment is fixed, and speaks of the first photo, which goes before it can be linked.
+            put()
+        link(source, target, names)
+        if not written:
             put()
 
-    monkeypatch.setattr(snapshots, "_back_up", back_up_in_between)
+    monkeypatch.setattr(gallery_copy, "_link", link_in_between)
     kept = Snapshots("objects", folder)
     snapshot = kept.create(_nowhere)
     store.close()
-    assert len(written) > 4
+    assert len(written) == 2
     unpacked = tmp_path / "unpacked"
     read_snapshot(kept.path(snapshot.name), unpacked, _nowhere)
     with sqlite3.connect(unpacked / "gallery.db") as database:
         ((photo,),) = database.execute("SELECT photo FROM items WHERE id = 'pictured'").fetchall()
     database.close()
-    assert (unpacked / "photos" / photo[:2] / photo).read_bytes() in written
+    assert (unpacked / "photos" / photo[:2] / photo).read_bytes() == written[1]
+    # And no photo that the moment does not speak of.
+    assert len(list((unpacked / "photos").glob("*/*"))) == 49 + 1
