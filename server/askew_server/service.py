@@ -122,7 +122,9 @@ class Service:
         """Raise Refusal (not-ready) unless the server answers, and will go on to."""
         self.require_ready()
         if self.is_leaving:
-            raise Refusal(ProblemKind.NOT_READY, "The server is draining. Ask another one, or this one later.", retry_after=1)
+            raise Refusal(
+                ProblemKind.NOT_READY, "The server is draining. Ask another one, or this one later.", retry_after=1
+            )
 
     def require_ready(self) -> None:
         """Raise Refusal (not-ready) while the galleries are being opened, or could not be."""
