@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 
@@ -38,6 +39,9 @@ WANTED_KIND = "index_kind"
 
 _SHARE_OF_MEMORY = 0.8
 _SECONDS_BEFORE_NEXT_TRY = 600.0
+_ADDED_AT_ONCE = 64
+"""Coding so many vectors for the tail takes about as long as a search, and searches take their turn in between."""
+
 _BUILDS_IN_A_ROW = 3
 _VERIFIED_AT_ONCE = 16
 _PAUSE_SECONDS = 0.02
@@ -97,14 +101,18 @@ class IndexKeeper:
     def apply(self, change: Change) -> None:
         """Bring a committed change into the index; the next search finds it."""
 
-        def task(index: SegmentedIndex) -> str | None:
+        def remove(index: SegmentedIndex) -> str | None:
             index.remove(change.removed)
-            if len(change.added):
-                index.add(change.added, change.vectors)
             return index.wants_rebuild()
 
         with self._changing:
-            reason = self.searcher.change(task)
+            for start in range(0, len(change.added), _ADDED_AT_ONCE):
+                part = slice(start, start + _ADDED_AT_ONCE)
+                self.searcher.change(
+                    partial(SegmentedIndex.add, labels=change.added[part], vectors=change.vectors[part])
+                )
+            # What they replace goes last, so that searches in between do not miss an item more than they must.
+            reason = self.searcher.change(remove)
         self._consider(reason)
 
     def statistics(self) -> IndexStatistics:
