@@ -83,6 +83,7 @@ def run(count: int, seed: int, report: Callable[[str], None] = lambda _: None) -
     with tempfile.TemporaryDirectory() as folder:
         samples = Samples(Path(folder))
         server = RunningServer(Path(folder) / "data", "--gallery", "objects", "--photo-search")
+        server.http.timeout = httpx.Timeout(120)
         created = server.http.put(GALLERY, content=samples.teacher.read_bytes())
         assert created.status_code == 201, created.text
         process = psutil.Process(server.process.pid)
