@@ -34,7 +34,7 @@ class RunningServer:
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        found = re.search(r"http://\S+", line)
+        found = re.search(r"https?://\S+", line)
         if found is None:
             rest = self.process.communicate(timeout=20)[0]
             raise AssertionError(f"the server did not start: {line}{rest}")
