@@ -110,9 +110,9 @@ class Snapshots:
             shutil.rmtree(staging, ignore_errors=True)
 
     def _require_space(self) -> None:
-        database = sum(path.stat().st_size for path in self._source.glob(f"{DATABASE}*"))
+        database = sum(map(_size, self._source.glob(f"{DATABASE}*")))
         # The database is copied first and packed then; photos and encoders are linked first.
-        needed = 2 * database + sum(path.stat().st_size for path in gallery_files(self._source)) + SPARE_BYTES
+        needed = 2 * database + sum(map(_size, gallery_files(self._source))) + SPARE_BYTES
         require_space(self._source, needed, f"a snapshot of gallery {self._gallery!r}")
 
     def _manifest(self, staging: Path) -> SnapshotManifest:
@@ -190,6 +190,14 @@ def require_space(folder: Path, needed: int, what: str) -> None:
             f"Expected {needed:,} free bytes on the disk for {what}, but {free:,} are free. Free space and try again.",
             {"needed": needed, "free": free},
         )
+
+
+def _size(path: Path) -> int:
+    """The bytes of a file; 0 for one that was deleted since it was listed."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _first_faults(database: sqlite3.Connection) -> list[str]:

@@ -61,7 +61,7 @@ def ended(http: httpx.Client, answer: httpx.Response) -> dict[str, object]:
 
 def _done(http: httpx.Client, answer: httpx.Response) -> dict[str, object]:
     job = ended(http, answer)
-    assert job["state"] == "done", job
+    assert job["state"] == "done", job.get("problem")
     result = job["result"]
     assert isinstance(result, dict)
     return result
