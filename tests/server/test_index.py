@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,27 @@ def test_a_filter_that_admits_only_far_vectors_is_met_as_well(main: MainSegment)
     found = index.search(query, 18, far, False)
     assert recall(found, stored(far), query) >= 0.9
     assert np.all(found > 0)
+
+
+@pytest.mark.parametrize("step", [1, 3, 1_000])
+def test_a_filter_over_labels_with_gaps(tmp_path: Path, step: int) -> None:
+    labels = np.arange(1, 1_201) * step
+
+    class Spread(Given):
+        def covered(self) -> tuple[int, Labels]:
+            return int(labels[-1]), labels
+
+        def batches(self, asked: Labels) -> Iterator[tuple[Labels, Vectors]]:
+            yield asked, self.vectors[asked // step - 1]
+
+    build_main(Spread(VECTORS[:1_200]), tmp_path, "two-stage", lambda _: None)
+    index = SegmentedIndex(DIM, opened(tmp_path))
+    # Labels between, before and behind those that there are admit nothing.
+    for allowed in (np.arange(-5, 900 * step), labels[::2], labels[:3], labels[-1] + np.arange(1, 500)):
+        admitted = {int(label): VECTORS[label // step - 1] for label in np.intersect1d(allowed, labels)}
+        found = index.search(QUERIES, 18, allowed, False)
+        assert set(found.ravel().tolist()) <= {*admitted, -1}
+        assert not admitted or recall(found, admitted, QUERIES) >= 0.985
 
 
 def test_removed_vectors_are_not_found_even_when_they_were_all_the_nearest(main: MainSegment) -> None:

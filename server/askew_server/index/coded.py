@@ -192,6 +192,9 @@ class CodedTail(MaskedSegment):
         self._alive = np.concatenate([self._alive, np.ones(len(labels), dtype=bool)])
         self._count += len(labels)
 
+    def _admitted(self, allowed: Labels) -> Mask:
+        return np.isin(self._row_labels, allowed)
+
     def _rows_of(self, labels: Labels) -> Rows:
         if len(labels) < self.rows:
             known = [self._row_of[label] for label in labels.tolist() if label in self._row_of]
