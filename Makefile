@@ -35,7 +35,8 @@ demo: $(VENV_DEMO)/.installed ## index the demo gallery, serve it, search it wit
 	@PORT=$(PORT) CHECK=$(CHECK) $(VENV_DEMO)/bin/python demo/run.py
 
 test: lint $(VENV_DEMO)/.installed ## lint, types and all tests
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m "not browser" --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m "not browser and not alone" --numprocesses 2 --dist worksteal
+	$(VENV)/bin/python -m pytest -m alone
 ifneq ($(and $(CHROMIUM),$(DRIVER)),)
 	@$(MAKE) --no-print-directory test-browser
 else
@@ -109,7 +110,7 @@ $(VENV_DEMO)/.installed: client/pyproject.toml server/pyproject.toml requirement
 $(VENV)/.installed: client/pyproject.toml server/pyproject.toml training/pyproject.toml requirements/constraints.txt requirements/test.txt | python-is-new-enough
 	@echo "Making $(VENV), the environment for everything, torch included (once) ..."
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python $(PIP) install $(PINNED) --editable './client[cpu,cli]' --editable './server[cpu,tracing]' \
+	@$(VENV)/bin/python $(PIP) install $(PINNED) --editable './client[cpu,cli]' --editable './server[cpu,parquet,tracing]' \
 		--editable './training[demo,cpu]' --requirement requirements/test.txt
 	@touch $@
 

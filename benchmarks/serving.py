@@ -65,7 +65,7 @@ def two_stage(data: Path, items: int, dim: int, seconds: float) -> None:
         index = SegmentedIndex(dim, opened.main)
 
         def bare_search(query: NDArray[np.float32]) -> object:
-            return index.search(query[None], 10)
+            return index.search(query[None], index.to_fetch(10, exact=False))
 
         report(gallery, bare_search, queries, seconds, [16, 64])
 

@@ -36,6 +36,7 @@ class RunningServer:
         line = self.process.stdout.readline()
         found = re.search(r"https?://\S+", line)
         if found is None:
+            self.process.kill()
             rest = self.process.communicate(timeout=20)[0]
             raise AssertionError(f"the server did not start: {line}{rest}")
         self.url = found[0]

@@ -6,6 +6,7 @@ import pytest
 from soak import overload
 
 
+@pytest.mark.alone
 def test_at_twice_the_sustainable_load_every_answer_is_right_or_a_429(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASKEW_LOG_LEVEL", "error")
     # So few that a machine that is busy with other tests meets the bound, too.
