@@ -105,6 +105,9 @@ def measure(stored: Stored, queries: Vectors, folder: Path) -> None:
     assert [step.damage for step in verify_blocks(folder) if step.damage] == []
     print(f"every block verified in {time.perf_counter() - began:.1f} s")
     assert opened.main is not None
+    began = time.perf_counter()
+    opened.main.page_in()
+    print(f"paged in within {time.perf_counter() - began:.2f} s")
     index = SegmentedIndex(stored.dim, opened.main)
     index.search(queries[:1], LIMIT)
     told = index.statistics()

@@ -33,6 +33,7 @@ from askew_server.routes import (
     snapshots,
 )
 from askew_server.service import Service
+from askew_server.shedding import Shedding
 from askew_server.tracing import Tracing
 
 _ROUTES = (search, galleries, index, aliases, items, jobs, snapshots, encoders, probes, keys, health)
@@ -45,7 +46,7 @@ def create_app(service: Service, tracing: Tracing | None = None) -> ASGIApp:
     guarded = with_cors(Guard(RawSearch(app, service), service.keys, settings, service.galleries.resolve), settings)
     routes = [route for module in _ROUTES for route in module.router.routes]
     edge = Edge(RouteNoted(guarded, routes, service.known_name), settings)
-    return Observer(edge, service.metrics, tracing, slow_seconds=settings.slow_request_seconds)
+    return Observer(Shedding(edge, service), service.metrics, tracing, slow_seconds=settings.slow_request_seconds)
 
 
 def create_fastapi(service: Service, tracing: Tracing | None = None) -> FastAPI:

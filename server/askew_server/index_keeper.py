@@ -226,6 +226,7 @@ class IndexKeeper:
             raise AskewError(opened.damage or "The index that was built is not there.")
         main = opened.main
         # What has just been written and read back whole needs no verification.
+        main.page_in()
         main.state = "ready"
         self._take(main, reader)
 
@@ -279,6 +280,7 @@ class IndexKeeper:
                 return
             if number % _VERIFIED_AT_ONCE == 0:
                 time.sleep(_PAUSE_SECONDS)
+        main.page_in()
         main.state = "ready"
 
     def _estimate(self, wanted: WantedKind) -> Estimate:

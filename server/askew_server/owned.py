@@ -154,6 +154,11 @@ class OwnedGallery:
         statistics = await self.statistics()
         return await self.read(lambda reader, _: self._gallery.described(reader, statistics))
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as many searches wait as may."""
+        return self._searching >= self._max_waiting
+
     async def search(self, vectors: Vectors, options: SearchOptions, threshold: float | None) -> SearchResult:
         """The hits of each query, float32 [n, D] of unit length; `threshold` instead of the one in the options.
 
@@ -261,7 +266,7 @@ class OwnedGallery:
     def _take_search_place(self) -> None:
         if self._is_closed:
             raise self._gone()
-        if self._searching >= self._max_waiting:
+        if self.is_full:
             raise self._overloaded()
         self._searching += 1
 

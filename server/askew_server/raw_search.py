@@ -20,6 +20,8 @@ from askew_server.search_json import answer_json
 from askew_server.searching import found, options_of
 from askew_server.service import Service
 
+ROUTES = ("/search", "/v1/galleries/{gallery}/search")
+"""The default gallery's, and a named one's."""
 _BEFORE, _BEHIND = "/v1/galleries/", "/search"
 _JSON = (b"content-type", b"application/json")
 _WANTED = {b"content-type", b"askew-space", b"askew-dtype", b"askew-encoder"}
@@ -34,13 +36,10 @@ class RawSearch:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or pass it on."""
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(_BEHIND):
-            path: str = scope["path"]
-            headers = {name: value for name, value in scope["headers"] if name in _WANTED}
-            is_raw = headers.get(b"content-type", b"").partition(b";")[0].strip().lower() == b"application/octet-stream"
-            is_default = path == _BEHIND
-            name = None if is_default else path[len(_BEFORE) : -len(_BEHIND)]
-            if is_raw and (is_default or (path.startswith(_BEFORE) and name and "/" not in name)):
+        if scope["type"] == "http" and scope["method"] == "POST":
+            is_search, name = gallery_of_search(scope["path"])
+            headers = {name: value for name, value in scope["headers"] if name in _WANTED} if is_search else {}
+            if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() == b"application/octet-stream":
                 await self._serve(name, headers, scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -83,6 +82,16 @@ class RawSearch:
             index=result.index,
             exact=result.exact,
         )
+
+
+def gallery_of_search(path: str) -> tuple[bool, str | None]:
+    """Whether this is the path of a search, and the gallery that it names; None for the default one."""
+    if not path.endswith(_BEHIND):
+        return False, None
+    if path == _BEHIND:
+        return True, None
+    name = path[len(_BEFORE) : -len(_BEHIND)]
+    return path.startswith(_BEFORE) and bool(name) and "/" not in name, name
 
 
 async def _body(receive: Receive) -> bytes:

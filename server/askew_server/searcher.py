@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-_TOGETHER_EXACT = 64
+_TOGETHER_EXACT = 32
+"""Half of what 64 clients send: while one half is searched, the answers of the other are written."""
+
 _TOGETHER = 8
 _SCORED_HERE = 4_096
 

@@ -52,6 +52,7 @@ def test_what_was_built_is_opened_whole(folder: Path) -> None:
     assert main is not None
     assert (len(main), main.facts.sequence, main.facts.generation) == (2_000, 2_000, 1)
     assert main.state == "unverified"
+    main.page_in()
     steps = list(verify_blocks(folder))
     assert [step.damage for step in steps] == [None] * len(steps)
     assert steps[-1].done == steps[-1].total == len(steps)

@@ -156,14 +156,28 @@ def test_a_request_whose_client_has_gone_costs_no_search(
         assert server.searched == 1
 
 
+def _metrics(port: int) -> str:
+    return httpx.get(f"http://127.0.0.1:{port}/metrics").text
+
+
 def test_the_queue_is_bounded_and_empties(data: Path, body: bytes, headers: dict[str, str]) -> None:
     with _ServerHere(data, max_waiting=3) as server, ThreadPoolExecutor(3) as clients:
         url = f"http://127.0.0.1:{server.port}/search"
         with server.busy():
             waiting = [clients.submit(httpx.post, url, content=body, headers=headers, timeout=30) for _ in range(3)]
             _wait_for(lambda: server.gallery.waiting == 3)
-            refused = httpx.post(url, content=body, headers=headers)
-            assert_problem(refused, 429, "overloaded", "Try again")
-            assert refused.headers["retry-after"] == "1"
+            for path in ("/search", "/v1/galleries/objects/search"):
+                # The second as a page of another site sends it, which is refused by the inner layers.
+                for origin in ({}, {"Origin": f"http://127.0.0.1:{server.port}"}):
+                    sent = {**headers, "X-Request-Id": "a-request", **origin}
+                    refused = httpx.post(url.replace("/search", path), content=body, headers=sent)
+                    assert_problem(refused, 429, "overloaded", "Try again")
+                    assert refused.headers["retry-after"] == "1"
+                    assert refused.headers["x-request-id"] == refused.json()["instance"] == "a-request"
+                    assert "total;dur=" in refused.headers["server-timing"]
+                assert f'route="{path.replace("objects", "{gallery}")}",status="429"}} 2.0' in _metrics(server.port)
+            assert 'askew_searches_total{gallery="objects",outcome="overloaded"} 4.0' in _metrics(server.port)
+            unknown = httpx.post(url.replace("/search", "/v1/galleries/nowhere/search"), content=body, headers=headers)
+            assert_problem(unknown, 404, "unknown-gallery", "nowhere")
         assert [future.result().status_code for future in waiting] == [200, 200, 200]
         assert httpx.post(url, content=body, headers=headers).status_code == 200

@@ -12,6 +12,7 @@ bytes). FastScan takes no selector, so filters are met as masked.py says.
 from __future__ import annotations
 
 import math
+import mmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,6 +125,12 @@ class TwoStageEngine:
     def append(self, vectors: Vectors) -> None:
         """Code vectors, float32 [n, D], as further rows. Not for memory-mapped indexes."""
         self._both.add(self._ordered(vectors))
+
+    def page_in(self) -> None:
+        """Touch every page of the memory-mapped codes: a search of pages never touched takes three times as long."""
+        refine = self._codebooks.refine
+        codes = self._faiss.rev_swig_ptr(refine.codes.data(), self.rows * refine.code_size)
+        codes[:: mmap.PAGESIZE].max(initial=0)
 
     def nearest(self, queries: Vectors, count: int) -> tuple[Scores, Rows]:
         return self.nearest_by(queries, count, self.k_factor(count), self._calibration.nprobe)

@@ -22,6 +22,7 @@ GATHER_BELOW = 0.25
 of 2,048 components, 0.5 µs a row of the whole product)."""
 
 _FEW_QUERIES = 3
+_GROUP = 32
 
 
 class ExactSegment:
@@ -169,8 +170,27 @@ def _nearest(scores: Scores, labels: Labels, limit: int) -> Found:
     if not wanted:
         return found
     for position, row in enumerate(scores):
-        edge = row[np.argpartition(row, len(row) - wanted)[len(row) - wanted]]
-        columns = np.flatnonzero(row >= edge)
+        columns = _best_columns(row, wanted)
         chosen = columns[np.lexsort((labels[columns], -row[columns]))[:wanted]]
         found.scores[position], found.labels[position] = row[chosen], labels[chosen]
     return found
+
+
+def _best_columns(row: NDArray[np.float32], wanted: int) -> NDArray[np.int64]:
+    """Where the best `wanted` scores of float32 [rows] are, and all that equal the last of these."""
+    columns: NDArray[np.int64] | None = None
+    groups = len(row) // _GROUP
+    if groups > 2 * wanted:
+        # The best lie in the groups with the best maxima, and a maximum is found much faster than a partition.
+        maxima = np.maximum.reduceat(row, np.arange(0, len(row), _GROUP))
+        chosen = np.flatnonzero(maxima >= _last_of_best(maxima, wanted))
+        columns = (chosen[:, None] * _GROUP + np.arange(_GROUP)).ravel()
+        columns = columns[: np.searchsorted(columns, len(row))]
+        row = row[columns]
+    best = np.flatnonzero(row >= _last_of_best(row, wanted))
+    return best if columns is None else columns[best]
+
+
+def _last_of_best(values: NDArray[np.float32], wanted: int) -> np.float32:
+    last: np.float32 = np.partition(values, len(values) - wanted)[len(values) - wanted]
+    return last

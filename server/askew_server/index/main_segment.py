@@ -39,17 +39,28 @@ class MainSegment(MaskedSegment):
     """
 
     def __init__(
-        self, engine: RowEngine, labels: Labels, facts: MainFacts, make_tail: Callable[[], CodedTail] | None
+        self,
+        engine: RowEngine,
+        labels: Labels,
+        facts: MainFacts,
+        make_tail: Callable[[], CodedTail] | None,
+        page_in: Callable[[], None] | None = None,
     ) -> None:
         """`make_tail` makes an empty segment that codes as this one does; None where new vectors stay uncoded."""
         super().__init__(engine, labels)
         self.facts = facts
+        self._page_in = page_in
         self.state: Literal["ready", "unverified", "damaged"] = "ready"
         self._make_tail = make_tail
 
     def new_tail(self) -> CodedTail | None:
         """An empty segment in memory that codes as this one does, where there is such a thing."""
         return None if self._make_tail is None else self._make_tail()
+
+    def page_in(self) -> None:
+        """Read what is memory-mapped, so that no search waits for it. It changes nothing: any thread may do it."""
+        if self._page_in is not None:
+            self._page_in()
 
     def margin(self, limit: int, exact: bool) -> int:
         """How many more than `limit` to fetch, so that the best `limit` are among them after exact scoring."""

@@ -160,7 +160,8 @@ def _open(faiss: Any, folder: Path, record: Record, dim: int) -> MainSegment:
     def make_tail() -> CodedTail:
         return CodedTail(TwoStageEngine(faiss, empty_like(faiss, codebooks), record.calibration))
 
-    main = MainSegment(TwoStageEngine(faiss, codebooks, record.calibration), labels, facts, make_tail)
+    engine = TwoStageEngine(faiss, codebooks, record.calibration)
+    main = MainSegment(engine, labels, facts, make_tail, engine.page_in)
     main.state = "unverified"
     return main
 
