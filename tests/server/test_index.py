@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from askew_server.index import segmented
 from askew_server.index.build import build_main
+from askew_server.index.engine import import_faiss
 from askew_server.index.exact import BLOCK, ExactSegment
 from askew_server.index.main_segment import MainSegment
 from askew_server.index.port import CodedKind
@@ -73,9 +74,28 @@ def test_of_equal_vectors_the_smallest_labels_are_found() -> None:
     assert index.search(VECTORS[:1], 7, None, False)[0].tolist() == [1, 2, 3, 4, 5, 6, 7]
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 90), st.integers(1, 40), st.integers(1, 6), st.integers(0, 10**6))
+def test_the_nearest_come_by_score_then_label_however_many_are_equal(
+    count: int, limit: int, asked: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    # Components of -1, 0 and 1: sums without rounding, and a few different ones.
+    vectors = random.integers(-1, 2, (count, 4)).astype(np.float32)
+    queries = random.integers(-1, 2, (asked, 4)).astype(np.float32)
+    labels = random.permutation(10 * count)[:count].astype(np.int64)
+    segment = ExactSegment(import_faiss(), 4)
+    segment.add(labels, vectors)
+    found = segment.search(queries, limit, None, False)
+    for scores, row, query in zip(found.scores, found.labels, queries, strict=True):
+        expected = sorted(zip((-vectors @ query).tolist(), labels.tolist(), strict=True))[:limit]
+        assert list(zip((-scores).tolist(), row.tolist(), strict=True)) == expected
+
+
 def test_a_product_split_over_threads_is_the_same() -> None:
     labels = every(3 * BLOCK + 5)[:7_000]
-    one, three = ExactSegment(DIM, 1), ExactSegment(DIM, 3)
+    faiss = import_faiss()
+    one, three = ExactSegment(faiss, DIM, 1), ExactSegment(faiss, DIM, 3)
     for segment in (one, three):
         segment.add(labels, VECTORS[:7_000])
     for queries in (QUERIES[:1], QUERIES):

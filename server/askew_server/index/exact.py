@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +23,14 @@ GATHER_BELOW = 0.25
 of 2,048 components, 0.5 µs a row of the whole product)."""
 
 _FEW_QUERIES = 3
-_GROUP = 32
 
 
 class ExactSegment:
     """Vectors of `dim` components by label. See Segment for the methods that all segments have."""
 
-    def __init__(self, dim: int, threads: int = 1) -> None:
-        """`threads`: large products are split over so many."""
+    def __init__(self, faiss: Any, dim: int, threads: int = 1) -> None:
+        """`faiss`: the module. `threads`: large products are split over so many."""
+        self._faiss = faiss
         self._dim = dim
         self._blocks: list[Vectors] = []
         self._labels = np.empty(0, dtype=np.int64)
@@ -99,21 +100,30 @@ class ExactSegment:
     def search(self, queries: Vectors, limit: int, allowed: Labels | None, exact: bool) -> Found:
         """The true nearest; of equal ones the smallest labels. `exact` makes no difference here."""
         if allowed is None:
-            return _nearest(self._all_scores(queries), self.labels, limit)
+            return _nearest(self._faiss, self._all_scores(queries), self.labels, limit)
         rows = np.flatnonzero(np.isin(self.labels, allowed))
         if len(rows) < GATHER_BELOW * len(self):
-            parts = [self._gather(rows[start : start + BLOCK]) for start in range(0, len(rows), BLOCK)]
-            scores = _side_by_side((_product(part, queries) for part in parts), len(queries))
+            admitted = np.empty((len(rows), len(queries)), dtype=np.float32)
+            for start in range(0, len(rows), BLOCK):
+                part = rows[start : start + BLOCK]
+                _multiply(self._gather(part), queries, admitted[start : start + BLOCK])
+            scores = admitted.T
         else:
             scores = self._all_scores(queries)[:, rows]
-        return _nearest(scores, self.labels[rows], limit)
+        return _nearest(self._faiss, scores, self.labels[rows], limit)
 
     def _all_scores(self, queries: Vectors) -> Scores:
-        # The last block may be an empty one (see _drop_empty_blocks).
-        ends = [len(self) - number * BLOCK for number in range(len(self._blocks))]
-        filled = [block[:end] for block, end in zip(self._blocks, ends, strict=True) if end > 0]
-        mapped: Callable[..., Iterable[Scores]] = map if self._pool is None else self._pool.map
-        return _side_by_side(mapped(lambda block: _product(block, queries), filled), len(queries))
+        scores = np.empty((len(self), len(queries)), dtype=np.float32)
+        mapped: Callable[..., Iterable[None]] = map if self._pool is None else self._pool.map
+
+        def multiply(start: int) -> None:
+            # The last block may be an empty one (see _drop_empty_blocks), and the one before it is seldom full.
+            part = scores[start : start + BLOCK]
+            _multiply(self._blocks[start // BLOCK][: len(part)], queries, part)
+
+        for _ in mapped(multiply, range(0, len(self), BLOCK)):
+            pass
+        return scores.T
 
     def _gather(self, rows: Rows) -> Vectors:
         blocks = rows // BLOCK
@@ -150,47 +160,31 @@ class ExactSegment:
         del self._blocks[-(-len(self) // BLOCK) + 1 :]
 
 
-def _product(block: Vectors, queries: Vectors) -> Scores:
-    """Inner products: float32 [n, rows]. BLAS multiplies by two columns more slowly than twice by one."""
+def _multiply(vectors: Vectors, queries: Vectors, scores: Scores) -> None:
+    """Inner products of float32 [rows, D] and [n, D] into float32 [rows, n].
+
+    BLAS multiplies by two columns more slowly than twice by one.
+    """
     if len(queries) < _FEW_QUERIES:
-        return np.stack([block @ query for query in queries])
-    product: Scores = (block @ queries.T).T
-    return product
+        for column, query in enumerate(queries):
+            scores[:, column] = vectors @ query
+    else:
+        np.matmul(vectors, queries.T, out=scores)
 
 
-def _side_by_side(parts: Iterable[Scores], queries: int) -> Scores:
-    listed = list(parts)
-    return np.concatenate(listed, axis=1) if listed else np.empty((queries, 0), dtype=np.float32)
-
-
-def _nearest(scores: Scores, labels: Labels, limit: int) -> Found:
+def _nearest(faiss: Any, scores: Scores, labels: Labels, limit: int) -> Found:
     """The best `limit` of each row of scores, by falling score, then label."""
     wanted = min(limit, len(labels))
-    found = Found(np.empty((len(scores), wanted), np.float32), np.empty((len(scores), wanted), np.int64))
     if not wanted:
-        return found
-    for position, row in enumerate(scores):
-        columns = _best_columns(row, wanted)
-        chosen = columns[np.lexsort((labels[columns], -row[columns]))[:wanted]]
-        found.scores[position], found.labels[position] = row[chosen], labels[chosen]
+        return Found(np.empty((len(scores), 0), np.float32), np.empty((len(scores), 0), np.int64))
+    # In one call without the interpreter's lock: numpy takes it several times a row, and the event loop keeps it meanwhile.
+    best, columns = faiss.kmax(np.ascontiguousarray(scores), min(wanted + 1, len(labels)))
+    order = np.lexsort((labels[columns], -best))[:, :wanted]
+    found = Found(np.take_along_axis(best, order, 1), labels[np.take_along_axis(columns, order, 1)])
+    if wanted < len(labels):
+        # Which of equal ones come first is up to the labels, and some of them may not be among the best here.
+        for row in np.flatnonzero(best[:, wanted - 1] == best[:, wanted]):
+            equal = np.flatnonzero(scores[row] >= best[row, wanted])
+            chosen = equal[np.lexsort((labels[equal], -scores[row, equal]))[:wanted]]
+            found.scores[row], found.labels[row] = scores[row, chosen], labels[chosen]
     return found
-
-
-def _best_columns(row: NDArray[np.float32], wanted: int) -> NDArray[np.int64]:
-    """Where the best `wanted` scores of float32 [rows] are, and all that equal the last of these."""
-    columns: NDArray[np.int64] | None = None
-    groups = len(row) // _GROUP
-    if groups > 2 * wanted:
-        # The best lie in the groups with the best maxima, and a maximum is found much faster than a partition.
-        maxima = np.maximum.reduceat(row, np.arange(0, len(row), _GROUP))
-        chosen = np.flatnonzero(maxima >= _last_of_best(maxima, wanted))
-        columns = (chosen[:, None] * _GROUP + np.arange(_GROUP)).ravel()
-        columns = columns[: np.searchsorted(columns, len(row))]
-        row = row[columns]
-    best = np.flatnonzero(row >= _last_of_best(row, wanted))
-    return best if columns is None else columns[best]
-
-
-def _last_of_best(values: NDArray[np.float32], wanted: int) -> np.float32:
-    last: np.float32 = np.partition(values, len(values) - wanted)[len(values) - wanted]
-    return last

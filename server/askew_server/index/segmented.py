@@ -46,7 +46,7 @@ class SegmentedIndex:
         self._threads = search_threads()
         self._limited_thread = 0
         self._main = main
-        self._fresh = ExactSegment(dim, self._threads)
+        self._fresh = ExactSegment(self._faiss, dim, self._threads)
         self._tail = main.new_tail() if main is not None else None
         self._old_tails: list[CodedTail] = []
         self.wanted: WantedKind = wanted
