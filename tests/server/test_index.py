@@ -12,7 +12,7 @@ from gallery_vectors import Given, Labels, Vectors, clustered, nearest, recall
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from askew_server.index import segmented
+from askew_server.index import segmented, slices
 from askew_server.index.build import build_main
 from askew_server.index.engine import import_faiss
 from askew_server.index.exact import BLOCK, ExactSegment
@@ -33,6 +33,17 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a main segment of the labels 1 to 6,000."""
     folder = tmp_path_factory.mktemp("built")
     build_main(Given(VECTORS[:COUNT]), folder, "two-stage", lambda _: None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sliced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, searched in slices, as segments of half a million rows are."""
+    folder = tmp_path_factory.mktemp("sliced")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slices, "_ROWS", 1_700)
+        record = build_main(Given(VECTORS[:COUNT]), folder, "two-stage", lambda _: None)
+    assert record.calibration.slices == 3
     return folder
 
 
@@ -149,9 +160,9 @@ def test_an_exact_search_finds_the_true_nearest_by_the_codes(main: MainSegment, 
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.05, 0.001, 0.0])
-@pytest.mark.parametrize("kind", ["exact", "two-stage"])
-def test_recall_under_a_filter_is_recall_without_one(built: Path, kind: str, share: float) -> None:
-    index = SegmentedIndex(DIM, opened(built) if kind == "two-stage" else None)
+@pytest.mark.parametrize("kind", ["exact", "two-stage", "sliced"])
+def test_recall_under_a_filter_is_recall_without_one(built: Path, sliced: Path, kind: str, share: float) -> None:
+    index = SegmentedIndex(DIM, None if kind == "exact" else opened(built if kind == "two-stage" else sliced))
     index.add(*((every(COUNT), VECTORS[:COUNT]) if kind == "exact" else (np.array([COUNT + 1]), VECTORS[COUNT:][:1])))
     removed = np.arange(5, COUNT, 11)
     index.remove(removed)
@@ -195,6 +206,18 @@ def test_a_filter_over_labels_with_gaps(tmp_path: Path, step: int) -> None:
         found = index.search(QUERIES, 18, allowed, False)
         assert set(found.ravel().tolist()) <= {*admitted, -1}
         assert not admitted or recall(found, admitted, QUERIES) >= 0.985
+
+
+def test_slices_find_what_the_whole_finds(main: MainSegment, sliced: Path) -> None:
+    whole, cut = SegmentedIndex(DIM, main), SegmentedIndex(DIM, opened(sliced))
+    for index in (whole, cut):
+        index.add(np.arange(COUNT + 1, COUNT + 1_001), VECTORS[COUNT : COUNT + 1_000])
+    for exact in (False, True):
+        found = [index.search(QUERIES, index.to_fetch(10, exact=exact), None, exact) for index in (whole, cut)]
+        assert [recall(each, stored(every(COUNT + 1_000)), QUERIES) >= 0.992 for each in found] == [True, True]
+    # Every row of a slice, and more than it has.
+    assert sorted(cut.search(QUERIES[:1], COUNT + 1_000, None, True)[0].tolist()) == every(COUNT + 1_000).tolist()
+    assert cut.search(QUERIES, 7, np.array([1, 2, COUNT]), False)[0, 3:].tolist() == [-1] * 4
 
 
 def test_removed_vectors_are_not_found_even_when_they_were_all_the_nearest(main: MainSegment) -> None:

@@ -31,7 +31,7 @@ from askew_server.index.choice import (
     scans_for,
     training_size,
 )
-from askew_server.index.coded import TwoStageEngine, balanced_order, untrained_refine, untrained_scan
+from askew_server.index.coded import balanced_order, untrained_refine, untrained_scan
 from askew_server.index.engine import import_faiss
 from askew_server.index.port import MARGIN, CodedKind, Labels, Rows, Vectors
 from askew_server.index.record import FORMAT, Calibration, Record, Refinement
@@ -194,8 +194,7 @@ def _quickest(
             report(Progress("calibrating", number * total + done, len(scans) * total))
 
         calibration = calibrate(faiss, codebooks, queries, coded.nearest, report_step)
-        engine = TwoStageEngine(faiss, codebooks, calibration)
-        calibrations.append((engine.nearest_seconds(10 + MARGIN), number, calibration))
+        calibrations.append((calibration.seconds(coded.size, 10 + MARGIN), number, calibration))
     _, number, calibration = min(calibrations, key=lambda each: each[:2])
     return number, calibration
 

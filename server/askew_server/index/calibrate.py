@@ -16,6 +16,7 @@ import numpy as np
 from askew_server.index.coded import Codebooks, TwoStageEngine
 from askew_server.index.port import MARGIN, Labels, Rows, Scores, Vectors
 from askew_server.index.record import Calibration, Costs
+from askew_server.index.slices import slices_for
 
 TARGET_RECALL = 0.992
 """Demanded of both halves: 0.99, and what chance may add on so few queries."""
@@ -86,9 +87,10 @@ def calibrate(
     Where it is not reached, every row is refined, and the recall is what the scalar codes allow.
     """
     lists = getattr(codebooks.scan, "nlist", None)
+    slices = 1 if lists is not None else slices_for(int(codebooks.scan.ntotal))
     blank = Calibration(
         k_factor=1, k_factor_at_100=1, nprobe=lists, recall_at_10=0, recall_plain=0, recall_moved=0,
-        exact_margin=0, exact_margin_at_100=0, costs=Costs(scan_row=0, refine_row=0, test_row=0, score_row=0),
+        exact_margin=0, exact_margin_at_100=0, slices=slices, costs=Costs(scan_row=0, refine_row=0, test_row=0, score_row=0),
     )  # fmt: skip
     engine = TwoStageEngine(faiss, codebooks, blank)
     steps = 4
@@ -110,6 +112,7 @@ def calibrate(
         recall_moved=recalls[1],
         exact_margin=margin,
         exact_margin_at_100=max(margin, margin_at_100),
+        slices=slices,
         costs=costs,
     )
 

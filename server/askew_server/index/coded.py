@@ -11,7 +11,6 @@ bytes). FastScan takes no selector, so filters are met as masked.py says.
 
 from __future__ import annotations
 
-import math
 import mmap
 from typing import Any, NamedTuple
 
@@ -20,8 +19,9 @@ from numpy.typing import NDArray
 
 from askew_client.errors import AskewError
 from askew_server.index.masked import Mask, MaskedSegment
-from askew_server.index.port import MARGIN, Labels, Rows, Scores, Vectors
+from askew_server.index.port import Labels, Rows, Scores, Vectors
 from askew_server.index.record import Calibration
+from askew_server.index.slices import Slice, Slices
 
 SCALAR_TYPES = {"SQ8": "QT_8bit", "SQfp16": "QT_fp16"}
 
@@ -107,10 +107,11 @@ class TwoStageEngine:
     most = 1 << 30
 
     def __init__(self, faiss: Any, codebooks: Codebooks, calibration: Calibration) -> None:
+        """Where the calibration says more than one slice, the scan's codes are taken out of the codebooks."""
         self._faiss = faiss
         self._codebooks = codebooks
         self._calibration = calibration
-        self._both = faiss.IndexRefine(codebooks.scan, codebooks.refine)
+        self._slices = Slices(faiss, codebooks.scan, codebooks.refine, calibration.slices)
 
     @property
     def rows(self) -> int:
@@ -124,7 +125,7 @@ class TwoStageEngine:
 
     def append(self, vectors: Vectors) -> None:
         """Code vectors, float32 [n, D], as further rows. Not for memory-mapped indexes."""
-        self._both.add(self._ordered(vectors))
+        self._slices.append(self._ordered(vectors))
 
     def page_in(self) -> None:
         """Touch every page of the memory-mapped codes: a search of pages never touched takes three times as long."""
@@ -133,43 +134,53 @@ class TwoStageEngine:
         codes[:: mmap.PAGESIZE].max(initial=0)
 
     def nearest(self, queries: Vectors, count: int) -> tuple[Scores, Rows]:
-        return self.nearest_by(queries, count, self.k_factor(count), self._calibration.nprobe)
+        return self.nearest_by(queries, count, self._calibration.factor(count), self._calibration.nprobe)
 
     def nearest_by(self, queries: Vectors, count: int, k_factor: float, nprobe: int | None) -> tuple[Scores, Rows]:
         """The nearest rows by a k_factor and, with inverted lists, nprobe of one's own."""
         scan = self._probes(nprobe)
-        # A float product must not fall below the count, nor ask for more than there is.
-        factor = max(1.0, min(k_factor, self.rows / count))
-        parameters = self._faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=scan)
-        scores, rows = self._both.search(self._ordered(queries), count, params=parameters)
-        return scores, rows
+        ordered = self._ordered(queries)
+
+        def search(part: Slice) -> tuple[Scores, Rows]:
+            # A float product must not fall below the count, nor ask for more than there is.
+            fetched = min(count, part.rows)
+            factor = max(1.0, min(k_factor / len(self._slices), part.rows / fetched))
+            parameters = self._faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=scan)
+            found: tuple[Scores, Rows] = part.both.search(ordered, fetched, params=parameters)
+            return found
+
+        return self._slices.nearest(search, count)
 
     def candidates(self, queries: Vectors, count: int, nprobe: int | None) -> Rows:
         """What the scan alone finds: int64 [n, count]."""
-        _, rows = self._codebooks.scan.search(self._ordered(queries), count, params=self._probes(nprobe))
-        found: Rows = rows
-        return found
+        parameters = self._probes(nprobe)
+        ordered = self._ordered(queries)
+
+        def search(part: Slice) -> tuple[Scores, Rows]:
+            found: tuple[Scores, Rows] = part.scan.search(ordered, min(count, part.rows), params=parameters)
+            return found
+
+        return self._slices.nearest(search, count)[1]
 
     def flat(self, queries: Vectors, count: int, mask: Mask | None) -> tuple[Scores, Rows]:
-        parameters = None
-        if mask is not None:
-            selector = self._faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
-            parameters = self._faiss.SearchParameters(sel=selector)
-        scores, rows = self._codebooks.refine.search(self._ordered(queries), count, params=parameters)
-        return scores, rows
+        ordered = self._ordered(queries)
+
+        def search(part: Slice) -> tuple[Scores, Rows]:
+            parameters = None
+            if mask is not None:
+                packed = np.packbits(mask[part.start : part.start + part.rows], bitorder="little")
+                parameters = self._faiss.SearchParameters(sel=self._faiss.IDSelectorBitmap(packed))
+            found: tuple[Scores, Rows] = part.refine.search(ordered, min(count, part.rows), params=parameters)
+            return found
+
+        return self._slices.nearest(search, count)
 
     def nearest_seconds(self, count: int) -> float:
-        costs = self._calibration.costs
-        return costs.scan_row * self.rows + costs.refine_row * count * self.k_factor(count)
+        return self._calibration.seconds(self.rows, count)
 
     def flat_seconds(self, admitted: int) -> float:
         costs = self._calibration.costs
         return costs.test_row * self.rows + costs.score_row * admitted
-
-    def k_factor(self, count: int) -> float:
-        """The calibrated factor for so many vectors: between those of 10 and of 100 hits, by the logarithm."""
-        known = (self._calibration.k_factor, self._calibration.k_factor_at_100)
-        return float(np.interp(math.log(count), (math.log(10 + MARGIN), math.log(100 + MARGIN)), known))
 
     def _probes(self, nprobe: int | None) -> Any:
         return None if nprobe is None else self._faiss.SearchParametersIVF(nprobe=nprobe)

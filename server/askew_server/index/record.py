@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from askew_client.files import write_atomically
-from askew_server.index.port import CodedKind
+from askew_server.index.port import MARGIN, CodedKind
 
 RECORD = "main.json"
 FORMAT = 1
@@ -18,7 +20,7 @@ Refinement = Literal["SQ8", "SQfp16"]
 
 
 class Costs(BaseModel):
-    """Seconds for one query, measured at the build, one thread: what the ways to meet a filter are compared by."""
+    """Seconds for one query, measured at the build: what the ways to meet a filter are compared by."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,7 +40,7 @@ class Calibration(BaseModel):
     `k_factor`: candidates of the scan for each vector asked for; at 10 hits, and at 100. `exact_margin`: how many more
     than wanted an exact search asks for, likewise. Recalls: the share of the true ten nearest among the answers'
     first ten after they are ordered by the stored vectors; `plain` for vectors of the gallery itself, `moved` for ones
-    moved to a cosine of 0.8.
+    moved to a cosine of 0.8. `slices`: how many parts the rows are searched in.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -51,7 +53,17 @@ class Calibration(BaseModel):
     recall_moved: float
     exact_margin: int
     exact_margin_at_100: int
+    slices: int
     costs: Costs
+
+    def factor(self, count: int) -> float:
+        """The factor for so many vectors: between those of 10 and of 100 hits, by the logarithm."""
+        known = (self.k_factor, self.k_factor_at_100)
+        return float(np.interp(math.log(count), (math.log(10 + MARGIN), math.log(100 + MARGIN)), known))
+
+    def seconds(self, rows: int, count: int) -> float:
+        """What a search for so many vectors among so many rows takes, about."""
+        return self.costs.scan_row * rows + self.costs.refine_row * count * self.factor(count)
 
 
 class SavedFile(BaseModel):

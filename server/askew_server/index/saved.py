@@ -158,7 +158,8 @@ def _open(faiss: Any, folder: Path, record: Record, dim: int) -> MainSegment:
     )
 
     def make_tail() -> CodedTail:
-        return CodedTail(TwoStageEngine(faiss, empty_like(faiss, codebooks), record.calibration))
+        calibration = record.calibration.model_copy(update={"slices": 1})
+        return CodedTail(TwoStageEngine(faiss, empty_like(faiss, codebooks), calibration))
 
     engine = TwoStageEngine(faiss, codebooks, record.calibration)
     main = MainSegment(engine, labels, facts, make_tail, engine.page_in)

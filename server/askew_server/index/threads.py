@@ -1,9 +1,10 @@
 """How many threads a search may take, and who runs them.
 
-One core is left to the event loop. OpenBLAS threads spin for some 20 ms after every product (30 ms of processor time
-for a product of 5 ms, measured on 2 cores), which starves a server; so BLAS gets one thread, and large products are
-split over threads of our own (exact.py), which sleep when they have nothing to do. FAISS counts its threads for each
-calling thread, so the thread that searches must say it.
+One core is left to the event loop, save by searches so long that it has little to do meanwhile (slices.py). OpenBLAS
+threads spin for some 20 ms after every product (30 ms of processor time for a product of 5 ms, measured on 2 cores),
+which starves a server; so BLAS gets one thread, and large products are split over threads of our own (exact.py), which
+sleep when they have nothing to do. FAISS counts its threads for each calling thread, so the thread that searches must
+say it.
 """
 
 from __future__ import annotations
@@ -15,9 +16,14 @@ from typing import Any
 import threadpoolctl
 
 
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return min(len(os.sched_getaffinity(0)), _cores_of_container(Path("/sys/fs/cgroup")))
+
+
 def search_threads() -> int:
     """The processor cores that this process may use, less one; at least 1."""
-    return max(1, min(len(os.sched_getaffinity(0)), _cores_of_container(Path("/sys/fs/cgroup"))) - 1)
+    return max(1, cores() - 1)
 
 
 def limit_threads(faiss: Any, threads: int) -> None:
