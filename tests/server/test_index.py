@@ -38,12 +38,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sliced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, searched in slices, as segments of half a million rows are."""
+    """The same, searched in slices, as large segments are."""
     folder = tmp_path_factory.mktemp("sliced")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slices, "_ROWS", 1_700)
+        patch.setattr(slices, "_ROWS", 1_400)
         record = build_main(Given(VECTORS[:COUNT]), folder, "two-stage", lambda _: None)
-    assert record.calibration.slices == 3
+    assert record.calibration.slices == 4
     return folder
 
 
