@@ -1,8 +1,8 @@
 """A two-stage segment cut by rows, so that a single query is searched by several cores.
 
 FAISS searches several queries on several threads, but one query on one. From a quarter of a million rows on a search
-takes long enough to share: at a million, 2,048 components and two cores 7.6 ms instead of 12.9, with the same answers. The cut is kept
-in the calibration: the effort that was found belongs to it, whatever machine opens the segment.
+takes long enough to share: at a million, 2,048 components and two cores 7.6 ms instead of 12.9, with the same answers.
+The cut is kept in the calibration: the effort that was found belongs to it, whatever machine opens the segment.
 """
 
 from __future__ import annotations
