@@ -4,7 +4,7 @@
 
 Bare: the same float16 vectors and payloads into one SQLite file (WAL, synchronous=FULL, a commit for each 1,000) and into
 FAISS indexes of both kinds that Askew's own vectors pass through. Over HTTP: askew_client.Client, 1,000 items in a request, one
-after the other. Searches: one client, one query every 20 ms, first with the server at rest, then while a second 20,000 go in
+after the other. Searches: one client, which rests 5 ms after each answer, first with the server at rest, then while a second 20,000 go in
 behind a built index.
 """
 
@@ -47,12 +47,12 @@ def main() -> None:
                 gallery.url, "/search?limit=10", gallery.headers, [pack(query) for query in queries]
             )
             load(gallery.url, requests, 1, 2)
-            idle = load(gallery.url, requests, 1, 8, pause=0.02)
+            idle = load(gallery.url, requests, 1, 8, pause=0.005)
             filling = threading.Thread(target=fill_tail, args=(gallery.url, tail))
             filling.start()
-            busy = load(gallery.url, requests, 1, 4, pause=0.02)
+            busy = load(gallery.url, requests, 1, 4, pause=0.005)
             filling.join()
-            behind = load(gallery.url, requests, 1, 8, pause=0.02)
+            behind = load(gallery.url, requests, 1, 8, pause=0.005)
             index = gallery.index()
     rate = len(stored) / gallery.insert_seconds
     together = len(stored) / (in_sqlite + in_faiss)
