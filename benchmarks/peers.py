@@ -3,8 +3,8 @@
     python benchmarks/peers.py --peers-python .venv-peers/bin/python [--items 100000] [--dim 2048] [--only NAME ...]
 
 Each is filled with the same unit vectors, is set to the smallest search effort that reaches a recall@10 of 0.99, and then
-answers one query after the other; its memory is what its processes hold for themselves at the end (USS; mapped files that
-the system may drop are not in it). Askew answers over HTTP, with payloads; hnswlib and usearch are bare libraries, called in
+answers one query after the other; its memory is what its processes hold for themselves at the end, and shared memory (mapped
+files that the system may drop are not in it). Askew answers over HTTP, with payloads; hnswlib and usearch are bare libraries, called in
 the process, on one thread and without payloads.
 """
 
@@ -22,6 +22,7 @@ import psutil
 from clustered import clustered, exact_neighbours
 from load import load, post_requests
 from measured_gallery import MeasuredGallery
+from peer import own_bytes
 
 from askew_client.contract.wire import pack
 
@@ -76,7 +77,7 @@ def askew(folder: Path) -> dict[str, object]:
         requests = post_requests(gallery.url, "/search?limit=10", gallery.headers, [pack(query) for query in queries])
         load(gallery.url, requests, 1, 2)
         measured = load(gallery.url, requests, 1, 10)
-        memory = psutil.Process(gallery.process_id).memory_full_info()
+        server = psutil.Process(gallery.process_id)
         return {
             "name": "askew (HTTP)",
             "insert_seconds": gallery.insert_seconds,
@@ -86,7 +87,7 @@ def askew(folder: Path) -> dict[str, object]:
             "rate": measured.rate,
             "median": float(np.median(measured.milliseconds)),
             "p99": float(np.percentile(measured.milliseconds, 99)),
-            "anonymous_mb": memory.uss / 1e6,
+            "anonymous_mb": sum(own_bytes(each.pid) for each in (server, *server.children(recursive=True))) / 1e6,
         }
 
 
