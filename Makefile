@@ -36,7 +36,7 @@ demo: $(VENV_DEMO)/.installed ## index the demo gallery, serve it, search it wit
 
 test: lint $(VENV_DEMO)/.installed ## lint, types and all tests
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m "not browser and not alone" --numprocesses 2 --dist worksteal
-	$(VENV)/bin/python -m pytest -m alone
+	$(VENV)/bin/python -m pytest -m alone tests/soak
 ifneq ($(and $(CHROMIUM),$(DRIVER)),)
 	@$(MAKE) --no-print-directory test-browser
 else

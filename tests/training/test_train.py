@@ -237,8 +237,11 @@ def test_the_recipes_of_the_demo_are_recipes():
         Recipe.model_validate(tomllib.loads(path.read_text()))
 
 
-@pytest.mark.parametrize("recipe", [SYMMETRIC, ASYMMETRIC, MINED], ids=["symmetric", "asymmetric", "mined"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill -9"])
+@pytest.mark.parametrize(
+    ("recipe", "number"),
+    [(SYMMETRIC, signal.SIGKILL), (ASYMMETRIC, signal.SIGINT), (MINED, signal.SIGKILL)],
+    ids=["symmetric, kill -9", "asymmetric, ctrl-c", "mined, kill -9"],
+)
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(folder, recipe, number):
     whole = process(folder, recipe, "whole")
     said = whole.communicate(timeout=120)[0]
