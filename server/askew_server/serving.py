@@ -54,6 +54,8 @@ def run_server(settings: Settings) -> None:
         timeout_graceful_shutdown=10,
     )
     server = _DrainingServer(config, service)
+    # Whoever reads the next line may connect at once, and waits for the answer.
+    listener.listen(config.backlog)
     print(f"Askew serves {settings.data} at {url}", flush=True)
     logs = Logs(settings.log_format, settings.log_level)
     try:
