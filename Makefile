@@ -71,7 +71,7 @@ soak: $(VENV)/.soak ## kills, overload, faults, schemathesis, hostile bodies; ho
 	$(VENV)/bin/python tests/soak/soak.py --kills $(KILLS) --minutes $(MINUTES) --bodies $(BODIES) \
 		--examples $(EXAMPLES) --seeds $(SEEDS) --seed $(SEED)
 
-bench-serving: $(VENV)/.installed ## POST /search beside the bare FAISS call, 10,000 x 2048
+bench-serving: $(VENV)/.installed ## POST /search beside the bare call over the same index, 100,000 and 10,000 x 2048
 	$(VENV)/bin/python benchmarks/serving.py
 
 bench-index: $(VENV)/.installed ## the index alone: recall, times, bytes, filters, 100,000 x 2048

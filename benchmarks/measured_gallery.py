@@ -38,15 +38,11 @@ class MeasuredGallery:
 
     def __enter__(self) -> Self:
         self.start()
-        with Client(self.url) as client:
-            client.create_gallery("default", manifest(self._stored.shape[1]))
-            began = time.perf_counter()
-            for start in range(0, len(self._stored), BATCH):
-                upsert(client, self._stored, start)
-            self.insert_seconds = time.perf_counter() - began
-        began = time.perf_counter()
-        self.wait_for_index()
-        self.build_seconds = time.perf_counter() - began
+        try:
+            self._fill()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(
@@ -66,9 +62,24 @@ class MeasuredGallery:
         assert found is not None, "the server did not start"
         self.url = found[0]
         self.http = httpx.Client(base_url=self.url, timeout=600)
-        while self.http.get("/readyz").status_code != 200:
-            time.sleep(0.01)
+        try:
+            while self.http.get("/readyz").status_code != 200:
+                time.sleep(0.01)
+        except BaseException:
+            self.stop()
+            raise
         return time.perf_counter() - began
+
+    def _fill(self) -> None:
+        with Client(self.url) as client:
+            client.create_gallery("default", manifest(self._stored.shape[1]))
+            began = time.perf_counter()
+            for start in range(0, len(self._stored), BATCH):
+                upsert(client, self._stored, start)
+            self.insert_seconds = time.perf_counter() - began
+        began = time.perf_counter()
+        self.wait_for_index()
+        self.build_seconds = time.perf_counter() - began
 
     def stop(self) -> None:
         """Stop the server in good order."""

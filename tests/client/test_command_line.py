@@ -225,3 +225,14 @@ def test_a_reader_that_leaves_is_no_error(teacher_file: Path, photos: list[Path]
     )
     os.close(writer)
     assert process.stderr == b""
+
+
+def test_the_names_of_the_package_are_there_and_the_http_client_is_imported_only_when_used() -> None:
+    lines = (
+        "import sys, askew_client, askew_server.serving",
+        "assert 'httpx' not in sys.modules",
+        "from askew_client import *",
+        "assert 'httpx' in sys.modules and all(name in globals() for name in askew_client.__all__)",
+        "assert not hasattr(askew_client, 'Nothing')",
+    )
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, timeout=60)

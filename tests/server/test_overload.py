@@ -177,6 +177,9 @@ def test_the_queue_is_bounded_and_empties(data: Path, body: bytes, headers: dict
                     assert "total;dur=" in refused.headers["server-timing"]
                 assert f'route="{path.replace("objects", "{gallery}")}",status="429"}} 2.0' in _metrics(server.port)
             assert 'askew_searches_total{gallery="objects",outcome="overloaded"} 4.0' in _metrics(server.port)
+            # Nothing is spent on what has no place: not even a look at its space.
+            foreign = {**headers, "Askew-Space": "sp1-" + "0" * 32}
+            assert_problem(httpx.post(url, content=body, headers=foreign), 429, "overloaded", "Try again")
             unknown = httpx.post(url.replace("/search", "/v1/galleries/nowhere/search"), content=body, headers=headers)
             assert_problem(unknown, 404, "unknown-gallery", "nowhere")
         assert [future.result().status_code for future in waiting] == [200, 200, 200]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import select
 import signal
+import socket
 import ssl
 import subprocess
 import threading
@@ -20,7 +21,7 @@ import psutil
 import pytest
 from problem_shape import assert_problem
 from raw_http import RawAnswer, connect, exchange, read_answer
-from running_server import RunningServer, run_askew
+from running_server import ASKEW, RunningServer, run_askew
 from starlette.testclient import TestClient
 
 from askew_client.contract.wire import pack_base64
@@ -243,6 +244,20 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         check=True, capture_output=True,
     )  # fmt: skip
     return certificate, key
+
+
+def test_who_reads_where_it_serves_may_connect_at_once(tmp_path: Path) -> None:
+    command = [ASKEW, "serve", "--data", str(tmp_path / "data"), "--port", "0"]
+    for _ in range(3):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as serving:
+            assert serving.stdout is not None
+            host, _, port = serving.stdout.readline().rsplit("//", 1)[1].strip().partition(":")
+            try:
+                with socket.create_connection((host, int(port)), timeout=20) as client:
+                    client.sendall(b"GET /livez HTTP/1.1\r\nHost: askew\r\nConnection: close\r\n\r\n")
+                    assert client.recv(1_000).startswith(b"HTTP/1.1 200")
+            finally:
+                serving.kill()
 
 
 def test_tls(tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
