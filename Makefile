@@ -60,7 +60,7 @@ format: $(VENV)/.installed ## rewrite the sources as ruff wants them
 	$(VENV)/bin/ruff format .
 
 openapi: $(VENV)/.installed ## write docs/openapi.json anew, after a change of the API that is meant
-	$(VENV)/bin/python -m askew_server.openapi_document > docs/openapi.json.part
+	$(VENV)/bin/python -m askew_server.http.openapi_document > docs/openapi.json.part
 	mv docs/openapi.json.part docs/openapi.json
 
 commands: $(VENV)/.installed ## write docs/commands.md anew, after a change of a command

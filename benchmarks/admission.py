@@ -23,10 +23,10 @@ from onnx import helper, numpy_helper
 
 from askew_client.contract.encoder_file import UNSEALED, read_encoder_file, seal
 from askew_client.contract.manifest import DIGEST_KEY, golden_text
-from askew_client.encoder import Encoder
-from askew_client.golden import golden_pictures
-from askew_server.index.port import Vectors
-from askew_server.landing import GateProbe, Hits, measure_landing
+from askew_client.encoding.encoder import Encoder
+from askew_client.encoding.golden import golden_pictures
+from askew_server.encoders.alignment import GateProbe, Hits, measure_landing
+from askew_server.index.types import Vectors
 
 Change = Callable[[NDArray[np.generic], np.random.Generator], NDArray[np.generic]]
 

@@ -26,7 +26,7 @@ import httpx
 import numpy as np
 
 from askew_client import AsyncClient, Client
-from askew_client.contract.schemas import SearchAnswer
+from askew_client.contract.search import SearchAnswer
 from askew_client.contract.wire import pack
 
 SPACE = "sp1-" + "0" * 32

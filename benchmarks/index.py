@@ -23,10 +23,10 @@ from clustered import clustered_blocks
 from numpy.typing import NDArray
 
 from askew_server.index.build import Progress, build_main
-from askew_server.index.port import CodedKind, Labels, Vectors
-from askew_server.index.saved import open_main, verify_blocks
+from askew_server.index.on_disk import open_main, verify_blocks
 from askew_server.index.segmented import SegmentedIndex
 from askew_server.index.threads import search_threads
+from askew_server.index.types import CodedKind, Labels, Vectors
 
 QUERIES = 300
 LIMIT = 10

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import onnxruntime
 
-from askew_client.encoder import Encoder
-from askew_client.photos import read_photo
-from askew_server.galleries import Galleries
-from askew_server.indexing import LocalGallery, index_photos
-from askew_server.photo_folder import PhotoFile, find_photos
+from askew_client.encoding.encoder import Encoder
+from askew_client.encoding.photos import read_photo
+from askew_server.gallery.catalog import Galleries
+from askew_server.ingest.index_photos import LocalGallery, index_photos
+from askew_server.ingest.photo_folder import PhotoFile, find_photos
 
 
 def main() -> None:

@@ -20,10 +20,10 @@ import faiss
 import numpy as np
 import torch
 
-from askew_training.cache.manifest import Dtype
-from askew_training.cache.npy import import_npy
-from askew_training.cache.vectors import TeacherVectors
-from askew_training.mining import hard_negatives
+from askew_training.train.mining import hard_negatives
+from askew_training.vectors.import_npy import import_npy
+from askew_training.vectors.manifest import Dtype
+from askew_training.vectors.teacher_vectors import TeacherVectors
 
 DIM, POOL, QUERIES, NEGATIVES = 2048, 20_000, 2_000, 5
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from askew_client.contract.wire import pack
-from askew_server.index.saved import open_main
+from askew_server.index.on_disk import open_main
 from askew_server.index.segmented import SegmentedIndex
 
 QUERIES = 500

@@ -24,18 +24,18 @@ import torch
 from accelerate import Accelerator
 from torch.nn.utils import clip_grad_norm_
 
-from askew_training.cache.manifest import Dtype
-from askew_training.cache.npy import import_npy
 from askew_training.data.photo_sets import photos_in
 from askew_training.networks.depthwise import quicken_depthwise
 from askew_training.networks.learning import freeze_statistics
 from askew_training.networks.network import Branch, Network
 from askew_training.networks.weights import trunk_with_weights
-from askew_training.train.describing import describing
-from askew_training.train.loading import LoadedBatch, PhotoReader
+from askew_training.train.forward import describing
 from askew_training.train.loop import Trainer
-from askew_training.train.prepare import Run, prepare
+from askew_training.train.reader import LoadedBatch, PhotoReader
 from askew_training.train.recipe import read_recipe
+from askew_training.train.run import Run, prepare
+from askew_training.vectors.import_npy import import_npy
+from askew_training.vectors.manifest import Dtype
 
 DIM = 512
 RECIPE = """

@@ -27,16 +27,16 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from askew_training.cache.manifest import Dtype
-from askew_training.cache.npy import import_npy
 from askew_training.data.photo_sets import photos_in
 from askew_training.losses.contrastive import Contrastive
 from askew_training.networks.learning import freeze_statistics
 from askew_training.networks.network import Branch, Network
 from askew_training.networks.weights import trunk_with_weights
 from askew_training.train.loop import Trainer
-from askew_training.train.prepare import prepare
 from askew_training.train.recipe import read_recipe
+from askew_training.train.run import prepare
+from askew_training.vectors.import_npy import import_npy
+from askew_training.vectors.manifest import Dtype
 
 DIM = 1280
 NEGATIVES = 5

@@ -111,7 +111,7 @@ def askew(*arguments: str) -> None:
 
 def askew_command(*arguments: str) -> list[str]:
     """The command line of the interpreter that runs the demo, whatever PATH says."""
-    return [sys.executable, "-m", "askew_client.main", *arguments]
+    return [sys.executable, "-m", "askew_client.cli.main", *arguments]
 
 
 @contextmanager

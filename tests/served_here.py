@@ -9,11 +9,11 @@ from pathlib import Path
 
 from starlette.testclient import TestClient
 
-from askew_server.app import create_app
-from askew_server.galleries import Galleries
-from askew_server.service import Service
+from askew_server.gallery.catalog import Galleries
+from askew_server.http.app import create_app
+from askew_server.http.state import Service
+from askew_server.observability.tracing import Tracing
 from askew_server.settings import Settings
-from askew_server.tracing import Tracing
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from askew_client.contract.encoder_file import UNSEALED, seal
 from askew_client.contract.manifest import DIGEST_KEY, Manifest, golden_text
 from askew_client.contract.space import space_id as name_space
-from askew_client.golden import golden_pictures
+from askew_client.encoding.golden import golden_pictures
 
 GRID = 6
 FEATURES = GRID * GRID * 3

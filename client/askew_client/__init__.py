@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from askew_client.async_client import AsyncClient
-    from askew_client.client import Client
+    from askew_client._async.client import AsyncClient
+    from askew_client._sync.client import Client
+    from askew_client.contract.errors import AskewError
     from askew_client.contract.manifest import Manifest
-    from askew_client.encoder import Encoder
-    from askew_client.errors import AskewError
+    from askew_client.encoding.encoder import Encoder
 
 __all__ = ["AskewError", "AsyncClient", "Client", "Encoder", "Manifest"]
 
@@ -18,10 +18,10 @@ __all__ = ["AskewError", "AsyncClient", "Client", "Encoder", "Manifest"]
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used: the server and most commands need no HTTP client, which takes 0.2 s."""
     modules = {
-        "AskewError": "errors",
-        "AsyncClient": "async_client",
-        "Client": "client",
-        "Encoder": "encoder",
+        "AskewError": "contract.errors",
+        "AsyncClient": "_async.client",
+        "Client": "_sync.client",
+        "Encoder": "encoding.encoder",
         "Manifest": "contract.manifest",
     }
     if name not in modules:

@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from askew_client.contract.schemas import GalleryName
-from askew_client.photos import MAX_PIXELS
-from askew_server.logs import LogFormat, LogLevel
+from askew_client.contract.search import GalleryName
+from askew_client.encoding.photos import MAX_PIXELS
+from askew_server.observability.logs import LogFormat, LogLevel
 
 Origin = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s*]+$")]
 """A web page's origin as browsers send it: scheme, host and perhaps port, no path."""

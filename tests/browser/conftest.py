@@ -46,7 +46,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     into = ["--gallery", "demo", "--data", str(data)]
-    askew = [sys.executable, "-m", "askew_client.main"]
+    askew = [sys.executable, "-m", "askew_client.cli.main"]
     teacher, student = (str(DEMO / "encoders" / f"{role}.onnx") for role in ("teacher", "student"))
     payloads = ["--payloads", str(DEMO / "credits.csv")]
     subprocess.run([*askew, "index", str(DEMO / "gallery"), *into, "--encoder", teacher, *payloads], check=True)

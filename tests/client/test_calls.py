@@ -16,9 +16,9 @@ import pytest
 from told_server import ToldServer
 
 from askew_client import AsyncClient, Client, Encoder
+from askew_client.contract.errors import ProblemError
 from askew_client.contract.problems import ProblemKind
-from askew_client.errors import ProblemError
-from askew_server.openapi_document import openapi_text
+from askew_server.http.openapi_document import openapi_text
 
 SPACE = "sp1-" + "0" * 32
 VECTOR = np.array([0.6, 0.8, 0, 0], dtype=np.float32)
@@ -222,7 +222,7 @@ def test_options_of_a_search_travel_in_both_forms(server: ToldServer, client: Cl
 
 
 def test_the_server_reads_the_options_as_they_were_meant(server: ToldServer, client: Client) -> None:
-    from askew_server.searching import options_of
+    from askew_server.http.search_query import options_of
 
     server.problem(ProblemKind.INTERNAL)
     condition = {"field": "kind", "eq": "landmark"}

@@ -13,9 +13,7 @@ import pytest
 from told_server import ToldServer
 
 from askew_client import Client, Encoder
-from askew_client.contract.problems import ProblemKind
-from askew_client.contract.wire import unpack, unpack_json
-from askew_client.errors import (
+from askew_client.contract.errors import (
     DamagedEncoder,
     EncoderRefused,
     NotAnEncoder,
@@ -28,7 +26,9 @@ from askew_client.errors import (
     UnreadablePhoto,
     WireError,
 )
-from askew_server.item_bodies import read_raw_items
+from askew_client.contract.problems import ProblemKind
+from askew_client.contract.wire import unpack, unpack_json
+from askew_server.http.item_bodies import read_raw_items
 
 SPACE = "sp1-" + "0" * 32
 VECTOR = np.array([0.6, 0.8, 0, 0], dtype=np.float32)

@@ -20,13 +20,13 @@ from small_encoders import sealed
 from told_server import ToldServer
 
 from askew_client import Encoder
+from askew_client.cli.main import main
 from askew_client.contract.manifest import golden_text
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.wire import unpack
-from askew_client.main import main
 
-# What `python -m askew_client.main` does, after some lines of a test's own.
-RUN = "\nimport sys\nfrom askew_client.main import main\nsys.argv[0] = 'askew'\nmain()\n"
+# What `python -m askew_client.cli.main` does, after some lines of a test's own.
+RUN = "\nimport sys\nfrom askew_client.cli.main import main\nsys.argv[0] = 'askew'\nmain()\n"
 
 
 @dataclass
@@ -213,7 +213,7 @@ def test_a_stopped_command_is_130() -> None:
 
 
 def test_a_reader_that_leaves_is_no_error(teacher_file: Path, photos: list[Path]) -> None:
-    command = [sys.executable, "-m", "askew_client.main", "encode", *map(str, photos * 20)]
+    command = [sys.executable, "-m", "askew_client.cli.main", "encode", *map(str, photos * 20)]
     reader, writer = os.pipe()
     os.close(reader)
     process = subprocess.run(
@@ -229,7 +229,7 @@ def test_a_reader_that_leaves_is_no_error(teacher_file: Path, photos: list[Path]
 
 def test_the_names_of_the_package_are_there_and_the_http_client_is_imported_only_when_used() -> None:
     lines = (
-        "import sys, askew_client, askew_server.serving",
+        "import sys, askew_client, askew_server.http.server",
         "assert 'httpx' not in sys.modules",
         "from askew_client import *",
         "assert 'httpx' in sys.modules and all(name in globals() for name in askew_client.__all__)",

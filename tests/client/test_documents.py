@@ -11,7 +11,8 @@ import pytest
 from running_server import RunningServer, run_askew
 from small_encoders import make_encoder
 
-from askew_client import Client, errors
+from askew_client import Client
+from askew_client.contract import errors
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "client.md"
 

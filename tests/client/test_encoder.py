@@ -16,9 +16,16 @@ from small_encoders import make_encoder, sealed, space_of
 
 import askew_client
 from askew_client import Encoder
+from askew_client.contract.errors import (
+    DamagedEncoder,
+    EngineMissing,
+    NotAnEncoder,
+    PhotoError,
+    PhotoTooThin,
+    UnreadablePhoto,
+)
 from askew_client.contract.manifest import golden_text
-from askew_client.errors import DamagedEncoder, EngineMissing, NotAnEncoder, PhotoError, PhotoTooThin, UnreadablePhoto
-from askew_client.photos import read_photo
+from askew_client.encoding.photos import read_photo
 
 BLOCK_ENGINE = """
 import sys
@@ -170,7 +177,7 @@ def test_without_an_engine_the_extra_is_named(teacher_file: Path) -> None:
 
 
 def test_two_engines_are_refused(teacher_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("askew_client.engines.metadata.version", lambda _name: "1.0")
+    monkeypatch.setattr("askew_client.encoding.engines.metadata.version", lambda _name: "1.0")
     with pytest.raises(EngineMissing, match="overwrite each other"):
         Encoder(teacher_file)
 

@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 from told_server import ToldServer
 
-from askew_client import Client, batches, bodies
-from askew_client.batches import NewItem
-from askew_client.contract.jobs import Job
-from askew_client.contract.problems import ProblemKind
-from askew_client.contract.wire import unpack
-from askew_client.errors import (
+from askew_client import Client
+from askew_client.calls import batches, bodies
+from askew_client.calls.batches import NewItem
+from askew_client.contract.errors import (
     DamagedEncoder,
     DamagedSnapshot,
     Forbidden,
@@ -33,8 +31,11 @@ from askew_client.errors import (
     UnreadablePhoto,
     WireError,
 )
-from askew_server.item_bodies import read_raw_items
-from askew_server.photo_form import PhotoForm
+from askew_client.contract.jobs import Job
+from askew_client.contract.problems import ProblemKind
+from askew_client.contract.wire import unpack
+from askew_server.http.item_bodies import read_raw_items
+from askew_server.http.photo_form import PhotoForm
 
 SPACE = "sp1-" + "0" * 32
 VECTOR = np.array([0.6, 0.8, 0, 0], dtype=np.float32)

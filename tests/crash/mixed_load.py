@@ -27,7 +27,7 @@ from running_server import ASKEW, RunningServer
 from small_encoders import make_encoder
 
 from askew_client.contract.wire import pack_base64
-from askew_client.encoder import Encoder
+from askew_client.encoding.encoder import Encoder
 
 DIM = 64
 WRITERS = 3

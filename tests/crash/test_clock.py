@@ -11,7 +11,7 @@ import pytest
 from running_server import RunningServer, run_askew
 
 from askew_client.contract.wire import pack_base64
-from askew_client.encoder import Encoder
+from askew_client.encoding.encoder import Encoder
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 GALLERY = "/v1/galleries/default"

@@ -15,7 +15,7 @@ import pytest
 from running_server import ASKEW, RunningServer, run_askew
 
 from askew_client.contract.wire import pack_base64
-from askew_client.encoder import Encoder
+from askew_client.encoding.encoder import Encoder
 
 DEMO = Path(__file__).parents[2] / "demo"
 BATCH = 16

@@ -13,9 +13,9 @@ from command_reference import command_reference
 from pydantic import BaseModel
 
 from askew_client.contract.problems import ProblemKind
-from askew_server.app import create_fastapi
-from askew_server.galleries import Galleries
-from askew_server.service import Service
+from askew_server.http.app import create_fastapi
+from askew_server.gallery.catalog import Galleries
+from askew_server.http.state import Service
 from askew_server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +78,7 @@ def test_the_product_names_no_place_of_its_makers() -> None:
 
 
 def test_every_loss_and_every_key_of_a_recipe_is_documented() -> None:
-    from askew_training.train import loss_parts
+    from askew_training.train import loss_tables as loss_parts
     from askew_training.train.recipe import Recipe
 
     training = (ROOT / "docs" / "training.md").read_text()

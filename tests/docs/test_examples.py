@@ -15,7 +15,7 @@ import pytest
 from running_server import RunningServer, run_askew
 from small_encoders import make_encoder
 
-from askew_client.encoder import Encoder
+from askew_client.encoding.encoder import Encoder
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from askew_server.metrics import Metrics, ServerNumbers
+from askew_server.observability.metrics import Metrics, ServerNumbers
 
 ROOT = Path(__file__).parents[2]
 SUFFIXES = ("_bucket", "_sum", "_count")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from askew_client.contract.problems import MEDIA_TYPE
-from askew_server.openapi_document import openapi_text
+from askew_server.http.openapi_document import openapi_text
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 

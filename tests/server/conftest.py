@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from running_server import RunningServer, run_askew
 
 from askew_client.contract.wire import pack
-from askew_client.encoder import Encoder
+from askew_client.encoding.encoder import Encoder
 
 DEMO = Path(__file__).parents[2] / "demo"
 

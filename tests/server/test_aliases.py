@@ -10,7 +10,7 @@ import pytest
 from problem_shape import assert_problem
 from running_server import RunningServer
 
-from askew_client.encoder import Encoder
+from askew_client.encoding.encoder import Encoder
 
 
 @pytest.fixture

@@ -17,15 +17,15 @@ import pytest
 from running_server import RunningServer, run_askew
 
 from askew_client.contract.wire import pack_base64
-from askew_client.encoder import Encoder
-from askew_server import verifying
-from askew_server.checks import RawItem, raw_items
-from askew_server.doctor import Diagnosis, examine_data
+from askew_client.encoding.encoder import Encoder
 from askew_server.errors import Refusal
-from askew_server.galleries import Galleries
-from askew_server.gallery_copy import open_read_only
-from askew_server.snapshots import Snapshots
-from askew_server.write_ahead_log import examine_log
+from askew_server.gallery.catalog import Galleries
+from askew_server.maintenance.doctor import Diagnosis, examine_data
+from askew_server.maintenance.examination import RawItem, raw_items
+from askew_server.maintenance.gallery_copy import open_read_only
+from askew_server.maintenance.snapshots import Snapshots
+from askew_server.storage import verification as verifying
+from askew_server.storage.write_ahead_log import examine_log
 
 ITEMS = "/v1/galleries/objects/items"
 

@@ -19,10 +19,10 @@ from small_encoders import make_encoder, sealed
 from askew_client.contract.encoder_file import read_encoder_file
 from askew_client.contract.encoders import EncoderDescription
 from askew_client.contract.wire import pack
-from askew_client.encoder import Encoder
-from askew_server.delivery import best_encoder
-from askew_server.encoder_store import EncoderFacts
+from askew_client.encoding.encoder import Encoder
+from askew_server.encoders.selection import best_encoder
 from askew_server.errors import Refusal
+from askew_server.storage.encoders import EncoderFacts
 
 OBJECTS = "/v1/galleries/objects"
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from askew_client.contract.filters import Filter
-from askew_server.columns import MOST_FIELDS, Columns
 from askew_server.errors import Refusal
-from askew_server.filters import filter_to_sql
-from askew_server.reading import GalleryReader
-from askew_server.store import GalleryStore, ItemBatch, StoredItem
+from askew_server.storage.filters import filter_to_sql
+from askew_server.storage.items import GalleryStore, ItemBatch, StoredItem
+from askew_server.storage.payload_columns import MOST_FIELDS, Columns
+from askew_server.storage.reader import GalleryReader
 
 FILTER: TypeAdapter[Filter] = TypeAdapter(Filter)
 VALUES = [1, 2, 2.0, 2.5, -3, 0, True, False, "1", "2", "", "ä'\"", 10**15]

@@ -24,11 +24,11 @@ from running_server import RunningServer, run_askew
 
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.wire import pack_base64
-from askew_server.answers import install_problem_handlers
 from askew_server.errors import Refusal
-from askew_server.snapshots import Snapshots
-from askew_server.storage_errors import storage_problem
-from askew_server.store import GalleryStore, ItemBatch, StoredItem
+from askew_server.http.problems import install_problem_handlers
+from askew_server.maintenance.snapshots import Snapshots
+from askew_server.storage.errors import storage_problem
+from askew_server.storage.items import GalleryStore, ItemBatch, StoredItem
 
 ITEMS = "/v1/galleries/objects/items"
 

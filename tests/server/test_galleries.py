@@ -11,9 +11,9 @@ import pytest
 from problem_shape import assert_problem
 from running_server import RunningServer, run_askew
 
-from askew_client.encoder import Encoder
+from askew_client.encoding.encoder import Encoder
 from askew_server.errors import Refusal
-from askew_server.galleries import Galleries
+from askew_server.gallery.catalog import Galleries
 
 
 @pytest.fixture

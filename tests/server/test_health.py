@@ -14,9 +14,9 @@ from problem_shape import assert_problem
 from running_server import RunningServer
 from starlette.testclient import TestClient
 
-from askew_server.app import create_app
-from askew_server.galleries import Galleries
-from askew_server.service import Service
+from askew_server.gallery.catalog import Galleries
+from askew_server.http.app import create_app
+from askew_server.http.state import Service
 from askew_server.settings import Settings
 
 

@@ -24,7 +24,7 @@ from raw_http import connect, exchange, read_answer
 from running_server import RunningServer, run_askew
 
 from askew_client.contract.wire import pack, pack_base64
-from askew_client.encoder import Encoder
+from askew_client.encoding.encoder import Encoder
 
 ITEMS = "/v1/galleries/objects/items"
 JSON = {"Content-Type": "application/json"}

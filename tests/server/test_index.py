@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from askew_server.index import segmented, slices
 from askew_server.index.build import build_main
-from askew_server.index.engine import import_faiss
 from askew_server.index.exact import BLOCK, ExactSegment
+from askew_server.index.faiss_library import import_faiss
 from askew_server.index.main_segment import MainSegment
-from askew_server.index.port import CodedKind
-from askew_server.index.saved import open_main
+from askew_server.index.on_disk import open_main
 from askew_server.index.segmented import SegmentedIndex
+from askew_server.index.types import CodedKind
 
 DIM = 64
 COUNT = 6_000

@@ -16,7 +16,7 @@ from problem_shape import assert_problem
 from running_server import RunningServer
 
 from askew_client.contract.wire import pack, pack_base64
-from askew_client.encoder import Encoder
+from askew_client.encoding.encoder import Encoder
 
 DIM = 64
 COUNT = 1_500
@@ -250,9 +250,9 @@ def test_damage_beyond_the_first_block_is_found_in_the_background(
     built: Path, tmp_path: Path, space: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Blocks are 4 MB; a small gallery's files are one block. So the keeper is asked directly, with the block behind."""
-    from askew_server.index import saved
-    from askew_server.index_keeper import IndexKeeper
-    from askew_server.store import GalleryStore
+    from askew_server.gallery.index_manager import IndexKeeper
+    from askew_server.index import on_disk as saved
+    from askew_server.storage.items import GalleryStore
 
     shutil.copytree(built / "galleries/default", tmp_path / "default")
     store = GalleryStore(tmp_path / "default")
@@ -260,7 +260,7 @@ def test_damage_beyond_the_first_block_is_found_in_the_background(
         saved.Verified(1, 2, None),
         saved.Verified(2, 2, "refine.faiss is damaged between bytes 4 and 8."),
     ]
-    monkeypatch.setattr("askew_server.index_keeper.verify_blocks", lambda folder: iter(first_block_only))
+    monkeypatch.setattr("askew_server.gallery.index_manager.verify_blocks", lambda folder: iter(first_block_only))
     keeper = IndexKeeper("default", store, DIM)
     try:
         deadline = time.monotonic() + 180

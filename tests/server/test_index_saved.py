@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from gallery_vectors import Given, clustered
 
-from askew_server.index import saved
+from askew_server.index import on_disk as saved
 from askew_server.index.build import build_main
-from askew_server.index.port import CodedKind
+from askew_server.index.on_disk import LABELS, REFINE, SCAN, open_main, remove_old, verify_blocks
 from askew_server.index.record import RECORD
-from askew_server.index.saved import LABELS, REFINE, SCAN, open_main, remove_old, verify_blocks
+from askew_server.index.types import CodedKind
 
 DIM = 64
 VECTORS = clustered(2_000, DIM)

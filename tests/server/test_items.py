@@ -19,7 +19,7 @@ from problem_shape import assert_problem
 from running_server import RunningServer
 
 from askew_client.contract.wire import pack_base64
-from askew_client.encoder import Encoder
+from askew_client.encoding.encoder import Encoder
 
 ITEMS = "/v1/galleries/objects/items"
 Query = NDArray[np.float32]

@@ -19,7 +19,7 @@ from running_server import RunningServer
 
 from askew_client.contract.jobs import ENDED_STATES, Job
 from askew_client.contract.problems import ProblemKind
-from askew_client.encoder import Encoder
+from askew_client.encoding.encoder import Encoder
 from askew_server.errors import Refusal
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Task
 from askew_server.jobs.queue import Jobs

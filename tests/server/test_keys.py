@@ -17,8 +17,8 @@ from problem_shape import assert_problem
 from running_server import ASKEW, RunningServer, run_askew
 
 from askew_client.contract.keys import CreateKeyRequest
+from askew_server.auth.keys import KeyStore
 from askew_server.errors import Refusal
-from askew_server.keys import KeyStore
 
 KEYS = "/v1/keys"
 

@@ -14,7 +14,7 @@ from running_server import RunningServer
 from askew_client.contract.encoder_file import read_encoder_file
 from askew_client.contract.wire import pack_base64
 from askew_server.errors import DamagedGallery
-from askew_server.store import GalleryStore
+from askew_server.storage.items import GalleryStore
 
 PHOTO = hashlib.sha256(b"a photo").hexdigest() + ".jpg"
 LAYOUT_1 = """

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from running_server import RunningServer
 
-from askew_server.logs import LogFormat, LogLevel, Logs
+from askew_server.observability.logs import LogFormat, LogLevel, Logs
 
 
 @contextmanager

@@ -13,8 +13,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from running_server import RunningServer
 
-from askew_client.encoder import Encoder
-from askew_server.metrics import NO_NAME, GalleryNumbers, Metrics, ServerNumbers
+from askew_client.encoding.encoder import Encoder
+from askew_server.observability.metrics import NO_NAME, GalleryNumbers, Metrics, ServerNumbers
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

@@ -22,11 +22,11 @@ from problem_shape import assert_problem
 from running_server import RunningServer
 
 from askew_client.contract.wire import pack
-from askew_client.encoder import Encoder
-from askew_server.app import create_app
-from askew_server.galleries import Galleries
+from askew_client.encoding.encoder import Encoder
+from askew_server.gallery.catalog import Galleries
+from askew_server.http.app import create_app
+from askew_server.http.state import Service
 from askew_server.index.segmented import SegmentedIndex
-from askew_server.service import Service
 from askew_server.settings import Settings
 
 

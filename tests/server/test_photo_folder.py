@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from askew_client.errors import AskewError
-from askew_server import photo_folder
-from askew_server.photo_folder import find_photos
+from askew_client.contract.errors import AskewError
+from askew_server.ingest import photo_folder
+from askew_server.ingest.photo_folder import find_photos
 
 
 def _touch(folder: Path, *names: str) -> None:

@@ -14,8 +14,8 @@ from running_server import RunningServer, run_askew
 from small_encoders import make_encoder
 
 from askew_client.contract.wire import pack_base64
-from askew_client.encoder import Encoder
-from askew_server.landing import GateProbe, Hits, measure_landing
+from askew_client.encoding.encoder import Encoder
+from askew_server.encoders.alignment import GateProbe, Hits, measure_landing
 
 DEMO = Path(__file__).parents[2] / "demo"
 BARE = "/v1/galleries/bare"

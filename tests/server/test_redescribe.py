@@ -19,8 +19,8 @@ from small_encoders import make_encoder
 from askew_client.contract.encoder_file import parse_encoder_file
 from askew_client.contract.jobs import ENDED_STATES
 from askew_client.contract.wire import pack
-from askew_client.encoder import Encoder
-from askew_server.galleries import Galleries
+from askew_client.encoding.encoder import Encoder
+from askew_server.gallery.catalog import Galleries
 from askew_server.jobs.kind import Task
 from askew_server.jobs.redescribe import RedescribeJob
 

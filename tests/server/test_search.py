@@ -16,7 +16,7 @@ from problem_shape import assert_problem
 from running_server import RunningServer
 
 from askew_client.contract.wire import pack, pack_base64
-from askew_client.encoder import Encoder
+from askew_client.encoding.encoder import Encoder
 
 Query = NDArray[np.float32]
 

@@ -25,10 +25,10 @@ from running_server import ASKEW, RunningServer, run_askew
 from starlette.testclient import TestClient
 
 from askew_client.contract.wire import pack_base64
-from askew_client.encoder import Encoder
-from askew_server.app import create_app
-from askew_server.galleries import Galleries
-from askew_server.service import Service
+from askew_client.encoding.encoder import Encoder
+from askew_server.gallery.catalog import Galleries
+from askew_server.http.app import create_app
+from askew_server.http.state import Service
 from askew_server.settings import Settings
 
 ITEMS = "/v1/galleries/objects/items"

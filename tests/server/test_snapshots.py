@@ -24,15 +24,15 @@ from running_server import RunningServer, run_askew
 
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.wire import pack_base64
-from askew_server import gallery_copy
 from askew_server.errors import Refusal
-from askew_server.galleries import Galleries
+from askew_server.gallery.catalog import Galleries
 from askew_server.jobs.kind import JobStopped, Task
 from askew_server.jobs.snapshots import RestoreJob, SnapshotJob
-from askew_server.restoring import restore_gallery
-from askew_server.snapshot_file import read_snapshot
-from askew_server.snapshots import Snapshots
-from askew_server.store import GalleryStore, ItemBatch, StoredItem
+from askew_server.maintenance import gallery_copy
+from askew_server.maintenance.restore import restore_gallery
+from askew_server.maintenance.snapshot_archive import read_snapshot
+from askew_server.maintenance.snapshots import Snapshots
+from askew_server.storage.items import GalleryStore, ItemBatch, StoredItem
 
 OBJECTS = "/v1/galleries/objects"
 
@@ -173,7 +173,7 @@ def test_a_snapshot_of_the_same_second_and_of_a_clock_that_went_back_gets_anothe
     kept = Snapshots("objects", folder)
     names = []
     for moment in ("2031-01-01T00:00:00+00:00", "2031-01-01T00:00:00+00:00", "1999-12-31T23:59:59+00:00"):
-        monkeypatch.setattr("askew_server.snapshots.datetime", _Clock(moment))
+        monkeypatch.setattr("askew_server.maintenance.snapshots.datetime", _Clock(moment))
         names.append(kept.create(_nowhere).name)
     assert names == ["20310101T000000Z", "20310101T000000Z-2", "19991231T235959Z"]
     assert [each.name for each in kept.list()] == ["20310101T000000Z-2", "20310101T000000Z", "19991231T235959Z"]
@@ -380,7 +380,9 @@ def test_what_would_not_fit_is_refused_before_it_is_written(
     data: Path, archive: Path, restoring: Restoring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(data)
-    monkeypatch.setattr("askew_server.snapshots.shutil.disk_usage", lambda _: usage._replace(free=60_000_000))
+    monkeypatch.setattr(
+        "askew_server.maintenance.snapshots.shutil.disk_usage", lambda _: usage._replace(free=60_000_000)
+    )
     folder = data / "galleries" / "objects"
     with pytest.raises(Refusal, match="60,000,000 are free") as refused:
         Snapshots("objects", folder).create(_nowhere)

@@ -20,7 +20,7 @@ from served_here import served_here
 from starlette.testclient import TestClient
 
 from askew_client.contract.wire import pack
-from askew_server.tracing import Tracing
+from askew_server.observability.tracing import Tracing
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -89,8 +89,8 @@ def test_no_span_holds_what_the_request_said(http: TestClient, exporter: InMemor
 
 def test_while_it_is_off_nothing_of_it_is_imported(data: Path) -> None:
     program = (
-        "import sys, askew_server.serving\n"
-        "from askew_server.app import create_app\n"
+        "import sys, askew_server.http.server\n"
+        "from askew_server.http.app import create_app\n"
         "heavy = [name for name in sys.modules if name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter'))]\n"
         "sys.exit(str(heavy) if heavy else 0)\n"
     )

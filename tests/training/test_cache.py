@@ -15,15 +15,15 @@ from training_helpers import CARD, checkpoint_of, picture, tiny_network
 from typer.testing import CliRunner
 
 from askew_client import Encoder
-from askew_training.cache import TeacherVectors
-from askew_training.cache.command import cache
-from askew_training.cache.describe import CacheJob
-from askew_training.cache.manifest import MANIFEST, PROGRESS, VECTORS, CacheManifest, Dtype, write_record
-from askew_training.cache.npy import import_npy
-from askew_training.cache.ownership import LOCK
+from askew_training.cli.cache import cache
 from askew_training.data.photo_sets import photos_in, read_manifest
 from askew_training.errors import CacheError
 from askew_training.export.write import write_encoder
+from askew_training.vectors import TeacherVectors
+from askew_training.vectors.fill import CacheJob
+from askew_training.vectors.import_npy import import_npy
+from askew_training.vectors.lock import LOCK
+from askew_training.vectors.manifest import MANIFEST, PROGRESS, VECTORS, CacheManifest, Dtype, write_record
 
 SPACE = "sp1-" + "0" * 32
 
@@ -102,8 +102,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from unittest import mock
-from askew_training.cache import describe
-from askew_training.cache.manifest import Dtype
+from askew_training.vectors import fill
+from askew_training.vectors.manifest import Dtype
 from askew_training.data.photo_sets import photos_in
 steps = []
 def kill_at_the_fifth():
@@ -111,8 +111,8 @@ def kill_at_the_fifth():
     if len(steps) == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 teacher, photos, output = map(Path, sys.argv[1:])
-with mock.patch.object(describe, "SAVED_EVERY", -1.0):
-    describe.CacheJob(teacher, photos_in(photos), output, Dtype.f32).run(kill_at_the_fifth)
+with mock.patch.object(fill, "SAVED_EVERY", -1.0):
+    fill.CacheJob(teacher, photos_in(photos), output, Dtype.f32).run(kill_at_the_fifth)
 """
 
 
@@ -306,7 +306,7 @@ def test_a_large_cache_is_not_loaded(tmp_path):
 import sys, resource
 from pathlib import Path
 import numpy as np
-from askew_training.cache import TeacherVectors
+from askew_training.vectors import TeacherVectors
 # Files that are mapped count as addresses, not as data: a copy of the vectors would not fit.
 used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_DATA, (used + 300_000_000,) * 2)

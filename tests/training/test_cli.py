@@ -12,13 +12,13 @@ from training_helpers import TINY_TRUNK, picture
 from typer.testing import CliRunner
 
 from askew_client import Encoder
-from askew_client.errors import AskewError
-from askew_training import cli
+from askew_client.contract.errors import AskewError
+from askew_training.cli import export as cli
+from askew_training.cli.mix import mix
+from askew_training.cli.whiten import whiten
 from askew_training.errors import WeightsError
-from askew_training.mix import mix
 from askew_training.networks.checkpoint import load_checkpoint
 from askew_training.networks.trunks import Trunk
-from askew_training.whiten import whiten
 
 HEADER = "path,instance_id,role,benchmark,set\n"
 
@@ -252,7 +252,7 @@ def test_whitening_without_photos_or_licences_is_refused(app, folder, tmp_path):
 
 def test_the_commands_import_nothing_heavy():
     heavy = "('torch', 'timm', 'onnx', 'onnxruntime')"
-    modules = "askew_training.cli, askew_training.whiten, askew_training.cache.command"
+    modules = "askew_training.cli.export, askew_training.cli.whiten, askew_training.cli.cache"
     code = f"import sys, {modules}; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from askew_training.data import command
+from askew_training.cli import check_photos as command
 from askew_training.data.findings import Findings, check_photos
 from askew_training.data.photo_sets import (
     Photo,

@@ -10,12 +10,12 @@ import typer
 from training_helpers import TINY_TRUNK, checkpoint_of, tiny_network
 from typer.testing import CliRunner
 
+from askew_training.cli.describe_network import describe_network
 from askew_training.errors import CheckpointError, WeightsError
 from askew_training.export.graph import encoder_graph
 from askew_training.export.precision import store_half
 from askew_training.export.size import expected_bytes
 from askew_training.networks.checkpoint import save_checkpoint
-from askew_training.networks.command import describe_network
 from askew_training.networks.cost import cost_of
 from askew_training.networks.network import Branch, Network
 from askew_training.networks.trunks import Trunk

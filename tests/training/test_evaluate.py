@@ -12,13 +12,13 @@ from training_helpers import CARD, checkpoint_of, picture
 
 from askew_client import Encoder
 from askew_training.data.photo_sets import photos_in, read_licences, read_manifest, sources_of
-from askew_training.descriptors import DescriptorCache
 from askew_training.errors import DataError
 from askew_training.evaluate import ranking
 from askew_training.evaluate.benchmark import benchmarks_in, measure
 from askew_training.evaluate.ranking import TOGETHER, rank_scores
 from askew_training.evaluate.report import Report, manifest_metrics
 from askew_training.export.write import write_encoder
+from askew_training.vectors.descriptor_cache import DescriptorCache
 
 HEADER = "path,instance_id,role,benchmark,set\n"
 ROWS = """q0.png,a,query,walls,north

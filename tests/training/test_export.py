@@ -14,7 +14,7 @@ from training_helpers import CARD, checkpoint_of, picture, tiny_network
 
 from askew_client import Encoder
 from askew_client.contract.encoder_file import read_encoder_file
-from askew_client.photos import shrunk_size
+from askew_client.encoding.photos import shrunk_size
 from askew_training.errors import CheckpointError, GateError
 from askew_training.export import write
 from askew_training.export.gate import check_graph

@@ -14,8 +14,8 @@ from torch import Tensor
 from askew_training.losses.contrastive import Contrastive
 from askew_training.losses.regression import Regression
 from askew_training.train.batch import Batch
-from askew_training.train.loss_parts import ContrastivePart, LossPart, RegressionPart
-from askew_training.train.losses import WeightedSum, weighted_sum
+from askew_training.train.loss_tables import ContrastivePart, LossPart, RegressionPart
+from askew_training.train.weighted_sum import WeightedSum, weighted_sum
 
 OFFICIAL = np.load(Path(__file__).parent / "fixtures" / "official_losses.npz")
 

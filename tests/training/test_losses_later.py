@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from askew_client.errors import EngineMissing
-from askew_training.centroids import learn_centroids
+from askew_client.contract.errors import EngineMissing
 from askew_training.errors import DataError
+from askew_training.losses.centroids import learn_centroids
 from askew_training.losses.contextual_similarity import ContextualSimilarity, MemoryContextualSimilarity
 from askew_training.losses.d3still import D3still
 from askew_training.losses.prototype import Prototype, prototypes_of

@@ -10,14 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from askew_training import mining
 from askew_training.data.pairs import pairs_within_instances
 from askew_training.data.photo_sets import Photo
 from askew_training.errors import DataError
-from askew_training.mining import NONE, hard_negatives, random_negatives, ranked_pairs
-from askew_training.train.loading import LoadedBatch
-from askew_training.train.loss_parts import ContrastivePart, RegressionPart, TripletPart
-from askew_training.train.recipe_parts import MiningPart
+from askew_training.train import mining
+from askew_training.train.loss_tables import ContrastivePart, RegressionPart, TripletPart
+from askew_training.train.mining import NONE, hard_negatives, random_negatives, ranked_pairs
+from askew_training.train.reader import LoadedBatch
+from askew_training.train.recipe_tables import MiningPart
 from askew_training.train.tuples import TupleMiner, Tuples, batches_of, mining_statistics, references_of
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from askew_training.errors import DataError
-from askew_training.nearest import BLOCK, nearest_rows
+from askew_training.vectors.nearest import BLOCK, nearest_rows
 
 
 class Matrix:

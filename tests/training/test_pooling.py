@@ -18,11 +18,11 @@ from training_helpers import TINY_TRUNK, checkpoint_of, picture, varied
 from typer.testing import CliRunner
 
 from askew_client.contract.space import space_id
+from askew_training.cli.describe_network import describe_network
 from askew_training.errors import CheckpointError, WeightsError
 from askew_training.export.gate import check_graph
 from askew_training.export.graph import encoder_graph
 from askew_training.networks.checkpoint import load_checkpoint, save_checkpoint, space_of
-from askew_training.networks.command import describe_network
 from askew_training.networks.learning import parameter_groups
 from askew_training.networks.names import PoolingName
 from askew_training.networks.network import Branch, Network, unit_length

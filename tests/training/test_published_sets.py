@@ -14,10 +14,10 @@ from PIL import Image
 from training_helpers import CARD, TINY_TRUNK, checkpoint_of, picture
 from typer.testing import CliRunner
 
-from askew_client.errors import AskewError
-from askew_training.cache import TeacherVectors
-from askew_training.cache.command import cache
-from askew_training.data.command import check_photos
+from askew_client.contract.errors import AskewError
+from askew_training.cli.cache import cache
+from askew_training.cli.check_photos import check_photos
+from askew_training.cli.whiten import whiten
 from askew_training.data.landmarks import read_landmarks
 from askew_training.data.pairs import PairedPhotos, pairs_within_instances
 from askew_training.data.photo_sets import Photo
@@ -25,12 +25,12 @@ from askew_training.data.pickles import read_pickle
 from askew_training.data.sfm120k import read_sfm120k, read_whitening_pairs
 from askew_training.errors import DataError
 from askew_training.export.write import write_encoder
+from askew_training.heads import learn_whitening_of_pairs
 from askew_training.networks.checkpoint import load_checkpoint
 from askew_training.networks.network import Branch, Network
 from askew_training.networks.weights import trunk_with_weights
-from askew_training.pooled import describe_pooled
-from askew_training.whiten import whiten
-from askew_training.whitening import learn_whitening_of_pairs
+from askew_training.vectors import TeacherVectors
+from askew_training.vectors.pooled import describe_pooled
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CIDS = [f"{number * 0x9E3779B97F4A7C15F39CC0605CEDC834 % 2**128:032x}" for number in range(1, 13)]

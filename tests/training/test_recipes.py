@@ -15,10 +15,10 @@ from PIL import Image
 from training_helpers import TINY_TRUNK, picture
 from typer.testing import CliRunner
 
-from askew_training.cache.manifest import Dtype
-from askew_training.cache.npy import import_npy
+from askew_training.cli.train import train
 from askew_training.networks.checkpoint import load_checkpoint
-from askew_training.train.command import train
+from askew_training.vectors.import_npy import import_npy
+from askew_training.vectors.manifest import Dtype
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 SHIPPED = [path for path in sorted(RECIPES.rglob("*.toml")) if path.parent.name in ("paper", "small")]

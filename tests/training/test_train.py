@@ -22,13 +22,13 @@ from training_helpers import TINY_TRUNK, picture
 from typer.testing import CliRunner
 
 from askew_client import files
-from askew_client.errors import AskewError
-from askew_training.cache.manifest import Dtype
-from askew_training.cache.npy import import_npy
+from askew_client.contract.errors import AskewError
+from askew_training.cli.train import train
 from askew_training.errors import CheckpointError, DataError, RecipeError, TrainingError
 from askew_training.networks.checkpoint import load_checkpoint
-from askew_training.train.command import train
 from askew_training.train.recipe import Recipe, read_recipe
+from askew_training.vectors.import_npy import import_npy
+from askew_training.vectors.manifest import Dtype
 
 SPACE = "sp1-" + "0" * 32
 INSTANCES, EACH, UNLABELLED = 8, 4, 6

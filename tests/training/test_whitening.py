@@ -9,9 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from askew_training.distillation import refit_linear
 from askew_training.errors import DataError, WeightsError
-from askew_training.whitening import (
+from askew_training.heads import (
     Whitening,
     apply_linear,
     learn_whitening,
@@ -19,7 +18,8 @@ from askew_training.whitening import (
     pairs_of,
     read_published_whitening,
 )
-from askew_training.whitening.pairs import MATES_OF_A_PHOTO
+from askew_training.heads.pair_whitening import MATES_OF_A_PHOTO
+from askew_training.heads.ridge import refit_linear
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

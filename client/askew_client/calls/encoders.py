@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.bodies import PhotoFile, file_body, photo_form
+from askew_client.calls.bodies import PhotoFile, file_body, photo_form
 from askew_client.calls.call import BINARY, JSON, Call, StreamedBody, gallery_path, json_body, query_parameters, segment
 from askew_client.calls.items import vector_fields
 from askew_client.contract.encoders import EncoderDescription, EncoderList, Probe, ProbeList, ProbeRemoved, Runtime
+from askew_client.contract.errors import NotAnEncoder
 from askew_client.contract.manifest import Manifest
-from askew_client.errors import NotAnEncoder
 
 ADMISSION_TIMEOUT = 600.0
 """Seconds: a gate describes up to some hundred photos before it answers."""

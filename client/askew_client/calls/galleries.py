@@ -10,7 +10,7 @@ from askew_client.contract.aliases import AliasAnswer, AliasList, Deleted
 from askew_client.contract.indexes import IndexDescription, WantedKind
 from askew_client.contract.jobs import Job, RedescribeEstimate
 from askew_client.contract.manifest import Manifest
-from askew_client.contract.schemas import CreateGalleryRequest, GalleryDescription, GalleryList
+from askew_client.contract.search import CreateGalleryRequest, GalleryDescription, GalleryList
 
 
 def galleries() -> Call[GalleryList]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from askew_client.calls.call import Call, segment
 from askew_client.contract.health import Readiness, Version
-from askew_client.contract.schemas import Health
+from askew_client.contract.search import Health
 
 
 def ready() -> Call[Readiness]:

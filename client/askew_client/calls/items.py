@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from askew_client.batches import ItemBatch
-from askew_client.bodies import PhotoFile, check_vectors, checked_vector, photo_form, photos_form
+from askew_client.calls.batches import ItemBatch
+from askew_client.calls.bodies import PhotoFile, check_vectors, checked_vector, photo_form, photos_form
 from askew_client.calls.call import JSON, Call, gallery_path, json_body, query_parameters, segment
 from askew_client.calls.search import SearchFilter
 from askew_client.contract.jobs import Job
-from askew_client.contract.schemas import DeleteAnswer, DeleteItemsAnswer, Item, ItemPage, Payload, UpsertAnswer
+from askew_client.contract.search import DeleteAnswer, DeleteItemsAnswer, Item, ItemPage, Payload, UpsertAnswer
 from askew_client.contract.wire import pack, pack_base64
 
 PAGE = 1_000

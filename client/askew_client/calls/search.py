@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from askew_client.bodies import PhotoFile, checked_vector, photo_bytes
+from askew_client.calls.bodies import PhotoFile, checked_vector, photo_bytes
 from askew_client.calls.call import BINARY, JSON, Call, gallery_path, json_body, query_parameters, segment
-from askew_client.contract.schemas import BatchSearchAnswer, SearchAnswer
+from askew_client.contract.search import BatchSearchAnswer, SearchAnswer
 from askew_client.contract.wire import pack, pack_base64
-from askew_client.photos import media_type
+from askew_client.encoding.photos import media_type
 
 SearchFilter = Mapping[str, JsonValue]
 """A condition on payloads as JSON has it, for example {"field": "kind", "eq": "landmark"}."""

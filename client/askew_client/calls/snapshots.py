@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from askew_client.bodies import file_body
+from askew_client.calls.bodies import file_body
 from askew_client.calls.call import JSON, Call, gallery_path, json_body, segment
 from askew_client.calls.items import UPLOAD_TIMEOUT
+from askew_client.contract.errors import DamagedSnapshot
 from askew_client.contract.jobs import Job
 from askew_client.contract.snapshots import DeletedSnapshot, SnapshotList
-from askew_client.errors import DamagedSnapshot
 
 
 def snapshots(*, gallery: str) -> Call[SnapshotList]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from askew_client.contract.schemas import GalleryName
+from askew_client.contract.search import GalleryName
 
 
 class AliasList(BaseModel):

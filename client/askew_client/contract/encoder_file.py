@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from askew_client.contract.errors import DamagedEncoder, NotAnEncoder
 from askew_client.contract.manifest import DIGEST_KEY, Manifest
-from askew_client.errors import DamagedEncoder, NotAnEncoder
 
 HIGHEST_OPSET = 18
 UNSEALED = "0" * 64

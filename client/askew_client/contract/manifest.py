@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from askew_client.contract.errors import NotAnEncoder, UnknownManifest
 from askew_client.contract.space import SpaceId
-from askew_client.errors import NotAnEncoder, UnknownManifest
 
 FORMAT_VERSION = 1
 PREFIX = "askew."

@@ -14,8 +14,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from askew_client.contract.errors import WireError
 from askew_client.contract.problems import ProblemKind
-from askew_client.errors import WireError
 
 Dtype = Literal["f16le", "f32le"]
 

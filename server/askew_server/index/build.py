@@ -20,23 +20,16 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.errors import AskewError
+from askew_client.contract.errors import AskewError
 from askew_client.files import flush_folder
-from askew_server.index.calibrate import QUERIES, TARGET_RECALL, Queries, Truth, calibrate, held_out
-from askew_server.index.choice import (
-    LEAST_CODED,
-    estimate,
-    lists_for,
-    refuse_too_large,
-    scans_for,
-    training_size,
-)
-from askew_server.index.coded import balanced_order, untrained_refine, untrained_scan
-from askew_server.index.engine import import_faiss
-from askew_server.index.port import MARGIN, CodedKind, Labels, Rows, Vectors
+from askew_server.index.calibration import QUERIES, TARGET_RECALL, Queries, Truth, calibrate, held_out
+from askew_server.index.faiss_library import import_faiss
+from askew_server.index.on_disk import LABELS, REFINE, SCAN, described, map_codebooks
+from askew_server.index.planning import LEAST_CODED, estimate, lists_for, refuse_too_large, scans_for, training_size
 from askew_server.index.record import FORMAT, Calibration, Record, Refinement
-from askew_server.index.saved import LABELS, REFINE, SCAN, described, map_codebooks
 from askew_server.index.threads import limit_threads, search_threads
+from askew_server.index.two_stage import balanced_order, untrained_refine, untrained_scan
+from askew_server.index.types import MARGIN, CodedKind, Labels, Rows, Vectors
 
 _BATCH = 4_096
 _SPREAD = 256

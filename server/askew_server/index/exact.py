@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_server.index.port import Found, Labels, Rows, Scores, Vectors
+from askew_server.index.types import Found, Labels, Rows, Scores, Vectors
 
 BLOCK = 2_048
 """Rows of a block: 16 MiB at 2,048 components."""

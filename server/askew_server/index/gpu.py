@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from askew_server.index.build import VectorSource
-from askew_server.index.calibrate import QUERIES, Queries, Truth, held_out
+from askew_server.index.calibration import QUERIES, Queries, Truth, held_out
 from askew_server.index.main_segment import MainFacts, MainSegment
 from askew_server.index.masked import Mask
-from askew_server.index.port import MARGIN, Rows, Scores, Vectors
+from askew_server.index.types import MARGIN, Rows, Scores, Vectors
 
 _SAME = 0.999
 _BLOCK = 8_192

@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from askew_server.index.coded import CodedTail
 from askew_server.index.masked import MaskedSegment, RowEngine
-from askew_server.index.port import MARGIN, IndexKind, Labels
+from askew_server.index.two_stage import CodedTail
+from askew_server.index.types import MARGIN, IndexKind, Labels
 
 
 @dataclass(frozen=True)

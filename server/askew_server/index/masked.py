@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_server.index.port import Found, Labels, Rows, Scores, Vectors
+from askew_server.index.types import Found, Labels, Rows, Scores, Vectors
 
 Mask = NDArray[np.bool_]
 

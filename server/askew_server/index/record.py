@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from askew_client.files import write_atomically
-from askew_server.index.port import MARGIN, CodedKind
+from askew_server.index.types import MARGIN, CodedKind
 
 RECORD = "main.json"
 FORMAT = 1

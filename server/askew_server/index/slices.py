@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from askew_server.index.port import Rows, Scores
 from askew_server.index.threads import cores, limit_threads
+from askew_server.index.types import Rows, Scores
 
 _ROWS = 125_000
 _MOST = 8

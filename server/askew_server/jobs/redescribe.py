@@ -19,24 +19,24 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from askew_client.contract.errors import PhotoError
 from askew_client.contract.jobs import RedescribeEstimate
 from askew_client.contract.problems import ProblemKind
-from askew_client.errors import PhotoError
 from askew_client.files import flush_folder, write_atomically
-from askew_server.describing import Described
+from askew_server.encoders.describer import Described
 from askew_server.errors import Refusal
-from askew_server.galleries import Galleries
-from askew_server.gallery import Gallery
-from askew_server.index.port import Labels
+from askew_server.gallery.catalog import Galleries
+from askew_server.gallery.gallery import Gallery
+from askew_server.gallery.live import OwnedGallery
+from askew_server.gallery.ranking import ranked
 from askew_server.index.segmented import SegmentedIndex
+from askew_server.index.types import Labels
+from askew_server.jobs.describe_photos import MOST_REFUSED_LISTED
 from askew_server.jobs.describing import BATCH, JobDescriber
+from askew_server.jobs.gallery_access import known_photos, photo_sha256, reading, run_in, teacher_file
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Result, Task
-from askew_server.jobs.photos import MOST_REFUSED_LISTED
-from askew_server.jobs.writing import known_photos, photo_sha256, reading, run_in, teacher_file
-from askew_server.owned import OwnedGallery
-from askew_server.ranking import ranked
-from askew_server.reading import GalleryReader, ItemRow
-from askew_server.store import StoredItem
+from askew_server.storage.items import StoredItem
+from askew_server.storage.reader import GalleryReader, ItemRow
 
 MOST_PASSES = 100
 SELF_SAMPLE = 100

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from askew_client.contract.problems import ProblemKind
 from askew_server.errors import Refusal
-from askew_server.galleries import Galleries
+from askew_server.gallery.catalog import Galleries
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Result, Task
-from askew_server.restoring import restore_gallery
-from askew_server.snapshot_file import Advance, read_manifest
-from askew_server.snapshots import Snapshots
+from askew_server.maintenance.restore import restore_gallery
+from askew_server.maintenance.snapshot_archive import Advance, read_manifest
+from askew_server.maintenance.snapshots import Snapshots
 
 UPLOAD = "snapshot.tar"
 """An uploaded snapshot's name in its job's folder."""

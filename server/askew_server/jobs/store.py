@@ -12,7 +12,7 @@ from pathlib import Path
 from askew_client.contract.jobs import ENDED_STATES, Job, JobState
 from askew_client.contract.problems import Problem
 from askew_server.jobs.kind import Result, Task
-from askew_server.server_database import open_server_database
+from askew_server.storage.server_database import open_server_database
 
 KEPT = 1_000
 """How many ended jobs are remembered."""

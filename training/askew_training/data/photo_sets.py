@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from askew_client.photos import SUFFIXES
+from askew_client.encoding.photos import SUFFIXES
 from askew_training.errors import DataError
 from askew_training.networks.checkpoint import PhotoSource
 

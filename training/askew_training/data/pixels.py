@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from askew_client.photos import shrunk_size
+from askew_client.encoding.photos import shrunk_size
 
 
 def shrunk(photo: NDArray[np.uint8], photo_size: int) -> NDArray[np.uint8]:

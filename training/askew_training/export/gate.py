@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
 
-from askew_client.photos import shrunk_size
+from askew_client.encoding.photos import shrunk_size
 from askew_training.data.pixels import shrunk
 from askew_training.errors import GateError
 from askew_training.networks.network import Network

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from askew_client.contract.encoder_file import UNSEALED, seal
 from askew_client.contract.manifest import DIGEST_KEY, Manifest, Precision, golden_text
+from askew_client.encoding.golden import golden_pictures
 from askew_client.files import write_atomically
-from askew_client.golden import golden_pictures
 from askew_training.errors import CheckpointError
 from askew_training.export.gate import COSINE_DISTANCE, GateReport, check_graph
 from askew_training.export.graph import encoder_graph

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from askew_training.train.loss_parts import Side
+from askew_training.train.loss_tables import Side
 
 
 @dataclass(frozen=True)

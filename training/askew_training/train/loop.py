@@ -24,12 +24,12 @@ from askew_training.networks.depthwise import quicken_depthwise
 from askew_training.networks.learning import freeze_statistics
 from askew_training.networks.network import Network
 from askew_training.train.batch import Batch
-from askew_training.train.describing import described_photos, describing
-from askew_training.train.loading import LoadedBatch, PhotoReader
-from askew_training.train.logs import RunLog
-from askew_training.train.optimising import optimiser_of, rate_factor, set_rate
-from askew_training.train.prepare import Run
-from askew_training.train.progress import Progress, read_last, save_best, save_last
+from askew_training.train.checkpoints import Progress, read_last, save_best, save_last
+from askew_training.train.forward import described_photos, describing
+from askew_training.train.optimiser import optimiser_of, rate_factor, set_rate
+from askew_training.train.reader import LoadedBatch, PhotoReader
+from askew_training.train.run import Run
+from askew_training.train.run_log import RunLog
 from askew_training.train.targets import batch_of
 from askew_training.train.tuples import TupleBatch, Tuples, batches_of, mining_statistics, references_of
 from askew_training.train.validation import instance_numbers

@@ -9,8 +9,8 @@ from typing import Self
 from pydantic import Field, ValidationError, model_validator
 
 from askew_training.errors import RecipeError
-from askew_training.train.loss_parts import ContextualPart, LossPart, PrototypePart, Side
-from askew_training.train.recipe_parts import (
+from askew_training.train.loss_tables import ContextualPart, LossPart, PrototypePart, Side
+from askew_training.train.recipe_tables import (
     AugmentationPart,
     BatchPart,
     DataPart,

@@ -11,7 +11,7 @@ from askew_training.data.landmarks import read_landmarks
 from askew_training.data.pairs import PairedPhotos, pairs_within_instances
 from askew_training.data.photo_sets import Photo, photos_in, training_photos
 from askew_training.data.sfm120k import read_sfm120k
-from askew_training.train.photo_set import split
+from askew_training.train.photos import split
 from askew_training.train.recipe import Recipe
 
 

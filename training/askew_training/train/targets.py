@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from askew_training.cache.vectors import TeacherVectors
 from askew_training.train.batch import Batch, References
+from askew_training.vectors.teacher_vectors import TeacherVectors
 
 
 @dataclass(frozen=True)

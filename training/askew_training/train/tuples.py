@@ -14,11 +14,11 @@ from torch import Tensor
 from askew_training.data.batches import Draw, PhotoPlan
 from askew_training.data.pairs import PairedPhotos
 from askew_training.errors import DataError
-from askew_training.mining import NONE, Rows, hard_negatives, random_negatives, ranked_pairs
 from askew_training.train.batch import References
-from askew_training.train.loading import LoadedBatch
-from askew_training.train.loss_parts import ContrastivePart, ContrastivePlusPart, LossPart, Side, TripletPart
-from askew_training.train.recipe_parts import MiningPart
+from askew_training.train.loss_tables import ContrastivePart, ContrastivePlusPart, LossPart, Side, TripletPart
+from askew_training.train.mining import NONE, Rows, hard_negatives, random_negatives, ranked_pairs
+from askew_training.train.reader import LoadedBatch
+from askew_training.train.recipe_tables import MiningPart
 
 Indices = NDArray[np.int64]
 Described = Callable[[Sequence[int]], NDArray[np.float32]]

@@ -13,10 +13,10 @@ from askew_training.data.batches import Batches
 from askew_training.data.photo_sets import Photo
 from askew_training.data.store import PhotoStore
 from askew_training.evaluate.ranking import rank_scores
-from askew_training.train.describing import Describe, described_photos
-from askew_training.train.loading import PhotoReader
-from askew_training.train.losses import WeightedSum
+from askew_training.train.forward import Describe, described_photos
+from askew_training.train.reader import PhotoReader
 from askew_training.train.targets import Targets, batch_of
+from askew_training.train.weighted_sum import WeightedSum
 
 
 @dataclass(frozen=True)

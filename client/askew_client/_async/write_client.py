@@ -1,0 +1,143 @@
+"""Talk to an Askew server from asyncio: the part of the client that fills galleries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from askew_client._async.search_client import AsyncSearchClient
+from askew_client.calls import items as item_calls
+from askew_client.calls import jobs as job_calls
+from askew_client.calls.batches import NewItem, async_item_batches, id_batches, items_of, total
+from askew_client.calls.bodies import PhotoFile
+from askew_client.calls.search import SearchFilter
+from askew_client.contract.jobs import Job, JobList
+from askew_client.contract.search import DeleteAnswer, DeleteItemsAnswer, Item, Payload, UpsertAnswer
+from askew_client.transport.polling import Waiting
+
+
+class AsyncWriteClient(AsyncSearchClient):
+    """What a client may do with a key of the scope `write`: as AsyncSearchClient, and change and list items."""
+
+    async def upsert(
+        self,
+        ids: Sequence[str],
+        vectors: NDArray[np.float32],
+        payloads: Sequence[Payload] | None = None,
+        *,
+        gallery: str,
+        space: str,
+    ) -> UpsertAnswer:
+        """Insert or replace items that the gallery's teacher described: float32 [n, D] unit vectors.
+
+        They travel in several requests where they are many; each request is stored whole or not at all. Returns how
+        many were stored, and the gallery's last sequence number. Raises WireError for a vector that is no unit vector.
+        """
+        return await self.upsert_items(items_of(ids, vectors, payloads), gallery=gallery, space=space)
+
+    async def upsert_items(
+        self, items: Iterable[NewItem] | AsyncIterable[NewItem], *, gallery: str, space: str
+    ) -> UpsertAnswer:
+        """As `upsert`, for items that are made or read while they are sent: (id, vector, payload) each.
+
+        No more of them are held than travel in one request. Raises ValueError when there is none.
+        """
+        answers = [
+            await self._connections.run(item_calls.upsert(batch, gallery=gallery, space=space))
+            async for batch in async_item_batches(items)
+        ]
+        return total(answers)
+
+    async def upsert_photo(
+        self,
+        item_id: str,
+        photo: PhotoFile,
+        *,
+        gallery: str,
+        payload: Payload | None = None,
+        vector: NDArray[np.float32] | None = None,
+        space: str | None = None,
+    ) -> UpsertAnswer:
+        """Insert or replace an item with its photo.
+
+        `vector` and `space`: the photo's float32 [D] unit vector by the gallery's teacher; without it, the server
+        describes the photo. Raises UnreadablePhoto, WireError.
+        """
+        call = item_calls.upsert_photo(item_id, photo, gallery=gallery, payload=payload, vector=vector, space=space)
+        return await self._connections.run(call)
+
+    async def upsert_photos(
+        self, photos: Mapping[str, PhotoFile], payloads: Mapping[str, Payload] | None = None, *, gallery: str
+    ) -> Job:
+        """Insert or replace many items by their photos, which the server describes in the background: see `wait`.
+
+        `photos` and `payloads`: by item id. Files are read while they are sent. Raises UnreadablePhoto.
+        """
+        return await self._connections.run(item_calls.upsert_photos(photos, payloads, gallery=gallery))
+
+    async def items(
+        self,
+        *,
+        gallery: str,
+        with_vectors: bool = False,
+        filter: SearchFilter | None = None,  # noqa: A002
+    ) -> AsyncIterator[Item]:
+        """All items in the order of their ids, or those that meet a condition, fetched a page at a time."""
+        cursor: str | None = None
+        while True:
+            call = item_calls.page(gallery=gallery, condition=filter, with_vectors=with_vectors, cursor=cursor)
+            page = await self._connections.run(call)
+            for item in page.items:
+                yield item
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def delete_item(self, item_id: str, *, gallery: str) -> DeleteAnswer:
+        """Delete an item and its photo."""
+        return await self._connections.run(item_calls.delete_item(item_id, gallery=gallery))
+
+    async def delete_items(
+        self,
+        ids: Sequence[str] | None = None,
+        *,
+        gallery: str,
+        filter: SearchFilter | None = None,  # noqa: A002
+    ) -> DeleteItemsAnswer:
+        """Delete the items with these ids, or all that meet a condition; ids that there are not do not count."""
+        answers = [
+            await self._connections.run(item_calls.delete_items(batch, filter, gallery=gallery))
+            for batch in id_batches(ids)
+        ]
+        return DeleteItemsAnswer(deleted=sum(each.deleted for each in answers), sequence=answers[-1].sequence)
+
+    async def jobs(self, *, gallery: str | None = None, limit: int = 100) -> JobList:
+        """The newest jobs first, of one gallery or of all, without their results."""
+        return await self._connections.run(job_calls.jobs(gallery=gallery, limit=limit))
+
+    async def job(self, job_id: str) -> Job:
+        """One job: its state, its progress, and its result once it is done."""
+        return await self._connections.run(job_calls.job(job_id))
+
+    async def cancel_job(self, job_id: str) -> Job:
+        """Cancel a job: one that waits at once, one that runs within a second or so. What it has done stays."""
+        return await self._connections.run(job_calls.cancel_job(job_id))
+
+    async def wait(
+        self, job: Job | str, *, timeout: float | None = None, progress: Callable[[Job], None] | None = None
+    ) -> Job:
+        """Wait until a job is done, and return it with its result.
+
+        `timeout`: seconds; None: as long as it takes. `progress` is called with the job whenever it was looked at.
+        Raises JobFailed when the job fails or is cancelled, JobUnfinished when the time is over.
+        """
+        waiting = Waiting(timeout, progress)
+        job_id = job if isinstance(job, str) else job.id
+        while True:
+            seen = await self.job(job_id)
+            if waiting.is_over(seen):
+                return seen
+            await asyncio.sleep(waiting.pause())

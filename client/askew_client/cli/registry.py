@@ -1,0 +1,55 @@
+"""The command line: the commands of whichever Askew packages are installed. Needs typer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import metadata
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from askew_client.contract.errors import AskewError, sentence_of
+
+COMMANDS = "askew.commands"
+"""The entry points that are commands, registered under their entry point's name: functions, or Typers for groups."""
+
+
+def run_command(arguments: list[str]) -> None:
+    """Run one command. Ends in SystemExit, or in whatever the command raised."""
+    app = typer.Typer(add_completion=False)
+    app.callback(invoke_without_command=True)(_askew)
+    for entry_point in sorted(metadata.entry_points(group=COMMANDS), key=lambda each: each.name):
+        _register(app, entry_point)
+    # Not app(): that would put an exception hook in the place of ours.
+    get_command(app)(args=arguments, prog_name="askew")
+
+
+def _askew(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    """Visual search: a large teacher describes the gallery, a small student describes the query."""
+    if version:
+        typer.echo(f"askew {metadata.version('askew-client')}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def _register(app: typer.Typer, entry_point: metadata.EntryPoint) -> None:
+    """Add a command; one that cannot be imported says so when it is called, and leaves the others alone."""
+    try:
+        command: Callable[..., object] | typer.Typer = entry_point.load()
+    # An import may fail in any way; here none of them matters until somebody calls the command.
+    except Exception as error:  # noqa: BLE001
+        reason = sentence_of(error)
+
+        def unavailable() -> None:
+            raise AskewError(f"The command {entry_point.name!r} cannot be loaded: {reason}")
+
+        lenient = {"ignore_unknown_options": True, "allow_extra_args": True}
+        app.command(entry_point.name, help=f"(cannot be loaded: {reason})", context_settings=lenient)(unavailable)
+        return
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=entry_point.name)
+    else:
+        app.command(entry_point.name)(command)

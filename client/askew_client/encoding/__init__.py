@@ -1,0 +1,1 @@
+"""From photo to vector: read a photo, run an encoder file."""

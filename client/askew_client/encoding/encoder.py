@@ -1,0 +1,159 @@
+"""Describe photos with an encoder file, on the CPU or, where onnxruntime-gpu is installed, on the GPU."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from askew_client.contract.encoder_file import EncoderFile, read_encoder_file
+from askew_client.contract.errors import DamagedEncoder, EngineMissing, NotAnEncoder, PhotoError
+from askew_client.contract.manifest import Manifest
+from askew_client.encoding.engines import refuse_several
+from askew_client.encoding.golden import golden_pictures
+from askew_client.encoding.photos import MAX_PIXELS, Photo, check_shape, read_photo
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+ENGINE_HINT = "Install one: pip install 'askew-client[cpu]' (or 'askew-client[gpu]' where there is an NVIDIA GPU)."
+
+
+class Encoder:
+    """One encoder file, ready to describe photos.
+
+    A photo is always described by itself at its own aspect ratio, so that its vector does not depend on which
+    others come with it. An Encoder may be used from several threads.
+    """
+
+    def __init__(self, path: str | Path, *, threads: int | None = None, max_pixels: int = MAX_PIXELS) -> None:
+        """Read, verify and load an encoder file.
+
+        `threads`: how many threads one inference uses; None: as many as there are cores. `max_pixels`: photos with
+        more are refused before they are decoded. Raises NotAnEncoder, DamagedEncoder, UnknownManifest,
+        EngineMissing.
+        """
+        self.path = Path(path)
+        self.file: EncoderFile = read_encoder_file(self.path)
+        self.max_pixels = max_pixels
+        self._session = _open_session(self.path, threads)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the encoder says about itself."""
+        return self.file.manifest
+
+    @property
+    def space_id(self) -> str:
+        """The space that this encoder's vectors lie in."""
+        return self.file.manifest.space_id
+
+    def encode(self, photos: Photo | Sequence[Photo]) -> NDArray[np.float32]:
+        """Describe one photo or a list of photos.
+
+        A photo is a path, the bytes of a JPEG, PNG or WebP file, a PIL image, or a uint8 [H, W, 3] RGB array.
+        Returns float32 [n, D] unit vectors, in the order of the photos; n is 1 for a single one. Raises
+        UnreadablePhoto, PhotoTooLarge, PhotoTooThin.
+        """
+        single = str | Path | bytes | Image.Image | np.ndarray
+        several = [photos] if isinstance(photos, single) else list(photos)
+        vectors = [self.encode_pixels(read_photo(photo, max_pixels=self.max_pixels)) for photo in several]
+        return np.stack(vectors) if vectors else np.empty((0, self.manifest.dim), dtype=np.float32)
+
+    def encode_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Describe one decoded photo, uint8 [H, W, 3] RGB: float32 [D], unit length. Raises PhotoTooThin."""
+        check_shape(pixels.shape[0], pixels.shape[1], self.manifest.photo_size)
+        (descriptors,) = self._session.run(["descriptor"], {"image": pixels[None]})
+        vector: NDArray[np.float32] = descriptors[0]
+        return vector
+
+    def encode_stream(self, photos: Iterable[Photo], *, workers: int) -> Iterator[NDArray[np.float32] | PhotoError]:
+        """Describe many photos with several at work at once; decoding and inference overlap.
+
+        Yields, in the order of the photos, a float32 [D] unit vector or the PhotoError of a photo that cannot be
+        described. `workers` photos are decoded and described in parallel (open the encoder with `threads=1` for
+        that); few are held in memory.
+        """
+        with ThreadPoolExecutor(workers, thread_name_prefix="describe") as pool:
+            waiting: deque[Future[NDArray[np.float32] | PhotoError]] = deque()
+            stopped = threading.Event()
+            try:
+                for photo in photos:
+                    waiting.append(pool.submit(self._encode_or_error, photo, stopped))
+                    if len(waiting) >= 3 * workers:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                stopped.set()
+
+    def golden_distances(self) -> dict[str, float]:
+        """Recompute the golden vectors: the cosine distance to the recorded one, by picture.
+
+        Raises DamagedEncoder when a recorded picture is not in this package.
+        """
+        pictures = golden_pictures()
+        distances = {}
+        for name in self.manifest.golden:
+            if name not in pictures:
+                raise DamagedEncoder(f"{self.path} records a vector of the picture {name!r}, which is unknown here.")
+            vector = self.encode_pixels(pictures[name]).astype(np.float64)
+            recorded = self.manifest.golden_vector(name).astype(np.float64)
+            norms = np.linalg.norm(vector) * np.linalg.norm(recorded)
+            distances[name] = max(0.0, 1.0 - float(vector @ recorded / norms))
+        return distances
+
+    def check_golden(self) -> dict[str, float]:
+        """As golden_distances, and raises DamagedEncoder when one exceeds the manifest's tolerance."""
+        distances = self.golden_distances()
+        # NaN is larger than anything here: an engine that computes it computes wrongly.
+        worst = max(distances, key=lambda name: np.nan_to_num(distances[name], nan=np.inf))
+        if not distances[worst] <= self.manifest.tolerance:
+            raise DamagedEncoder(
+                f"{self.path} does not compute its own golden vectors here: picture {worst!r} is off by "
+                f"{distances[worst]:.2e} in cosine distance, at most {self.manifest.tolerance:.0e} is admitted. "
+                "Is the file the one that was published? Else this machine's engine computes wrongly."
+            )
+        return distances
+
+    def _encode_or_error(self, photo: Photo, stopped: threading.Event) -> NDArray[np.float32] | PhotoError:
+        if stopped.is_set():
+            return PhotoError("stopped")
+        try:
+            return self.encode_pixels(read_photo(photo, max_pixels=self.max_pixels))
+        except PhotoError as error:
+            return error
+
+
+def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise EngineMissing(f"No onnxruntime is installed, which runs encoders. {ENGINE_HINT}") from None
+    refuse_several(("onnxruntime", "onnxruntime-gpu"), ENGINE_HINT)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # Photos come in many shapes: memory patterns and a doubling arena would keep the largest of each for ever.
+    options.enable_mem_pattern = False
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    cpu = ("CPUExecutionProvider", {"arena_extend_strategy": "kSameAsRequested"})
+    available = onnxruntime.get_available_providers()
+    providers = ["CUDAExecutionProvider", cpu] if "CUDAExecutionProvider" in available else [cpu]
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    # onnxruntime's own exceptions share no base class below Exception.
+    except Exception as error:  # noqa: BLE001
+        reason = str(error).splitlines()[0][:200]
+        raise NotAnEncoder(f"{path} cannot be loaded by onnxruntime: {reason}") from None
+    names = {tensor.name for tensor in session.get_inputs()}, {tensor.name for tensor in session.get_outputs()}
+    if names[0] != {"image"} or "descriptor" not in names[1]:
+        raise NotAnEncoder(f"{path} has no input `image` and output `descriptor`. Export it with `askew export`.")
+    return session

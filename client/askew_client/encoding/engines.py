@@ -1,0 +1,28 @@
+"""Native engines come as extras: exactly one build of each may be installed."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+from askew_client.contract.errors import EngineMissing
+
+
+def refuse_several(builds: tuple[str, ...], hint: str) -> None:
+    """Raise EngineMissing when more than one of these distributions is installed: they overwrite each other's files.
+
+    `hint` is the sentence that says which extra to install.
+    """
+    installed = [name for name in builds if _is_installed(name)]
+    if len(installed) > 1:
+        raise EngineMissing(
+            f"{' and '.join(installed)} are both installed; they overwrite each other. "
+            f"Uninstall them, then install one: pip uninstall -y {' '.join(installed)}. {hint}"
+        )
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,56 @@
+"""Three small pictures, drawn by code, on which every machine must compute an encoder's recorded vectors.
+
+One is larger than any common photo size, one is thin and odd, one is smaller. They are kept as PNG files, because a
+drawing routine may change with its library, and a test checks that the code still draws them.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from askew_client.encoding.photos import read_photo
+
+GOLDEN_SIZES = {"large": (1400, 1050), "thin": (333, 149), "small": (90, 120)}
+"""Width and height of each golden picture."""
+
+
+def golden_pictures() -> dict[str, NDArray[np.uint8]]:
+    """The golden pictures by name: uint8 [H, W, 3] RGB each."""
+    folder = files("askew_client.encoding") / "golden_pictures"
+    return {name: read_photo((folder / f"{name}.png").read_bytes()) for name in GOLDEN_SIZES}
+
+
+def draw_golden_picture(name: str) -> NDArray[np.uint8]:
+    """Draw a golden picture with integer arithmetic alone, the same on every machine: uint8 [H, W, 3]."""
+    width, height = GOLDEN_SIZES[name]
+    x = np.arange(width, dtype=np.int64)[None, :] * 840 // width
+    y = np.arange(height, dtype=np.int64)[:, None] * 840 // height
+    seed = 3 + len(name)
+    sky = np.stack(np.broadcast_arrays(90 + y // 8, 120 + (x + y) // 16, 230 - y // 6), axis=-1)
+    picture = sky.astype(np.int64)
+    disc = (x - 610) ** 2 + (y - 180 - 10 * seed) ** 2 < (70 + 4 * seed) ** 2
+    picture[disc] = (250, 214, 80)
+    wall = (x > 90) & (x < 560) & (y > 330) & (y < 770)
+    picture[wall] = (176, 92, 58)
+    mortar = wall & ((y % 48 < 5) | ((x + (y // 48) % 2 * 40) % 80 < 5))
+    picture[mortar] = (222, 208, 190)
+    roof = (y > 190) & (y <= 330) & (abs(x - 325) < (y - 190) * 2)
+    picture[roof] = (70, 58 + seed, 84)
+    door = (x > 280) & (x < 370) & (y > 560) & (y < 770)
+    picture[door] = (38, 62, 48)
+    ground = np.broadcast_to(y >= 770, wall.shape)
+    picture[ground] = (74, 128, 66)
+    ring = abs((x - 690) ** 2 + (y - 600) ** 2 - 110**2) < 3500
+    picture[ring] = (30, 40, 160)
+    return picture.clip(0, 255).astype(np.uint8)
+
+
+def write_golden_pictures() -> None:
+    """Write the PNG files of the package anew; for whoever changes the drawing."""
+    folder = files("askew_client.encoding") / "golden_pictures"
+    for name in GOLDEN_SIZES:
+        Image.fromarray(draw_golden_picture(name)).save(str(folder / f"{name}.png"), optimize=True)

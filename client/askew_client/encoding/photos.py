@@ -1,0 +1,179 @@
+"""From the bytes of a photo to its pixels: the decoding rules and the size rule that every part of Askew shares.
+
+| the photo | becomes |
+|---|---|
+| EXIF orientation | applied |
+| ICC profile | ignored |
+| alpha, or a transparent palette colour | laid over white |
+| grey, palette, CMYK, 16-bit | converted to 8-bit RGB (16-bit: the upper eight bits) |
+| an animation | its first frame |
+| JPEG draft mode | never used |
+
+JPEG, PNG and WebP are admitted. The number of pixels is checked before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps
+
+from askew_client.contract.errors import PhotoTooLarge, PhotoTooThin, UnreadablePhoto
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+MAX_PIXELS = 64_000_000
+"""The default bound: 64 megapixels, 192 MB of RGB. More than phones take, less than a decompression bomb."""
+SHORTEST_SIDE = 32
+SIDEWAYS = frozenset({5, 6, 7, 8})
+"""The EXIF orientations that swap height and width."""
+
+Photo = str | Path | bytes | Image.Image | NDArray[np.uint8]
+
+
+def read_photo(photo: Photo, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode a photo by the rules of this module.
+
+    `photo`: a path, the bytes of a file, a PIL image, or a uint8 [H, W, 3] RGB array (taken as it is). Returns
+    uint8 [H, W, 3] RGB. Raises UnreadablePhoto, or PhotoTooLarge when it has more than `max_pixels` pixels.
+    """
+    if isinstance(photo, np.ndarray):
+        return _checked_array(photo, max_pixels)
+    if isinstance(photo, Image.Image):
+        _check_pixels(photo.width, photo.height, max_pixels, "The image")
+        return _to_rgb(photo)
+    with _opened(photo, max_pixels) as image:
+        return _to_rgb(image)
+
+
+def read_shape(photo: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(height, width) that `read_photo` would give, by the header: EXIF rotation is honoured.
+
+    Pixels are decoded only for a PNG, whose EXIF may come after them. Raises what `read_photo` raises, but a damaged
+    photo with a whole header may pass.
+    """
+    with _opened(photo, max_pixels) as image:
+        sideways = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
+        return (image.width, image.height) if sideways else (image.height, image.width)
+
+
+def media_type(photo: bytes) -> str:
+    """The media type of a photo file by its first bytes. Raises UnreadablePhoto for anything but JPEG, PNG, WebP."""
+    if photo.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if photo.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if photo[:4] == b"RIFF" and photo[8:12] == b"WEBP":
+        return "image/webp"
+    raise UnreadablePhoto("Expected a JPEG, PNG or WebP photo, got something else.")
+
+
+def shrunk_size(height: int, width: int, photo_size: int) -> tuple[int, int]:
+    """The size rule: (height, width) after shrinking so that the longest side is `photo_size`; never enlarged.
+
+    r = min(1, S / max(H, W)); each side becomes max(1, floor(side · r + ½)), computed in integers.
+    """
+    longest = max(height, width)
+    if longest <= photo_size:
+        return height, width
+    return (
+        max(1, (2 * height * photo_size + longest) // (2 * longest)),
+        max(1, (2 * width * photo_size + longest) // (2 * longest)),
+    )
+
+
+def check_shape(height: int, width: int, photo_size: int) -> None:
+    """Raise PhotoTooThin when the shorter side falls under 32 px at this photo size."""
+    shrunk = shrunk_size(height, width, photo_size)
+    if min(shrunk) < SHORTEST_SIDE:
+        raise PhotoTooThin(
+            f"A photo of {width} × {height} px becomes {shrunk[1]} × {shrunk[0]} px for this encoder; its shorter side "
+            f"must stay at {SHORTEST_SIDE} px or more. Crop the photo to what it shows."
+        )
+
+
+@contextmanager
+def _opened(photo: str | Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """An admitted photo whose header was read; what goes wrong inside becomes a sentence that names the photo."""
+    name, stream = _open(photo)
+    try:
+        # Pillow's warnings are not silenced here: that would silence the process for good when threads take turns.
+        with Image.open(stream, formats=FORMATS) as image:
+            _check_pixels(image.width, image.height, max_pixels, name)
+            yield image
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise PhotoTooLarge(f"{name} has more pixels than the {max_pixels} that are admitted. Shrink it.") from None
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, MemoryError) as error:
+        raise UnreadablePhoto(
+            f"{name} {_unreadable_reason(error)}. Expected a whole JPEG, PNG or WebP photo."
+        ) from None
+    finally:
+        stream.close()
+
+
+def _open(photo: str | Path | bytes) -> tuple[str, BinaryIO]:
+    if isinstance(photo, bytes):
+        if not photo:
+            raise UnreadablePhoto("The photo is empty (0 bytes). Expected a whole JPEG, PNG or WebP photo.")
+        return "The photo", io.BytesIO(photo)
+    if not isinstance(photo, str | Path):
+        raise TypeError(f"Expected a path, bytes, a PIL image or a uint8 [H, W, 3] array, got {type(photo).__name__}.")
+    path = Path(photo)
+    try:
+        stream = path.open("rb")
+        if not path.stat().st_size:
+            stream.close()
+            raise UnreadablePhoto(f"{path} is empty (0 bytes). Expected a whole JPEG, PNG or WebP photo.")
+    except OSError as error:
+        raise UnreadablePhoto(f"{path} cannot be read: {error.strerror}.") from None
+    return str(path), stream
+
+
+def _checked_array(array: NDArray[np.uint8], max_pixels: int) -> NDArray[np.uint8]:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise UnreadablePhoto(
+            f"Expected a uint8 [H, W, 3] RGB array, got {array.dtype} {list(array.shape)}. "
+            "Give several photos as a list."
+        )
+    _check_pixels(array.shape[1], array.shape[0], max_pixels, "The array")
+    return np.ascontiguousarray(array)
+
+
+def _check_pixels(width: int, height: int, max_pixels: int, name: str) -> None:
+    if width * height > max_pixels:
+        raise PhotoTooLarge(
+            f"{name} has {width} × {height} = {width * height / 1e6:.1f} megapixels; "
+            f"at most {max_pixels / 1e6:g} are admitted. Shrink it."
+        )
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or image.mode == "I":
+        upper_bits = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        return np.repeat(upper_bits[:, :, None], 3, axis=2)
+    if image.mode in {"LA", "PA", "La", "RGBa"} or "transparency" in image.info:
+        image = image.convert("RGBA")
+    if image.mode == "RGBA":
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return np.asarray(image.convert("RGB"))
+
+
+def _unreadable_reason(error: BaseException) -> str:
+    text = str(error)
+    if "cannot identify" in text:
+        return "is no photo"
+    if "truncated" in text or "Truncated" in text:
+        return "is truncated"
+    if isinstance(error, MemoryError):
+        return "needs more memory than there is"
+    return f"cannot be decoded ({text.splitlines()[0][:120] if text else type(error).__name__})"

@@ -1,0 +1,105 @@
+"""What comes back from a server: a model of the contract, or the error that a problem stands for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TypeVar, cast
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from askew_client.calls.call import Answer
+from askew_client.contract.errors import (
+    EncoderRefused,
+    Forbidden,
+    NotFound,
+    Overloaded,
+    ProblemError,
+    RateLimited,
+    ServerError,
+    SpaceMismatch,
+    Unauthorised,
+)
+from askew_client.contract.problems import Problem, ProblemKind
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_BY_SLUG: dict[str, type[ProblemError]] = {
+    ProblemKind.FORBIDDEN.slug: Forbidden,
+    ProblemKind.SPACE_MISMATCH.slug: SpaceMismatch,
+    ProblemKind.ENCODER_REFUSED.slug: EncoderRefused,
+    ProblemKind.NO_ENCODER_FITS.slug: NotFound,
+}
+
+
+def read_answer(response: httpx.Response, answer: type[Answer]) -> Answer:
+    """Read an answer as what a call expects. Raises what `check_status` raises, or ServerError."""
+    check_status(response)
+    if issubclass(answer, bytes):
+        return cast(Answer, response.content)
+    if issubclass(answer, str):
+        return cast(Answer, response.text)
+    return cast(Answer, _read_model(response, cast(type[BaseModel], answer)))
+
+
+def _read_model(response: httpx.Response, model: type[Model]) -> Model:
+    try:
+        return model.model_validate_json(response.content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the answer"
+        raise ServerError(
+            f"{response.url} answered something else than Askew's {model.__name__} ({where}: {first['msg']}). "
+            "Is this an Askew server, of this client's version?"
+        ) from None
+
+
+def check_status(response: httpx.Response) -> None:
+    """Raise the ProblemError that an answer stands for, if it is none of success."""
+    if response.is_success:
+        return
+    problem = _problem_of(response)
+    if problem.status in {429, 503} and problem.slug != ProblemKind.DAMAGED_GALLERY.slug:
+        is_limited = problem.slug == ProblemKind.RATE_LIMITED.slug
+        raise (RateLimited if is_limited else Overloaded)(problem, _retry_after(response))
+    if problem.status == 401:
+        raise Unauthorised(problem)
+    if problem.status == 404 and problem.slug.startswith("unknown-"):
+        raise NotFound(problem)
+    raise _BY_SLUG.get(problem.slug, ProblemError)(problem)
+
+
+def _problem_of(response: httpx.Response) -> Problem:
+    """The answer's problem; one made up for an answer of a proxy, or of some other server."""
+    try:
+        return Problem.model_validate_json(response.content)
+    except ValidationError:
+        pass
+    came = response.headers.get("content-type", "").partition(";")[0] or "no content"
+    status = f"{response.status_code} {_phrase(response.status_code)}".strip()
+    advice = "Is something between here and the server, or is this another server?"
+    if response.is_redirect:
+        advice = f"Redirects are not followed; use the address that it names: {response.headers['location']}"
+    detail = f"{response.url} answered {status} with {came}, not as an Askew server does. {advice}"
+    return Problem(type="about:blank", title=status, status=response.status_code, detail=detail)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """The seconds that Retry-After names, as a number or as a date."""
+    text = response.headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,1 @@
+"""API keys: who may call what, on which galleries, how often."""

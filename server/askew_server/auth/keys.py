@@ -1,0 +1,171 @@
+"""API keys: made once, shown once, kept as SHA-256 in DATA/askew.db.
+
+A key is `ask_`, a public id and 256 random bits: the id finds its row and names it in lists and logs, and what is
+kept cannot be turned back into the key. 256 bits cannot be guessed, so a plain hash is enough: no salt, no stretching.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import sqlite3
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import get_args
+
+from askew_client.contract.keys import CreatedKey, CreateKeyRequest, KeyDescription, Scope
+from askew_client.contract.problems import ProblemKind
+from askew_server.errors import Refusal
+from askew_server.storage.server_database import open_server_database
+
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+"""From the least to the most: each scope includes those before it."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS keys (
+    id TEXT PRIMARY KEY, digest BLOB NOT NULL, name TEXT NOT NULL, scopes TEXT NOT NULL, galleries TEXT,
+    requests_per_second REAL, created_at TEXT NOT NULL, expires_at TEXT, revoked_at TEXT
+) STRICT;
+"""
+_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+_ID_LENGTH = 10
+_FORM = re.compile(rf"ask_([{_ALPHABET}]{{{_ID_LENGTH}}})_[A-Za-z0-9_-]{{43}}")
+_NO_DIGEST = bytes(32)
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key that is known: everything about it except itself."""
+
+    id: str
+    digest: bytes
+    name: str
+    scopes: tuple[Scope, ...]
+    galleries: tuple[str, ...] | None
+    requests_per_second: float | None
+    created_at: str
+    expires_at: datetime | None
+
+    def may(self, scope: Scope) -> bool:
+        """Whether it has this scope, or one that includes it."""
+        return max(SCOPES.index(each) for each in self.scopes) >= SCOPES.index(scope)
+
+    def is_expired(self, now: datetime) -> bool:
+        """Whether its time has come."""
+        return self.expires_at is not None and now >= self.expires_at
+
+    def describe(self) -> KeyDescription:
+        """The key as lists show it."""
+        return KeyDescription(
+            id=self.id,
+            name=self.name,
+            scopes=list(self.scopes),
+            galleries=None if self.galleries is None else list(self.galleries),
+            requests_per_second=self.requests_per_second,
+            created_at=self.created_at,
+            expires_at=None if self.expires_at is None else self.expires_at.isoformat(),
+        )
+
+
+class KeyStore:
+    """The keys of one DATA directory. Any thread may use it; changes act on the next request."""
+
+    def __init__(self, data: Path) -> None:
+        """Open the table of keys. Raises AskewError when the database cannot be read."""
+        self._db = open_server_database(data, _SCHEMA)
+        self._changing = threading.Lock()
+        rows = self._db.execute(
+            "SELECT id, digest, name, scopes, galleries, requests_per_second, created_at, expires_at FROM keys "
+            "WHERE revoked_at IS NULL ORDER BY created_at, id"
+        )
+        # Replaced as a whole: a request sees the keys before a change or after it.
+        self._keys = {row[0]: _key_of(row) for row in rows}
+        self._ever = self._db.execute("SELECT 1 FROM keys LIMIT 1").fetchone() is not None
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._changing:
+            self._db.close()
+
+    @property
+    def guarded(self) -> bool:
+        """Whether requests need a key: since the first one was made, even if all were revoked or have expired."""
+        return self._ever
+
+    def create(self, wanted: CreateKeyRequest) -> CreatedKey:
+        """Make a key; on the disk when it returns. The answer holds the key itself, for the only time."""
+        identity = "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))
+        text = f"ask_{identity}_{secrets.token_urlsafe(32)}"
+        key = Key(
+            id=identity,
+            digest=_digest(text),
+            name=wanted.name,
+            scopes=tuple(scope for scope in SCOPES if scope in wanted.scopes),
+            galleries=None if wanted.galleries is None else tuple(sorted(set(wanted.galleries))),
+            requests_per_second=wanted.requests_per_second,
+            created_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+            expires_at=wanted.expires_at,
+        )
+        row = (
+            key.id,
+            key.digest,
+            key.name,
+            json.dumps(key.scopes),
+            None if key.galleries is None else json.dumps(key.galleries),
+            key.requests_per_second,
+            key.created_at,
+            None if key.expires_at is None else key.expires_at.isoformat(),
+        )
+        with self._changing:
+            self._db.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", row)
+            self._keys = {**self._keys, key.id: key}
+            self._ever = True
+        return CreatedKey(**key.describe().model_dump(), key=text)
+
+    def listed(self) -> list[KeyDescription]:
+        """The keys that were not revoked, oldest first."""
+        return [key.describe() for key in self._keys.values()]
+
+    def revoke(self, identity: str) -> None:
+        """Let a key be none any more; on the disk when it returns. Raises Refusal (unknown-key)."""
+        with self._changing:
+            if identity not in self._keys:
+                raise Refusal(
+                    ProblemKind.UNKNOWN_KEY,
+                    f"There is no key with the id {identity[:80]!r}. `askew key list` shows the ids.",
+                )
+            # The row stays: that there was a key once keeps the server from being open to all again.
+            now = datetime.now(UTC).isoformat(timespec="microseconds")
+            self._db.execute("UPDATE keys SET revoked_at = ?, digest = x'' WHERE id = ?", (now, identity))
+            self._keys = {each: key for each, key in self._keys.items() if each != identity}
+
+    def find(self, text: str) -> Key | None:
+        """The key that this text is, expired or not; None when it is none, or a revoked one."""
+        form = _FORM.fullmatch(text)
+        key = self._keys.get(form[1]) if form else None
+        # An unknown id takes as long as a wrong secret.
+        is_known = hmac.compare_digest(_digest(text), _NO_DIGEST if key is None else key.digest)
+        return key if is_known else None
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _key_of(row: sqlite3.Row | tuple[str, bytes, str, str, str | None, float | None, str, str | None]) -> Key:
+    identity, digest, name, scopes, galleries, rate, created_at, expires_at = row
+    return Key(
+        id=identity,
+        digest=digest,
+        name=name,
+        scopes=tuple(json.loads(scopes)),
+        galleries=None if galleries is None else tuple(json.loads(galleries)),
+        requests_per_second=rate,
+        created_at=created_at,
+        expires_at=None if expires_at is None else datetime.fromisoformat(expires_at),
+    )

@@ -1,0 +1,49 @@
+"""`askew doctor`: look through a DATA directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from askew_server.cli.index import AsJson
+
+EXIT_DAMAGED = 1
+
+
+def doctor(
+    data: Annotated[Path, typer.Option(help="The DATA directory; no server may be using it.")],
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Repair what is safe: nothing that can still be read is lost.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Examine a DATA directory: databases, vectors, photos, encoders, indexes, snapshots. Exit code 1: damage remains."""
+    from askew_server.maintenance.doctor import examine_data
+
+    diagnosis = examine_data(data, repair=repair)
+    if as_json:
+        findings = [
+            {
+                "gallery": finding.gallery,
+                "file": str(finding.file),
+                "what": finding.what,
+                "advice": finding.advice,
+                "is_damage": finding.is_damage,
+                "repaired": repaired,
+            }
+            for finding, repaired in diagnosis.findings
+        ]
+        summary = {"galleries": diagnosis.galleries, "free_bytes": diagnosis.free_bytes, "findings": findings}
+        typer.echo(json.dumps({"is_well": diagnosis.is_well, **summary}, indent=1))
+    else:
+        for finding, repaired in diagnosis.findings:
+            kind = "repaired" if repaired else "damage" if finding.is_damage else "note"
+            typer.echo(f"{kind}: {finding.file}: {finding.what} {repaired or finding.advice}")
+        for name, items in diagnosis.galleries.items():
+            typer.echo(f"gallery {name!r}: {'cannot be read' if items is None else f'{items} items'}")
+        typer.echo("Everything is in order." if diagnosis.is_well else "Damage remains; see above.")
+    if not diagnosis.is_well:
+        raise typer.Exit(EXIT_DAMAGED)

@@ -1,0 +1,246 @@
+"""The gate: a student is admitted to a gallery only if it lands in the gallery's space.
+
+The space that a file names is a declaration. The gate shows the candidate photos, of the gallery's probe set or of its
+items, and compares its vectors with the teacher's: a random network with a copied space id, or a student with permuted
+dimensions, names the right space, has the right dimension, and does not land.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from askew_client.contract.encoder_file import EncoderFile, parse_encoder_file
+from askew_client.contract.encoders import HIGHEST_OPSETS, AdmissionReport, EncoderDescription, ScoreDistribution
+from askew_client.contract.errors import DamagedEncoder, EncoderError, UnknownManifest
+from askew_client.contract.problems import ProblemKind
+from askew_server.encoders.alignment import GateProbe, Hits, Landing, measure_landing
+from askew_server.encoders.describer import Describer, ProbeResult
+from askew_server.errors import Refusal
+from askew_server.gallery.live import OwnedGallery
+from askew_server.gallery.ranking import ranked
+from askew_server.index.search_thread import Searcher
+from askew_server.index.segmented import SegmentedIndex
+from askew_server.index.types import Labels, Vectors
+from askew_server.storage.probes import FEWEST_PROBES, StoredProbe
+from askew_server.storage.reader import GalleryReader
+
+MOST_PROBES = 200
+MEAN_COSINE_FLOOR = 0.25
+SELF_RECALL_FLOOR = 0.5
+RECALL_AT_10_FLOOR = 0.2
+FEWEST_ITEMS_FOR_RECALL = 100
+"""Where there are hardly more items than ten, anything finds ten of them: recall@10 is not judged below this."""
+
+PROCESSOR_SECONDS = 600
+"""What a candidate may use to describe its probes: 3 s for each of 200 photos."""
+
+Each = TypeVar("Each")
+
+
+def read_candidate(content: bytes, source: str) -> EncoderFile:
+    """Read an encoder file that was sent. Raises Refusal (not-an-encoder)."""
+    try:
+        return parse_encoder_file(content, source)
+    except EncoderError as error:
+        reason = {DamagedEncoder: "damaged", UnknownManifest: "newer-manifest"}.get(type(error), "no-encoder")
+        raise Refusal(ProblemKind.NOT_AN_ENCODER, str(error), {"reason": reason}) from None
+
+
+def admit(gallery: OwnedGallery, content: bytes, source: str, *, max_pixels: int) -> EncoderDescription:
+    """Examine a candidate and, if it lands, keep it. Runs for seconds; its engine runs in a child process.
+
+    Raises Refusal: not-an-encoder, space-mismatch, encoder-conflict, overloaded while another candidate is examined, or
+    encoder-refused with the report.
+    """
+    file = read_candidate(content, source)
+    _check_identity(gallery, file)
+    with gallery.encoders.one_candidate():
+        report = _examine(gallery, file, content, max_pixels)
+    if not report.admitted:
+        raise Refusal(
+            ProblemKind.ENCODER_REFUSED,
+            f"{file.manifest.encoder_id} is not admitted to gallery {gallery.name!r}: {' '.join(report.reasons)}",
+            {"report": report.model_dump(mode="json")},
+        )
+    gallery.encoders.write_file(file, content)
+    return gallery.run(lambda each: each.encoders.keep(file, report))
+
+
+def check_teacher(content: bytes, *, max_pixels: int) -> None:
+    """Run a teacher's file in a child process on its golden pictures, before a gallery is trusted to it.
+
+    Raises Refusal (not-an-encoder) when it cannot be run or does not compute its golden vectors.
+    """
+    try:
+        _probe_in_child(content, [], max_pixels)
+    except EncoderError as error:
+        raise Refusal(ProblemKind.NOT_AN_ENCODER, str(error), {"reason": "golden-vectors"}) from None
+
+
+def _check_identity(gallery: OwnedGallery, file: EncoderFile) -> None:
+    """Refuse a candidate of another space, or one whose name and version belong to another file."""
+    manifest = file.manifest
+    if (manifest.space_id, manifest.dim) != (gallery.space, gallery.dim):
+        raise Refusal(
+            ProblemKind.SPACE_MISMATCH,
+            f"Gallery {gallery.name!r} lies in space {gallery.space} ({gallery.dim} values); {manifest.encoder_id} makes "
+            f"vectors in {manifest.space_id} ({manifest.dim} values). Admit students of {gallery.teacher.encoder_id}.",
+            {"expected": gallery.space, "received": manifest.space_id},
+        )
+    gallery.run(lambda each: each.encoders.check_identity(file))
+
+
+def _examine(gallery: OwnedGallery, file: EncoderFile, content: bytes, max_pixels: int) -> AdmissionReport:
+    report = AdmissionReport(
+        gallery=gallery.name,
+        encoder=file.manifest.encoder_id,
+        sha256=file.sha256,
+        admitted=False,
+        reasons=[],
+        space=file.manifest.space_id,
+        size=file.size,
+        opset=file.opset,
+        floors={
+            "mean_cosine": MEAN_COSINE_FLOOR,
+            "self_recall_at_1": SELF_RECALL_FLOOR,
+            "recall_at_10": RECALL_AT_10_FLOOR,
+        },
+    )
+    highest = max(HIGHEST_OPSETS.values())
+    if file.opset > highest:
+        reason = (
+            f"It uses ONNX opset {file.opset}; no runtime here goes beyond {highest}. Export it with `askew export`."
+        )
+        return report.model_copy(update={"reasons": [reason]})
+    with closing(GalleryReader.open(gallery.run(lambda each: each.store.folder))) as reader:
+        probes = _choose_probes(gallery.run(lambda each: each.probes.all()), reader)
+        if len(probes) < FEWEST_PROBES:
+            reason = (
+                f"The gate needs at least {FEWEST_PROBES} photos to see whether it lands: in the gallery's probe set, or "
+                f"items with photos, of which there are {len(probes)}. Index photos, or add probes with `askew probes add`."
+            )
+            return report.model_copy(update={"reasons": [reason]})
+        try:
+            probed = _probe_in_child(content, [probe.photo for probe in probes], max_pixels)
+        except EncoderError as error:
+            return report.model_copy(update={"reasons": [str(error)]})
+        searcher = gallery.run(lambda each: each.index.searcher)
+        landing = measure_landing(probes, probed.vectors, _Nearest(searcher, reader), reader.counts()[0])
+    measured = {
+        "probes": len(probes),
+        "probes_from": "probes" if probes[0].item is None else "items",
+        "golden": probed.golden,
+        "milliseconds_per_photo": probed.milliseconds_per_photo,
+    }
+    return judge(report.model_copy(update=measured), landing)
+
+
+def judge(report: AdmissionReport, landing: Landing) -> AdmissionReport:
+    """Hold a landing against the floors, and write both into the report."""
+    mean_cosine = float(landing.own.mean())
+    recall = landing.recall.get(10)
+    reasons = []
+    if not mean_cosine >= MEAN_COSINE_FLOOR:
+        reasons.append(
+            f"Its vectors agree with the teacher's at a mean cosine of {mean_cosine:.3f}; {MEAN_COSINE_FLOOR} is needed."
+        )
+    if not landing.self_recall_at_1 >= SELF_RECALL_FLOOR:
+        reasons.append(
+            f"{landing.self_recall_at_1:.0%} of {len(landing.own)} photos find themselves first; "
+            f"{SELF_RECALL_FLOOR:.0%} is needed."
+        )
+    if recall is not None and landing.compared_items >= FEWEST_ITEMS_FOR_RECALL and not recall >= RECALL_AT_10_FLOOR:
+        reasons.append(
+            f"It finds {recall:.0%} of the ten items that the teacher finds first; {RECALL_AT_10_FLOOR:.0%} is needed."
+        )
+    if reasons:
+        reasons.append("Was it distilled from this gallery's teacher?")
+    return report.model_copy(
+        update={
+            "admitted": not reasons,
+            "reasons": reasons,
+            "mean_cosine": mean_cosine,
+            "mean_cosine_others": float(landing.others.mean()),
+            "self_recall_at_1": landing.self_recall_at_1,
+            "recall_at_1": landing.recall.get(1),
+            "recall_at_10": recall,
+            "compared_items": landing.compared_items,
+            "exact": landing.exact,
+            "matches": _distribution(landing.own),
+            "false_matches": _distribution(landing.best_other) if len(landing.best_other) else None,
+        }
+    )
+
+
+class _Nearest:
+    """Asks a gallery's index, in turn with the searches of others; scores are those of the stored vectors."""
+
+    def __init__(self, searcher: Searcher, reader: GalleryReader) -> None:
+        self._searcher = searcher
+        self._reader = reader
+
+    def __call__(self, queries: Vectors, limit: int) -> Hits:
+        """The items nearest to a few queries."""
+        labels, exact = self._searcher.change(lambda index: _search(index, queries, limit))
+        rows = [
+            ranked(self._reader.candidates(row[row >= 0].tolist()), query)
+            for query, row in zip(queries, labels, strict=True)
+        ]
+        return Hits([[(item.id, item.score) for item in row] for row in rows], exact)
+
+
+def _search(index: SegmentedIndex, queries: Vectors, limit: int) -> tuple[Labels, bool]:
+    if not len(index):
+        return np.empty((len(queries), 0), dtype=np.int64), True
+    return index.search(queries, min(limit, len(index)), None, False), index.exact
+
+
+def _choose_probes(kept: list[StoredProbe], reader: GalleryReader) -> list[GateProbe]:
+    """Up to 200 photos, spread evenly over the probe set, or over the gallery's items where there are too few in it."""
+    if len(kept) >= FEWEST_PROBES:
+        return [GateProbe(probe.photo, probe.vector, None) for probe in _spread(kept)]
+    photos = dict(_spread(reader.items_with_photo()))
+    return [
+        GateProbe(reader.photo_path(photos[label]), np.frombuffer(vector, dtype="<f2").astype(np.float32), item)
+        for label, item, _, vector in sorted(reader.candidates(list(photos)))
+    ]
+
+
+def _spread(candidates: Sequence[Each]) -> list[Each]:
+    step = max(1.0, len(candidates) / MOST_PROBES)
+    return [candidates[int(i * step)] for i in range(min(MOST_PROBES, len(candidates)))]
+
+
+def _probe_in_child(
+    content: bytes, photos: list[Path], max_pixels: int, processor_seconds: int = PROCESSOR_SECONDS
+) -> ProbeResult:
+    """Run the candidate in a process of its own: a hostile or broken file takes nothing down with it.
+
+    Raises EncoderError when it cannot be loaded, miscomputes, crashes its engine or does not come to an end.
+    """
+    child = Describer(max_waiting=1, max_pixels=max_pixels, processor_seconds=processor_seconds)
+    with tempfile.TemporaryDirectory(prefix="askew-admission-") as folder:
+        path = Path(folder) / "candidate.onnx"
+        path.write_bytes(content)
+        try:
+            return child.probe(path, photos).result()
+        except BrokenProcessPool:
+            raise DamagedEncoder(
+                f"The process that ran it ended before it had described {len(photos)} photos: its engine crashed, or it "
+                f"used more than {processor_seconds} s of processor time. Try it with `askew check` on your machine."
+            ) from None
+        finally:
+            child.close()
+
+
+def _distribution(scores: NDArray[np.float64]) -> ScoreDistribution:
+    percentiles = np.percentile(scores, np.arange(101))
+    return ScoreDistribution(count=len(scores), percentiles=[round(float(p), 6) for p in percentiles])

@@ -1,0 +1,103 @@
+"""Which encoders galleries keep, and which one a device gets: the one chosen for it, else the best that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from askew_client.contract.encoders import HIGHEST_OPSETS, EncoderDescription, Runtime
+from askew_client.contract.problems import ProblemKind
+from askew_server.errors import Refusal
+from askew_server.gallery.live import OwnedGallery
+from askew_server.storage.encoders import EncoderFacts
+
+
+def kept_encoders(galleries: Iterable[OwnedGallery]) -> list[tuple[EncoderDescription, OwnedGallery]]:
+    """Each encoder once, with the names of all galleries that keep it, and one of these galleries; newest first."""
+    found: dict[tuple[str, str], tuple[EncoderDescription, OwnedGallery]] = {}
+    for owned in galleries:
+        for encoder in owned.encoders.facts.encoders:
+            known = found.get((encoder.id, encoder.sha256))
+            if known is not None:
+                known[0].galleries.append(owned.name)
+            else:
+                found[encoder.id, encoder.sha256] = (encoder.model_copy(update={"galleries": [owned.name]}), owned)
+    return sorted(found.values(), key=lambda pair: pair[0].admitted_at, reverse=True)
+
+
+def kept_encoder(
+    encoders: list[tuple[EncoderDescription, OwnedGallery]], encoder_id: str
+) -> tuple[EncoderDescription, OwnedGallery]:
+    """One of these encoders by id, the newest where galleries keep several. Raises Refusal (unknown-encoder)."""
+    for encoder, owned in encoders:
+        if encoder.id == encoder_id:
+            return encoder, owned
+    known = ", ".join(encoder.id for encoder, _ in encoders) or "none"
+    raise Refusal(ProblemKind.UNKNOWN_ENCODER, f"There is no encoder {encoder_id[:140]!r}. Known: {known}.")
+
+
+def best_encoder(
+    facts: EncoderFacts, *, runtime: Runtime | None, max_bytes: int | None, max_milliseconds: float | None
+) -> EncoderDescription:
+    """The default of the runtime if it fits, else the student with the best recall@10; of equal ones the newest.
+
+    `max_milliseconds`: a photo, as measured by the gate on the server. Raises Refusal (no-encoder-fits).
+    """
+    kept = [encoder for encoder in facts.encoders if encoder.id in facts.files]
+    fitting = [each for each in kept if _fits(each, runtime, max_bytes, max_milliseconds)]
+    chosen = next((each for each in fitting if runtime in each.default_for), None)
+    if chosen is not None:
+        return chosen
+    students = [each for each in fitting if each.role == "student"]
+    if students:
+        # max() keeps the first of equal ones, and they come newest first.
+        return max(students, key=_recall)
+    raise _none_fits(facts, [each for each in kept if each.role == "student"], runtime, max_bytes, max_milliseconds)
+
+
+def _fits(
+    encoder: EncoderDescription, runtime: Runtime | None, max_bytes: int | None, max_milliseconds: float | None
+) -> bool:
+    milliseconds = None if encoder.report is None else encoder.report.milliseconds_per_photo
+    return (
+        (max_bytes is None or encoder.size <= max_bytes)
+        and (runtime is None or _opset(encoder) <= HIGHEST_OPSETS[runtime])
+        and (max_milliseconds is None or (milliseconds is not None and milliseconds <= max_milliseconds))
+    )
+
+
+def _opset(encoder: EncoderDescription) -> int:
+    # Reports from before opsets were noted are of files that every runtime takes.
+    return 0 if encoder.report is None else encoder.report.opset or 0
+
+
+def _recall(encoder: EncoderDescription) -> float:
+    recall = None if encoder.report is None else encoder.report.recall_at_10
+    return -1.0 if recall is None else recall
+
+
+def _none_fits(
+    facts: EncoderFacts,
+    students: list[EncoderDescription],
+    runtime: Runtime | None,
+    max_bytes: int | None,
+    max_milliseconds: float | None,
+) -> Refusal:
+    if not students:
+        detail = f"Gallery {facts.gallery!r} has admitted no student. Admit one with `askew admit`."
+        return Refusal(ProblemKind.NO_ENCODER_FITS, detail)
+    wishes = [
+        *([] if runtime is None else [f"opset {HIGHEST_OPSETS[runtime]} at most, for {runtime}"]),
+        *([] if max_bytes is None else [f"{max_bytes} bytes at most"]),
+        *([] if max_milliseconds is None else [f"{max_milliseconds:g} ms a photo at most"]),
+    ]
+    smallest = min(students, key=lambda each: each.size)
+    report = smallest.report
+    time = (
+        "" if report is None or report.milliseconds_per_photo is None else f", {report.milliseconds_per_photo:.1f} ms"
+    )
+    return Refusal(
+        ProblemKind.NO_ENCODER_FITS,
+        f"No student of gallery {facts.gallery!r} fits ({'; '.join(wishes)}). The smallest is {smallest.id}: "
+        f"{smallest.size} bytes, opset {_opset(smallest)}{time}.",
+        {"smallest": smallest.id, "smallest_bytes": smallest.size},
+    )

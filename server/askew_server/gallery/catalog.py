@@ -1,0 +1,346 @@
+"""All galleries under one DATA directory, which one process owns at a time, and the aliases that name them.
+
+A gallery that cannot be opened is set aside with its reason; the others serve.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from askew_client.contract.aliases import AliasAnswer
+from askew_client.contract.errors import AskewError
+from askew_client.contract.manifest import Manifest
+from askew_client.contract.problems import ProblemKind
+from askew_client.contract.search import GalleryDescription
+from askew_server.errors import DamagedGallery, DataInUse, Refusal
+from askew_server.gallery.aliases import Aliases
+from askew_server.gallery.folders import GalleryFolders
+from askew_server.gallery.gallery import Gallery
+from askew_server.gallery.live import OwnedGallery
+from askew_server.index.faiss_library import import_faiss
+from askew_server.storage.verification import BackgroundCheck
+
+
+class Galleries:
+    """The DATA directory: `galleries/NAME/` for each gallery, the aliases, and the lock that makes this process its owner.
+
+    Wherever a gallery's name is expected, an alias does.
+    """
+
+    def __init__(self, data: Path, *, owner: str, max_waiting: int = 256) -> None:
+        """Take DATA, which is made when it is missing; galleries are opened by `load`.
+
+        `owner` says who this is, for the sentence that another process gets. Raises DataInUse, or AskewError when
+        DATA cannot be written or askew.db in it cannot be read.
+        """
+        folder = data / "galleries"
+        self._folders = GalleryFolders(folder)
+        self._max_waiting = max_waiting
+        self._galleries: dict[str, OwnedGallery] = {}
+        self._damaged: dict[str, str] = {}
+        self._changing = threading.Lock()
+        self._check: BackgroundCheck | None = None
+        self._log = logging.getLogger("askew.galleries")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _take_lock(data, owner)
+        except OSError as error:
+            raise AskewError(f"Expected to keep galleries in {data}, but it cannot be written: {error}.") from None
+        try:
+            self._aliases = Aliases(data)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def load(self) -> None:
+        """Open every gallery on disk; those that are damaged are set aside. Raises EngineMissing."""
+        import_faiss()
+        self._folders.remove_leftovers()
+        for folder in self._folders.found():
+            try:
+                if not (folder / "gallery.db").exists():
+                    raise DamagedGallery(f"The gallery in {folder} cannot be opened: its gallery.db is missing.")
+                self._open(folder.name, lambda folder=folder: Gallery.open(folder))  # type: ignore[misc]
+            # Whatever is wrong with one gallery: the others serve.
+            except Exception as error:  # noqa: BLE001
+                reason = _reason(folder, error)
+                self._damaged = {**self._damaged, folder.name: reason}
+                self._log.critical("gallery %s is set aside: %s", folder.name, reason, exc_info=_unforeseen(error))
+        self._check_in_background()
+
+    def set_aside(self, name: str, reason: str) -> None:
+        """Take a gallery that turns out to be damaged out of service; the others serve."""
+        with self._changing:
+            gallery = self._galleries.get(name)
+            if gallery is None:
+                return
+            self._damaged = {**self._damaged, name: reason}
+            self._galleries = {each: owned for each, owned in self._galleries.items() if each != name}
+        self._log.critical("gallery %s is set aside: %s", name, reason)
+        self._close(gallery)
+
+    def close(self) -> None:
+        """Close every gallery and give DATA back."""
+        if self._check is not None:
+            self._check.close()
+        for gallery in self._galleries.values():
+            self._close(gallery)
+        self._galleries = {}
+        self._aliases.close()
+        self._lock.release()
+
+    def names(self) -> list[str]:
+        """The names of all galleries that serve, sorted."""
+        return sorted(self._galleries)
+
+    def damaged(self) -> dict[str, str]:
+        """The galleries that are set aside, by name, each with a sentence on what is wrong."""
+        return dict(sorted(self._damaged.items()))
+
+    def resolve(self, name: str) -> str:
+        """The name of the gallery that a name or an alias stands for, whether or not there is one."""
+        return self._aliases.resolve(name)
+
+    def get(self, name: str) -> OwnedGallery:
+        """A gallery by name or alias. Raises Refusal (unknown-gallery, damaged-gallery)."""
+        resolved = self.resolve(name)
+        gallery = self._galleries.get(resolved)
+        if gallery is None:
+            self._refuse_damaged(resolved)
+            known = ", ".join(sorted({*self._galleries, *self._aliases.all()}))
+            raise Refusal(
+                ProblemKind.UNKNOWN_GALLERY,
+                f"There is no gallery {name[:80]!r}. Known: {known or 'none yet; `askew index PHOTOS` makes one'}.",
+            )
+        return gallery
+
+    def get_or_create(self, name: str, teacher: Manifest) -> tuple[OwnedGallery, bool]:
+        """The gallery of this name in the teacher's space, and whether it was made now.
+
+        Raises Refusal (gallery-conflict) when there is one of another teacher, photo size or scales, or
+        (damaged-gallery).
+        """
+        with self._changing:
+            resolved = self.resolve(name)
+            self._refuse_damaged(resolved)
+            existing = self._galleries.get(resolved)
+            if existing is None:
+                return self._open(resolved, lambda: self._begin(resolved, teacher)), True
+        _refuse_other_teacher(existing, teacher)
+        return existing, False
+
+    def describe(self, name: str) -> GalleryDescription:
+        """A gallery as its users see it, with its aliases. Raises Refusal (unknown-gallery, damaged-gallery)."""
+        gallery = self.get(name)
+        return gallery.run(Gallery.describe).model_copy(update={"aliases": self._aliases.of(gallery.name)})
+
+    def delete(self, name: str) -> str:
+        """Delete a gallery with everything in it, also a damaged one; its name.
+
+        Raises Refusal (unknown-gallery; gallery-in-use while an alias names it).
+        """
+        with self._changing:
+            resolved = self.resolve(name)
+            if resolved not in self._damaged:
+                self.get(resolved)
+            aliases = self._aliases.of(resolved)
+            if aliases:
+                raise Refusal(
+                    ProblemKind.GALLERY_IN_USE,
+                    f"Gallery {resolved!r} is named by {_listed('alias', 'aliases', aliases)}. Let them name another "
+                    "gallery (PUT /v1/aliases/NAME), or delete them, first.",
+                    {"aliases": aliases},
+                )
+            gallery = self._galleries.get(resolved)
+            self._galleries = {each: owned for each, owned in self._galleries.items() if each != resolved}
+            self._damaged = {each: reason for each, reason in self._damaged.items() if each != resolved}
+            if gallery is not None:
+                self._close(gallery)
+            aside = self._folders.put_aside(resolved)
+        self._folders.remove(aside)
+        return resolved
+
+    def folder(self, name: str) -> Path:
+        """Where a gallery lies, also a damaged one, by name or alias. Raises Refusal (unknown-gallery)."""
+        resolved = self.resolve(name)
+        if resolved not in self._damaged:
+            resolved = self.get(resolved).name
+        return self._folders.of(resolved)
+
+    def damaged_folder(self, name: str) -> Path | None:
+        """Where the gallery of this name lies, if it is set aside as damaged."""
+        return self._folders.of(name) if name in self._damaged else None
+
+    def refuse_taken(self, name: str) -> None:
+        """Refuse a name that `adopt` would refuse. Raises Refusal (gallery-conflict, alias-conflict)."""
+        if name in self._galleries:
+            raise Refusal(
+                ProblemKind.GALLERY_CONFLICT,
+                f"There is a gallery {name!r} already. Choose another name, then let an alias name it.",
+            )
+        self._refuse_alias(name)
+
+    def new_folder(self, name: str) -> Path:
+        """A path on the galleries' disk where a gallery can be made, to be given to `adopt`; cleaned up by `load`."""
+        return self._folders.new(name)
+
+    def adopt(self, made: Path, name: str) -> OwnedGallery:
+        """Take in a whole gallery folder under a name that is free, or that of a damaged gallery, which gives way.
+
+        Raises Refusal (gallery-conflict, alias-conflict), or DamagedGallery; then everything is as it was.
+        """
+        with self._changing:
+            self.refuse_taken(name)
+            aside = self._folders.put_aside_for_another(name) if self._folders.of(name).exists() else None
+            folder = self._folders.place(made, name)
+            try:
+                gallery = self._open(name, lambda: Gallery.open(folder))
+            except BaseException:
+                folder.rename(made)
+                if aside is not None:
+                    self._folders.place(aside, name)
+                raise
+            self._damaged = {each: reason for each, reason in self._damaged.items() if each != name}
+        if aside is not None:
+            self._folders.remove(aside)
+        return gallery
+
+    # Aliases
+
+    def aliases(self) -> dict[str, str]:
+        """The gallery that each alias names, by alias."""
+        return self._aliases.all()
+
+    def aliases_of(self, gallery: str) -> list[str]:
+        """The aliases of a gallery, sorted."""
+        return self._aliases.of(gallery)
+
+    def set_alias(self, alias: str, gallery: str) -> AliasAnswer:
+        """Let an alias name a gallery, from one request to the next; on the disk when it returns.
+
+        Raises Refusal: alias-conflict when a gallery has that name, unknown-gallery, damaged-gallery.
+        """
+        with self._changing:
+            if alias in self._galleries or alias in self._damaged:
+                raise Refusal(
+                    ProblemKind.ALIAS_CONFLICT,
+                    f"There is a gallery {alias!r}, so no alias can have that name. Choose another one.",
+                )
+            named = self.get(gallery).name
+            return AliasAnswer(alias=alias, gallery=named, previous=self._aliases.set(alias, named))
+
+    def delete_alias(self, alias: str) -> None:
+        """Forget an alias; its gallery stays. Raises Refusal (unknown-alias)."""
+        with self._changing:
+            if not self._aliases.delete(alias):
+                known = ", ".join(self._aliases.all()) or "none yet"
+                raise Refusal(ProblemKind.UNKNOWN_ALIAS, f"There is no alias {alias[:80]!r}. Known: {known}.")
+
+    def _check_in_background(self) -> None:
+        folders = [self._folders.of(name) for name in self.names()]
+        self._check = BackgroundCheck(folders, self.set_aside)
+        self._check.start()
+
+    def _begin(self, name: str, teacher: Manifest) -> Gallery:
+        if teacher.role != "teacher":
+            raise Refusal(
+                ProblemKind.GALLERY_CONFLICT,
+                f"Expected a teacher to describe a gallery, got {teacher.encoder_id}, which is a student. "
+                "Index with the teacher; admit the student for queries.",
+            )
+        made = self._folders.new(name)
+        Gallery.create(made, teacher).close()
+        return Gallery.open(self._folders.place(made, name))
+
+    def _open(self, name: str, opening: Callable[[], Gallery]) -> OwnedGallery:
+        owned = OwnedGallery.open(name, opening, self._max_waiting)
+        self._galleries = {**self._galleries, name: owned}
+        return owned
+
+    def _close(self, gallery: OwnedGallery) -> None:
+        try:
+            gallery.close()
+        # A full disk, for example, where the index was to be saved: it is built anew at the next start.
+        except Exception:  # noqa: BLE001
+            self._log.exception("gallery %s was not closed cleanly", gallery.name)
+
+    def _refuse_alias(self, name: str) -> None:
+        if name in self._aliases.all():
+            raise Refusal(
+                ProblemKind.ALIAS_CONFLICT,
+                f"{name!r} is an alias of gallery {self.resolve(name)!r}, so no gallery can have that name.",
+            )
+
+    def _refuse_damaged(self, name: str) -> None:
+        reason = self._damaged.get(name)
+        if reason is not None:
+            raise Refusal(
+                ProblemKind.DAMAGED_GALLERY,
+                f"{reason} The other galleries serve. See what is left of it with `askew doctor`, and restore a snapshot "
+                "of it or delete it.",
+                {"gallery": name},
+            )
+
+
+def _refuse_other_teacher(gallery: OwnedGallery, teacher: Manifest) -> None:
+    known = gallery.teacher
+    if known.space_id != teacher.space_id:
+        raise Refusal(
+            ProblemKind.GALLERY_CONFLICT,
+            f"Gallery {gallery.name!r} lies in space {known.space_id} of {known.encoder_id}; {teacher.encoder_id} makes "
+            f"vectors in {teacher.space_id}. Choose another gallery name for it.",
+            {"expected": known.space_id, "received": teacher.space_id},
+        )
+    if (known.photo_size, known.scales) != (
+        teacher.photo_size,
+        teacher.scales,
+    ) or teacher.role != "teacher":
+        raise Refusal(
+            ProblemKind.GALLERY_CONFLICT,
+            f"Gallery {gallery.name!r} is described by {known.encoder_id} at {known.photo_size} px, scales {known.scales}; "
+            f"{teacher.encoder_id} is a {teacher.role} at {teacher.photo_size} px, scales {teacher.scales}. "
+            "Describe a gallery with one teacher at one size.",
+            {"expected": known.encoder_id, "received": teacher.encoder_id},
+        )
+
+
+def _reason(folder: Path, error: Exception) -> str:
+    if isinstance(error, AskewError):
+        return str(error)
+    return f"The gallery in {folder} cannot be opened: {type(error).__name__}: {error}."
+
+
+def _unforeseen(error: Exception) -> bool:
+    return not isinstance(error, AskewError)
+
+
+def _listed(one: str, several: str, names: list[str]) -> str:
+    return f"{one if len(names) == 1 else several} {', '.join(map(repr, names))}"
+
+
+def _take_lock(data: Path, owner: str) -> FileLock:
+    lock = FileLock(data / "lock", timeout=0)
+    note = data / "owner.json"
+    try:
+        lock.acquire()
+    except Timeout:
+        raise DataInUse(
+            f"{data} is in use by {_read_owner(note)}. Talk to that server with --server URL, or stop it first."
+        ) from None
+    note.write_text(json.dumps({"owner": owner, "process": os.getpid()}))
+    return lock
+
+
+def _read_owner(note: Path) -> str:
+    try:
+        record = json.loads(note.read_text())
+        return f"{record['owner']} (process {record['process']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

@@ -1,0 +1,1 @@
+"""What a request passes before its route, outermost first: observer, load shedding, limits, guard, raw search."""

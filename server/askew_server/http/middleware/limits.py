@@ -1,0 +1,293 @@
+"""The outer layer: what a request may bring, how long it may take, and ids in paths."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from askew_client.contract.problems import ProblemKind
+from askew_server.errors import Refusal
+from askew_server.http.problems import problem_answer
+from askew_server.settings import Settings
+
+SLOWEST_BYTES_PER_SECOND = 16_384
+"""What a sender must keep up, once `receive_seconds` are over."""
+MOST_QUERY_BYTES = 2_000_000
+"""What a search in JSON may take: 2,048 numbers and a filter are 100 kB."""
+MOST_QUOTES = 500_000
+MOST_BRACKETS = 250_000
+"""What a body may hold of what costs most to parse, beyond what vectors in their raw form hold by chance."""
+ADMISSION_SECONDS = 900.0
+"""How long the answer to an encoder file may take: a gate describes photos for up to 600 s of processor time."""
+
+_JSON_TYPES = {"application/json", "application/vnd.askew.items"}
+_KEPT = re.compile(rb"%2[Ff]|%25")
+
+
+class Edge:
+    """An ASGI app around the app.
+
+    Item ids may contain slashes, which travel as `%2F`: paths are decoded except for `%2F` and `%25`, so that an id
+    stays one segment until its route decodes it.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._held = _Held(settings.max_bodies_bytes)
+        self._log = logging.getLogger("askew.server")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        raw_path = scope.get("raw_path") or scope["path"].encode()
+        scope = {**scope, "path": _path_keeping_segments(raw_path)}
+        content_type = _content_type(Headers(scope=scope))
+        bounds = self._bounds(scope["path"], content_type)
+        exchange = _Exchange(
+            receive,
+            send,
+            request_id=scope["askew_request_id"],
+            bounds=bounds,
+            receive_seconds=self._settings.receive_seconds,
+            counts_json=content_type in _JSON_TYPES,
+        )
+        try:
+            await self._serve(scope, exchange)
+        # The client has gone before its body had come: nobody waits for an answer.
+        except ClientDisconnect:
+            pass
+        # What nobody foresaw: Starlette has answered it (see answers.py) and raises it for whoever keeps the log.
+        except Exception:  # noqa: BLE001
+            self._log.exception("request %s failed", exchange.request_id)
+            if not exchange.answered:
+                detail = f"The server failed; its log has request {exchange.request_id}."
+                answer = problem_answer(ProblemKind.INTERNAL, detail, {}, exchange.request_id)
+                await answer(scope, exchange.receive, exchange.send)
+        finally:
+            bounds.held.release(exchange.received)
+
+    def _bounds(self, path: str, content_type: str) -> _Bounds:
+        """What a request of this path may bring, and how long its answer may take."""
+        settings = self._settings
+        match path.split("/")[1:]:
+            case ["v1", "galleries", _] | ["v1", "galleries", _, "encoders"]:
+                return _Bounds(settings.max_encoder_bytes, ADMISSION_SECONDS, self._held)
+            # These go to the disk as they come, so they weigh nothing here.
+            case ["v1", "galleries", _, "items", "photos"]:
+                return _Bounds(settings.max_job_bytes, settings.request_seconds, _Held(settings.max_job_bytes))
+            case ["v1", "galleries", _, "restore"] if content_type == "application/x-tar":
+                return _Bounds(
+                    settings.max_snapshot_bytes, settings.request_seconds, _Held(settings.max_snapshot_bytes)
+                )
+            case ["search"] | ["v1", "galleries", _, "search"]:
+                return _Bounds(min(MOST_QUERY_BYTES, settings.max_body_bytes), settings.request_seconds, self._held)
+        return _Bounds(settings.max_body_bytes, settings.request_seconds, self._held)
+
+    async def _serve(self, scope: Scope, exchange: _Exchange) -> None:
+        try:
+            _refuse_headers(Headers(scope=scope), scope["http_version"], exchange.bounds.bytes)
+            async with asyncio.timeout(exchange.bounds.seconds) as deadline:
+                exchange.deadline = deadline
+                await self._app(scope, exchange.receive, exchange.send)
+            return
+        except Refusal as refusal:
+            refused = refusal
+        except TimeoutError:
+            if exchange.answered or not deadline.expired():
+                raise
+            refused = Refusal(
+                ProblemKind.TOO_SLOW,
+                f"The server did not answer within {exchange.bounds.seconds:g} s and gave up; a write may still have "
+                "been done. Try again later, or ask for less at once.",
+                retry_after=5,
+            )
+        answer = problem_answer(
+            refused.kind, str(refused), refused.extras, exchange.request_id, retry_after=refused.retry_after
+        )
+        await answer(scope, exchange.receive, exchange.send)
+
+
+class _Held:
+    """Counts the bytes of all bodies that are being received or worked on."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._bytes = 0
+
+    def take(self, count: int) -> bool:
+        """Count bytes that came; False when that is more than there may be."""
+        self._bytes += count
+        return self._bytes <= self._most
+
+    def release(self, count: int) -> None:
+        """Forget bytes of a request that was answered."""
+        self._bytes -= count
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    """What one request may take: `bytes` of body, `seconds` from its end to the answer; `held` counts the bytes."""
+
+    bytes: int
+    seconds: float
+    held: _Held
+
+
+class _Exchange:
+    """One request and its answer, within bounds.
+
+    `receive_seconds`: for the body to arrive, on top of what it takes at the slowest rate. `counts_json`: whether the
+    body holds JSON, in which a megabyte can cost seconds to parse.
+    """
+
+    def __init__(
+        self,
+        receive: Receive,
+        send: Send,
+        *,
+        request_id: str,
+        bounds: _Bounds,
+        receive_seconds: float,
+        counts_json: bool,
+    ) -> None:
+        self._receive = receive
+        self._send = send
+        self.request_id = request_id
+        self.bounds = bounds
+        self._receive_seconds = receive_seconds
+        self.deadline: asyncio.Timeout | None = None
+        self.received = 0
+        self.answered = False
+        self._counts_json = counts_json
+        self._quotes = self._brackets = 0
+        self._is_late = False
+        self._is_whole = False
+        self._clock = asyncio.get_running_loop()
+        self._began = self._clock.time()
+
+    async def receive(self) -> Message:
+        """The next part of the body. Raises Refusal (request-timeout, payload-too-large, overloaded)."""
+        if self._is_whole:
+            # Whoever asks now waits for the client to go.
+            return await self._receive()
+        self._answer_by(None)
+        try:
+            async with asyncio.timeout_at(
+                self._began + self._receive_seconds + self.received / SLOWEST_BYTES_PER_SECOND
+            ):
+                message = await self._receive()
+        except TimeoutError:
+            self._is_late = True
+            raise Refusal(
+                ProblemKind.REQUEST_TIMEOUT,
+                f"Expected the body within {self._receive_seconds:g} s (and a second more for each "
+                f"{SLOWEST_BYTES_PER_SECOND} bytes), but {self.received} bytes came. Send it again, faster.",
+            ) from None
+        finally:
+            self._answer_by(self._clock.time() + self.bounds.seconds)
+        self._count(message.get("body", b""))
+        self._is_whole = not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass on a part of the answer."""
+        if message["type"] == "http.response.start":
+            self.answered = True
+            # From here on the connection sees to it that the answer is taken (connections.py).
+            self._answer_by(None)
+            headers = MutableHeaders(scope=message)
+            headers.append("X-Request-Id", self.request_id)
+            headers.append("X-Content-Type-Options", "nosniff")
+            if self._is_late:
+                headers["Connection"] = "close"
+        await self._send(message)
+
+    def _count(self, part: bytes) -> None:
+        self.received += len(part)
+        has_room = self.bounds.held.take(len(part))
+        if self.received > self.bounds.bytes:
+            raise _too_large(self.bounds.bytes)
+        if not has_room:
+            raise Refusal(
+                ProblemKind.OVERLOADED,
+                "The server works on as many bytes of requests as it may. Try again in a second.",
+                retry_after=1,
+            )
+        if self._counts_json:
+            self._quotes += part.count(b'"')
+            self._brackets += part.count(b"[") + part.count(b"{")
+            by_chance = self.received // 64
+            if self._quotes > MOST_QUOTES + by_chance or self._brackets > MOST_BRACKETS + by_chance:
+                raise Refusal(
+                    ProblemKind.VALIDATION,
+                    f"Expected JSON of at most {MOST_QUOTES // 2} keys and strings and {MOST_BRACKETS} lists and objects, "
+                    "got more. Send it in several requests.",
+                )
+
+    def _answer_by(self, moment: float | None) -> None:
+        if self.deadline is not None and not self.deadline.expired():
+            self.deadline.reschedule(None if self.answered else moment)
+
+
+def with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """Let pages of the named origins call the app from browsers; with none named, browsers let no other page do so."""
+    if not settings.cors_origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
+        allow_headers=[
+            "Authorization", "api-key", "Askew-Space", "Askew-Dtype", "Askew-Encoder", "If-None-Match", "Range",
+            "traceparent", "X-Request-Id",
+        ],
+        expose_headers=[
+            "Content-Range", "ETag", "Location", "Retry-After", "Server-Timing", "WWW-Authenticate", "X-Request-Id",
+        ],
+    )  # fmt: skip
+
+
+def _refuse_headers(headers: Headers, http_version: str, limit: int) -> None:
+    """Refuse what can be refused before the body. Raises Refusal (http, unsupported-media, payload-too-large)."""
+    hosts = len(headers.getlist("host"))
+    if hosts > 1 or (hosts == 0 and http_version == "1.1"):
+        raise Refusal(ProblemKind.HTTP, f"Expected one header Host, got {hosts}.")
+    encoding = headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise Refusal(
+            ProblemKind.UNSUPPORTED_MEDIA,
+            f"Expected a body as it is, got one in Content-Encoding {encoding[:40]!r}. Send it uncompressed.",
+            {"received": encoding[:40]},
+        )
+    stated = headers.get("content-length", "0")
+    if stated.isdecimal() and int(stated[:20]) > limit:
+        raise _too_large(limit)
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal(
+        ProblemKind.PAYLOAD_TOO_LARGE,
+        f"Expected a body of at most {limit} bytes, got more. Send it in several requests, or shrink it.",
+        {"limit": limit},
+    )
+
+
+def _content_type(headers: Headers) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _path_keeping_segments(raw_path: bytes) -> str:
+    parts = _KEPT.split(raw_path)
+    kept = [*_KEPT.findall(raw_path), b""]
+    return "".join(unquote(part.decode("latin-1")) + escape.decode() for part, escape in zip(parts, kept, strict=True))

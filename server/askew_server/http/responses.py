@@ -1,0 +1,32 @@
+"""A file as an answer: whole, or the range of it that was asked for."""
+
+from __future__ import annotations
+
+from fastapi.responses import FileResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from askew_client.contract.problems import ProblemKind
+from askew_server.http.problems import problem_answer
+
+
+class FileAnswer(FileResponse):
+    """A file with Range; a range that is malformed or beyond its end is answered with a problem, as every error is."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        refused: list[Message] = []
+
+        async def send_unless_refused(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                refused.append(message)
+            if not refused:
+                await send(message)
+
+        await super().__call__(scope, receive, send_unless_refused)
+        if refused:
+            detail = "Expected in the header Range bytes that this file has, such as `bytes=0-1023`. Leave it out for the whole."
+            answer = problem_answer(
+                ProblemKind.HTTP, detail, {}, scope.get("askew_request_id"), status=refused[0]["status"]
+            )
+            answer.raw_headers += [pair for pair in refused[0]["headers"] if pair[0] == b"content-range"]
+            await answer(scope, receive, send)

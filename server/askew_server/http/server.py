@@ -1,0 +1,154 @@
+"""Run the server: listen, answer, drain."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import resource
+import socket
+import ssl
+import time
+from importlib.metadata import version
+
+import uvicorn
+
+from askew_client.contract.errors import AskewError
+from askew_server.auth.keys import KeyStore
+from askew_server.gallery.catalog import Galleries
+from askew_server.http.app import create_app
+from askew_server.http.protocol import protocol_within
+from askew_server.http.state import Service
+from askew_server.observability.logs import Logs
+from askew_server.observability.tracing import open_tracing
+from askew_server.settings import Settings
+
+
+def run_server(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what was accepted. Raises AskewError when it cannot begin."""
+    scheme = "https" if _uses_tls(settings) else "http"
+    tracing = open_tracing(version("askew-server")) if settings.tracing else None
+    listener = _listen(settings)
+    url = f"{scheme}://{_bracketed(settings.host)}:{listener.getsockname()[1]}"
+    try:
+        galleries = Galleries(settings.data, owner=f"askew serve at {url}", max_waiting=settings.max_waiting)
+        try:
+            _refuse_public_address(settings)
+        except BaseException:
+            galleries.close()
+            raise
+    except BaseException:
+        listener.close()
+        raise
+    _allow_open_files(settings.max_connections)
+    service = Service(settings, galleries)
+    config = uvicorn.Config(
+        create_app(service, tracing),
+        http=protocol_within(settings),
+        ws="none",
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_seconds,
+        timeout_graceful_shutdown=10,
+    )
+    server = _DrainingServer(config, service)
+    # Whoever reads the next line may connect at once, and waits for the answer.
+    listener.listen(config.backlog)
+    print(f"Askew serves {settings.data} at {url}", flush=True)
+    logs = Logs(settings.log_format, settings.log_level)
+    try:
+        server.run(sockets=[listener])
+    finally:
+        logs.close()
+
+
+class _DrainingServer(uvicorn.Server):
+    """Says that it is not ready any more, goes on for `drain_seconds`, and then lets nobody in."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+        self._leaves_at: float | None = None
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second: whether to shut down now."""
+        if not await super().on_tick(counter):
+            return False
+        now = time.monotonic()
+        if self._leaves_at is None:
+            self._service.leave()
+            self._leaves_at = now + self._service.settings.drain_seconds
+        return self.force_exit or now >= self._leaves_at
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise AskewError(
+                f"Port {settings.port} of {settings.host} is in use by another program. Choose another one with --port."
+            ) from None
+        raise AskewError(f"Expected to listen on {settings.host}:{settings.port}, but {error.strerror}.") from None
+    return listener
+
+
+def _refuse_public_address(settings: Settings) -> None:
+    try:
+        loopback = ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        loopback = settings.host == "localhost"
+    if loopback or settings.listen_publicly:
+        return
+    keys = KeyStore(settings.data)
+    guarded = keys.guarded
+    keys.close()
+    if not guarded:
+        raise AskewError(
+            f"{settings.host} is not a loopback address, and this server asks nobody for a key: whoever reaches it can "
+            f"change the galleries. Make a key first (`askew key create NAME --scope admin --data {settings.data}`); or "
+            "put it behind a proxy that asks who comes, and say so with --listen-publicly."
+        )
+
+
+def _uses_tls(settings: Settings) -> bool:
+    """Whether the server speaks TLS, once its certificate has been looked at. Raises AskewError."""
+    if settings.tls_certificate is None:
+        if settings.tls_key is not None:
+            raise AskewError(
+                "Expected --tls-certificate beside --tls-key: the certificate, and those that vouch for it."
+            )
+        return False
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            settings.tls_certificate, settings.tls_key, password=_no_password
+        )
+    except (OSError, ValueError) as error:
+        raise AskewError(
+            f"Expected a certificate and its key, without a password, as PEM in {settings.tls_certificate} and "
+            f"{settings.tls_key or 'the same file'}: {error}."
+        ) from None
+    return True
+
+
+def _no_password() -> str:
+    raise ValueError("the key asks for a password")
+
+
+def _allow_open_files(connections: int) -> None:
+    """Raise this process's bound on open files, where it may, to what its connections and galleries take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * connections + 2_048
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,1 @@
+"""Photos and vectors into a gallery: folders of photos, Parquet files."""

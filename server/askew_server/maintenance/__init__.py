@@ -1,0 +1,1 @@
+"""Snapshots, restore, examination and repair of galleries on the disk."""

@@ -1,0 +1,268 @@
+"""The encoders of one gallery: rows in its database, files beside it, and the facts that searches read.
+
+Whoever owns the gallery's connection changes encoders. What a search asks of them lies in `EncoderFacts`, which never
+changes and is replaced as a whole: any thread may read it at any time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from askew_client.contract.encoder_file import EncoderFile
+from askew_client.contract.encoders import AdmissionReport, EncoderDescription, Runtime
+from askew_client.contract.manifest import Manifest
+from askew_client.contract.problems import ProblemKind
+from askew_client.files import write_atomically
+from askew_server.errors import DamagedGallery, Refusal
+from askew_server.storage.sqlite import transaction
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS encoders (
+    id TEXT PRIMARY KEY, sha256 TEXT NOT NULL, manifest TEXT NOT NULL, size INTEGER NOT NULL, has_file INTEGER NOT NULL,
+    admitted_at TEXT NOT NULL, report TEXT
+) STRICT;
+CREATE TABLE IF NOT EXISTS retired_encoders (id TEXT PRIMARY KEY, sha256 TEXT NOT NULL, retired_at TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS default_encoders (runtime TEXT PRIMARY KEY, id TEXT NOT NULL) STRICT;
+"""
+
+
+@dataclass(frozen=True)
+class EncoderFacts:
+    """What a gallery knows about its encoders at one moment. Nobody changes it, nor what it holds.
+
+    `encoders`: newest first. `manifests`: JSON text by id. `files`: the file of each encoder that has one, by id.
+    `retired`: the day of each retired one, by id. `defaults`: the encoder chosen for a runtime.
+    """
+
+    gallery: str
+    teacher: str
+    encoders: tuple[EncoderDescription, ...]
+    manifests: Mapping[str, str]
+    files: Mapping[str, Path]
+    retired: Mapping[str, str]
+    defaults: Mapping[Runtime, str]
+
+    @property
+    def admitted(self) -> list[str]:
+        """The ids of the encoders whose queries this gallery answers, newest first; its teacher among them."""
+        ids = [encoder.id for encoder in self.encoders]
+        return ids if self.teacher in ids else [*ids, self.teacher]
+
+    @property
+    def teacher_file(self) -> Path | None:
+        """The teacher's file, where the gallery keeps one."""
+        # One that came through the gate carries a report: it may query, but does not describe the gallery.
+        teachers = [each.id for each in self.encoders if each.role == "teacher" and each.report is None]
+        return next((self.files[each] for each in teachers if each in self.files), None)
+
+    def check(self, encoder: str | None) -> None:
+        """Refuse a query that names an encoder which this gallery has not admitted, or has retired.
+
+        Raises Refusal (encoder-not-admitted).
+        """
+        if encoder is None or encoder == self.teacher or any(encoder == each.id for each in self.encoders):
+            return
+        if encoder in self.retired:
+            raise self._retired(encoder)
+        raise Refusal(
+            ProblemKind.ENCODER_NOT_ADMITTED,
+            f"The query names encoder {encoder[:140]!r}, which gallery {self.gallery!r} has not admitted. "
+            f"Admit it with `askew admit`, or use one of: {', '.join(self.admitted)}.",
+            {"received": encoder[:140], "admitted_encoders": self.admitted},
+        )
+
+    def file(self, encoder_id: str) -> Path:
+        """The file of an encoder by id. Raises Refusal (unknown-encoder, encoder-not-admitted where it is retired)."""
+        if encoder_id in self.files:
+            return self.files[encoder_id]
+        if encoder_id in self.retired:
+            raise self._retired(encoder_id)
+        kept = ", ".join(self.files) or "none"
+        raise Refusal(
+            ProblemKind.UNKNOWN_ENCODER,
+            f"Gallery {self.gallery!r} keeps no file of encoder {encoder_id[:140]!r}. It keeps: {kept}.",
+        )
+
+    def threshold_for(self, encoder: str | None, max_false_match: float) -> float:
+        """The score that a share of `max_false_match` of this encoder's unmatched queries would still reach."""
+        report = next((each.report for each in self.encoders if each.id == encoder and each.report), None)
+        if report is None or report.false_matches is None:
+            raise Refusal(
+                ProblemKind.VALIDATION,
+                "Expected, with max_false_match, the id of an encoder that was admitted with a report, "
+                f"got {encoder!r}. Name one of {self.admitted}, or give score_threshold.",
+            )
+        position = 100.0 * (1.0 - max_false_match)
+        return float(np.interp(position, np.arange(101), report.false_matches.percentiles))
+
+    def expected_match_scores(self) -> dict[str, float]:
+        """By encoder id, the median score of matches at its admission: live top-1 scores far below it are drift."""
+        reports = {encoder.id: encoder.report for encoder in self.encoders}
+        return {each: report.matches.percentiles[50] for each, report in reports.items() if report and report.matches}
+
+    def _retired(self, encoder: str) -> Refusal:
+        successors = [each.id for each in self.encoders if each.role == "student"] or [self.teacher]
+        return Refusal(
+            ProblemKind.ENCODER_NOT_ADMITTED,
+            f"Gallery {self.gallery!r} retired encoder {encoder[:140]!r} on {self.retired[encoder][:10]} and answers none "
+            f"of its queries since. Describe the photo with one of its successors: {', '.join(successors)}.",
+            {"received": encoder[:140], "admitted_encoders": self.admitted, "successors": successors},
+        )
+
+
+class EncoderStore:
+    """The encoders of one gallery. What is not for any thread belongs to the one that owns the connection."""
+
+    def __init__(self, database: sqlite3.Connection, folder: Path, gallery: str, teacher: Manifest) -> None:
+        """Over the gallery's connection, with the files in `folder`. Raises DamagedGallery."""
+        self._db = database
+        self._folder = folder
+        self._gallery = gallery
+        self._teacher = teacher
+        self._examining = threading.Lock()
+        folder.mkdir(exist_ok=True)
+        try:
+            self._db.executescript(_SCHEMA)
+            self._facts = self._read_facts()
+        except (sqlite3.DatabaseError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise DamagedGallery(f"The encoders of the gallery in {folder.parent} cannot be read: {reason}.") from None
+
+    @property
+    def facts(self) -> EncoderFacts:
+        """What there is at this moment; for any thread."""
+        return self._facts
+
+    @contextmanager
+    def one_candidate(self) -> Iterator[None]:
+        """One candidate is examined at a time, each in a process of its own; for any thread. Raises Refusal (overloaded)."""
+        if not self._examining.acquire(blocking=False):
+            raise Refusal(
+                ProblemKind.OVERLOADED,
+                f"The gate of gallery {self._gallery!r} examines another candidate. Try again in 5 seconds.",
+                retry_after=5,
+            )
+        try:
+            yield
+        finally:
+            self._examining.release()
+
+    def check_identity(self, file: EncoderFile) -> None:
+        """Refuse a file whose name and version belong to other bytes, now or before: an encoder never changes.
+
+        Raises Refusal (encoder-conflict).
+        """
+        identity = file.manifest.encoder_id
+        sql = "SELECT sha256 FROM encoders WHERE id = ?1 UNION ALL SELECT sha256 FROM retired_encoders WHERE id = ?1"
+        for (known,) in self._db.execute(sql, (identity,)):
+            if known != file.sha256:
+                raise Refusal(
+                    ProblemKind.ENCODER_CONFLICT,
+                    f"Gallery {self._gallery!r} knows {identity} already, with other bytes. An encoder never changes: "
+                    "give the new one a new version.",
+                    {"expected": known, "received": file.sha256},
+                )
+
+    def write_file(self, file: EncoderFile, content: bytes) -> None:
+        """Write an encoder's file, named by its digest; for any thread. It counts once `keep` was called for it."""
+        write_atomically(self._path(file.sha256), content)
+
+    def keep(self, file: EncoderFile, report: AdmissionReport | None) -> EncoderDescription:
+        """Keep an encoder that was admitted, or the teacher, whose file is written. Raises Refusal (encoder-conflict)."""
+        self.check_identity(file)
+        identity, manifest = file.manifest.encoder_id, file.manifest.model_dump_json(exclude_none=True)
+        text = None if report is None else report.model_dump_json()
+        row = (identity, file.sha256, manifest, file.size, 1, _now(), text)
+        with transaction(self._db):
+            self._db.execute("DELETE FROM retired_encoders WHERE id = ?", (identity,))
+            self._db.execute("INSERT OR REPLACE INTO encoders VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        self._facts = self._read_facts()
+        return self._description(identity)
+
+    def retire(self, encoder_id: str) -> EncoderDescription:
+        """Answer no more queries of an encoder, and remove its file; what it was is returned.
+
+        Raises Refusal: unknown-encoder, or encoder-in-use for the teacher.
+        """
+        description = self._description(encoder_id)
+        if encoder_id == self._teacher.encoder_id or description.report is None:
+            raise Refusal(
+                ProblemKind.ENCODER_IN_USE,
+                f"{encoder_id} is the teacher of gallery {self._gallery!r}: its vectors are what the gallery holds, so it "
+                "cannot be retired. Another teacher needs a gallery of its own.",
+            )
+        with transaction(self._db):
+            self._db.execute("DELETE FROM encoders WHERE id = ?", (encoder_id,))
+            self._db.execute("DELETE FROM default_encoders WHERE id = ?", (encoder_id,))
+            row = (encoder_id, description.sha256, _now())
+            self._db.execute("INSERT OR REPLACE INTO retired_encoders VALUES (?, ?, ?)", row)
+        self._facts = self._read_facts()
+        self._path(description.sha256).unlink(missing_ok=True)
+        return description
+
+    def set_default(self, encoder_id: str, runtime: Runtime) -> EncoderDescription:
+        """Choose an encoder for a runtime, in the place of what was chosen before. Raises Refusal (unknown-encoder)."""
+        self._description(encoder_id)
+        self._db.execute("INSERT OR REPLACE INTO default_encoders VALUES (?, ?)", (runtime, encoder_id))
+        self._facts = self._read_facts()
+        return self._description(encoder_id)
+
+    def _path(self, sha256: str) -> Path:
+        return self._folder / f"{sha256}.onnx"
+
+    def _description(self, encoder_id: str) -> EncoderDescription:
+        for encoder in self._facts.encoders:
+            if encoder.id == encoder_id:
+                return encoder
+        raise Refusal(
+            ProblemKind.UNKNOWN_ENCODER,
+            f"Gallery {self._gallery!r} has no encoder {encoder_id[:140]!r}. It has: {', '.join(self._facts.admitted)}.",
+        )
+
+    def _read_facts(self) -> EncoderFacts:
+        rows = self._db.execute(
+            "SELECT id, sha256, manifest, size, has_file, admitted_at, report FROM encoders ORDER BY admitted_at DESC, id"
+        ).fetchall()
+        defaults = dict(self._db.execute("SELECT runtime, id FROM default_encoders ORDER BY runtime").fetchall())
+        encoders = []
+        for identity, sha256, text, size, _, admitted_at, report in rows:
+            manifest = Manifest.model_validate_json(text)
+            encoders.append(
+                EncoderDescription(
+                    id=identity,
+                    name=manifest.name,
+                    version=manifest.version,
+                    role=manifest.role,
+                    space=manifest.space_id,
+                    dim=manifest.dim,
+                    photo_size=manifest.photo_size,
+                    precision=manifest.precision,
+                    sha256=sha256,
+                    size=size,
+                    galleries=[self._gallery],
+                    admitted_at=admitted_at,
+                    default_for=[runtime for runtime, chosen in defaults.items() if chosen == identity],
+                    report=None if report is None else AdmissionReport.model_validate_json(report),
+                )
+            )
+        return EncoderFacts(
+            gallery=self._gallery,
+            teacher=self._teacher.encoder_id,
+            encoders=tuple(encoders),
+            manifests={row[0]: row[2] for row in rows},
+            files={row[0]: self._path(row[1]) for row in rows if row[4]},
+            retired=dict(self._db.execute("SELECT id, retired_at FROM retired_encoders").fetchall()),
+            defaults=defaults,
+        )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,210 @@
+"""A gallery on disk: SQLite is the truth about its items, photos lie beside it.
+
+Every change of an item takes the next sequence number, which is also the item's label in the index. A label is never
+used again: an index that holds other labels than the database is brought up to date by the difference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic_core import to_json
+
+from askew_client.contract.search import Payload
+from askew_client.files import flush_folder, write_atomically
+from askew_server.errors import DamagedGallery
+from askew_server.index.types import Labels, Vectors
+from askew_server.storage.checksums import item_checksum, vector_checksum
+from askew_server.storage.reader import GalleryReader
+from askew_server.storage.schema import SCHEMA, from_layout_1
+from askew_server.storage.sqlite import transaction
+
+LAYOUT = 2
+
+_FACTS = "CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
+_CHECKPOINT_PAGES = 4_000
+
+
+@dataclass(frozen=True)
+class StoredItem:
+    """An item to write: `vector` float32 [D]; `photo` the file's bytes and suffix, None to keep the photo it has."""
+
+    id: str
+    vector: NDArray[np.float32]
+    payload: Payload
+    photo: tuple[bytes, str] | None = None
+
+
+@dataclass(frozen=True)
+class ItemBatch:
+    """Items to write together: `vectors` float16 [n, D], `payloads` as JSON text.
+
+    `photos`: bytes and suffix by id, where one comes along. The last of a repeated id counts.
+    """
+
+    ids: list[str]
+    vectors: NDArray[np.float16]
+    payloads: list[str]
+    photos: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, items: Sequence[StoredItem]) -> Self:
+        """A batch of single items."""
+        last = {item.id: item for item in items}
+        return cls(
+            ids=list(last),
+            vectors=np.stack([item.vector for item in last.values()]).astype("<f2"),
+            payloads=[to_json(item.payload).decode() for item in last.values()],
+            photos={item.id: item.photo for item in last.values() if item.photo},
+        )
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a write changed: labels added, rising, with their float32 [n, D] vectors, and labels removed."""
+
+    sequence: int
+    added: Labels
+    vectors: Vectors
+    removed: Labels
+
+
+class GalleryStore(GalleryReader):
+    """The files of one gallery, read and written. Used by one thread at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open, or begin, the gallery in `folder`; one of an older layout is brought to this one. Raises DamagedGallery."""
+        (folder / "photos").mkdir(parents=True, exist_ok=True)
+        database = sqlite3.connect(folder / "gallery.db", isolation_level=None, check_same_thread=False)
+        super().__init__(database, folder)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = FULL")
+            # A write of a thousand vectors is as long as SQLite's own bound, and would be copied twice right away.
+            database.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+            database.executescript(_FACTS)
+            if self.fact("layout") == "1":
+                from_layout_1(database, folder / "index")
+            layout = self.fact("layout") or str(LAYOUT)
+            if layout == str(LAYOUT):
+                database.executescript(SCHEMA)
+        except sqlite3.DatabaseError as error:
+            database.close()
+            raise DamagedGallery(f"The gallery in {folder} cannot be opened: {error}.") from None
+        if layout != str(LAYOUT):
+            database.close()
+            raise DamagedGallery(f"The gallery in {folder} has layout {layout}; this Askew reads {LAYOUT}. Upgrade it.")
+
+    def close(self) -> None:
+        """Close the database; what was committed is on the disk already."""
+        self._db.close()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The database, for those who keep tables of their own in it; they use it on the store's thread."""
+        return self._db
+
+    def begin(self, facts: dict[str, str]) -> None:
+        """Write the facts of a new gallery, together with the layout."""
+        with transaction(self._db):
+            rows = [("layout", str(LAYOUT)), ("sequence", "0"), *facts.items()]
+            self._db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
+
+    def set_fact(self, key: str, value: str) -> None:
+        """Write one of the gallery's own facts."""
+        self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, value))
+
+    def upsert(self, batch: ItemBatch) -> Change:
+        """Insert or replace items, all or none; on the disk when it returns."""
+        positions = list({item_id: position for position, item_id in enumerate(batch.ids)}.values())
+        photos = {item_id: self._write_photo(*photo) for item_id, photo in batch.photos.items()}
+        ids = [batch.ids[position] for position in positions]
+        with transaction(self._db):
+            before = self.sequence
+            labels = range(before + 1, before + 1 + len(ids))
+            replaced = self._labels_and_photos(ids)
+            kept = {item_id: photo for item_id, (_, photo) in replaced.items() if photo and item_id not in photos}
+            removed = [label for label, _ in replaced.values()]
+            self._remove(removed)
+            shown = {**kept, **photos}
+            self._db.executemany(
+                "INSERT INTO items VALUES (?, ?, ?, ?, ?)",
+                (
+                    (*row, item_checksum(*row))
+                    for row in (
+                        (label, item_id, batch.payloads[position], shown.get(item_id))
+                        for label, item_id, position in zip(labels, ids, positions, strict=True)
+                    )
+                ),
+            )
+            vectors = np.ascontiguousarray(batch.vectors[positions], dtype="<f2")
+            rows = ((label, vector.tobytes()) for label, vector in zip(labels, vectors, strict=True))
+            self._db.executemany(
+                "INSERT INTO vectors VALUES (?, ?, ?)", ((*row, vector_checksum(*row)) for row in rows)
+            )
+            self._set_sequence(labels[-1])
+        self._unlink_orphans(photo for item_id, (_, photo) in replaced.items() if item_id in photos)
+        added = np.arange(labels[0], labels[-1] + 1, dtype=np.int64)
+        # What is searched is what is stored: float16, also before a restart.
+        return Change(labels[-1], added, vectors.astype(np.float32), np.array(sorted(removed), dtype=np.int64))
+
+    def delete(self, ids: Sequence[str]) -> Change:
+        """Delete those of these items that there are."""
+        with transaction(self._db):
+            rows = list(self._labels_and_photos(ids).values())
+            change = self._delete(rows)
+        self._unlink_orphans(photo for _, photo in rows)
+        return change
+
+    def delete_where(self, condition: str, parameters: Sequence[object]) -> Change:
+        """Delete the items that meet an SQL condition over `payload`."""
+        with transaction(self._db):
+            rows = self._db.execute(f"SELECT label, photo FROM items WHERE {condition}", tuple(parameters)).fetchall()
+            change = self._delete(rows)
+        self._unlink_orphans(photo for _, photo in rows)
+        return change
+
+    def _delete(self, rows: Sequence[tuple[int, str | None]]) -> Change:
+        labels = sorted(label for label, _ in rows)
+        sequence = self.sequence + len(labels)
+        self._remove(labels)
+        self._set_sequence(sequence)
+        nothing = np.empty(0, dtype=np.int64)
+        return Change(sequence, nothing, np.empty((0, 0), dtype=np.float32), np.array(labels, dtype=np.int64))
+
+    def _labels_and_photos(self, ids: Sequence[str]) -> dict[str, tuple[int, str | None]]:
+        sql = "SELECT id, label, photo FROM items WHERE id IN (SELECT value FROM json_each(?))"
+        rows = self._db.execute(sql, (json.dumps(list(ids)),))
+        return {item_id: (label, photo) for item_id, label, photo in rows}
+
+    def _remove(self, labels: Sequence[int]) -> None:
+        rows = [(label,) for label in labels]
+        self._db.executemany("DELETE FROM items WHERE label = ?", rows)
+        self._db.executemany("DELETE FROM vectors WHERE label = ?", rows)
+
+    def _set_sequence(self, sequence: int) -> None:
+        self._db.execute("UPDATE facts SET value = ? WHERE key = 'sequence'", (str(sequence),))
+
+    def _write_photo(self, photo: bytes, suffix: str) -> str:
+        name = hashlib.sha256(photo).hexdigest() + suffix
+        path = self.photo_path(name)
+        # A photo that has decayed on the disk is healed by sending it again.
+        if not path.exists() or path.read_bytes() != photo:
+            if not path.parent.exists():
+                path.parent.mkdir()
+                flush_folder(self.photos)
+            write_atomically(path, photo)
+        return name
+
+    def _unlink_orphans(self, photos: Iterable[str | None]) -> None:
+        for photo in photos:
+            if photo and not self._db.execute("SELECT 1 FROM items WHERE photo = ? LIMIT 1", (photo,)).fetchone():
+                self.photo_path(photo).unlink(missing_ok=True)

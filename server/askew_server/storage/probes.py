@@ -1,0 +1,118 @@
+"""The probe set of a gallery: photos with the teacher's vectors, apart from its items, by which the gate judges.
+
+A gallery whose items came as vectors has no photo that a candidate could describe. Its probe set has: rows in the
+gallery's database, files in `probes/` beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from askew_client.contract.encoders import Probe, ProbeList
+from askew_client.contract.problems import ProblemKind
+from askew_client.files import write_atomically
+from askew_server.errors import DamagedGallery, Refusal
+from askew_server.storage.sqlite import transaction
+
+FEWEST_PROBES = 10
+"""From so many on the gate uses them, and judges at all."""
+
+MOST_KEPT = 1_000
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS probes (
+    id TEXT PRIMARY KEY, vector BLOB NOT NULL, photo TEXT NOT NULL, added_at TEXT NOT NULL
+) STRICT;
+"""
+
+
+@dataclass(frozen=True)
+class StoredProbe:
+    """A probe: the teacher's vector, float32 [D] of unit length, and the photo's file."""
+
+    id: str
+    vector: NDArray[np.float32]
+    photo: Path
+
+
+class ProbeStore:
+    """The probe set of one gallery. Used by the thread that owns the gallery's connection."""
+
+    def __init__(self, database: sqlite3.Connection, folder: Path, gallery: str) -> None:
+        """Over the gallery's connection, with the photos in `folder`. Raises DamagedGallery."""
+        self._db = database
+        self._folder = folder
+        self._gallery = gallery
+        folder.mkdir(exist_ok=True)
+        try:
+            self._db.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise DamagedGallery(f"The probes of the gallery in {folder.parent} cannot be read: {error}.") from None
+
+    def put(self, probe_id: str, vector: NDArray[np.float32], photo: bytes, suffix: str) -> Probe:
+        """Add a probe, or replace it: float32 [D] of unit length, the photo's bytes and its file's suffix.
+
+        Raises Refusal (validation) when the set is full.
+        """
+        old = self._photo_of(probe_id)
+        if old is None and self._count() >= MOST_KEPT:
+            raise Refusal(
+                ProblemKind.VALIDATION,
+                f"Gallery {self._gallery!r} has {MOST_KEPT} probes already; the gate shows a candidate 200 of them. Remove "
+                "some first.",
+            )
+        digest = hashlib.sha256(photo).hexdigest()
+        probe = Probe(id=probe_id, photo_sha256=digest, added_at=datetime.now(UTC).isoformat(timespec="microseconds"))
+        name = digest + suffix
+        write_atomically(self._folder / name, photo)
+        row = (probe_id, np.ascontiguousarray(vector, dtype="<f4").tobytes(), name, probe.added_at)
+        with transaction(self._db):
+            self._db.execute("INSERT OR REPLACE INTO probes VALUES (?, ?, ?, ?)", row)
+        if old is not None:
+            self._unlink_if_unused(old)
+        return probe
+
+    def remove(self, probe_id: str) -> None:
+        """Remove a probe and, if no other has it, its photo. Raises Refusal (unknown-probe)."""
+        photo = self._photo_of(probe_id)
+        if photo is None:
+            raise Refusal(
+                ProblemKind.UNKNOWN_PROBE,
+                f"The probe set of gallery {self._gallery!r} has no photo {probe_id[:200]!r}.",
+            )
+        with transaction(self._db):
+            self._db.execute("DELETE FROM probes WHERE id = ?", (probe_id,))
+        self._unlink_if_unused(photo)
+
+    def listed(self) -> ProbeList:
+        """The probe set as its users see it, by id."""
+        rows = self._db.execute("SELECT id, photo, added_at FROM probes ORDER BY id").fetchall()
+        probes = [Probe(id=each, photo_sha256=Path(photo).stem, added_at=added) for each, photo, added in rows]
+        return ProbeList(probes=probes, needed=FEWEST_PROBES)
+
+    def all(self) -> list[StoredProbe]:
+        """The probes whose photos are there, by id."""
+        rows = self._db.execute("SELECT id, vector, photo FROM probes ORDER BY id").fetchall()
+        probes = [
+            StoredProbe(each, np.frombuffer(vector, dtype="<f4").astype(np.float32), self._folder / photo)
+            for each, vector, photo in rows
+        ]
+        return [probe for probe in probes if probe.photo.is_file()]
+
+    def _count(self) -> int:
+        return int(self._db.execute("SELECT count(*) FROM probes").fetchone()[0])
+
+    def _photo_of(self, probe_id: str) -> str | None:
+        row = self._db.execute("SELECT photo FROM probes WHERE id = ?", (probe_id,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def _unlink_if_unused(self, photo: str) -> None:
+        if self._db.execute("SELECT 1 FROM probes WHERE photo = ? LIMIT 1", (photo,)).fetchone() is None:
+            (self._folder / photo).unlink(missing_ok=True)

@@ -1,0 +1,40 @@
+"""DATA/askew.db: what belongs to the server as a whole. Each table is made by the module that owns it."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from askew_client.contract.errors import AskewError
+from askew_server.storage.write_ahead_log import examine_log
+
+
+def open_server_database(data: Path, schema: str) -> sqlite3.Connection:
+    """A connection of one's own to DATA/askew.db, with one's tables made; commits are on the disk when they return.
+
+    Use it from one thread at a time. Raises AskewError when the file is no database or a damaged one.
+    """
+    path = data / "askew.db"
+    damage = examine_log(path)
+    # An empty file would open as a database without keys, and a server without keys asks nobody for one.
+    if (path.exists() and not path.stat().st_size) or (damage is not None and damage.loses_acknowledged):
+        raise _unreadable(path, "it is truncated" if damage is None else "its write-ahead log is damaged")
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        verdict = str(database.execute("PRAGMA integrity_check(1)").fetchone()[0])
+        if verdict == "ok":
+            database.executescript(schema)
+            return database
+    except sqlite3.DatabaseError as error:
+        verdict = str(error)
+    database.close()
+    raise _unreadable(path, verdict)
+
+
+def _unreadable(path: Path, reason: str) -> AskewError:
+    return AskewError(
+        f"{path} cannot be read: {reason}. It holds keys, aliases and jobs. Put a copy of it back; or move it away, to begin "
+        "without any: the galleries are not in it."
+    )

@@ -1,0 +1,1 @@
+"""The training commands of the `askew` command line; imported when a command runs."""

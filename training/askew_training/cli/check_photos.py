@@ -1,0 +1,37 @@
+"""`askew check-photos`: what is wrong with photos, before hours are spent on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from askew_training.cli.terminal import name_unreadable, progress
+
+
+def check_photos(
+    manifest: Annotated[Path | None, typer.Option(help="A photo manifest; its role `train` is checked.")] = None,
+    photos: Annotated[list[Path] | None, typer.Option(help="A folder of unlabelled photos; repeatable.")] = None,
+    folders: Annotated[list[Path] | None, typer.Option(help="A folder of one folder per instance; repeatable.")] = None,
+    sfm120k: Annotated[Path | None, typer.Option(help="retrieval-SfM-120k.pkl: its photos, train, then val.")] = None,
+    landmarks: Annotated[Path | None, typer.Option(help="train_clean.csv or train.csv of Google Landmarks v2.")] = None,
+    images: Annotated[Path | None, typer.Option(help="The folder of that set's images.")] = None,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Decode all photos: finds truncated JPEGs.")] = False,
+) -> None:
+    """Look for photos that are missing, damaged, doubled, too small or alone; exit code 1 if they cannot be used."""
+    from askew_training.data import findings
+    from askew_training.data.photo_sets import training_photos
+    from askew_training.data.published import published_photos
+
+    chosen = published_photos(sfm120k, landmarks, images)
+    if manifest or photos or folders or not chosen:
+        chosen += training_photos(manifest, photos or [], folders or [])
+    labelled = any(photo.instance_id for photo in chosen)
+    with progress("checking", len(chosen)) as advance:
+        found = findings.check_photos(chosen, labelled=labelled, thorough=thorough, on_photo=advance)
+    name_unreadable(found.left_out)
+    for warning in found.warnings:
+        Console(stderr=True).print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
+    Console().print(found.summary(), highlight=False, soft_wrap=True)

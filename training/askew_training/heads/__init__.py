@@ -1,0 +1,15 @@
+"""Whitening: the linear layer after pooling, learned from photos with or without labels, or taken over."""
+
+from askew_training.heads.linear import Whitening, apply_linear
+from askew_training.heads.pair_whitening import learn_whitening_of_pairs, pairs_of
+from askew_training.heads.pca import learn_whitening
+from askew_training.heads.published import read_published_whitening
+
+__all__ = [
+    "Whitening",
+    "apply_linear",
+    "learn_whitening",
+    "learn_whitening_of_pairs",
+    "pairs_of",
+    "read_published_whitening",
+]

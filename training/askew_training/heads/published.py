@@ -1,0 +1,100 @@
+"""Read the whitenings that were published with networks: NumPy arrays in a torch file; nothing in it is executed."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from askew_training.errors import WeightsError
+from askew_training.heads.linear import Whitening
+
+
+def read_published_whitening(path: Path, key: str | None = None) -> Whitening:
+    """Read the whitening {m: [C, 1], P: [D, C]}, x ↦ P (x − m), of a `_whitening.pth` file (Budnik & Avrithis, CVPR
+    2021), or of a checkpoint that carries some in meta['Lw'] (Radenović et al., PAMI 2018).
+
+    `key`: which one of a checkpoint's, such as `retrieval-SfM-120k/ms`; needed where there are several. The map is
+    scaled so that its rows have unit length on average, which changes no vector and keeps its weights within half
+    precision. Raises WeightsError.
+    """
+    content = _load(path)
+    found = _whitenings_in(content)
+    if not found:
+        raise WeightsError(f"{path} holds no whitening. Expected a dict of m and P, or a checkpoint with meta['Lw'].")
+    if key is None and len(found) > 1:
+        raise WeightsError(f"{path} holds {len(found)} whitenings; expected one of these names: {', '.join(found)}.")
+    name = key if key is not None else next(iter(found))
+    if name not in found:
+        raise WeightsError(f"{path} holds no whitening {name!r}. It holds: {', '.join(found)}.")
+    mean, projection = found[name]
+    return _whitening(path, mean, projection)
+
+
+def _load(path: Path) -> object:
+    try:
+        # Only what rebuilds arrays of plain numbers is let in besides tensors.
+        with torch.serialization.safe_globals(_array_parts()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise WeightsError(f"Expected a whitening, but {path} cannot be read: {error.strerror}.") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError):
+        raise WeightsError(f"{path} is no torch file of plain tensors and arrays. Expected a _whitening.pth.") from None
+
+
+def _array_parts() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """What a pickle of NumPy arrays names, by today's names and those of NumPy 1."""
+    rebuild, scalar = np._core.multiarray._reconstruct, np._core.multiarray.scalar  # type: ignore[attr-defined]
+    kinds = [type(np.dtype(kind)) for kind in (np.float32, np.float64)]
+    return [
+        rebuild,
+        scalar,
+        (rebuild, "numpy.core.multiarray._reconstruct"),
+        (scalar, "numpy.core.multiarray.scalar"),
+        np.ndarray,
+        np.dtype,
+        *kinds,
+    ]
+
+
+def _whitenings_in(content: object) -> dict[str, tuple[object, object]]:
+    """By name; the only one of a file has the name ''."""
+    if not isinstance(content, Mapping):
+        return {}
+    if "m" in content and "P" in content:
+        return {"": (content["m"], content["P"])}
+    meta = content.get("meta")
+    by_set = meta.get("Lw") if isinstance(meta, Mapping) else None
+    if not isinstance(by_set, Mapping):
+        return {}
+    return {
+        f"{set_name}/{scales}": (entry["m"], entry["P"])
+        for set_name, by_scales in by_set.items()
+        if isinstance(by_scales, Mapping)
+        for scales, entry in by_scales.items()
+        if isinstance(entry, Mapping) and "m" in entry and "P" in entry
+    }
+
+
+def _whitening(path: Path, mean: object, projection: object) -> Whitening:
+    m, p = _numbers(mean), _numbers(projection)
+    if m is None or p is None or p.ndim != 2 or m.size != p.shape[1]:
+        shapes = [None if array is None else list(array.shape) for array in (m, p)]
+        raise WeightsError(
+            f"{path}: expected m [C, 1] and P [D, C] of finite numbers, got {shapes[0]} and {shapes[1]}."
+        )
+    weight = p / np.sqrt((p**2).sum(axis=1).mean())
+    return Whitening(weight.astype(np.float32), (-weight @ m.reshape(-1)).astype(np.float32))
+
+
+def _numbers(value: object) -> NDArray[np.float64] | None:
+    """A tensor or an array as float64; None for anything else, and for one that holds NaN."""
+    array = value.numpy() if isinstance(value, torch.Tensor) else value
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or not np.isfinite(array).all():
+        return None
+    return array.astype(np.float64)

@@ -1,0 +1,139 @@
+"""Batches of pixels, read ahead by a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from askew_client.contract.errors import PhotoError
+from askew_training.data.augmentation import Augmentation, augmented, cut
+from askew_training.data.batches import Batches, Draw
+from askew_training.data.store import PhotoStore
+
+
+@dataclass(frozen=True)
+class LoadedBatch:
+    """The pixels of a batch, by shape, and what could not be read.
+
+    `groups`: the photos of each shape, uint8 [n, h, w, 3], and the places, int64 [n], that they have among `photos`.
+    `photos`: int64 [B], the indices of those that were read, in the order of the draws; `draws`: int64 [B], which of
+    the batch's draws each of them is.
+    """
+
+    groups: list[tuple[Tensor, Tensor]]
+    photos: Tensor
+    draws: Tensor
+    unreadable: list[str]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One batch to read: its draws, and the epoch that its augmentation is drawn for; None is not augmented."""
+
+    draws: list[Draw]
+    epoch: int | None
+
+
+class _Pixels(Dataset[LoadedBatch]):
+    """Batches by their task."""
+
+    def __init__(
+        self, store: PhotoStore, shapes: Sequence[tuple[int, int]], augmentation: Augmentation | None, seed: int
+    ) -> None:
+        self._store, self._shapes = store, shapes
+        self._augmentation, self._seed = augmentation, seed
+
+    def __getitem__(self, task: _Task) -> LoadedBatch:
+        by_shape: dict[tuple[int, int], list[NDArray[np.uint8]]] = {}
+        places: dict[tuple[int, int], list[int]] = {}
+        photos: list[int] = []
+        draws: list[int] = []
+        unreadable: list[str] = []
+        for number, draw in enumerate(task.draws):
+            shape = self._shapes[draw.photo]
+            try:
+                pixels = self._pixels(draw, shape, task.epoch)
+            except PhotoError as error:
+                unreadable.append(str(error))
+                continue
+            by_shape.setdefault(shape, []).append(pixels)
+            places.setdefault(shape, []).append(len(photos))
+            photos.append(draw.photo)
+            draws.append(number)
+        groups = [(torch.from_numpy(np.stack(by_shape[shape])), torch.tensor(places[shape])) for shape in by_shape]
+        return LoadedBatch(groups, _numbers(photos), _numbers(draws), unreadable)
+
+    def _pixels(self, draw: Draw, shape: tuple[int, int], epoch: int | None) -> NDArray[np.uint8]:
+        photo = self._store[draw.photo]
+        if self._augmentation is None or epoch is None:
+            return cut(photo, shape)
+        random = np.random.default_rng((self._seed, epoch, draw.photo, draw.view))
+        return augmented(photo, shape, self._augmentation, random)
+
+
+class PhotoReader:
+    """Reads batches of photos; `ahead`: a few before they are asked for, in a process of its own.
+
+    That process is forked once, by `start` or at the first batch: a fork in the middle of a run lets this process copy each page of
+    its memory anew. What a photo looks like is a function of (seed, epoch, photo, view) alone: a run that is entered in
+    its middle goes on exactly as one that was not left.
+    """
+
+    def __init__(
+        self,
+        store: PhotoStore,
+        shapes: Sequence[tuple[int, int]],
+        augmentation: Augmentation | None = None,
+        *,
+        seed: int = 0,
+        ahead: bool = False,
+    ) -> None:
+        """`shapes`: (height, width) that each photo of the store is brought to."""
+        self._pixels = _Pixels(store, shapes, augmentation, seed)
+        self._tasks: list[_Task] = []
+        self._loader: DataLoader[LoadedBatch] | None = None
+        if ahead:
+            self._loader = DataLoader(
+                self._pixels,
+                batch_size=None,
+                sampler=self._tasks,
+                num_workers=1,
+                prefetch_factor=4,
+                persistent_workers=True,
+                multiprocessing_context="fork",
+                worker_init_fn=_quiet_worker,
+            )
+
+    def start(self) -> None:
+        """Fork the process that reads ahead now, while this one is small."""
+        for _ in self.read([]):
+            pass
+
+    def read(self, batches: Batches, epoch: int | None = None) -> Iterator[LoadedBatch]:
+        """Read batches in their order, augmented for this epoch; None: as they are.
+
+        Whoever reads ahead reads to the end before asking for other batches.
+        """
+        tasks = [_Task(draws, epoch) for draws in batches]
+        if self._loader is None:
+            return (self._pixels[task] for task in tasks)
+        self._tasks[:] = tasks
+        return iter(self._loader)
+
+
+def _numbers(values: list[int]) -> Tensor:
+    return torch.tensor(values, dtype=torch.int64)
+
+
+def _quiet_worker(_number: int) -> None:
+    """Ctrl-C is the trainer's: it saves first, and then ends its worker."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
