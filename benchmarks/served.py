@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from askew_client._sync.client import Client
-from askew_client.contract.errors import ServerError
+from askew_client.errors import ServerError
 from askew_server.settings import Settings
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from askew_client._async.client import AsyncClient
     from askew_client._sync.client import Client
-    from askew_client.contract.errors import AskewError
     from askew_client.contract.manifest import Manifest
     from askew_client.encoding.encoder import Encoder
+    from askew_client.errors import AskewError
 
 __all__ = ["AskewError", "AsyncClient", "Client", "Encoder", "Manifest"]
 
@@ -18,7 +18,7 @@ __all__ = ["AskewError", "AsyncClient", "Client", "Encoder", "Manifest"]
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used: the server and most commands need no HTTP client, which takes 0.2 s."""
     modules = {
-        "AskewError": "contract.errors",
+        "AskewError": "errors",
         "AsyncClient": "_async.client",
         "Client": "_sync.client",
         "Encoder": "encoding.encoder",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from askew_client.contract.errors import AskewError
 from askew_client.contract.problems import ProblemKind
+from askew_client.errors import AskewError
 
 
 class Refusal(AskewError):

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from askew_client.contract.search import GalleryName
+from askew_client.contract.common import GalleryName
 from askew_client.encoding.photos import MAX_PIXELS
 from askew_server.observability.logs import LogFormat, LogLevel
 

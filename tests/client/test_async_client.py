@@ -14,7 +14,7 @@ from told_server import ToldServer
 from askew_client import AsyncClient, Client
 from askew_client._sync.pool import MAX_CONNECTIONS
 from askew_client.calls.batches import NewItem
-from askew_client.contract.errors import ClientMisused, ServerUnreachable
+from askew_client.errors import ClientMisused, ServerUnreachable
 
 SPACE = "sp1-" + "0" * 32
 VECTOR = np.array([0.6, 0.8, 0, 0], dtype=np.float32)

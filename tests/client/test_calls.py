@@ -16,8 +16,8 @@ import pytest
 from told_server import ToldServer
 
 from askew_client import AsyncClient, Client, Encoder
-from askew_client.contract.errors import ProblemError
 from askew_client.contract.problems import ProblemKind
+from askew_client.errors import ProblemError
 from askew_server.http.openapi_document import openapi_text
 
 SPACE = "sp1-" + "0" * 32

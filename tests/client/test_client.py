@@ -13,7 +13,9 @@ import pytest
 from told_server import ToldServer
 
 from askew_client import Client, Encoder
-from askew_client.contract.errors import (
+from askew_client.contract.problems import ProblemKind
+from askew_client.contract.wire import unpack, unpack_json
+from askew_client.errors import (
     DamagedEncoder,
     EncoderRefused,
     NotAnEncoder,
@@ -26,8 +28,6 @@ from askew_client.contract.errors import (
     UnreadablePhoto,
     WireError,
 )
-from askew_client.contract.problems import ProblemKind
-from askew_client.contract.wire import unpack, unpack_json
 from askew_server.http.item_bodies import read_raw_items
 
 SPACE = "sp1-" + "0" * 32

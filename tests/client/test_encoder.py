@@ -16,7 +16,9 @@ from small_encoders import make_encoder, sealed, space_of
 
 import askew_client
 from askew_client import Encoder
-from askew_client.contract.errors import (
+from askew_client.contract.manifest import golden_text
+from askew_client.encoding.photos import read_photo
+from askew_client.errors import (
     DamagedEncoder,
     EngineMissing,
     NotAnEncoder,
@@ -24,8 +26,6 @@ from askew_client.contract.errors import (
     PhotoTooThin,
     UnreadablePhoto,
 )
-from askew_client.contract.manifest import golden_text
-from askew_client.encoding.photos import read_photo
 
 BLOCK_ENGINE = """
 import sys

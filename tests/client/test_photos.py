@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from askew_client.contract.errors import PhotoError, PhotoTooLarge, PhotoTooThin, UnreadablePhoto
 from askew_client.encoding.golden import GOLDEN_SIZES, draw_golden_picture, golden_pictures
 from askew_client.encoding.photos import check_shape, media_type, read_photo, shrunk_size
+from askew_client.errors import PhotoError, PhotoTooLarge, PhotoTooThin, UnreadablePhoto
 
 
 def saved(image: Image.Image, suffix: str = "PNG", **options: object) -> bytes:

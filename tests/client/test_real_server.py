@@ -11,7 +11,7 @@ import pytest
 from running_server import RunningServer
 
 from askew_client import AsyncClient, Client, Encoder
-from askew_client.contract.errors import EncoderRefused, Forbidden, NotFound, ProblemError, RateLimited, Unauthorised
+from askew_client.errors import EncoderRefused, Forbidden, NotFound, ProblemError, RateLimited, Unauthorised
 
 AWKWARD = ["a/b c?#%é", "..", 'say "x"', "back\\slash", "ü;x=1"]
 

@@ -15,7 +15,10 @@ from told_server import ToldServer
 from askew_client import Client
 from askew_client.calls import batches, bodies
 from askew_client.calls.batches import NewItem
-from askew_client.contract.errors import (
+from askew_client.contract.jobs import Job
+from askew_client.contract.problems import ProblemKind
+from askew_client.contract.wire import unpack
+from askew_client.errors import (
     DamagedEncoder,
     DamagedSnapshot,
     Forbidden,
@@ -31,9 +34,6 @@ from askew_client.contract.errors import (
     UnreadablePhoto,
     WireError,
 )
-from askew_client.contract.jobs import Job
-from askew_client.contract.problems import ProblemKind
-from askew_client.contract.wire import unpack
 from askew_server.http.item_bodies import read_raw_items
 from askew_server.http.photo_form import PhotoForm
 

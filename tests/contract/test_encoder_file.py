@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from small_encoders import sealed
 
 from askew_client.contract.encoder_file import parse_encoder_file, read_encoder_file, seal
-from askew_client.contract.errors import AskewError, DamagedEncoder, EncoderError, NotAnEncoder, UnknownManifest
 from askew_client.contract.manifest import Manifest
+from askew_client.errors import AskewError, DamagedEncoder, EncoderError, NotAnEncoder, UnknownManifest
 
 
 def metadata_of(path: Path) -> dict[str, str]:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from askew_client.contract.errors import WireError
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.wire import check_vector, pack, pack_base64, unpack, unpack_json
+from askew_client.errors import WireError
 
 dims = st.integers(1, 300)
 seeds = st.integers(0, 2**32 - 1)

@@ -13,10 +13,10 @@ from small_encoders import make_encoder, sealed
 
 from askew_client.contract.encoder_file import read_encoder_file
 from askew_client.contract.encoders import AdmissionReport
-from askew_client.contract.errors import DamagedEncoder
 from askew_client.contract.wire import pack
 from askew_client.encoding.encoder import Encoder
 from askew_client.encoding.photos import MAX_PIXELS
+from askew_client.errors import DamagedEncoder
 from askew_server.encoders.alignment import Landing
 from askew_server.encoders.gate import _probe_in_child, judge
 

@@ -22,9 +22,9 @@ from askew_server.errors import Refusal
 from askew_server.gallery.catalog import Galleries
 from askew_server.maintenance.doctor import Diagnosis, examine_data
 from askew_server.maintenance.examination import RawItem, raw_items
-from askew_server.maintenance.gallery_copy import open_read_only
 from askew_server.maintenance.snapshots import Snapshots
 from askew_server.storage import verification as verifying
+from askew_server.storage.sqlite import open_read_only
 from askew_server.storage.write_ahead_log import examine_log
 
 ITEMS = "/v1/galleries/objects/items"

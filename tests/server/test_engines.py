@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from askew_client.contract.errors import EngineMissing
+from askew_client.errors import EngineMissing
 from askew_server.index.faiss_library import import_faiss
 
 WITHOUT_FAISS = """
 import sys
 from pathlib import Path
 sys.modules["faiss"] = None
-from askew_client.contract.errors import AskewError
+from askew_client.errors import AskewError
 from askew_server.gallery.catalog import Galleries
 try:
     Galleries(Path(sys.argv[1]), owner="a test").load()

@@ -15,12 +15,13 @@ import psutil
 import pytest
 from gallery_vectors import Given, Labels, Vectors, clustered, recall, write_database
 
-from askew_client.contract.errors import AskewError
-from askew_server.index.build import DatabaseVectors, Progress, build_main
+from askew_client.errors import AskewError
+from askew_server.index.build import Progress, build_main
 from askew_server.index.build_process import BuildCancelled, BuildFailed, build_in_child
 from askew_server.index.on_disk import open_main
 from askew_server.index.record import RECORD, Record
 from askew_server.index.segmented import SegmentedIndex
+from askew_server.storage.vector_source import DatabaseVectors
 
 DIM = 64
 VECTORS = clustered(1_500, DIM)

@@ -16,9 +16,9 @@ import pytest
 from numpy.typing import NDArray
 from running_server import RunningServer, run_askew
 
-from askew_client.contract.errors import AskewError
 from askew_client.contract.manifest import Manifest
 from askew_client.encoding.encoder import Encoder
+from askew_client.errors import AskewError
 from askew_server.ingest.parquet import ROWS_IN_GROUP, ParquetItems, ParquetRow, write_parquet
 
 

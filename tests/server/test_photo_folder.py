@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from askew_client.contract.errors import AskewError
+from askew_client.errors import AskewError
 from askew_server.ingest import photo_folder
 from askew_server.ingest.photo_folder import find_photos
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from askew_client.contract.errors import PhotoError
 from askew_client.encoding.photos import read_photo, shrunk_size
+from askew_client.errors import PhotoError
 from askew_training.data.pixels import shrunk
 from askew_training.data.store import PhotoStore
 

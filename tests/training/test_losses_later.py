@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from askew_client.contract.errors import EngineMissing
+from askew_client.errors import EngineMissing
 from askew_training.errors import DataError
 from askew_training.losses.centroids import learn_centroids
 from askew_training.losses.contextual_similarity import ContextualSimilarity, MemoryContextualSimilarity

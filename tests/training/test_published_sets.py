@@ -14,7 +14,7 @@ from PIL import Image
 from training_helpers import CARD, TINY_TRUNK, checkpoint_of, picture
 from typer.testing import CliRunner
 
-from askew_client.contract.errors import AskewError
+from askew_client.errors import AskewError
 from askew_training.cli.cache import cache
 from askew_training.cli.check_photos import check_photos
 from askew_training.cli.whiten import whiten

@@ -22,7 +22,7 @@ from training_helpers import TINY_TRUNK, picture
 from typer.testing import CliRunner
 
 from askew_client import files
-from askew_client.contract.errors import AskewError
+from askew_client.errors import AskewError
 from askew_training.cli.train import train
 from askew_training.errors import CheckpointError, DataError, RecipeError, TrainingError
 from askew_training.networks.checkpoint import load_checkpoint

@@ -14,7 +14,7 @@ The text of each is one sentence or two for a person: what was expected, what ca
 
 from __future__ import annotations
 
-from askew_client.contract.errors import AskewError
+from askew_client.errors import AskewError
 
 
 class WeightsError(AskewError):

@@ -19,10 +19,12 @@ from askew_client.calls import search as search_calls
 from askew_client.calls.bodies import PhotoFile
 from askew_client.calls.search import SearchFilter, WithPayload, search_options
 from askew_client.contract.encoders import EncoderDescription, EncoderList, Runtime
-from askew_client.contract.health import Readiness, Version
+from askew_client.contract.galleries import GalleryDescription, GalleryList
+from askew_client.contract.health import Health, Readiness, Version
 from askew_client.contract.indexes import IndexDescription
+from askew_client.contract.items import Item
 from askew_client.contract.manifest import Manifest
-from askew_client.contract.search import BatchSearchAnswer, GalleryDescription, GalleryList, Health, Item, SearchAnswer
+from askew_client.contract.search import BatchSearchAnswer, SearchAnswer
 from askew_client.transport.downloads import Download, encoder_check
 from askew_client.transport.requests import AsyncConnections
 

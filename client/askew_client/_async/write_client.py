@@ -14,8 +14,9 @@ from askew_client.calls import jobs as job_calls
 from askew_client.calls.batches import NewItem, async_item_batches, id_batches, items_of, total
 from askew_client.calls.bodies import PhotoFile
 from askew_client.calls.search import SearchFilter
+from askew_client.contract.common import Payload
+from askew_client.contract.items import DeleteAnswer, DeleteItemsAnswer, Item, UpsertAnswer
 from askew_client.contract.jobs import Job, JobList
-from askew_client.contract.search import DeleteAnswer, DeleteItemsAnswer, Item, Payload, UpsertAnswer
 from askew_client.transport.polling import Waiting
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from askew_client.calls.bodies import check_vectors
+from askew_client.contract.common import Payload
 from askew_client.contract.errors import WireError
+from askew_client.contract.items import MAX_DELETED, MAX_RAW_BATCH, UpsertAnswer
 from askew_client.contract.problems import ProblemKind
-from askew_client.contract.search import MAX_DELETED, MAX_RAW_BATCH, Payload, UpsertAnswer
 
 BATCH_BYTES = 8_000_000
 """Bytes of vectors and payloads that travel in one request, about: a quarter of what a server takes by default."""

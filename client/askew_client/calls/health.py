@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from askew_client.calls.call import Call, segment
-from askew_client.contract.health import Readiness, Version
-from askew_client.contract.search import Health
+from askew_client.contract.health import Health, Readiness, Version
 
 
 def ready() -> Call[Readiness]:

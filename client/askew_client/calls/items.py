@@ -14,8 +14,9 @@ from askew_client.calls.batches import ItemBatch
 from askew_client.calls.bodies import PhotoFile, check_vectors, checked_vector, photo_form, photos_form
 from askew_client.calls.call import JSON, Call, gallery_path, json_body, query_parameters, segment
 from askew_client.calls.search import SearchFilter
+from askew_client.contract.common import Payload
+from askew_client.contract.items import DeleteAnswer, DeleteItemsAnswer, Item, ItemPage, UpsertAnswer
 from askew_client.contract.jobs import Job
-from askew_client.contract.search import DeleteAnswer, DeleteItemsAnswer, Item, ItemPage, Payload, UpsertAnswer
 from askew_client.contract.wire import pack, pack_base64
 
 PAGE = 1_000

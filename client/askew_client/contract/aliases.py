@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from askew_client.contract.search import GalleryName
+from askew_client.contract.common import GalleryName
 
 
 class AliasList(BaseModel):

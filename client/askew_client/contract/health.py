@@ -22,3 +22,10 @@ class Version(BaseModel):
     name: Literal["askew"]
     version: str
     api: Literal["v1"]
+
+
+class Health(BaseModel):
+    """Whether the server lives, or is ready to answer."""
+
+    status: Literal["ok", "loading", "draining"]
+    version: str

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from askew_client.contract.common import GalleryName
 from askew_client.contract.problems import Problem
-from askew_client.contract.search import GalleryName
 
 JobState = Literal["waiting", "running", "done", "failed", "cancelled"]
 ENDED_STATES: frozenset[JobState] = frozenset({"done", "failed", "cancelled"})

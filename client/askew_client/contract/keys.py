@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from askew_client.contract.search import GalleryName
+from askew_client.contract.common import GalleryName
 
 Scope = Literal["search", "write", "admin"]
 """What a key may do. Each includes the one before: search; change and list items, follow jobs; everything."""

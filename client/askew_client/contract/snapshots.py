@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from askew_client.contract.search import GalleryName
+from askew_client.contract.common import GalleryName
 from askew_client.contract.space import SpaceId
 
 SNAPSHOT_FORMAT: Literal[1] = 1

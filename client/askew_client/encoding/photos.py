@@ -177,3 +177,7 @@ def _unreadable_reason(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "needs more memory than there is"
     return f"cannot be decoded ({text.splitlines()[0][:120] if text else type(error).__name__})"
+
+
+SUFFIX_BY_MEDIA_TYPE = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
+"""What a stored photo's file name ends in."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from askew_server.cli.index import AsJson
+from askew_server.cli.options import AsJson
 
 EXIT_DAMAGED = 1
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from askew_client.contract.errors import AskewError
+from askew_client.errors import AskewError
 
 if TYPE_CHECKING:
     from askew_client._sync.client import Client
+    from askew_client.contract.common import Payload
     from askew_client.contract.encoders import EncoderDescription, EncoderList, ProbeList, Runtime
-    from askew_client.contract.search import GalleryDescription, Payload
+    from askew_client.contract.galleries import GalleryDescription
     from askew_client.encoding.encoder import Encoder
     from askew_server.gallery.catalog import Galleries
     from askew_server.gallery.live import OwnedGallery

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from askew_client.contract.errors import AskewError
+from askew_client.errors import AskewError
 
 if TYPE_CHECKING:
     from askew_client._sync.client import Client
     from askew_client.contract.aliases import AliasAnswer
-    from askew_client.contract.search import GalleryDescription, GalleryList
+    from askew_client.contract.galleries import GalleryDescription, GalleryList
     from askew_server.gallery.catalog import Galleries
 
 Data = Annotated[Path | None, typer.Option(help="The DATA directory; no server may be using it.")]
@@ -164,7 +164,7 @@ class _Local:
         self._galleries = galleries
 
     def listed(self) -> GalleryList:
-        from askew_client.contract.search import DamagedGallery, GalleryList
+        from askew_client.contract.galleries import DamagedGallery, GalleryList
 
         damaged = [DamagedGallery(name=name, reason=reason) for name, reason in self._galleries.damaged().items()]
         found = [self.described(name) for name in self._galleries.names()]
@@ -228,7 +228,7 @@ class _Served:
 def _checked(name: str) -> str:
     from pydantic import TypeAdapter, ValidationError
 
-    from askew_client.contract.search import GalleryName
+    from askew_client.contract.common import GalleryName
 
     try:
         return TypeAdapter(GalleryName).validate_python(name)

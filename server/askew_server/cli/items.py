@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from askew_client.contract.errors import AskewError
-from askew_server.cli.index import AsJson, Data, GalleryOption, Server, checked_gallery_name
+from askew_client.errors import AskewError
+from askew_server.cli.options import AsJson, Data, GalleryOption, Server, checked_gallery_name
 
 if TYPE_CHECKING:
     from askew_client.contract.filters import Filter
+    from askew_client.contract.items import Item
     from askew_client.contract.manifest import Manifest
-    from askew_client.contract.search import Item
     from askew_server.ingest.parquet import ParquetItems, ParquetRow
 
 WriteKey = Annotated[
@@ -112,12 +112,11 @@ def _stored(
     data: Path, gallery: str, condition: Filter | None, with_vectors: bool
 ) -> Iterator[tuple[Manifest, int | None, Iterator[ParquetRow]]]:
     from askew_client.contract.manifest import Manifest
-    from askew_server.cli.snapshots import gallery_folder
-    from askew_server.gallery.catalog import Galleries
+    from askew_server.gallery.catalog import Galleries, gallery_folder
     from askew_server.ingest.parquet import ParquetRow
     from askew_server.maintenance.examination import raw_items
-    from askew_server.maintenance.gallery_copy import open_read_only
     from askew_server.storage.filters import filter_to_sql
+    from askew_server.storage.sqlite import open_read_only
 
     galleries = Galleries(data, owner="askew items")
     try:
@@ -196,7 +195,7 @@ def _import_local(file: ParquetItems, space: str, data: Path, gallery: str, repo
 
 def _import_served(file: ParquetItems, space: str, server: str, gallery: str, key: str | None, report: Report) -> int:
     from askew_client._sync.client import Client
-    from askew_client.contract.errors import NotFound
+    from askew_client.errors import NotFound
 
     with Client(server, key=key) as client:
         try:

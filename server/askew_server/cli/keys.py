@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from askew_client.contract.errors import AskewError
+from askew_client.errors import AskewError
 
 if TYPE_CHECKING:
     from askew_client._sync.client import Client

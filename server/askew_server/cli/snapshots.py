@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from askew_client.contract.errors import AskewError
-from askew_server.cli.index import AsJson, Data, GalleryOption, Server
+from askew_client.errors import AskewError
+from askew_server.cli.options import AsJson, Data, GalleryOption, Server
+from askew_server.gallery.catalog import gallery_folder
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -248,7 +249,7 @@ class _Local:
         self._kept(gallery).delete(name)
 
     def restore(self, name: str, source: tuple[str, str] | Path, advance: Advance) -> int:
-        from askew_server.cli.index import checked_gallery_name
+        from askew_server.cli.options import checked_gallery_name
         from askew_server.maintenance.restore import restore_gallery
 
         archive = source if isinstance(source, Path) else self._kept(source[0]).path(source[1])
@@ -261,17 +262,6 @@ class _Local:
 
         folder = gallery_folder(self._galleries, self._folder, gallery)
         return Snapshots(folder.name, folder)
-
-
-def gallery_folder(galleries: Galleries, folder: Path, name: str) -> Path:
-    """Where a gallery lies, by name or alias, whether or not it is opened. Raises AskewError where there is none."""
-    found = folder / galleries.resolve(name)
-    if found.parent != folder or not (found / "gallery.db").is_file():
-        known = sorted(path.parent.name for path in folder.glob("[!.]*/gallery.db"))
-        raise AskewError(
-            f"There is no gallery {name[:80]!r} in {folder.parent}. It holds: {', '.join(known) or 'none'}."
-        )
-    return found
 
 
 @contextmanager

@@ -21,9 +21,9 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.contract.errors import PhotoError
 from askew_client.contract.problems import ProblemKind
 from askew_client.encoding.encoder import Encoder
+from askew_client.errors import PhotoError
 from askew_server.errors import Refusal
 
 Arguments = ParamSpec("Arguments")

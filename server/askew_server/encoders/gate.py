@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from askew_client.contract.encoder_file import EncoderFile, parse_encoder_file
 from askew_client.contract.encoders import HIGHEST_OPSETS, AdmissionReport, EncoderDescription, ScoreDistribution
-from askew_client.contract.errors import DamagedEncoder, EncoderError, UnknownManifest
 from askew_client.contract.problems import ProblemKind
+from askew_client.errors import DamagedEncoder, EncoderError, UnknownManifest
 from askew_server.encoders.alignment import GateProbe, Hits, Landing, measure_landing
 from askew_server.encoders.describer import Describer, ProbeResult
 from askew_server.errors import Refusal

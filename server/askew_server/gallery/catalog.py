@@ -5,22 +5,19 @@ A gallery that cannot be opened is set aside with its reason; the others serve.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from askew_client.contract.aliases import AliasAnswer
-from askew_client.contract.errors import AskewError
+from askew_client.contract.galleries import GalleryDescription
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
-from askew_client.contract.search import GalleryDescription
-from askew_server.errors import DamagedGallery, DataInUse, Refusal
+from askew_client.errors import AskewError
+from askew_server.errors import DamagedGallery, Refusal
 from askew_server.gallery.aliases import Aliases
+from askew_server.gallery.data_lock import take_data_lock
 from askew_server.gallery.folders import GalleryFolders
 from askew_server.gallery.gallery import Gallery
 from askew_server.gallery.live import OwnedGallery
@@ -50,7 +47,7 @@ class Galleries:
         self._log = logging.getLogger("askew.galleries")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _take_lock(data, owner)
+            self._lock = take_data_lock(data, owner)
         except OSError as error:
             raise AskewError(f"Expected to keep galleries in {data}, but it cannot be written: {error}.") from None
         try:
@@ -325,22 +322,12 @@ def _listed(one: str, several: str, names: list[str]) -> str:
     return f"{one if len(names) == 1 else several} {', '.join(map(repr, names))}"
 
 
-def _take_lock(data: Path, owner: str) -> FileLock:
-    lock = FileLock(data / "lock", timeout=0)
-    note = data / "owner.json"
-    try:
-        lock.acquire()
-    except Timeout:
-        raise DataInUse(
-            f"{data} is in use by {_read_owner(note)}. Talk to that server with --server URL, or stop it first."
-        ) from None
-    note.write_text(json.dumps({"owner": owner, "process": os.getpid()}))
-    return lock
-
-
-def _read_owner(note: Path) -> str:
-    try:
-        record = json.loads(note.read_text())
-        return f"{record['owner']} (process {record['process']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+def gallery_folder(galleries: Galleries, folder: Path, name: str) -> Path:
+    """Where a gallery lies, by name or alias, whether or not it is opened. Raises AskewError where there is none."""
+    found = folder / galleries.resolve(name)
+    if found.parent != folder or not (found / "gallery.db").is_file():
+        known = sorted(path.parent.name for path in folder.glob("[!.]*/gallery.db"))
+        raise AskewError(
+            f"There is no gallery {name[:80]!r} in {folder.parent}. It holds: {', '.join(known) or 'none'}."
+        )
+    return found

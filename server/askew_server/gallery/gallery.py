@@ -5,28 +5,25 @@ A Gallery is used by its writer, one thread at a time (see owned.py); its index 
 
 from __future__ import annotations
 
-import base64
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from askew_client.contract.encoder_file import EncoderFile
 from askew_client.contract.encoders import AdmissionReport, EncoderDescription
 from askew_client.contract.filters import Filter
+from askew_client.contract.galleries import GalleryDescription
+from askew_client.contract.items import Item, ItemPage
 from askew_client.contract.manifest import Manifest
-from askew_client.contract.problems import ProblemKind
-from askew_client.contract.search import GalleryDescription, Item, ItemPage
-from askew_server.errors import DamagedGallery, Refusal
+from askew_server.errors import DamagedGallery
 from askew_server.gallery.index_manager import IndexKeeper
+from askew_server.gallery.items import read_item, read_page, unknown_item
 from askew_server.index.types import IndexStatistics
 from askew_server.storage.encoders import EncoderStore
 from askew_server.storage.filters import filter_to_sql
 from askew_server.storage.items import Change, GalleryStore, ItemBatch, StoredItem
 from askew_server.storage.probes import ProbeStore
-from askew_server.storage.reader import GalleryReader, ItemRow
+from askew_server.storage.reader import GalleryReader
 from askew_server.storage.verification import refuse_damage
 
 
@@ -157,76 +154,6 @@ class Gallery:
         if len(change.added) or len(change.removed):
             self.index.apply(change)
         return change
-
-
-def read_item(reader: GalleryReader, gallery: str, item_id: str, *, with_vector: bool) -> Item:
-    """One item. Raises Refusal (unknown-item)."""
-    row = reader.item(item_id)
-    if row is None:
-        raise unknown_item(gallery, item_id)
-    return _item(row, with_vector)
-
-
-def read_page(
-    reader: GalleryReader, cursor: str | None, limit: int, condition: Filter | None, *, with_vectors: bool
-) -> ItemPage:
-    """One page of the items that meet a condition, by id. Raises Refusal (validation) for a foreign cursor, a filter."""
-    after = _read_cursor(cursor)
-    rows = (
-        reader.page(after, limit + 1) if condition is None else reader.page(after, limit + 1, filter_to_sql(condition))
-    )
-    following = _write_cursor(rows[limit - 1].id) if len(rows) > limit else None
-    return ItemPage(items=[_item(row, with_vectors) for row in rows[:limit]], next_cursor=following)
-
-
-def vector_of(reader: GalleryReader, gallery: str, item_id: str) -> NDArray[np.float32]:
-    """The stored vector of an item, float32 [D]. Raises Refusal (unknown-item)."""
-    row = reader.item(item_id)
-    if row is None:
-        raise unknown_item(gallery, item_id)
-    return np.frombuffer(row.vector, dtype="<f2").astype(np.float32)
-
-
-def photo_of(reader: GalleryReader, gallery: str, item_id: str) -> Path:
-    """The file of an item's photo. Raises Refusal (unknown-item) when there is no item or no photo."""
-    row = reader.item(item_id)
-    if row is None:
-        raise unknown_item(gallery, item_id)
-    if row.photo is None:
-        raise Refusal(ProblemKind.UNKNOWN_ITEM, f"Item {item_id[:200]!r} of gallery {gallery!r} has no photo.")
-    return reader.photo_path(row.photo)
-
-
-def unknown_item(gallery: str, item_id: str) -> Refusal:
-    """The refusal of an item that is not there."""
-    return Refusal(ProblemKind.UNKNOWN_ITEM, f"Gallery {gallery!r} has no item {item_id[:200]!r}.")
-
-
-def _item(row: ItemRow, with_vector: bool) -> Item:
-    return Item(
-        id=row.id,
-        payload=row.payload,
-        has_photo=row.photo is not None,
-        photo_sha256=None if row.photo is None else Path(row.photo).stem,
-        vector=base64.b64encode(row.vector).decode() if with_vector else None,
-        dtype="f16le" if with_vector else None,
-    )
-
-
-def _write_cursor(item_id: str) -> str:
-    return base64.urlsafe_b64encode(item_id.encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str | None) -> str:
-    if cursor is None:
-        return ""
-    try:
-        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except ValueError:
-        raise Refusal(
-            ProblemKind.VALIDATION,
-            "Expected the next_cursor of an earlier page as cursor. Begin again without one.",
-        ) from None
 
 
 def _now() -> str:

@@ -17,10 +17,10 @@ from functools import partial
 
 import numpy as np
 
-from askew_client.contract.errors import AskewError
 from askew_client.contract.problems import ProblemKind
+from askew_client.errors import AskewError
 from askew_server.errors import Refusal
-from askew_server.index.build import DatabaseVectors, Progress
+from askew_server.index.build import Progress
 from askew_server.index.build_process import BuildCancelled, build_in_child
 from askew_server.index.faiss_library import import_faiss
 from askew_server.index.gpu import load_on_gpu
@@ -33,6 +33,7 @@ from askew_server.index.segmented import SegmentedIndex
 from askew_server.index.types import CodedKind, IndexStatistics, WantedKind
 from askew_server.storage.items import Change, GalleryStore
 from askew_server.storage.reader import GalleryReader
+from askew_server.storage.vector_source import DatabaseVectors
 
 WANTED_KIND = "index_kind"
 """The fact that holds the kind of index that was asked for."""

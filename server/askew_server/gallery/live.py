@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from typing import Literal, Self, TypeVar
 
 from askew_client.contract.filters import AllOf, Exists, Filter, Not, OneOf, Scalar
+from askew_client.contract.galleries import GalleryDescription
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
-from askew_client.contract.search import GalleryDescription, SearchOptions
+from askew_client.contract.search import SearchOptions
 from askew_server.errors import Refusal
 from askew_server.gallery.gallery import Gallery
 from askew_server.gallery.index_manager import IndexKeeper

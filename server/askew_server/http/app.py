@@ -29,6 +29,7 @@ from askew_server.http.routes import (
     items,
     jobs,
     keys,
+    metrics,
     probes,
     search,
     snapshots,
@@ -36,7 +37,7 @@ from askew_server.http.routes import (
 from askew_server.http.state import Service
 from askew_server.observability.tracing import Tracing
 
-_ROUTES = (search, galleries, index, aliases, items, jobs, snapshots, encoders, probes, keys, health)
+_ROUTES = (search, galleries, index, aliases, items, jobs, snapshots, encoders, probes, keys, metrics, health)
 
 
 def create_app(service: Service, tracing: Tracing | None = None) -> ASGIApp:

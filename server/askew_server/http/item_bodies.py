@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import to_json
 
-from askew_client.contract.errors import WireError
+from askew_client.contract.items import RawUpsertHeader, UpsertRequest
 from askew_client.contract.problems import ProblemKind
-from askew_client.contract.search import RawUpsertHeader, UpsertRequest
 from askew_client.contract.wire import NORM_TOLERANCE, check_vector, numpy_dtype, unpack_json
+from askew_client.errors import WireError
 from askew_server.errors import Refusal
 from askew_server.storage.items import ItemBatch
 

@@ -7,16 +7,11 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from askew_client.contract.galleries import CreateGalleryRequest
+from askew_client.contract.items import DeleteItemsRequest, RawUpsertHeader, UpsertRequest
 from askew_client.contract.keys import CreateKeyRequest, Scope
 from askew_client.contract.problems import MEDIA_TYPE, Problem
-from askew_client.contract.search import (
-    BatchSearchRequest,
-    CreateGalleryRequest,
-    DeleteItemsRequest,
-    RawUpsertHeader,
-    SearchRequest,
-    UpsertRequest,
-)
+from askew_client.contract.search import BatchSearchRequest, SearchRequest
 from askew_client.contract.snapshots import RestoreRequest
 from askew_server.auth.permissions import Permissions
 

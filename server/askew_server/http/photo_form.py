@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from io import BufferedWriter
 from pathlib import Path
 
@@ -11,28 +10,14 @@ from pydantic import TypeAdapter, ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from askew_client.contract.errors import UnreadablePhoto
+from askew_client.contract.common import ItemId, Payload
 from askew_client.contract.problems import ProblemKind
-from askew_client.contract.search import ItemId, Payload
-from askew_client.encoding.photos import media_type
+from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE, media_type
+from askew_client.errors import UnreadablePhoto
 from askew_server.errors import Refusal
-from askew_server.ingest.photo_folder import SUFFIX_BY_MEDIA_TYPE
+from askew_server.jobs.describe_photos import SentPhoto
 
 _HEAD_BYTES = 16
-
-
-@dataclass(frozen=True)
-class SentPhoto:
-    """A photo of a form: the item's id, its file's name in the folder, and what its name ends in once it is stored.
-
-    `refused`: why it is no photo at all, by its first bytes; its file is gone then.
-    """
-
-    id: str
-    file: str
-    suffix: str
-    payload: Payload
-    refused: str | None = None
 
 
 class PhotoForm:

@@ -8,16 +8,16 @@ from typing import cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 from starlette.types import Receive, Scope, Send
 
-from askew_client.contract.errors import AskewError, PhotoError, WireError
 from askew_client.contract.problems import MEDIA_TYPE, ProblemKind, problem_of
+from askew_client.errors import AskewError, PhotoError, WireError
 from askew_server.errors import Refusal
-from askew_server.http.middleware.observer import Call
+from askew_server.observability.request_record import RequestRecord
 from askew_server.storage.errors import storage_problem
 
 _BY_STATUS = {
@@ -29,11 +29,6 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _MOST_ERRORS = 20
 _MOST_COUNTED = 1_000
 """Each costs Python some microseconds and a kilobyte, and a body may hold a million."""
-
-
-def json_answer(answer: BaseModel, status: int = 200) -> Response:
-    """An answer as JSON; members that are absent are left out."""
-    return Response(answer.model_dump_json(exclude_none=True), status, media_type="application/json")
 
 
 def problem_answer(
@@ -62,7 +57,7 @@ class _ProblemAnswer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = scope.get("askew_call")
-        if isinstance(call, Call):
+        if isinstance(call, RequestRecord):
             call.problem = self.slug
         await super().__call__(scope, receive, send)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from fastapi import Response
 from fastapi.responses import FileResponse
+from pydantic import BaseModel
 from starlette.types import Message, Receive, Scope, Send
 
 from askew_client.contract.problems import ProblemKind
@@ -30,3 +32,8 @@ class FileAnswer(FileResponse):
             )
             answer.raw_headers += [pair for pair in refused[0]["headers"] if pair[0] == b"content-range"]
             await answer(scope, receive, send)
+
+
+def json_answer(answer: BaseModel, status: int = 200) -> Response:
+    """An answer as JSON; members that are absent are left out."""
+    return Response(answer.model_dump_json(exclude_none=True), status, media_type="application/json")

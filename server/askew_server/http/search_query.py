@@ -16,9 +16,9 @@ from askew_client.contract.search import SearchOptions
 from askew_server.errors import Refusal
 from askew_server.gallery.live import OwnedGallery, SearchResult
 from askew_server.http.concurrency import while_connected
-from askew_server.http.middleware.observer import Call
 from askew_server.http.state import Service
 from askew_server.index.types import Vectors
+from askew_server.observability.request_record import RequestRecord
 
 _FILTER: TypeAdapter[Filter] = TypeAdapter(Filter)
 _REPEATED = {"exclude"}
@@ -30,7 +30,7 @@ async def found(
     vectors: Vectors,
     encoders: Collection[str | None],
     options: SearchOptions,
-    call: Call,
+    call: RequestRecord,
     receive: Receive,
 ) -> SearchResult:
     """Search with float32 [n, D] vectors that `encoders` made, while the client is there.

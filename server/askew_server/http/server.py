@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 import uvicorn
 
-from askew_client.contract.errors import AskewError
+from askew_client.errors import AskewError
 from askew_server.auth.keys import KeyStore
 from askew_server.gallery.catalog import Galleries
 from askew_server.http.app import create_app

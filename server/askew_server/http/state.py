@@ -15,10 +15,10 @@ import numpy as np
 from fastapi import Depends, Request
 from numpy.typing import NDArray
 
-from askew_client.contract.errors import AskewError
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.space import is_space_id
+from askew_client.errors import AskewError
 from askew_server.auth.keys import KeyStore
 from askew_server.encoders.describer import Describer
 from askew_server.errors import Refusal

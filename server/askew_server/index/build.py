@@ -6,13 +6,9 @@ meanwhile is left out by the index that takes the segment (segmented.py); what i
 
 from __future__ import annotations
 
-import json
 import shutil
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -20,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.contract.errors import AskewError
+from askew_client.errors import AskewError
 from askew_client.files import flush_folder
 from askew_server.index.calibration import QUERIES, TARGET_RECALL, Queries, Truth, calibrate, held_out
 from askew_server.index.faiss_library import import_faiss
@@ -60,33 +56,6 @@ class VectorSource(Protocol):
 
     def batches(self, labels: Labels) -> Iterator[tuple[Labels, Vectors]]:
         """Those of these rising labels that are still there, and their vectors, float32 [n, D], in batches."""
-
-
-@dataclass(frozen=True)
-class DatabaseVectors:
-    """The vectors of a gallery's database: table `vectors(label, vector)` with float16, fact `sequence`."""
-
-    database: Path
-    dim: int
-
-    def covered(self) -> tuple[int, Labels]:
-        with closing(self._connection()) as connection:
-            (sequence,) = connection.execute("SELECT value FROM facts WHERE key = 'sequence'").fetchone()
-            rows = connection.execute("SELECT label FROM vectors WHERE label <= ? ORDER BY label", (int(sequence),))
-            return int(sequence), np.fromiter((label for (label,) in rows), dtype=np.int64)
-
-    def batches(self, labels: Labels) -> Iterator[tuple[Labels, Vectors]]:
-        sql = "SELECT label, vector FROM vectors WHERE label IN (SELECT value FROM json_each(?)) ORDER BY label"
-        with closing(self._connection()) as connection:
-            for start in range(0, len(labels), _BATCH):
-                asked = json.dumps(labels[start : start + _BATCH].tolist())
-                rows = connection.execute(sql, (asked,)).fetchall()
-                packed = np.frombuffer(b"".join(vector for _, vector in rows), dtype="<f2")
-                found = np.array([label for label, _ in rows], dtype=np.int64)
-                yield found, packed.reshape(len(rows), self.dim).astype(np.float32)
-
-    def _connection(self) -> sqlite3.Connection:
-        return sqlite3.connect(f"{self.database.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
 
 
 def build_main(source: VectorSource, folder: Path, kind: CodedKind, report: Report) -> Record:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from askew_client.contract.errors import AskewError, sentence_of
+from askew_client.errors import AskewError, sentence_of
 from askew_server.index.build import Progress, VectorSource, build_main
 from askew_server.index.types import CodedKind
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from askew_client.contract.errors import EngineMissing
 from askew_client.encoding.engines import refuse_several
+from askew_client.errors import EngineMissing
 
 
 def import_faiss() -> Any:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from askew_client.contract.errors import AskewError
 from askew_client.contract.problems import ProblemKind
+from askew_client.errors import AskewError
 from askew_server.errors import Refusal
 from askew_server.index.two_stage import sub_vectors
 from askew_server.index.types import IndexKind, WantedKind

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.contract.errors import AskewError
+from askew_client.errors import AskewError
 from askew_server.index.masked import Mask, MaskedSegment
 from askew_server.index.record import Calibration
 from askew_server.index.slices import Slice, Slices

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from askew_client._sync.client import Client
-from askew_client.contract.errors import PhotoError, UnreadablePhoto
+from askew_client.contract.common import Payload
 from askew_client.contract.manifest import Manifest
-from askew_client.contract.search import Payload
 from askew_client.encoding.encoder import Encoder
-from askew_client.encoding.photos import media_type
+from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE, media_type
+from askew_client.errors import PhotoError, UnreadablePhoto
 from askew_server.gallery.gallery import Gallery
 from askew_server.gallery.live import OwnedGallery
-from askew_server.ingest.photo_folder import SUFFIX_BY_MEDIA_TYPE, PhotoFile
+from askew_server.ingest.photo_folder import PhotoFile
 from askew_server.storage.items import StoredItem
 
 BATCH = 16

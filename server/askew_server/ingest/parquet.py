@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from askew_client.contract.errors import AskewError, WireError
+from askew_client.contract.common import ItemId, Payload
 from askew_client.contract.manifest import Manifest
-from askew_client.contract.search import ItemId, Payload
 from askew_client.contract.wire import NORM_TOLERANCE, check_vector
+from askew_client.errors import AskewError, WireError
 
 ROWS_IN_GROUP = 2_048
 """8 MB of 2048-d vectors."""

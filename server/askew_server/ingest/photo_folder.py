@@ -9,12 +9,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from askew_client.contract.errors import AskewError
-from askew_client.contract.search import ItemId, Payload
+from askew_client.contract.common import ItemId, Payload
 from askew_client.encoding.photos import SUFFIXES
-
-SUFFIX_BY_MEDIA_TYPE = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
-"""What a stored photo's file name ends in."""
+from askew_client.errors import AskewError
 
 
 @dataclass(frozen=True)

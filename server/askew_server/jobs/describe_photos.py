@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from askew_client.contract.errors import AskewError, PhotoError
+from askew_client.contract.common import Payload
+from askew_client.errors import AskewError, PhotoError
 from askew_client.files import write_atomically
 from askew_server.gallery.catalog import Galleries
 from askew_server.gallery.live import OwnedGallery
-from askew_server.http.photo_form import SentPhoto
 from askew_server.jobs.describing import BATCH, JobDescriber
 from askew_server.jobs.gallery_access import known_photos, reading, run_in, teacher_file
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Result, Task
@@ -149,3 +149,17 @@ def _ended(
 def _batches(photos: list[SentPhoto]) -> Iterator[list[SentPhoto]]:
     for start in range(0, len(photos), BATCH):
         yield photos[start : start + BATCH]
+
+
+@dataclass(frozen=True)
+class SentPhoto:
+    """A photo of a form: the item's id, its file's name in the folder, and what its name ends in once it is stored.
+
+    `refused`: why it is no photo at all, by its first bytes; its file is gone then.
+    """
+
+    id: str
+    file: str
+    suffix: str
+    payload: Payload
+    refused: str | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from askew_client.contract.errors import UnreadablePhoto
+from askew_client.errors import UnreadablePhoto
 from askew_server.encoders.describer import Described, Describer
 from askew_server.jobs.kind import Cancelled, JobStopped
 

@@ -8,8 +8,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from askew_client.contract.common import Payload
 from askew_client.contract.problems import ProblemKind
-from askew_client.contract.search import Payload
 from askew_server.errors import Refusal
 from askew_server.gallery.gallery import Gallery
 from askew_server.gallery.live import OwnedGallery

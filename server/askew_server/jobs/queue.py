@@ -15,9 +15,9 @@ from typing import get_args
 
 from pydantic import JsonValue
 
-from askew_client.contract.errors import AskewError, EncoderError, PhotoError, WireError
 from askew_client.contract.jobs import ENDED_STATES, Job
 from askew_client.contract.problems import Problem, ProblemKind, problem_of
+from askew_client.errors import AskewError, EncoderError, PhotoError, WireError
 from askew_server.errors import Refusal
 from askew_server.jobs.kind import JobKind, JobStopped, Lane, Task
 from askew_server.jobs.store import JobStore

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from askew_client.contract.errors import PhotoError
 from askew_client.contract.jobs import RedescribeEstimate
 from askew_client.contract.problems import ProblemKind
+from askew_client.errors import PhotoError
 from askew_client.files import flush_folder, write_atomically
 from askew_server.encoders.describer import Described
 from askew_server.errors import Refusal

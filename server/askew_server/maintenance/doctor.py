@@ -11,14 +11,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from askew_client.contract.errors import AskewError
-from askew_client.contract.search import GalleryName
+from askew_client.contract.common import GalleryName
+from askew_client.errors import AskewError
 from askew_server.errors import DataInUse
 from askew_server.maintenance.examination import Finding, examine_gallery
-from askew_server.maintenance.gallery_copy import open_read_only
 from askew_server.maintenance.salvage import salvage_database
 from askew_server.storage.checksums import install_checksums
-from askew_server.storage.sqlite import transaction
+from askew_server.storage.sqlite import open_read_only, transaction
 
 LEAST_FREE_BYTES = 1_000_000_000
 LEAST_FREE_SHARE = 0.02

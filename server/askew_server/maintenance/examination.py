@@ -14,16 +14,17 @@ from typing import Literal
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from askew_client.contract.common import ItemId
 from askew_client.contract.encoder_file import read_encoder_file
-from askew_client.contract.errors import EncoderError
-from askew_client.contract.manifest import Manifest
-from askew_client.contract.search import ItemId
 from askew_client.contract.wire import NORM_TOLERANCE
+from askew_client.errors import EncoderError
 from askew_server.index.on_disk import open_main, verify_blocks
-from askew_server.maintenance.gallery_copy import FOLDERS, named_files, open_read_only
+from askew_server.maintenance.gallery_copy import FOLDERS, named_files
 from askew_server.maintenance.snapshot_archive import MEMBER_NAMES, is_photo
 from askew_server.maintenance.snapshots import Snapshots
 from askew_server.storage.checksums import damaged_rows, has_checksums, item_checksum, vector_checksum
+from askew_server.storage.facts import examine_facts
+from askew_server.storage.sqlite import open_read_only
 from askew_server.storage.write_ahead_log import examine_log
 
 Repair = Literal["remove", "remove index", "salvage", "set photo aside"]
@@ -158,20 +159,6 @@ def _examine_log(name: str, path: Path) -> list[Finding]:
     what = f"The write-ahead log ends in a write that is not whole (frame {damage.frame} of {damage.frames})."
     advice = "A crash or a power cut in the middle of a write leaves this; what was acknowledged before it is there."
     return [Finding(name, damage.path, what, advice, is_damage=False)]
-
-
-def examine_facts(facts: dict[str, str]) -> str | None:
-    """What is wrong with the facts of a gallery; None for those that hold together."""
-    try:
-        teacher = Manifest.model_validate_json(facts.get("teacher", ""))
-    except ValidationError as error:
-        return f"its teacher's manifest does not hold together ({error.errors()[0]['msg'][:200]})"
-    if (facts.get("space"), facts.get("dim")) != (teacher.space_id, str(teacher.dim)):
-        stated = f"{str(facts.get('space'))[:40]}, {str(facts.get('dim'))[:10]} values"
-        return f"it names the space {stated}, its teacher {teacher.space_id}, {teacher.dim} values"
-    if not facts.get("sequence", "").isdecimal():
-        return f"its sequence number is {facts.get('sequence', '')[:20]!r}"
-    return None
 
 
 def _examine_items(name: str, path: Path, database: sqlite3.Connection, facts: dict[str, str]) -> list[Finding]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from askew_client.contract.problems import ProblemKind
 from askew_server.errors import Refusal
 from askew_server.maintenance.snapshot_archive import DATABASE, MEMBER_NAMES, Advance
+from askew_server.storage.sqlite import open_read_only
 
 FOLDERS = ("photos", "probes", "encoders")
 """What of a gallery's folder belongs to it beside its database; the index is derived."""
@@ -75,15 +76,6 @@ def named_files(database: sqlite3.Connection, after: int = -1) -> set[str]:
     if "probes" in tables:
         named |= {f"probes/{photo}" for (photo,) in database.execute("SELECT photo FROM probes")}
     return named
-
-
-def open_read_only(path: Path) -> sqlite3.Connection:
-    """A connection that reads a gallery's database and cannot change it."""
-    options = "mode=ro"
-    # Even a reader makes files beside a database with a log; where none can be made, nobody can change it either.
-    if not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
-        options += "&immutable=1"
-    return sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, isolation_level=None, timeout=30)
 
 
 def _link(source: Path, target: Path, names: Iterable[str]) -> None:

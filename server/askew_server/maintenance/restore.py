@@ -15,9 +15,9 @@ from askew_client.files import flush_folder
 from askew_server.errors import Refusal
 from askew_server.gallery.catalog import Galleries
 from askew_server.maintenance.examination import Finding, examine_gallery
-from askew_server.maintenance.gallery_copy import open_read_only
 from askew_server.maintenance.snapshot_archive import Advance, read_manifest, read_snapshot
 from askew_server.maintenance.snapshots import SPARE_BYTES, require_space
+from askew_server.storage.sqlite import open_read_only
 
 _KEPT = ("snapshots", "damaged")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from askew_client.contract.encoder_file import read_encoder_file
-from askew_client.contract.errors import AskewError, EncoderError
 from askew_client.contract.manifest import Manifest
+from askew_client.errors import AskewError, EncoderError
 from askew_client.files import flush_folder
 from askew_server.maintenance.examination import RawItem, fault_of, raw_items
 from askew_server.storage.checksums import install_checksums

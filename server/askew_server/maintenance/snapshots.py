@@ -20,10 +20,10 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from askew_client.contract.encoder_file import read_encoder_file
-from askew_client.contract.errors import EncoderError
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.snapshots import Snapshot, SnapshotManifest, SnapshotMember, SnapshotName
+from askew_client.errors import EncoderError
 from askew_client.files import flush_folder, write_atomically
 from askew_server.errors import Refusal
 from askew_server.maintenance.gallery_copy import copy_gallery, gallery_files, named_files

@@ -6,13 +6,13 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from askew_client.contract.errors import EngineMissing
+from askew_client.errors import EngineMissing
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span
 
-    from askew_server.http.middleware.observer import Call
+    from askew_server.observability.request_record import RequestRecord
 
 
 class Tracing:
@@ -30,7 +30,7 @@ class Tracing:
         self._server, self._error = SpanKind.SERVER, StatusCode.ERROR
         self._propagator = TraceContextTextMapPropagator()
 
-    def begin(self, call: Call, headers: Mapping[str, str]) -> Span:
+    def begin(self, call: RequestRecord, headers: Mapping[str, str]) -> Span:
         """The span of a request; a W3C `traceparent` among its headers makes it the child of the caller's."""
         carrier = {name: headers[name] for name in ("traceparent", "tracestate") if name in headers}
         span = self._tracer.start_span(
@@ -41,7 +41,7 @@ class Tracing:
             call.trace_id = f"{context.trace_id:032x}"
         return span
 
-    def end(self, span: Span, call: Call) -> None:
+    def end(self, span: Span, call: RequestRecord) -> None:
         """Name the span, add the stages, and end it. No path, query or body gets into a trace: only what is admitted."""
         from opentelemetry.trace import set_span_in_context
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import to_json
 
-from askew_client.contract.search import Payload
+from askew_client.contract.common import Payload
 from askew_client.files import flush_folder, write_atomically
 from askew_server.errors import DamagedGallery
 from askew_server.index.types import Labels, Vectors

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from askew_client.contract.search import Payload
+from askew_client.contract.common import Payload
 from askew_server.index.types import Labels, Vectors
 
 _MOST_PARAMETERS = 512

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from askew_client.contract.errors import AskewError
+from askew_client.errors import AskewError
 from askew_server.storage.write_ahead_log import examine_log
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from askew_client.contract.problems import ProblemKind
 from askew_server.errors import DamagedGallery, Refusal
-from askew_server.maintenance.examination import examine_facts
-from askew_server.maintenance.gallery_copy import open_read_only
 from askew_server.storage.checksums import damaged_rows, has_checksums
+from askew_server.storage.facts import examine_facts
+from askew_server.storage.sqlite import open_read_only
 from askew_server.storage.write_ahead_log import examine_log
 
 LARGEST_CHECKED_AT_ONCE = 256 * 1024 * 1024

@@ -8,8 +8,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from askew_client.contract.errors import PhotoError
 from askew_client.encoding.photos import SHORTEST_SIDE, read_photo, read_shape
+from askew_client.errors import PhotoError
 from askew_training.data.parallel import mapped
 from askew_training.data.photo_sets import Photo
 from askew_training.errors import DataError

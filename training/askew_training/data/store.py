@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.contract.errors import PhotoError
 from askew_client.encoding.photos import read_photo, read_shape, shrunk_size
+from askew_client.errors import PhotoError
 from askew_training.data.decoded import DecodedPhotos, FileState, state_of
 from askew_training.data.parallel import mapped
 from askew_training.data.pixels import shrunk

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.contract.errors import EngineMissing
 from askew_client.encoding.engines import refuse_several
+from askew_client.errors import EngineMissing
 from askew_training.errors import DataError
 
 

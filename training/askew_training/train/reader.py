@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from askew_client.contract.errors import PhotoError
+from askew_client.errors import PhotoError
 from askew_training.data.augmentation import Augmentation, augmented, cut
 from askew_training.data.batches import Batches, Draw
 from askew_training.data.store import PhotoStore

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from askew_client import Encoder
-from askew_client.contract.errors import PhotoError
+from askew_client.errors import PhotoError
 from askew_client.files import write_atomically
 
 WRITTEN_EVERY = 2000

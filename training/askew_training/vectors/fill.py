@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from askew_client import Encoder
-from askew_client.contract.errors import PhotoError
+from askew_client.errors import PhotoError
 from askew_training.data.photo_sets import Photo
 from askew_training.errors import CacheError
 from askew_training.vectors.lock import owned, refuse_foreign

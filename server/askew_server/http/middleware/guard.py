@@ -10,7 +10,6 @@ import ipaddress
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -21,33 +20,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from askew_client.contract.keys import Scope as KeyScope
 from askew_client.contract.problems import ProblemKind
+from askew_server.auth.access import Access
 from askew_server.auth.keys import Key, KeyStore
 from askew_server.auth.permissions import Need, Permissions, gallery_of
 from askew_server.auth.rate_limits import Rates
 from askew_server.errors import Refusal
-from askew_server.http.middleware.observer import Call
 from askew_server.http.problems import problem_answer
+from askew_server.observability.request_record import RequestRecord
 from askew_server.settings import Settings
 
 _SAFE = {"GET", "HEAD", "OPTIONS"}
-
-
-@dataclass(frozen=True)
-class Access:
-    """What the sender of a request gets to see: the galleries by name, None for all of them."""
-
-    galleries: frozenset[str] | None = None
-
-    def sees(self, gallery: str) -> bool:
-        """Whether a gallery (by its name, no alias) is among them."""
-        return self.galleries is None or gallery in self.galleries
-
-    def require(self, gallery: str) -> None:
-        """Raise Refusal (forbidden) unless the sender may see a gallery."""
-        if not self.sees(gallery):
-            raise Refusal(
-                ProblemKind.FORBIDDEN, f"This key is limited to other galleries than {gallery[:80]!r}. Use another key."
-            )
 
 
 class Guard:
@@ -98,7 +80,7 @@ class Guard:
             return Access()
         key = self._key_of(headers)
         call = scope.get("askew_call")
-        if isinstance(call, Call):
+        if isinstance(call, RequestRecord):
             call.key = key.id
         self._refuse_haste(key)
         _refuse_scope(key, need)

@@ -9,9 +9,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from askew_client.contract.problems import MEDIA_TYPE, ProblemKind, problem_of
 from askew_server.errors import Refusal
 from askew_server.gallery.live import OwnedGallery
-from askew_server.http.middleware.observer import Call
 from askew_server.http.middleware.raw_search import ROUTES, gallery_of_search
 from askew_server.http.state import Service
+from askew_server.observability.request_record import RequestRecord
 
 _DETAIL = "Too many requests wait for this gallery. Try again in a second."
 _INSTANCE = b'"@"'
@@ -51,7 +51,7 @@ class Shedding:
 
     async def _refuse(self, owned: OwnedGallery, name: str | None, scope: Scope, send: Send) -> None:
         call = scope["askew_call"]
-        assert isinstance(call, Call)
+        assert isinstance(call, RequestRecord)
         call.route, call.searches = ROUTES[name is not None], True
         call.gallery, call.problem = owned.name, ProblemKind.OVERLOADED.slug
         body = self._body.replace(_INSTANCE, json.dumps(call.request_id).encode())

@@ -7,7 +7,6 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import structlog
 from fastapi.routing import APIRoute
@@ -16,50 +15,12 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from askew_server.observability.metrics import NO_NAME, Metrics, Stage
+from askew_server.observability.metrics import NO_NAME, Metrics
+from askew_server.observability.request_record import RequestRecord
 from askew_server.observability.tracing import Tracing
 
-CLIENT_HAS_GONE = 499
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET = {"/healthz", "/livez", "/readyz", "/metrics"}
-
-
-@dataclass
-class Call:
-    """One request. Times are seconds of `time.perf_counter`.
-
-    `route`: the template that took it. `gallery`: the name of one that exists. `key`: the id of a key, never the key.
-    `problem`: the slug of what it was answered with. `stages`: what a search spent its time on.
-    """
-
-    request_id: str
-    method: str
-    began: float = field(default_factory=time.perf_counter)
-    began_ns: int = field(default_factory=time.time_ns)
-    ended: float = 0.0
-    route: str = NO_NAME
-    searches: bool = False
-    gallery: str | None = None
-    key: str | None = None
-    status: int = CLIENT_HAS_GONE
-    problem: str | None = None
-    bytes_in: int = 0
-    bytes_out: int = 0
-    stages: list[tuple[Stage, float, float]] = field(default_factory=list)
-    trace_id: str | None = None
-
-    def note(self, stage: Stage, began: float, ended: float) -> None:
-        """A stage of the search took from `began` to `ended`."""
-        self.stages.append((stage, began, ended))
-
-    def epoch_ns(self, moment: float) -> int:
-        """A time of `time.perf_counter` as nanoseconds since 1970."""
-        return self.began_ns + int(1e9 * (moment - self.began))
-
-    def timing(self, now: float) -> str:
-        """The header Server-Timing: milliseconds of each stage, and of the whole until `now`."""
-        total: tuple[str, float, float] = ("total", self.began, now)
-        return ", ".join(f"{name};dur={1000 * (ended - began):.2f}" for name, began, ended in (*self.stages, total))
 
 
 class Observer:
@@ -78,7 +39,7 @@ class Observer:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        call = Call(_request_id(headers), scope["method"])
+        call = RequestRecord(_request_id(headers), scope["method"])
         span = None if self._tracing is None else self._tracing.begin(call, headers)
         known = {"request_id": call.request_id} | ({} if call.trace_id is None else {"trace_id": call.trace_id})
 
@@ -105,7 +66,7 @@ class Observer:
                 if self._tracing is not None and span is not None:
                     self._tracing.end(span, call)
 
-    def _tell(self, call: Call) -> None:
+    def _tell(self, call: RequestRecord) -> None:
         seconds = call.ended - call.began
         gallery = call.gallery or NO_NAME
         self._metrics.request_ended(call.method, call.route, call.status, seconds)
@@ -119,7 +80,7 @@ class Observer:
         if self._log.isEnabledFor(level):
             self._log.log(level, "request", extra=_fields(call, seconds, is_slow))
 
-    def _level(self, call: Call, is_slow: bool) -> int:
+    def _level(self, call: RequestRecord, is_slow: bool) -> int:
         if call.status >= 500 and call.problem != "not-ready":
             return logging.ERROR
         if is_slow:
@@ -146,10 +107,10 @@ class RouteNoted:
             await self._app(scope, receive, send)
         finally:
             call = scope.get("askew_call")
-            if isinstance(call, Call):
+            if isinstance(call, RequestRecord):
                 self._note(call, scope)
 
-    def _note(self, call: Call, scope: Scope) -> None:
+    def _note(self, call: RequestRecord, scope: Scope) -> None:
         route, parameters = scope.get("route"), scope.get("path_params", {})
         if route is None:
             route, parameters = self._refused_route(scope["method"], scope["path"])
@@ -179,14 +140,14 @@ def _request_id(headers: Headers) -> str:
     return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
 
-def call_of(request: Request) -> Call:
+def call_of(request: Request) -> RequestRecord:
     """The record of a request."""
     call = request.scope["askew_call"]
-    assert isinstance(call, Call)
+    assert isinstance(call, RequestRecord)
     return call
 
 
-def _fields(call: Call, seconds: float, is_slow: bool) -> dict[str, object]:
+def _fields(call: RequestRecord, seconds: float, is_slow: bool) -> dict[str, object]:
     fields: dict[str, object] = {
         "method": call.method[:20],
         "route": call.route,

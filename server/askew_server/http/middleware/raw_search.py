@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from askew_client.contract.errors import AskewError
 from askew_client.contract.wire import unpack
-from askew_server.http.middleware.observer import Call
+from askew_client.errors import AskewError
 from askew_server.http.problems import problem_of_error
 from askew_server.http.search_answer import answer_json
 from askew_server.http.search_query import found, options_of
 from askew_server.http.state import Service
+from askew_server.observability.request_record import RequestRecord
 
 ROUTES = ("/search", "/v1/galleries/{gallery}/search")
 """The default gallery's, and a named one's."""
@@ -70,7 +70,7 @@ class RawSearch:
             await service.check_space(owned, space)
         vector = unpack(body, dtype, owned.dim)
         call = scope["askew_call"]
-        assert isinstance(call, Call)
+        assert isinstance(call, RequestRecord)
         call.note("decode", began, time.perf_counter())
         result = await found(service, owned, vector[None], (encoder,), options, call, receive)
         return answer_json(

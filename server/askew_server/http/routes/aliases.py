@@ -8,9 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from askew_client.contract.aliases import AliasAnswer, AliasList, Deleted, SetAliasRequest
-from askew_client.contract.search import GalleryName
+from askew_client.contract.common import GalleryName
 from askew_server.http.openapi import problems
-from askew_server.http.problems import json_answer
+from askew_server.http.responses import json_answer
 from askew_server.http.state import InService
 
 router = APIRouter(prefix="/v1/aliases", tags=["aliases"])

@@ -10,14 +10,14 @@ from fastapi import APIRouter, Query, Request, Response
 
 from askew_client.contract.encoders import DefaultEncoderRequest, EncoderDescription, EncoderList, Runtime
 from askew_client.contract.problems import ProblemKind
+from askew_server.auth.access import Access
 from askew_server.encoders.gate import admit
 from askew_server.encoders.selection import best_encoder, kept_encoder, kept_encoders
 from askew_server.errors import Refusal
 from askew_server.gallery.live import OwnedGallery
-from askew_server.http.middleware.guard import Access, InAccess
+from askew_server.http.middleware.guard import InAccess
 from askew_server.http.openapi import ENCODER_BODY, file_answers, problems
-from askew_server.http.problems import json_answer
-from askew_server.http.responses import FileAnswer
+from askew_server.http.responses import FileAnswer, json_answer
 from askew_server.http.state import InService, Service
 
 router = APIRouter(tags=["encoders"])

@@ -8,20 +8,15 @@ from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter
 
 from askew_client.contract.aliases import Deleted
+from askew_client.contract.common import GalleryName
+from askew_client.contract.galleries import CreateGalleryRequest, DamagedGallery, GalleryDescription, GalleryList
 from askew_client.contract.problems import ProblemKind
-from askew_client.contract.search import (
-    CreateGalleryRequest,
-    DamagedGallery,
-    GalleryDescription,
-    GalleryList,
-    GalleryName,
-)
 from askew_server.encoders.gate import check_teacher, read_candidate
 from askew_server.errors import Refusal
 from askew_server.gallery.live import OwnedGallery
 from askew_server.http.middleware.guard import InAccess
 from askew_server.http.openapi import GALLERY_BODY, problems
-from askew_server.http.problems import json_answer
+from askew_server.http.responses import json_answer
 from askew_server.http.state import InService, Service
 
 router = APIRouter(prefix="/v1/galleries", tags=["galleries"])

@@ -6,14 +6,11 @@ from importlib.resources import files
 
 from fastapi import APIRouter, HTTPException, Response
 
-from askew_client.contract.health import Readiness, Version
+from askew_client.contract.health import Health, Readiness, Version
 from askew_client.contract.problems import ProblemKind
-from askew_client.contract.search import Health
-from askew_server.http.openapi import METRICS_TEXT, problems
-from askew_server.http.problems import json_answer
-from askew_server.http.routes.metrics import read_numbers
+from askew_server.http.openapi import problems
+from askew_server.http.responses import json_answer
 from askew_server.http.state import InService
-from askew_server.observability.metrics import MEDIA_TYPE
 
 router = APIRouter(tags=["health"])
 
@@ -43,12 +40,6 @@ async def ready(service: InService) -> Response:
 async def tell_version(service: InService) -> Response:
     """Which server this is."""
     return json_answer(Version(name="askew", version=service.version, api="v1"))
-
-
-@router.get("/metrics", response_class=Response, responses=METRICS_TEXT)
-async def read_metrics(service: InService) -> Response:
-    """What the server counts, in Prometheus's text format."""
-    return Response(service.metrics.render(await read_numbers(service)), media_type=MEDIA_TYPE)
 
 
 @router.get("/problems/{slug}", response_class=Response, responses=problems(404))

@@ -11,7 +11,7 @@ from askew_client.contract.indexes import ChooseIndexRequest, IndexDescription
 from askew_client.contract.jobs import Job
 from askew_server.gallery.live import OwnedGallery
 from askew_server.http.openapi import problems
-from askew_server.http.problems import json_answer
+from askew_server.http.responses import json_answer
 from askew_server.http.state import InService
 from askew_server.jobs.rebuild_index import RebuildJob
 

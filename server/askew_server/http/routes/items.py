@@ -12,34 +12,32 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from starlette.datastructures import UploadFile
 
+from askew_client.contract.common import ItemId, Payload
 from askew_client.contract.filters import Filter
-from askew_client.contract.problems import ProblemKind
-from askew_client.contract.search import (
+from askew_client.contract.items import (
     DeleteAnswer,
     DeleteItemsAnswer,
     DeleteItemsRequest,
     Item,
-    ItemId,
     ItemPage,
-    Payload,
-    SearchAnswer,
     UpsertAnswer,
 )
+from askew_client.contract.problems import ProblemKind
+from askew_client.contract.search import SearchAnswer
 from askew_client.contract.wire import unpack_json
-from askew_client.encoding.photos import media_type
+from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE, media_type
 from askew_server.errors import Refusal
-from askew_server.gallery.gallery import Gallery, photo_of, read_item, read_page, vector_of
+from askew_server.gallery.gallery import Gallery
+from askew_server.gallery.items import photo_of, read_item, read_page, vector_of
 from askew_server.gallery.live import OwnedGallery
 from askew_server.http.item_bodies import RAW_ITEMS, read_json_items, read_raw_items
 from askew_server.http.middleware.observer import call_of
 from askew_server.http.openapi import DELETE_BODY, ITEM_BODY, UPSERT_BODY, file_answers, problems
-from askew_server.http.problems import json_answer
-from askew_server.http.responses import FileAnswer
+from askew_server.http.responses import FileAnswer, json_answer
 from askew_server.http.search_answer import answer_json
 from askew_server.http.search_query import found, option_parameters, options_of
 from askew_server.http.state import InService, Service
 from askew_server.http.worked import worked
-from askew_server.ingest.photo_folder import SUFFIX_BY_MEDIA_TYPE
 from askew_server.storage.items import StoredItem
 from askew_server.storage.verification import require_whole_photo
 

@@ -9,12 +9,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from askew_client.contract.jobs import Job, JobList, RedescribeEstimate, RedescribeRequest
-from askew_server.http.middleware.guard import Access, InAccess
+from askew_server.auth.access import Access
+from askew_server.http.middleware.guard import InAccess
 from askew_server.http.openapi import PHOTOS_FORM, problems
-from askew_server.http.photo_form import PhotoForm, SentPhoto
-from askew_server.http.problems import json_answer
+from askew_server.http.photo_form import PhotoForm
+from askew_server.http.responses import json_answer
 from askew_server.http.state import InService, Service
-from askew_server.jobs.describe_photos import PhotosJob, keep_list
+from askew_server.jobs.describe_photos import PhotosJob, SentPhoto, keep_list
 from askew_server.jobs.redescribe import RedescribeJob
 
 router = APIRouter(tags=["jobs"])

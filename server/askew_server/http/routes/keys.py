@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from askew_client.contract.keys import CreatedKey, CreateKeyRequest, KeyList, RevokedKey
 from askew_server.http.openapi import KEY_BODY, problems
-from askew_server.http.problems import json_answer
+from askew_server.http.responses import json_answer
 from askew_server.http.state import InService
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])

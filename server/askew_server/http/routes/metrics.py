@@ -1,17 +1,28 @@
-"""The numbers of this moment, gathered from the service's parts when the metrics are read."""
+"""`GET /metrics`: the gauges are read from the server's parts when somebody asks."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
 
+from fastapi import APIRouter, Response
+
 from askew_server.errors import Refusal
 from askew_server.gallery.live import OwnedGallery
-from askew_server.http.state import Service
+from askew_server.http.openapi import METRICS_TEXT
+from askew_server.http.state import InService, Service
 from askew_server.maintenance.snapshots import Snapshots
-from askew_server.observability.metrics import GalleryNumbers, ServerNumbers
+from askew_server.observability.metrics import MEDIA_TYPE, GalleryNumbers, ServerNumbers
+
+router = APIRouter(tags=["health"])
 
 _PATIENCE_SECONDS = 2.0
+
+
+@router.get("/metrics", response_class=Response, responses=METRICS_TEXT)
+async def read_metrics(service: InService) -> Response:
+    """What the server counts, in Prometheus's text format."""
+    return Response(service.metrics.render(await read_numbers(service)), media_type=MEDIA_TYPE)
 
 
 async def read_numbers(service: Service) -> ServerNumbers:

@@ -11,17 +11,16 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from starlette.datastructures import UploadFile
 
+from askew_client.contract.common import ItemId
 from askew_client.contract.encoders import Probe, ProbeList, ProbeRemoved
 from askew_client.contract.problems import ProblemKind
-from askew_client.contract.search import ItemId
 from askew_client.contract.wire import unpack_json
-from askew_client.encoding.photos import media_type, read_photo
+from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE, media_type, read_photo
 from askew_server.errors import Refusal
 from askew_server.gallery.live import OwnedGallery
 from askew_server.http.openapi import PROBE_BODY, problems
-from askew_server.http.problems import json_answer
+from askew_server.http.responses import json_answer
 from askew_server.http.state import InService, Service
-from askew_server.ingest.photo_folder import SUFFIX_BY_MEDIA_TYPE
 
 router = APIRouter(prefix="/v1/galleries/{gallery}/probes", tags=["encoders"])
 

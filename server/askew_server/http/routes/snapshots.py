@@ -10,14 +10,13 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter
 
+from askew_client.contract.common import GalleryName
 from askew_client.contract.jobs import Job
 from askew_client.contract.problems import ProblemKind
-from askew_client.contract.search import GalleryName
 from askew_client.contract.snapshots import DeletedSnapshot, RestoreRequest, Snapshot, SnapshotList
 from askew_server.errors import Refusal
 from askew_server.http.openapi import RESTORE_BODY, file_answers, problems
-from askew_server.http.problems import json_answer
-from askew_server.http.responses import FileAnswer
+from askew_server.http.responses import FileAnswer, json_answer
 from askew_server.http.state import InService, Service
 from askew_server.jobs.snapshots import UPLOAD, RestoreJob, SnapshotJob, VerifySnapshotJob
 from askew_server.maintenance.snapshots import SPARE_BYTES, Snapshots

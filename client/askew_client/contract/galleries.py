@@ -1,0 +1,49 @@
+"""Galleries as they travel: created, described, listed."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from askew_client.contract.common import RequestBody
+from askew_client.contract.manifest import Manifest
+from askew_client.contract.space import SpaceId
+
+
+class CreateGalleryRequest(RequestBody):
+    """The JSON body of `PUT /v1/galleries/{gallery}`: the manifest of the teacher that describes it elsewhere."""
+
+    teacher: Manifest
+
+
+class GalleryDescription(BaseModel):
+    """A gallery: its space, its size, and the teacher, photo size and scales that its items are described with."""
+
+    name: str
+    space: SpaceId
+    dim: int
+    items: int
+    photos: int
+    sequence: int
+    index: str
+    exact: bool
+    teacher: str
+    photo_size: int
+    scales: list[float]
+    describes_photos: bool
+    admitted_encoders: list[str]
+    aliases: list[str] = []
+
+
+class DamagedGallery(BaseModel):
+    """A gallery that cannot be opened, and why; its paths answer `damaged-gallery`, the others serve."""
+
+    name: str
+    reason: str
+
+
+class GalleryList(BaseModel):
+    """All galleries of a server, by name; `default_gallery` may be an alias."""
+
+    galleries: list[GalleryDescription]
+    default_gallery: str
+    damaged: list[DamagedGallery] = []

@@ -1,0 +1,102 @@
+"""Items as they travel: stored, read back, listed, deleted."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from askew_client.contract.common import MAX_BATCH, ItemId, Payload, RequestBody, Vector
+from askew_client.contract.filters import Filter
+from askew_client.contract.space import SpaceId
+
+MAX_DELETED = 10_000
+
+
+MAX_RAW_BATCH = 10_000
+
+
+class ItemToStore(RequestBody):
+    """One item to insert or replace."""
+
+    id: ItemId
+    vector: Vector
+    dtype: str | None = None
+    payload: Payload = Field(default_factory=dict)
+
+
+class UpsertRequest(RequestBody):
+    """The JSON body of `PUT …/items`: items described by the gallery's teacher, in the gallery's space."""
+
+    space: SpaceId | None = None
+    items: list[ItemToStore] = Field(min_length=1, max_length=MAX_BATCH, fail_fast=True)
+
+
+class UpsertAnswer(BaseModel):
+    """How many items were inserted or replaced, and the gallery's sequence number after that."""
+
+    upserted: int
+    sequence: int
+
+
+class RawItem(RequestBody):
+    """One item in the header of a raw upsert; its vector lies in the body, in the order of the items."""
+
+    id: ItemId
+    payload: Payload = Field(default_factory=dict)
+
+
+class RawUpsertHeader(RequestBody):
+    """The JSON header of a body of `application/vnd.askew.items`: what the raw values behind it are.
+
+    The body: the header's length as uint32, little-endian; the header; then the vectors, item after item.
+    """
+
+    space: SpaceId | None = None
+    dtype: str | None = None
+    items: list[RawItem] = Field(min_length=1, max_length=MAX_RAW_BATCH, fail_fast=True)
+
+
+class DeleteItemsRequest(RequestBody):
+    """The JSON body of `POST …/items/delete`: `ids`, or a `filter` that all go which meet it; one of the two."""
+
+    ids: list[ItemId] | None = Field(default=None, min_length=1, max_length=MAX_DELETED, fail_fast=True)
+    filter: Filter | None = None
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        if (self.ids is None) == (self.filter is None):
+            raise ValueError("give ids or filter, one of the two")
+        return self
+
+
+class DeleteItemsAnswer(BaseModel):
+    """How many items were deleted, and the gallery's sequence number after that."""
+
+    deleted: int
+    sequence: int
+
+
+class DeleteAnswer(BaseModel):
+    """The id that was deleted, and the gallery's sequence number after that."""
+
+    deleted: str
+    sequence: int
+
+
+class Item(BaseModel):
+    """An item as it is read back; `vector` (base64 of f16le) where it was asked for."""
+
+    id: str
+    payload: Payload
+    has_photo: bool
+    photo_sha256: str | None = None
+    vector: str | None = None
+    dtype: Literal["f16le"] | None = None
+
+
+class ItemPage(BaseModel):
+    """One page of a listing in the order of ids; `next_cursor` is absent from the last one."""
+
+    items: list[Item]
+    next_cursor: str | None = None

@@ -1,0 +1,8 @@
+"""`python -m askew_client.main`: the `askew` command, for launchers that take a module."""
+
+from __future__ import annotations
+
+from askew_client.cli.main import main
+
+if __name__ == "__main__":
+    main()

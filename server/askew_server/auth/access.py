@@ -1,0 +1,26 @@
+"""Which galleries the sender of a request may see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from askew_client.contract.problems import ProblemKind
+from askew_server.errors import Refusal
+
+
+@dataclass(frozen=True)
+class Access:
+    """What the sender of a request gets to see: the galleries by name, None for all of them."""
+
+    galleries: frozenset[str] | None = None
+
+    def sees(self, gallery: str) -> bool:
+        """Whether a gallery (by its name, no alias) is among them."""
+        return self.galleries is None or gallery in self.galleries
+
+    def require(self, gallery: str) -> None:
+        """Raise Refusal (forbidden) unless the sender may see a gallery."""
+        if not self.sees(gallery):
+            raise Refusal(
+                ProblemKind.FORBIDDEN, f"This key is limited to other galleries than {gallery[:80]!r}. Use another key."
+            )

@@ -1,0 +1,86 @@
+"""One item, or a page of items, as it is read."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from askew_client.contract.filters import Filter
+from askew_client.contract.items import Item, ItemPage
+from askew_client.contract.problems import ProblemKind
+from askew_server.errors import Refusal
+from askew_server.storage.filters import filter_to_sql
+from askew_server.storage.reader import GalleryReader, ItemRow
+
+
+def read_item(reader: GalleryReader, gallery: str, item_id: str, *, with_vector: bool) -> Item:
+    """One item. Raises Refusal (unknown-item)."""
+    row = reader.item(item_id)
+    if row is None:
+        raise unknown_item(gallery, item_id)
+    return _item(row, with_vector)
+
+
+def read_page(
+    reader: GalleryReader, cursor: str | None, limit: int, condition: Filter | None, *, with_vectors: bool
+) -> ItemPage:
+    """One page of the items that meet a condition, by id. Raises Refusal (validation) for a foreign cursor, a filter."""
+    after = _read_cursor(cursor)
+    rows = (
+        reader.page(after, limit + 1) if condition is None else reader.page(after, limit + 1, filter_to_sql(condition))
+    )
+    following = _write_cursor(rows[limit - 1].id) if len(rows) > limit else None
+    return ItemPage(items=[_item(row, with_vectors) for row in rows[:limit]], next_cursor=following)
+
+
+def vector_of(reader: GalleryReader, gallery: str, item_id: str) -> NDArray[np.float32]:
+    """The stored vector of an item, float32 [D]. Raises Refusal (unknown-item)."""
+    row = reader.item(item_id)
+    if row is None:
+        raise unknown_item(gallery, item_id)
+    return np.frombuffer(row.vector, dtype="<f2").astype(np.float32)
+
+
+def photo_of(reader: GalleryReader, gallery: str, item_id: str) -> Path:
+    """The file of an item's photo. Raises Refusal (unknown-item) when there is no item or no photo."""
+    row = reader.item(item_id)
+    if row is None:
+        raise unknown_item(gallery, item_id)
+    if row.photo is None:
+        raise Refusal(ProblemKind.UNKNOWN_ITEM, f"Item {item_id[:200]!r} of gallery {gallery!r} has no photo.")
+    return reader.photo_path(row.photo)
+
+
+def unknown_item(gallery: str, item_id: str) -> Refusal:
+    """The refusal of an item that is not there."""
+    return Refusal(ProblemKind.UNKNOWN_ITEM, f"Gallery {gallery!r} has no item {item_id[:200]!r}.")
+
+
+def _item(row: ItemRow, with_vector: bool) -> Item:
+    return Item(
+        id=row.id,
+        payload=row.payload,
+        has_photo=row.photo is not None,
+        photo_sha256=None if row.photo is None else Path(row.photo).stem,
+        vector=base64.b64encode(row.vector).decode() if with_vector else None,
+        dtype="f16le" if with_vector else None,
+    )
+
+
+def _write_cursor(item_id: str) -> str:
+    return base64.urlsafe_b64encode(item_id.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str | None) -> str:
+    if cursor is None:
+        return ""
+    try:
+        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except ValueError:
+        raise Refusal(
+            ProblemKind.VALIDATION,
+            "Expected the next_cursor of an earlier page as cursor. Begin again without one.",
+        ) from None

@@ -1,0 +1,48 @@
+"""The record of one request; its metrics, log line, trace and Server-Timing are made from it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from askew_server.observability.metrics import NO_NAME, Stage
+
+CLIENT_HAS_GONE = 499
+
+
+@dataclass
+class RequestRecord:
+    """One request. Times are seconds of `time.perf_counter`.
+
+    `route`: the template that took it. `gallery`: the name of one that exists. `key`: the id of a key, never the key.
+    `problem`: the slug of what it was answered with. `stages`: what a search spent its time on.
+    """
+
+    request_id: str
+    method: str
+    began: float = field(default_factory=time.perf_counter)
+    began_ns: int = field(default_factory=time.time_ns)
+    ended: float = 0.0
+    route: str = NO_NAME
+    searches: bool = False
+    gallery: str | None = None
+    key: str | None = None
+    status: int = CLIENT_HAS_GONE
+    problem: str | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    stages: list[tuple[Stage, float, float]] = field(default_factory=list)
+    trace_id: str | None = None
+
+    def note(self, stage: Stage, began: float, ended: float) -> None:
+        """A stage of the search took from `began` to `ended`."""
+        self.stages.append((stage, began, ended))
+
+    def epoch_ns(self, moment: float) -> int:
+        """A time of `time.perf_counter` as nanoseconds since 1970."""
+        return self.began_ns + int(1e9 * (moment - self.began))
+
+    def timing(self, now: float) -> str:
+        """The header Server-Timing: milliseconds of each stage, and of the whole until `now`."""
+        total: tuple[str, float, float] = ("total", self.began, now)
+        return ", ".join(f"{name};dur={1000 * (ended - began):.2f}" for name, began, ended in (*self.stages, total))

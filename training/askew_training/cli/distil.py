@@ -1,0 +1,72 @@
+"""`askew distil`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from askew_training.cli.options import descriptor_folder
+from askew_training.cli.terminal import name_unreadable, progress
+
+if TYPE_CHECKING:
+    pass
+
+
+def distil(
+    teacher: Annotated[Path, typer.Argument(help="The teacher's checkpoint.")],
+    output: Annotated[Path, typer.Argument(help="The student's checkpoint to write.")],
+    licences: Annotated[Path, typer.Option(help="TOML file: the licence of each set of photos.")],
+    learn_size: Annotated[int, typer.Option(min=96, help="Longest side that the student learns at.")],
+    manifest: Annotated[Path | None, typer.Option(help="A photo manifest; its role `train` is used.")] = None,
+    photos: Annotated[list[Path] | None, typer.Option(help="A folder of unlabelled photos; repeatable.")] = None,
+    photo_size: Annotated[int, typer.Option(min=96, help="Longest side that it will describe at.")] = 224,
+    ridge: Annotated[float, typer.Option(help="How strongly the teacher's own layer is kept.")] = 1e-3,
+    cache: Annotated[Path | None, typer.Option(help="Where vectors are kept; ~/.cache/askew.")] = None,
+) -> None:
+    """Make a student: the teacher's trunk at one scale, its linear layer refitted to the teacher's vectors.
+
+    Learn at about half the teacher's size of these photos, so that the student meets the gap that it will have to
+    bridge: photos of 256 px are described by a teacher of 448 px at 256, and learned by its student at 128.
+    """
+    import numpy as np
+
+    from askew_training.data.photo_sets import read_licences, sources_of, training_photos
+    from askew_training.errors import CheckpointError
+    from askew_training.heads import apply_linear
+    from askew_training.heads.ridge import refit_linear
+    from askew_training.networks.checkpoint import Checkpoint, Description, load_checkpoint, save_checkpoint
+    from askew_training.networks.network import Network
+    from askew_training.vectors.pooled import describe_pooled
+
+    source = load_checkpoint(teacher)
+    if source.network.linear is None:
+        raise CheckpointError(f"{teacher} has no linear layer to start from. Expected one made by `askew whiten`.")
+    chosen = training_photos(manifest, photos or [])
+    stated = read_licences(licences)
+    sources_of(chosen, stated)
+    paths = [photo.path for photo in chosen]
+    student = Network(source.network.branches, source.network.linear, (1.0,)).eval()
+    with progress("describing", 2 * len(paths)) as advance:
+        size = source.description.photo_size
+        by_teacher = describe_pooled(source.network, size, paths, descriptor_folder(cache), advance)
+        by_student = describe_pooled(student, learn_size, paths, descriptor_folder(cache), advance)
+    name_unreadable(sorted({*by_teacher.unreadable, *by_student.unreadable}))
+    used = [p for p in chosen if p.path in by_teacher.vectors and p.path in by_student.vectors]
+    targets = apply_linear(source.network.linear, np.stack([by_teacher.vectors[photo.path] for photo in used]))
+    pooled = np.stack([by_student.vectors[photo.path] for photo in used])
+    student.linear = refit_linear(source.network.linear, pooled, targets, ridge)
+    description = Description(
+        branches=source.description.branches,
+        dim=student.dim,
+        photo_size=photo_size,
+        scales=student.scales,
+        recipe=f"{source.description.recipe}; linear layer refitted to the teacher's vectors at {learn_size} px "
+        f"with ridge {ridge:g}",
+        data=sources_of(used, stated),
+        teacher_space=source.space_id,
+    )
+    save_checkpoint(output, Checkpoint(student, description))
+    Console().print(f"{output}: {len(used)} photos, space {source.space_id}")
