@@ -64,7 +64,7 @@ openapi: $(VENV)/.installed ## write docs/openapi.json anew, after a change of t
 	mv docs/openapi.json.part docs/openapi.json
 
 commands: $(VENV)/.installed ## write docs/commands.md anew, after a change of a command
-	$(VENV)/bin/python tests/command_reference.py > docs/commands.md.part
+	$(VENV)/bin/python -m tests.docs.command_reference > docs/commands.md.part
 	mv docs/commands.md.part docs/commands.md
 
 soak: $(VENV)/.soak ## kills, overload, faults, schemathesis, hostile bodies; hours (docs/reliability.md)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from small_encoders import make_encoder
+
+from tests.support.paths import DEMO
+from tests.support.small_encoders import make_encoder
 
 # A slow machine is no failure, and a gate that fails now and then teaches nobody.
 settings.register_profile("askew", deadline=None, derandomize=True)
 settings.load_profile("askew")
-
-DEMO = Path(__file__).parent.parent / "demo"
 
 
 def pytest_configure() -> None:

@@ -20,7 +20,8 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 DEMO = ROOT / "demo"
 FLAGS = (
     "--headless=new",

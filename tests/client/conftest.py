@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 import pytest
-from told_server import ToldServer, told_server
 
 from askew_client import AsyncClient, Client
+from tests.support.scripted_server import ScriptedServer, scripted_server
 
 
 class Waited:
@@ -48,8 +48,8 @@ async def _all(items: Any) -> list[Any]:
 
 
 @pytest.fixture
-def server() -> Iterator[ToldServer]:
-    with told_server() as told:
+def server() -> Iterator[ScriptedServer]:
+    with scripted_server() as told:
         yield told
 
 
@@ -66,5 +66,5 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Client]]:
 
 
 @pytest.fixture
-def client(server: ToldServer, connect: Callable[..., Client]) -> Client:
+def client(server: ScriptedServer, connect: Callable[..., Client]) -> Client:
     return connect(server.url, timeout=5, key="secret")

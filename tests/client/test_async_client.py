@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Iterator
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from told_server import ToldServer
 
 from askew_client import AsyncClient, Client
 from askew_client._sync.pool import MAX_CONNECTIONS
 from askew_client.calls.batches import NewItem
 from askew_client.errors import ClientMisused, ServerUnreachable
+from tests.support.scripted_server import ScriptedServer
 
 SPACE = "sp1-" + "0" * 32
 VECTOR = np.array([0.6, 0.8, 0, 0], dtype=np.float32)
@@ -25,7 +25,7 @@ async def search(client: AsyncClient, vector: NDArray[np.float32] = VECTOR) -> s
     return (await client.search(vector, space=SPACE)).gallery
 
 
-def test_a_hundred_searches_at_once(server: ToldServer) -> None:
+def test_a_hundred_searches_at_once(server: ScriptedServer) -> None:
     server.answer(ANSWER)
     server.seconds = 0.3
 
@@ -41,7 +41,7 @@ def test_a_hundred_searches_at_once(server: ToldServer) -> None:
     assert len(server.requests) == 100
 
 
-def test_connections_are_used_again_and_bounded(server: ToldServer) -> None:
+def test_connections_are_used_again_and_bounded(server: ScriptedServer) -> None:
     server.answer(ANSWER)
     server.seconds = 0.05
 
@@ -56,7 +56,7 @@ def test_connections_are_used_again_and_bounded(server: ToldServer) -> None:
     asyncio.run(run())
 
 
-def test_a_search_that_is_cancelled_leaves_the_client_whole(server: ToldServer) -> None:
+def test_a_search_that_is_cancelled_leaves_the_client_whole(server: ScriptedServer) -> None:
     server.answer(ANSWER)
     server.seconds = 0.5
 
@@ -79,7 +79,7 @@ def test_a_search_that_is_cancelled_leaves_the_client_whole(server: ToldServer) 
     asyncio.run(run())
 
 
-def test_a_time_limit_of_the_callers_ends_a_search(server: ToldServer) -> None:
+def test_a_time_limit_of_the_callers_ends_a_search(server: ScriptedServer) -> None:
     server.answer(ANSWER)
     server.seconds = 1
 
@@ -94,7 +94,7 @@ def test_a_time_limit_of_the_callers_ends_a_search(server: ToldServer) -> None:
     asyncio.run(run())
 
 
-def test_items_are_sent_as_they_come(server: ToldServer) -> None:
+def test_items_are_sent_as_they_come(server: ScriptedServer) -> None:
     server.answer({"upserted": 2, "sequence": 2})
 
     async def made() -> AsyncIterator[NewItem]:
@@ -118,7 +118,7 @@ def test_items_are_sent_as_they_come(server: ToldServer) -> None:
     assert server.requests[0].body == server.requests[1].body
 
 
-def test_another_event_loop_is_refused(server: ToldServer) -> None:
+def test_another_event_loop_is_refused(server: ScriptedServer) -> None:
     server.answer(ANSWER, connection="close")
     client = AsyncClient(server.url)
     assert asyncio.run(search(client)) == "default"
@@ -126,7 +126,7 @@ def test_another_event_loop_is_refused(server: ToldServer) -> None:
         asyncio.run(search(client))
 
 
-def test_without_an_event_loop_there_is_a_sentence(server: ToldServer) -> None:
+def test_without_an_event_loop_there_is_a_sentence(server: ScriptedServer) -> None:
     call = search(AsyncClient(server.url))
     with pytest.raises(ClientMisused, match=r"none runs here.*use Client"):
         call.send(None)
@@ -134,7 +134,7 @@ def test_without_an_event_loop_there_is_a_sentence(server: ToldServer) -> None:
         pass
 
 
-def test_the_other_client_may_be_used_inside_of_a_loop(server: ToldServer) -> None:
+def test_the_other_client_may_be_used_inside_of_a_loop(server: ScriptedServer) -> None:
     server.answer(ANSWER)
 
     async def run() -> str:
@@ -144,7 +144,7 @@ def test_the_other_client_may_be_used_inside_of_a_loop(server: ToldServer) -> No
     assert asyncio.run(run()) == "default"
 
 
-def test_a_closed_client_says_so(server: ToldServer) -> None:
+def test_a_closed_client_says_so(server: ScriptedServer) -> None:
     server.answer(ANSWER)
     with Client(server.url) as client:
         client.search(VECTOR, space=SPACE)
@@ -162,7 +162,7 @@ def test_a_closed_client_says_so(server: ToldServer) -> None:
     asyncio.run(run())
 
 
-def test_a_client_of_many_threads(server: ToldServer) -> None:
+def test_a_client_of_many_threads(server: ScriptedServer) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     server.answer(ANSWER)
@@ -174,10 +174,10 @@ def test_a_client_of_many_threads(server: ToldServer) -> None:
 
 
 def test_an_idle_connection_that_the_server_closed_is_no_error() -> None:
-    from told_server import told_server
+    from tests.support.scripted_server import scripted_server
 
     def twice() -> Iterator[None]:
-        with told_server() as first, Client(first.url) as client:
+        with scripted_server() as first, Client(first.url) as client:
             first.answer(ANSWER, connection="close")
             client.search(VECTOR, space=SPACE)
             client.search(VECTOR, space=SPACE)

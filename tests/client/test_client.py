@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from told_server import ToldServer
 
 from askew_client import Client, Encoder
 from askew_client.contract.problems import ProblemKind
@@ -29,6 +28,7 @@ from askew_client.errors import (
     WireError,
 )
 from askew_server.http.item_bodies import read_raw_items
+from tests.support.scripted_server import ScriptedServer
 
 SPACE = "sp1-" + "0" * 32
 VECTOR = np.array([0.6, 0.8, 0, 0], dtype=np.float32)
@@ -44,7 +44,7 @@ SEARCH_ANSWER = {
 # What is sent
 
 
-def test_a_search_sends_the_raw_vector_and_names_its_origin(server: ToldServer, client: Client) -> None:
+def test_a_search_sends_the_raw_vector_and_names_its_origin(server: ScriptedServer, client: Client) -> None:
     server.answer(SEARCH_ANSWER)
     condition = {"field": "kind", "eq": "landmark"}
     found = client.search(VECTOR, space=SPACE, encoder="s@1", limit=3, max_false_match=0.01, filter=condition)
@@ -62,7 +62,7 @@ def test_a_search_sends_the_raw_vector_and_names_its_origin(server: ToldServer, 
 
 
 def test_search_with_describes_here_and_sends_a_vector(
-    server: ToldServer, client: Client, student_file: Path, photos: list[Path]
+    server: ScriptedServer, client: Client, student_file: Path, photos: list[Path]
 ) -> None:
     server.answer(SEARCH_ANSWER)
     encoder = Encoder(student_file)
@@ -74,7 +74,7 @@ def test_search_with_describes_here_and_sends_a_vector(
     assert len(request.body) == 2 * 64
 
 
-def test_a_batch(server: ToldServer, client: Client) -> None:
+def test_a_batch(server: ScriptedServer, client: Client) -> None:
     server.answer({**SEARCH_ANSWER, "results": [{"hits": []}, {"hits": []}]})
     assert len(client.search_batch(np.stack([VECTOR, VECTOR]), space=SPACE, limit=2).results) == 2
     body = server.requests[0].json
@@ -83,7 +83,7 @@ def test_a_batch(server: ToldServer, client: Client) -> None:
     assert body["queries"][0]["space"] == SPACE
 
 
-def test_a_photo_is_sent_as_it_is(server: ToldServer, client: Client, photos: list[Path]) -> None:
+def test_a_photo_is_sent_as_it_is(server: ScriptedServer, client: Client, photos: list[Path]) -> None:
     server.answer(SEARCH_ANSWER)
     client.search_photo(photos[0], encoder="s@1")
     assert server.requests[0].body == photos[0].read_bytes()
@@ -91,7 +91,7 @@ def test_a_photo_is_sent_as_it_is(server: ToldServer, client: Client, photos: li
     assert server.requests[0].path == "/search/photo?limit=10&encoder=s%401"
 
 
-def test_ids_are_one_segment_of_the_path(server: ToldServer, client: Client) -> None:
+def test_ids_are_one_segment_of_the_path(server: ScriptedServer, client: Client) -> None:
     server.answer({"deleted": "x", "sequence": 1})
     for item_id in ("a/b c?#%é", "..", ".", "%2F"):
         client.delete_item(item_id, gallery="demo")
@@ -99,7 +99,7 @@ def test_ids_are_one_segment_of_the_path(server: ToldServer, client: Client) -> 
     assert paths == ["a%2Fb%20c%3F%23%25%C3%A9", "%2E%2E", "%2E", "%252F"]
 
 
-def test_upsert_goes_in_requests_of_ten_thousand(server: ToldServer, client: Client) -> None:
+def test_upsert_goes_in_requests_of_ten_thousand(server: ScriptedServer, client: Client) -> None:
     server.answer({"upserted": 10_000, "sequence": 1})
     server.answer({"upserted": 500, "sequence": 2})
     ids = [f"item-{number}" for number in range(10_500)]
@@ -111,7 +111,7 @@ def test_upsert_goes_in_requests_of_ten_thousand(server: ToldServer, client: Cli
         client.upsert(["a"], np.tile(VECTOR, (2, 1)), gallery="demo", space=SPACE)
 
 
-def test_a_photo_with_its_vector_is_a_form(server: ToldServer, client: Client, photos: list[Path]) -> None:
+def test_a_photo_with_its_vector_is_a_form(server: ScriptedServer, client: Client, photos: list[Path]) -> None:
     server.answer({"upserted": 1, "sequence": 1})
     payload = {"title": "Ä"}
     client.upsert_photo("a", photos[0], gallery="demo", payload=payload, vector=VECTOR, space=SPACE)
@@ -121,7 +121,7 @@ def test_a_photo_with_its_vector_is_a_form(server: ToldServer, client: Client, p
         assert part in request.body
 
 
-def test_items_come_from_all_pages(server: ToldServer, client: Client) -> None:
+def test_items_come_from_all_pages(server: ScriptedServer, client: Client) -> None:
     item = {"payload": {}, "has_photo": False}
     server.answer({"items": [{"id": "a", **item}, {"id": "b", **item}], "next_cursor": "b+/="})
     server.answer({"items": [{"id": "c", **item}]})
@@ -129,7 +129,7 @@ def test_items_come_from_all_pages(server: ToldServer, client: Client) -> None:
     assert "cursor=b%2B%2F%3D" in server.requests[1].path
 
 
-def test_vectors_that_are_none_are_not_sent(server: ToldServer, client: Client) -> None:
+def test_vectors_that_are_none_are_not_sent(server: ScriptedServer, client: Client) -> None:
     with pytest.raises(WireError):
         client.search(VECTOR * 2, space=SPACE)
     with pytest.raises(WireError, match="Expected one vector"):
@@ -147,7 +147,7 @@ def test_vectors_that_are_none_are_not_sent(server: ToldServer, client: Client) 
 
 
 def test_an_encoder_is_verified_before_it_is_kept(
-    server: ToldServer, client: Client, student_file: Path, tmp_path: Path
+    server: ScriptedServer, client: Client, student_file: Path, tmp_path: Path
 ) -> None:
     kept = tmp_path / "kept.onnx"
     server.answer(student_file.read_bytes())
@@ -164,7 +164,7 @@ def test_an_encoder_is_verified_before_it_is_kept(
     assert kept.read_bytes() == student_file.read_bytes()
 
 
-def test_a_gallery_is_created_by_file_or_manifest(server: ToldServer, client: Client, teacher_file: Path) -> None:
+def test_a_gallery_is_created_by_file_or_manifest(server: ScriptedServer, client: Client, teacher_file: Path) -> None:
     description = {
         "name": "demo",
         "space": SPACE,
@@ -204,7 +204,7 @@ def test_a_gallery_is_created_by_file_or_manifest(server: ToldServer, client: Cl
     ],
 )
 def test_problems_become_typed_errors(
-    server: ToldServer, client: Client, kind: ProblemKind, error: type[ProblemError]
+    server: ScriptedServer, client: Client, kind: ProblemKind, error: type[ProblemError]
 ) -> None:
     server.problem(kind, {"expected": SPACE})
     with pytest.raises(error, match="What came, and what to do") as caught:
@@ -217,7 +217,7 @@ def test_problems_become_typed_errors(
     assert len(server.requests) == 1
 
 
-def test_a_busy_server_is_asked_again_when_it_says(server: ToldServer, client: Client) -> None:
+def test_a_busy_server_is_asked_again_when_it_says(server: ScriptedServer, client: Client) -> None:
     server.problem(ProblemKind.OVERLOADED, retry_after="1")
     server.answer(SEARCH_ANSWER)
     start = datetime.now(UTC)
@@ -227,7 +227,7 @@ def test_a_busy_server_is_asked_again_when_it_says(server: ToldServer, client: C
     assert first.body == second.body != b""
 
 
-def test_retry_after_may_be_a_date(server: ToldServer, client: Client) -> None:
+def test_retry_after_may_be_a_date(server: ScriptedServer, client: Client) -> None:
     moment = datetime.now(UTC) + timedelta(seconds=2)
     server.problem(ProblemKind.NOT_READY, retry_after=format_datetime(moment, usegmt=True))
     server.answer({"status": "ok", "version": "0.1.0", "galleries": 1, "quarantined": 0})
@@ -235,14 +235,14 @@ def test_retry_after_may_be_a_date(server: ToldServer, client: Client) -> None:
     assert datetime.now(UTC) > moment - timedelta(seconds=1.1)
 
 
-def test_a_form_is_sent_again_as_it_was(server: ToldServer, client: Client, photos: list[Path]) -> None:
+def test_a_form_is_sent_again_as_it_was(server: ScriptedServer, client: Client, photos: list[Path]) -> None:
     server.answer(b"<html>", 502, content_type="text/html")
     server.answer({"upserted": 1, "sequence": 1})
     client.upsert_photo("a", photos[0], gallery="demo", vector=VECTOR)
     assert server.requests[0].body == server.requests[1].body
 
 
-def test_who_stays_busy_is_overloaded(server: ToldServer, connect: Callable[..., Client]) -> None:
+def test_who_stays_busy_is_overloaded(server: ScriptedServer, connect: Callable[..., Client]) -> None:
     server.problem(ProblemKind.OVERLOADED, retry_after="7")
     impatient = connect(server.url, retries=0)
     with pytest.raises(Overloaded) as caught:
@@ -251,7 +251,7 @@ def test_who_stays_busy_is_overloaded(server: ToldServer, connect: Callable[...,
     assert len(server.requests) == 1
 
 
-def test_retries_are_bounded(server: ToldServer, connect: Callable[..., Client]) -> None:
+def test_retries_are_bounded(server: ScriptedServer, connect: Callable[..., Client]) -> None:
     server.answer(b"", 504)
     client = connect(server.url, retries=2)
     with pytest.raises(ProblemError, match="504 Gateway Timeout"):
@@ -269,7 +269,7 @@ def test_retries_are_bounded(server: ToldServer, connect: Callable[..., Client])
     ],
 )
 def test_answers_that_are_no_problems_give_a_sentence_too(
-    server: ToldServer, connect: Callable[..., Client], status: int, content_type: str, body: bytes, sentence: str
+    server: ScriptedServer, connect: Callable[..., Client], status: int, content_type: str, body: bytes, sentence: str
 ) -> None:
     server.answer(body, status, content_type=content_type)
     client = connect(server.url, retries=0)
@@ -278,14 +278,14 @@ def test_answers_that_are_no_problems_give_a_sentence_too(
     assert caught.value.status == status
 
 
-def test_redirects_are_named_and_not_followed(server: ToldServer, client: Client) -> None:
+def test_redirects_are_named_and_not_followed(server: ScriptedServer, client: Client) -> None:
     server.answer(b"", 308, location="https://elsewhere.example/")
     with pytest.raises(ProblemError, match=r"use the address that it names: https://elsewhere\.example/"):
         client.galleries()
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"hits": 3}'])
-def test_another_server_is_recognised(server: ToldServer, client: Client, body: bytes) -> None:
+def test_another_server_is_recognised(server: ScriptedServer, client: Client, body: bytes) -> None:
     server.answer(body)
     with pytest.raises(ServerError, match="Is this an Askew server"):
         client.search(VECTOR, space=SPACE)
@@ -315,7 +315,7 @@ def test_what_is_no_address(connect: Callable[..., Client], url: str) -> None:
         connect(url)
 
 
-def test_a_path_before_the_api_is_kept(server: ToldServer, connect: Callable[..., Client]) -> None:
+def test_a_path_before_the_api_is_kept(server: ScriptedServer, connect: Callable[..., Client]) -> None:
     server.answer({"status": "ok", "version": "0.1.0", "galleries": 1, "quarantined": 0})
     connect(server.url + "/askew/").health()
     assert server.requests[0].path == "/askew/readyz"

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running_server import RunningServer, run_askew
-from small_encoders import make_encoder
 
 from askew_client import Client
 from askew_client.contract import errors
+from tests.support.paths import ROOT
+from tests.support.running_server import RunningServer, run_askew
+from tests.support.small_encoders import make_encoder
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "client.md"
+DOCUMENT = ROOT / "docs" / "client.md"
 
 
 @pytest.fixture

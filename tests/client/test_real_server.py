@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from running_server import RunningServer
 
 from askew_client import AsyncClient, Client, Encoder
 from askew_client.errors import EncoderRefused, Forbidden, NotFound, ProblemError, RateLimited, Unauthorised
+from tests.support.running_server import RunningServer
 
 AWKWARD = ["a/b c?#%é", "..", 'say "x"', "back\\slash", "ü;x=1"]
 
@@ -117,7 +117,7 @@ def test_encoders_and_probes(real: Client, student_file: Path, photos: list[Path
     assert kept.read_bytes() == student_file.read_bytes()
     assert real.retire_encoder("student@1", gallery="museum").id == "student@1"
     with pytest.raises(EncoderRefused):
-        from small_encoders import make_encoder
+        from tests.support.small_encoders import make_encoder
 
         real.admit(make_encoder(tmp_path / "lost.onnx", role="student", permuted=True, name="lost"), gallery="museum")
 

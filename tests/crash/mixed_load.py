@@ -21,13 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Also a program of its own.
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from running_server import ASKEW, RunningServer
-from small_encoders import make_encoder
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from askew_client.contract.wire import pack_base64
 from askew_client.encoding.encoder import Encoder
+from tests.support.running_server import ASKEW, RunningServer
+from tests.support.small_encoders import make_encoder
 
 DIM = 64
 WRITERS = 3

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from running_server import RunningServer, run_askew
 
 from askew_client.contract.wire import pack_base64
 from askew_client.encoding.encoder import Encoder
+from tests.support.running_server import RunningServer, run_askew
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 GALLERY = "/v1/galleries/default"

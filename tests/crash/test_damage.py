@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from running_server import RunningServer, run_askew
 
 from askew_client.contract.wire import pack_base64
+from tests.support.running_server import RunningServer, run_askew
 
 COPIES = 12
 SEED = int(os.environ.get("SOAK_SEED", "0"))

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from running_server import ASKEW, RunningServer, run_askew
 
 from askew_client.contract.wire import pack_base64
 from askew_client.encoding.encoder import Encoder
+from tests.support.paths import DEMO
+from tests.support.running_server import ASKEW, RunningServer, run_askew
 
-DEMO = Path(__file__).parents[2] / "demo"
 BATCH = 16
 
 

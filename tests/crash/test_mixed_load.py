@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mixed_load import run
+from tests.crash.mixed_load import run
 
 
 def test_after_ten_kills_exactly_what_was_acknowledged_is_there_and_found(tmp_path: Path) -> None:

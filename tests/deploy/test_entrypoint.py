@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 BARE = ROOT / os.environ.get("VENV_DEMO", ".venv-demo") / "bin"
 ENTRYPOINT = ROOT / "deploy/entrypoint.py"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.support.paths import ROOT
+
 import difflib
 import re
 from importlib.metadata import entry_points
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from command_reference import command_reference
+from tests.docs.command_reference import command_reference
 from pydantic import BaseModel
 
 from askew_client.contract.problems import ProblemKind
@@ -18,7 +20,6 @@ from askew_server.gallery.catalog import Galleries
 from askew_server.http.state import Service
 from askew_server.settings import Settings
 
-ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.support.paths import ROOT
+
 import json
 import os
 import re
@@ -12,12 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running_server import RunningServer, run_askew
-from small_encoders import make_encoder
+from tests.support.running_server import RunningServer, run_askew
+from tests.support.small_encoders import make_encoder
 
 from askew_client.encoding.encoder import Encoder
 
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 CURL = shutil.which("curl")
 # Shows problems as failures, and keeps what came back for the test to read.

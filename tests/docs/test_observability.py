@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.support.paths import ROOT
+
 import json
 import re
 from pathlib import Path
@@ -11,7 +13,6 @@ import yaml
 
 from askew_server.observability.metrics import Metrics, ServerNumbers
 
-ROOT = Path(__file__).parents[2]
 SUFFIXES = ("_bucket", "_sum", "_count")
 
 

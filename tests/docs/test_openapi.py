@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.support.paths import ROOT
+
 import difflib
 import json
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from askew_client.contract.problems import MEDIA_TYPE
 from askew_server.http.openapi_document import openapi_text
 
-COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
+COMMITTED = ROOT / "docs" / "openapi.json"
 
 
 @pytest.fixture(scope="module")

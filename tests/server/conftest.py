@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from running_server import RunningServer, run_askew
 
 from askew_client.contract.wire import pack
 from askew_client.encoding.encoder import Encoder
-
-DEMO = Path(__file__).parents[2] / "demo"
+from tests.support.paths import DEMO
+from tests.support.running_server import RunningServer, run_askew
 
 
 @pytest.fixture(scope="session")

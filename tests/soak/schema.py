@@ -13,12 +13,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from running_server import RunningServer, run_askew
-from small_encoders import make_encoder
+from tests.support.paths import DEMO
+from tests.support.running_server import RunningServer, run_askew
+from tests.support.small_encoders import make_encoder
 
-DEMO = Path(__file__).parents[2] / "demo"
 LEFT_OUT = "positive_data_acceptance"
 """A schema cannot say how long a vector must be, that it is of unit length, or which gallery there is."""
 WITH_FILTERS = r"/(search|search/batch|items/delete)$"

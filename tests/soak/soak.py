@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-FAULTS = ("server/test_full_disk.py", "crash/test_clock.py", "crash/test_kill.py")
+FAULTS = ("server/storage/test_full_disk.py", "crash/test_clock.py", "crash/test_kill.py")
 """Full disk, a disk that takes no writes, clocks that jump, snapshots and builds that are killed: as in `make test`."""
 DAMAGE = "crash/test_damage.py"
 """Flipped bits in every file: as in `make test`, and again with other bits."""
@@ -55,7 +55,7 @@ def parts(options: argparse.Namespace) -> list[Part]:
             options.bodies,
             Part(
                 f"{options.bodies} hostile bodies for each decoder",
-                [TESTS / "hostile_bodies.py", "--count", str(options.bodies), "--seed", str(options.seed)],
+                [TESTS / "soak/hostile_bodies.py", "--count", str(options.bodies), "--seed", str(options.seed)],
             ),
         ),
         (

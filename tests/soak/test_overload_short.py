@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from soak import overload
+
+from tests.soak import overload
 
 
 @pytest.mark.alone

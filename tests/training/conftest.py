@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_helpers import tiny_network
 
 from askew_training.networks.network import Network
+from tests.support.paths import ROOT
+from tests.support.training_helpers import tiny_network
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -31,7 +32,7 @@ def network() -> Network:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of photos and reference values that only some machines have."""
-    root = Path(__file__).resolve().parents[2]
+    root = ROOT
     folder = Path(os.environ.get("ASKEW_SHARED", root.parent / "shared"))
     if not folder.is_dir():
         pytest.skip("the folder of reference values (ASKEW_SHARED) is not on this machine")

@@ -1,0 +1,1 @@
+"""Tests. They mirror the packages; what several folders share is in tests.support."""

@@ -1,0 +1,238 @@
+"""The `askew` command as a user meets it: its output and its exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import onnx
+import pytest
+
+from askew_client import Encoder
+from askew_client.cli.main import main
+from askew_client.contract.manifest import golden_text
+from askew_client.contract.problems import ProblemKind
+from askew_client.contract.wire import unpack
+from tests.support.scripted_server import ScriptedServer
+from tests.support.small_encoders import sealed
+
+# What `python -m askew_client.cli.main` does, after some lines of a test's own.
+RUN = "\nimport sys\nfrom askew_client.cli.main import main\nsys.argv[0] = 'askew'\nmain()\n"
+
+
+@dataclass
+class Ended:
+    """How a command ended."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+def askew(*arguments: str | Path) -> Ended:
+    """Run a command in this process, which takes a tenth of the time of one of its own."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    code: object = 0
+    with (
+        mock.patch.object(sys, "argv", ["askew", *map(str, arguments)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+    out.flush()
+    err.flush()
+    assert isinstance(code, int)
+    return Ended(code, out.buffer.getvalue(), err.buffer.getvalue())  # type: ignore[attr-defined]
+
+
+def askew_after(before: str, *arguments: str | Path, **environment: str) -> Ended:
+    """Run a command in a process of its own, after some lines of Python."""
+    done = subprocess.run(
+        [sys.executable, "-c", before + RUN, *map(str, arguments)],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "COLUMNS": "120", **environment},
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def test_version_and_help() -> None:
+    assert askew("--version").stdout.decode().strip() == f"askew {metadata.version('askew-client')}"
+    alone = askew()
+    assert alone.returncode == 0
+    for command in ("inspect", "check", "encode", "search"):
+        assert command in alone.stdout.decode()
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = "{'onnxruntime', 'faiss', 'fastapi', 'torch', 'onnx', 'timm', 'uvicorn'}"
+    before = f"import atexit, sys\natexit.register(lambda: print('loaded', sorted({heavy} & set(sys.modules))))\n"
+    for arguments in (["--help"], ["search", "--help"], ["encode", "--help"]):
+        assert askew_after(before, *arguments).stdout.decode().splitlines()[-1] == "loaded []"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["no-such-command"], ["inspect"], ["search", "p.jpg", "--limit", "0"], ["--what"]]
+)
+def test_wrong_usage_is_2(arguments: list[str]) -> None:
+    result = askew(*arguments)
+    assert result.returncode == 2
+    assert b"Traceback" not in result.stderr
+
+
+def test_inspect_needs_no_engine(teacher_file: Path) -> None:
+    blocked = "import sys\nsys.modules['onnxruntime'] = None\n"
+    shown = askew_after(blocked, "inspect", teacher_file)
+    assert shown.returncode == 0
+    assert Encoder(teacher_file).space_id in shown.stdout.decode()
+    found = json.loads(askew_after(blocked, "inspect", teacher_file, "--json").stdout)
+    assert found["manifest"] == Encoder(teacher_file).manifest.model_dump(exclude_none=True)
+    assert (found["opset"], found["size"]) == (18, teacher_file.stat().st_size)
+
+
+def test_check_says_whether_this_machine_agrees(teacher_file: Path, tmp_path: Path) -> None:
+    agreed = askew("check", teacher_file)
+    assert (agreed.returncode, agreed.stdout.decode().splitlines()[-1]) == (0, "This machine agrees.")
+    other = np.zeros(64, dtype=np.float32)
+    other[0] = 1
+    manifest = Encoder(teacher_file).manifest
+    golden = {**manifest.golden, "thin": golden_text(other)}
+    wrong = tmp_path / "wrong.onnx"
+    wrong.write_bytes(sealed(onnx.load(teacher_file), manifest.model_copy(update={"golden": golden}).to_metadata()))
+    refused = askew("check", wrong)
+    assert refused.returncode == 1
+    assert "DIFFERS" in refused.stdout.decode()
+    report = askew("check", wrong, "--json")
+    assert report.returncode == 1
+    found = json.loads(report.stdout)
+    assert not found["agrees"]
+    assert found["distances"]["thin"] > 0.1 > found["distances"]["small"]
+
+
+def test_encode_writes_where_it_is_told(teacher_file: Path, photos: list[Path], tmp_path: Path) -> None:
+    wanted = Encoder(teacher_file).encode(photos[:2])
+    out = tmp_path / "vectors.npy"
+    assert askew("encode", *photos[:2], "--encoder", teacher_file, "--out", out).returncode == 0
+    assert np.array_equal(np.load(out), wanted)
+    found = json.loads(askew("encode", *photos[:2], "--encoder", teacher_file, "--json").stdout)
+    assert [each["photo"] for each in found["vectors"]] == [str(photo) for photo in photos[:2]]
+    assert np.array_equal(np.array([each["vector"] for each in found["vectors"]], dtype=np.float32), wanted)
+    raw = askew("encode", photos[0], "--encoder", teacher_file, "--raw").stdout
+    assert unpack(raw, "f16le", 64) == pytest.approx(wanted[0], abs=1e-3)
+    assert askew("encode", photos[0], "--encoder", teacher_file).returncode == 2
+    assert askew("encode", photos[0], "--encoder", teacher_file, "--json", "--raw").returncode == 2
+
+
+def one_line(result: Ended) -> str:
+    """What a failed command said: one line, exit code 1."""
+    (line,) = result.stderr.decode().splitlines()
+    assert result.returncode == 1
+    assert line.startswith("askew: ")
+    return line
+
+
+def test_errors_are_one_line(teacher_file: Path, photos: list[Path], tmp_path: Path) -> None:
+    assert "is no ONNX file" in one_line(askew("inspect", photos[0]))
+    assert "cannot be read" in one_line(askew("encode", "missing.jpg", "--encoder", teacher_file, "--json"))
+    nobody = ["--server", "http://127.0.0.1:1"]
+    assert "No server answers" in one_line(askew("search", photos[0], "--encoder", teacher_file, *nobody))
+    assert "missing.jpg" in one_line(askew("search", "missing.jpg", *nobody))
+    nowhere = tmp_path / "no" / "such" / "folder.npy"
+    assert "No such file" in one_line(askew("encode", photos[0], "--encoder", teacher_file, "--out", nowhere))
+    no_engine = "import sys\nsys.modules['onnxruntime'] = None\n"
+    assert "askew-client[cpu]" in one_line(askew_after(no_engine, "check", teacher_file))
+
+
+def test_a_search_sends_the_key_that_it_is_given(
+    server: ScriptedServer, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.problem(ProblemKind.UNAUTHORISED)
+    search = ["search", photos[0], "--server", server.url]
+    monkeypatch.delenv("ASKEW_KEY", raising=False)
+    assert "Give the key with --key, or in ASKEW_KEY." in one_line(askew(*search))
+    assert "authorization" not in server.requests[-1].headers
+    server.answers.clear()
+    server.problem(ProblemKind.FORBIDDEN)
+    assert one_line(askew(*search, "--key", "ask_1")) == "askew: What came, and what to do."
+    assert server.requests[-1].headers["authorization"] == "Bearer ask_1"
+    monkeypatch.setenv("ASKEW_KEY", "ask_2\n")
+    one_line(askew(*search))
+    assert server.requests[-1].headers["authorization"] == "Bearer ask_2"
+    refused = one_line(askew(*search, "--key", "two secret words"))
+    assert "Expected an API key" in refused
+    assert "secret" not in refused
+
+
+def test_without_typer_the_extra_is_named() -> None:
+    assert "askew-client[cli]" in one_line(askew_after("import sys\nsys.modules['typer'] = None\n", "--help"))
+
+
+FAILING = """
+import importlib.metadata as metadata
+class Broken:
+    name = "broken"
+    def load(self):
+        {failure}
+real = metadata.entry_points
+metadata.entry_points = lambda **params: [*real(**params), *([Broken()] if params["group"] == "askew.commands" else [])]
+"""
+
+
+def test_a_command_that_cannot_be_imported_leaves_the_others_alone(teacher_file: Path) -> None:
+    before = FAILING.format(failure="raise ImportError('libfoo.so is missing')")
+    assert askew_after(before, "inspect", teacher_file).returncode == 0
+    assert b"libfoo.so is missing" in askew_after(before, "--help").stdout
+    assert "'broken' cannot be loaded: ImportError: libfoo.so" in one_line(askew_after(before, "broken", "x", "--y"))
+
+
+def test_no_traceback_unless_asked_for() -> None:
+    before = FAILING.format(
+        failure="return self.run\n    def run(self) -> None:\n        raise RuntimeError('two\\nlines')"
+    )
+    assert "RuntimeError: two lines" in one_line(askew_after(before, "broken"))
+    assert b"Traceback" in askew_after(before, "broken", ASKEW_DEBUG="1").stderr
+
+
+def test_a_stopped_command_is_130() -> None:
+    before = FAILING.format(failure="return self.run\n    def run(self) -> None:\n        raise KeyboardInterrupt")
+    stopped = askew_after(before, "broken")
+    assert (stopped.returncode, stopped.stderr.decode().strip()) == (130, "askew: stopped")
+
+
+def test_a_reader_that_leaves_is_no_error(teacher_file: Path, photos: list[Path]) -> None:
+    command = [sys.executable, "-m", "askew_client.cli.main", "encode", *map(str, photos * 20)]
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.run(
+        [*command, "--encoder", str(teacher_file), "--json"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(writer)
+    assert process.stderr == b""
+
+
+def test_the_names_of_the_package_are_there_and_the_http_client_is_imported_only_when_used() -> None:
+    lines = (
+        "import sys, askew_client, askew_server.http.server",
+        "assert 'httpx' not in sys.modules",
+        "from askew_client import *",
+        "assert 'httpx' in sys.modules and all(name in globals() for name in askew_client.__all__)",
+        "assert not hasattr(askew_client, 'Nothing')",
+    )
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, timeout=60)

@@ -1,0 +1,198 @@
+"""The Encoder: the same vector whichever way a photo comes, and a sentence for whatever cannot work."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+from PIL import Image
+
+import askew_client
+from askew_client import Encoder
+from askew_client.contract.manifest import golden_text
+from askew_client.encoding.photos import read_photo
+from askew_client.errors import (
+    DamagedEncoder,
+    EngineMissing,
+    NotAnEncoder,
+    PhotoError,
+    PhotoTooThin,
+    UnreadablePhoto,
+)
+from tests.support.small_encoders import make_encoder, sealed, space_of
+
+BLOCK_ENGINE = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+@pytest.fixture(scope="module")
+def teacher(teacher_file: Path) -> Encoder:
+    return Encoder(teacher_file, threads=1)
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_exported_members() -> None:
+    assert askew_client.__all__ == ["AskewError", "AsyncClient", "Client", "Encoder", "Manifest"]
+    for name in askew_client.__all__:
+        assert getattr(askew_client, name).__name__ == name
+
+
+def test_vectors_are_float32_of_unit_length(teacher: Encoder, photos: list[Path]) -> None:
+    vectors = teacher.encode(photos)
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (len(photos), 64)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_path_text_bytes_image_and_array_agree(teacher: Encoder, photos: list[Path]) -> None:
+    path = photos[0]
+    with Image.open(path) as image:
+        vectors = teacher.encode([path, str(path), path.read_bytes(), image, read_photo(path)])
+    assert (vectors == vectors[0]).all()
+
+
+def test_one_at_a_time_equals_a_list_to_the_bit(teacher: Encoder, photos: list[Path]) -> None:
+    one_at_a_time = np.concatenate([teacher.encode(photo) for photo in photos])
+    assert np.array_equal(one_at_a_time, teacher.encode(photos))
+    assert np.array_equal(one_at_a_time, teacher.encode(tuple(photos)))
+
+
+def test_no_photos_give_no_vectors(teacher: Encoder) -> None:
+    assert teacher.encode([]).shape == (0, 64)
+
+
+def test_the_manifest_is_at_hand(teacher: Encoder, teacher_file: Path) -> None:
+    assert teacher.manifest.encoder_id == "teacher@1"
+    assert teacher.space_id == space_of(teacher_file)
+
+
+def test_golden_vectors_come_out(teacher: Encoder) -> None:
+    assert set(teacher.check_golden()) == {"large", "small", "thin"}
+
+
+def test_a_file_that_records_other_golden_vectors_is_damaged(teacher_file: Path, tmp_path: Path) -> None:
+    other = np.zeros(64, dtype=np.float32)
+    other[0] = 1
+    manifest = Encoder(teacher_file).manifest
+    for golden, sentence in [
+        ({"small": golden_text(other)}, "'small' is off by"),
+        ({"moon": golden_text(other)}, "moon"),
+    ]:
+        changed = manifest.model_copy(update={"golden": golden})
+        path = tmp_path / "other.onnx"
+        path.write_bytes(sealed(onnx.load(teacher_file), changed.to_metadata()))
+        with pytest.raises(DamagedEncoder, match=sentence):
+            Encoder(path).check_golden()
+
+
+def test_a_student_lands_in_its_teachers_space(teacher: Encoder, student_file: Path, photos: list[Path]) -> None:
+    student = Encoder(student_file)
+    assert student.space_id == teacher.space_id
+    assert (student.encode(photos) * teacher.encode(photos)).sum(axis=1).mean() > 0.95
+
+
+def test_refusals_say_why(teacher: Encoder, tmp_path: Path) -> None:
+    with pytest.raises(UnreadablePhoto):
+        teacher.encode(b"no photo")
+    with pytest.raises(PhotoTooThin):
+        teacher.encode(np.zeros((4, 3000, 3), np.uint8))
+    with pytest.raises(TypeError, match="Expected a path"):
+        teacher.encode([3])  # type: ignore[list-item]
+
+
+def test_several_threads_get_the_same_vectors(teacher: Encoder, photos: list[Path]) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        threaded = np.concatenate(list(pool.map(teacher.encode, photos)))
+    assert np.array_equal(threaded, teacher.encode(photos))
+
+
+def test_a_stream_keeps_the_order_and_reports_errors_in_place(teacher: Encoder, photos: list[Path]) -> None:
+    mixed = [photos[0], b"no photo", *photos[1:], Path("missing.jpg")]
+    found = list(teacher.encode_stream(mixed, workers=3))
+    assert len(found) == len(mixed)
+    assert isinstance(found[1], UnreadablePhoto)
+    assert isinstance(found[-1], UnreadablePhoto)
+    described = [vector for vector in found if not isinstance(vector, PhotoError)]
+    assert np.array_equal(np.stack(described), teacher.encode(photos))
+
+
+def test_a_stream_can_be_left(teacher: Encoder, photos: list[Path]) -> None:
+    taken = []
+
+    def endless() -> object:
+        while True:
+            taken.append(1)
+            yield photos[0]
+
+    stream = teacher.encode_stream(endless(), workers=2)  # type: ignore[arg-type]
+    next(stream)
+    stream.close()
+    assert len(taken) <= 7
+
+
+def test_a_file_that_onnxruntime_cannot_load_gets_a_sentence(teacher_file: Path, tmp_path: Path) -> None:
+    model = onnx.load(teacher_file)
+    manifest = Encoder(teacher_file).manifest.to_metadata()
+    model.graph.node[0].op_type = "NoSuchOperator"
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(sealed(model, manifest))
+    with pytest.raises(NotAnEncoder, match="cannot be loaded by onnxruntime"):
+        Encoder(path)
+
+
+def test_a_graph_with_other_names_is_no_encoder(teacher_file: Path, tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "other",
+        [helper.make_tensor_value_info("x", 1, [1])],
+        [helper.make_tensor_value_info("y", 1, [1])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    path = tmp_path / "other.onnx"
+    path.write_bytes(sealed(model, Encoder(teacher_file).manifest.to_metadata()))
+    with pytest.raises(NotAnEncoder, match="no input `image`"):
+        Encoder(path)
+
+
+def test_without_an_engine_the_extra_is_named(teacher_file: Path) -> None:
+    blocked = BLOCK_ENGINE.format(blocked=["onnxruntime"])
+    result = run_python(f"{blocked}\nfrom askew_client import Encoder\nEncoder({str(teacher_file)!r})")
+    assert "EngineMissing: No onnxruntime is installed" in result.stderr
+    assert "askew-client[cpu]" in result.stderr
+
+
+def test_two_engines_are_refused(teacher_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("askew_client.encoding.engines.metadata.version", lambda _name: "1.0")
+    with pytest.raises(EngineMissing, match="overwrite each other"):
+        Encoder(teacher_file)
+
+
+def test_the_client_imports_no_engine_and_no_server() -> None:
+    code = "import sys, askew_client; print([m for m in ('onnxruntime','torch','faiss','fastapi') if m in sys.modules])"
+    assert run_python(code).stdout.strip() == "[]"
+
+
+def test_small_encoders_that_do_not_land(tmp_path: Path, teacher: Encoder, photos: list[Path]) -> None:
+    """The two that admission must refuse: right space id, right golden vectors, wrong vectors."""
+    permuted = make_encoder(tmp_path / "permuted.onnx", role="student", permuted=True)
+    random = make_encoder(tmp_path / "random.onnx", role="student", seed=1, space_id=teacher.space_id)
+    for path in (permuted, random):
+        encoder = Encoder(path)
+        encoder.check_golden()
+        assert encoder.space_id == teacher.space_id
+        assert abs((encoder.encode(photos) * teacher.encode(photos)).sum(axis=1).mean()) < 0.3

@@ -1,0 +1,278 @@
+"""A disk that is full or takes no writes: nothing is half written, searches go on, later writes work."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from numpy.typing import NDArray
+
+from askew_client.contract.problems import ProblemKind
+from askew_client.contract.wire import pack_base64
+from askew_server.errors import Refusal
+from askew_server.http.problems import install_problem_handlers
+from askew_server.maintenance.snapshots import Snapshots
+from askew_server.storage.errors import storage_problem
+from askew_server.storage.items import GalleryStore, ItemBatch, StoredItem
+from tests.support.problem_shape import assert_problem
+from tests.support.running_server import RunningServer, run_askew
+
+ITEMS = "/v1/galleries/objects/items"
+
+
+def _items(count: int) -> ItemBatch:
+    return ItemBatch.of([StoredItem(f"item-{n}", np.eye(1, 2048, n, dtype=np.float32)[0], {}) for n in range(count)])
+
+
+@pytest.fixture
+def full_store(tmp_path: Path) -> Iterator[GalleryStore]:
+    """A store whose database may not grow any more, as on a full disk: SQLite answers SQLITE_FULL."""
+    store = GalleryStore(tmp_path / "gallery")
+    store.begin({"dim": "2048"})
+    store.upsert(_items(3))
+    pages = store.connection.execute("PRAGMA page_count").fetchone()[0]
+    store.connection.execute(f"PRAGMA max_page_count = {pages}")
+    yield store
+    store.close()
+
+
+def test_a_write_that_finds_the_disk_full_changes_nothing_and_the_next_one_works(full_store: GalleryStore) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        full_store.upsert(_items(200))
+    assert full_store.counts() == (3, 0)
+    assert full_store.sequence == 3
+    full_store.connection.execute("PRAGMA max_page_count = 1000000")
+    full_store.upsert(_items(200))
+    assert full_store.counts() == (200, 0)
+
+
+@pytest.mark.parametrize("kind", ["database", "photo"])
+def test_the_answer_is_507(full_store: GalleryStore, kind: str) -> None:
+    app = FastAPI()
+    install_problem_handlers(app)
+
+    @app.put("/")
+    async def write() -> None:
+        if kind == "photo":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        full_store.upsert(_items(200))
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://askew") as client:
+            return await client.put("/")
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 507
+    assert answer.json()["type"] == "/problems/insufficient-storage"
+    assert "disk is full" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        (errno.ENOSPC, ProblemKind.INSUFFICIENT_STORAGE, "disk is full"),
+        (errno.EDQUOT, ProblemKind.INSUFFICIENT_STORAGE, "disk is full"),
+        (errno.EROFS, ProblemKind.INSUFFICIENT_STORAGE, "takes no writes (Read-only file system)"),
+        (errno.EACCES, ProblemKind.INSUFFICIENT_STORAGE, "takes no writes (Permission denied)"),
+        (errno.EIO, ProblemKind.INSUFFICIENT_STORAGE, "takes no writes"),
+    ],
+)
+def test_what_a_disk_says_no_with_is_a_sentence(code: int, kind: ProblemKind, words: str) -> None:
+    problem = storage_problem(OSError(code, os.strerror(code)))
+    assert problem is not None
+    assert problem[0] is kind
+    assert words in problem[1]
+    assert storage_problem(OSError(errno.ECONNRESET, "reset")) is None
+    assert storage_problem(ValueError("no disk")) is None
+
+
+def test_a_corrupt_database_and_one_that_takes_no_writes_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "some.db"
+    path.write_bytes(b"no database" * 1_000)
+    with pytest.raises(sqlite3.DatabaseError) as corrupt, _open(str(path)) as database:
+        database.execute("SELECT * FROM sqlite_master")
+    problem = storage_problem(corrupt.value)
+    assert problem is not None
+    assert problem[0] is ProblemKind.DAMAGED_GALLERY
+    path.unlink()
+    with _open(str(path)) as database:
+        database.execute("CREATE TABLE some (n)")
+    with pytest.raises(sqlite3.OperationalError) as unwritable, _open(f"{path.as_uri()}?mode=ro") as database:
+        database.execute("INSERT INTO some VALUES (1)")
+    problem = storage_problem(unwritable.value)
+    assert problem is not None
+    assert problem[0] is ProblemKind.INSUFFICIENT_STORAGE
+    with pytest.raises(sqlite3.IntegrityError) as other, _open(str(path)) as database:
+        database.execute("CREATE UNIQUE INDEX one ON some (n)")
+        database.executemany("INSERT INTO some VALUES (?)", [(1,), (1,)])
+    assert storage_problem(other.value) is None
+
+
+@contextmanager
+def _open(address: str) -> Iterator[sqlite3.Connection]:
+    database = sqlite3.connect(address, uri=True)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 24 MB."""
+    with _mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=24m", "tmpfs") as disk:
+        yield disk
+
+
+@contextmanager
+def _mounted(point: Path, *options: str | Path) -> Iterator[Path]:
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("mounting a disk takes root")
+    point.mkdir()
+    done = subprocess.run(["mount", *map(str, options), str(point)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"mounting a disk is not allowed here: {done.stderr.strip()}")
+    try:
+        yield point
+    finally:
+        subprocess.run(["umount", "--lazy", str(point)], check=True)
+
+
+def _unit(seed: int) -> NDArray[np.float32]:
+    vector = np.random.default_rng(seed).standard_normal(64)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def _written(server: RunningServer, space: str, first: int, count: int = 1, text: str = "") -> httpx.Response:
+    items = [
+        {"id": f"new-{n}", "vector": pack_base64(_unit(n)), "dtype": "f16le", "payload": {"text": text}}
+        for n in range(first, first + count)
+    ]
+    return server.http.put(ITEMS, json={"space": space, "items": items})
+
+
+def _found(server: RunningServer, space: str, seed: int) -> str:
+    query = {"vector": pack_base64(_unit(seed)), "dtype": "f16le", "space": space, "limit": 1}
+    answer = server.http.post("/search", json=query)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["hits"][0]["id"])
+
+
+def test_on_a_real_full_disk_writes_are_refused_reads_go_on_and_freed_space_is_used(
+    data: Path, small_disk: Path, headers: dict[str, str]
+) -> None:
+    space = headers["Askew-Space"]
+    shutil.copytree(data, small_disk / "data")
+    photo = next((data / "galleries" / "objects" / "photos").glob("*/*.jpg")).read_bytes()
+    form = {"vector": pack_base64(_unit(7)), "dtype": "f16le", "space": space}
+    with RunningServer(small_disk / "data", "--gallery", "objects") as server:
+        assert _written(server, space, 0, 10).status_code == 200
+        ballast = small_disk / "ballast"
+        with ballast.open("wb", buffering=0) as stream, pytest.raises(OSError, match="No space left"):
+            while True:
+                stream.write(bytes(4_096))
+        refused = _written(server, space, 100, 500, text="x" * 200)
+        problem = assert_problem(refused, 507, "insufficient-storage", "disk is full", "searches go on")
+        assert "Traceback" not in str(problem)
+        pictured = server.http.put(f"{ITEMS}/pictured", data=form, files={"photo": ("p", photo + b"1", "image/jpeg")})
+        assert_problem(pictured, 507, "insufficient-storage", "disk is full")
+        assert server.http.get("/v1/galleries/objects").json()["items"] == 59
+        assert _found(server, space, 3) == "new-3"
+        assert server.http.get(f"{ITEMS}/new-5").status_code == 200
+        assert server.http.get("/readyz").status_code == 200
+        snapshot = server.http.post("/v1/galleries/objects/snapshots")
+        if snapshot.status_code == 202:
+            job = _ended(server, snapshot.headers["location"])
+            assert job["state"] == "failed", job
+            assert job["problem"]["status"] == 507  # type: ignore[index]
+        else:
+            assert_problem(snapshot, 507, "insufficient-storage")
+
+        ballast.unlink()
+        assert _written(server, space, 100, 500, text="x" * 200).status_code == 200
+        assert _found(server, space, 400) == "new-400"
+        pictured = server.http.put(f"{ITEMS}/pictured", data=form, files={"photo": ("p", photo + b"1", "image/jpeg")})
+        assert pictured.status_code == 200, pictured.text
+        output = server.stop()
+        assert "Traceback" not in output
+    assert list((small_disk / "data" / "galleries").rglob("*.part")) == []
+    with RunningServer(small_disk / "data", "--gallery", "objects") as server:
+        assert server.http.get("/v1/galleries/objects").json()["items"] == 560
+        assert _found(server, space, 599) == "new-599"
+
+
+def _ended(server: RunningServer, location: str) -> dict[str, object]:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        job: dict[str, object] = server.http.get(location).json()
+        if job["state"] not in {"waiting", "running"}:
+            return job
+        time.sleep(0.05)
+    raise AssertionError("the job did not end")
+
+
+def test_while_the_disk_takes_no_writes_searches_go_on_and_afterwards_writes_work(
+    data: Path, headers: dict[str, str]
+) -> None:
+    """The kernel refuses every write of the running server, as it does when a disk has turned read-only."""
+    space = headers["Askew-Space"]
+    with RunningServer(data, "--gallery", "objects") as server:
+        assert _written(server, space, 0, 10).status_code == 200
+        _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, hard))
+        for _ in range(3):
+            assert_problem(
+                _written(server, space, 20), 507, "insufficient-storage", "takes no writes", "searches go on"
+            )
+        assert_problem(server.http.delete(f"{ITEMS}/new-3"), 507, "insufficient-storage")
+        assert_problem(server.http.post("/v1/galleries/objects/snapshots"), 507, "insufficient-storage")
+        assert _found(server, space, 3) == "new-3"
+        assert server.http.get("/v1/galleries/objects").json()["items"] == 59
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        assert _written(server, space, 20).status_code == 200
+        assert _found(server, space, 20) == "new-20"
+        assert server.http.delete(f"{ITEMS}/new-3").status_code == 200
+    with RunningServer(data, "--gallery", "objects") as server:
+        assert server.http.get("/v1/galleries/objects").json()["items"] == 59
+        assert _found(server, space, 20) == "new-20"
+
+
+def test_what_cannot_be_owned_is_a_sentence_and_can_still_be_examined(data: Path, tmp_path: Path) -> None:
+    Snapshots("objects", data / "galleries" / "objects").create(lambda *_: None)
+    with _mounted(tmp_path / "disk", "--bind", data) as disk:
+        done = subprocess.run(
+            ["mount", "-o", "remount,bind,ro", str(disk)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            pytest.skip(f"mounting a disk read-only is not allowed here: {done.stderr.strip()}")
+        served = run_askew("serve", "--data", disk, "--port", "0")
+        assert served.returncode == 1
+        assert "cannot be written" in served.stderr
+        assert "Traceback" not in served.stderr
+        examined = run_askew("doctor", "--data", disk)
+        assert examined.returncode == 1
+        assert "takes no writes" in examined.stdout
+        assert "gallery 'objects': 49 items" in examined.stdout
+        assert examined.stdout.count("damage:") == 1
+        (archive,) = (disk / "galleries" / "objects" / "snapshots").glob("*.tar")
+        assert "is whole" in run_askew("snapshot", "verify", archive).stdout
+
+
+def test_a_snapshot_that_the_disk_cannot_hold_is_refused_before_it_begins(data: Path, small_disk: Path) -> None:
+    shutil.copytree(data, small_disk / "data")
+    with pytest.raises(Refusal) as refused:
+        Snapshots("objects", small_disk / "data" / "galleries" / "objects").create(lambda *_: None)
+    assert refused.value.kind is ProblemKind.WOULD_NOT_FIT

@@ -1,0 +1,1 @@
+"""What tests share: real servers, small encoders, hostile values."""
