@@ -25,7 +25,7 @@ from askew_client.contract.encoder_file import UNSEALED, read_encoder_file, seal
 from askew_client.contract.manifest import DIGEST_KEY, golden_text
 from askew_client.encoding.encoder import Encoder
 from askew_client.encoding.golden import golden_pictures
-from askew_server.encoders.alignment import GateProbe, Hits, measure_landing
+from askew_server.encoders.alignment import GateProbe, Hits, measure_alignment
 from askew_server.index.types import Vectors
 
 Change = Callable[[NDArray[np.generic], np.random.Generator], NDArray[np.generic]]
@@ -56,7 +56,7 @@ def main() -> None:
     print("| candidate | mean cosine | finds itself first | recall@1 | recall@10 |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name, path in _candidates(arguments.student, Path(folder), arguments.noise):
-            landing = measure_landing(probes, _describe(path, photos), nearest, len(photos))
+            landing = measure_alignment(probes, _describe(path, photos), nearest, len(photos))
             print(
                 f"| {name} | {landing.own.mean():.3f} | {landing.self_recall_at_1:.3f} | {landing.recall[1]:.3f} "
                 f"| {landing.recall[10]:.3f} |",

@@ -17,7 +17,7 @@ import onnxruntime
 
 from askew_client.encoding.encoder import Encoder
 from askew_client.encoding.photos import read_photo
-from askew_server.gallery.catalog import Galleries
+from askew_server.gallery.catalog import Catalog
 from askew_server.ingest.index_photos import LocalGallery, index_photos
 from askew_server.ingest.photo_folder import PhotoFile, find_photos
 
@@ -48,7 +48,7 @@ def indexing_rate(photos: list[PhotoFile], path: Path) -> float:
     encoder = Encoder(path, threads=1)
     encoder.encode(photos[0].path)
     with tempfile.TemporaryDirectory() as folder:
-        galleries = Galleries(Path(folder), owner="the benchmark")
+        galleries = Catalog(Path(folder), owner="the benchmark")
         gallery, _ = galleries.get_or_create("bench", encoder.manifest)
         started = time.perf_counter()
         report = index_photos(photos, encoder, LocalGallery(gallery), lambda: None)

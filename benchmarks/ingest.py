@@ -26,7 +26,7 @@ from load import load, post_requests
 from measured_gallery import BATCH, MeasuredGallery
 from numpy.typing import NDArray
 
-from askew_client._sync.client import Client
+from askew_client import Client
 from askew_client.contract.wire import pack
 
 

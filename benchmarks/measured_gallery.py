@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client._sync.client import Client
+from askew_client import Client
 from askew_client.contract.manifest import Manifest, golden_text
 from askew_client.contract.wire import pack
 

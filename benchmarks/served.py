@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from askew_client._sync.client import Client
+from askew_client import Client
 from askew_client.errors import ServerError
 from askew_server.settings import Settings
 

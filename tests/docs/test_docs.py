@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from tests.support.paths import ROOT
-
 import difflib
+import json
 import re
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import get_args
 
 import pytest
-from tests.docs.command_reference import command_reference
 from pydantic import BaseModel
 
 from askew_client.contract.problems import ProblemKind
+from askew_server.gallery.catalog import Catalog
 from askew_server.http.app import create_fastapi
-from askew_server.gallery.catalog import Galleries
-from askew_server.http.state import Service
+from askew_server.http.state import AppState
 from askew_server.settings import Settings
+from tests.docs.command_reference import command_reference
+from tests.support.paths import ROOT
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -37,8 +37,8 @@ def test_every_problem_is_documented_with_its_status(text: str) -> None:
 
 
 def test_every_path_is_documented(text: str, tmp_path: Path) -> None:
-    galleries = Galleries(tmp_path, owner="a test")
-    document = create_fastapi(Service(Settings(data=tmp_path), galleries)).openapi()
+    galleries = Catalog(tmp_path, owner="a test")
+    document = json.loads(create_fastapi(AppState(Settings(data=tmp_path), galleries)).state.openapi_document())
     galleries.close()
     calls = [f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods]
     assert len(calls) > 20

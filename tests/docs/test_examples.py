@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from tests.support.paths import ROOT
-
 import json
 import os
 import re
@@ -14,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.running_server import RunningServer, run_askew
-from tests.support.small_encoders import make_encoder
 
 from askew_client.encoding.encoder import Encoder
+from tests.support.paths import ROOT
+from tests.support.running_server import RunningServer, run_askew
+from tests.support.small_encoders import make_encoder
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 CURL = shutil.which("curl")

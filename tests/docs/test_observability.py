@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from tests.support.paths import ROOT
-
 import json
 import re
-from pathlib import Path
 
 import pytest
 import yaml
 
 from askew_server.observability.metrics import Metrics, ServerNumbers
+from tests.support.paths import ROOT
 
 SUFFIXES = ("_bucket", "_sum", "_count")
 

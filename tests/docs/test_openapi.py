@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from tests.support.paths import ROOT
-
 import difflib
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from askew_client.contract.problems import MEDIA_TYPE
 from askew_server.http.openapi_document import openapi_text
+from tests.support.paths import ROOT
 
 COMMITTED = ROOT / "docs" / "openapi.json"
 

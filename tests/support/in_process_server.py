@@ -9,9 +9,9 @@ from pathlib import Path
 
 from starlette.testclient import TestClient
 
-from askew_server.gallery.catalog import Galleries
+from askew_server.gallery.catalog import Catalog
 from askew_server.http.app import create_app
-from askew_server.http.state import Service
+from askew_server.http.state import AppState
 from askew_server.observability.tracing import Tracing
 from askew_server.settings import Settings
 
@@ -19,7 +19,7 @@ from askew_server.settings import Settings
 @contextmanager
 def in_process_server(data: Path, *, tracing: Tracing | None = None) -> Iterator[TestClient]:
     """A client of the app over DATA, ready to answer; the default gallery is `objects`."""
-    service = Service(Settings(data=data, default_gallery="objects"), Galleries(data, owner="a test"))
+    service = AppState(Settings(data=data, default_gallery="objects"), Catalog(data, owner="a test"))
     with TestClient(create_app(service, tracing)) as client:
         deadline = time.monotonic() + 30
         while client.get("/readyz").status_code != 200:

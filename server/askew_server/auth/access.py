@@ -10,12 +10,12 @@ from askew_server.errors import Refusal
 
 @dataclass(frozen=True)
 class Access:
-    """What the sender of a request gets to see: the galleries by name, None for all of them."""
+    """The galleries that the sender of a request may see, by name; None for all of them."""
 
     galleries: frozenset[str] | None = None
 
     def sees(self, gallery: str) -> bool:
-        """Whether a gallery (by its name, no alias) is among them."""
+        """Whether a gallery (its name, no alias) is among them."""
         return self.galleries is None or gallery in self.galleries
 
     def require(self, gallery: str) -> None:

@@ -11,7 +11,6 @@ import hmac
 import json
 import re
 import secrets
-import sqlite3
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -79,13 +78,13 @@ class KeyStore:
         """Open the table of keys. Raises AskewError when the database cannot be read."""
         self._db = open_server_database(data, _SCHEMA)
         self._changing = threading.Lock()
-        rows = self._db.execute(
+        rows = self._db.rows(
             "SELECT id, digest, name, scopes, galleries, requests_per_second, created_at, expires_at FROM keys "
             "WHERE revoked_at IS NULL ORDER BY created_at, id"
         )
         # Replaced as a whole: a request sees the keys before a change or after it.
         self._keys = {row[0]: _key_of(row) for row in rows}
-        self._ever = self._db.execute("SELECT 1 FROM keys LIMIT 1").fetchone() is not None
+        self._ever = self._db.row("SELECT 1 FROM keys LIMIT 1") is not None
 
     def close(self) -> None:
         """Close the database."""
@@ -127,12 +126,12 @@ class KeyStore:
             self._ever = True
         return CreatedKey(**key.describe().model_dump(), key=text)
 
-    def listed(self) -> list[KeyDescription]:
+    def describe_all(self) -> list[KeyDescription]:
         """The keys that were not revoked, oldest first."""
         return [key.describe() for key in self._keys.values()]
 
     def revoke(self, identity: str) -> None:
-        """Let a key be none any more; on the disk when it returns. Raises Refusal (unknown-key)."""
+        """Revoke a key. It stops working with the next request. Raises Refusal (unknown-key)."""
         with self._changing:
             if identity not in self._keys:
                 raise Refusal(
@@ -157,7 +156,7 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _key_of(row: sqlite3.Row | tuple[str, bytes, str, str, str | None, float | None, str, str | None]) -> Key:
+def _key_of(row: tuple[str, bytes, str, str, str | None, float | None, str, str | None]) -> Key:
     identity, digest, name, scopes, galleries, rate, created_at, expires_at = row
     return Key(
         id=identity,

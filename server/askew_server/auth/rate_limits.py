@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Rates:
+class RateLimiter:
     """The buckets of one server. A bucket holds one second's requests (one at least) and fills at the key's rate.
 
     Used from the event loop only. Times are seconds of one clock that never goes back.

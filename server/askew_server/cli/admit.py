@@ -23,7 +23,7 @@ def admit(
 ) -> None:
     """Admit a student to a gallery, if it lands in the gallery's space; exit code 1 if it does not."""
     if server:
-        from askew_client._sync.client import Client
+        from askew_client import Client
 
         with Client(server, key=key) as client:
             admitted = client.admit(encoder, gallery=gallery)
@@ -46,13 +46,13 @@ def _admit_local(encoder: Path, data: Path | None, gallery: str) -> EncoderDescr
     from askew_client.encoding.photos import MAX_PIXELS
     from askew_client.errors import NotAnEncoder
     from askew_server.encoders.gate import admit as admit_encoder
-    from askew_server.gallery.catalog import Galleries
+    from askew_server.gallery.catalog import Catalog
 
     try:
         content = encoder.read_bytes()
     except OSError as error:
         raise NotAnEncoder(f"Expected an encoder file, but {encoder} cannot be read: {error.strerror}.") from None
-    galleries = Galleries(required_data(data), owner="askew admit")
+    galleries = Catalog(required_data(data), owner="askew admit")
     try:
         galleries.load()
         return admit_encoder(galleries.get(gallery), content, str(encoder), max_pixels=MAX_PIXELS)

@@ -12,13 +12,13 @@ import typer
 from askew_client.errors import AskewError
 
 if TYPE_CHECKING:
-    from askew_client._sync.client import Client
+    from askew_client import Client
     from askew_client.contract.common import Payload
     from askew_client.contract.encoders import EncoderDescription, EncoderList, ProbeList, Runtime
     from askew_client.contract.galleries import GalleryDescription
     from askew_client.encoding.encoder import Encoder
-    from askew_server.gallery.catalog import Galleries
-    from askew_server.gallery.live import OwnedGallery
+    from askew_server.gallery.catalog import Catalog
+    from askew_server.gallery.live import LiveGallery
     from askew_server.storage.items import StoredItem
 
 EXIT_SKIPPED = 3
@@ -37,7 +37,7 @@ probes = typer.Typer(no_args_is_help=True, help="Keep the photos that the gate s
 class _Place(Protocol):
     """Where the encoders are: a server, or a DATA directory."""
 
-    def listed(self) -> EncoderList: ...
+    def describe_all(self) -> EncoderList: ...
 
     def best(
         self, gallery: str, runtime: Runtime | None, max_bytes: int | None, max_milliseconds: float | None
@@ -62,7 +62,7 @@ class _Place(Protocol):
 def list_encoders(data: Data = None, server: Server = None, key: Key = None, as_json: AsJson = False) -> None:
     """List the encoders that galleries keep, newest first."""
     with _place(data, server, key) as place:
-        found = place.listed()
+        found = place.describe_all()
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
         return
@@ -203,16 +203,16 @@ def remove(
 def _place(data: Path | None, server: str | None, key: str | None) -> Iterator[_Place]:
     """The encoders of a server, or of a DATA directory that is taken meanwhile. Raises AskewError, DataInUse."""
     if server is not None:
-        from askew_client._sync.client import Client
+        from askew_client import Client
 
         with Client(server, timeout=60, key=key) as client:
             yield _Served(client)
         return
     if data is None:
         raise AskewError("Say where the gallery is: --data DIR (no server running on it), or --server URL.")
-    from askew_server.gallery.catalog import Galleries
+    from askew_server.gallery.catalog import Catalog
 
-    galleries = Galleries(data, owner="askew encoder")
+    galleries = Catalog(data, owner="askew encoder")
     try:
         galleries.load()
         yield _Local(galleries)
@@ -223,14 +223,14 @@ def _place(data: Path | None, server: str | None, key: str | None) -> Iterator[_
 class _Local:
     """The galleries of a DATA directory."""
 
-    def __init__(self, galleries: Galleries) -> None:
+    def __init__(self, galleries: Catalog) -> None:
         self._galleries = galleries
 
-    def listed(self) -> EncoderList:
+    def describe_all(self) -> EncoderList:
         from askew_client.contract.encoders import EncoderList
-        from askew_server.encoders.selection import kept_encoders
+        from askew_server.encoders.selection import all_encoders
 
-        return EncoderList(encoders=[each for each, _ in kept_encoders(self._all())])
+        return EncoderList(encoders=[each for each, _ in all_encoders(self._all())])
 
     def best(
         self, gallery: str, runtime: Runtime | None, max_bytes: int | None, max_milliseconds: float | None
@@ -243,9 +243,9 @@ class _Local:
     def fetch(self, encoder_id: str, path: Path) -> None:
         from askew_client.contract.encoder_file import parse_encoder_file
         from askew_client.files import write_atomically
-        from askew_server.encoders.selection import kept_encoder, kept_encoders
+        from askew_server.encoders.selection import all_encoders, find_encoder
 
-        _, owned = kept_encoder(kept_encoders(self._all()), encoder_id)
+        _, owned = find_encoder(all_encoders(self._all()), encoder_id)
         file = owned.encoders.facts.file(encoder_id)
         content = file.read_bytes()
         parse_encoder_file(content, str(file))
@@ -261,7 +261,7 @@ class _Local:
         return self._galleries.get(gallery).run(lambda each: each.describe())
 
     def probes(self, gallery: str) -> ProbeList:
-        return self._galleries.get(gallery).run(lambda each: each.probes.listed())
+        return self._galleries.get(gallery).run(lambda each: each.probes.describe_all())
 
     def put_probe(self, gallery: str, probe: StoredItem, space: str) -> None:
         assert probe.photo is not None
@@ -271,7 +271,7 @@ class _Local:
     def remove_probe(self, gallery: str, probe_id: str) -> None:
         self._galleries.get(gallery).run(lambda each: each.probes.remove(probe_id))
 
-    def _all(self) -> list[OwnedGallery]:
+    def _all(self) -> list[LiveGallery]:
         return [self._galleries.get(name) for name in self._galleries.names()]
 
 
@@ -281,7 +281,7 @@ class _Served:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def listed(self) -> EncoderList:
+    def describe_all(self) -> EncoderList:
         return self._client.encoders()
 
     def best(

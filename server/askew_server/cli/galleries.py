@@ -12,10 +12,10 @@ import typer
 from askew_client.errors import AskewError
 
 if TYPE_CHECKING:
-    from askew_client._sync.client import Client
+    from askew_client import Client
     from askew_client.contract.aliases import AliasAnswer
     from askew_client.contract.galleries import GalleryDescription, GalleryList
-    from askew_server.gallery.catalog import Galleries
+    from askew_server.gallery.catalog import Catalog
 
 Data = Annotated[Path | None, typer.Option(help="The DATA directory; no server may be using it.")]
 Server = Annotated[str | None, typer.Option(help="The URL of a running server, instead of --data.")]
@@ -33,7 +33,7 @@ alias = typer.Typer(no_args_is_help=True, help="Let a second name stand for a ga
 class _Place(Protocol):
     """Where the galleries are: a server, or a DATA directory."""
 
-    def listed(self) -> GalleryList: ...
+    def describe_all(self) -> GalleryList: ...
 
     def described(self, name: str) -> GalleryDescription: ...
 
@@ -52,7 +52,7 @@ class _Place(Protocol):
 def list_galleries(data: Data = None, server: Server = None, key: AdminKey = None, as_json: AsJson = False) -> None:
     """List the galleries; a damaged one with what is wrong with it, on stderr."""
     with _place(data, server, key) as place:
-        found = place.listed()
+        found = place.describe_all()
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
         return
@@ -140,16 +140,16 @@ def delete_alias(name: AliasName, data: Data = None, server: Server = None, key:
 def _place(data: Path | None, server: str | None, key: str | None) -> Iterator[_Place]:
     """The galleries of a server, or of a DATA directory that is taken meanwhile. Raises AskewError, DataInUse."""
     if server is not None:
-        from askew_client._sync.client import Client
+        from askew_client import Client
 
         with Client(server, timeout=60, key=key) as client:
             yield _Served(client)
         return
     if data is None:
         raise AskewError("Say where the galleries are: --data DIR (no server running on it), or --server URL.")
-    from askew_server.gallery.catalog import Galleries
+    from askew_server.gallery.catalog import Catalog
 
-    galleries = Galleries(data, owner="askew gallery")
+    galleries = Catalog(data, owner="askew gallery")
     try:
         galleries.load()
         yield _Local(galleries)
@@ -160,10 +160,10 @@ def _place(data: Path | None, server: str | None, key: str | None) -> Iterator[_
 class _Local:
     """The galleries of a DATA directory."""
 
-    def __init__(self, galleries: Galleries) -> None:
+    def __init__(self, galleries: Catalog) -> None:
         self._galleries = galleries
 
-    def listed(self) -> GalleryList:
+    def describe_all(self) -> GalleryList:
         from askew_client.contract.galleries import DamagedGallery, GalleryList
 
         damaged = [DamagedGallery(name=name, reason=reason) for name, reason in self._galleries.damaged().items()]
@@ -203,7 +203,7 @@ class _Served:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def listed(self) -> GalleryList:
+    def describe_all(self) -> GalleryList:
         return self._client.galleries()
 
     def described(self, name: str) -> GalleryDescription:

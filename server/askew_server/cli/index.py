@@ -59,11 +59,11 @@ def index(
 
 def _index_local(found: list[PhotoFile], teacher: Encoder, data: Path | None, gallery: str) -> IndexReport:
     from askew_client.contract.encoder_file import parse_encoder_file
-    from askew_server.gallery.catalog import Galleries
+    from askew_server.gallery.catalog import Catalog
     from askew_server.ingest.index_photos import LocalGallery
 
     name = checked_gallery_name(gallery)
-    galleries = Galleries(required_data(data), owner="askew index")
+    galleries = Catalog(required_data(data), owner="askew index")
     try:
         galleries.load()
         owned, _ = galleries.get_or_create(name, teacher.manifest)
@@ -76,7 +76,7 @@ def _index_local(found: list[PhotoFile], teacher: Encoder, data: Path | None, ga
 
 
 def _index_served(found: list[PhotoFile], teacher: Encoder, server: str, key: str | None, gallery: str) -> IndexReport:
-    from askew_client._sync.client import Client
+    from askew_client import Client
     from askew_server.ingest.index_photos import ServedGallery
 
     with Client(server, key=key) as client:

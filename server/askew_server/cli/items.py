@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -111,20 +112,20 @@ def _source(
 def _stored(
     data: Path, gallery: str, condition: Filter | None, with_vectors: bool
 ) -> Iterator[tuple[Manifest, int | None, Iterator[ParquetRow]]]:
-    from askew_client.contract.manifest import Manifest
-    from askew_server.gallery.catalog import Galleries, gallery_folder
+    from askew_server.gallery.catalog import Catalog, gallery_folder
     from askew_server.ingest.parquet import ParquetRow
-    from askew_server.maintenance.examination import raw_items
+    from askew_server.storage.facts import GalleryFacts
     from askew_server.storage.filters import filter_to_sql
-    from askew_server.storage.sqlite import open_read_only
+    from askew_server.storage.raw_items import raw_items
+    from askew_server.storage.sqlite import Database
 
-    galleries = Galleries(data, owner="askew items")
+    galleries = Catalog(data, owner="askew items")
     try:
         folder = gallery_folder(galleries, data / "galleries", gallery)
-        with closing(open_read_only(folder / "gallery.db")) as database:
-            (text,) = database.execute("SELECT value FROM facts WHERE key = 'teacher'").fetchone()
+        with Database.open_read_only(folder / "gallery.db") as database:
+            teacher = GalleryFacts.read(database).teacher
             sql, parameters = ("true", ()) if condition is None else filter_to_sql(condition)
-            (total,) = database.execute(f"SELECT count(*) FROM items WHERE {sql}", tuple(parameters)).fetchone()
+            total = int(database.value(f"SELECT count(*) FROM items WHERE {sql}", parameters))
             rows = (
                 ParquetRow(
                     id=str(item.id),
@@ -134,7 +135,7 @@ def _stored(
                 )
                 for item in raw_items(database, sql, *parameters)
             )
-            yield Manifest.model_validate_json(text), total, rows
+            yield teacher, total, rows
     finally:
         galleries.close()
 
@@ -143,7 +144,7 @@ def _stored(
 def _served(
     server: str, gallery: str, condition: Filter | None, with_vectors: bool, key: str | None
 ) -> Iterator[tuple[Manifest, int | None, Iterator[ParquetRow]]]:
-    from askew_client._sync.client import Client
+    from askew_client import Client
 
     with Client(server, key=key) as client:
         described = client.gallery(gallery)
@@ -170,10 +171,11 @@ def _row_of(item: Item) -> ParquetRow:
 
 
 def _import_local(file: ParquetItems, space: str, data: Path, gallery: str, report: Report) -> int:
-    from askew_server.gallery.catalog import Galleries
-    from askew_server.storage.items import StoredItem
+    from askew_server.gallery.catalog import Catalog
+    from askew_server.gallery.gallery import Gallery
+    from askew_server.storage.items import ItemBatch, StoredItem
 
-    galleries = Galleries(data, owner="askew items")
+    galleries = Catalog(data, owner="askew items")
     try:
         galleries.load()
         if file.teacher is None or galleries.resolve(gallery) in galleries.names():
@@ -185,7 +187,7 @@ def _import_local(file: ParquetItems, space: str, data: Path, gallery: str, repo
         for batch in file.batches(owned.dim):
             rows = zip(batch.ids, batch.vectors, batch.payloads, strict=True)
             stored = [StoredItem(identity, vector, payload) for identity, vector, payload in rows]
-            owned.run(lambda each, stored=stored: each.upsert(stored))  # type: ignore[misc]
+            owned.run(partial(Gallery.upsert, batch=ItemBatch.of(stored)))
             count += len(stored)
             report(count)
         return count
@@ -194,7 +196,7 @@ def _import_local(file: ParquetItems, space: str, data: Path, gallery: str, repo
 
 
 def _import_served(file: ParquetItems, space: str, server: str, gallery: str, key: str | None, report: Report) -> int:
-    from askew_client._sync.client import Client
+    from askew_client import Client
     from askew_client.errors import NotFound
 
     with Client(server, key=key) as client:

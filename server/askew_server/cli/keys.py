@@ -13,7 +13,7 @@ import typer
 from askew_client.errors import AskewError
 
 if TYPE_CHECKING:
-    from askew_client._sync.client import Client
+    from askew_client import Client
     from askew_client.contract.keys import CreatedKey, CreateKeyRequest, KeyDescription
 
 Data = Annotated[Path | None, typer.Option(help="The DATA directory; no server may be using it.")]
@@ -31,7 +31,7 @@ class _Keys(Protocol):
 
     def create(self, wanted: CreateKeyRequest) -> CreatedKey: ...
 
-    def listed(self) -> list[KeyDescription]: ...
+    def describe_all(self) -> list[KeyDescription]: ...
 
     def revoke(self, identity: str) -> None: ...
 
@@ -84,7 +84,7 @@ def list_keys(data: Data = None, server: Server = None, admin_key: AdminKey = No
     from askew_client.contract.keys import KeyList
 
     with _keys(data, server, admin_key) as keys:
-        listed = keys.listed()
+        listed = keys.describe_all()
     if as_json:
         typer.echo(KeyList(keys=listed).model_dump_json(indent=1))
         return
@@ -111,7 +111,7 @@ def revoke(
 def _keys(data: Path | None, server: str | None, admin_key: str | None) -> Iterator[_Keys]:
     """The keys of a server, or of a DATA directory that is taken meanwhile. Raises AskewError, DataInUse."""
     if server is not None:
-        from askew_client._sync.client import Client
+        from askew_client import Client
 
         with Client(server, key=admin_key) as client:
             yield _ServedKeys(client)
@@ -119,9 +119,9 @@ def _keys(data: Path | None, server: str | None, admin_key: str | None) -> Itera
     if data is None:
         raise AskewError("Say where the keys are: --data DIR (no server running on it), or --server URL.")
     from askew_server.auth.keys import KeyStore
-    from askew_server.gallery.catalog import Galleries
+    from askew_server.gallery.catalog import Catalog
 
-    galleries = Galleries(data, owner="askew key")
+    galleries = Catalog(data, owner="askew key")
     try:
         store = KeyStore(data)
         try:
@@ -147,7 +147,7 @@ class _ServedKeys:
             expires_at=wanted.expires_at,
         )
 
-    def listed(self) -> list[KeyDescription]:
+    def describe_all(self) -> list[KeyDescription]:
         return self._client.keys().keys
 
     def revoke(self, identity: str) -> None:

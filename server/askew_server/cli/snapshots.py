@@ -16,10 +16,10 @@ from askew_server.gallery.catalog import gallery_folder
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from askew_client._sync.client import Client
+    from askew_client import Client
     from askew_client.contract.jobs import Job
     from askew_client.contract.snapshots import Snapshot
-    from askew_server.gallery.catalog import Galleries
+    from askew_server.gallery.catalog import Catalog
     from askew_server.maintenance.snapshots import Snapshots
 
 Advance = Callable[[int, int], None]
@@ -161,16 +161,16 @@ def restore(
 def _place(data: Path | None, server: str | None, key: str | None) -> Iterator[_Place]:
     """The snapshots of a server, or of a DATA directory that is taken meanwhile. Raises AskewError, DataInUse."""
     if server is not None:
-        from askew_client._sync.client import Client
+        from askew_client import Client
 
         with Client(server, key=key) as client:
             yield _Served(client)
         return
     if data is None:
         raise AskewError("Say where the gallery is: --data DIR (no server running on it), or --server URL.")
-    from askew_server.gallery.catalog import Galleries
+    from askew_server.gallery.catalog import Catalog
 
-    galleries = Galleries(data, owner="askew snapshot")
+    galleries = Catalog(data, owner="askew snapshot")
     try:
         yield _Local(galleries, data / "galleries")
     finally:
@@ -217,7 +217,7 @@ class _Served:
 class _Local:
     """The snapshots of a DATA directory. Only a restore opens galleries."""
 
-    def __init__(self, galleries: Galleries, folder: Path) -> None:
+    def __init__(self, galleries: Catalog, folder: Path) -> None:
         self._galleries = galleries
         self._folder = folder
 

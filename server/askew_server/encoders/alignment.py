@@ -48,7 +48,7 @@ Nearest = Callable[[Vectors, int], Hits]
 
 
 @dataclass(frozen=True)
-class Landing:
+class Alignment:
     """How a candidate lands. Means and shares over probes; `recall` by k, without those that too few items allow.
 
     `own`: float64 [p], scores against the own teacher vector. `best_other`: float64 [q], each probe's best score of any
@@ -67,7 +67,7 @@ class Landing:
 _Key = tuple[str, str]
 
 
-def measure_landing(probes: Sequence[GateProbe], candidate: Vectors, nearest: Nearest, items: int) -> Landing:
+def measure_alignment(probes: Sequence[GateProbe], candidate: Vectors, nearest: Nearest, items: int) -> Alignment:
     """Compare a candidate's vectors of the probes, float32 [p, D], with the teacher's.
 
     `items`: how many the gallery has. A probe set counts as if its photos were items too. What the teacher cannot tell
@@ -93,7 +93,7 @@ def measure_landing(probes: Sequence[GateProbe], candidate: Vectors, nearest: Ne
                 if len(truth) >= k:
                     shares[k].append(len(set(truth[:k]) & {key for key, _ in found[:k]}) / k)
     scores = candidate.astype(np.float64) @ pool.vectors.T
-    return Landing(
+    return Alignment(
         own=own,
         best_other=np.array(best_other, dtype=np.float64),
         others=scores[~np.eye(len(probes), dtype=bool)],

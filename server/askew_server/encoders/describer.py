@@ -7,14 +7,12 @@ import functools
 import multiprocessing
 import os
 import resource
-import signal
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import connection
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -25,6 +23,9 @@ from askew_client.contract.problems import ProblemKind
 from askew_client.encoding.encoder import Encoder
 from askew_client.errors import PhotoError
 from askew_server.errors import Refusal
+from askew_server.processes import begin_child
+
+_NICENESS = 10
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -123,27 +124,16 @@ class Describer:
             # A forked child would share the engine's threads and the database's file locks.
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(
-                1, mp_context=context, initializer=_begin_child, initargs=(self._processor_seconds,)
+                1, mp_context=context, initializer=_begin_describing, initargs=(self._processor_seconds,)
             )
             self._child = self._pool.submit(os.getpid)
         return self._pool
 
 
-def _begin_child(processor_seconds: int | None) -> None:
+def _begin_describing(processor_seconds: int | None) -> None:
     if processor_seconds is not None:
         resource.setrlimit(resource.RLIMIT_CPU, (processor_seconds, processor_seconds))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(OSError):
-        os.nice(10)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A child whose parent was killed would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
+    begin_child(_NICENESS)
 
 
 @functools.lru_cache(maxsize=2)

@@ -21,14 +21,13 @@ from askew_client.contract.encoder_file import EncoderFile, parse_encoder_file
 from askew_client.contract.encoders import HIGHEST_OPSETS, AdmissionReport, EncoderDescription, ScoreDistribution
 from askew_client.contract.problems import ProblemKind
 from askew_client.errors import DamagedEncoder, EncoderError, UnknownManifest
-from askew_server.encoders.alignment import GateProbe, Hits, Landing, measure_landing
+from askew_server.encoders.alignment import Alignment, GateProbe, Hits, measure_alignment
 from askew_server.encoders.describer import Describer, ProbeResult
 from askew_server.errors import Refusal
-from askew_server.gallery.live import OwnedGallery
+from askew_server.gallery.live import LiveGallery
 from askew_server.gallery.ranking import ranked
-from askew_server.index.search_thread import Searcher
-from askew_server.index.segmented import SegmentedIndex
-from askew_server.index.types import Labels, Vectors
+from askew_server.index.port import VectorIndex
+from askew_server.index.types import Vectors
 from askew_server.storage.probes import FEWEST_PROBES, StoredProbe
 from askew_server.storage.reader import GalleryReader
 
@@ -54,7 +53,7 @@ def read_candidate(content: bytes, source: str) -> EncoderFile:
         raise Refusal(ProblemKind.NOT_AN_ENCODER, str(error), {"reason": reason}) from None
 
 
-def admit(gallery: OwnedGallery, content: bytes, source: str, *, max_pixels: int) -> EncoderDescription:
+def admit(gallery: LiveGallery, content: bytes, source: str, *, max_pixels: int) -> EncoderDescription:
     """Examine a candidate and, if it lands, keep it. Runs for seconds; its engine runs in a child process.
 
     Raises Refusal: not-an-encoder, space-mismatch, encoder-conflict, overloaded while another candidate is examined, or
@@ -85,7 +84,7 @@ def check_teacher(content: bytes, *, max_pixels: int) -> None:
         raise Refusal(ProblemKind.NOT_AN_ENCODER, str(error), {"reason": "golden-vectors"}) from None
 
 
-def _check_identity(gallery: OwnedGallery, file: EncoderFile) -> None:
+def _check_identity(gallery: LiveGallery, file: EncoderFile) -> None:
     """Refuse a candidate of another space, or one whose name and version belong to another file."""
     manifest = file.manifest
     if (manifest.space_id, manifest.dim) != (gallery.space, gallery.dim):
@@ -98,7 +97,7 @@ def _check_identity(gallery: OwnedGallery, file: EncoderFile) -> None:
     gallery.run(lambda each: each.encoders.check_identity(file))
 
 
-def _examine(gallery: OwnedGallery, file: EncoderFile, content: bytes, max_pixels: int) -> AdmissionReport:
+def _examine(gallery: LiveGallery, file: EncoderFile, content: bytes, max_pixels: int) -> AdmissionReport:
     report = AdmissionReport(
         gallery=gallery.name,
         encoder=file.manifest.encoder_id,
@@ -132,8 +131,7 @@ def _examine(gallery: OwnedGallery, file: EncoderFile, content: bytes, max_pixel
             probed = _probe_in_child(content, [probe.photo for probe in probes], max_pixels)
         except EncoderError as error:
             return report.model_copy(update={"reasons": [str(error)]})
-        searcher = gallery.run(lambda each: each.index.searcher)
-        landing = measure_landing(probes, probed.vectors, _Nearest(searcher, reader), reader.counts()[0])
+        landing = measure_alignment(probes, probed.vectors, _GalleryHits(gallery.index, reader), reader.counts()[0])
     measured = {
         "probes": len(probes),
         "probes_from": "probes" if probes[0].item is None else "items",
@@ -143,7 +141,7 @@ def _examine(gallery: OwnedGallery, file: EncoderFile, content: bytes, max_pixel
     return judge(report.model_copy(update=measured), landing)
 
 
-def judge(report: AdmissionReport, landing: Landing) -> AdmissionReport:
+def judge(report: AdmissionReport, landing: Alignment) -> AdmissionReport:
     """Hold a landing against the floors, and write both into the report."""
     mean_cosine = float(landing.own.mean())
     recall = landing.recall.get(10)
@@ -180,27 +178,21 @@ def judge(report: AdmissionReport, landing: Landing) -> AdmissionReport:
     )
 
 
-class _Nearest:
-    """Asks a gallery's index, in turn with the searches of others; scores are those of the stored vectors."""
+class _GalleryHits:
+    """Asks a gallery's index, in turn with other searches; scores are those of the stored vectors."""
 
-    def __init__(self, searcher: Searcher, reader: GalleryReader) -> None:
-        self._searcher = searcher
+    def __init__(self, index: VectorIndex, reader: GalleryReader) -> None:
+        self._index = index
         self._reader = reader
 
     def __call__(self, queries: Vectors, limit: int) -> Hits:
         """The items nearest to a few queries."""
-        labels, exact = self._searcher.change(lambda index: _search(index, queries, limit))
+        found = self._index.search_blocking(queries, limit)
         rows = [
             ranked(self._reader.candidates(row[row >= 0].tolist()), query)
-            for query, row in zip(queries, labels, strict=True)
+            for query, row in zip(queries, found.labels, strict=True)
         ]
-        return Hits([[(item.id, item.score) for item in row] for row in rows], exact)
-
-
-def _search(index: SegmentedIndex, queries: Vectors, limit: int) -> tuple[Labels, bool]:
-    if not len(index):
-        return np.empty((len(queries), 0), dtype=np.int64), True
-    return index.search(queries, min(limit, len(index)), None, False), index.exact
+        return Hits([[(item.id, item.score) for item in row] for row in rows], found.exact)
 
 
 def _choose_probes(kept: list[StoredProbe], reader: GalleryReader) -> list[GateProbe]:

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from askew_client.contract.encoders import HIGHEST_OPSETS, EncoderDescription, Runtime
 from askew_client.contract.problems import ProblemKind
 from askew_server.errors import Refusal
-from askew_server.gallery.live import OwnedGallery
+from askew_server.gallery.live import LiveGallery
 from askew_server.storage.encoders import EncoderFacts
 
 
-def kept_encoders(galleries: Iterable[OwnedGallery]) -> list[tuple[EncoderDescription, OwnedGallery]]:
+def all_encoders(galleries: Iterable[LiveGallery]) -> list[tuple[EncoderDescription, LiveGallery]]:
     """Each encoder once, with the names of all galleries that keep it, and one of these galleries; newest first."""
-    found: dict[tuple[str, str], tuple[EncoderDescription, OwnedGallery]] = {}
+    found: dict[tuple[str, str], tuple[EncoderDescription, LiveGallery]] = {}
     for owned in galleries:
         for encoder in owned.encoders.facts.encoders:
             known = found.get((encoder.id, encoder.sha256))
@@ -24,9 +24,9 @@ def kept_encoders(galleries: Iterable[OwnedGallery]) -> list[tuple[EncoderDescri
     return sorted(found.values(), key=lambda pair: pair[0].admitted_at, reverse=True)
 
 
-def kept_encoder(
-    encoders: list[tuple[EncoderDescription, OwnedGallery]], encoder_id: str
-) -> tuple[EncoderDescription, OwnedGallery]:
+def find_encoder(
+    encoders: list[tuple[EncoderDescription, LiveGallery]], encoder_id: str
+) -> tuple[EncoderDescription, LiveGallery]:
     """One of these encoders by id, the newest where galleries keep several. Raises Refusal (unknown-encoder)."""
     for encoder, owned in encoders:
         if encoder.id == encoder_id:

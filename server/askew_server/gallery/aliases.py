@@ -16,7 +16,7 @@ class Aliases:
         """Open the table of aliases. Raises AskewError when the database cannot be read."""
         self._db = open_server_database(data, _SCHEMA)
         # Replaced as a whole: who reads it sees the aliases before a switch or after it.
-        self._named: dict[str, str] = dict(self._db.execute("SELECT alias, gallery FROM aliases ORDER BY alias"))
+        self._named: dict[str, str] = dict(self._db.rows("SELECT alias, gallery FROM aliases ORDER BY alias"))
 
     def close(self) -> None:
         """Close the database."""

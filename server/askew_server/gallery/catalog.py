@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from askew_client.contract.aliases import AliasAnswer
@@ -17,30 +18,43 @@ from askew_client.contract.problems import ProblemKind
 from askew_client.errors import AskewError
 from askew_server.errors import DamagedGallery, Refusal
 from askew_server.gallery.aliases import Aliases
+from askew_server.gallery.background_check import BackgroundCheck
 from askew_server.gallery.data_lock import take_data_lock
 from askew_server.gallery.folders import GalleryFolders
 from askew_server.gallery.gallery import Gallery
-from askew_server.gallery.live import OwnedGallery
+from askew_server.gallery.index_manager import OpenIndex, open_index
+from askew_server.gallery.live import LiveGallery
 from askew_server.index.faiss_library import import_faiss
-from askew_server.storage.verification import BackgroundCheck
+from askew_server.storage.verification import LARGEST_CHECKED_AT_OPEN
 
 
-class Galleries:
+class Catalog:
     """The DATA directory: `galleries/NAME/` for each gallery, the aliases, and the lock that makes this process its owner.
 
     Wherever a gallery's name is expected, an alias does.
     """
 
-    def __init__(self, data: Path, *, owner: str, max_waiting: int = 256) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        owner: str,
+        max_waiting: int = 256,
+        open_index: OpenIndex = open_index,
+        largest_checked: int = LARGEST_CHECKED_AT_OPEN,
+    ) -> None:
         """Take DATA, which is made when it is missing; galleries are opened by `load`.
 
-        `owner` says who this is, for the sentence that another process gets. Raises DataInUse, or AskewError when
+        `owner` says who this is, for the sentence that another process gets. `open_index`: opens the index of each gallery.
+        `largest_checked`: bytes of a database that is checked before it is opened; larger ones are in the background. Raises DataInUse, or AskewError when
         DATA cannot be written or askew.db in it cannot be read.
         """
         folder = data / "galleries"
         self._folders = GalleryFolders(folder)
         self._max_waiting = max_waiting
-        self._galleries: dict[str, OwnedGallery] = {}
+        self._open_index = open_index
+        self._largest_checked = largest_checked
+        self._galleries: dict[str, LiveGallery] = {}
         self._damaged: dict[str, str] = {}
         self._changing = threading.Lock()
         self._check: BackgroundCheck | None = None
@@ -64,7 +78,7 @@ class Galleries:
             try:
                 if not (folder / "gallery.db").exists():
                     raise DamagedGallery(f"The gallery in {folder} cannot be opened: its gallery.db is missing.")
-                self._open(folder.name, lambda folder=folder: Gallery.open(folder))  # type: ignore[misc]
+                self._open(folder.name, partial(self._open_gallery, folder))
             # Whatever is wrong with one gallery: the others serve.
             except Exception as error:  # noqa: BLE001
                 reason = _reason(folder, error)
@@ -105,7 +119,7 @@ class Galleries:
         """The name of the gallery that a name or an alias stands for, whether or not there is one."""
         return self._aliases.resolve(name)
 
-    def get(self, name: str) -> OwnedGallery:
+    def get(self, name: str) -> LiveGallery:
         """A gallery by name or alias. Raises Refusal (unknown-gallery, damaged-gallery)."""
         resolved = self.resolve(name)
         gallery = self._galleries.get(resolved)
@@ -118,7 +132,7 @@ class Galleries:
             )
         return gallery
 
-    def get_or_create(self, name: str, teacher: Manifest) -> tuple[OwnedGallery, bool]:
+    def get_or_create(self, name: str, teacher: Manifest) -> tuple[LiveGallery, bool]:
         """The gallery of this name in the teacher's space, and whether it was made now.
 
         Raises Refusal (gallery-conflict) when there is one of another teacher, photo size or scales, or
@@ -175,8 +189,8 @@ class Galleries:
         """Where the gallery of this name lies, if it is set aside as damaged."""
         return self._folders.of(name) if name in self._damaged else None
 
-    def refuse_taken(self, name: str) -> None:
-        """Refuse a name that `adopt` would refuse. Raises Refusal (gallery-conflict, alias-conflict)."""
+    def check_free(self, name: str) -> None:
+        """Check that `adopt` would take a name. Raises Refusal (gallery-conflict, alias-conflict)."""
         if name in self._galleries:
             raise Refusal(
                 ProblemKind.GALLERY_CONFLICT,
@@ -188,17 +202,17 @@ class Galleries:
         """A path on the galleries' disk where a gallery can be made, to be given to `adopt`; cleaned up by `load`."""
         return self._folders.new(name)
 
-    def adopt(self, made: Path, name: str) -> OwnedGallery:
+    def adopt(self, made: Path, name: str) -> LiveGallery:
         """Take in a whole gallery folder under a name that is free, or that of a damaged gallery, which gives way.
 
         Raises Refusal (gallery-conflict, alias-conflict), or DamagedGallery; then everything is as it was.
         """
         with self._changing:
-            self.refuse_taken(name)
+            self.check_free(name)
             aside = self._folders.put_aside_for_another(name) if self._folders.of(name).exists() else None
             folder = self._folders.place(made, name)
             try:
-                gallery = self._open(name, lambda: Gallery.open(folder))
+                gallery = self._open(name, partial(self._open_gallery, folder))
             except BaseException:
                 folder.rename(made)
                 if aside is not None:
@@ -242,7 +256,7 @@ class Galleries:
 
     def _check_in_background(self) -> None:
         folders = [self._folders.of(name) for name in self.names()]
-        self._check = BackgroundCheck(folders, self.set_aside)
+        self._check = BackgroundCheck(folders, self.set_aside, self._largest_checked)
         self._check.start()
 
     def _begin(self, name: str, teacher: Manifest) -> Gallery:
@@ -253,15 +267,18 @@ class Galleries:
                 "Index with the teacher; admit the student for queries.",
             )
         made = self._folders.new(name)
-        Gallery.create(made, teacher).close()
-        return Gallery.open(self._folders.place(made, name))
+        Gallery.create(made, teacher, self._open_index).close()
+        return self._open_gallery(self._folders.place(made, name))
 
-    def _open(self, name: str, opening: Callable[[], Gallery]) -> OwnedGallery:
-        owned = OwnedGallery.open(name, opening, self._max_waiting)
+    def _open_gallery(self, folder: Path) -> Gallery:
+        return Gallery.open(folder, self._open_index, largest_checked=self._largest_checked)
+
+    def _open(self, name: str, opening: Callable[[], Gallery]) -> LiveGallery:
+        owned = LiveGallery.open(name, opening, self._max_waiting)
         self._galleries = {**self._galleries, name: owned}
         return owned
 
-    def _close(self, gallery: OwnedGallery) -> None:
+    def _close(self, gallery: LiveGallery) -> None:
         try:
             gallery.close()
         # A full disk, for example, where the index was to be saved: it is built anew at the next start.
@@ -286,7 +303,7 @@ class Galleries:
             )
 
 
-def _refuse_other_teacher(gallery: OwnedGallery, teacher: Manifest) -> None:
+def _refuse_other_teacher(gallery: LiveGallery, teacher: Manifest) -> None:
     known = gallery.teacher
     if known.space_id != teacher.space_id:
         raise Refusal(
@@ -322,7 +339,7 @@ def _listed(one: str, several: str, names: list[str]) -> str:
     return f"{one if len(names) == 1 else several} {', '.join(map(repr, names))}"
 
 
-def gallery_folder(galleries: Galleries, folder: Path, name: str) -> Path:
+def gallery_folder(galleries: Catalog, folder: Path, name: str) -> Path:
     """Where a gallery lies, by name or alias, whether or not it is opened. Raises AskewError where there is none."""
     found = folder / galleries.resolve(name)
     if found.parent != folder or not (found / "gallery.db").is_file():

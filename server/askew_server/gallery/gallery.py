@@ -1,6 +1,6 @@
 """One gallery: its store and its index, kept in step. No HTTP and no FAISS here.
 
-A Gallery is used by its writer, one thread at a time (see owned.py); its index by the thread of its searcher.
+A Gallery is used by its writer, one thread at a time (see live.py); its index has a thread of its own.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from askew_client.contract.encoder_file import EncoderFile
 from askew_client.contract.encoders import AdmissionReport, EncoderDescription
 from askew_client.contract.filters import Filter
 from askew_client.contract.galleries import GalleryDescription
-from askew_client.contract.items import Item, ItemPage
 from askew_client.contract.manifest import Manifest
 from askew_server.errors import DamagedGallery
-from askew_server.gallery.index_manager import IndexKeeper
-from askew_server.gallery.items import read_item, read_page, unknown_item
+from askew_server.gallery.index_manager import OpenIndex, open_index
+from askew_server.gallery.items import unknown_item
+from askew_server.index.port import VectorIndex
 from askew_server.index.types import IndexStatistics
 from askew_server.storage.encoders import EncoderStore
 from askew_server.storage.filters import filter_to_sql
-from askew_server.storage.items import Change, GalleryStore, ItemBatch, StoredItem
+from askew_server.storage.items import Change, ItemBatch, ItemStore
 from askew_server.storage.probes import ProbeStore
 from askew_server.storage.reader import GalleryReader
-from askew_server.storage.verification import refuse_damage
+from askew_server.storage.verification import LARGEST_CHECKED_AT_OPEN, check_before_opening
 
 
 class Gallery:
@@ -33,7 +33,7 @@ class Gallery:
     `written`, `deleted`: how many items, since it was opened.
     """
 
-    def __init__(self, name: str, store: GalleryStore) -> None:
+    def __init__(self, name: str, store: ItemStore, open_index: OpenIndex) -> None:
         self.name = name
         self.store = store
         self.space = store.fact("space") or ""
@@ -41,16 +41,21 @@ class Gallery:
         self.teacher = Manifest.model_validate_json(store.fact("teacher") or "{}")
         self.encoders = EncoderStore(store.connection, store.folder / "encoders", name, self.teacher)
         self.probes = ProbeStore(store.connection, store.folder / "probes", name)
-        self.index = IndexKeeper(name, store, self.dim)
+        self.index: VectorIndex = open_index(name, store, self.dim)
         self.written = self.deleted = 0
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Open a gallery and bring its index up to date with its database. Raises DamagedGallery."""
-        refuse_damage(folder)
-        store = GalleryStore(folder)
+    def open(
+        cls, folder: Path, open_index: OpenIndex = open_index, *, largest_checked: int = LARGEST_CHECKED_AT_OPEN
+    ) -> Self:
+        """Open a gallery and bring its index up to date with its database. Raises DamagedGallery.
+
+        `largest_checked`: bytes of a database that is checked row by row before it is opened.
+        """
+        check_before_opening(folder, largest_checked)
+        store = ItemStore(folder)
         try:
-            return cls(folder.name, store)
+            return cls(folder.name, store, open_index)
         except ValueError as error:
             store.close()
             reason = str(error).splitlines()[0]
@@ -59,12 +64,12 @@ class Gallery:
             ) from None
 
     @classmethod
-    def create(cls, folder: Path, teacher: Manifest) -> Self:
+    def create(cls, folder: Path, teacher: Manifest, open_index: OpenIndex = open_index) -> Self:
         """Begin an empty gallery in the teacher's space."""
-        store = GalleryStore(folder)
+        store = ItemStore(folder)
         facts = {"space": teacher.space_id, "dim": str(teacher.dim), "teacher": teacher.model_dump_json()}
         store.begin({**facts, "created_at": _now()})
-        return cls(folder.name, store)
+        return cls(folder.name, store, open_index)
 
     def close(self) -> None:
         """End the index's threads and processes, and close the store."""
@@ -90,18 +95,14 @@ class Gallery:
             teacher=self.teacher.encoder_id,
             photo_size=self.teacher.photo_size,
             scales=self.teacher.scales,
-            describes_photos=self.teacher_path() is not None,
-            admitted_encoders=self.admitted_encoders(),
+            describes_photos=self.encoders.facts.teacher_file is not None,
+            admitted_encoders=self.encoders.facts.admitted,
         )
 
     # Items
 
-    def upsert(self, items: list[StoredItem]) -> int:
-        """Insert or replace items; acknowledged, and found by the next search, when it returns. The sequence."""
-        return self.upsert_batch(ItemBatch.of(items))
-
-    def upsert_batch(self, batch: ItemBatch) -> int:
-        """Insert or replace many items at once, as `upsert` does."""
+    def upsert(self, batch: ItemBatch) -> int:
+        """Insert or replace items. When it returns they are on the disk, and the next search finds them. The sequence."""
         sequence = self._applied(self.store.upsert(batch)).sequence
         self.written += len(batch.ids)
         return sequence
@@ -121,23 +122,7 @@ class Gallery:
         """Delete the items that meet a condition; what that changed. Raises Refusal for a filter."""
         return self._deleted(self.store.delete_where(*filter_to_sql(condition)))
 
-    def item(self, item_id: str, *, with_vector: bool) -> Item:
-        """One item. Raises Refusal (unknown-item)."""
-        return read_item(self.store, self.name, item_id, with_vector=with_vector)
-
-    def page(self, cursor: str | None, limit: int, *, with_vectors: bool) -> ItemPage:
-        """One page of items in the order of ids. Raises Refusal (validation) for a foreign cursor."""
-        return read_page(self.store, cursor, limit, None, with_vectors=with_vectors)
-
     # Encoders
-
-    def teacher_path(self) -> Path | None:
-        """The teacher's file, where the gallery keeps one."""
-        return self.encoders.facts.teacher_file
-
-    def admitted_encoders(self) -> list[str]:
-        """The ids of the encoders whose queries this gallery answers, newest first; its teacher among them."""
-        return self.encoders.facts.admitted
 
     def keep_encoder(self, file: EncoderFile, content: bytes, report: AdmissionReport | None) -> EncoderDescription:
         """Keep an encoder that was admitted, or the teacher. Raises Refusal (encoder-conflict)."""
@@ -151,8 +136,11 @@ class Gallery:
 
     def _applied(self, change: Change) -> Change:
         """Bring what was committed into the index."""
-        if len(change.added) or len(change.removed):
-            self.index.apply(change)
+        if len(change.added):
+            self.index.add(change.added, change.vectors)
+        # What they replace goes last, so that searches in between do not miss an item longer than they must.
+        if len(change.removed):
+            self.index.remove(change.removed)
         return change
 
 

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from pydantic_core import from_json
 
 from askew_client.contract.filters import Scalar
-from askew_server.index.search_thread import Nearest
-from askew_server.index.types import Vectors
+from askew_server.index.types import Neighbours, Vectors
 from askew_server.storage.reader import Candidate, GalleryReader
 
 SCORE_DECIMALS = 6
@@ -52,20 +51,20 @@ def ranked(candidates: Sequence[Candidate], query: NDArray[np.float32]) -> list[
 
 
 def items_of(
-    reader: GalleryReader, vectors: Vectors, nearest: Nearest, *, with_vectors: bool
+    reader: GalleryReader, vectors: Vectors, found: Neighbours, *, with_vectors: bool
 ) -> tuple[list[list[FoundItem]], list[bool]]:
     """What an index found for queries, float32 [n, D]: the ranked items of each, and whether these are all there are.
 
     A label that the database no longer knows is passed over: its item was changed or deleted meanwhile.
     """
     items, saw_all = [], []
-    for position, row in enumerate(nearest.labels):
+    for position, row in enumerate(found.labels):
         labels = row[row >= 0].tolist()
-        if nearest.scores is None or with_vectors:
+        if found.scores is None or with_vectors:
             items.append(ranked(reader.candidates(labels), vectors[position]))
         else:
-            items.append(_ordered(reader.payloads(labels), labels, nearest.scores[position]))
-        saw_all.append(len(labels) < len(row) or len(row) >= nearest.available)
+            items.append(_ordered(reader.payloads(labels), labels, found.scores[position]))
+        saw_all.append(len(labels) < len(row) or len(row) >= found.available)
     return items, saw_all
 
 

@@ -1,59 +1,28 @@
-"""Pieces of the OpenAPI document that FastAPI cannot derive: raw bodies, and problems as answers."""
+"""What FastAPI cannot derive for the OpenAPI document: problems as answers, keys, bodies that routes declare."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, get_args
 
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from askew_client.contract.galleries import CreateGalleryRequest
-from askew_client.contract.items import DeleteItemsRequest, RawUpsertHeader, UpsertRequest
-from askew_client.contract.keys import CreateKeyRequest, Scope
+from askew_client.contract.keys import Scope
 from askew_client.contract.problems import MEDIA_TYPE, Problem
-from askew_client.contract.search import BatchSearchRequest, SearchRequest
-from askew_client.contract.snapshots import RestoreRequest
-from askew_server.auth.permissions import Permissions
-
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_PHOTO = {f"image/{kind}": _BINARY for kind in ("jpeg", "png", "webp")}
-_FORM: dict[str, Any] = {
-    "schema": {
-        "type": "object",
-        "required": ["photo"],
-        "properties": {
-            "photo": {"type": "string", "format": "binary"},
-            "payload": {"type": "string", "description": "JSON object"},
-            "vector": {
-                "type": "string",
-                "description": "base64 of the raw vector; described by the server if absent",
-            },
-            "dtype": {"type": "string", "enum": ["f16le", "f32le"]},
-            "space": {"type": "string"},
-        },
-    }
-}
-
+from askew_client.contract.search import SearchOptions
+from askew_server.auth.permissions import Permission
+from askew_server.http.bodies import BINARY, DeclaredBody
+from askew_server.http.routing import rules_of
 
 # Answered with before or beside a route's own work: a body that comes too slowly or is too large, headers too large, a
 # failure; behind the guard also no key, a key without the scope, too many requests, a server that loads or drains.
 _EVERYWHERE = (400, 408, 413, 431, 500)
 _BEHIND_THE_GUARD = (401, 403, 429, 503)
 
-_PHOTOS = {
-    "schema": {
-        "type": "object",
-        "required": ["photo"],
-        "properties": {
-            "photo": {
-                "type": "array",
-                "items": {"type": "string", "format": "binary"},
-                "description": "photos; the file name of each is its item's id",
-            },
-            "payloads": {"type": "string", "description": "JSON object: the payload of each id"},
-        },
-    }
-}
+METRICS_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -68,97 +37,108 @@ def _problem(status: int) -> dict[str, Any]:
     }
 
 
-def _body(content: dict[str, Any]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": content}}
-
-
-def _json(model: type[BaseModel]) -> dict[str, Any]:
-    return {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
-
-
-SEARCH_BODY = _body({"application/json": _json(SearchRequest), "application/octet-stream": _BINARY})
-BATCH_BODY = _body({"application/json": _json(BatchSearchRequest)})
-RAW_PHOTO = _body(_PHOTO)
-UPSERT_BODY = _body({"application/json": _json(UpsertRequest), "application/vnd.askew.items": _BINARY})
-DELETE_BODY = _body({"application/json": _json(DeleteItemsRequest)})
-ITEM_BODY = _body({**_PHOTO, "multipart/form-data": _FORM})
-_PROBE_FORM = {
-    "schema": {
-        **_FORM["schema"],
-        "properties": {name: each for name, each in _FORM["schema"]["properties"].items() if name != "payload"},
-    }
-}
-PROBE_BODY = _body({**_PHOTO, "multipart/form-data": _PROBE_FORM})
-PHOTOS_FORM = _body({"multipart/form-data": _PHOTOS})
-GALLERY_BODY = _body({"application/octet-stream": _BINARY, "application/json": _json(CreateGalleryRequest)})
-METRICS_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
-KEY_BODY = _body({"application/json": _json(CreateKeyRequest)})
-RESTORE_BODY = _body({"application/json": _json(RestoreRequest), "application/x-tar": _BINARY})
-ENCODER_BODY = _body({"application/octet-stream": _BINARY})
-
-
 def file_answers(*media_types: str) -> dict[int | str, dict[str, Any]]:
     """A file, a range of it, or word that the sender has it already, for a route's `responses`."""
-    content = dict.fromkeys(media_types, _BINARY)
+    content = {media_type: {"schema": BINARY} for media_type in media_types}
     return {
         200: {"description": "The file.", "content": content},
-        206: {"description": "A range of it, or several.", "content": {**content, "multipart/byteranges": _BINARY}},
+        206: {
+            "description": "A range of it, or several.",
+            "content": {**content, "multipart/byteranges": {"schema": BINARY}},
+        },
         304: {"description": "The sender has it already."},
     }
 
 
-def with_common_answers(document: dict[str, Any]) -> dict[str, Any]:
-    """Add what every call can be answered with, and which key it takes; make FastAPI's own 422 one of ours."""
-    permissions = Permissions()
-    for path, operations in document["paths"].items():
-        for method, operation in operations.items():
-            need = permissions.need(method.upper(), path)
-            common = (*_EVERYWHERE, *(_BEHIND_THE_GUARD if need != "open" else ()), *((404,) if "{" in path else ()))
-            answers = operation["responses"]
-            if "422" in answers:
-                answers["422"] = _problem(422)
-            for status in common:
-                answers.setdefault(str(status), _problem(status))
-            operation["responses"] = dict(sorted(answers.items()))
-            for parameter in operation.get("parameters", []):
-                _require_in_path(parameter)
-            if need != "open":
-                operation["security"] = [{need: []}]
+def option_parameters() -> list[dict[str, Any]]:
+    """The options of a search as query parameters."""
+    schemas: dict[str, dict[str, Any]] = SearchOptions.model_json_schema()["properties"]
+    schemas["filter"] = {"type": "string", "description": "A condition on payloads, as JSON text."}
+    return [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in schemas.items()]
+
+
+def raw_parameters() -> list[dict[str, Any]]:
+    """What comes along with a raw vector."""
+    texts = {
+        "Askew-Space": "The space of a raw vector.",
+        "Askew-Dtype": "The dtype of a raw vector: f16le or f32le.",
+        "Askew-Encoder": "The encoder that made a raw vector.",
+    }
+    headers = [
+        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": text}
+        for name, text in texts.items()
+    ]
+    return [*headers, *option_parameters()]
+
+
+def complete_document(document: dict[str, Any], routes: Iterable[APIRoute]) -> dict[str, Any]:
+    """Add what FastAPI cannot know: the declared bodies, the common answers, and which key each call takes."""
+    models: dict[str, type[BaseModel]] = {Problem.__name__: Problem}
+    for route in routes:
+        if not route.include_in_schema:
+            continue
+        for method in route.methods or ():
+            operation = document["paths"][route.path_format][method.lower()]
+            for body in _declared_bodies(route.dependant):
+                operation["requestBody"] = {"required": True, "content": _content(body, models)}
+            _complete_operation(operation, route.path_format, rules_of(route).permission)
     components = document.setdefault("components", {})
+    _add_models(components.setdefault("schemas", {}), models.values())
     components["securitySchemes"] = {
         scope: {
             "type": "http",
             "scheme": "bearer",
-            "description": f"A key with the scope {scope}, once there are keys.",
+            "description": f"A key with the scope {scope}, once the server has keys.",
         }
         for scope in get_args(Scope)
     }
-    for name in ("HTTPValidationError", "ValidationError"):
-        components.get("schemas", {}).pop(name, None)
     return document
+
+
+def _complete_operation(operation: dict[str, Any], path: str, permission: Permission) -> None:
+    is_open = permission.scope is None
+    common = (*_EVERYWHERE, *(() if is_open else _BEHIND_THE_GUARD), *((404,) if "{" in path else ()))
+    answers = operation["responses"]
+    if "422" in answers:
+        answers["422"] = _problem(422)
+    for status in common:
+        answers.setdefault(str(status), _problem(status))
+    operation["responses"] = dict(sorted(answers.items()))
+    for parameter in operation.get("parameters", []):
+        _require_in_path(parameter)
+    if not is_open:
+        operation["security"] = [{permission.scope: []}]
+
+
+def _declared_bodies(dependant: Dependant) -> list[DeclaredBody]:
+    """The bodies that a route takes as dependencies, one at most."""
+    inner = [body for each in dependant.dependencies for body in _declared_bodies(each)]
+    return [*inner, *([dependant.call] if isinstance(dependant.call, DeclaredBody) else [])]
+
+
+def _content(body: DeclaredBody, models: dict[str, type[BaseModel]]) -> dict[str, Any]:
+    content = {}
+    for media_type, schema in body.content.items():
+        if isinstance(schema, dict):
+            content[media_type] = {"schema": schema}
+        else:
+            models[schema.__name__] = schema
+            content[media_type] = {"schema": {"$ref": f"#/components/schemas/{schema.__name__}"}}
+    models.update({model.__name__: model for model in body.models})
+    return content
+
+
+def _add_models(schemas: dict[str, Any], models: Iterable[type[BaseModel]]) -> None:
+    for model in models:
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(schema.pop("$defs", {}))
+        schemas[model.__name__] = schema
+    # FastAPI's own description of its 422, which is a problem here.
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
 
 
 def _require_in_path(parameter: dict[str, Any]) -> None:
     """One handler serves a path with and without a gallery; where the path has one, it is a string and never null."""
     if parameter["in"] == "path" and "anyOf" in parameter["schema"]:
         parameter["schema"] = {"type": "string", "title": parameter["schema"].get("title", parameter["name"])}
-
-
-def with_body_models(document: dict[str, Any]) -> dict[str, Any]:
-    """Add the models that raw routes refer to, to an OpenAPI document."""
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for model in (
-        Problem,
-        SearchRequest,
-        BatchSearchRequest,
-        UpsertRequest,
-        RawUpsertHeader,
-        DeleteItemsRequest,
-        CreateGalleryRequest,
-        CreateKeyRequest,
-        RestoreRequest,
-    ):
-        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas.update(schema.pop("$defs", {}))
-        schemas[model.__name__] = schema
-    return document

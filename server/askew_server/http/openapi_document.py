@@ -7,9 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from askew_server.gallery.catalog import Galleries
+from askew_server.gallery.catalog import Catalog
 from askew_server.http.app import create_fastapi
-from askew_server.http.state import Service
+from askew_server.http.state import AppState
 from askew_server.settings import Settings
 
 
@@ -17,9 +17,9 @@ def openapi_text() -> str:
     """The document of a server as JSON, one member a line, in the order of its routes."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(data=Path(folder))
-        galleries = Galleries(settings.data, owner="the OpenAPI document")
+        galleries = Catalog(settings.data, owner="the OpenAPI document")
         try:
-            document = create_fastapi(Service(settings, galleries)).openapi()
+            document = json.loads(create_fastapi(AppState(settings, galleries)).state.openapi_document())
         finally:
             galleries.close()
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"

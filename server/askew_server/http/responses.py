@@ -1,18 +1,21 @@
-"""A file as an answer: whole, or the range of it that was asked for."""
+"""Answers that routes share: JSON, jobs, files."""
 
 from __future__ import annotations
 
-from fastapi import Response
+from fastapi import Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 from starlette.types import Message, Receive, Scope, Send
 
+from askew_client.contract.jobs import Job
 from askew_client.contract.problems import ProblemKind
-from askew_server.http.problems import problem_answer
+from askew_server.http.context import request_id_of
+from askew_server.http.problems import ProblemAnswer
+from askew_server.problems import ErrorReport
 
 
 class FileAnswer(FileResponse):
-    """A file with Range; a range that is malformed or beyond its end is answered with a problem, as every error is."""
+    """A whole file, or the range of it that was asked for. A bad range is answered with a problem, as every error is."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
@@ -27,9 +30,8 @@ class FileAnswer(FileResponse):
         await super().__call__(scope, receive, send_unless_refused)
         if refused:
             detail = "Expected in the header Range bytes that this file has, such as `bytes=0-1023`. Leave it out for the whole."
-            answer = problem_answer(
-                ProblemKind.HTTP, detail, {}, scope.get("askew_request_id"), status=refused[0]["status"]
-            )
+            report = ErrorReport(ProblemKind.HTTP, detail)
+            answer = ProblemAnswer(report, request_id_of(scope), status=refused[0]["status"])
             answer.raw_headers += [pair for pair in refused[0]["headers"] if pair[0] == b"content-range"]
             await answer(scope, receive, send)
 
@@ -37,3 +39,16 @@ class FileAnswer(FileResponse):
 def json_answer(answer: BaseModel, status: int = 200) -> Response:
     """An answer as JSON; members that are absent are left out."""
     return Response(answer.model_dump_json(exclude_none=True), status, media_type="application/json")
+
+
+def job_answer(job: Job) -> Response:
+    """202 and the job; `Location` is its address."""
+    answer = json_answer(job, 202)
+    answer.headers["Location"] = f"/v1/jobs/{job.id}"
+    return answer
+
+
+def is_known(request: Request, etag: str) -> bool:
+    """Whether the sender has what it asks for already."""
+    known = request.headers.get("if-none-match", "")
+    return known.strip() == "*" or etag in known

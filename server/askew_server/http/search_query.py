@@ -1,10 +1,9 @@
-"""One search of a request: whose query it is, what it finds, and what is noticed of it."""
+"""A search as it is asked for: the options in a query string, and running it for a client that waits."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from functools import lru_cache
-from typing import Any
 from urllib.parse import parse_qsl
 
 from pydantic import TypeAdapter
@@ -14,9 +13,11 @@ from askew_client.contract.filters import Filter
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.search import SearchOptions
 from askew_server.errors import Refusal
-from askew_server.gallery.live import OwnedGallery, SearchResult
+from askew_server.gallery.live import LiveGallery
+from askew_server.gallery.search import SearchResult
 from askew_server.http.concurrency import while_connected
-from askew_server.http.state import Service
+from askew_server.http.routing import RouteMatch
+from askew_server.http.state import AppState
 from askew_server.index.types import Vectors
 from askew_server.observability.request_record import RequestRecord
 
@@ -24,43 +25,49 @@ _FILTER: TypeAdapter[Filter] = TypeAdapter(Filter)
 _REPEATED = {"exclude"}
 
 
-async def found(
-    service: Service,
-    owned: OwnedGallery,
+async def run_search(
+    state: AppState,
+    gallery: LiveGallery,
     vectors: Vectors,
     encoders: Collection[str | None],
     options: SearchOptions,
-    call: RequestRecord,
+    record: RequestRecord,
     receive: Receive,
 ) -> SearchResult:
-    """Search with float32 [n, D] vectors that `encoders` made, while the client is there.
+    """Search with float32 [n, D] vectors that `encoders` made, while the client is connected.
 
     Raises Refusal: encoder-not-admitted, overloaded, validation; ClientDisconnect.
     """
-    facts = owned.encoders.facts
+    facts = gallery.encoders.facts
     for encoder in encoders:
         facts.check(encoder)
     threshold = options.score_threshold
     if options.max_false_match is not None:
         threshold = facts.threshold_for(next(iter(encoders)), options.max_false_match)
-    result = await while_connected(receive, owned.search(vectors, options, threshold))
-    call.stages += result.stages
-    service.metrics.batch_searched(owned.name, result.together)
+    result = await while_connected(receive, gallery.search(vectors, options, threshold))
+    record.stages += result.stages
+    state.metrics.batch_searched(gallery.name, result.together)
     if options.filter is None and len(encoders) == 1:
         encoder = next(iter(encoders))
         for hits in result.hits:
             if hits:
-                service.metrics.top_score(owned.name, encoder, hits[0].score)
+                state.metrics.top_score(gallery.name, encoder, hits[0].score)
     return result
 
 
-@lru_cache(maxsize=256)
-def options_of(query: bytes, others: frozenset[str] = frozenset()) -> SearchOptions:
-    """The options in a query string; `others` are parameters that belong to somebody else.
+def options_of(query: bytes, match: RouteMatch, others: frozenset[str] = frozenset()) -> SearchOptions:
+    """The options in a query string; `others` are parameters that mean something else to the route.
 
     Lists are parameters given several times, `filter` is JSON text. Raises ValidationError, or Refusal (validation)
-    for a parameter that there is none of.
+    for an unknown parameter.
     """
+    # A path without a gallery takes it as a parameter; the match has read it already.
+    named_in_path = "gallery" in match.parameters
+    return _parse_options(query, others if named_in_path else others | {"gallery"})
+
+
+@lru_cache(maxsize=256)
+def _parse_options(query: bytes, others: frozenset[str]) -> SearchOptions:
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     given: dict[str, object] = {}
     for name in dict(pairs):
@@ -70,34 +77,13 @@ def options_of(query: bytes, others: frozenset[str] = frozenset()) -> SearchOpti
         if name not in SearchOptions.model_fields:
             raise Refusal(
                 ProblemKind.VALIDATION,
-                f"There is no parameter {name[:40]!r}. Known: {', '.join([*SearchOptions.model_fields, *sorted(others)])}.",
+                f"Unknown parameter {name[:40]!r}. Known: {', '.join([*SearchOptions.model_fields, *sorted(others)])}.",
             )
         is_list = name in _REPEATED or (name == "with_payload" and (len(values) > 1 or not _is_flag(values[0])))
         given[name] = values if is_list else values[-1]
     if "filter" in given:
         given["filter"] = _FILTER.validate_json(str(given["filter"]))
     return SearchOptions.model_validate(given)
-
-
-def option_parameters() -> list[dict[str, Any]]:
-    """The options as query parameters, for the OpenAPI document."""
-    schemas: dict[str, dict[str, Any]] = SearchOptions.model_json_schema()["properties"]
-    schemas["filter"] = {"type": "string", "description": "A condition on payloads, as JSON text."}
-    return [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in schemas.items()]
-
-
-def raw_parameters() -> list[dict[str, Any]]:
-    """What comes along with a raw vector, for the OpenAPI document."""
-    texts = {
-        "Askew-Space": "The space of a raw vector.",
-        "Askew-Dtype": "The dtype of a raw vector: f16le or f32le.",
-        "Askew-Encoder": "The encoder that made a raw vector.",
-    }
-    headers = [
-        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": text}
-        for name, text in texts.items()
-    ]
-    return [*headers, *option_parameters()]
 
 
 def _is_flag(text: str) -> bool:

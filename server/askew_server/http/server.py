@@ -14,10 +14,10 @@ import uvicorn
 
 from askew_client.errors import AskewError
 from askew_server.auth.keys import KeyStore
-from askew_server.gallery.catalog import Galleries
+from askew_server.gallery.catalog import Catalog
 from askew_server.http.app import create_app
 from askew_server.http.protocol import protocol_within
-from askew_server.http.state import Service
+from askew_server.http.state import AppState
 from askew_server.observability.logs import Logs
 from askew_server.observability.tracing import open_tracing
 from askew_server.settings import Settings
@@ -30,7 +30,7 @@ def run_server(settings: Settings) -> None:
     listener = _listen(settings)
     url = f"{scheme}://{_bracketed(settings.host)}:{listener.getsockname()[1]}"
     try:
-        galleries = Galleries(settings.data, owner=f"askew serve at {url}", max_waiting=settings.max_waiting)
+        galleries = Catalog(settings.data, owner=f"askew serve at {url}", max_waiting=settings.max_waiting)
         try:
             _refuse_public_address(settings)
         except BaseException:
@@ -40,9 +40,9 @@ def run_server(settings: Settings) -> None:
         listener.close()
         raise
     _allow_open_files(settings.max_connections)
-    service = Service(settings, galleries)
+    state = AppState(settings, galleries)
     config = uvicorn.Config(
-        create_app(service, tracing),
+        create_app(state, tracing),
         http=protocol_within(settings),
         ws="none",
         ssl_certfile=settings.tls_certificate,
@@ -53,7 +53,7 @@ def run_server(settings: Settings) -> None:
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=10,
     )
-    server = _DrainingServer(config, service)
+    server = _DrainingServer(config, state)
     # Whoever reads the next line may connect at once, and waits for the answer.
     listener.listen(config.backlog)
     print(f"Askew serves {settings.data} at {url}", flush=True)
@@ -67,9 +67,9 @@ def run_server(settings: Settings) -> None:
 class _DrainingServer(uvicorn.Server):
     """Says that it is not ready any more, goes on for `drain_seconds`, and then lets nobody in."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, state: AppState) -> None:
         super().__init__(config)
-        self._service = service
+        self._state = state
         self._leaves_at: float | None = None
 
     async def on_tick(self, counter: int) -> bool:
@@ -78,8 +78,8 @@ class _DrainingServer(uvicorn.Server):
             return False
         now = time.monotonic()
         if self._leaves_at is None:
-            self._service.leave()
-            self._leaves_at = now + self._service.settings.drain_seconds
+            self._state.leave()
+            self._leaves_at = now + self._state.settings.drain_seconds
         return self.force_exit or now >= self._leaves_at
 
 

@@ -1,50 +1,45 @@
-"""What every route needs: the galleries, the describing child, the settings, and whether the server is ready."""
+"""The state of the running server that routes need: galleries, jobs, keys, metrics, and whether it is ready."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import numpy as np
 from fastapi import Depends, Request
 from numpy.typing import NDArray
 
-from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
-from askew_client.contract.space import is_space_id
 from askew_client.errors import AskewError
 from askew_server.auth.keys import KeyStore
 from askew_server.encoders.describer import Describer
 from askew_server.errors import Refusal
-from askew_server.gallery.catalog import Galleries
-from askew_server.gallery.gallery import Gallery
-from askew_server.gallery.live import OwnedGallery
+from askew_server.gallery.catalog import Catalog
+from askew_server.gallery.live import LiveGallery
+from askew_server.http.concurrency import wait_for_thread
+from askew_server.http.context import context_of
 from askew_server.jobs.describe_photos import PhotosJob
-from askew_server.jobs.queue import Jobs
+from askew_server.jobs.queue import JobQueue
 from askew_server.jobs.rebuild_index import RebuildJob
 from askew_server.jobs.redescribe import RedescribeJob
 from askew_server.jobs.snapshots import RestoreJob, SnapshotJob, VerifySnapshotJob
 from askew_server.observability.metrics import Metrics
 from askew_server.settings import Settings
 
-Result = TypeVar("Result")
 
+class AppState:
+    """The parts of the running server. `state`: loading, ok or draining. `failure`: why it never loaded, a sentence."""
 
-class Service:
-    """The running server's parts. `state` is loading, ok or draining; `failure` the sentence why it never loaded."""
-
-    def __init__(self, settings: Settings, galleries: Galleries) -> None:
+    def __init__(self, settings: Settings, galleries: Catalog) -> None:
         self.settings = settings
         self.galleries = galleries
         self.keys = KeyStore(settings.data)
         self.describer = Describer(max_waiting=settings.max_waiting_photos, max_pixels=settings.max_photo_pixels)
-        self.jobs = Jobs(settings.data, max_jobs=settings.max_jobs)
+        self.jobs = JobQueue(settings.data, max_jobs=settings.max_jobs)
         self.photos_job = PhotosJob(galleries, max_pixels=settings.max_photo_pixels)
         self.redescribe_job = RedescribeJob(galleries, max_pixels=settings.max_photo_pixels)
         snapshot_jobs = (SnapshotJob(galleries), VerifySnapshotJob(galleries), RestoreJob(galleries))
@@ -71,7 +66,7 @@ class Service:
             logging.getLogger("askew.server").critical("the galleries could not be opened", exc_info=True)
 
     def leave(self) -> None:
-        """Say to whoever asks for readiness that the server goes; it answers on until it is closed."""
+        """Report not-ready from now on. Requests are still served until close()."""
         self.is_leaving = True
 
     async def close(self) -> None:
@@ -82,44 +77,20 @@ class Service:
         self.keys.close()
         await asyncio.to_thread(self.galleries.close)
 
-    def gallery(self, name: str | None) -> OwnedGallery:
+    def gallery(self, name: str | None) -> LiveGallery:
         """A gallery by name, the default one for None. Raises Refusal (not-ready, unknown-gallery)."""
         self.require_ready()
         return self.galleries.get(name or self.settings.default_gallery)
 
-    def known_name(self, name: str | None) -> str | None:
-        """The name of the gallery that a request means, for logs and metrics; None where there is none."""
+    def existing_gallery(self, name: str) -> str | None:
+        """The name of a gallery, for logs and metrics; None if it is not open."""
         try:
             return self.gallery(name).name
         except Refusal:
             return None
 
-    async def get_or_create_gallery(self, name: str, teacher: Manifest) -> tuple[OwnedGallery, bool]:
-        """A gallery in the teacher's space, and whether it was made now. Raises Refusal (gallery-conflict)."""
-        return await asyncio.to_thread(self.galleries.get_or_create, name, teacher)
-
-    async def delete_gallery(self, name: str) -> str:
-        """Delete a gallery; its name. Raises Refusal (gallery-in-use, unknown-gallery)."""
-        self.require_ready()
-        resolved = self.galleries.resolve(name)
-        is_damaged = resolved in self.galleries.damaged()
-        if resolved == self.galleries.resolve(self.settings.default_gallery) and not is_damaged:
-            raise Refusal(
-                ProblemKind.GALLERY_IN_USE,
-                f"Gallery {resolved!r} is the one that POST /search answers from. Start the server with another --gallery, "
-                "or an alias there that names another one, first.",
-            )
-        jobs = self.jobs.unfinished_of(resolved)
-        if jobs:
-            raise Refusal(
-                ProblemKind.GALLERY_IN_USE,
-                f"Job {jobs[0]} works on gallery {resolved!r}. Wait for it, or cancel it (POST /v1/jobs/{jobs[0]}/cancel).",
-                {"jobs": list(jobs)},
-            )
-        return await asyncio.to_thread(self.galleries.delete, resolved)
-
     def require_staying(self) -> None:
-        """Raise Refusal (not-ready) unless the server answers, and will go on to."""
+        """Raise Refusal (not-ready) while the server is loading, or once it drains."""
         self.require_ready()
         if self.is_leaving:
             raise Refusal(
@@ -132,17 +103,13 @@ class Service:
             detail = self.failure or f"The server is {self.state}. Try again in a second."
             raise Refusal(ProblemKind.NOT_READY, detail, retry_after=1)
 
-    async def run(self, gallery: OwnedGallery, task: Callable[[Gallery], Result]) -> Result:
-        """Run a task on a gallery's own thread."""
-        return await finished(gallery.submit(task))
-
     async def describe(self, encoder: Path, photo: bytes) -> NDArray[np.float32]:
         """Describe a photo in the child process: float32 [D], unit length.
 
         Raises PhotoError, or Refusal (overloaded; not-ready when the child was killed meanwhile: the next one starts).
         """
         try:
-            return await finished(self.describer.describe(encoder, photo))
+            return await wait_for_thread(self.describer.describe(encoder, photo))
         except BrokenProcessPool:
             raise Refusal(
                 ProblemKind.NOT_READY,
@@ -150,44 +117,18 @@ class Service:
                 retry_after=1,
             ) from None
 
-    async def check_space(self, gallery: OwnedGallery, space: str | None) -> None:
-        """Refuse a vector of another space, or, unless the server was started to allow it, of none."""
-        if space == gallery.space:
-            return
-        if space is None:
-            if self.settings.allow_missing_space:
-                return
-            raise Refusal(
-                ProblemKind.SPACE_MISSING,
-                f"Expected the space that the vector lies in ({gallery.space} for gallery {gallery.name!r}), but none was "
-                "named. Send the encoder's space_id as `space` or in the header Askew-Space.",
-                {"expected": gallery.space},
-            )
-        admitted = gallery.encoders.facts.admitted
-        form = "" if is_space_id(space) else " (which is no space id at all)"
-        raise Refusal(
-            ProblemKind.SPACE_MISMATCH,
-            f"Gallery {gallery.name!r} lies in space {gallery.space}, the vector comes from {space[:80]}{form}. "
-            f"Describe the photo with one of the admitted encoders: {', '.join(admitted)}.",
-            {
-                "expected": gallery.space,
-                "received": space[:80],
-                "admitted_encoders": admitted,
-                "hint": "GET /v1/encoders lists the admitted encoders with their files.",
-            },
-        )
+
+def get_state(request: Request) -> AppState:
+    """The state of the running app."""
+    state = request.app.state.askew
+    assert isinstance(state, AppState)
+    return state
 
 
-async def finished(future: Future[Result]) -> Result:
-    """Wait for a task of another thread or process; a request that ends cancels it if it has not begun."""
-    return await asyncio.wrap_future(future)
+async def _gallery_of(request: Request, gallery: str | None = None) -> LiveGallery:
+    # The parameter is for the OpenAPI document: which gallery a request means was decided when it was matched.
+    return get_state(request).gallery(context_of(request.scope).match.gallery)
 
 
-def get_service(request: Request) -> Service:
-    """The service of the running app."""
-    service = request.app.state.service
-    assert isinstance(service, Service)
-    return service
-
-
-InService = Annotated[Service, Depends(get_service)]
+InState = Annotated[AppState, Depends(get_state)]
+InGallery = Annotated[LiveGallery, Depends(_gallery_of)]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from askew_server.index.calibration import QUERIES, TARGET_RECALL, Queries, Trut
 from askew_server.index.faiss_library import import_faiss
 from askew_server.index.on_disk import LABELS, REFINE, SCAN, described, map_codebooks
 from askew_server.index.planning import LEAST_CODED, estimate, lists_for, refuse_too_large, scans_for, training_size
+from askew_server.index.port import VectorSource
 from askew_server.index.record import FORMAT, Calibration, Record, Refinement
 from askew_server.index.threads import limit_threads, search_threads
 from askew_server.index.two_stage import balanced_order, untrained_refine, untrained_scan
@@ -42,20 +43,6 @@ class Progress(NamedTuple):
 
 
 Report = Callable[[Progress], None]
-
-
-class VectorSource(Protocol):
-    """Where a build reads vectors. It is sent to the process that builds, so it must pickle."""
-
-    @property
-    def dim(self) -> int:
-        """Components of a vector."""
-
-    def covered(self) -> tuple[int, Labels]:
-        """The sequence number to cover, and every label up to it, rising."""
-
-    def batches(self, labels: Labels) -> Iterator[tuple[Labels, Vectors]]:
-        """Those of these rising labels that are still there, and their vectors, float32 [n, D], in batches."""
 
 
 def build_main(source: VectorSource, folder: Path, kind: CodedKind, report: Report) -> Record:

@@ -9,6 +9,13 @@ from askew_client.encoding.engines import refuse_several
 from askew_client.errors import EngineMissing
 
 
+def gpu_count(faiss: Any) -> int:
+    """How many GPUs FAISS can use."""
+    # Only builds for GPUs can tell; they run without one, too, and fail when they search then.
+    count: int = getattr(faiss, "get_num_gpus", lambda: 0)()
+    return count
+
+
 def import_faiss() -> Any:
     """Import faiss, or raise EngineMissing with the sentence that names the extra."""
     hint = "Install one: pip install 'askew-server[cpu]' (or 'askew-server[gpu]' where there is an NVIDIA GPU)."

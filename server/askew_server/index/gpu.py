@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from askew_server.index.build import VectorSource
 from askew_server.index.calibration import QUERIES, Queries, Truth, held_out
+from askew_server.index.faiss_library import gpu_count
 from askew_server.index.main_segment import MainFacts, MainSegment
 from askew_server.index.masked import Mask
+from askew_server.index.port import VectorSource
 from askew_server.index.types import MARGIN, Rows, Scores, Vectors
 
 _SAME = 0.999
@@ -73,10 +74,8 @@ def load_on_gpu(faiss: Any, source: VectorSource) -> OnGpu:
 
     Nothing is raised for a GPU that is missing, too small, or computes something else: there is a reason then.
     """
-    # FAISS builds for GPUs run without one, too: resources can be made, and searching then fails or is empty.
-    number = getattr(faiss, "get_num_gpus", lambda: 0)()
-    if not number:
-        return OnGpu(None, "There is no GPU that FAISS could use: install askew-server[gpu] where there is one.")
+    if not gpu_count(faiss):
+        return OnGpu(None, "FAISS finds no GPU here: install askew-server[gpu] where there is one.")
     try:
         return _loaded(faiss, source)
     except RuntimeError as error:

@@ -8,9 +8,10 @@ from typing import Literal
 
 import numpy as np
 
+from askew_client.contract.indexes import IndexKind
 from askew_server.index.masked import MaskedSegment, RowEngine
 from askew_server.index.two_stage import CodedTail
-from askew_server.index.types import MARGIN, IndexKind, Labels
+from askew_server.index.types import MARGIN, Labels
 
 
 @dataclass(frozen=True)

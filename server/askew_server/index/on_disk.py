@@ -35,14 +35,14 @@ _DIGEST_DIGITS = 16
 _READ_WHOLE = {SCAN, LABELS}
 
 
-class Opened(NamedTuple):
+class OpenResult(NamedTuple):
     """A main segment, or None and why there is none: `damage` is a sentence, None where none was ever built."""
 
     main: MainSegment | None
     damage: str | None
 
 
-class Verified(NamedTuple):
+class VerifyStep(NamedTuple):
     """How far a verification has come, in blocks; `damage` names the file and block that do not fit."""
 
     done: int
@@ -50,7 +50,7 @@ class Verified(NamedTuple):
     damage: str | None
 
 
-def open_main(folder: Path, dim: int) -> Opened:
+def open_main(folder: Path, dim: int) -> OpenResult:
     """Open the main segment saved in `folder`, in milliseconds: memory-mapped, its structure checked.
 
     Checked are the record's digest, every file's size, the blocks that are read into memory anyway, the first block
@@ -61,14 +61,14 @@ def open_main(folder: Path, dim: int) -> Opened:
     try:
         record = Record.read(folder)
         if record is None:
-            return Opened(None, None)
-        return Opened(_open(faiss, folder / record.folder, record, dim), None)
+            return OpenResult(None, None)
+        return OpenResult(_open(faiss, folder / record.folder, record, dim), None)
     # FAISS answers a file that it cannot read with a RuntimeError.
     except (OSError, ValueError, RuntimeError) as error:
-        return Opened(None, f"The saved index cannot be used: {str(error).splitlines()[0]}")
+        return OpenResult(None, f"The saved index cannot be used: {str(error).splitlines()[0]}")
 
 
-def verify_blocks(folder: Path) -> Iterator[Verified]:
+def verify_blocks(folder: Path) -> Iterator[VerifyStep]:
     """Compare every block of the saved files with its digest, a block for each step; ends at the first damage.
 
     The files are read, not mapped, so another thread may do this while the index is searched.
@@ -83,11 +83,11 @@ def verify_blocks(folder: Path) -> Iterator[Verified]:
             path = folder / record.folder / name
             for number, fits in enumerate(_fitting_blocks(path, file)):
                 done += 1
-                yield Verified(done, total, None if fits else _damaged_block(path, number))
+                yield VerifyStep(done, total, None if fits else _damaged_block(path, number))
                 if not fits:
                     return
     except (OSError, ValueError) as error:
-        yield Verified(0, 0, f"The saved index cannot be used: {str(error).splitlines()[0]}")
+        yield VerifyStep(0, 0, f"The saved index cannot be used: {str(error).splitlines()[0]}")
 
 
 def map_codebooks(faiss: Any, folder: Path, order: NDArray[np.int64], scan: str = SCAN) -> Codebooks:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from askew_client.contract.indexes import IndexKind, WantedKind
 from askew_client.contract.problems import ProblemKind
 from askew_client.errors import AskewError
 from askew_server.errors import Refusal
 from askew_server.index.two_stage import sub_vectors
-from askew_server.index.types import IndexKind, WantedKind
+from askew_server.index.types import Estimate
 
 EXACT_UP_TO = 20_000
 """Vectors up to which a search of all of them is quick enough: some 5 ms at 2,048 components on one core."""
@@ -33,17 +33,6 @@ MOST_TRAINING = 65_536
 
 _LEFT_FREE = 0.9
 _CHILD_BYTES = 300 << 20
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What an index takes: for good, in memory and in mapped files, and while it is built."""
-
-    kind: IndexKind
-    bytes_memory: int
-    bytes_mapped: int
-    build_bytes_memory: int
-    build_bytes_disk: int
 
 
 def chosen_kind(wanted: WantedKind, count: int, dim: int, current: IndexKind) -> IndexKind:

@@ -13,15 +13,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_server.index.types import Labels, Vectors
-
-if TYPE_CHECKING:
-    from askew_server.index.segmented import SegmentedIndex
+from askew_client.contract.problems import ProblemKind
+from askew_server.errors import Refusal
+from askew_server.index.segmented import SegmentedIndex
+from askew_server.index.types import Labels, Neighbours, Vectors
 
 Result = TypeVar("Result")
 
@@ -33,57 +33,47 @@ _SCORED_HERE = 4_096
 
 
 @dataclass(frozen=True, slots=True)
-class Nearest:
-    """What an index found: labels int64 [n, m], nearest first, filled up with -1.
+class _Query:
+    """A search that waits for its turn."""
 
-    `scores`: float64 [n, m], the inner products with the stored vectors, where the index holds these as they are.
-    `began` and `ended` are seconds of `time.perf_counter`; `together`: how many queries were answered at once.
-    `available`: how many vectors there were to choose from.
-    """
-
-    labels: Labels
-    scores: NDArray[np.float64] | None
-    index: str
-    exact: bool
-    available: int
-    began: float
-    ended: float
-    together: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Ask:
     vectors: Vectors
     wanted: int
     allowed: Labels | None
     exact: bool
-    answer: asyncio.Future[Nearest]
+    answer: asyncio.Future[Neighbours]
 
-    def is_like(self, other: _Ask) -> bool:
+    def fits(self, other: _Query) -> bool:
+        """Whether both can be answered by one search."""
         return self.allowed is other.allowed and self.exact == other.exact
 
 
-class Searcher:
-    """An index and its thread."""
+class SearchThread:
+    """An index and its thread. Safe to use from any other thread."""
 
     def __init__(self, index: SegmentedIndex, name: str) -> None:
+        """`name`: of the gallery."""
         self._index = index
-        self._waiting: queue.SimpleQueue[_Ask | Callable[[], None] | None] = queue.SimpleQueue()
-        self._held: _Ask | Callable[[], None] | None = None
+        self._name = name
+        self._waiting: queue.SimpleQueue[_Query | Callable[[], None] | None] = queue.SimpleQueue()
+        self._next_task: _Query | Callable[[], None] | None = None
+        # What is queued under this lock before the end is queued will be worked on.
+        self._closing = threading.Lock()
+        self._is_closed = False
         self._thread = threading.Thread(target=self._run, name=f"search-{name}", daemon=True)
         self._thread.start()
 
-    async def search(self, vectors: Vectors, wanted: int, allowed: Labels | None, exact: bool) -> Nearest:
-        """At least the `wanted` nearest of each query, float32 [n, D]; `allowed`: among these labels only, rising.
-
-        A caller that is cancelled while it waits costs no search.
-        """
-        answer: asyncio.Future[Nearest] = asyncio.get_running_loop().create_future()
-        self._waiting.put(_Ask(vectors, wanted, allowed, exact, answer))
+    async def search(self, vectors: Vectors, wanted: int, allowed: Labels | None, exact: bool) -> Neighbours:
+        """See VectorIndex."""
+        answer: asyncio.Future[Neighbours] = asyncio.get_running_loop().create_future()
+        self._put(_Query(vectors, wanted, allowed, exact, answer))
         return await answer
 
+    def search_blocking(self, vectors: Vectors, wanted: int) -> Neighbours:
+        """See VectorIndex."""
+        return self.change(lambda index: _search(index, vectors, wanted, None, exact=False))
+
     def replace(self, index: SegmentedIndex) -> None:
-        """Search another index from now on."""
+        """Search another index from now on. Raises Refusal (unknown-gallery) once closed."""
 
         def task(_: SegmentedIndex) -> None:
             self._index = index
@@ -91,7 +81,7 @@ class Searcher:
         self.change(task)
 
     def change(self, task: Callable[[SegmentedIndex], Result]) -> Result:
-        """Run a task on the thread, in its turn, and wait for it."""
+        """Run a task on the thread, in its turn, and wait for it. Raises Refusal (unknown-gallery) once closed."""
         done: Future[Result] = Future()
 
         def run() -> None:
@@ -100,103 +90,115 @@ class Searcher:
             except BaseException as error:  # noqa: BLE001
                 done.set_exception(error)
 
-        self._waiting.put(run)
+        self._put(run)
         return done.result()
 
     def close(self) -> None:
-        """Let what waits finish, and end the thread."""
-        self._waiting.put(None)
+        """Let what waits finish, and end the thread; later calls are refused."""
+        with self._closing:
+            self._is_closed = True
+            self._waiting.put(None)
         self._thread.join()
 
+    def _put(self, task: _Query | Callable[[], None]) -> None:
+        with self._closing:
+            if self._is_closed:
+                raise Refusal(ProblemKind.UNKNOWN_GALLERY, f"Gallery {self._name!r} was closed and is gone.")
+            self._waiting.put(task)
+
     def _run(self) -> None:
-        while (task := self._next()) is not None:
-            if isinstance(task, _Ask):
-                self._answer(self._taken_with(task))
+        while (task := self._take()) is not None:
+            if isinstance(task, _Query):
+                self._answer(self._batch_with(task))
             else:
                 task()
 
-    def _next(self) -> _Ask | Callable[[], None] | None:
-        if self._held is not None:
-            task, self._held = self._held, None
+    def _take(self) -> _Query | Callable[[], None] | None:
+        if self._next_task is not None:
+            task, self._next_task = self._next_task, None
             return task
         return self._waiting.get()
 
-    def _taken_with(self, first: _Ask) -> list[_Ask]:
-        """An ask and those like it that wait behind it, as far as answering them together pays."""
-        most = _TOGETHER_EXACT if self._index.exact or first.exact else _TOGETHER
-        taken, queries = [first], len(first.vectors)
-        while queries < most:
+    def _batch_with(self, first: _Query) -> list[_Query]:
+        """A query and those that fit it and wait behind it, as far as answering them together pays."""
+        limit = _TOGETHER_EXACT if self._index.exact or first.exact else _TOGETHER
+        batch, count = [first], len(first.vectors)
+        while count < limit:
             try:
                 task = self._waiting.get_nowait()
             except queue.Empty:
                 break
-            if not isinstance(task, _Ask) or not task.is_like(first):
-                self._held = task
+            if not isinstance(task, _Query) or not task.fits(first):
+                self._next_task = task
+                # The end itself was taken: it comes next, once this batch is answered.
+                if task is None:
+                    self._waiting.put(None)
                 break
-            taken.append(task)
-            queries += len(task.vectors)
-        # Whoever has gone meanwhile costs no search.
-        return [ask for ask in taken if not ask.answer.done()]
+            batch.append(task)
+            count += len(task.vectors)
+        # A caller that has gone in the meantime costs no search.
+        return [query for query in batch if not query.answer.done()]
 
-    def _answer(self, asks: list[_Ask]) -> None:
-        if not asks:
+    def _answer(self, batch: list[_Query]) -> None:
+        if not batch:
             return
         try:
-            answers: list[Nearest | BaseException] = list(self._nearest(asks))
+            answers: list[Neighbours | BaseException] = list(self._search_together(batch))
         except BaseException as error:  # noqa: BLE001
-            answers = [error] * len(asks)
-        loop = asks[0].answer.get_loop()
+            answers = [error] * len(batch)
+        loop = batch[0].answer.get_loop()
         try:
-            loop.call_soon_threadsafe(_deliver, asks, answers)
+            loop.call_soon_threadsafe(_deliver, batch, answers)
         except RuntimeError:
             # The loop has ended, and nobody waits any more.
             return
 
-    def _nearest(self, asks: list[_Ask]) -> list[Nearest]:
-        first = asks[0]
-        queries = first.vectors if len(asks) == 1 else np.concatenate([ask.vectors for ask in asks])
-        found = _nearest(self._index, queries, max(ask.wanted for ask in asks), first.allowed, exact=first.exact)
-        if len(asks) == 1:
+    def _search_together(self, batch: list[_Query]) -> list[Neighbours]:
+        first = batch[0]
+        vectors = first.vectors if len(batch) == 1 else np.concatenate([query.vectors for query in batch])
+        wanted = max(query.wanted for query in batch)
+        found = _search(self._index, vectors, wanted, first.allowed, exact=first.exact)
+        if len(batch) == 1:
             return [found]
         answers, start = [], 0
-        for ask in asks:
-            columns = self._index.to_fetch(ask.wanted, exact=ask.exact)
-            rows = slice(start, start + len(ask.vectors))
+        for query in batch:
+            columns = self._index.to_fetch(query.wanted, exact=query.exact)
+            rows = slice(start, start + len(query.vectors))
             scores = None if found.scores is None else found.scores[rows, :columns]
             answers.append(replace(found, labels=found.labels[rows, :columns], scores=scores))
-            start += len(ask.vectors)
+            start += len(query.vectors)
         return answers
 
 
-def _nearest(index: SegmentedIndex, queries: Vectors, wanted: int, allowed: Labels | None, *, exact: bool) -> Nearest:
+def _search(index: SegmentedIndex, vectors: Vectors, wanted: int, allowed: Labels | None, *, exact: bool) -> Neighbours:
     began = time.perf_counter()
     available = len(index) if allowed is None else len(allowed)
     fetched = min(index.to_fetch(wanted, exact=exact), available)
-    # An empty search is no search for FAISS.
-    nothing = np.empty((len(queries), 0), dtype=np.int64)
-    labels = index.search(queries, fetched, allowed, exact) if fetched else nothing
-    scores = _scores(index, queries, labels)
+    # FAISS does not take a search for nothing.
+    nothing = np.empty((len(vectors), 0), dtype=np.int64)
+    labels = index.search(vectors, fetched, allowed, exact) if fetched else nothing
+    scores = _scores(index, vectors, labels)
     is_exact = index.exact or exact
-    return Nearest(labels, scores, index.name, is_exact, available, began, time.perf_counter(), len(queries))
+    return Neighbours(labels, scores, index.name, is_exact, available, began, time.perf_counter(), len(vectors))
 
 
-def _scores(index: SegmentedIndex, queries: Vectors, labels: Labels) -> NDArray[np.float64] | None:
-    """The inner products of the queries with what was found, where every vector that was is at hand."""
+def _scores(index: SegmentedIndex, vectors: Vectors, labels: Labels) -> NDArray[np.float64] | None:
+    """The inner products of the queries with what was found, where the index holds every vector found."""
     if labels.size > _SCORED_HERE or not labels.size or labels[:, -1].min() < 0:
         return None
     stored = index.stored(labels.ravel())
     if stored is None:
         return None
     found = stored.astype(np.float64).reshape(*labels.shape, -1)
-    scores: NDArray[np.float64] = (found @ queries.astype(np.float64)[:, :, None])[:, :, 0]
+    scores: NDArray[np.float64] = (found @ vectors.astype(np.float64)[:, :, None])[:, :, 0]
     return scores
 
 
-def _deliver(asks: list[_Ask], answers: list[Nearest | BaseException]) -> None:
-    for ask, answer in zip(asks, answers, strict=True):
-        if ask.answer.done():
+def _deliver(batch: list[_Query], answers: list[Neighbours | BaseException]) -> None:
+    for query, answer in zip(batch, answers, strict=True):
+        if query.answer.done():
             continue
         if isinstance(answer, BaseException):
-            ask.answer.set_exception(answer)
+            query.answer.set_exception(answer)
         else:
-            ask.answer.set_result(answer)
+            query.answer.set_result(answer)

@@ -13,13 +13,14 @@ import threading
 
 import numpy as np
 
+from askew_client.contract.indexes import IndexKind, WantedKind
 from askew_server.index.exact import ExactSegment
 from askew_server.index.faiss_library import import_faiss
 from askew_server.index.main_segment import MainSegment
 from askew_server.index.planning import chosen_kind
 from askew_server.index.threads import limit_threads, search_threads
 from askew_server.index.two_stage import CodedTail
-from askew_server.index.types import MARGIN, Found, IndexKind, IndexStatistics, Labels, Segment, Vectors, WantedKind
+from askew_server.index.types import MARGIN, Found, IndexStatistics, Labels, Segment, Vectors
 
 FRESH = 2_048
 """Uncoded vectors beside a main segment: scanning so many takes about as long as scanning 100,000 coded ones."""

@@ -1,4 +1,4 @@
-"""The index port: what a gallery asks of whatever finds its nearest vectors."""
+"""Types that indexes share: arrays, what a search finds, what an index is."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from askew_client.contract.indexes import IndexKind, WantedKind
+
 Labels = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 Scores = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
-IndexKind = Literal["exact", "two-stage", "ivf-two-stage", "gpu-exact"]
 CodedKind = Literal["two-stage", "ivf-two-stage"]
-WantedKind = Literal["auto", "exact", "two-stage", "ivf-two-stage", "gpu-exact"]
 
 MARGIN = 8
-"""How many more than wanted a gallery asks for at least, because it orders them anew by the stored vectors."""
+"""How many more than wanted a search fetches at least, because hits are re-ordered by the stored vectors."""
 
 
 class Found(NamedTuple):
@@ -28,9 +28,52 @@ class Found(NamedTuple):
     labels: Labels
 
 
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """What an index found: labels int64 [n, m], nearest first, padded with -1.
+
+    `scores`: float64 [n, m], the inner products with the stored vectors, where the index holds these as they are.
+    `began` and `ended`: seconds of `time.perf_counter`. `together`: how many queries were answered in one go.
+    `available`: how many vectors there were to choose from.
+    """
+
+    labels: Labels
+    scores: NDArray[np.float64] | None
+    index: str
+    exact: bool
+    available: int
+    began: float
+    ended: float
+    together: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an index takes: permanently, in memory and in mapped files, and while it is built."""
+
+    kind: IndexKind
+    bytes_memory: int
+    bytes_mapped: int
+    build_bytes_memory: int
+    build_bytes_disk: int
+
+
+@dataclass(frozen=True)
+class IndexStatus:
+    """Which kind of index a gallery should have, and whether it is being built.
+
+    `estimate`: of the kind that it gets at its size. `failure`: why the last rebuild failed, a sentence.
+    """
+
+    wanted: WantedKind
+    estimate: Estimate
+    is_building: bool
+    failure: str | None
+
+
 @dataclass(frozen=True)
 class IndexStatistics:
-    """What a gallery tells of its index.
+    """The size and state of an index.
 
     `main`, `tail`: vectors in the main segment and outside it, removed ones included; `removed`: vectors that still
     take their place. `bytes_mapped`: files that the system pages in and out; `bytes_memory`: everything else.

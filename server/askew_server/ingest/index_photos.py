@@ -13,16 +13,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client._sync.client import Client
+from askew_client import Client
 from askew_client.contract.common import Payload
+from askew_client.contract.items import ItemPage
 from askew_client.contract.manifest import Manifest
 from askew_client.encoding.encoder import Encoder
 from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE, media_type
 from askew_client.errors import PhotoError, UnreadablePhoto
 from askew_server.gallery.gallery import Gallery
-from askew_server.gallery.live import OwnedGallery
+from askew_server.gallery.items import read_page
+from askew_server.gallery.live import LiveGallery
 from askew_server.ingest.photo_folder import PhotoFile
-from askew_server.storage.items import StoredItem
+from askew_server.storage.items import ItemBatch, StoredItem
 
 BATCH = 16
 
@@ -49,7 +51,7 @@ class IndexReport:
 class LocalGallery:
     """A gallery in a DATA directory that this process owns."""
 
-    def __init__(self, gallery: OwnedGallery) -> None:
+    def __init__(self, gallery: LiveGallery) -> None:
         self._gallery = gallery
 
     def known(self) -> dict[str, tuple[str | None, Payload]]:
@@ -57,7 +59,7 @@ class LocalGallery:
         found: dict[str, tuple[str | None, Payload]] = {}
         cursor: str | None = None
         while True:
-            page = self._gallery.run(partial(Gallery.page, cursor=cursor, limit=1_000, with_vectors=False))
+            page = self._gallery.run(partial(_page, cursor))
             found.update({item.id: (item.photo_sha256, item.payload) for item in page.items})
             cursor = page.next_cursor
             if cursor is None:
@@ -65,7 +67,7 @@ class LocalGallery:
 
     def write(self, items: list[StoredItem]) -> None:
         """See Destination."""
-        self._gallery.run(lambda each: each.upsert(items))
+        self._gallery.run(lambda each: each.upsert(ItemBatch.of(items)))
 
 
 class ServedGallery:
@@ -165,3 +167,7 @@ def _about(path: Path, error: PhotoError) -> str:
     if isinstance(error, UnreadablePhoto) or text.startswith("The photo "):
         return text.replace("The photo", str(path), 1)
     return f"{path}: {text}"
+
+
+def _page(cursor: str | None, gallery: Gallery) -> ItemPage:
+    return read_page(gallery.store, cursor, 1_000, None, with_vectors=False)

@@ -12,12 +12,11 @@ from typing import Literal
 from askew_client.contract.common import Payload
 from askew_client.errors import AskewError, PhotoError
 from askew_client.files import write_atomically
-from askew_server.gallery.catalog import Galleries
-from askew_server.gallery.live import OwnedGallery
-from askew_server.jobs.describing import BATCH, JobDescriber
-from askew_server.jobs.gallery_access import known_photos, reading, run_in, teacher_file
+from askew_server.gallery.catalog import Catalog
+from askew_server.gallery.live import LiveGallery
+from askew_server.jobs.gallery_access import BATCH, JobDescriber, known_photos, reading, run_in
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Result, Task
-from askew_server.storage.items import StoredItem
+from askew_server.storage.items import ItemBatch, StoredItem
 from askew_server.storage.reader import GalleryReader
 
 MOST_REFUSED_LISTED = 1_000
@@ -29,7 +28,7 @@ _JOURNAL = "ended.jsonl"
 Outcome = Literal["described", "known", "refused"]
 
 
-def keep_list(folder: Path, photos: list[SentPhoto]) -> None:
+def write_photo_list(folder: Path, photos: list[SentPhoto]) -> None:
     """Write down which photos a job's folder holds; the job is whole from then on."""
     write_atomically(folder / _LIST, json.dumps([asdict(photo) for photo in photos]).encode())
 
@@ -43,13 +42,13 @@ class PhotosJob:
     name = "photos"
     lane: Lane = "describing"
 
-    def __init__(self, galleries: Galleries, *, max_pixels: int) -> None:
+    def __init__(self, galleries: Catalog, *, max_pixels: int) -> None:
         self._galleries = galleries
         self._max_pixels = max_pixels
 
     def check(self, gallery: str) -> None:
         """Raise Refusal (cannot-describe, unknown-gallery) when this gallery cannot have photos described."""
-        teacher_file(self._galleries.get(gallery), lambda: False)
+        self._galleries.get(gallery).encoders.facts.require_teacher_file()
 
     def check_input(self, task: Task) -> None:
         """See JobKind."""
@@ -62,7 +61,7 @@ class PhotosJob:
         photos = [SentPhoto(**each) for each in json.loads((task.folder / _LIST).read_bytes())]
         journal = _Journal(task.folder / _JOURNAL)
         report(len(journal.ended), len(photos))
-        encoder = teacher_file(gallery, cancelled)
+        encoder = gallery.encoders.facts.require_teacher_file()
         with (
             reading(gallery, cancelled) as reader,
             JobDescriber(encoder, max_pixels=self._max_pixels, cancelled=cancelled) as describer,
@@ -70,7 +69,7 @@ class PhotosJob:
             for batch in _batches([photo for photo in photos if photo.id not in journal.ended]):
                 if cancelled():
                     raise JobStopped
-                journal.add(_ended(gallery, reader, task.folder, batch, describer, cancelled))
+                journal.add(_process_batch(gallery, reader, task.folder, batch, describer, cancelled))
                 for photo in batch:
                     (task.folder / photo.file).unlink(missing_ok=True)
                 report(len(journal.ended), len(photos))
@@ -109,8 +108,8 @@ class _Journal:
         }
 
 
-def _ended(
-    gallery: OwnedGallery,
+def _process_batch(
+    gallery: LiveGallery,
     reader: GalleryReader,
     folder: Path,
     batch: list[SentPhoto],
@@ -142,7 +141,7 @@ def _ended(
             items.append(StoredItem(photo.id, vector, photo.payload, (contents[photo.id], photo.suffix)))
             outcomes[photo.id] = "described", ""
     if items:
-        run_in(gallery, lambda each: each.upsert(items), cancelled)
+        run_in(gallery, lambda each: each.upsert(ItemBatch.of(items)), cancelled)
     return outcomes
 
 

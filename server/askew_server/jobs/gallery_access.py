@@ -1,28 +1,36 @@
-"""How jobs read and write galleries: they yield to requests and never give up because a server is busy."""
+"""How jobs read, write and describe: they yield to requests, and do not give up because a server is busy."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 from askew_client.contract.common import Payload
 from askew_client.contract.problems import ProblemKind
+from askew_client.errors import UnreadablePhoto
+from askew_server.encoders.describer import Described, Describer
 from askew_server.errors import Refusal
 from askew_server.gallery.gallery import Gallery
-from askew_server.gallery.live import OwnedGallery
-from askew_server.jobs.describing import wait_for
+from askew_server.gallery.live import LiveGallery
 from askew_server.jobs.kind import Cancelled, JobStopped
 from askew_server.storage.reader import GalleryReader, ItemRow
 
 _SECONDS_BEFORE_NEXT_TRY = 0.5
 
+BATCH = 16
+"""Photos described, and committed, together."""
+_SECONDS_BETWEEN_LOOKS = 0.25
+
 Answer = TypeVar("Answer")
 
 
-def run_in(gallery: OwnedGallery, task: Callable[[Gallery], Answer], cancelled: Cancelled) -> Answer:
+def run_in(gallery: LiveGallery, task: Callable[[Gallery], Answer], cancelled: Cancelled) -> Answer:
     """Run a task on a gallery's thread, as soon as there is a place. Raises JobStopped, and what the task raises."""
     while True:
         try:
@@ -35,20 +43,8 @@ def run_in(gallery: OwnedGallery, task: Callable[[Gallery], Answer], cancelled: 
         time.sleep(_SECONDS_BEFORE_NEXT_TRY)
 
 
-def teacher_file(gallery: OwnedGallery, cancelled: Cancelled) -> Path:
-    """The file of a gallery's teacher. Raises Refusal (cannot-describe) when the gallery keeps none."""
-    path = run_in(gallery, Gallery.teacher_path, cancelled)
-    if path is None:
-        raise Refusal(
-            ProblemKind.CANNOT_DESCRIBE,
-            f"Gallery {gallery.name!r} keeps no file of its teacher {gallery.teacher.encoder_id}, so the server cannot "
-            "describe photos for it. Send the teacher's file with PUT /v1/galleries/NAME.",
-        )
-    return path
-
-
 @contextmanager
-def reading(gallery: OwnedGallery, cancelled: Cancelled) -> Iterator[GalleryReader]:
+def reading(gallery: LiveGallery, cancelled: Cancelled) -> Iterator[GalleryReader]:
     """A reader of the job's own: it takes no place from requests, and they wait for nothing that it does."""
     folder = run_in(gallery, lambda each: each.store.folder, cancelled)
     with closing(GalleryReader.open(folder)) as reader:
@@ -64,3 +60,56 @@ def known_photos(reader: GalleryReader, ids: Iterable[str]) -> dict[str, tuple[s
 def photo_sha256(row: ItemRow) -> str | None:
     """SHA-256 of an item's photo, as hex digits; None where it has none."""
     return None if row.photo is None else Path(row.photo).stem
+
+
+class JobDescriber:
+    """The describing child of one job: it is not the one that answers requests, and ends with the job."""
+
+    def __init__(self, encoder: Path, *, max_pixels: int, cancelled: Cancelled) -> None:
+        """`encoder`: the file that describes."""
+        self._encoder = encoder
+        self._cancelled = cancelled
+        self._describer = Describer(max_waiting=1, max_pixels=max_pixels)
+
+    def describe(self, photos: list[Path]) -> list[Described]:
+        """A vector, float32 [D], or a PhotoError for each photo. Raises JobStopped, EncoderError.
+
+        When the child ends over a batch, its photos are tried one by one, so that one photo costs itself only.
+        """
+        try:
+            return self._batch(photos)
+        except BrokenProcessPool:
+            return [self._alone(photo) for photo in photos]
+
+    def seconds_per_photo(self, photos: list[Path]) -> float:
+        """How long a photo takes when many are described, measured on these."""
+        return wait_for(self._describer.time_photos(self._encoder, photos), self._cancelled)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._describer.kill()
+
+    def _alone(self, photo: Path) -> Described:
+        try:
+            return self._batch([photo])[0]
+        except BrokenProcessPool:
+            return UnreadablePhoto("The process that describes photos ended while it was at work on this one.")
+
+    def _batch(self, photos: list[Path]) -> list[Described]:
+        return wait_for(self._describer.describe_files(self._encoder, photos), self._cancelled)
+
+
+def wait_for(future: Future[Answer], cancelled: Cancelled) -> Answer:
+    """The answer of a task elsewhere. Raises JobStopped as soon as the job is cancelled, and what the task raised."""
+    while True:
+        try:
+            return future.result(timeout=_SECONDS_BETWEEN_LOOKS)
+        except TimeoutError:
+            if future.done():
+                raise
+            if cancelled():
+                raise JobStopped from None

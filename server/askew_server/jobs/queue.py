@@ -17,18 +17,17 @@ from pydantic import JsonValue
 
 from askew_client.contract.jobs import ENDED_STATES, Job
 from askew_client.contract.problems import Problem, ProblemKind, problem_of
-from askew_client.errors import AskewError, EncoderError, PhotoError, WireError
 from askew_server.errors import Refusal
 from askew_server.jobs.kind import JobKind, JobStopped, Lane, Task
 from askew_server.jobs.store import JobStore
-from askew_server.storage.errors import storage_problem
+from askew_server.problems import report_error
 
 SECONDS_BETWEEN_WRITES = 5.0
 """How old the progress on the disk may be; what is asked for comes from memory."""
 RETRY_AFTER = 30
 
 
-class Jobs:
+class JobQueue:
     """The queue of jobs of one DATA directory. Kinds are registered first, then it is started."""
 
     def __init__(self, data: Path, *, max_jobs: int) -> None:
@@ -165,11 +164,6 @@ class Jobs:
                 task.id for task in self._unfinished.values() if gallery in {task.gallery, task.parameters.get("into")}
             ]
 
-    def counts(self) -> dict[str, int]:
-        """How many jobs run, and how many wait."""
-        with self._lock:
-            return {"running": len(self._running), "waiting": len(self._unfinished) - len(self._running)}
-
     def counts_by_kind(self) -> dict[tuple[str, ...], float]:
         """How many jobs are remembered of each kind in each state."""
         return self._store.counts()
@@ -257,16 +251,7 @@ class Jobs:
             self._store.progress(task.id, *self._progress[task.id])
 
     def _problem(self, task: Task, error: Exception) -> Problem:
-        if isinstance(error, Refusal | WireError):
-            return problem_of(error.kind, str(error), error.extras, None)
-        if isinstance(error, PhotoError):
-            return problem_of(ProblemKind.UNREADABLE_PHOTO, str(error), {"reason": type(error).__name__}, None)
-        if isinstance(error, EncoderError):
-            return problem_of(ProblemKind.NOT_AN_ENCODER, str(error), {"reason": type(error).__name__}, None)
-        if isinstance(error, AskewError):
-            return problem_of(ProblemKind.INTERNAL, str(error), {}, None)
-        storage = storage_problem(error)
-        if storage is not None:
-            return problem_of(*storage, {}, None)
-        self._log.error("job %s failed", task.id, exc_info=error)
-        return problem_of(ProblemKind.INTERNAL, f"The server failed; its log has job {task.id}.", {}, None)
+        report = report_error(error, f"job {task.id}")
+        if not report.is_foreseen:
+            self._log.error("job %s failed", task.id, exc_info=error)
+        return report.problem(None)

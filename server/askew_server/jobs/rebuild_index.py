@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from askew_server.gallery.catalog import Galleries
-from askew_server.index.build_process import BuildCancelled
+from askew_server.gallery.catalog import Catalog
+from askew_server.index.port import BuildCancelled
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Result, Task
 
 
@@ -15,7 +15,7 @@ class RebuildJob:
     name = "rebuild-index"
     lane: Lane = "keeping"
 
-    def __init__(self, galleries: Galleries) -> None:
+    def __init__(self, galleries: Catalog) -> None:
         self._galleries = galleries
 
     def check_input(self, task: Task) -> None:

@@ -25,17 +25,14 @@ from askew_client.errors import PhotoError
 from askew_client.files import flush_folder, write_atomically
 from askew_server.encoders.describer import Described
 from askew_server.errors import Refusal
-from askew_server.gallery.catalog import Galleries
+from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.gallery import Gallery
-from askew_server.gallery.live import OwnedGallery
+from askew_server.gallery.live import LiveGallery
 from askew_server.gallery.ranking import ranked
-from askew_server.index.segmented import SegmentedIndex
-from askew_server.index.types import Labels
 from askew_server.jobs.describe_photos import MOST_REFUSED_LISTED
-from askew_server.jobs.describing import BATCH, JobDescriber
-from askew_server.jobs.gallery_access import known_photos, photo_sha256, reading, run_in, teacher_file
+from askew_server.jobs.gallery_access import BATCH, JobDescriber, known_photos, photo_sha256, reading, run_in
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Result, Task
-from askew_server.storage.items import StoredItem
+from askew_server.storage.items import ItemBatch, StoredItem
 from askew_server.storage.reader import GalleryReader, ItemRow
 
 MOST_PASSES = 100
@@ -58,7 +55,7 @@ class RedescribeJob:
     name = "redescribe"
     lane: Lane = "describing"
 
-    def __init__(self, galleries: Galleries, *, max_pixels: int) -> None:
+    def __init__(self, galleries: Catalog, *, max_pixels: int) -> None:
         self._galleries = galleries
         self._max_pixels = max_pixels
 
@@ -81,7 +78,7 @@ class RedescribeJob:
                 f"Gallery {target.name!r} is the default one, which is searched. Describe into one that nobody searches yet.",
             )
         self._refuse_named(target)
-        teacher_file(target, _never)
+        target.encoders.facts.require_teacher_file()
         _refuse_other_origin(source, target)
         return source.name, target.name
 
@@ -98,7 +95,7 @@ class RedescribeJob:
                 sample += [old.photo_path(row.photo or "") for row in missing[: ESTIMATE_SAMPLE - len(sample)]]
         seconds = 0.0
         if sample:
-            encoder = teacher_file(target, _never)
+            encoder = target.encoders.facts.require_teacher_file()
             with JobDescriber(encoder, max_pixels=self._max_pixels, cancelled=_never) as describer:
                 seconds = photos * describer.seconds_per_photo(sample)
         vector_bytes = 2 * target.dim + _INDEX_BYTES_PER_COMPONENT * target.dim
@@ -113,7 +110,7 @@ class RedescribeJob:
         source = self._galleries.get(task.gallery)
         target = self._galleries.get(str(task.parameters["into"]))
         _note_origin(source, target, cancelled)
-        encoder = teacher_file(target, cancelled)
+        encoder = target.encoders.facts.require_teacher_file()
         with (
             reading(source, cancelled) as old,
             reading(target, cancelled) as new,
@@ -127,7 +124,7 @@ class RedescribeJob:
             verification = _verify(work)
         return {**work.result(), "verification": verification}
 
-    def _refuse_named(self, target: OwnedGallery) -> None:
+    def _refuse_named(self, target: LiveGallery) -> None:
         """An alias on the new gallery means that it is searched and written to already: nothing may be undone in it."""
         aliases = self._galleries.aliases_of(target.name)
         if aliases:
@@ -143,7 +140,7 @@ class RedescribeJob:
 class _Work:
     """One job's way through the two galleries."""
 
-    target: OwnedGallery
+    target: LiveGallery
     old: GalleryReader
     new: GalleryReader
     describer: JobDescriber
@@ -214,7 +211,7 @@ class _Work:
             self._share(path)
             items.append(StoredItem(row.id, vector, row.payload, (content, path.suffix)))
         if items:
-            run_in(self.target, lambda each: each.upsert(items), self.cancelled)
+            run_in(self.target, lambda each: each.upsert(ItemBatch.of(items)), self.cancelled)
             self.described += len(items)
 
     def _delete(self, identity: str) -> bool:
@@ -309,20 +306,11 @@ def _verify(work: _Work) -> dict[str, JsonValue]:
 
 def _finds_itself(work: _Work, row: ItemRow) -> bool:
     query = _vector(row)
-    searcher = run_in(work.target, lambda each: each.index.searcher, work.cancelled)
-    labels = searcher.change(partial(_nearest, query=query))
+    (labels,) = work.target.index.search_blocking(query[None], 1).labels
     hits = ranked(work.new.candidates(labels[labels >= 0].tolist()), query)
     own_score = float(query.astype(np.float64) @ query.astype(np.float64))
     # Another item with the very same vector is as good an answer.
     return bool(hits) and (hits[0].id == row.id or hits[0].score >= min(1.0, own_score) - 1e-5)
-
-
-def _nearest(index: SegmentedIndex, query: NDArray[np.float32]) -> Labels:
-    if not len(index):
-        return np.empty(0, dtype=np.int64)
-    fetched = min(index.to_fetch(1, exact=False), len(index))
-    labels: Labels = index.search(query[None], fetched, None, False)[0]
-    return labels
 
 
 def _vector(row: ItemRow) -> NDArray[np.float32]:
@@ -336,7 +324,7 @@ def _cosine(stored: NDArray[np.float32], described: Described) -> float:
     return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
 
 
-def _refuse_other_origin(source: OwnedGallery, target: OwnedGallery) -> None:
+def _refuse_other_origin(source: LiveGallery, target: LiveGallery) -> None:
     """Items that a redescription did not put there are not its to delete: it fills an empty gallery, or its own."""
     origin = _read_origin(target, _never)
     if origin == source.name or run_in(target, Gallery.describe, _never).items == 0:
@@ -349,13 +337,13 @@ def _refuse_other_origin(source: OwnedGallery, target: OwnedGallery) -> None:
     )
 
 
-def _note_origin(source: OwnedGallery, target: OwnedGallery, cancelled: Cancelled) -> None:
+def _note_origin(source: LiveGallery, target: LiveGallery, cancelled: Cancelled) -> None:
     _refuse_other_origin(source, target)
     note = json.dumps({"gallery": source.name}).encode()
     run_in(target, lambda each: write_atomically(each.store.folder / _ORIGIN, note), cancelled)
 
 
-def _read_origin(target: OwnedGallery, cancelled: Cancelled) -> str | None:
+def _read_origin(target: LiveGallery, cancelled: Cancelled) -> str | None:
     path = run_in(target, lambda each: each.store.folder / _ORIGIN, cancelled)
     try:
         return str(json.loads(path.read_bytes())["gallery"])

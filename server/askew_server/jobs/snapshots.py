@@ -6,7 +6,7 @@ from pathlib import Path
 
 from askew_client.contract.problems import ProblemKind
 from askew_server.errors import Refusal
-from askew_server.gallery.catalog import Galleries
+from askew_server.gallery.catalog import Catalog
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Result, Task
 from askew_server.maintenance.restore import restore_gallery
 from askew_server.maintenance.snapshot_archive import Advance, read_manifest
@@ -22,7 +22,7 @@ class SnapshotJob:
     name = "snapshot"
     lane: Lane = "keeping"
 
-    def __init__(self, galleries: Galleries) -> None:
+    def __init__(self, galleries: Catalog) -> None:
         self._galleries = galleries
 
     def check_input(self, task: Task) -> None:
@@ -40,7 +40,7 @@ class VerifySnapshotJob:
     name = "verify-snapshot"
     lane: Lane = "keeping"
 
-    def __init__(self, galleries: Galleries) -> None:
+    def __init__(self, galleries: Catalog) -> None:
         self._galleries = galleries
 
     def check_input(self, task: Task) -> None:
@@ -57,7 +57,7 @@ class RestoreJob:
     name = "restore"
     lane: Lane = "keeping"
 
-    def __init__(self, galleries: Galleries) -> None:
+    def __init__(self, galleries: Catalog) -> None:
         self._galleries = galleries
 
     def check_input(self, task: Task) -> None:

@@ -68,15 +68,15 @@ class JobStore:
     def counts(self) -> dict[tuple[str, ...], float]:
         """How many jobs there are of each kind in each state."""
         with self._lock:
-            rows = self._db.execute("SELECT kind, state, COUNT(*) FROM jobs GROUP BY kind, state").fetchall()
+            rows = self._db.rows("SELECT kind, state, COUNT(*) FROM jobs GROUP BY kind, state")
         return {(kind, state): float(count) for kind, state, count in rows}
 
     def unfinished(self) -> list[tuple[str, Task]]:
         """Kind and task of every job that waits or runs, the oldest first."""
         with self._lock:
-            rows = self._db.execute(
+            rows = self._db.rows(
                 "SELECT kind, id, gallery, parameters FROM jobs WHERE state IN ('waiting', 'running') ORDER BY number"
-            ).fetchall()
+            )
         return [
             (kind, Task(job_id, gallery, json.loads(text), self.folder / job_id))
             for kind, job_id, gallery, text in rows
@@ -121,7 +121,7 @@ class JobStore:
 
     def _select(self, clause: str, parameters: Sequence[object]) -> list[tuple[object, ...]]:
         with self._lock:
-            return self._db.execute(f"SELECT {_COLUMNS} FROM jobs {clause}", tuple(parameters)).fetchall()
+            return self._db.rows(f"SELECT {_COLUMNS} FROM jobs {clause}", tuple(parameters))
 
     def _write(self, assignments: str, parameters: tuple[object, ...], job_id: str) -> None:
         with self._lock:

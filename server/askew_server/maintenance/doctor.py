@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +15,8 @@ from askew_server.errors import DataInUse
 from askew_server.maintenance.examination import Finding, examine_gallery
 from askew_server.maintenance.salvage import salvage_database
 from askew_server.storage.checksums import install_checksums
-from askew_server.storage.sqlite import open_read_only, transaction
+from askew_server.storage.errors import DatabaseError
+from askew_server.storage.sqlite import Database
 
 LEAST_FREE_BYTES = 1_000_000_000
 LEAST_FREE_SHARE = 0.02
@@ -101,19 +100,19 @@ def _examine_server(data: Path) -> list[Finding]:
         "Put a copy of it back; or move it away, to begin without keys, aliases and jobs. The galleries are not in it."
     )
     try:
-        with closing(open_read_only(path)) as database:
-            verdict = [str(row[0]) for row in database.execute("PRAGMA integrity_check(5)")]
+        with Database.open_read_only(path) as database:
+            verdict = [str(row[0]) for row in database.each("PRAGMA integrity_check(5)")]
             if verdict != ["ok"]:
                 what = f"SQLite finds the server's database damaged: {'; '.join(verdict)[:400]}."
                 return [Finding(None, path, what, advice)]
-            if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'aliases'").fetchone() is None:
+            if not database.has_table("aliases"):
                 return []
             lost = [
                 (alias, gallery)
-                for alias, gallery in database.execute("SELECT alias, gallery FROM aliases ORDER BY alias")
+                for alias, gallery in database.each("SELECT alias, gallery FROM aliases ORDER BY alias")
                 if not (data / "galleries" / str(gallery)).is_dir()
             ]
-    except sqlite3.DatabaseError as error:
+    except DatabaseError as error:
         return [Finding(None, path, f"The server's database cannot be read: {error}.", advice)]
     advice = "Let it name another gallery (PUT /v1/aliases/NAME), or delete it."
     return [
@@ -169,7 +168,7 @@ def _is_damaged_still(finding: Finding) -> bool:
 def _set_photo_aside(finding: Finding) -> str | None:
     """Let the items go on without a photo that is lost; what is left of it is kept."""
     folder = finding.file.parents[2] if finding.file.parents[1].name == "photos" else finding.file.parents[1]
-    with closing(sqlite3.connect(folder / "gallery.db", isolation_level=None)) as database, transaction(database):
+    with Database.open(folder / "gallery.db") as database, database.transaction():
         if finding.file.parent.name == "probes":
             database.execute("DELETE FROM probes WHERE photo = ?", (finding.file.name,))
         else:
@@ -187,7 +186,7 @@ def _set_photo_aside(finding: Finding) -> str | None:
 def _items(folder: Path) -> int | None:
     """How many items a gallery has; None where its database cannot be read."""
     try:
-        with closing(open_read_only(folder / "gallery.db")) as database:
-            return int(database.execute("SELECT count(*) FROM items").fetchone()[0])
-    except sqlite3.DatabaseError:
+        with Database.open_read_only(folder / "gallery.db") as database:
+            return int(database.value("SELECT count(*) FROM items"))
+    except DatabaseError:
         return None

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,9 +19,11 @@ from askew_server.index.on_disk import open_main, verify_blocks
 from askew_server.maintenance.gallery_copy import FOLDERS, named_files
 from askew_server.maintenance.snapshot_archive import MEMBER_NAMES, is_photo
 from askew_server.maintenance.snapshots import Snapshots
-from askew_server.storage.checksums import damaged_rows, has_checksums, item_checksum, vector_checksum
-from askew_server.storage.facts import examine_facts
-from askew_server.storage.sqlite import open_read_only
+from askew_server.storage.checksums import damaged_rows, has_checksums
+from askew_server.storage.errors import DatabaseError
+from askew_server.storage.facts import examine_facts, read_facts
+from askew_server.storage.raw_items import RawItem, raw_items
+from askew_server.storage.sqlite import Database
 from askew_server.storage.write_ahead_log import examine_log
 
 Repair = Literal["remove", "remove index", "salvage", "set photo aside"]
@@ -49,18 +48,6 @@ class Finding:
     repair: Repair | None = None
 
 
-@dataclass(frozen=True)
-class RawItem:
-    """An item as it lies in a database, whatever it holds; `is_as_written` by its checksums, where it has any."""
-
-    label: int
-    id: object
-    payload: object
-    photo: object
-    vector: object
-    is_as_written: bool = True
-
-
 def examine_gallery(name: str, folder: Path) -> list[Finding]:
     """Everything that is wrong with a gallery's folder, which no server uses."""
     path = folder / "gallery.db"
@@ -69,58 +56,39 @@ def examine_gallery(name: str, folder: Path) -> list[Finding]:
     found = _examine_log(name, path) + examine_database(name, path)
     if not any(finding.repair == "salvage" for finding in found):
         # What else there is to say depends on what the database says.
-        with closing(open_read_only(path)) as database:
+        with Database.open_read_only(path) as database:
             found += _examine_photos(name, folder, database)
             found += _examine_encoders(name, folder, database)
-            (dim,) = database.execute("SELECT value FROM facts WHERE key = 'dim'").fetchone()
-        found += _examine_index(name, folder / "index", int(dim))
+            dim = str(read_facts(database).get("dim"))
+        if dim.isdecimal():
+            found += _examine_index(name, folder / "index", int(dim))
     return found + _examine_snapshots(name, folder) + _leftovers(name, folder)
 
 
 def examine_database(name: str, path: Path) -> list[Finding]:
     """What is wrong inside a gallery's database, which is there."""
     try:
-        with closing(open_read_only(path)) as database:
+        with Database.open_read_only(path) as database:
             for check in ("quick_check", "integrity_check"):
-                verdict = [str(row[0]) for row in database.execute(f"PRAGMA {check}(5)")]
+                verdict = [str(row[0]) for row in database.each(f"PRAGMA {check}(5)")]
                 if verdict != ["ok"]:
                     what = f"SQLite's {check} finds the database damaged: {'; '.join(verdict)[:400]}."
                     return [Finding(name, path, what, _SALVAGE, repair="salvage")]
-            refused = database.execute(
+            refused = database.row(
                 "SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view') OR sql LIKE 'CREATE VIRTUAL%' LIMIT 1"
-            ).fetchone()
+            )
             if refused is not None:
                 what = (
                     f"The database holds {str(refused[0])[:80]!r}, a trigger, view or virtual table; Askew makes none."
                 )
                 return [Finding(name, path, what, "Do not trust where it came from; restore another snapshot.")]
-            facts = dict(database.execute("SELECT key, value FROM facts").fetchall())
+            facts = read_facts(database)
             fault = examine_facts(facts)
             if fault is not None:
                 return [Finding(name, path, f"The gallery's facts are damaged: {fault}.", _SALVAGE, repair="salvage")]
             return _examine_items(name, path, database, facts)
-    except sqlite3.DatabaseError as error:
+    except DatabaseError as error:
         return [Finding(name, path, f"The database cannot be read: {error}.", _SALVAGE, repair="salvage")]
-
-
-def raw_items(database: sqlite3.Connection, condition: str = "true", *parameters: object) -> Iterator[RawItem]:
-    """The items of a gallery's database, of whichever layout, by label. Raises sqlite3.DatabaseError."""
-    names = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if "vectors" in names and has_checksums(database):
-        columns, source = "items.checksum, vectors.checksum", "items LEFT JOIN vectors USING (label)"
-    else:
-        columns, source = "NULL, NULL", "items"
-    sql = f"SELECT items.label, id, payload, photo, vector, {columns} FROM {source} WHERE {condition} ORDER BY items.label"
-    for label, item_id, payload, photo, vector, of_item, of_vector in database.execute(sql, parameters):
-        yield RawItem(
-            label=label,
-            id=item_id,
-            payload=payload,
-            photo=photo,
-            vector=vector,
-            is_as_written=(of_item is None or item_checksum(label, item_id, payload, photo) == of_item)
-            and (of_vector is None or vector_checksum(label, vector) == of_vector),
-        )
 
 
 def fault_of(item: RawItem, dim: int) -> str | None:
@@ -161,7 +129,7 @@ def _examine_log(name: str, path: Path) -> list[Finding]:
     return [Finding(name, damage.path, what, advice, is_damage=False)]
 
 
-def _examine_items(name: str, path: Path, database: sqlite3.Connection, facts: dict[str, str]) -> list[Finding]:
+def _examine_items(name: str, path: Path, database: Database, facts: dict[str, str]) -> list[Finding]:
     """Items that do not hold, told together: how many, and what is wrong with the first."""
     dim, sequence = int(facts["dim"]), int(facts["sequence"])
     bad, first, count, highest = 0, "", 0, 0
@@ -185,7 +153,7 @@ def _examine_items(name: str, path: Path, database: sqlite3.Connection, facts: d
     return found
 
 
-def _examine_photos(name: str, folder: Path, database: sqlite3.Connection) -> list[Finding]:
+def _examine_photos(name: str, folder: Path, database: Database) -> list[Finding]:
     found = []
     named = named_files(database)
     advice = (
@@ -205,11 +173,11 @@ def _examine_photos(name: str, folder: Path, database: sqlite3.Connection) -> li
     return found + [_orphan(name, path, "Nothing in the gallery's database names this file.") for path in strays]
 
 
-def _examine_encoders(name: str, folder: Path, database: sqlite3.Connection) -> list[Finding]:
+def _examine_encoders(name: str, folder: Path, database: Database) -> list[Finding]:
     found: list[Finding] = []
-    if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'encoders'").fetchone() is None:
+    if not database.has_table("encoders"):
         return found
-    rows = database.execute("SELECT id, sha256, has_file FROM encoders ORDER BY id").fetchall()
+    rows = database.rows("SELECT id, sha256, has_file FROM encoders ORDER BY id")
     for identity, sha256, has_file in rows:
         path = folder / "encoders" / f"{sha256}.onnx"
         if not has_file:

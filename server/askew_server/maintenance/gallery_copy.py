@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 from collections.abc import Iterable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from askew_client.contract.problems import ProblemKind
 from askew_server.errors import Refusal
 from askew_server.maintenance.snapshot_archive import DATABASE, MEMBER_NAMES, Advance
-from askew_server.storage.sqlite import open_read_only
+from askew_server.storage.sqlite import Database
 
 FOLDERS = ("photos", "probes", "encoders")
 """What of a gallery's folder belongs to it beside its database; the index is derived."""
 
-_PAGES_A_STEP = 2_048
 _ROUNDS = 8
 
 
@@ -29,18 +27,18 @@ def copy_gallery(gallery: str, source: Path, target: Path, advance: Advance) -> 
     Raises Refusal (damaged-gallery where a file is missing; overloaded).
     """
     for _ in range(_ROUNDS):
-        with closing(open_read_only(source / DATABASE)) as database:
-            newest = database.execute("SELECT max(label) FROM items").fetchone()[0] or 0
+        with Database.open_read_only(source / DATABASE) as database:
+            newest = database.value("SELECT max(label) FROM items") or 0
             # What is linked stays linked from round to round.
             _link(source, target, (path.relative_to(source).as_posix() for path in gallery_files(source)))
             database.execute("BEGIN")
             _link(source, target, named_files(database, newest))
             _back_up(database, target / DATABASE, advance)
-        with closing(sqlite3.connect(target / DATABASE)) as copy:
+        with Database.open(target / DATABASE) as copy:
             missing = sorted(path for path in named_files(copy) if not (target / path).exists())
         if not missing:
             return
-        with closing(open_read_only(source / DATABASE)) as database:
+        with Database.open_read_only(source / DATABASE) as database:
             # What nobody names any more was deleted in the moment between; what is still named is lost.
             lost = sorted(path for path in named_files(database) if path in missing and not (source / path).exists())
         if lost:
@@ -62,19 +60,18 @@ def gallery_files(folder: Path) -> list[Path]:
     return sorted(path for path in found if MEMBER_NAMES.fullmatch(path.relative_to(folder).as_posix()))
 
 
-def named_files(database: sqlite3.Connection, after: int = -1) -> set[str]:
+def named_files(database: Database, after: int = -1) -> set[str]:
     """The photos, probes and encoder files that a gallery's database names, as paths within its folder.
 
     `after`: of the items' photos only those of higher labels.
     """
-    photos = database.execute("SELECT DISTINCT photo FROM items WHERE label > ? AND photo IS NOT NULL", (after,))
+    photos = database.rows("SELECT DISTINCT photo FROM items WHERE label > ? AND photo IS NOT NULL", (after,))
     named = {f"photos/{photo[:2]}/{photo}" for (photo,) in photos}
-    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if "encoders" in tables:
-        encoders = database.execute("SELECT sha256 FROM encoders WHERE has_file")
+    if database.has_table("encoders"):
+        encoders = database.rows("SELECT sha256 FROM encoders WHERE has_file")
         named |= {f"encoders/{sha256}.onnx" for (sha256,) in encoders}
-    if "probes" in tables:
-        named |= {f"probes/{photo}" for (photo,) in database.execute("SELECT photo FROM probes")}
+    if database.has_table("probes"):
+        named |= {f"probes/{photo}" for (photo,) in database.each("SELECT photo FROM probes")}
     return named
 
 
@@ -95,13 +92,8 @@ def _link(source: Path, target: Path, names: Iterable[str]) -> None:
                 shutil.copyfile(source / name, linked)
 
 
-def _back_up(database: sqlite3.Connection, target: Path, advance: Advance) -> None:
+def _back_up(database: Database, target: Path, advance: Advance) -> None:
     """Copy the database as the connection's open transaction sees it."""
     target.unlink(missing_ok=True)
-    size = database.execute("PRAGMA page_size").fetchone()[0]
-
-    def progress(_: int, remaining: int, total: int) -> None:
-        advance((total - remaining) * size, 2 * total * size)
-
-    with closing(sqlite3.connect(target)) as copy:
-        database.backup(copy, pages=_PAGES_A_STEP, progress=progress)
+    # Packing the copy is the other half of the work.
+    database.back_up(target, lambda copied, total: advance(copied, 2 * total))

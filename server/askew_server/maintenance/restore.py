@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.snapshots import SnapshotManifest
 from askew_client.files import flush_folder
 from askew_server.errors import Refusal
-from askew_server.gallery.catalog import Galleries
+from askew_server.gallery.catalog import Catalog
 from askew_server.maintenance.examination import Finding, examine_gallery
 from askew_server.maintenance.snapshot_archive import Advance, read_manifest, read_snapshot
 from askew_server.maintenance.snapshots import SPARE_BYTES, require_space
-from askew_server.storage.sqlite import open_read_only
+from askew_server.storage.errors import DatabaseError
+from askew_server.storage.facts import GalleryFacts
+from askew_server.storage.sqlite import Database
 
 _KEPT = ("snapshots", "damaged")
 
 
 def restore_gallery(
-    galleries: Galleries, name: str, archive: Path, advance: Advance, before_adoption: Callable[[], None]
+    galleries: Catalog, name: str, archive: Path, advance: Advance, before_adoption: Callable[[], None]
 ) -> SnapshotManifest:
     """Make the gallery `name` out of a snapshot file: a new name, or that of a gallery that is set aside as damaged.
 
@@ -31,7 +31,7 @@ def restore_gallery(
     (gallery-conflict, damaged-snapshot, would-not-fit); then everything is as it was. `before_adoption` is called when
     nothing is left to do but to take the gallery in.
     """
-    galleries.refuse_taken(name)
+    galleries.check_free(name)
     manifest = read_manifest(archive)
     made = galleries.new_folder(name)
     needed = sum(member.bytes for member in manifest.members) + SPARE_BYTES
@@ -58,15 +58,15 @@ def _refuse_what_does_not_hold(name: str, made: Path, archive: Path, manifest: S
     if found:
         raise _refusal(archive, f"{found[0].file.relative_to(made)}: {found[0].what}")
     try:
-        with closing(open_read_only(made / "gallery.db")) as database:
-            facts = dict(database.execute("SELECT key, value FROM facts").fetchall())
-            (items,) = database.execute("SELECT count(*) FROM items").fetchone()
-    except sqlite3.DatabaseError as error:
+        with Database.open_read_only(made / "gallery.db") as database:
+            facts = GalleryFacts.read(database)
+            items = int(database.value("SELECT count(*) FROM items"))
+    except (DatabaseError, ValueError) as error:
         raise _refusal(archive, f"its database cannot be read: {error}") from None
-    if (facts["space"], facts["dim"], items) != (manifest.space, str(manifest.dim), manifest.items):
+    if (facts.space, facts.dim, items) != (manifest.space, manifest.dim, manifest.items):
         raise _refusal(
             archive,
-            f"its manifest states {manifest.items} items in {manifest.space}, its database holds {items} in {facts['space']}",
+            f"its manifest states {manifest.items} items in {manifest.space}, its database holds {items} in {facts.space}",
         )
 
 

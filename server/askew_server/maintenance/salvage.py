@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +13,12 @@ from askew_client.contract.encoder_file import read_encoder_file
 from askew_client.contract.manifest import Manifest
 from askew_client.errors import AskewError, EncoderError
 from askew_client.files import flush_folder
-from askew_server.maintenance.examination import RawItem, fault_of, raw_items
+from askew_server.maintenance.examination import fault_of
 from askew_server.storage.checksums import install_checksums
-from askew_server.storage.items import GalleryStore
-from askew_server.storage.sqlite import transaction
+from askew_server.storage.errors import DatabaseError
+from askew_server.storage.items import ItemStore
+from askew_server.storage.raw_items import RawItem, raw_items
+from askew_server.storage.sqlite import Database
 
 _BATCH = 1_000
 _MOST_TRIED = 10_000_000
@@ -51,7 +51,7 @@ def salvage_database(folder: Path) -> Salvage:
             if not path.exists():
                 continue
             shutil.copyfile(path, beside / path.name.replace("gallery.db", copy.name))
-        with closing(sqlite3.connect(copy, isolation_level=None)) as source:
+        with Database.open(copy) as source:
             teacher = _teacher(source, folder)
             saved, lost = _save(source, beside / "new", teacher)
         aside = _free(folder / "damaged" / "before-repair")
@@ -67,8 +67,8 @@ def salvage_database(folder: Path) -> Salvage:
     return Salvage(saved, lost, aside)
 
 
-def _save(source: sqlite3.Connection, target: Path, teacher: Manifest) -> tuple[int, int]:
-    store = GalleryStore(target)
+def _save(source: Database, target: Path, teacher: Manifest) -> tuple[int, int]:
+    store = ItemStore(target)
     install_checksums(store.connection)
     try:
         facts = {"space": teacher.space_id, "dim": str(teacher.dim), "teacher": teacher.model_dump_json()}
@@ -94,10 +94,10 @@ def _save(source: sqlite3.Connection, target: Path, teacher: Manifest) -> tuple[
     return saved, lost
 
 
-def _write(store: GalleryStore, items: list[RawItem]) -> None:
+def _write(store: ItemStore, items: list[RawItem]) -> None:
     """Insert items under the labels that they had; of two with one id, the later one."""
     database = store.connection
-    with transaction(database):
+    with database.transaction():
         for item in items:
             label, identity, payload, photo, vector = item.label, item.id, item.payload, item.photo, item.vector
             database.execute("DELETE FROM vectors WHERE label = (SELECT label FROM items WHERE id = ?)", (identity,))
@@ -110,7 +110,7 @@ def _write(store: GalleryStore, items: list[RawItem]) -> None:
             database.execute("UPDATE facts SET value = ? WHERE key = 'sequence'", (str(items[-1].label),))
 
 
-def _readable(source: sqlite3.Connection) -> Iterator[RawItem | None]:
+def _readable(source: Database) -> Iterator[RawItem | None]:
     """Every item that SQLite can still read, by label; None for one that is there and cannot be read."""
     last = 0
     try:
@@ -118,17 +118,17 @@ def _readable(source: sqlite3.Connection) -> Iterator[RawItem | None]:
             last = item.label
             yield item
         return
-    except sqlite3.DatabaseError:
+    except DatabaseError:
         pass
     # The walk broke off at a damaged page: the labels behind it are tried one by one.
     for label in range(last + 1, min(_highest_label(source), last + _MOST_TRIED) + 1):
         try:
             yield from raw_items(source, "items.label = ?", label)
-        except sqlite3.DatabaseError:
+        except DatabaseError:
             yield None
 
 
-def _highest_label(source: sqlite3.Connection) -> int:
+def _highest_label(source: Database) -> int:
     highest = 0
     for sql in (
         "SELECT value FROM facts WHERE key = 'sequence'",
@@ -136,26 +136,25 @@ def _highest_label(source: sqlite3.Connection) -> int:
         "SELECT max(label) FROM vectors",
     ):
         try:
-            highest = max(highest, int((source.execute(sql).fetchone() or [0])[0] or 0))
-        except (sqlite3.DatabaseError, ValueError):
+            highest = max(highest, int(source.value(sql) or 0))
+        except (DatabaseError, ValueError):
             continue
     return highest
 
 
-def _readable_facts(source: sqlite3.Connection) -> dict[str, str]:
+def _readable_facts(source: Database) -> dict[str, str]:
     try:
-        rows = source.execute("SELECT key, value FROM facts WHERE key NOT IN ('layout', 'sequence')").fetchall()
-    except sqlite3.DatabaseError:
+        rows = source.rows("SELECT key, value FROM facts WHERE key NOT IN ('layout', 'sequence')")
+    except DatabaseError:
         return {}
     return {str(key): str(value) for key, value in rows}
 
 
-def _teacher(source: sqlite3.Connection, folder: Path) -> Manifest:
+def _teacher(source: Database, folder: Path) -> Manifest:
     """The gallery's teacher by its facts, or else by the one teacher's file that lies beside the database."""
     try:
-        row = source.execute("SELECT value FROM facts WHERE key = 'teacher'").fetchone()
-        return Manifest.model_validate_json(row[0])
-    except (sqlite3.DatabaseError, ValidationError, TypeError):
+        return Manifest.model_validate_json(source.value("SELECT value FROM facts WHERE key = 'teacher'"))
+    except (DatabaseError, ValidationError, TypeError):
         pass
     manifests = []
     for path in sorted((folder / "encoders").glob("*.onnx")):
@@ -172,20 +171,20 @@ def _teacher(source: sqlite3.Connection, folder: Path) -> Manifest:
     return teachers[0]
 
 
-def _copy_table(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> None:
+def _copy_table(source: Database, target: Database, table: str) -> None:
     """Copy the rows of a table that another module owns, as far as they can be read."""
     try:
-        schema = source.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()
+        schema = source.row("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,))
         if schema is None:
             return
         target.execute(schema[0])
-        for row in source.execute(f"SELECT * FROM {table}"):
+        for row in source.each(f"SELECT * FROM {table}"):
             target.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)
-    except sqlite3.DatabaseError:
+    except DatabaseError:
         return
 
 
-def _raise_sequence(store: GalleryStore, highest: int) -> None:
+def _raise_sequence(store: ItemStore, highest: int) -> None:
     """No label is ever used a second time, nor one that was lost."""
     if highest > store.sequence:
         store.connection.execute("UPDATE facts SET value = ? WHERE key = 'sequence'", (str(highest),))

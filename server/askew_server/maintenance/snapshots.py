@@ -10,9 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sqlite3
 import tempfile
-from contextlib import closing
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +18,6 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from askew_client.contract.encoder_file import read_encoder_file
-from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.snapshots import Snapshot, SnapshotManifest, SnapshotMember, SnapshotName
 from askew_client.errors import EncoderError
@@ -29,6 +26,8 @@ from askew_server.errors import Refusal
 from askew_server.maintenance.gallery_copy import copy_gallery, gallery_files, named_files
 from askew_server.maintenance.snapshot_archive import DATABASE, Advance, is_photo, read_snapshot, write_snapshot
 from askew_server.storage.checksums import damaged_rows, has_checksums
+from askew_server.storage.facts import GalleryFacts
+from askew_server.storage.sqlite import Database
 
 SPARE_BYTES = 64 * 1024 * 1024
 """What must stay free on the disk when a snapshot has been made or restored."""
@@ -116,10 +115,10 @@ class Snapshots:
         require_space(self._source, needed, f"a snapshot of gallery {self._gallery!r}")
 
     def _manifest(self, staging: Path) -> SnapshotManifest:
-        with closing(sqlite3.connect(staging / DATABASE)) as database:
+        with Database.open(staging / DATABASE) as database:
             # One file without a log beside it.
             database.execute("PRAGMA journal_mode = DELETE")
-            verdict = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+            verdict = str(database.value("PRAGMA quick_check(1)"))
             faults = [verdict] if verdict != "ok" else _first_faults(database)
             if faults:
                 raise Refusal(
@@ -127,19 +126,20 @@ class Snapshots:
                     f"No snapshot was made: the database of gallery {self._gallery!r} is damaged ({faults[0][:200]}). "
                     "Stop the server and run `askew doctor --repair`, or restore an older snapshot.",
                 )
-            facts = dict(database.execute("SELECT key, value FROM facts").fetchall())
-            items, photos = database.execute("SELECT count(*), count(photo) FROM items").fetchone()
+            facts = GalleryFacts.read(database)
+            items = int(database.value("SELECT count(*) FROM items"))
+            photos = int(database.value("SELECT count(photo) FROM items"))
             named = sorted(named_files(database))
         return SnapshotManifest(
             gallery=self._gallery,
             created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             askew=version("askew-server"),
-            space=facts["space"],
-            dim=int(facts["dim"]),
-            teacher=Manifest.model_validate_json(facts["teacher"]).encoder_id,
+            space=facts.space,
+            dim=facts.dim,
+            teacher=facts.teacher.encoder_id,
             items=items,
             photos=photos,
-            sequence=int(facts["sequence"]),
+            sequence=facts.sequence,
             members=[_member(staging, staging / name) for name in [DATABASE, *named]],
         )
 
@@ -200,7 +200,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _first_faults(database: sqlite3.Connection) -> list[str]:
+def _first_faults(database: Database) -> list[str]:
     """What is wrong with the first rows that do not hold; a gallery of layout 1 has nothing to tell it by."""
     return next(filter(None, damaged_rows(database)), []) if has_checksums(database) else []
 

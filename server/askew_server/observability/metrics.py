@@ -187,7 +187,7 @@ class _Now:
         for each in now.galleries:
             sizes |= {(each.name, "memory"): each.bytes_memory, (each.name, "mapped"): each.bytes_mapped}
         yield _gauge("index_bytes", "Bytes of the index, in memory and in mapped files.", sizes, "gallery", "where")
-        yield _gauge("jobs", "Jobs that are remembered, by kind and state.", now.jobs, "kind", "state")
+        yield _gauge("jobs", "JobQueue that are remembered, by kind and state.", now.jobs, "kind", "state")
         text = "How far running jobs are, from 0 to 1."
         yield _gauge("job_progress_ratio", text, now.progress, "kind", "gallery")
         yield _gauge("memory_bytes", "Resident memory: of our own, and pages of mapped files.", _memory(), "kind")

@@ -5,9 +5,10 @@ CRC-32, against decay and not against people; written with the row, compared whe
 
 from __future__ import annotations
 
-import sqlite3
 import zlib
 from collections.abc import Iterator
+
+from askew_server.storage.sqlite import Database
 
 ITEM_CHECKSUM = "item_checksum"
 VECTOR_CHECKSUM = "vector_checksum"
@@ -32,25 +33,25 @@ def vector_checksum(label: int, vector: bytes) -> int:
     return zlib.crc32(vector, zlib.crc32(str(label).encode()))
 
 
-def install_checksums(database: sqlite3.Connection) -> None:
+def install_checksums(database: Database) -> None:
     """Make both checksums functions of SQL on this connection."""
-    database.create_function(ITEM_CHECKSUM, 4, item_checksum, deterministic=True)
-    database.create_function(VECTOR_CHECKSUM, 2, vector_checksum, deterministic=True)
+    database.define_function(ITEM_CHECKSUM, 4, item_checksum)
+    database.define_function(VECTOR_CHECKSUM, 2, vector_checksum)
 
 
-def has_checksums(database: sqlite3.Connection) -> bool:
-    """Whether the database is of a layout with checksums. Raises sqlite3.DatabaseError."""
-    return any(row[1] == "checksum" for row in database.execute("PRAGMA table_info(vectors)"))
+def has_checksums(database: Database) -> bool:
+    """Whether the database is of a layout with checksums. Raises DatabaseError."""
+    return any(row[1] == "checksum" for row in database.each("PRAGMA table_info(vectors)"))
 
 
-def damaged_rows(database: sqlite3.Connection) -> Iterator[list[str]]:
+def damaged_rows(database: Database) -> Iterator[list[str]]:
     """Walk a gallery's rows a thousand at a time: what is wrong with those of each step, mostly nothing.
 
     Each step is a read of its own, so that a walk over millions of rows holds up no checkpoint; rows that come and go
-    meanwhile are no damage. Raises sqlite3.DatabaseError.
+    meanwhile are no damage. Raises DatabaseError.
     """
     last = -1
-    while rows := database.execute(_ITEMS, (last, _ROWS_AT_ONCE)).fetchall():
+    while rows := database.rows(_ITEMS, (last, _ROWS_AT_ONCE)):
         yield [
             f"item {str(item_id)[:80]!r} (label {label}) is not as it was written"
             for label, item_id, payload, photo, checksum, _ in rows
@@ -62,7 +63,7 @@ def damaged_rows(database: sqlite3.Connection) -> Iterator[list[str]]:
         ]
         last = rows[-1][0]
     last = -1
-    while rows := database.execute(_VECTORS, (last, _ROWS_AT_ONCE)).fetchall():
+    while rows := database.rows(_VECTORS, (last, _ROWS_AT_ONCE)):
         yield [
             f"the vector of label {label} is not as it was written"
             for label, vector, checksum in rows

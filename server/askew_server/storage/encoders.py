@@ -6,7 +6,6 @@ changes and is replaced as a whole: any thread may read it at any time.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,8 @@ from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
 from askew_client.files import write_atomically
 from askew_server.errors import DamagedGallery, Refusal
-from askew_server.storage.sqlite import transaction
+from askew_server.storage.errors import DatabaseError
+from askew_server.storage.sqlite import Database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS encoders (
@@ -62,6 +62,18 @@ class EncoderFacts:
         # One that came through the gate carries a report: it may query, but does not describe the gallery.
         teachers = [each.id for each in self.encoders if each.role == "teacher" and each.report is None]
         return next((self.files[each] for each in teachers if each in self.files), None)
+
+    def require_teacher_file(self) -> Path:
+        """The teacher's file. Raises Refusal (cannot-describe) when the gallery keeps none."""
+        path = self.teacher_file
+        if path is None:
+            raise Refusal(
+                ProblemKind.CANNOT_DESCRIBE,
+                f"Gallery {self.gallery!r} keeps no file of its teacher {self.teacher}, so the server cannot describe photos "
+                "for it. Send the teacher's file with PUT /v1/galleries/NAME, or send the vector with the photo "
+                "(`askew probes add --encoder TEACHER` does, for probes).",
+            )
+        return path
 
     def check(self, encoder: str | None) -> None:
         """Refuse a query that names an encoder which this gallery has not admitted, or has retired.
@@ -121,7 +133,7 @@ class EncoderFacts:
 class EncoderStore:
     """The encoders of one gallery. What is not for any thread belongs to the one that owns the connection."""
 
-    def __init__(self, database: sqlite3.Connection, folder: Path, gallery: str, teacher: Manifest) -> None:
+    def __init__(self, database: Database, folder: Path, gallery: str, teacher: Manifest) -> None:
         """Over the gallery's connection, with the files in `folder`. Raises DamagedGallery."""
         self._db = database
         self._folder = folder
@@ -130,9 +142,9 @@ class EncoderStore:
         self._examining = threading.Lock()
         folder.mkdir(exist_ok=True)
         try:
-            self._db.executescript(_SCHEMA)
+            self._db.execute_script(_SCHEMA)
             self._facts = self._read_facts()
-        except (sqlite3.DatabaseError, ValueError) as error:
+        except (DatabaseError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise DamagedGallery(f"The encoders of the gallery in {folder.parent} cannot be read: {reason}.") from None
 
@@ -162,7 +174,7 @@ class EncoderStore:
         """
         identity = file.manifest.encoder_id
         sql = "SELECT sha256 FROM encoders WHERE id = ?1 UNION ALL SELECT sha256 FROM retired_encoders WHERE id = ?1"
-        for (known,) in self._db.execute(sql, (identity,)):
+        for (known,) in self._db.each(sql, (identity,)):
             if known != file.sha256:
                 raise Refusal(
                     ProblemKind.ENCODER_CONFLICT,
@@ -181,7 +193,7 @@ class EncoderStore:
         identity, manifest = file.manifest.encoder_id, file.manifest.model_dump_json(exclude_none=True)
         text = None if report is None else report.model_dump_json()
         row = (identity, file.sha256, manifest, file.size, 1, _now(), text)
-        with transaction(self._db):
+        with self._db.transaction():
             self._db.execute("DELETE FROM retired_encoders WHERE id = ?", (identity,))
             self._db.execute("INSERT OR REPLACE INTO encoders VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         self._facts = self._read_facts()
@@ -199,7 +211,7 @@ class EncoderStore:
                 f"{encoder_id} is the teacher of gallery {self._gallery!r}: its vectors are what the gallery holds, so it "
                 "cannot be retired. Another teacher needs a gallery of its own.",
             )
-        with transaction(self._db):
+        with self._db.transaction():
             self._db.execute("DELETE FROM encoders WHERE id = ?", (encoder_id,))
             self._db.execute("DELETE FROM default_encoders WHERE id = ?", (encoder_id,))
             row = (encoder_id, description.sha256, _now())
@@ -228,10 +240,10 @@ class EncoderStore:
         )
 
     def _read_facts(self) -> EncoderFacts:
-        rows = self._db.execute(
+        rows = self._db.rows(
             "SELECT id, sha256, manifest, size, has_file, admitted_at, report FROM encoders ORDER BY admitted_at DESC, id"
-        ).fetchall()
-        defaults = dict(self._db.execute("SELECT runtime, id FROM default_encoders ORDER BY runtime").fetchall())
+        )
+        defaults: dict[Runtime, str] = dict(self._db.rows("SELECT runtime, id FROM default_encoders ORDER BY runtime"))
         encoders = []
         for identity, sha256, text, size, _, admitted_at, report in rows:
             manifest = Manifest.model_validate_json(text)
@@ -259,7 +271,7 @@ class EncoderStore:
             encoders=tuple(encoders),
             manifests={row[0]: row[2] for row in rows},
             files={row[0]: self._path(row[1]) for row in rows if row[4]},
-            retired=dict(self._db.execute("SELECT id, retired_at FROM retired_encoders").fetchall()),
+            retired=dict(self._db.rows("SELECT id, retired_at FROM retired_encoders")),
             defaults=defaults,
         )
 

@@ -1,4 +1,10 @@
-"""What a disk says no with, as problems: full, not to be written, or holding what cannot be read."""
+"""What a disk or a database refuses with, and the problem that each refusal stands for.
+
+DatabaseError          SQLite could not do what was asked; the text is SQLite's
+├── DamagedDatabase    the file is not a database, or cannot be read
+├── DiskFull           there was no room for a write
+└── DiskNotWritable    the disk takes no writes
+"""
 
 from __future__ import annotations
 
@@ -9,53 +15,77 @@ import sqlite3
 from askew_client.contract.problems import ProblemKind
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_NOT_WRITTEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
-_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_NOT_READ = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
-_SQLITE_NOT_WRITTEN = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+_NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
+_SQLITE_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_SQLITE_NOT_READ = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
+_SQLITE_NOT_WRITABLE = {
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+}
 _PRIMARY = 0xFF
+"""The primary code in an extended result code of SQLite."""
+
+
+class DatabaseError(Exception):
+    """SQLite could not do what was asked."""
+
+
+class DamagedDatabase(DatabaseError):
+    """The file is not a database, or some of it cannot be read."""
+
+
+class DiskFull(DatabaseError):
+    """There was no room for a write."""
+
+
+class DiskNotWritable(DatabaseError):
+    """The disk takes no writes."""
+
+
+def database_error(error: sqlite3.Error) -> DatabaseError:
+    """Our error for one of SQLite's, with the same text."""
+    return _class_of(error)(str(error))
+
+
+def _class_of(error: sqlite3.Error) -> type[DatabaseError]:
+    # An error of the sqlite3 module itself, rather than of SQLite, has no code.
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return DatabaseError
+    if code & _PRIMARY == sqlite3.SQLITE_FULL:
+        return DiskFull
+    if code & _PRIMARY in _SQLITE_DAMAGED or code in _SQLITE_NOT_READ:
+        return DamagedDatabase
+    if code & _PRIMARY in _SQLITE_NOT_WRITABLE:
+        return DiskNotWritable
+    return DatabaseError
 
 
 def storage_problem(error: BaseException) -> tuple[ProblemKind, str] | None:
-    """The problem and the sentence that an error of the disk or of a database stands for; None for any other error."""
-    if isinstance(error, sqlite3.DatabaseError):
-        return _of_database(error)
-    if not isinstance(error, OSError):
-        return None
-    if error.errno in _FULL:
-        return _full()
-    if error.errno in _NOT_WRITTEN:
-        return _not_written(os.strerror(error.errno or 0))
-    return None
-
-
-def _of_database(error: sqlite3.DatabaseError) -> tuple[ProblemKind, str] | None:
-    # An error of the sqlite3 module itself, and not of SQLite, has no code.
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is None:
-        return None
-    if code & _PRIMARY == sqlite3.SQLITE_FULL:
-        return _full()
-    if code & _PRIMARY in _CORRUPT or code in _NOT_READ:
+    """The kind of problem and the sentence for an error of the disk or of a database; None for any other error."""
+    if isinstance(error, DamagedDatabase):
         return (
             ProblemKind.DAMAGED_GALLERY,
             f"The database of the gallery is damaged ({error}), so nothing was answered from it. The other galleries serve. "
             "Stop the server and run `askew doctor`, or restore a snapshot.",
         )
-    if code & _PRIMARY in _SQLITE_NOT_WRITTEN:
-        return _not_written(str(error))
+    if isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in _FULL):
+        return (
+            ProblemKind.INSUFFICIENT_STORAGE,
+            "The server's disk is full, so nothing was written; searches continue. Free space and try again.",
+        )
+    if isinstance(error, DiskNotWritable):
+        return _not_writable(str(error))
+    if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
+        return _not_writable(os.strerror(error.errno or 0))
     return None
 
 
-def _full() -> tuple[ProblemKind, str]:
+def _not_writable(reason: str) -> tuple[ProblemKind, str]:
     return (
         ProblemKind.INSUFFICIENT_STORAGE,
-        "The server's disk is full, so nothing was written; searches go on. Free space and try again.",
-    )
-
-
-def _not_written(reason: str) -> tuple[ProblemKind, str]:
-    return (
-        ProblemKind.INSUFFICIENT_STORAGE,
-        f"The server's disk takes no writes ({reason}), so nothing was written; searches go on. See to the disk and try again.",
+        f"The server's disk takes no writes ({reason}), so nothing was written; searches continue. "
+        "Check the disk and try again.",
     )

@@ -1,18 +1,47 @@
-"""The facts of a gallery: its space, dimension, teacher, and whether they agree."""
+"""The facts of a gallery: its space, dimension, teacher and sequence number, one row each."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
 
 from pydantic import ValidationError
 
 from askew_client.contract.manifest import Manifest
+from askew_server.storage.sqlite import Database
+
+
+@dataclass(frozen=True)
+class GalleryFacts:
+    """The facts that every gallery has. `dim`: components of its vectors. `sequence`: the number of the last change."""
+
+    space: str
+    dim: int
+    teacher: Manifest
+    sequence: int
+
+    @classmethod
+    def read(cls, database: Database) -> Self:
+        """Read them from a gallery's database. Raises DatabaseError, ValueError when they are inconsistent."""
+        facts = read_facts(database)
+        fault = examine_facts(facts)
+        if fault is not None:
+            raise ValueError(fault)
+        teacher = Manifest.model_validate_json(facts["teacher"])
+        return cls(facts["space"], int(facts["dim"]), teacher, int(facts["sequence"]))
+
+
+def read_facts(database: Database) -> dict[str, str]:
+    """All facts by key, whatever they say. Raises DatabaseError."""
+    return {str(key): str(value) for key, value in database.rows("SELECT key, value FROM facts")}
 
 
 def examine_facts(facts: dict[str, str]) -> str | None:
-    """What is wrong with the facts of a gallery; None for those that hold together."""
+    """What is wrong with the facts of a gallery; None if they are valid."""
     try:
         teacher = Manifest.model_validate_json(facts.get("teacher", ""))
     except ValidationError as error:
-        return f"its teacher's manifest does not hold together ({error.errors()[0]['msg'][:200]})"
+        return f"its teacher's manifest is inconsistent ({error.errors()[0]['msg'][:200]})"
     if (facts.get("space"), facts.get("dim")) != (teacher.space_id, str(teacher.dim)):
         stated = f"{str(facts.get('space'))[:40]}, {str(facts.get('dim'))[:10]} values"
         return f"it names the space {stated}, its teacher {teacher.space_id}, {teacher.dim} values"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,9 +22,10 @@ from askew_client.files import flush_folder, write_atomically
 from askew_server.errors import DamagedGallery
 from askew_server.index.types import Labels, Vectors
 from askew_server.storage.checksums import item_checksum, vector_checksum
+from askew_server.storage.errors import DatabaseError
 from askew_server.storage.reader import GalleryReader
 from askew_server.storage.schema import SCHEMA, from_layout_1
-from askew_server.storage.sqlite import transaction
+from askew_server.storage.sqlite import Database
 
 LAYOUT = 2
 
@@ -77,26 +77,26 @@ class Change:
     removed: Labels
 
 
-class GalleryStore(GalleryReader):
+class ItemStore(GalleryReader):
     """The files of one gallery, read and written. Used by one thread at a time."""
 
     def __init__(self, folder: Path) -> None:
         """Open, or begin, the gallery in `folder`; one of an older layout is brought to this one. Raises DamagedGallery."""
         (folder / "photos").mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(folder / "gallery.db", isolation_level=None, check_same_thread=False)
+        database = Database.open(folder / "gallery.db")
         super().__init__(database, folder)
         try:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
             # A write of a thousand vectors is as long as SQLite's own bound, and would be copied twice right away.
             database.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-            database.executescript(_FACTS)
+            database.execute_script(_FACTS)
             if self.fact("layout") == "1":
                 from_layout_1(database, folder / "index")
             layout = self.fact("layout") or str(LAYOUT)
             if layout == str(LAYOUT):
-                database.executescript(SCHEMA)
-        except sqlite3.DatabaseError as error:
+                database.execute_script(SCHEMA)
+        except DatabaseError as error:
             database.close()
             raise DamagedGallery(f"The gallery in {folder} cannot be opened: {error}.") from None
         if layout != str(LAYOUT):
@@ -108,15 +108,15 @@ class GalleryStore(GalleryReader):
         self._db.close()
 
     @property
-    def connection(self) -> sqlite3.Connection:
+    def connection(self) -> Database:
         """The database, for those who keep tables of their own in it; they use it on the store's thread."""
         return self._db
 
     def begin(self, facts: dict[str, str]) -> None:
         """Write the facts of a new gallery, together with the layout."""
-        with transaction(self._db):
+        with self._db.transaction():
             rows = [("layout", str(LAYOUT)), ("sequence", "0"), *facts.items()]
-            self._db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
+            self._db.execute_many("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
 
     def set_fact(self, key: str, value: str) -> None:
         """Write one of the gallery's own facts."""
@@ -127,7 +127,7 @@ class GalleryStore(GalleryReader):
         positions = list({item_id: position for position, item_id in enumerate(batch.ids)}.values())
         photos = {item_id: self._write_photo(*photo) for item_id, photo in batch.photos.items()}
         ids = [batch.ids[position] for position in positions]
-        with transaction(self._db):
+        with self._db.transaction():
             before = self.sequence
             labels = range(before + 1, before + 1 + len(ids))
             replaced = self._labels_and_photos(ids)
@@ -135,7 +135,7 @@ class GalleryStore(GalleryReader):
             removed = [label for label, _ in replaced.values()]
             self._remove(removed)
             shown = {**kept, **photos}
-            self._db.executemany(
+            self._db.execute_many(
                 "INSERT INTO items VALUES (?, ?, ?, ?, ?)",
                 (
                     (*row, item_checksum(*row))
@@ -147,7 +147,7 @@ class GalleryStore(GalleryReader):
             )
             vectors = np.ascontiguousarray(batch.vectors[positions], dtype="<f2")
             rows = ((label, vector.tobytes()) for label, vector in zip(labels, vectors, strict=True))
-            self._db.executemany(
+            self._db.execute_many(
                 "INSERT INTO vectors VALUES (?, ?, ?)", ((*row, vector_checksum(*row)) for row in rows)
             )
             self._set_sequence(labels[-1])
@@ -158,7 +158,7 @@ class GalleryStore(GalleryReader):
 
     def delete(self, ids: Sequence[str]) -> Change:
         """Delete those of these items that there are."""
-        with transaction(self._db):
+        with self._db.transaction():
             rows = list(self._labels_and_photos(ids).values())
             change = self._delete(rows)
         self._unlink_orphans(photo for _, photo in rows)
@@ -166,8 +166,8 @@ class GalleryStore(GalleryReader):
 
     def delete_where(self, condition: str, parameters: Sequence[object]) -> Change:
         """Delete the items that meet an SQL condition over `payload`."""
-        with transaction(self._db):
-            rows = self._db.execute(f"SELECT label, photo FROM items WHERE {condition}", tuple(parameters)).fetchall()
+        with self._db.transaction():
+            rows = self._db.rows(f"SELECT label, photo FROM items WHERE {condition}", tuple(parameters))
             change = self._delete(rows)
         self._unlink_orphans(photo for _, photo in rows)
         return change
@@ -182,13 +182,13 @@ class GalleryStore(GalleryReader):
 
     def _labels_and_photos(self, ids: Sequence[str]) -> dict[str, tuple[int, str | None]]:
         sql = "SELECT id, label, photo FROM items WHERE id IN (SELECT value FROM json_each(?))"
-        rows = self._db.execute(sql, (json.dumps(list(ids)),))
+        rows = self._db.rows(sql, (json.dumps(list(ids)),))
         return {item_id: (label, photo) for item_id, label, photo in rows}
 
     def _remove(self, labels: Sequence[int]) -> None:
         rows = [(label,) for label in labels]
-        self._db.executemany("DELETE FROM items WHERE label = ?", rows)
-        self._db.executemany("DELETE FROM vectors WHERE label = ?", rows)
+        self._db.execute_many("DELETE FROM items WHERE label = ?", rows)
+        self._db.execute_many("DELETE FROM vectors WHERE label = ?", rows)
 
     def _set_sequence(self, sequence: int) -> None:
         self._db.execute("UPDATE facts SET value = ? WHERE key = 'sequence'", (str(sequence),))
@@ -206,5 +206,5 @@ class GalleryStore(GalleryReader):
 
     def _unlink_orphans(self, photos: Iterable[str | None]) -> None:
         for photo in photos:
-            if photo and not self._db.execute("SELECT 1 FROM items WHERE photo = ? LIMIT 1", (photo,)).fetchone():
+            if photo and not self._db.row("SELECT 1 FROM items WHERE photo = ? LIMIT 1", (photo,)):
                 self.photo_path(photo).unlink(missing_ok=True)

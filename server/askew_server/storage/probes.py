@@ -7,7 +7,6 @@ gallery's database, files in `probes/` beside it.
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +18,8 @@ from askew_client.contract.encoders import Probe, ProbeList
 from askew_client.contract.problems import ProblemKind
 from askew_client.files import write_atomically
 from askew_server.errors import DamagedGallery, Refusal
-from askew_server.storage.sqlite import transaction
+from askew_server.storage.errors import DatabaseError
+from askew_server.storage.sqlite import Database
 
 FEWEST_PROBES = 10
 """From so many on the gate uses them, and judges at all."""
@@ -45,15 +45,15 @@ class StoredProbe:
 class ProbeStore:
     """The probe set of one gallery. Used by the thread that owns the gallery's connection."""
 
-    def __init__(self, database: sqlite3.Connection, folder: Path, gallery: str) -> None:
+    def __init__(self, database: Database, folder: Path, gallery: str) -> None:
         """Over the gallery's connection, with the photos in `folder`. Raises DamagedGallery."""
         self._db = database
         self._folder = folder
         self._gallery = gallery
         folder.mkdir(exist_ok=True)
         try:
-            self._db.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as error:
+            self._db.execute_script(_SCHEMA)
+        except DatabaseError as error:
             raise DamagedGallery(f"The probes of the gallery in {folder.parent} cannot be read: {error}.") from None
 
     def put(self, probe_id: str, vector: NDArray[np.float32], photo: bytes, suffix: str) -> Probe:
@@ -73,7 +73,7 @@ class ProbeStore:
         name = digest + suffix
         write_atomically(self._folder / name, photo)
         row = (probe_id, np.ascontiguousarray(vector, dtype="<f4").tobytes(), name, probe.added_at)
-        with transaction(self._db):
+        with self._db.transaction():
             self._db.execute("INSERT OR REPLACE INTO probes VALUES (?, ?, ?, ?)", row)
         if old is not None:
             self._unlink_if_unused(old)
@@ -87,19 +87,19 @@ class ProbeStore:
                 ProblemKind.UNKNOWN_PROBE,
                 f"The probe set of gallery {self._gallery!r} has no photo {probe_id[:200]!r}.",
             )
-        with transaction(self._db):
+        with self._db.transaction():
             self._db.execute("DELETE FROM probes WHERE id = ?", (probe_id,))
         self._unlink_if_unused(photo)
 
-    def listed(self) -> ProbeList:
+    def describe_all(self) -> ProbeList:
         """The probe set as its users see it, by id."""
-        rows = self._db.execute("SELECT id, photo, added_at FROM probes ORDER BY id").fetchall()
+        rows = self._db.rows("SELECT id, photo, added_at FROM probes ORDER BY id")
         probes = [Probe(id=each, photo_sha256=Path(photo).stem, added_at=added) for each, photo, added in rows]
         return ProbeList(probes=probes, needed=FEWEST_PROBES)
 
     def all(self) -> list[StoredProbe]:
         """The probes whose photos are there, by id."""
-        rows = self._db.execute("SELECT id, vector, photo FROM probes ORDER BY id").fetchall()
+        rows = self._db.rows("SELECT id, vector, photo FROM probes ORDER BY id")
         probes = [
             StoredProbe(each, np.frombuffer(vector, dtype="<f4").astype(np.float32), self._folder / photo)
             for each, vector, photo in rows
@@ -107,12 +107,12 @@ class ProbeStore:
         return [probe for probe in probes if probe.photo.is_file()]
 
     def _count(self) -> int:
-        return int(self._db.execute("SELECT count(*) FROM probes").fetchone()[0])
+        return int(self._db.value("SELECT count(*) FROM probes"))
 
     def _photo_of(self, probe_id: str) -> str | None:
-        row = self._db.execute("SELECT photo FROM probes WHERE id = ?", (probe_id,)).fetchone()
+        row = self._db.row("SELECT photo FROM probes WHERE id = ?", (probe_id,))
         return None if row is None else str(row[0])
 
     def _unlink_if_unused(self, photo: str) -> None:
-        if self._db.execute("SELECT 1 FROM probes WHERE photo = ? LIMIT 1", (photo,)).fetchone() is None:
+        if self._db.row("SELECT 1 FROM probes WHERE photo = ? LIMIT 1", (photo,)) is None:
             (self._folder / photo).unlink(missing_ok=True)

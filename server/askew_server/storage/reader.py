@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +12,8 @@ import numpy as np
 
 from askew_client.contract.common import Payload
 from askew_server.index.types import Labels, Vectors
+from askew_server.storage.sqlite import Database
+from askew_server.storage.vectors import vectors_of
 
 _MOST_PARAMETERS = 512
 _MAPPED_BYTES = 1 << 40
@@ -36,7 +37,7 @@ Candidate = tuple[int, str, str, bytes]
 class GalleryReader:
     """Reads of one gallery's database."""
 
-    def __init__(self, database: sqlite3.Connection, folder: Path) -> None:
+    def __init__(self, database: Database, folder: Path) -> None:
         self.folder = folder
         self.photos = folder / "photos"
         self._db = database
@@ -44,8 +45,7 @@ class GalleryReader:
     @classmethod
     def open(cls, folder: Path) -> Self:
         """A reader of its own beside the gallery's writer: it sees what was committed and never waits."""
-        uri = f"{(folder / 'gallery.db').absolute().as_uri()}?mode=ro"
-        database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        database = Database.open_read_only(folder / "gallery.db")
         # Vectors are read from the page cache in place: half the time of copying them into SQLite's own.
         database.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
         return cls(database, folder)
@@ -56,7 +56,7 @@ class GalleryReader:
 
     def fact(self, key: str) -> str | None:
         """One of the gallery's own facts: space, dim, teacher, …"""
-        row = self._db.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()
+        row = self._db.row("SELECT value FROM facts WHERE key = ?", (key,))
         return None if row is None else str(row[0])
 
     @property
@@ -81,28 +81,23 @@ class GalleryReader:
             return [candidate for part in parts for candidate in self.candidates(part)]
         marks = ",".join("?" * len(labels))
         sql = f"SELECT label, id, payload, vector FROM items JOIN vectors USING (label) WHERE label IN ({marks})"
-        return self._db.execute(sql, labels).fetchall()
+        return self._db.rows(sql, labels)
 
     def payloads(self, labels: Sequence[int]) -> list[tuple[int, str, str]]:
         """Label, id and payload as JSON text of these labels, in no order; labels without an item are left out."""
         marks = ",".join("?" * len(labels))
-        return self._db.execute(f"SELECT label, id, payload FROM items WHERE label IN ({marks})", labels).fetchall()
-
-    def label(self, item_id: str) -> int | None:
-        """The label of an item."""
-        row = self._db.execute("SELECT label FROM items WHERE id = ?", (item_id,)).fetchone()
-        return None if row is None else int(row[0])
+        return self._db.rows(f"SELECT label, id, payload FROM items WHERE label IN ({marks})", labels)
 
     def labels(self) -> Labels:
         """The labels of all items, rising."""
-        rows = self._db.execute("SELECT label FROM items").fetchall()
+        rows = self._db.rows("SELECT label FROM items")
         labels = np.fromiter((label for (label,) in rows), dtype=np.int64, count=len(rows))
         labels.sort()
         return labels
 
     def labels_where(self, condition: str, parameters: Sequence[object]) -> Labels:
         """The labels of the items that meet an SQL condition over `payload`, rising."""
-        rows = self._db.execute(f"SELECT label FROM items WHERE {condition} ORDER BY label", tuple(parameters))
+        rows = self._db.rows(f"SELECT label FROM items WHERE {condition} ORDER BY label", tuple(parameters))
         return np.array([label for (label,) in rows], dtype=np.int64)
 
     def fields_after(self, label: int, paths: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -110,26 +105,16 @@ class GalleryReader:
         columns = "".join(", json_type(payload, ?), json_extract(payload, ?)" for _ in paths)
         parameters = [path for each in paths for path in (each, each)]
         sql = f"SELECT label{columns} FROM items WHERE label > ? ORDER BY label"
-        return self._db.execute(sql, (*parameters, label)).fetchall()
-
-    def vectors_after(self, sequence: int, dim: int, batch: int = 4_096) -> Iterator[tuple[Labels, Vectors]]:
-        """Labels and float32 [n, D] vectors of the items changed after `sequence`, in batches."""
-        cursor = self._db.execute("SELECT label, vector FROM vectors WHERE label > ? ORDER BY label", (sequence,))
-        while rows := cursor.fetchmany(batch):
-            yield _unpacked(rows, dim)
+        return self._db.rows(sql, (*parameters, label))
 
     def vectors_of(self, labels: Labels, dim: int, batch: int = 4_096) -> Iterator[tuple[Labels, Vectors]]:
-        """Labels and float32 [n, D] vectors of the items of these labels, by label, in batches."""
-        sql = "SELECT label, vector FROM vectors WHERE label IN (SELECT value FROM json_each(?)) ORDER BY label"
-        for start in range(0, len(labels), batch):
-            rows = self._db.execute(sql, (json.dumps(labels[start : start + batch].tolist()),)).fetchall()
-            if rows:
-                yield _unpacked(rows, dim)
+        """Labels and float32 [n, D] vectors of the items of these rising labels, in batches."""
+        return vectors_of(self._db, labels, dim, batch=batch)
 
     def counts(self) -> tuple[int, int]:
         """How many items there are, and how many of them have a photo."""
-        (items,) = self._db.execute("SELECT count(*) FROM items").fetchone()
-        (photos,) = self._db.execute("SELECT count(*) FROM items WHERE photo IS NOT NULL").fetchone()
+        items = self._db.value("SELECT count(*) FROM items")
+        photos = self._db.value("SELECT count(*) FROM items WHERE photo IS NOT NULL")
         return int(items), int(photos)
 
     def photo_path(self, photo: str) -> Path:
@@ -138,16 +123,10 @@ class GalleryReader:
 
     def items_with_photo(self) -> list[tuple[int, str]]:
         """Label and photo of every item that has one, by label."""
-        rows = self._db.execute("SELECT label, photo FROM items WHERE photo IS NOT NULL ORDER BY label")
+        rows = self._db.rows("SELECT label, photo FROM items WHERE photo IS NOT NULL ORDER BY label")
         return [(int(label), str(photo)) for label, photo in rows]
 
     def _rows(self, clause: str, parameters: tuple[object, ...]) -> Iterator[ItemRow]:
         sql = f"SELECT label, id, payload, photo, vector FROM items JOIN vectors USING (label) {clause}"
-        for label, item_id, payload, photo, vector in self._db.execute(sql, parameters):
+        for label, item_id, payload, photo, vector in self._db.each(sql, parameters):
             yield ItemRow(label, item_id, json.loads(payload), photo, vector)
-
-
-def _unpacked(rows: Iterable[tuple[int, bytes]], dim: int) -> tuple[Labels, Vectors]:
-    labels, vectors = zip(*rows, strict=True)
-    packed = np.frombuffer(b"".join(vectors), dtype="<f2")
-    return np.array(labels, dtype=np.int64), packed.reshape(len(labels), dim).astype(np.float32)

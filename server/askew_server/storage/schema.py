@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 from askew_server.storage.checksums import install_checksums
-from askew_server.storage.sqlite import transaction
+from askew_server.storage.sqlite import Database
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
@@ -20,10 +19,10 @@ CREATE TABLE IF NOT EXISTS vectors (
 """Vectors lie apart from the items, so that whoever reads payloads does not walk 4 kB blobs."""
 
 
-def from_layout_1(database: sqlite3.Connection, index: Path) -> None:
+def from_layout_1(database: Database, index: Path) -> None:
     """Bring a database in which items hold their vectors to layout 2, all or nothing; its saved index goes."""
     install_checksums(database)
-    with transaction(database):
+    with database.transaction():
         database.execute("DROP INDEX IF EXISTS items_by_photo")
         database.execute("ALTER TABLE items RENAME TO items_of_layout_1")
         for statement in SCHEMA.split(";")[:-1]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 from askew_client.errors import AskewError
+from askew_server.storage.errors import DatabaseError
+from askew_server.storage.sqlite import Database
 from askew_server.storage.write_ahead_log import examine_log
 
 
-def open_server_database(data: Path, schema: str) -> sqlite3.Connection:
+def open_server_database(data: Path, schema: str) -> Database:
     """A connection of one's own to DATA/askew.db, with one's tables made; commits are on the disk when they return.
 
     Use it from one thread at a time. Raises AskewError when the file is no database or a damaged one.
@@ -19,15 +20,15 @@ def open_server_database(data: Path, schema: str) -> sqlite3.Connection:
     # An empty file would open as a database without keys, and a server without keys asks nobody for one.
     if (path.exists() and not path.stat().st_size) or (damage is not None and damage.loses_acknowledged):
         raise _unreadable(path, "it is truncated" if damage is None else "its write-ahead log is damaged")
-    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    database = Database.open(path, timeout=10)
     try:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
-        verdict = str(database.execute("PRAGMA integrity_check(1)").fetchone()[0])
+        verdict = str(database.value("PRAGMA integrity_check(1)"))
         if verdict == "ok":
-            database.executescript(schema)
+            database.execute_script(schema)
             return database
-    except sqlite3.DatabaseError as error:
+    except DatabaseError as error:
         verdict = str(error)
     database.close()
     raise _unreadable(path, verdict)

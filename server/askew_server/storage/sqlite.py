@@ -1,32 +1,142 @@
-"""Transactions over a connection in autocommit mode."""
+"""Connections to SQLite. Its errors leave this module as those of storage/errors.py."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Self
+
+from askew_server.storage.errors import database_error
+
+Row = tuple[Any, ...]
+
+_PAGES_A_STEP = 2_048
 
 
-@contextmanager
-def transaction(database: sqlite3.Connection) -> Iterator[None]:
-    """All of what is done inside, or none of it; on the disk when it ends."""
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        # A commit fails, too, when the disk is full; the transaction must not stay open then.
-        database.execute("COMMIT")
-    except BaseException:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise
+class Database:
+    """One connection in autocommit mode, used by one thread at a time. Every method raises DatabaseError."""
 
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
 
-def open_read_only(path: Path) -> sqlite3.Connection:
-    """A connection that reads a gallery's database and cannot change it."""
-    options = "mode=ro"
-    # Even a reader makes files beside a database with a log; where none can be made, nobody can change it either.
-    if not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
-        options += "&immutable=1"
-    return sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, isolation_level=None, timeout=30)
+    @classmethod
+    def open(cls, path: Path, *, timeout: float = 5) -> Self:
+        """Open a database, or begin one. `timeout`: seconds to wait for another connection's lock."""
+        return cls._connected(path, uri=False, timeout=timeout)
+
+    @classmethod
+    def open_read_only(cls, path: Path, *, timeout: float = 30) -> Self:
+        """Open a database that this connection cannot change; its writers are not held up."""
+        options = "mode=ro"
+        # Even a reader makes files beside a database with a log; where none can be made, nobody can change it either.
+        if not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+            options += "&immutable=1"
+        return cls._connected(f"{path.absolute().as_uri()}?{options}", uri=True, timeout=timeout)
+
+    @classmethod
+    def _connected(cls, target: Path | str, *, uri: bool, timeout: float) -> Self:
+        try:
+            connection = sqlite3.connect(
+                target, uri=uri, timeout=timeout, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise database_error(error) from error
+        return cls(connection)
+
+    def close(self) -> None:
+        """Close the connection; what was committed is on the disk already."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """All rows of a query."""
+        try:
+            return self._connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise database_error(error) from error
+
+    def row(self, sql: str, parameters: Sequence[object] = ()) -> Row | None:
+        """The first row of a query; None if there is none."""
+        try:
+            row: Row | None = self._connection.execute(sql, parameters).fetchone()
+        except sqlite3.Error as error:
+            raise database_error(error) from error
+        return row
+
+    def value(self, sql: str, parameters: Sequence[object] = ()) -> Any:
+        """The first column of the first row; None if there is no row."""
+        row = self.row(sql, parameters)
+        return None if row is None else row[0]
+
+    def each(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[Row]:
+        """The rows of a query one by one, for results that do not fit in memory."""
+        try:
+            yield from self._connection.execute(sql, parameters)
+        except sqlite3.Error as error:
+            raise database_error(error) from error
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        """Run one statement."""
+        try:
+            self._connection.execute(sql, parameters)
+        except sqlite3.Error as error:
+            raise database_error(error) from error
+
+    def execute_many(self, sql: str, parameters: Iterable[Sequence[object]]) -> None:
+        """Run one statement with each set of parameters."""
+        try:
+            self._connection.executemany(sql, parameters)
+        except sqlite3.Error as error:
+            raise database_error(error) from error
+
+    def execute_script(self, script: str) -> None:
+        """Run several statements."""
+        try:
+            self._connection.executescript(script)
+        except sqlite3.Error as error:
+            raise database_error(error) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of what is done inside, or none of it; on the disk when it ends."""
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            # A commit fails, too, when the disk is full; the transaction must not stay open then.
+            self.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self.execute("ROLLBACK")
+            raise
+
+    def define_function(self, name: str, arguments: int, function: Callable[..., int]) -> None:
+        """Make a function of Python's available to SQL on this connection. Equal arguments must give equal results."""
+        self._connection.create_function(name, arguments, function, deterministic=True)
+
+    def has_table(self, name: str) -> bool:
+        """Whether the database has a table of this name."""
+        return self.row("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)) is not None
+
+    def back_up(self, target: Path, progress: Callable[[int, int], None]) -> None:
+        """Copy the database, as an open transaction sees it, to a new file.
+
+        `progress`: called with the bytes copied and the bytes in all.
+        """
+        size = int(self.value("PRAGMA page_size"))
+        with Database.open(target) as copy:
+            try:
+                self._connection.backup(
+                    copy._connection,
+                    pages=_PAGES_A_STEP,
+                    progress=lambda _, remaining, total: progress((total - remaining) * size, total * size),
+                )
+            except sqlite3.Error as error:
+                raise database_error(error) from error

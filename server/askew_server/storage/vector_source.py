@@ -1,43 +1,35 @@
-"""Vectors of a gallery's database, for whoever builds an index from them."""
+"""The vectors of a gallery's database, for the process that builds an index from them."""
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from askew_server.index.types import Labels, Vectors
+from askew_server.storage.sqlite import Database
+from askew_server.storage.vectors import vectors_of
 
 _BATCH = 4_096
 
 
 @dataclass(frozen=True)
-class DatabaseVectors:
-    """The vectors of a gallery's database: table `vectors(label, vector)` with float16, fact `sequence`."""
+class SqliteVectorSource:
+    """Reads the vectors that a gallery's database holds; it pickles, so that a child process can read them."""
 
     database: Path
     dim: int
 
     def covered(self) -> tuple[int, Labels]:
-        with closing(self._connection()) as connection:
-            (sequence,) = connection.execute("SELECT value FROM facts WHERE key = 'sequence'").fetchone()
-            rows = connection.execute("SELECT label FROM vectors WHERE label <= ? ORDER BY label", (int(sequence),))
-            return int(sequence), np.fromiter((label for (label,) in rows), dtype=np.int64)
+        """The sequence number to cover, and every label up to it, rising."""
+        with Database.open_read_only(self.database) as database:
+            sequence = int(database.value("SELECT value FROM facts WHERE key = 'sequence'"))
+            rows = database.each("SELECT label FROM vectors WHERE label <= ? ORDER BY label", (sequence,))
+            return sequence, np.fromiter((label for (label,) in rows), dtype=np.int64)
 
     def batches(self, labels: Labels) -> Iterator[tuple[Labels, Vectors]]:
-        sql = "SELECT label, vector FROM vectors WHERE label IN (SELECT value FROM json_each(?)) ORDER BY label"
-        with closing(self._connection()) as connection:
-            for start in range(0, len(labels), _BATCH):
-                asked = json.dumps(labels[start : start + _BATCH].tolist())
-                rows = connection.execute(sql, (asked,)).fetchall()
-                packed = np.frombuffer(b"".join(vector for _, vector in rows), dtype="<f2")
-                found = np.array([label for label, _ in rows], dtype=np.int64)
-                yield found, packed.reshape(len(rows), self.dim).astype(np.float32)
-
-    def _connection(self) -> sqlite3.Connection:
-        return sqlite3.connect(f"{self.database.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
+        """Those of these rising labels that still exist, and their vectors, float32 [n, D], in batches."""
+        with Database.open_read_only(self.database) as database:
+            yield from vectors_of(database, labels, self.dim, batch=_BATCH)

@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
 
 from askew_client.contract.problems import ProblemKind
 from askew_server.errors import DamagedGallery, Refusal
 from askew_server.storage.checksums import damaged_rows, has_checksums
-from askew_server.storage.facts import examine_facts
-from askew_server.storage.sqlite import open_read_only
+from askew_server.storage.errors import DatabaseError
+from askew_server.storage.facts import examine_facts, read_facts
+from askew_server.storage.sqlite import Database
 from askew_server.storage.write_ahead_log import examine_log
 
-LARGEST_CHECKED_AT_ONCE = 256 * 1024 * 1024
+LARGEST_CHECKED_AT_OPEN = 256 * 1024 * 1024
 """Bytes of a database that is checked as a whole before it is opened: some tenths of a second."""
 
 _SHARE_OF_TIME = 0.2
 _ADVICE = "See what is left of it with `askew doctor`, and restore a snapshot of it."
 
 
-def refuse_damage(folder: Path) -> None:
+def check_before_opening(folder: Path, largest: int = LARGEST_CHECKED_AT_OPEN) -> None:
     """Look at the database of a gallery that nobody has open. Raises DamagedGallery."""
     path = folder / "gallery.db"
     damage = examine_log(path)
@@ -43,15 +40,15 @@ def refuse_damage(folder: Path) -> None:
             "%s ends in a write that is not whole: one that a crash interrupted before it was acknowledged, or a damaged one",
             damage.path,
         )
-    if path.stat().st_size > LARGEST_CHECKED_AT_ONCE:
+    if is_large(folder, largest):
         return
     try:
-        with closing(open_read_only(path)) as database:
+        with Database.open_read_only(path) as database:
             _refuse_structure(folder, database)
             for faults in damaged_rows(database) if has_checksums(database) else ():
                 _refuse_rows(folder, faults)
-    except sqlite3.DatabaseError as error:
-        raise _damaged(folder, str(error)) from None
+    except DatabaseError as error:
+        raise damaged_gallery(folder, str(error)) from None
 
 
 def require_whole_photo(path: Path) -> None:
@@ -70,74 +67,38 @@ def require_whole_photo(path: Path) -> None:
     )
 
 
-class BackgroundCheck:
-    """Walks through the rows of large galleries while they serve, a fifth of the time, once after each start."""
-
-    def __init__(self, folders: Iterable[Path], set_aside: Callable[[str, str], None]) -> None:
-        """`set_aside`: called with a gallery's name and a sentence when it turns out to be damaged."""
-        self._folders = [folder for folder in folders if _is_large(folder)]
-        self._set_aside = set_aside
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="background-check", daemon=True)
-
-    def start(self) -> None:
-        """Begin, if there is anything to do."""
-        if self._folders:
-            self._thread.start()
-
-    def close(self) -> None:
-        """Stop within a step."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _work(self) -> None:
-        for folder in self._folders:
-            try:
-                self._check(folder)
-            except DamagedGallery as error:
-                self._set_aside(folder.name, str(error))
-            except (OSError, sqlite3.Error) as error:
-                if not (folder / "gallery.db").exists():
-                    continue
-                if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-                    self._set_aside(folder.name, str(_damaged(folder, str(error))))
-                else:
-                    logging.getLogger("askew.galleries").warning("%s could not be checked: %s", folder, error)
-
-    def _check(self, folder: Path) -> None:
-        with closing(open_read_only(folder / "gallery.db")) as database:
-            began = time.monotonic()
-            for faults in damaged_rows(database) if has_checksums(database) else ():
-                _refuse_rows(folder, faults)
-                took = time.monotonic() - began
-                if self._stopping.wait(took * (1 / _SHARE_OF_TIME - 1)):
-                    return
-                began = time.monotonic()
+def walk_rows(folder: Path) -> Iterator[None]:
+    """Compare every row of a gallery with its checksum, a step at a time. Raises DamagedGallery, DatabaseError."""
+    with Database.open_read_only(folder / "gallery.db") as database:
+        for faults in damaged_rows(database) if has_checksums(database) else ():
+            _refuse_rows(folder, faults)
+            yield
 
 
-def _refuse_structure(folder: Path, database: sqlite3.Connection) -> None:
-    verdict = str(database.execute("PRAGMA integrity_check(1)").fetchone()[0])
+def _refuse_structure(folder: Path, database: Database) -> None:
+    verdict = str(database.value("PRAGMA integrity_check(1)"))
     if verdict != "ok":
-        raise _damaged(folder, verdict[:300])
-    if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'facts'").fetchone() is None:
-        raise _damaged(folder, "it holds no gallery")
-    fault = examine_facts(dict(database.execute("SELECT key, value FROM facts").fetchall()))
+        raise damaged_gallery(folder, verdict[:300])
+    if not database.has_table("facts"):
+        raise damaged_gallery(folder, "it holds no gallery")
+    fault = examine_facts(read_facts(database))
     if fault is not None:
-        raise _damaged(folder, f"its facts do not hold together: {fault}")
+        raise damaged_gallery(folder, f"its facts are inconsistent: {fault}")
 
 
 def _refuse_rows(folder: Path, faults: list[str]) -> None:
     if faults:
-        raise _damaged(folder, f"{faults[0]}, and {len(faults) - 1} more" if len(faults) > 1 else faults[0])
+        raise damaged_gallery(folder, f"{faults[0]}, and {len(faults) - 1} more" if len(faults) > 1 else faults[0])
 
 
-def _is_large(folder: Path) -> bool:
+def is_large(folder: Path, largest: int) -> bool:
+    """Whether a gallery's database is too large to be checked before it is opened."""
     try:
-        return (folder / "gallery.db").stat().st_size > LARGEST_CHECKED_AT_ONCE
+        return (folder / "gallery.db").stat().st_size > largest
     except OSError:
         return False
 
 
-def _damaged(folder: Path, reason: str) -> DamagedGallery:
+def damaged_gallery(folder: Path, reason: str) -> DamagedGallery:
+    """The error for a gallery whose database is damaged."""
     return DamagedGallery(f"The database of the gallery in {folder} is damaged: {reason}. {_ADVICE}")

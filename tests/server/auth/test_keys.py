@@ -72,7 +72,7 @@ def test_keys_outlive_the_server_and_revoked_ones_do_not(store: KeyStore, tmp_pa
     store.close()
     again = KeyStore(tmp_path)
     assert again.find(revoked.key) is None
-    (listed,) = again.listed()
+    (listed,) = again.describe_all()
     assert listed.model_dump() == kept.model_dump(exclude={"key"})
     assert (listed.scopes, listed.galleries, listed.requests_per_second) == (["search", "write"], ["a", "b"], 2.5)
     again.close()
@@ -86,7 +86,7 @@ def test_once_there_was_a_key_the_server_is_never_open_again(store: KeyStore, tm
     assert store.guarded
     again = KeyStore(tmp_path)
     assert again.guarded
-    assert again.listed() == []
+    assert again.describe_all() == []
     again.close()
 
 

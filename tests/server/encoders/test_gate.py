@@ -14,7 +14,7 @@ from askew_client.contract.wire import pack
 from askew_client.encoding.encoder import Encoder
 from askew_client.encoding.photos import MAX_PIXELS
 from askew_client.errors import DamagedEncoder
-from askew_server.encoders.alignment import Landing
+from askew_server.encoders.alignment import Alignment
 from askew_server.encoders.gate import _probe_in_child, judge
 from tests.support.paths import DEMO
 from tests.support.problem_shape import assert_problem
@@ -118,7 +118,7 @@ def test_a_weak_student_that_still_lands_is_admitted_and_its_report_says_how_wea
 def test_a_candidate_that_finds_other_items_than_the_teacher_is_refused(items: int, is_admitted: bool) -> None:
     report = AdmissionReport(gallery="g", encoder="e@1", sha256="0" * 64, admitted=False, reasons=[])
     scores = np.full(20, 0.5)
-    landing = Landing(
+    landing = Alignment(
         own=scores,
         best_other=scores,
         others=scores,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from askew_client.contract.wire import pack_base64
 from askew_client.encoding.encoder import Encoder
-from askew_server.encoders.alignment import GateProbe, Hits, measure_landing
+from askew_server.encoders.alignment import GateProbe, Hits, measure_alignment
 from tests.support.paths import DEMO
 from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer, run_askew
@@ -168,7 +168,7 @@ def test_the_landing_is_that_of_the_whole_matrix_and_asks_in_small_steps(are_ite
         return Hits([[(str(i), float(row[i])) for i in best] for row, best in zip(scores, order, strict=True)], True)
 
     probes = [GateProbe(Path("x"), vector, str(i) if are_items else None) for i, vector in enumerate(vectors)]
-    landing = measure_landing(probes, candidate, nearest, len(items))
+    landing = measure_alignment(probes, candidate, nearest, len(items))
 
     pool = items if are_items else np.concatenate([items, vectors])
     by_candidate, by_teacher = candidate @ pool.T, vectors @ pool.T
@@ -192,7 +192,7 @@ def test_vectors_that_are_not_finite_land_nowhere() -> None:
     vectors = _unit(np.random.default_rng(6).standard_normal((12, 8)))
     probes = [GateProbe(Path("x"), vector, None) for vector in vectors]
     candidate = np.full_like(vectors, np.nan)
-    landing = measure_landing(probes, candidate, lambda queries, _: Hits([[] for _ in queries], True), 0)
+    landing = measure_alignment(probes, candidate, lambda queries, _: Hits([[] for _ in queries], True), 0)
     assert landing.self_recall_at_1 == 0
     assert np.all(landing.own == 0)
     assert np.all(np.isfinite(landing.best_other))

@@ -11,16 +11,16 @@ import pytest
 
 from askew_client.encoding.encoder import Encoder
 from askew_server.errors import Refusal
-from askew_server.gallery.catalog import Galleries
+from askew_server.gallery.catalog import Catalog
 from tests.support.paths import ROOT
 from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer, run_askew
 
 
 @pytest.fixture
-def galleries(data: Path) -> Galleries:
+def galleries(data: Path) -> Catalog:
     """The galleries of a copy of DATA, opened in this process."""
-    opened = Galleries(data, owner="a test")
+    opened = Catalog(data, owner="a test")
     opened.load()
     yield opened
     opened.close()
@@ -47,7 +47,7 @@ def test_the_default_gallery_is_not_deleted(server: RunningServer) -> None:
 @pytest.mark.parametrize("left", [".deleted-objects-0a1b", ".new-objects-0a1b"])
 def test_what_a_crash_left_behind_is_no_gallery_and_is_cleaned_up(data: Path, left: str) -> None:
     (data / "galleries" / "objects").rename(data / "galleries" / left)
-    opened = Galleries(data, owner="a test")
+    opened = Catalog(data, owner="a test")
     try:
         opened.load()
         assert (opened.names(), opened.damaged()) == ([], {})
@@ -57,7 +57,7 @@ def test_what_a_crash_left_behind_is_no_gallery_and_is_cleaned_up(data: Path, le
 
 
 def test_a_crash_before_the_folder_is_put_aside_leaves_the_gallery_whole(
-    data: Path, galleries: Galleries, monkeypatch: pytest.MonkeyPatch
+    data: Path, galleries: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(_: str) -> Path:
         raise RuntimeError("the power is gone")
@@ -66,7 +66,7 @@ def test_a_crash_before_the_folder_is_put_aside_leaves_the_gallery_whole(
     with pytest.raises(RuntimeError):
         galleries.delete("objects")
     galleries.close()
-    again = Galleries(data, owner="a test")
+    again = Catalog(data, owner="a test")
     try:
         again.load()
         assert again.get("objects").name == "objects"
@@ -74,7 +74,7 @@ def test_a_crash_before_the_folder_is_put_aside_leaves_the_gallery_whole(
         again.close()
 
 
-def test_a_gallery_is_begun_as_a_whole(data: Path, galleries: Galleries, teacher: Encoder, monkeypatch) -> None:
+def test_a_gallery_is_begun_as_a_whole(data: Path, galleries: Catalog, teacher: Encoder, monkeypatch) -> None:
     def crash(*_: object) -> Path:
         raise RuntimeError("the power is gone")
 
@@ -85,7 +85,7 @@ def test_a_gallery_is_begun_as_a_whole(data: Path, galleries: Galleries, teacher
     assert galleries.names() == ["objects"]
 
 
-def test_who_still_holds_a_deleted_gallery_is_told_that_there_is_none(galleries: Galleries) -> None:
+def test_who_still_holds_a_deleted_gallery_is_told_that_there_is_none(galleries: Catalog) -> None:
     held = galleries.get("objects")
     galleries.delete("objects")
     with pytest.raises(Refusal) as refused:
@@ -97,7 +97,7 @@ def test_a_folder_takes_the_place_of_a_damaged_gallery_but_of_no_other(data: Pat
     whole = tmp_path / "whole"
     shutil.copytree(data / "galleries" / "objects", whole)
     (data / "galleries" / "objects" / "gallery.db").write_bytes(b"no database" * 100)
-    opened = Galleries(data, owner="a test")
+    opened = Catalog(data, owner="a test")
     try:
         opened.load()
         assert list(opened.damaged()) == ["objects"]

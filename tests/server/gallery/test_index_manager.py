@@ -246,22 +246,19 @@ def test_a_damaged_index_is_built_anew_and_searches_go_on(
             assert _recall(server, space, _known(STORED)) >= 0.99
 
 
-def test_damage_beyond_the_first_block_is_found_in_the_background(
-    built: Path, tmp_path: Path, space: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Blocks are 4 MB; a small gallery's files are one block. So the keeper is asked directly, with the block behind."""
-    from askew_server.gallery.index_manager import IndexKeeper
+def test_damage_beyond_the_first_block_is_found_in_the_background(built: Path, tmp_path: Path, space: str) -> None:
+    """Blocks are 4 MB, and a small gallery's files are one block: so the manager is given the steps of two."""
+    from askew_server.gallery.index_manager import IndexManager
     from askew_server.index import on_disk as saved
-    from askew_server.storage.items import GalleryStore
+    from askew_server.storage.items import ItemStore
 
     shutil.copytree(built / "galleries/default", tmp_path / "default")
-    store = GalleryStore(tmp_path / "default")
+    store = ItemStore(tmp_path / "default")
     first_block_only = [
-        saved.Verified(1, 2, None),
-        saved.Verified(2, 2, "refine.faiss is damaged between bytes 4 and 8."),
+        saved.VerifyStep(1, 2, None),
+        saved.VerifyStep(2, 2, "refine.faiss is damaged between bytes 4 and 8."),
     ]
-    monkeypatch.setattr("askew_server.gallery.index_manager.verify_blocks", lambda folder: iter(first_block_only))
-    keeper = IndexKeeper("default", store, DIM)
+    keeper = IndexManager("default", store, DIM, verify=lambda folder: first_block_only)
     try:
         deadline = time.monotonic() + 180
         while (told := keeper.statistics()).generation != 2:

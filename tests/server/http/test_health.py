@@ -12,9 +12,9 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from askew_server.gallery.catalog import Galleries
+from askew_server.gallery.catalog import Catalog
 from askew_server.http.app import create_app
-from askew_server.http.state import Service
+from askew_server.http.state import AppState
 from askew_server.settings import Settings
 from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer
@@ -39,14 +39,14 @@ def test_a_damaged_gallery_leaves_the_server_ready_and_is_counted(data: Path) ->
 
 
 def test_a_server_that_loads_lives_and_is_not_ready(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    may_load, load = threading.Event(), Galleries.load
+    may_load, load = threading.Event(), Catalog.load
 
-    def slow_load(galleries: Galleries) -> None:
+    def slow_load(galleries: Catalog) -> None:
         may_load.wait(20)
         load(galleries)
 
-    monkeypatch.setattr(Galleries, "load", slow_load)
-    service = Service(Settings(data=data, default_gallery="objects"), Galleries(data, owner="a test"))
+    monkeypatch.setattr(Catalog, "load", slow_load)
+    service = AppState(Settings(data=data, default_gallery="objects"), Catalog(data, owner="a test"))
     with TestClient(create_app(service)) as client:
         assert client.get("/livez").json()["status"] == "loading"
         problem = assert_problem(client.get("/readyz"), 503, "not-ready", "loading")

@@ -166,7 +166,7 @@ def test_an_encoder_that_was_not_admitted_is_refused(
     ("change", "status", "slug", "word"),
     [
         ({"Askew-Space": None}, 422, "space-missing", "Askew-Space"),
-        ({"Askew-Space": "rubbish"}, 409, "space-mismatch", "no space id"),
+        ({"Askew-Space": "rubbish"}, 409, "space-mismatch", "not a space id"),
         ({"Askew-Dtype": None}, 415, "unsupported-dtype", "none came"),
         ({"Askew-Dtype": "f16"}, 415, "unsupported-dtype", "f16le or f32le"),
         ({"Askew-Dtype": "f32le"}, 422, "dimension-mismatch", "which is the length of f16le"),

@@ -23,9 +23,9 @@ from starlette.testclient import TestClient
 
 from askew_client.contract.wire import pack_base64
 from askew_client.encoding.encoder import Encoder
-from askew_server.gallery.catalog import Galleries
+from askew_server.gallery.catalog import Catalog
 from askew_server.http.app import create_app
-from askew_server.http.state import Service
+from askew_server.http.state import AppState
 from askew_server.settings import Settings
 from tests.support.problem_shape import assert_problem
 from tests.support.raw_http import RawAnswer, connect, exchange, read_answer
@@ -361,14 +361,14 @@ def test_while_it_drains_the_server_answers_but_is_not_ready(data: Path, monkeyp
 
 def test_the_server_is_not_ready_before_its_galleries_are_open(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = threading.Event()
-    load = Galleries.load
+    load = Catalog.load
 
-    def load_late(galleries: Galleries) -> None:
+    def load_late(galleries: Catalog) -> None:
         assert opened.wait(30)
         load(galleries)
 
-    monkeypatch.setattr(Galleries, "load", load_late)
-    service = Service(Settings(data=data, default_gallery="objects"), Galleries(data, owner="a test"))
+    monkeypatch.setattr(Catalog, "load", load_late)
+    service = AppState(Settings(data=data, default_gallery="objects"), Catalog(data, owner="a test"))
     with TestClient(create_app(service)) as client:
         for path in ("/readyz", "/v1/galleries", "/v1/galleries/objects"):
             assert_problem(client.get(path), 503, "not-ready", "loading")

@@ -16,11 +16,12 @@ import pytest
 
 from askew_client.errors import AskewError
 from askew_server.index.build import Progress, build_main
-from askew_server.index.build_process import BuildCancelled, BuildFailed, build_in_child
+from askew_server.index.build_process import build_in_child
 from askew_server.index.on_disk import open_main
+from askew_server.index.port import BuildCancelled, BuildFailed
 from askew_server.index.record import RECORD, Record
 from askew_server.index.segmented import SegmentedIndex
-from askew_server.storage.vector_source import DatabaseVectors
+from askew_server.storage.vector_source import SqliteVectorSource
 from tests.support.gallery_vectors import Given, Labels, Vectors, clustered, recall, write_database
 
 DIM = 64
@@ -56,6 +57,10 @@ class Ending:
         raise AssertionError
 
 
+def _never() -> bool:
+    return False
+
+
 def test_a_child_builds_from_the_database_while_it_is_written(tmp_path: Path) -> None:
     database = tmp_path / "gallery.db"
     write_database(database, VECTORS, sequence=1_450)
@@ -64,7 +69,7 @@ def test_a_child_builds_from_the_database_while_it_is_written(tmp_path: Path) ->
     writer.commit()
     writer.execute("BEGIN IMMEDIATE")
     seen: list[Progress] = []
-    build_in_child(DatabaseVectors(database, DIM), tmp_path / "index", "two-stage", seen.append, threading.Event())
+    build_in_child(SqliteVectorSource(database, DIM), tmp_path / "index", "two-stage", seen.append, _never)
     writer.rollback()
     writer.close()
     main, damage = open_main(tmp_path / "index", DIM)
@@ -85,7 +90,7 @@ def test_a_cancelled_build_leaves_the_older_index(tmp_path: Path) -> None:
     cancelled = threading.Event()
     threading.Timer(1.0, cancelled.set).start()
     with pytest.raises(BuildCancelled):
-        build_in_child(Endless(), tmp_path, "two-stage", lambda _: None, cancelled)
+        build_in_child(Endless(), tmp_path, "two-stage", lambda _: None, cancelled.is_set)
     assert (tmp_path / RECORD).read_bytes() == before
     assert open_main(tmp_path, DIM).damage is None
     assert multiprocessing.active_children() == []
@@ -94,7 +99,7 @@ def test_a_cancelled_build_leaves_the_older_index(tmp_path: Path) -> None:
 def test_a_build_that_is_killed_says_so_and_leaves_the_older_index(tmp_path: Path) -> None:
     build_main(Given(VECTORS), tmp_path, "two-stage", lambda _: None)
     with pytest.raises(BuildFailed, match="ended by the system"):
-        build_in_child(Ending(), tmp_path, "two-stage", lambda _: None, threading.Event())
+        build_in_child(Ending(), tmp_path, "two-stage", lambda _: None, _never)
     assert open_main(tmp_path, DIM).damage is None
 
 
@@ -117,10 +122,10 @@ def test_a_build_that_ends_at_any_stage_leaves_the_older_index(tmp_path: Path) -
 
 def test_a_child_tells_what_is_wrong_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(BuildFailed, match="Expected at least 1000 vectors"):
-        build_in_child(Given(VECTORS[:900]), tmp_path, "two-stage", lambda _: None, threading.Event())
+        build_in_child(Given(VECTORS[:900]), tmp_path, "two-stage", lambda _: None, _never)
     with pytest.raises(BuildFailed, match="unable to open database file"):
-        missing = DatabaseVectors(tmp_path / "missing.db", DIM)
-        build_in_child(missing, tmp_path, "two-stage", lambda _: None, threading.Event())
+        missing = SqliteVectorSource(tmp_path / "missing.db", DIM)
+        build_in_child(missing, tmp_path, "two-stage", lambda _: None, _never)
 
 
 def test_a_dimension_that_cannot_be_cut_is_refused_with_a_sentence(tmp_path: Path) -> None:

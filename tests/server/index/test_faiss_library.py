@@ -17,9 +17,9 @@ import sys
 from pathlib import Path
 sys.modules["faiss"] = None
 from askew_client.errors import AskewError
-from askew_server.gallery.catalog import Galleries
+from askew_server.gallery.catalog import Catalog
 try:
-    Galleries(Path(sys.argv[1]), owner="a test").load()
+    Catalog(Path(sys.argv[1]), owner="a test").load()
 except AskewError as error:
     print(error)
 """

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from askew_client.contract.indexes import IndexKind, WantedKind
 from askew_client.contract.problems import ProblemKind
 from askew_server.errors import Refusal
 from askew_server.index import planning as choice
 from askew_server.index.planning import EXACT_UP_TO, chosen_kind, estimate, free_memory, refuse_too_large
-from askew_server.index.types import IndexKind, WantedKind
 
 
 @pytest.mark.parametrize(

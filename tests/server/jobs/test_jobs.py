@@ -20,7 +20,7 @@ from askew_client.contract.problems import ProblemKind
 from askew_client.encoding.encoder import Encoder
 from askew_server.errors import Refusal
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Task
-from askew_server.jobs.queue import Jobs
+from askew_server.jobs.queue import JobQueue
 from askew_server.jobs.store import KEPT
 from tests.support.paths import DEMO
 from tests.support.problem_shape import assert_problem
@@ -267,7 +267,7 @@ class _Held:
         return {"asked": task.parameters.get("asked")}
 
 
-def _wait(jobs: Jobs, job: Job) -> Job:
+def _wait(jobs: JobQueue, job: Job) -> Job:
     deadline = time.monotonic() + 10
     while jobs.job(job.id).state not in ENDED_STATES and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -275,7 +275,7 @@ def _wait(jobs: Jobs, job: Job) -> Job:
 
 
 def test_past_the_bound_jobs_are_refused_with_retry_after(tmp_path: Path) -> None:
-    kind, jobs = _Held(), Jobs(tmp_path, max_jobs=2)
+    kind, jobs = _Held(), JobQueue(tmp_path, max_jobs=2)
     jobs.register(kind)
     jobs.start()
     try:
@@ -299,7 +299,7 @@ def test_past_the_bound_jobs_are_refused_with_retry_after(tmp_path: Path) -> Non
 
 
 def test_a_fault_of_the_program_fails_one_job_and_the_next_one_runs(tmp_path: Path) -> None:
-    kind, jobs = _Held(), Jobs(tmp_path, max_jobs=9)
+    kind, jobs = _Held(), JobQueue(tmp_path, max_jobs=9)
     kind.go.set()
     jobs.register(kind)
     jobs.start()
@@ -315,21 +315,21 @@ def test_a_fault_of_the_program_fails_one_job_and_the_next_one_runs(tmp_path: Pa
 
 
 def test_a_stopped_job_waits_for_the_next_start_and_a_kind_nobody_knows_fails(tmp_path: Path) -> None:
-    kind, jobs = _Held(), Jobs(tmp_path, max_jobs=9)
+    kind, jobs = _Held(), JobQueue(tmp_path, max_jobs=9)
     jobs.register(kind)
     jobs.start()
     job = jobs.submit("held", gallery="g", parameters={"asked": "again"})
     kind.begun.wait(5)
     jobs.close()
     kind.go.set()
-    again = Jobs(tmp_path, max_jobs=9)
+    again = JobQueue(tmp_path, max_jobs=9)
     again.register(kind)
     again.start()
     assert _wait(again, job).result == {"asked": "again"}
     kind.go.clear()
     left = again.submit("held", gallery="g", parameters={})
     again.close()
-    other = Jobs(tmp_path, max_jobs=9)
+    other = JobQueue(tmp_path, max_jobs=9)
     other.start()
     try:
         assert other.job(left.id).state == "failed"
@@ -340,7 +340,7 @@ def test_a_stopped_job_waits_for_the_next_start_and_a_kind_nobody_knows_fails(tm
 def test_the_oldest_ended_jobs_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert KEPT == 1_000
     monkeypatch.setattr("askew_server.jobs.store.KEPT", 3)
-    kind, jobs = _Held(), Jobs(tmp_path, max_jobs=9)
+    kind, jobs = _Held(), JobQueue(tmp_path, max_jobs=9)
     kind.go.set()
     jobs.register(kind)
     jobs.start()

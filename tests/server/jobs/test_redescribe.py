@@ -17,7 +17,7 @@ from askew_client.contract.encoder_file import parse_encoder_file
 from askew_client.contract.jobs import ENDED_STATES
 from askew_client.contract.wire import pack
 from askew_client.encoding.encoder import Encoder
-from askew_server.gallery.catalog import Galleries
+from askew_server.gallery.catalog import Catalog
 from askew_server.jobs.kind import Task
 from askew_server.jobs.redescribe import RedescribeJob
 from tests.support.paths import DEMO
@@ -261,7 +261,7 @@ def test_photos_that_cannot_be_shared_are_copied(
         raise OSError("another disk")
 
     monkeypatch.setattr(os, "link", no_links)
-    galleries = Galleries(data, owner="a test")
+    galleries = Catalog(data, owner="a test")
     try:
         galleries.load()
         content = second_file.read_bytes()

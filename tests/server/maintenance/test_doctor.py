@@ -9,7 +9,6 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +17,11 @@ import pytest
 from askew_client.contract.wire import pack_base64
 from askew_client.encoding.encoder import Encoder
 from askew_server.errors import Refusal
-from askew_server.gallery.catalog import Galleries
+from askew_server.gallery.catalog import Catalog
 from askew_server.maintenance.doctor import Diagnosis, examine_data
-from askew_server.maintenance.examination import RawItem, raw_items
 from askew_server.maintenance.snapshots import Snapshots
-from askew_server.storage import verification as verifying
-from askew_server.storage.sqlite import open_read_only
+from askew_server.storage.raw_items import RawItem, raw_items
+from askew_server.storage.sqlite import Database
 from askew_server.storage.write_ahead_log import examine_log
 from tests.support.running_server import RunningServer, run_askew
 
@@ -32,7 +30,7 @@ ITEMS = "/v1/galleries/objects/items"
 
 def _listed(data: Path) -> dict[str, RawItem]:
     """Every item as it lies in the database, by id."""
-    with closing(open_read_only(data / "galleries" / "objects" / "gallery.db")) as database:
+    with Database.open_read_only(data / "galleries" / "objects" / "gallery.db") as database:
         return {str(item.id): item for item in raw_items(database)}
 
 
@@ -350,13 +348,12 @@ def _unit(seed: int) -> np.ndarray:
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
-def test_damage_in_a_large_gallery_is_found_while_it_serves(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damage_in_a_large_gallery_is_found_while_it_serves(data: Path) -> None:
     """What is too large to be checked before it is opened is checked after that, and set aside."""
-    monkeypatch.setattr(verifying, "LARGEST_CHECKED_AT_ONCE", 0)
     path = data / "galleries" / "objects" / "gallery.db"
     shutil.copytree(path.parent, data / "galleries" / "whole")
     path.write_bytes(path.read_bytes().replace(b'"kind":"object"', b'"kind":"objecu"', 1))
-    galleries = Galleries(data, owner="a test")
+    galleries = Catalog(data, owner="a test", largest_checked=0)
     galleries.load()
     try:
         deadline = time.monotonic() + 20

@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.wire import pack_base64
 from askew_server.errors import Refusal
-from askew_server.gallery.catalog import Galleries
+from askew_server.gallery.catalog import Catalog
 from askew_server.jobs.kind import JobStopped, Task
 from askew_server.jobs.snapshots import RestoreJob, SnapshotJob
 from askew_server.maintenance import gallery_copy
 from askew_server.maintenance.restore import restore_gallery
 from askew_server.maintenance.snapshot_archive import read_snapshot
 from askew_server.maintenance.snapshots import Snapshots
-from askew_server.storage.items import GalleryStore, ItemBatch, StoredItem
+from askew_server.storage.items import ItemBatch, ItemStore, StoredItem
 from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer, run_askew
 
@@ -527,7 +527,7 @@ class Restoring:
 
     def __init__(self, data: Path) -> None:
         self._data = data
-        self.galleries = Galleries(data, owner="a test")
+        self.galleries = Catalog(data, owner="a test")
         self.galleries.load()
 
     def folders_on_disk(self) -> list[str]:
@@ -565,7 +565,7 @@ def test_a_crash_between_setting_a_damaged_gallery_aside_and_its_successor_loses
 
 
 def test_a_restore_that_is_run_again_after_a_crash_is_done(data: Path, archive: Path, tmp_path: Path) -> None:
-    galleries = Galleries(data, owner="a test")
+    galleries = Catalog(data, owner="a test")
     galleries.load()
     folder = tmp_path / "job"
     folder.mkdir()
@@ -587,7 +587,7 @@ def test_photos_that_come_and_go_between_the_steps_of_a_snapshot_are_in_it(
     """A photo that is put when the files are linked already, and replaced as soon as the moment is fixed."""
     folder = data / "galleries" / "objects"
     content = next((folder / "photos").glob("*/*.jpg")).read_bytes()
-    store = GalleryStore(folder)
+    store = ItemStore(folder)
     link = gallery_copy._link
     written: list[bytes] = []
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from askew_client.contract.filters import Filter
 from askew_server.errors import Refusal
 from askew_server.storage.filters import filter_to_sql
-from askew_server.storage.items import GalleryStore, ItemBatch, StoredItem
+from askew_server.storage.items import ItemBatch, ItemStore, StoredItem
 from askew_server.storage.payload_columns import MOST_FIELDS, Columns
 from askew_server.storage.reader import GalleryReader
 
@@ -34,15 +34,15 @@ def _item(n: int, payload: dict[str, object]) -> StoredItem:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GalleryStore]:
-    store = GalleryStore(tmp_path_factory.mktemp("filters") / "gallery")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ItemStore]:
+    store = ItemStore(tmp_path_factory.mktemp("filters") / "gallery")
     store.begin({"dim": "8"})
     yield store
     store.close()
 
 
 @pytest.fixture(scope="module")
-def columns(store: GalleryStore) -> Iterator[Columns]:
+def columns(store: ItemStore) -> Iterator[Columns]:
     """Columns that lived through writes, replacements and deletions."""
     reader = GalleryReader.open(store.folder)
     columns = Columns(reader)
@@ -55,12 +55,12 @@ def columns(store: GalleryStore) -> Iterator[Columns]:
     reader.close()
 
 
-def _held(store: GalleryStore, labels: np.ndarray) -> list[int]:
+def _held(store: ItemStore, labels: np.ndarray) -> list[int]:
     """Those of these labels that items have: columns may name some that are gone."""
     return sorted(set(labels.tolist()) & set(store.labels().tolist()))
 
 
-def _by_sql(store: GalleryStore, condition: Filter) -> list[int]:
+def _by_sql(store: ItemStore, condition: Filter) -> list[int]:
     labels: list[int] = store.labels_where(*filter_to_sql(condition)).tolist()
     return labels
 
@@ -92,7 +92,7 @@ _CONDITIONS = st.recursive(
 
 
 @given(_CONDITIONS)
-def test_columns_admit_what_sql_admits(store: GalleryStore, columns: Columns, condition: dict[str, object]) -> None:
+def test_columns_admit_what_sql_admits(store: ItemStore, columns: Columns, condition: dict[str, object]) -> None:
     parsed = FILTER.validate_python(condition)
     try:
         allowed = columns.allowed(parsed)
@@ -104,7 +104,7 @@ def test_columns_admit_what_sql_admits(store: GalleryStore, columns: Columns, co
 
 
 def test_a_write_is_seen_by_the_next_filter(tmp_path: Path) -> None:
-    store = GalleryStore(tmp_path / "gallery")
+    store = ItemStore(tmp_path / "gallery")
     store.begin({"dim": "8"})
     columns = Columns(GalleryReader.open(store.folder))
     condition = FILTER.validate_python({"field": "n", "eq": 5})
@@ -124,7 +124,7 @@ def test_a_write_is_seen_by_the_next_filter(tmp_path: Path) -> None:
     ids=["from the beginning", "later"],
 )
 def test_integers_beyond_float64_are_told_apart(tmp_path: Path, payloads: list[dict[str, object]]) -> None:
-    store = GalleryStore(tmp_path / "gallery")
+    store = ItemStore(tmp_path / "gallery")
     store.begin({"dim": "8"})
     columns = Columns(GalleryReader.open(store.folder))
     for n, payload in enumerate(payloads):
@@ -134,7 +134,7 @@ def test_integers_beyond_float64_are_told_apart(tmp_path: Path, payloads: list[d
 
 
 def test_more_fields_than_columns_are_kept(tmp_path: Path) -> None:
-    store = GalleryStore(tmp_path / "gallery")
+    store = ItemStore(tmp_path / "gallery")
     store.begin({"dim": "8"})
     columns = Columns(GalleryReader.open(store.folder))
     store.upsert(ItemBatch.of([_item(n, {f"f{field}": n for field in range(3 * MOST_FIELDS)}) for n in range(20)]))

@@ -7,7 +7,6 @@ import errno
 import os
 import resource
 import shutil
-import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -25,8 +24,9 @@ from askew_client.contract.wire import pack_base64
 from askew_server.errors import Refusal
 from askew_server.http.problems import install_problem_handlers
 from askew_server.maintenance.snapshots import Snapshots
-from askew_server.storage.errors import storage_problem
-from askew_server.storage.items import GalleryStore, ItemBatch, StoredItem
+from askew_server.storage.errors import DamagedDatabase, DatabaseError, DiskFull, DiskNotWritable, storage_problem
+from askew_server.storage.items import ItemBatch, ItemStore, StoredItem
+from askew_server.storage.sqlite import Database
 from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer, run_askew
 
@@ -38,19 +38,19 @@ def _items(count: int) -> ItemBatch:
 
 
 @pytest.fixture
-def full_store(tmp_path: Path) -> Iterator[GalleryStore]:
+def full_store(tmp_path: Path) -> Iterator[ItemStore]:
     """A store whose database may not grow any more, as on a full disk: SQLite answers SQLITE_FULL."""
-    store = GalleryStore(tmp_path / "gallery")
+    store = ItemStore(tmp_path / "gallery")
     store.begin({"dim": "2048"})
     store.upsert(_items(3))
-    pages = store.connection.execute("PRAGMA page_count").fetchone()[0]
+    pages = store.connection.value("PRAGMA page_count")
     store.connection.execute(f"PRAGMA max_page_count = {pages}")
     yield store
     store.close()
 
 
-def test_a_write_that_finds_the_disk_full_changes_nothing_and_the_next_one_works(full_store: GalleryStore) -> None:
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+def test_a_write_that_finds_the_disk_full_changes_nothing_and_the_next_one_works(full_store: ItemStore) -> None:
+    with pytest.raises(DiskFull, match="full"):
         full_store.upsert(_items(200))
     assert full_store.counts() == (3, 0)
     assert full_store.sequence == 3
@@ -60,7 +60,7 @@ def test_a_write_that_finds_the_disk_full_changes_nothing_and_the_next_one_works
 
 
 @pytest.mark.parametrize("kind", ["database", "photo"])
-def test_the_answer_is_507(full_store: GalleryStore, kind: str) -> None:
+def test_the_answer_is_507(full_store: ItemStore, kind: str) -> None:
     app = FastAPI()
     install_problem_handlers(app)
 
@@ -102,32 +102,24 @@ def test_what_a_disk_says_no_with_is_a_sentence(code: int, kind: ProblemKind, wo
 def test_a_corrupt_database_and_one_that_takes_no_writes_are_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "some.db"
     path.write_bytes(b"no database" * 1_000)
-    with pytest.raises(sqlite3.DatabaseError) as corrupt, _open(str(path)) as database:
-        database.execute("SELECT * FROM sqlite_master")
-    problem = storage_problem(corrupt.value)
-    assert problem is not None
-    assert problem[0] is ProblemKind.DAMAGED_GALLERY
+    with pytest.raises(DamagedDatabase) as corrupt, Database.open(path) as database:
+        database.rows("SELECT * FROM sqlite_master")
+    assert _kind_of(corrupt.value) is ProblemKind.DAMAGED_GALLERY
     path.unlink()
-    with _open(str(path)) as database:
+    with Database.open(path) as database:
         database.execute("CREATE TABLE some (n)")
-    with pytest.raises(sqlite3.OperationalError) as unwritable, _open(f"{path.as_uri()}?mode=ro") as database:
+    with pytest.raises(DiskNotWritable) as unwritable, Database.open_read_only(path) as database:
         database.execute("INSERT INTO some VALUES (1)")
-    problem = storage_problem(unwritable.value)
-    assert problem is not None
-    assert problem[0] is ProblemKind.INSUFFICIENT_STORAGE
-    with pytest.raises(sqlite3.IntegrityError) as other, _open(str(path)) as database:
+    assert _kind_of(unwritable.value) is ProblemKind.INSUFFICIENT_STORAGE
+    with pytest.raises(DatabaseError) as other, Database.open(path) as database:
         database.execute("CREATE UNIQUE INDEX one ON some (n)")
-        database.executemany("INSERT INTO some VALUES (?)", [(1,), (1,)])
-    assert storage_problem(other.value) is None
+        database.execute_many("INSERT INTO some VALUES (?)", [(1,), (1,)])
+    assert _kind_of(other.value) is None
 
 
-@contextmanager
-def _open(address: str) -> Iterator[sqlite3.Connection]:
-    database = sqlite3.connect(address, uri=True)
-    try:
-        yield database
-    finally:
-        database.close()
+def _kind_of(error: Exception) -> ProblemKind | None:
+    problem = storage_problem(error)
+    return None if problem is None else problem[0]
 
 
 @pytest.fixture
@@ -185,7 +177,7 @@ def test_on_a_real_full_disk_writes_are_refused_reads_go_on_and_freed_space_is_u
             while True:
                 stream.write(bytes(4_096))
         refused = _written(server, space, 100, 500, text="x" * 200)
-        problem = assert_problem(refused, 507, "insufficient-storage", "disk is full", "searches go on")
+        problem = assert_problem(refused, 507, "insufficient-storage", "disk is full", "searches continue")
         assert "Traceback" not in str(problem)
         pictured = server.http.put(f"{ITEMS}/pictured", data=form, files={"photo": ("p", photo + b"1", "image/jpeg")})
         assert_problem(pictured, 507, "insufficient-storage", "disk is full")
@@ -235,7 +227,7 @@ def test_while_the_disk_takes_no_writes_searches_go_on_and_afterwards_writes_wor
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, hard))
         for _ in range(3):
             assert_problem(
-                _written(server, space, 20), 507, "insufficient-storage", "takes no writes", "searches go on"
+                _written(server, space, 20), 507, "insufficient-storage", "takes no writes", "searches continue"
             )
         assert_problem(server.http.delete(f"{ITEMS}/new-3"), 507, "insufficient-storage")
         assert_problem(server.http.post("/v1/galleries/objects/snapshots"), 507, "insufficient-storage")

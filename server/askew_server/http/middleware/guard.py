@@ -1,7 +1,7 @@
-"""The guard in front of the routes: whose key it is, what that key may do, and how often.
+"""The guard in front of the routes: whose key a request carries, what that key may do, and how often.
 
-A server that never had a key asks for none: it is meant for loopback. From the first key on every call needs one,
-but for what tells nothing of galleries (see permissions.py).
+A server that never had a key asks for none: it is meant for loopback. From the first key on every call needs one, but
+for those that reveal nothing of galleries.
 """
 
 from __future__ import annotations
@@ -11,22 +11,20 @@ import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated
 
-from fastapi import Depends
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from askew_client.contract.keys import Scope as KeyScope
 from askew_client.contract.problems import ProblemKind
 from askew_server.auth.access import Access
 from askew_server.auth.keys import Key, KeyStore
-from askew_server.auth.permissions import Need, Permissions, gallery_of
-from askew_server.auth.rate_limits import Rates
+from askew_server.auth.permissions import check_permission
+from askew_server.auth.rate_limits import RateLimiter
 from askew_server.errors import Refusal
-from askew_server.http.problems import problem_answer
-from askew_server.observability.request_record import RequestRecord
+from askew_server.http.context import RequestContext, context_of, request_id_of
+from askew_server.http.problems import ProblemAnswer, answer_error, no_such_path
+from askew_server.http.routing import RouteMatch
+from askew_server.problems import ErrorReport
 from askew_server.settings import Settings
 
 _SAFE = {"GET", "HEAD", "OPTIONS"}
@@ -42,49 +40,41 @@ class Guard:
         self._app = app
         self._keys = keys
         self._resolve = resolve
-        self._default_gallery = settings.default_gallery
         self._origins = set(settings.cors_origins)
         self._metrics_without_key = settings.metrics_without_key
-        self._permissions = Permissions()
-        self._rates = Rates()
+        self._rates = RateLimiter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        context = context_of(scope)
         try:
-            scope["askew_access"] = self._admit(scope, Headers(scope=scope))
+            context.access = self._admit(context, scope, Headers(scope=scope))
         except Refusal as refusal:
-            answer = problem_answer(
-                refusal.kind,
-                str(refusal),
-                refusal.extras,
-                scope.get("askew_request_id"),
-                retry_after=refusal.retry_after,
-            )
+            answer = answer_error(refusal, scope)
             if refusal.kind is ProblemKind.UNAUTHORISED:
                 answer.headers["WWW-Authenticate"] = 'Bearer realm="askew"'
             await answer(scope, receive, send)
             return
+        if context.match.route is None:
+            await _answer_unmatched(context.match, scope)(scope, receive, send)
+            return
         await self._app(scope, receive, send)
 
-    def _admit(self, scope: Scope, headers: Headers) -> Access:
+    def _admit(self, context: RequestContext, scope: Scope, headers: Headers) -> Access:
         """What the sender may see. Raises Refusal (unauthorised, forbidden, rate-limited)."""
+        match = context.match
         if not self._keys.guarded:
-            self._refuse_strangers(scope, headers)
+            self._check_origin(match, scope, headers)
             return Access()
-        path = scope["path"]
-        need = self._permissions.need(scope["method"], path)
-        if need == "open" or (path == "/metrics" and self._metrics_without_key):
+        if match.rules.permission.scope is None or (match.template == "/metrics" and self._metrics_without_key):
             return Access()
         key = self._key_of(headers)
-        call = scope.get("askew_call")
-        if isinstance(call, RequestRecord):
-            call.key = key.id
-        self._refuse_haste(key)
-        _refuse_scope(key, need)
-        return self._access(key, path, need)
+        context.record.key = key.id
+        self._check_rate(key)
+        return check_permission(key, match.rules.permission, match.gallery, self._resolve)
 
     def _key_of(self, headers: Headers) -> Key:
         """The key that a request carries. Raises Refusal (unauthorised)."""
@@ -109,29 +99,7 @@ class Guard:
             )
         return key
 
-    def _access(self, key: Key, path: str, need: Need) -> Access:
-        """The galleries of a key. Raises Refusal (forbidden) where the path leads beyond them."""
-        if key.galleries is None:
-            return Access()
-        access = Access(frozenset(self._resolve(name) for name in key.galleries))
-        if self._permissions.is_of_one_gallery(path):
-            gallery = self._resolve(gallery_of(path) or self._default_gallery)
-            if not access.sees(gallery):
-                raise Refusal(
-                    ProblemKind.FORBIDDEN,
-                    f"Key {key.id} is limited to {', '.join(key.galleries)}; this call is about gallery {gallery[:80]!r}.",
-                    {"galleries": list(key.galleries)},
-                )
-        elif need == "admin":
-            raise Refusal(
-                ProblemKind.FORBIDDEN,
-                f"Key {key.id} is limited to {', '.join(key.galleries)}; this call is about more than these. "
-                "It takes an admin key without limits.",
-                {"galleries": list(key.galleries)},
-            )
-        return access
-
-    def _refuse_haste(self, key: Key) -> None:
+    def _check_rate(self, key: Key) -> None:
         if key.requests_per_second is None:
             return
         wait = self._rates.take(key.id, key.requests_per_second, time.monotonic())
@@ -144,9 +112,9 @@ class Guard:
                 retry_after=math.ceil(wait),
             )
 
-    def _refuse_strangers(self, scope: Scope, headers: Headers) -> None:
+    def _check_origin(self, match: RouteMatch, scope: Scope, headers: Headers) -> None:
         """Without keys: no first key from another machine, and no change from another site's page in a browser here."""
-        if scope["path"] == "/v1/keys" and scope["method"] == "POST" and not _is_loopback(scope):
+        if match.template == "/v1/keys" and scope["method"] == "POST" and not _is_loopback(scope):
             raise Refusal(
                 ProblemKind.FORBIDDEN,
                 "The first key is made on the server's own machine: `askew key create` with --data, or --server over "
@@ -162,29 +130,15 @@ class Guard:
             )
 
 
-def access_of(request: Request) -> Access:
-    """What the sender of this request gets to see."""
-    access = request.scope["askew_access"]
-    assert isinstance(access, Access)
-    return access
-
-
-async def _access_of(request: Request) -> Access:
-    return access_of(request)
-
-
-InAccess = Annotated[Access, Depends(_access_of)]
-
-
-def _refuse_scope(key: Key, need: KeyScope | Need) -> None:
-    if need == "open" or key.may(need):
-        return
-    raise Refusal(
-        ProblemKind.FORBIDDEN,
-        f"This call needs a key with the scope {need}; key {key.id} has {', '.join(key.scopes)}. "
-        "Is the path right? If so, use another key.",
-        {"required": need, "scopes": list(key.scopes)},
-    )
+def _answer_unmatched(match: RouteMatch, scope: Scope) -> ProblemAnswer:
+    """The answer to a request that no route takes."""
+    path, method = scope["path"], scope["method"]
+    if not match.allowed:
+        return ProblemAnswer(ErrorReport(ProblemKind.UNKNOWN_PATH, no_such_path(path)), request_id_of(scope))
+    detail = f"{path[:200]} does not take {method[:20]}. It takes {', '.join(match.allowed)}."
+    answer = ProblemAnswer(ErrorReport(ProblemKind.METHOD_NOT_ALLOWED, detail), request_id_of(scope))
+    answer.headers["Allow"] = ", ".join(match.allowed)
+    return answer
 
 
 def _is_loopback(scope: Scope) -> bool:

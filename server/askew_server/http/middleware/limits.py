@@ -1,12 +1,10 @@
-"""The outer layer: what a request may bring, how long it may take, and ids in paths."""
+"""Limits on every request: the size of its body, the time it takes, its headers, the characters in its path."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
@@ -15,34 +13,33 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from askew_client.contract.problems import ProblemKind
 from askew_server.errors import Refusal
-from askew_server.http.problems import problem_answer
+from askew_server.http.bodies import SNAPSHOT_TYPE
+from askew_server.http.context import context_of
+from askew_server.http.problems import ProblemAnswer, answer_error
+from askew_server.http.routing import BodyKind, has_control_characters
+from askew_server.problems import report_error
 from askew_server.settings import Settings
 
 SLOWEST_BYTES_PER_SECOND = 16_384
 """What a sender must keep up, once `receive_seconds` are over."""
-MOST_QUERY_BYTES = 2_000_000
+MAX_QUERY_BYTES = 2_000_000
 """What a search in JSON may take: 2,048 numbers and a filter are 100 kB."""
-MOST_QUOTES = 500_000
-MOST_BRACKETS = 250_000
+MAX_QUOTES = 500_000
+MAX_BRACKETS = 250_000
 """What a body may hold of what costs most to parse, beyond what vectors in their raw form hold by chance."""
 ADMISSION_SECONDS = 900.0
 """How long the answer to an encoder file may take: a gate describes photos for up to 600 s of processor time."""
 
 _JSON_TYPES = {"application/json", "application/vnd.askew.items"}
-_KEPT = re.compile(rb"%2[Ff]|%25")
 
 
-class Edge:
-    """An ASGI app around the app.
-
-    Item ids may contain slashes, which travel as `%2F`: paths are decoded except for `%2F` and `%25`, so that an id
-    stays one segment until its route decodes it.
-    """
+class RequestLimits:
+    """An ASGI app around the app."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._settings = settings
-        self._held = _Held(settings.max_bodies_bytes)
+        self._in_flight = InFlightBytes(settings.max_bodies_bytes)
         self._log = logging.getLogger("askew.server")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,14 +47,13 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        raw_path = scope.get("raw_path") or scope["path"].encode()
-        scope = {**scope, "path": _path_keeping_segments(raw_path)}
+        context = context_of(scope)
         content_type = _content_type(Headers(scope=scope))
-        bounds = self._bounds(scope["path"], content_type)
+        bounds = self._bounds(context.match.rules.body, content_type)
         exchange = _Exchange(
             receive,
             send,
-            request_id=scope["askew_request_id"],
+            request_id=context.record.request_id,
             bounds=bounds,
             receive_seconds=self._settings.receive_seconds,
             counts_json=content_type in _JSON_TYPES,
@@ -67,36 +63,35 @@ class Edge:
         # The client has gone before its body had come: nobody waits for an answer.
         except ClientDisconnect:
             pass
-        # What nobody foresaw: Starlette has answered it (see answers.py) and raises it for whoever keeps the log.
-        except Exception:  # noqa: BLE001
+        # What nobody foresaw: Starlette has answered it (see problems.py) and raises it for whoever keeps the log.
+        except Exception as error:  # noqa: BLE001
             self._log.exception("request %s failed", exchange.request_id)
             if not exchange.answered:
-                detail = f"The server failed; its log has request {exchange.request_id}."
-                answer = problem_answer(ProblemKind.INTERNAL, detail, {}, exchange.request_id)
-                await answer(scope, exchange.receive, exchange.send)
+                report = report_error(error, f"request {exchange.request_id}")
+                await ProblemAnswer(report, exchange.request_id)(scope, exchange.receive, exchange.send)
         finally:
-            bounds.held.release(exchange.received)
+            bounds.in_flight.release(exchange.received)
 
-    def _bounds(self, path: str, content_type: str) -> _Bounds:
-        """What a request of this path may bring, and how long its answer may take."""
+    def _bounds(self, body: BodyKind, content_type: str) -> _Bounds:
+        """The limits of one request by what its route declares its body to be."""
         settings = self._settings
-        match path.split("/")[1:]:
-            case ["v1", "galleries", _] | ["v1", "galleries", _, "encoders"]:
-                return _Bounds(settings.max_encoder_bytes, ADMISSION_SECONDS, self._held)
-            # These go to the disk as they come, so they weigh nothing here.
-            case ["v1", "galleries", _, "items", "photos"]:
-                return _Bounds(settings.max_job_bytes, settings.request_seconds, _Held(settings.max_job_bytes))
-            case ["v1", "galleries", _, "restore"] if content_type == "application/x-tar":
-                return _Bounds(
-                    settings.max_snapshot_bytes, settings.request_seconds, _Held(settings.max_snapshot_bytes)
-                )
-            case ["search"] | ["v1", "galleries", _, "search"]:
-                return _Bounds(min(MOST_QUERY_BYTES, settings.max_body_bytes), settings.request_seconds, self._held)
-        return _Bounds(settings.max_body_bytes, settings.request_seconds, self._held)
+        seconds = settings.request_seconds
+        match body:
+            case BodyKind.ENCODER:
+                return _Bounds(settings.max_encoder_bytes, ADMISSION_SECONDS, self._in_flight)
+            # These go to the disk as they come, so they do not count as memory.
+            case BodyKind.JOB_PHOTOS:
+                return _Bounds(settings.max_job_bytes, seconds, InFlightBytes(settings.max_job_bytes))
+            case BodyKind.SNAPSHOT if content_type == SNAPSHOT_TYPE:
+                return _Bounds(settings.max_snapshot_bytes, seconds, InFlightBytes(settings.max_snapshot_bytes))
+            case BodyKind.QUERY:
+                return _Bounds(min(MAX_QUERY_BYTES, settings.max_body_bytes), seconds, self._in_flight)
+        return _Bounds(settings.max_body_bytes, seconds, self._in_flight)
 
     async def _serve(self, scope: Scope, exchange: _Exchange) -> None:
         try:
-            _refuse_headers(Headers(scope=scope), scope["http_version"], exchange.bounds.bytes)
+            _check_path(scope["path"])
+            _check_headers(Headers(scope=scope), scope["http_version"], exchange.bounds.bytes)
             async with asyncio.timeout(exchange.bounds.seconds) as deadline:
                 exchange.deadline = deadline
                 await self._app(scope, exchange.receive, exchange.send)
@@ -112,23 +107,20 @@ class Edge:
                 "been done. Try again later, or ask for less at once.",
                 retry_after=5,
             )
-        answer = problem_answer(
-            refused.kind, str(refused), refused.extras, exchange.request_id, retry_after=refused.retry_after
-        )
-        await answer(scope, exchange.receive, exchange.send)
+        await answer_error(refused, scope)(scope, exchange.receive, exchange.send)
 
 
-class _Held:
+class InFlightBytes:
     """Counts the bytes of all bodies that are being received or worked on."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._bytes = 0
 
     def take(self, count: int) -> bool:
         """Count bytes that came; False when that is more than there may be."""
         self._bytes += count
-        return self._bytes <= self._most
+        return self._bytes <= self._limit
 
     def release(self, count: int) -> None:
         """Forget bytes of a request that was answered."""
@@ -137,11 +129,11 @@ class _Held:
 
 @dataclass(frozen=True)
 class _Bounds:
-    """What one request may take: `bytes` of body, `seconds` from its end to the answer; `held` counts the bytes."""
+    """What one request may take: `bytes` of body, `seconds` from its end to the answer; `in_flight` counts the bytes."""
 
     bytes: int
     seconds: float
-    held: _Held
+    in_flight: InFlightBytes
 
 
 class _Exchange:
@@ -215,7 +207,7 @@ class _Exchange:
 
     def _count(self, part: bytes) -> None:
         self.received += len(part)
-        has_room = self.bounds.held.take(len(part))
+        has_room = self.bounds.in_flight.take(len(part))
         if self.received > self.bounds.bytes:
             raise _too_large(self.bounds.bytes)
         if not has_room:
@@ -228,10 +220,10 @@ class _Exchange:
             self._quotes += part.count(b'"')
             self._brackets += part.count(b"[") + part.count(b"{")
             by_chance = self.received // 64
-            if self._quotes > MOST_QUOTES + by_chance or self._brackets > MOST_BRACKETS + by_chance:
+            if self._quotes > MAX_QUOTES + by_chance or self._brackets > MAX_BRACKETS + by_chance:
                 raise Refusal(
                     ProblemKind.VALIDATION,
-                    f"Expected JSON of at most {MOST_QUOTES // 2} keys and strings and {MOST_BRACKETS} lists and objects, "
+                    f"Expected JSON of at most {MAX_QUOTES // 2} keys and strings and {MAX_BRACKETS} lists and objects, "
                     "got more. Send it in several requests.",
                 )
 
@@ -258,7 +250,16 @@ def with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
     )  # fmt: skip
 
 
-def _refuse_headers(headers: Headers, http_version: str, limit: int) -> None:
+def _check_path(path: str) -> None:
+    """Refuse control characters: guards, routers and file systems disagree about them. Raises Refusal (http)."""
+    if has_control_characters(path):
+        raise Refusal(
+            ProblemKind.HTTP,
+            f"Expected a path without control characters, got {path[:200]!r}. No name in a path can hold one; leave it out.",
+        )
+
+
+def _check_headers(headers: Headers, http_version: str, limit: int) -> None:
     """Refuse what can be refused before the body. Raises Refusal (http, unsupported-media, payload-too-large)."""
     hosts = len(headers.getlist("host"))
     if hosts > 1 or (hosts == 0 and http_version == "1.1"):
@@ -285,9 +286,3 @@ def _too_large(limit: int) -> Refusal:
 
 def _content_type(headers: Headers) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def _path_keeping_segments(raw_path: bytes) -> str:
-    parts = _KEPT.split(raw_path)
-    kept = [*_KEPT.findall(raw_path), b""]
-    return "".join(unquote(part.decode("latin-1")) + escape.decode() for part, escape in zip(parts, kept, strict=True))

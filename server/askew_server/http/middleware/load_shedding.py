@@ -1,4 +1,4 @@
-"""Searches refused while a gallery has as many waiting as it may: at once, since a refusal costs what the others wait for."""
+"""Refuses searches of a gallery that has no place left, before anything else is spent on them."""
 
 from __future__ import annotations
 
@@ -8,58 +8,51 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from askew_client.contract.problems import MEDIA_TYPE, ProblemKind, problem_of
 from askew_server.errors import Refusal
-from askew_server.gallery.live import OwnedGallery
-from askew_server.http.middleware.raw_search import ROUTES, gallery_of_search
-from askew_server.http.state import Service
-from askew_server.observability.request_record import RequestRecord
+from askew_server.http.context import context_of
+from askew_server.http.state import AppState
 
 _DETAIL = "Too many requests wait for this gallery. Try again in a second."
 _INSTANCE = b'"@"'
 
 
-class Shedding:
+class LoadShedding:
     """An ASGI app around everything but the observer.
 
-    It refuses before key and body are looked at. What it lets through is refused as well when there is no place
-    (`OwnedGallery.search`).
+    It refuses before key and body are looked at: a refusal that costs as much as an answer makes the others wait. What
+    it lets through is refused as well when there is no place (`LiveGallery.search`).
     """
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
+    def __init__(self, app: ASGIApp, state: AppState) -> None:
         self._app = app
-        self._service = service
+        self._state = state
         problem = problem_of(ProblemKind.OVERLOADED, _DETAIL, {}, "@")
         self._body = problem.model_dump_json().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a search that has no place, or pass the request on."""
-        if scope["type"] == "http" and scope["method"] == "POST":
-            searched, name = gallery_of_search(scope["path"])
-            if searched and (owned := self._full(name, scope)) is not None:
-                await self._refuse(owned, name, scope, send)
+        if scope["type"] == "http":
+            context = context_of(scope)
+            if context.match.rules.takes_raw_vector and self._is_full(context.match.gallery, scope):
+                context.record.problem = ProblemKind.OVERLOADED.slug
+                await self._refuse(context.record.request_id, send)
                 return
         await self._app(scope, receive, send)
 
-    def _full(self, name: str | None, scope: Scope) -> OwnedGallery | None:
-        """The gallery, if it has no place and the request is from no page of another site, whose browser wants more."""
+    def _is_full(self, name: str | None, scope: Scope) -> bool:
+        """Whether the gallery has no place. A page of another site gets the whole answer, which its browser needs."""
         try:
-            owned = self._service.gallery(name)
+            gallery = self._state.gallery(name)
         except Refusal:
-            return None
-        if not owned.is_full or any(header == b"origin" for header, _ in scope["headers"]):
-            return None
-        return owned
+            return False
+        return gallery.is_full and not any(header == b"origin" for header, _ in scope["headers"])
 
-    async def _refuse(self, owned: OwnedGallery, name: str | None, scope: Scope, send: Send) -> None:
-        call = scope["askew_call"]
-        assert isinstance(call, RequestRecord)
-        call.route, call.searches = ROUTES[name is not None], True
-        call.gallery, call.problem = owned.name, ProblemKind.OVERLOADED.slug
-        body = self._body.replace(_INSTANCE, json.dumps(call.request_id).encode())
+    async def _refuse(self, request_id: str, send: Send) -> None:
+        body = self._body.replace(_INSTANCE, json.dumps(request_id).encode())
         headers = [
             (b"content-type", MEDIA_TYPE.encode()),
             (b"content-length", str(len(body)).encode()),
             (b"retry-after", b"1"),
-            (b"x-request-id", call.request_id.encode()),
+            (b"x-request-id", request_id.encode()),
             (b"x-content-type-options", b"nosniff"),
         ]
         await send({"type": "http.response.start", "status": ProblemKind.OVERLOADED.status, "headers": headers})

@@ -1,4 +1,4 @@
-"""What is noticed of each request: one record, from which come its metrics, its log line, its trace and Server-Timing."""
+"""Begins the record of a request, matches its route, and reports it when it is answered: metrics, log line, trace."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
-from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
-from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from askew_server.auth.access import Access
+from askew_server.http.context import RequestContext
+from askew_server.http.routing import RouteTable, decode_path
 from askew_server.observability.metrics import NO_NAME, Metrics
 from askew_server.observability.request_record import RequestRecord
 from askew_server.observability.tracing import Tracing
@@ -24,10 +24,22 @@ _QUIET = {"/healthz", "/livez", "/readyz", "/metrics"}
 
 
 class Observer:
-    """An ASGI app around everything: it begins the record of a request and, when that is answered, tells of it."""
+    """The outermost ASGI app."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None, *, slow_seconds: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        routes: RouteTable,
+        existing_gallery: Callable[[str], str | None],
+        metrics: Metrics,
+        tracing: Tracing | None,
+        *,
+        slow_seconds: float,
+    ) -> None:
+        """`existing_gallery`: the name of a gallery if there is one of that name, else None."""
         self._app = app
+        self._routes = routes
+        self._existing_gallery = existing_gallery
         self._metrics = metrics
         self._tracing = tracing
         self._slow_seconds = slow_seconds
@@ -39,99 +51,59 @@ class Observer:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        call = RequestRecord(_request_id(headers), scope["method"])
-        span = None if self._tracing is None else self._tracing.begin(call, headers)
-        known = {"request_id": call.request_id} | ({} if call.trace_id is None else {"trace_id": call.trace_id})
+        record = RequestRecord(_request_id(headers), scope["method"])
+        path = decode_path(scope)
+        match = self._routes.match(record.method, path, scope["query_string"])
+        record.route, record.searches = match.template, match.rules.is_search
+        span = None if self._tracing is None else self._tracing.begin(record, headers)
+        known = {"request_id": record.request_id} | ({} if record.trace_id is None else {"trace_id": record.trace_id})
 
         async def counted_receive() -> Message:
             message = await receive()
-            call.bytes_in += len(message.get("body", b""))
+            record.bytes_in += len(message.get("body", b""))
             return message
 
         async def counted_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                call.status = message["status"]
-                MutableHeaders(scope=message).append("Server-Timing", call.timing(time.perf_counter()))
-            call.bytes_out += len(message.get("body", b""))
+                record.status = message["status"]
+                MutableHeaders(scope=message).append("Server-Timing", record.timing(time.perf_counter()))
+            record.bytes_out += len(message.get("body", b""))
             await send(message)
 
-        scope = {**scope, "askew_call": call, "askew_request_id": call.request_id}
+        scope = {**scope, "path": path, "askew": RequestContext(record, match, Access())}
         self._metrics.request_began()
         with structlog.contextvars.bound_contextvars(**known):
             try:
                 await self._app(scope, counted_receive, counted_send)
             finally:
-                call.ended = time.perf_counter()
-                self._tell(call)
+                record.ended = time.perf_counter()
+                # Asked at the end: the request may have made the gallery.
+                record.gallery = None if match.gallery is None else self._existing_gallery(match.gallery)
+                self._report(record)
                 if self._tracing is not None and span is not None:
-                    self._tracing.end(span, call)
+                    self._tracing.end(span, record)
 
-    def _tell(self, call: RequestRecord) -> None:
-        seconds = call.ended - call.began
-        gallery = call.gallery or NO_NAME
-        self._metrics.request_ended(call.method, call.route, call.status, seconds)
-        if call.problem is not None:
-            self._metrics.refused(gallery, call.problem, call.key)
-        if call.searches:
-            outcome = call.problem or ("ok" if call.status < 400 else "client-has-gone")
-            self._metrics.search_ended(gallery, outcome, ((name, end - begin) for name, begin, end in call.stages))
+    def _report(self, record: RequestRecord) -> None:
+        seconds = record.ended - record.began
+        gallery = record.gallery or NO_NAME
+        self._metrics.request_ended(record.method, record.route, record.status, seconds)
+        if record.problem is not None:
+            self._metrics.refused(gallery, record.problem, record.key)
+        if record.searches:
+            outcome = record.problem or ("ok" if record.status < 400 else "client-has-gone")
+            self._metrics.search_ended(gallery, outcome, ((name, end - begin) for name, begin, end in record.stages))
         is_slow = seconds >= self._slow_seconds
-        level = self._level(call, is_slow)
+        level = _level(record, is_slow)
         if self._log.isEnabledFor(level):
-            self._log.log(level, "request", extra=_fields(call, seconds, is_slow))
-
-    def _level(self, call: RequestRecord, is_slow: bool) -> int:
-        if call.status >= 500 and call.problem != "not-ready":
-            return logging.ERROR
-        if is_slow:
-            return logging.WARNING
-        return logging.DEBUG if call.route in _QUIET else logging.INFO
+            self._log.log(level, "request", extra=_fields(record, seconds, is_slow))
 
 
-class RouteNoted:
-    """An ASGI app around guard and routes: it notes which route took the request, or would have, and of which gallery it is.
-
-    `gallery_of` turns the gallery of a path, or None where it names none, into the name of one that exists, or None.
-    """
-
-    def __init__(
-        self, app: ASGIApp, routes: Sequence[BaseRoute], gallery_of: Callable[[str | None], str | None]
-    ) -> None:
-        self._app = app
-        self._routes = [route for route in routes if isinstance(route, APIRoute)]
-        self._gallery_of = gallery_of
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            call = scope.get("askew_call")
-            if isinstance(call, RequestRecord):
-                self._note(call, scope)
-
-    def _note(self, call: RequestRecord, scope: Scope) -> None:
-        route, parameters = scope.get("route"), scope.get("path_params", {})
-        if route is None:
-            route, parameters = self._refused_route(scope["method"], scope["path"])
-        if isinstance(route, Mount):
-            call.route = route.path_format
-        if not isinstance(route, APIRoute):
-            return
-        call.route = route.path_format
-        is_search = "search" in route.tags or route.path_format.endswith("/similar")
-        call.searches = is_search and scope["method"] in (route.methods or ())
-        named = parameters.get("gallery")
-        if named is not None or call.searches:
-            call.gallery = self._gallery_of(named)
-
-    def _refused_route(self, method: str, path: str) -> tuple[APIRoute | None, dict[str, str]]:
-        """The route of a request that got no further than the guard, and the parameters of its path."""
-        for route in self._routes:
-            found = route.path_regex.match(path)
-            if found is not None and method in (route.methods or ()):
-                return route, found.groupdict()
-        return None, {}
+def _level(record: RequestRecord, is_slow: bool) -> int:
+    if record.status >= 500 and record.problem != "not-ready":
+        return logging.ERROR
+    if is_slow:
+        return logging.WARNING
+    return logging.DEBUG if record.route in _QUIET else logging.INFO
 
 
 def _request_id(headers: Headers) -> str:
@@ -140,25 +112,18 @@ def _request_id(headers: Headers) -> str:
     return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
 
-def call_of(request: Request) -> RequestRecord:
-    """The record of a request."""
-    call = request.scope["askew_call"]
-    assert isinstance(call, RequestRecord)
-    return call
-
-
-def _fields(call: RequestRecord, seconds: float, is_slow: bool) -> dict[str, object]:
+def _fields(record: RequestRecord, seconds: float, is_slow: bool) -> dict[str, object]:
     fields: dict[str, object] = {
-        "method": call.method[:20],
-        "route": call.route,
-        "gallery": call.gallery,
-        "status": call.status,
+        "method": record.method[:20],
+        "route": record.route,
+        "gallery": record.gallery,
+        "status": record.status,
         "milliseconds": round(1000 * seconds, 2),
-        "bytes_in": call.bytes_in,
-        "bytes_out": call.bytes_out,
-        "key": call.key,
-        "problem": call.problem,
+        "bytes_in": record.bytes_in,
+        "bytes_out": record.bytes_out,
+        "key": record.key,
+        "problem": record.problem,
         "slow": is_slow or None,
-        "stages": {name: round(1000 * (ended - began), 2) for name, began, ended in call.stages} or None,
+        "stages": {name: round(1000 * (ended - began), 2) for name, began, ended in record.stages} or None,
     }
     return {name: value for name, value in fields.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Encoders: the gate, which are admitted, which fits a device, their manifests and files."""
+"""Encoders: admission, which are admitted, which fits a device, their manifests and files."""
 
 from __future__ import annotations
 
@@ -6,40 +6,41 @@ import asyncio
 import hashlib
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 
 from askew_client.contract.encoders import DefaultEncoderRequest, EncoderDescription, EncoderList, Runtime
-from askew_client.contract.problems import ProblemKind
 from askew_server.auth.access import Access
 from askew_server.encoders.gate import admit
-from askew_server.encoders.selection import best_encoder, kept_encoder, kept_encoders
-from askew_server.errors import Refusal
-from askew_server.gallery.live import OwnedGallery
-from askew_server.http.middleware.guard import InAccess
-from askew_server.http.openapi import ENCODER_BODY, file_answers, problems
-from askew_server.http.responses import FileAnswer, json_answer
-from askew_server.http.state import InService, Service
+from askew_server.encoders.selection import all_encoders, best_encoder, find_encoder
+from askew_server.gallery.live import LiveGallery
+from askew_server.http.bodies import EncoderBody
+from askew_server.http.context import InAccess
+from askew_server.http.openapi import file_answers, problems
+from askew_server.http.responses import FileAnswer, is_known, json_answer
+from askew_server.http.routing import BodyKind, filtered_by_key, make_router, of_one_gallery
+from askew_server.http.state import AppState, InGallery, InState
 
-router = APIRouter(tags=["encoders"])
+router = make_router(tags=["encoders"])
 
 OfGallery = Annotated[
     str | None, Query(description="Of this gallery; without it, of whichever gallery admitted it last.")
 ]
+_FILE_TYPE = "application/octet-stream"
 
 
 @router.post(
     "/v1/galleries/{gallery}/encoders",
     response_model=EncoderDescription,
     status_code=201,
-    openapi_extra=ENCODER_BODY,
     responses=problems(404, 409, 413, 422, 429, 507),
 )
-async def admit_encoder(request: Request, service: InService, gallery: str) -> Response:
+@of_one_gallery("admin", body=BodyKind.ENCODER)
+async def admit_encoder(
+    state: InState, gallery: InGallery, content: Annotated[bytes, Depends(EncoderBody())]
+) -> Response:
     """Admit a student: it must land in the gallery's space. The answer, or the refusal, carries the gate's report."""
-    owned = service.gallery(gallery)
-    content = await request.body()
-    pixels = service.settings.max_photo_pixels
-    description = await asyncio.to_thread(admit, owned, content, "The file that was sent", max_pixels=pixels)
+    pixels = state.settings.max_photo_pixels
+    description = await asyncio.to_thread(admit, gallery, content, "The file that was sent", max_pixels=pixels)
     return json_answer(description, 201)
 
 
@@ -48,10 +49,10 @@ async def admit_encoder(request: Request, service: InService, gallery: str) -> R
     response_model=EncoderDescription,
     responses=problems(404, 409, 507),
 )
-async def retire_encoder(service: InService, gallery: str, encoder_id: str) -> Response:
-    """Retire a student: from now on its queries are refused with the names of its successors, and its file is gone."""
-    owned = service.gallery(gallery)
-    return json_answer(await service.run(owned, lambda each: each.encoders.retire(encoder_id)))
+@of_one_gallery("admin")
+async def retire_encoder(gallery: InGallery, encoder_id: str) -> Response:
+    """Retire a student: its queries are refused from now on with the names of its successors, and its file is removed."""
+    return json_answer(await gallery.write(lambda each: each.encoders.retire(encoder_id)))
 
 
 @router.put(
@@ -59,65 +60,59 @@ async def retire_encoder(service: InService, gallery: str, encoder_id: str) -> R
     response_model=EncoderDescription,
     responses=problems(404, 422, 507),
 )
-async def set_default_encoder(
-    service: InService, gallery: str, encoder_id: str, wanted: DefaultEncoderRequest
-) -> Response:
-    """Make an encoder the choice for a runtime, in the place of the one before."""
-    owned = service.gallery(gallery)
-    return json_answer(await service.run(owned, lambda each: each.encoders.set_default(encoder_id, wanted.runtime)))
+@of_one_gallery("admin")
+async def set_default_encoder(gallery: InGallery, encoder_id: str, wanted: DefaultEncoderRequest) -> Response:
+    """Make an encoder the choice for a runtime; it replaces the previous choice."""
+    return json_answer(await gallery.write(lambda each: each.encoders.set_default(encoder_id, wanted.runtime)))
 
 
 @router.get("/v1/encoders", response_model=EncoderList, responses=problems(503))
-async def list_encoders(service: InService, access: InAccess) -> Response:
-    """All encoders that galleries keep, newest first."""
-    return json_answer(EncoderList(encoders=[encoder for encoder, _ in _encoders(service, access)]))
+@filtered_by_key("search")
+async def list_encoders(state: InState, access: InAccess) -> Response:
+    """List all encoders of all galleries, newest first."""
+    return json_answer(EncoderList(encoders=[encoder for encoder, _ in _encoders(state, access)]))
 
 
 @router.get("/v1/encoders/best", response_model=EncoderDescription, responses=problems(403, 404, 422, 503))
+@of_one_gallery("search")
 async def get_best_encoder(
     request: Request,
-    service: InService,
-    access: InAccess,
-    gallery: Annotated[
-        str | None, Query(description="The gallery that is searched; the default one if absent.")
-    ] = None,
+    gallery: InGallery,
     runtime: Annotated[Runtime | None, Query(description="What will run it.")] = None,
     max_bytes: Annotated[int | None, Query(gt=0, description="The largest file.")] = None,
     max_milliseconds: Annotated[
         float | None, Query(gt=0, description="The slowest, for one photo, as the gate measured it on the server.")
     ] = None,
 ) -> Response:
-    """The encoder for a device: the runtime's default if it fits, else the one with the best recall@10 that does."""
-    owned = service.gallery(gallery)
-    _check_access(access, owned)
-    best = best_encoder(owned.encoders.facts, runtime=runtime, max_bytes=max_bytes, max_milliseconds=max_milliseconds)
+    """Find the encoder for a device: the runtime's default if it fits, else the one with the best recall@10 that does."""
+    facts = gallery.encoders.facts
+    best = best_encoder(facts, runtime=runtime, max_bytes=max_bytes, max_milliseconds=max_milliseconds)
     answer = json_answer(best)
-    etag = f'"{hashlib.sha256(answer.body).hexdigest()}"'
-    headers = {"Cache-Control": "no-cache", "ETag": etag}
-    if _is_known(request, etag):
+    headers = {"Cache-Control": "no-cache", "ETag": f'"{hashlib.sha256(answer.body).hexdigest()}"'}
+    if is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     answer.headers.update(headers)
     return answer
 
 
 @router.get("/v1/encoders/{encoder_id}", response_model=EncoderDescription, responses=problems(404, 503))
-async def describe_encoder(
-    service: InService, access: InAccess, encoder_id: str, gallery: OfGallery = None
-) -> Response:
-    """One encoder, with the report of its admission."""
-    return json_answer(_encoder(service, access, encoder_id, gallery)[0])
+@filtered_by_key("search")
+async def describe_encoder(state: InState, access: InAccess, encoder_id: str, gallery: OfGallery = None) -> Response:
+    """Describe one encoder, with the report of its admission."""
+    return json_answer(_encoder(state, access, encoder_id, gallery)[0])
 
 
 @router.get("/v1/encoders/{encoder_id}/manifest", responses=problems(404, 503))
+@filtered_by_key("search")
 async def get_manifest(
-    request: Request, service: InService, access: InAccess, encoder_id: str, gallery: OfGallery = None
+    request: Request, state: InState, access: InAccess, encoder_id: str, gallery: OfGallery = None
 ) -> Response:
-    """The manifest as JSON, for runtimes that cannot read it out of the file."""
-    description, owned = _encoder(service, access, encoder_id, gallery)
+    """Read the manifest as JSON, for runtimes that cannot read it from the file."""
+    description, live = _encoder(state, access, encoder_id, gallery)
     headers = {"ETag": f'"{description.sha256}"'}
-    if _is_known(request, headers["ETag"]):
+    if is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    manifest = owned.encoders.facts.manifests[description.id]
+    manifest = live.encoders.facts.manifests[description.id]
     return Response(manifest, media_type="application/json", headers=headers)
 
 
@@ -125,43 +120,33 @@ async def get_manifest(
 @router.get(
     "/v1/encoders/{encoder_id}/file",
     response_class=FileAnswer,
-    responses={**file_answers("application/octet-stream"), **problems(404, 416, 503)},
+    responses={**file_answers(_FILE_TYPE), **problems(404, 416, 503)},
 )
+@filtered_by_key("search")
 async def get_file(
-    request: Request, service: InService, access: InAccess, encoder_id: str, gallery: OfGallery = None
+    request: Request, state: InState, access: InAccess, encoder_id: str, gallery: OfGallery = None
 ) -> Response:
-    """The ONNX file. It never changes: its ETag is its self-digest, and Range is answered."""
-    description, owned = _encoder(service, access, encoder_id, gallery)
-    etag = f'"{description.sha256}"'
-    headers = {"Cache-Control": "public, max-age=31536000, immutable", "ETag": etag}
-    if _is_known(request, etag):
+    """Download the ONNX file. It never changes: its ETag is its self-digest, and Range is answered."""
+    description, live = _encoder(state, access, encoder_id, gallery)
+    headers = {"Cache-Control": "public, max-age=31536000, immutable", "ETag": f'"{description.sha256}"'}
+    if is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    path = owned.encoders.facts.file(description.id)
-    return FileAnswer(path, media_type="application/octet-stream", headers=headers)
-
-
-def _is_known(request: Request, etag: str) -> bool:
-    """Whether the sender has what it asks for already."""
-    known = request.headers.get("if-none-match", "")
-    return known.strip() == "*" or etag in known
-
-
-def _check_access(access: Access, owned: OwnedGallery) -> None:
-    if not access.sees(owned.name):
-        raise Refusal(ProblemKind.FORBIDDEN, f"The key is limited to other galleries than {owned.name!r}.")
+    return FileAnswer(live.encoders.facts.file(description.id), media_type=_FILE_TYPE, headers=headers)
 
 
 def _encoder(
-    service: Service, access: Access, encoder_id: str, gallery: str | None
-) -> tuple[EncoderDescription, OwnedGallery]:
-    encoders = _encoders(service, access)
+    state: AppState, access: Access, encoder_id: str, gallery: str | None
+) -> tuple[EncoderDescription, LiveGallery]:
+    encoders = _encoders(state, access)
     if gallery is not None:
-        name = service.gallery(gallery).name
+        # Before it is looked up: the refusal of an unknown gallery lists the names of all.
+        access.require(state.galleries.resolve(gallery))
+        name = state.gallery(gallery).name
         encoders = [pair for pair in encoders if name in pair[0].galleries]
-    return kept_encoder(encoders, encoder_id)
+    return find_encoder(encoders, encoder_id)
 
 
-def _encoders(service: Service, access: Access) -> list[tuple[EncoderDescription, OwnedGallery]]:
-    service.require_ready()
-    names = filter(access.sees, service.galleries.names())
-    return kept_encoders(service.galleries.get(name) for name in names)
+def _encoders(state: AppState, access: Access) -> list[tuple[EncoderDescription, LiveGallery]]:
+    state.require_ready()
+    names = filter(access.sees, state.galleries.names())
+    return all_encoders(state.galleries.get(name) for name in names)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Depends, Response
 from pydantic import TypeAdapter
 
 from askew_client.contract.aliases import Deleted
@@ -13,80 +14,106 @@ from askew_client.contract.galleries import CreateGalleryRequest, DamagedGallery
 from askew_client.contract.problems import ProblemKind
 from askew_server.encoders.gate import check_teacher, read_candidate
 from askew_server.errors import Refusal
-from askew_server.gallery.live import OwnedGallery
-from askew_server.http.middleware.guard import InAccess
-from askew_server.http.openapi import GALLERY_BODY, problems
+from askew_server.gallery.live import LiveGallery
+from askew_server.http.bodies import TeacherBody
+from askew_server.http.context import InAccess
+from askew_server.http.openapi import problems
 from askew_server.http.responses import json_answer
-from askew_server.http.state import InService, Service
+from askew_server.http.routing import BodyKind, filtered_by_key, make_router, of_one_gallery
+from askew_server.http.state import AppState, InGallery, InState
 
-router = APIRouter(prefix="/v1/galleries", tags=["galleries"])
+router = make_router(prefix="/v1/galleries", tags=["galleries"])
+
+Teacher = Annotated[bytes | CreateGalleryRequest, Depends(TeacherBody())]
 
 
 @router.get("", response_model=GalleryList, responses=problems(503))
-async def list_galleries(service: InService, access: InAccess) -> Response:
-    """All galleries that the key may see, by name."""
-    service.require_ready()
-    names = [name for name in service.galleries.names() if access.sees(name)]
-    described = await asyncio.gather(*(_described(service, name) for name in names))
+@filtered_by_key("search")
+async def list_galleries(state: InState, access: InAccess) -> Response:
+    """List all galleries that the key may see, by name."""
+    state.require_ready()
+    names = [name for name in state.galleries.names() if access.sees(name)]
+    described = await asyncio.gather(*(_described(state, name) for name in names))
     damaged = [
         DamagedGallery(name=name, reason=reason)
-        for name, reason in service.galleries.damaged().items()
+        for name, reason in state.galleries.damaged().items()
         if access.sees(name)
     ]
     return json_answer(
         GalleryList(
             galleries=[gallery for gallery in described if gallery is not None],
-            default_gallery=service.settings.default_gallery,
+            default_gallery=state.settings.default_gallery,
             damaged=damaged,
         )
     )
 
 
 @router.get("/{gallery}", response_model=GalleryDescription, responses=problems(404, 503))
-async def describe_gallery(service: InService, gallery: str) -> Response:
-    """One gallery: its space, teacher and size."""
-    return json_answer(await _description(service, service.gallery(gallery)))
+@of_one_gallery("search")
+async def describe_gallery(state: InState, gallery: InGallery) -> Response:
+    """Describe one gallery: its space, teacher and size."""
+    return json_answer(await _description(state, gallery))
 
 
 @router.put(
     "/{gallery}",
     response_model=GalleryDescription,
     status_code=201,
-    openapi_extra=GALLERY_BODY,
     responses={200: {"model": GalleryDescription, "description": "It exists already."}, **problems(409, 413, 422, 507)},
 )
-async def create_gallery(request: Request, service: InService, gallery: str) -> Response:
+@of_one_gallery("admin", body=BodyKind.ENCODER)
+async def create_gallery(state: InState, gallery: str, teacher: Teacher) -> Response:
     """Create a gallery in a teacher's space: send the teacher's file, or its manifest if it describes elsewhere."""
-    service.require_ready()
+    state.require_ready()
     name = TypeAdapter(GalleryName).validate_python(gallery)
-    body = await request.body()
-    if request.headers.get("content-type", "").startswith("application/json"):
-        teacher = CreateGalleryRequest.model_validate_json(body).teacher
-        owned, created = await service.get_or_create_gallery(name, teacher)
+    if isinstance(teacher, CreateGalleryRequest):
+        live, created = await asyncio.to_thread(state.galleries.get_or_create, name, teacher.teacher)
     else:
-        file = read_candidate(body, "The file that was sent")
-        await asyncio.to_thread(check_teacher, body, max_pixels=service.settings.max_photo_pixels)
-        owned, created = await service.get_or_create_gallery(name, file.manifest)
-        await service.run(owned, lambda each: each.keep_encoder(file, body, None))
-    return json_answer(await _description(service, owned), 201 if created else 200)
+        file = read_candidate(teacher, "The file that was sent")
+        await asyncio.to_thread(check_teacher, teacher, max_pixels=state.settings.max_photo_pixels)
+        live, created = await asyncio.to_thread(state.galleries.get_or_create, name, file.manifest)
+        await live.write(lambda each: each.keep_encoder(file, teacher, None))
+    return json_answer(await _description(state, live), 201 if created else 200)
 
 
 @router.delete("/{gallery}", response_model=Deleted, responses=problems(404, 409, 503))
-async def delete_gallery(service: InService, gallery: str) -> Response:
+@of_one_gallery("admin")
+async def delete_gallery(state: InState, gallery: str) -> Response:
     """Delete a gallery with all its items, photos and encoders, also a damaged one."""
-    return json_answer(Deleted(deleted=await service.delete_gallery(gallery)))
+    state.require_ready()
+    name = state.galleries.resolve(gallery)
+    _check_unused(state, name)
+    return json_answer(Deleted(deleted=await asyncio.to_thread(state.galleries.delete, name)))
 
 
-async def _described(service: Service, name: str) -> GalleryDescription | None:
-    """A gallery of a listing; None when it was deleted meanwhile."""
+def _check_unused(state: AppState, name: str) -> None:
+    """Refuse to delete a gallery that searches or jobs need. Raises Refusal (gallery-in-use)."""
+    is_damaged = name in state.galleries.damaged()
+    if name == state.galleries.resolve(state.settings.default_gallery) and not is_damaged:
+        raise Refusal(
+            ProblemKind.GALLERY_IN_USE,
+            f"Gallery {name!r} is the one that POST /search answers from. Start the server with another --gallery, "
+            "or an alias there that names another one, first.",
+        )
+    jobs = state.jobs.unfinished_of(name)
+    if jobs:
+        raise Refusal(
+            ProblemKind.GALLERY_IN_USE,
+            f"Job {jobs[0]} works on gallery {name!r}. Wait for it, or cancel it (POST /v1/jobs/{jobs[0]}/cancel).",
+            {"jobs": list(jobs)},
+        )
+
+
+async def _described(state: AppState, name: str) -> GalleryDescription | None:
+    """A gallery of a listing; None when it was deleted since its name was listed."""
     try:
-        return await _description(service, service.gallery(name))
+        return await _description(state, state.gallery(name))
     except Refusal as error:
         if error.kind is not ProblemKind.UNKNOWN_GALLERY:
             raise
         return None
 
 
-async def _description(service: Service, gallery: OwnedGallery) -> GalleryDescription:
+async def _description(state: AppState, gallery: LiveGallery) -> GalleryDescription:
     described = await gallery.describe()
-    return described.model_copy(update={"aliases": service.galleries.aliases_of(gallery.name)})
+    return described.model_copy(update={"aliases": state.galleries.aliases_of(gallery.name)})

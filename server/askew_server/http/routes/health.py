@@ -1,19 +1,22 @@
-"""Whether the server lives, whether it is ready, what its problems mean, and the page at `/`."""
+"""Whether the server lives and is ready, what its problems mean, its API document, and the page at `/`."""
 
 from __future__ import annotations
 
 from importlib.resources import files
 
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import HTTPException, Request, Response
+from fastapi.staticfiles import StaticFiles
 
 from askew_client.contract.health import Health, Readiness, Version
 from askew_client.contract.problems import ProblemKind
 from askew_server.http.openapi import problems
 from askew_server.http.responses import json_answer
-from askew_server.http.state import InService
+from askew_server.http.routing import make_router, open_to_all
+from askew_server.http.state import InState
 
-router = APIRouter(tags=["health"])
+router = make_router(tags=["health"])
 
+_PAGE = files("askew_server.http") / "page"
 _PAGE_POLICY = "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
@@ -21,30 +24,34 @@ _PAGE_POLICY = "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'
 @router.get("/healthz", response_model=Health)
 @router.head("/livez", include_in_schema=False)
 @router.get("/livez", response_model=Health)
-async def live(service: InService) -> Response:
-    """The process lives; it may still be loading."""
-    return json_answer(Health(status=service.state, version=service.version))
+@open_to_all
+async def live(state: InState) -> Response:
+    """Report that the process lives; it may still be loading."""
+    return json_answer(Health(status=state.state, version=state.version))
 
 
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", response_model=Readiness, responses=problems(503))
-async def ready(service: InService) -> Response:
-    """The galleries are open and searches are answered; 503 while they are loaded, and while the server drains."""
-    service.require_staying()
-    serving, damaged = service.galleries.names(), service.galleries.damaged()
-    answer = Readiness(status="ok", version=service.version, galleries=len(serving), quarantined=len(damaged))
+@open_to_all
+async def ready(state: InState) -> Response:
+    """Report that galleries are open and searches are answered; 503 while they are loading or the server drains."""
+    state.require_staying()
+    serving, damaged = state.galleries.names(), state.galleries.damaged()
+    answer = Readiness(status="ok", version=state.version, galleries=len(serving), quarantined=len(damaged))
     return json_answer(answer)
 
 
 @router.get("/version", response_model=Version)
-async def tell_version(service: InService) -> Response:
-    """Which server this is."""
-    return json_answer(Version(name="askew", version=service.version, api="v1"))
+@open_to_all
+async def read_version(state: InState) -> Response:
+    """Report which server this is."""
+    return json_answer(Version(name="askew", version=state.version, api="v1"))
 
 
 @router.get("/problems/{slug}", response_class=Response, responses=problems(404))
+@open_to_all
 async def explain_problem(slug: str) -> Response:
-    """What a problem's `type` means."""
+    """Explain what a problem's `type` means."""
     for kind in ProblemKind:
         if kind.slug == slug:
             text = f"{kind.title} (HTTP {kind.status}, {kind.slug}).\nThe problem's `detail` says what was expected, what came, and what to do.\n"
@@ -52,9 +59,26 @@ async def explain_problem(slug: str) -> Response:
     raise HTTPException(404)
 
 
+@router.head("/openapi.json", include_in_schema=False)
+@router.get("/openapi.json", include_in_schema=False)
+@open_to_all
+async def openapi_document(request: Request) -> Response:
+    """The OpenAPI document."""
+    return Response(request.app.state.openapi_document(), media_type="application/json")
+
+
 @router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
+@open_to_all
 async def page() -> Response:
     """The plain page: the gallery, and search by an uploaded photo."""
-    html = (files("askew_server.http") / "page" / "index.html").read_bytes()
+    html = (_PAGE / "index.html").read_bytes()
     return Response(html, media_type="text/html", headers={"Content-Security-Policy": _PAGE_POLICY})
+
+
+@router.head("/page/{path:path}", include_in_schema=False)
+@router.get("/page/{path:path}", include_in_schema=False)
+@open_to_all
+async def page_file(request: Request, path: str) -> Response:
+    """A file of the page."""
+    return await StaticFiles(directory=str(_PAGE)).get_response(path, request.scope)

@@ -1,56 +1,57 @@
-"""The index of a gallery: what it is, which kind it should be, and building it anew."""
+"""The index of a gallery: its state, which kind it should be, and rebuilding it."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from askew_client.contract.indexes import ChooseIndexRequest, IndexDescription
 from askew_client.contract.jobs import Job
-from askew_server.gallery.live import OwnedGallery
+from askew_server.gallery.live import LiveGallery
 from askew_server.http.openapi import problems
-from askew_server.http.responses import json_answer
-from askew_server.http.state import InService
+from askew_server.http.responses import job_answer, json_answer
+from askew_server.http.routing import make_router, of_one_gallery
+from askew_server.http.state import InGallery, InState
 from askew_server.jobs.rebuild_index import RebuildJob
 
-router = APIRouter(prefix="/v1/galleries/{gallery}/index", tags=["index"])
+router = make_router(prefix="/v1/galleries/{gallery}/index", tags=["index"])
 
 
 @router.get("", response_model=IndexDescription, responses=problems(404))
-async def describe_index(service: InService, gallery: str) -> Response:
-    """The kind and size of the index, its recall, and what it would take."""
-    return json_answer(await asyncio.to_thread(_describe, service.gallery(gallery)))
+@of_one_gallery("search")
+async def describe_index(gallery: InGallery) -> Response:
+    """Describe the index: its kind, size and recall, and what it would take."""
+    return json_answer(await asyncio.to_thread(_describe, gallery))
 
 
 @router.put("", response_model=IndexDescription, responses=problems(404, 422, 507))
-async def choose_index(service: InService, gallery: str, wanted: ChooseIndexRequest) -> Response:
-    """Choose the kind of index; where that changes it, it is built in the background, and searches go on."""
-    owned = service.gallery(gallery)
-    await service.run(owned, lambda each: each.index.want(each.store, wanted.kind))
-    return json_answer(await asyncio.to_thread(_describe, owned))
+@of_one_gallery("admin")
+async def choose_index(gallery: InGallery, wanted: ChooseIndexRequest) -> Response:
+    """Choose the kind of index. Where that changes it, it is built in the background while searches continue."""
+    await gallery.write(lambda each: each.index.choose(wanted.kind))
+    return json_answer(await asyncio.to_thread(_describe, gallery))
 
 
 @router.post("/rebuild", status_code=202, response_model=Job, responses=problems(404, 429, 507))
-async def rebuild_index(service: InService, gallery: str) -> Response:
-    """Build the index anew in the background, without what was removed; searches go on."""
-    owned = service.gallery(gallery)
-    job = await asyncio.to_thread(service.jobs.submit, RebuildJob.name, gallery=owned.name, parameters={})
-    answer = json_answer(job, 202)
-    answer.headers["Location"] = f"/v1/jobs/{job.id}"
-    return answer
+@of_one_gallery("admin")
+async def rebuild_index(state: InState, gallery: InGallery) -> Response:
+    """Rebuild the index in the background, without the vectors that were removed; searches continue."""
+    job = await asyncio.to_thread(state.jobs.submit, RebuildJob.name, gallery=gallery.name, parameters={})
+    return job_answer(job)
 
 
-def _describe(owned: OwnedGallery) -> IndexDescription:
-    index = owned.index
-    chosen = asdict(index.chosen())
-    told = {
-        "gallery": owned.name,
-        "wanted": index.wanted(),
-        "chosen": chosen["kind"],
-        "building": index.is_building,
-        "estimate": chosen,
-        "failure": index.failure,
-    }
-    return IndexDescription.model_validate({**told, **asdict(index.statistics())})
+def _describe(gallery: LiveGallery) -> IndexDescription:
+    status = gallery.index.status()
+    return IndexDescription.model_validate(
+        {
+            **asdict(gallery.index.statistics()),
+            "gallery": gallery.name,
+            "wanted": status.wanted,
+            "chosen": status.estimate.kind,
+            "building": status.is_building,
+            "estimate": asdict(status.estimate),
+            "failure": status.failure,
+        }
+    )

@@ -1,4 +1,4 @@
-"""Jobs: photos sent by the thousand, a gallery described anew; their progress, and cancelling them."""
+"""Jobs: photos sent by the thousand, a gallery re-described; their progress, and cancelling them."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 
 from askew_client.contract.jobs import Job, JobList, RedescribeEstimate, RedescribeRequest
 from askew_server.auth.access import Access
-from askew_server.http.middleware.guard import InAccess
-from askew_server.http.openapi import PHOTOS_FORM, problems
+from askew_server.http.context import InAccess
+from askew_server.http.openapi import problems
 from askew_server.http.photo_form import PhotoForm
-from askew_server.http.responses import json_answer
-from askew_server.http.state import InService, Service
-from askew_server.jobs.describe_photos import PhotosJob, SentPhoto, keep_list
+from askew_server.http.photo_upload import PhotoFormStream
+from askew_server.http.responses import job_answer, json_answer
+from askew_server.http.routing import BodyKind, beyond_one_gallery, filtered_by_key, make_router, of_one_gallery
+from askew_server.http.state import AppState, InGallery, InState
+from askew_server.jobs.describe_photos import PhotosJob, SentPhoto, write_photo_list
 from askew_server.jobs.redescribe import RedescribeJob
 
-router = APIRouter(tags=["jobs"])
+router = make_router(tags=["jobs"])
 
 _ACCEPTED: dict[int | str, dict[str, Any]] = {
-    202: {"model": Job, "description": "The job goes on in the background; `Location` is where it is told of."}
+    202: {"model": Job, "description": "The job runs in the background; `Location` is its address."}
 }
 
 
@@ -29,20 +31,21 @@ _ACCEPTED: dict[int | str, dict[str, Any]] = {
     "/v1/galleries/{gallery}/items/photos",
     status_code=202,
     response_model=Job,
-    openapi_extra=PHOTOS_FORM,
     responses=problems(404, 409, 413, 415, 422, 429, 503, 507),
 )
-async def send_photos(request: Request, service: InService, gallery: str) -> Response:
+@of_one_gallery("write", body=BodyKind.JOB_PHOTOS)
+async def send_photos(
+    state: InState, gallery: InGallery, request: Annotated[Request, Depends(PhotoFormStream())]
+) -> Response:
     """Insert or replace items by their photos, described by the gallery's teacher in the background."""
-    owned = service.gallery(gallery)
-    await asyncio.to_thread(service.photos_job.check, owned.name)
-    with service.jobs.spool() as folder:
-        photos = await _received(request, service, folder)
-        await asyncio.to_thread(keep_list, folder, photos)
+    await asyncio.to_thread(state.photos_job.check, gallery.name)
+    with state.jobs.spool() as folder:
+        photos = await _received(request, state, folder)
+        await asyncio.to_thread(write_photo_list, folder, photos)
         job = await asyncio.to_thread(
-            service.jobs.submit, PhotosJob.name, gallery=owned.name, parameters={}, folder=folder
+            state.jobs.submit, PhotosJob.name, gallery=gallery.name, parameters={}, folder=folder
         )
-    return _accepted(job)
+    return job_answer(job)
 
 
 @router.post(
@@ -50,55 +53,59 @@ async def send_photos(request: Request, service: InService, gallery: str) -> Res
     response_model=RedescribeEstimate,
     responses={**problems(404, 409, 422, 429, 503, 507), **_ACCEPTED},
 )
-async def redescribe(service: InService, gallery: str, wanted: RedescribeRequest) -> Response:
-    """Describe this gallery's photos anew into a gallery of another teacher; or estimate how much work that is."""
-    service.require_ready()
-    work = service.redescribe_job
-    default = service.settings.default_gallery
+@beyond_one_gallery("admin")
+async def redescribe(state: InState, gallery: str, wanted: RedescribeRequest) -> Response:
+    """Re-describe this gallery's photos into a gallery of another teacher; or estimate how much work that is."""
+    state.require_ready()
+    work = state.redescribe_job
+    default = state.settings.default_gallery
     source, target = await asyncio.to_thread(work.check, gallery, wanted.into, default)
     if wanted.estimate_only:
         return json_answer(await asyncio.to_thread(work.estimate, source, target))
-    job = await asyncio.to_thread(service.jobs.submit, RedescribeJob.name, gallery=source, parameters={"into": target})
-    return _accepted(job)
+    job = await asyncio.to_thread(state.jobs.submit, RedescribeJob.name, gallery=source, parameters={"into": target})
+    return job_answer(job)
 
 
 @router.get("/v1/jobs", response_model=JobList, responses=problems(422, 503))
+@filtered_by_key("write")
 async def list_jobs(
-    service: InService,
+    state: InState,
     access: InAccess,
     limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 100,
     gallery: Annotated[str | None, Query(max_length=63, description="Only this gallery's.")] = None,
 ) -> Response:
-    """The newest jobs first, without their results."""
-    service.require_ready()
-    resolved = None if gallery is None else service.galleries.resolve(gallery)
-    jobs = await asyncio.to_thread(service.jobs.newest, limit, resolved)
+    """List the newest jobs first, without their results."""
+    state.require_ready()
+    resolved = None if gallery is None else state.galleries.resolve(gallery)
+    jobs = await asyncio.to_thread(state.jobs.newest, limit, resolved)
     return json_answer(JobList(jobs=[job for job in jobs if access.sees(job.gallery)]))
 
 
 @router.get("/v1/jobs/{job_id}", response_model=Job, responses=problems(404, 503))
-async def get_job(service: InService, access: InAccess, job_id: str) -> Response:
-    """One job: its state, its progress, and its result once it is done."""
-    return json_answer(await _job(service, access, job_id))
+@filtered_by_key("write")
+async def get_job(state: InState, access: InAccess, job_id: str) -> Response:
+    """Read one job: its state, its progress, and its result once it is done."""
+    return json_answer(await _job(state, access, job_id))
 
 
 @router.post("/v1/jobs/{job_id}/cancel", response_model=Job, responses=problems(404, 409, 503))
-async def cancel_job(service: InService, access: InAccess, job_id: str) -> Response:
+@filtered_by_key("write")
+async def cancel_job(state: InState, access: InAccess, job_id: str) -> Response:
     """Cancel a job: one that waits at once, one that runs within a second or so. What it committed stays."""
-    await _job(service, access, job_id)
-    return json_answer(await asyncio.to_thread(service.jobs.cancel, job_id))
+    await _job(state, access, job_id)
+    return json_answer(await asyncio.to_thread(state.jobs.cancel, job_id))
 
 
-async def _job(service: Service, access: Access, job_id: str) -> Job:
+async def _job(state: AppState, access: Access, job_id: str) -> Job:
     """A job of a gallery that the sender may see. Raises Refusal (unknown-job, forbidden)."""
-    service.require_ready()
-    job = await asyncio.to_thread(service.jobs.job, job_id)
+    state.require_ready()
+    job = await asyncio.to_thread(state.jobs.job, job_id)
     access.require(job.gallery)
     return job
 
 
-async def _received(request: Request, service: Service, folder: Path) -> list[SentPhoto]:
-    settings = service.settings
+async def _received(request: Request, state: AppState, folder: Path) -> list[SentPhoto]:
+    settings = state.settings
     form = PhotoForm(
         folder,
         request.headers.get("content-type", ""),
@@ -111,9 +118,3 @@ async def _received(request: Request, service: Service, folder: Path) -> list[Se
         return await asyncio.to_thread(form.finish)
     finally:
         form.close()
-
-
-def _accepted(job: Job) -> Response:
-    answer = json_answer(job, 202)
-    answer.headers["Location"] = f"/v1/jobs/{job.id}"
-    return answer

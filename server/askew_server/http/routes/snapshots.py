@@ -1,13 +1,15 @@
-"""Snapshots of a gallery: made, listed, fetched, verified, deleted, restored into another gallery."""
+"""Snapshots of a gallery: make, list, download, verify, delete, restore into another gallery."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Depends, Request, Response
 from pydantic import TypeAdapter
 
 from askew_client.contract.common import GalleryName
@@ -15,110 +17,107 @@ from askew_client.contract.jobs import Job
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.snapshots import DeletedSnapshot, RestoreRequest, Snapshot, SnapshotList
 from askew_server.errors import Refusal
-from askew_server.http.openapi import RESTORE_BODY, file_answers, problems
-from askew_server.http.responses import FileAnswer, json_answer
-from askew_server.http.state import InService, Service
+from askew_server.http.bodies import SNAPSHOT_TYPE, SnapshotBody
+from askew_server.http.openapi import file_answers, problems
+from askew_server.http.responses import FileAnswer, is_known, job_answer, json_answer
+from askew_server.http.routing import BodyKind, beyond_one_gallery, make_router, of_one_gallery
+from askew_server.http.state import AppState, InGallery, InState
 from askew_server.jobs.snapshots import UPLOAD, RestoreJob, SnapshotJob, VerifySnapshotJob
 from askew_server.maintenance.snapshots import SPARE_BYTES, Snapshots
 
-MEDIA_TYPE = "application/x-tar"
-
-router = APIRouter(prefix="/v1/galleries/{gallery}", tags=["snapshots"])
+router = make_router(prefix="/v1/galleries/{gallery}", tags=["snapshots"])
 
 
 @router.post("/snapshots", response_model=Job, status_code=202, responses=problems(404, 429, 503, 507))
-async def create_snapshot(service: InService, gallery: str) -> Response:
-    """Make a snapshot of the gallery as it is now; reads and writes go on. The job's result is the Snapshot."""
-    name = service.gallery(gallery).name
-    return await _submitted(service, SnapshotJob.name, name, {})
+@of_one_gallery("admin")
+async def create_snapshot(state: InState, gallery: InGallery) -> Response:
+    """Make a snapshot of the gallery as it is now; reads and writes continue. The job's result is the Snapshot."""
+    return await _submitted(state, SnapshotJob.name, gallery.name, {})
 
 
 @router.get("/snapshots", response_model=SnapshotList, responses=problems(404))
-async def list_snapshots(service: InService, gallery: str) -> Response:
-    """The snapshots that a gallery keeps, the newest first; also those of a gallery that is set aside as damaged."""
-    kept = _kept(service, gallery)
-    return json_answer(SnapshotList(snapshots=await asyncio.to_thread(kept.list)))
+@of_one_gallery("admin")
+async def list_snapshots(state: InState, gallery: str) -> Response:
+    """List the snapshots of a gallery, the newest first; also those of a gallery that is set aside as damaged."""
+    snapshots = _snapshots_of(state, gallery)
+    return json_answer(SnapshotList(snapshots=await asyncio.to_thread(snapshots.list)))
 
 
 @router.get(
     "/snapshots/{snapshot}",
     response_class=FileAnswer,
-    responses={**file_answers(MEDIA_TYPE), **problems(404, 416)},
+    responses={**file_answers(SNAPSHOT_TYPE), **problems(404, 416)},
 )
-async def get_snapshot(request: Request, service: InService, gallery: str, snapshot: str) -> Response:
-    """The snapshot as one tar. It never changes: its ETag is its SHA-256, and Range is answered."""
-    kept = _kept(service, gallery)
-    described: Snapshot = await asyncio.to_thread(kept.get, snapshot)
+@of_one_gallery("admin")
+async def get_snapshot(request: Request, state: InState, gallery: str, snapshot: str) -> Response:
+    """Download a snapshot as one tar. It never changes: its ETag is its SHA-256, and Range is answered."""
+    snapshots = _snapshots_of(state, gallery)
+    described: Snapshot = await asyncio.to_thread(snapshots.get, snapshot)
     etag = f'"{described.sha256}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
-    if etag in request.headers.get("if-none-match", ""):
+    if is_known(request, etag):
         return Response(status_code=304, headers=headers)
     name = f"{described.gallery}-{described.name}.tar"
-    return FileAnswer(kept.path(described.name), media_type=MEDIA_TYPE, headers=headers, filename=name)
+    return FileAnswer(snapshots.path(described.name), media_type=SNAPSHOT_TYPE, headers=headers, filename=name)
 
 
 @router.delete("/snapshots/{snapshot}", response_model=DeletedSnapshot, responses=problems(404))
-async def delete_snapshot(service: InService, gallery: str, snapshot: str) -> Response:
+@of_one_gallery("admin")
+async def delete_snapshot(state: InState, gallery: str, snapshot: str) -> Response:
     """Delete a snapshot."""
-    await asyncio.to_thread(_kept(service, gallery).delete, snapshot)
+    await asyncio.to_thread(_snapshots_of(state, gallery).delete, snapshot)
     return json_answer(DeletedSnapshot(deleted=snapshot))
 
 
 @router.post("/snapshots/{snapshot}/verify", response_model=Job, status_code=202, responses=problems(404, 429, 507))
-async def verify_snapshot(service: InService, gallery: str, snapshot: str) -> Response:
+@of_one_gallery("admin")
+async def verify_snapshot(state: InState, gallery: str, snapshot: str) -> Response:
     """Read a whole snapshot and compare every digest. The job's result is the Snapshot, or its problem says what differs."""
-    kept = _kept(service, gallery)
-    described: Snapshot = await asyncio.to_thread(kept.get, snapshot)
-    name = service.galleries.resolve(gallery)
-    return await _submitted(service, VerifySnapshotJob.name, name, {"snapshot": described.name})
+    snapshots = _snapshots_of(state, gallery)
+    described: Snapshot = await asyncio.to_thread(snapshots.get, snapshot)
+    name = state.galleries.resolve(gallery)
+    return await _submitted(state, VerifySnapshotJob.name, name, {"snapshot": described.name})
 
 
-@router.post(
-    "/restore",
-    response_model=Job,
-    status_code=202,
-    openapi_extra=RESTORE_BODY,
-    responses=problems(404, 409, 413, 415, 422, 429, 507),
-)
-async def restore(request: Request, service: InService, gallery: str) -> Response:
-    """Make a gallery of a snapshot: of one that a gallery keeps (JSON), or of a file (application/x-tar).
+@router.post("/restore", response_model=Job, status_code=202, responses=problems(404, 409, 413, 415, 422, 429, 507))
+@beyond_one_gallery("admin", body=BodyKind.SNAPSHOT)
+async def restore(
+    request: Request,
+    state: InState,
+    gallery: str,
+    wanted: Annotated[RestoreRequest | AsyncIterator[bytes], Depends(SnapshotBody())],
+) -> Response:
+    """Make a gallery from a snapshot: from one that a gallery keeps (JSON), or from a file (application/x-tar).
 
     The name is a new one, or that of a gallery that is set aside as damaged.
     """
-    service.require_ready()
+    state.require_ready()
     name = TypeAdapter(GalleryName).validate_python(gallery)
-    service.galleries.refuse_taken(name)
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type == "application/json":
-        wanted = RestoreRequest.model_validate_json(await request.body())
-        kept = _kept(service, wanted.gallery)
-        await asyncio.to_thread(kept.get, wanted.snapshot)
-        source = service.galleries.resolve(wanted.gallery)
-        parameters = {"gallery": source, "snapshot": wanted.snapshot}
-        return await _submitted(service, RestoreJob.name, name, parameters)
-    if content_type != MEDIA_TYPE:
-        raise Refusal(
-            ProblemKind.UNSUPPORTED_MEDIA,
-            f"Expected a snapshot file as {MEDIA_TYPE}, or application/json that names one, got {content_type[:80] or 'none'}.",
-            {"received": content_type[:80]},
-        )
-    with service.jobs.spool() as folder:
-        await _receive(request, folder / UPLOAD)
-        job = await asyncio.to_thread(
-            lambda: service.jobs.submit(RestoreJob.name, gallery=name, parameters={}, folder=folder)
-        )
-    return _accepted(job)
-
-
-async def _receive(request: Request, path: Path) -> None:
-    """Write the body to a file as it comes. Raises Refusal (would-not-fit) before the disk is full."""
+    state.galleries.check_free(name)
+    if isinstance(wanted, RestoreRequest):
+        snapshots = _snapshots_of(state, wanted.gallery)
+        await asyncio.to_thread(snapshots.get, wanted.snapshot)
+        source = state.galleries.resolve(wanted.gallery)
+        return await _submitted(state, RestoreJob.name, name, {"gallery": source, "snapshot": wanted.snapshot})
     stated = request.headers.get("content-length", "")
-    expected = int(stated) if stated.isdecimal() else 0
+    with state.jobs.spool() as folder:
+        await _receive(wanted, int(stated) if stated.isdecimal() else 0, folder / UPLOAD)
+        job = await asyncio.to_thread(
+            lambda: state.jobs.submit(RestoreJob.name, gallery=name, parameters={}, folder=folder)
+        )
+    return job_answer(job)
+
+
+async def _receive(chunks: AsyncIterator[bytes], expected: int, path: Path) -> None:
+    """Write a body to a file as it arrives; `expected`: its length where that is stated, else 0.
+
+    Raises Refusal (would-not-fit) before the disk is full.
+    """
     # It is unpacked beside the file, so that twice its length is needed.
     _require_room(path, 2 * expected, expected)
     received = 0
     with path.open("xb") as stream:
-        async for chunk in request.stream():
+        async for chunk in chunks:
             received += len(chunk)
             if not expected:
                 _require_room(path, len(chunk), received)
@@ -138,18 +137,12 @@ def _require_room(path: Path, needed: int, received: int) -> None:
         )
 
 
-def _kept(service: Service, gallery: str) -> Snapshots:
-    service.require_ready()
-    folder = service.galleries.folder(gallery)
+def _snapshots_of(state: AppState, gallery: str) -> Snapshots:
+    state.require_ready()
+    folder = state.galleries.folder(gallery)
     return Snapshots(folder.name, folder)
 
 
-async def _submitted(service: Service, kind: str, gallery: str, parameters: dict[str, str]) -> Response:
-    job = await asyncio.to_thread(lambda: service.jobs.submit(kind, gallery=gallery, parameters=dict(parameters)))
-    return _accepted(job)
-
-
-def _accepted(job: Job) -> Response:
-    answer = json_answer(job, 202)
-    answer.headers["Location"] = f"/v1/jobs/{job.id}"
-    return answer
+async def _submitted(state: AppState, kind: str, gallery: str, parameters: dict[str, str]) -> Response:
+    job = await asyncio.to_thread(lambda: state.jobs.submit(kind, gallery=gallery, parameters=dict(parameters)))
+    return job_answer(job)

@@ -7,25 +7,22 @@ import socket
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 import uvicorn
-from numpy.typing import NDArray
 
 from askew_client.contract.wire import pack
 from askew_client.encoding.encoder import Encoder
-from askew_server.gallery.catalog import Galleries
+from askew_server.gallery.catalog import Catalog
 from askew_server.http.app import create_app
-from askew_server.http.state import Service
-from askew_server.index.segmented import SegmentedIndex
+from askew_server.http.state import AppState
 from askew_server.settings import Settings
+from tests.support.held_index import HeldIndex
 from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer
 
@@ -76,52 +73,29 @@ def test_past_the_bound_requests_are_refused_with_retry_after(
         assert running.http.post("/search", content=requests[0][1], headers=headers).status_code == 200
 
 
-class _ServerHere:
+class ServerHere:
     """The server in a thread of this process, so that a test can hold its gallery's index and count its searches."""
 
     def __init__(self, data: Path, max_waiting: int) -> None:
         settings = Settings(data=data, default_gallery="objects", max_waiting=max_waiting)
-        self._service = Service(settings, Galleries(data, owner="a test", max_waiting=max_waiting))
+        catalog = Catalog(data, owner="a test", max_waiting=max_waiting, open_index=HeldIndex)
+        self._state = AppState(settings, catalog)
         listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = listener.getsockname()[1]
-        self._server = uvicorn.Server(uvicorn.Config(create_app(self._service), log_config=None))
+        self._server = uvicorn.Server(uvicorn.Config(create_app(self._state), log_config=None))
         self._thread = threading.Thread(target=self._server.run, args=([listener],))
-        self._released = threading.Event()
-        self.searched = 0
 
-    def __enter__(self) -> _ServerHere:
+    def __enter__(self) -> ServerHere:
         self._thread.start()
-        _wait_for(lambda: self._service.state == "ok")
-        self.gallery = self._service.gallery(None)
-        self.gallery.index.searcher.change(self._count_searches)
+        _wait_for(lambda: self._state.state == "ok")
+        self.gallery = self._state.gallery(None)
+        assert isinstance(self.gallery.index, HeldIndex)
+        self.index = self.gallery.index
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._released.set()
         self._server.should_exit = True
         self._thread.join()
-
-    @contextmanager
-    def busy(self) -> Iterator[None]:
-        """The index is at something else meanwhile, and searches wait."""
-        self._released.clear()
-        with ThreadPoolExecutor(1) as holder:
-            held = threading.Event()
-            holder.submit(self.gallery.index.searcher.change, lambda _: held.set() or self._released.wait(30))
-            assert held.wait(5)
-            try:
-                yield
-            finally:
-                self._released.set()
-
-    def _count_searches(self, index: SegmentedIndex) -> None:
-        search = index.search
-
-        def counted(queries: NDArray[np.float32], *options: Any) -> NDArray[np.int64]:
-            self.searched += len(queries)
-            return search(queries, *options)
-
-        index.search = counted  # type: ignore[method-assign]
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:
@@ -143,8 +117,8 @@ def test_a_request_whose_client_has_gone_costs_no_search(
     if form == "json":
         asked = {"vector": b64encode(body).decode(), "dtype": "f16le", "space": headers["Askew-Space"]}
         body, headers = json.dumps(asked).encode(), {"Content-Type": "application/json"}
-    with _ServerHere(data, max_waiting=8) as server:
-        with server.busy():
+    with ServerHere(data, max_waiting=8) as server:
+        with server.index.busy():
             client = socket.create_connection(("127.0.0.1", server.port))
             client.sendall(_raw_request(body, headers))
             _wait_for(lambda: server.gallery.waiting == 1)
@@ -153,7 +127,7 @@ def test_a_request_whose_client_has_gone_costs_no_search(
             _wait_for(lambda: server.gallery.waiting == 0)
         with httpx.Client(base_url=f"http://127.0.0.1:{server.port}") as staying:
             assert staying.post("/search", content=body, headers=headers).status_code == 200
-        assert server.searched == 1
+        assert server.index.searched == 1
 
 
 def _metrics(port: int) -> str:
@@ -161,9 +135,9 @@ def _metrics(port: int) -> str:
 
 
 def test_the_queue_is_bounded_and_empties(data: Path, body: bytes, headers: dict[str, str]) -> None:
-    with _ServerHere(data, max_waiting=3) as server, ThreadPoolExecutor(3) as clients:
+    with ServerHere(data, max_waiting=3) as server, ThreadPoolExecutor(3) as clients:
         url = f"http://127.0.0.1:{server.port}/search"
-        with server.busy():
+        with server.index.busy():
             waiting = [clients.submit(httpx.post, url, content=body, headers=headers, timeout=30) for _ in range(3)]
             _wait_for(lambda: server.gallery.waiting == 3)
             for path in ("/search", "/v1/galleries/objects/search"):

@@ -1,0 +1,150 @@
+"""One search: what the index finds, finished with ids and payloads, until the hits are complete."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeVar
+
+from askew_client.contract.filters import AllOf, Exists, Filter, Not, OneOf, Scalar
+from askew_client.contract.search import SearchOptions
+from askew_server.gallery.ranking import Choice, FoundItem, Groups, items_of
+from askew_server.index.port import VectorIndex
+from askew_server.index.types import Labels, Neighbours, Vectors
+from askew_server.storage.payload_columns import Columns
+from askew_server.storage.reader import GalleryReader
+
+Result = TypeVar("Result")
+
+QUERIES_AT_ONCE = 16
+"""Queries of a batch that are searched in one go; other requests take their turn between two of these."""
+
+_FINISHED_IN_LOOP = 48
+_WIDENED = 4
+"""How many times more items are fetched when the first ones do not complete the hits."""
+
+
+class ReadInThread(Protocol):
+    """Runs a read on the gallery's reading thread."""
+
+    def __call__(self, task: Callable[[GalleryReader, Columns], Result]) -> Awaitable[Result]:
+        """The result of the read. Raises Refusal (overloaded)."""
+
+
+@dataclass(slots=True)
+class SearchResult:
+    """The hits of each query, the index that found them, and what the time went to.
+
+    `stages`: seconds of `time.perf_counter`, from and to. `together`: queries that the index answered at once.
+    """
+
+    hits: list[list[FoundItem]] = field(default_factory=list)
+    index: str = ""
+    exact: bool = True
+    stages: list[tuple[Literal["queue", "search", "finish"], float, float]] = field(default_factory=list)
+    together: int = 0
+
+    def record(self, asked: float, found: Neighbours) -> None:
+        """Record one index search."""
+        self.index, self.exact, self.together = found.index, found.exact, found.together
+        self.stages += [("queue", asked, found.began), ("search", found.began, found.ended)]
+
+
+class GallerySearch:
+    """Searches one gallery. Hits are finished in the event loop where that takes a fraction of a millisecond, on the
+    reading thread otherwise.
+    """
+
+    def __init__(self, index: VectorIndex, loop_reader: GalleryReader, read_in_thread: ReadInThread) -> None:
+        """`loop_reader`: belongs to the event loop."""
+        self._index = index
+        self._loop_reader = loop_reader
+        self._read_in_thread = read_in_thread
+
+    async def run(self, vectors: Vectors, options: SearchOptions, threshold: float | None) -> SearchResult:
+        """The hits of each query, float32 [n, D] of unit length; `threshold` instead of the one in the options.
+
+        Raises Refusal: overloaded, validation for a filter.
+        """
+        choice = Choice(options.limit, threshold, frozenset(options.exclude))
+        result = SearchResult()
+        if options.group_by is not None:
+            for vector in vectors:
+                groups = Groups(tuple(options.group_by.split(".")), choice, options.group_size)
+                result.hits.append(await self._grouped(vector[None], groups, options, result))
+            return result
+        allowed = None if options.filter is None else await self.allowed(options.filter)
+        for start in range(0, len(vectors), QUERIES_AT_ONCE):
+            part = vectors[start : start + QUERIES_AT_ONCE]
+            result.hits += await self._hits(part, choice, allowed, options, result)
+        return result
+
+    async def allowed(self, condition: Filter, depth: int = 1) -> Labels:
+        """The labels of the items that meet a condition, rising. Raises Refusal (validation)."""
+        return await self._read_in_thread(lambda _, columns: columns.allowed(condition, depth))
+
+    async def _hits(
+        self, vectors: Vectors, choice: Choice, allowed: Labels | None, options: SearchOptions, result: SearchResult
+    ) -> list[list[FoundItem]]:
+        answers: list[list[FoundItem]] = [[] for _ in vectors]
+        pending, wanted = list(range(len(vectors))), choice.wanted
+        while pending:
+            queries = vectors if len(pending) == len(vectors) else vectors[pending]
+            items, saw_all = await self._items(queries, wanted, allowed, options, result)
+            incomplete = []
+            for position, found, is_all in zip(pending, items, saw_all, strict=True):
+                hits = answers[position] = choice.hits(found)
+                if not is_all and not choice.is_complete(found, hits):
+                    incomplete.append(position)
+            pending, wanted = incomplete, _WIDENED * wanted
+        return answers
+
+    async def _grouped(
+        self, vector: Vectors, groups: Groups, options: SearchOptions, result: SearchResult
+    ) -> list[FoundItem]:
+        """The groups nearest to one query, float32 [1, D]: each search looks only among values not seen before."""
+        field_path = options.group_by or ""
+        conditions: list[Filter] = [Exists(field=field_path, exists=True)]
+        if options.filter is not None:
+            conditions.append(options.filter)
+        wanted = _WIDENED * groups.choice.wanted
+        while not groups.is_full:
+            others = [Not.model_construct(negated=_one_of(field_path, groups.values))] if groups.values else []
+            allowed = await self.allowed(AllOf.model_construct(all_of=[*conditions, *others]), depth=0)
+            (items,), (saw_all,) = await self._items(vector, wanted, allowed, options, result)
+            before = len(groups.values)
+            groups.take(items)
+            if saw_all or (items and groups.choice.threshold is not None and items[-1].score < groups.choice.threshold):
+                break
+            if len(groups.values) == before:
+                wanted *= _WIDENED
+        if groups.size > 1 and groups.open_values:
+            members = AllOf.model_construct(all_of=[*conditions, _one_of(field_path, groups.open_values)])
+            allowed = await self.allowed(members, depth=0)
+            wanted, saw_all = len(groups.open_values) * groups.size, False
+            while groups.open_values and not saw_all:
+                (items,), (saw_all,) = await self._items(vector, wanted, allowed, options, result)
+                groups.take(items)
+                wanted *= _WIDENED
+        return groups.hits()
+
+    async def _items(
+        self, vectors: Vectors, wanted: int, allowed: Labels | None, options: SearchOptions, result: SearchResult
+    ) -> tuple[list[list[FoundItem]], list[bool]]:
+        """What the index found for each query, ranked, and whether that is everything there is."""
+        asked = time.perf_counter()
+        found = await self._index.search(vectors, wanted, allowed, options.exact)
+        result.record(asked, found)
+        if len(vectors) * wanted <= _FINISHED_IN_LOOP:
+            items = items_of(self._loop_reader, vectors, found, with_vectors=options.with_vectors)
+        else:
+            items = await self._read_in_thread(
+                lambda reader, _: items_of(reader, vectors, found, with_vectors=options.with_vectors)
+            )
+        result.stages.append(("finish", found.ended, time.perf_counter()))
+        return items
+
+
+def _one_of(field_path: str, values: list[Scalar]) -> Filter:
+    return OneOf.model_construct(field=field_path, one_of=values)

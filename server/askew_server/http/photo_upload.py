@@ -1,0 +1,107 @@
+"""One photo in a request: as it is, or in a form with what belongs to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fastapi import Request
+from pydantic import TypeAdapter
+from starlette.datastructures import UploadFile
+
+from askew_client.contract.common import Payload
+from askew_client.contract.problems import ProblemKind
+from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE, media_type
+from askew_server.errors import Refusal
+from askew_server.http.bodies import BINARY, DeclaredBody, media_type_of, unsupported_media
+
+FORM = "multipart/form-data"
+_EXPECTED = f"{', '.join(SUFFIX_BY_MEDIA_TYPE)} (a photo) or {FORM}"
+_MAX_FORM_PARTS = 8
+_MAX_PART_BYTES = 1_000_000
+_FIELDS: dict[str, dict[str, Any]] = {
+    "photo": BINARY,
+    "payload": {"type": "string", "description": "JSON object"},
+    "vector": {"type": "string", "description": "base64 of the raw vector; described by the server if absent"},
+    "dtype": {"type": "string", "enum": ["f16le", "f32le"]},
+    "space": {"type": "string"},
+}
+
+
+@dataclass(frozen=True)
+class PhotoUpload:
+    """A photo file's bytes, the suffix of its format, and, of a form, its other fields."""
+
+    photo: bytes
+    suffix: str
+    is_form: bool = False
+    fields: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def has_vector(self) -> bool:
+        """Whether the photo was described already."""
+        return "vector" in self.fields
+
+
+class PhotoUploadBody(DeclaredBody):
+    """A photo, or a form with a file `photo`. Raises Refusal (unsupported-media, validation), UnreadablePhoto."""
+
+    def __init__(self, *, with_payload: bool) -> None:
+        """`with_payload`: whether the form may hold a payload."""
+        fields = {name: schema for name, schema in _FIELDS.items() if with_payload or name != "payload"}
+        form = {"type": "object", "required": ["photo"], "properties": fields}
+        super().__init__({**dict.fromkeys(SUFFIX_BY_MEDIA_TYPE, BINARY), FORM: form})
+
+    async def __call__(self, request: Request) -> PhotoUpload:
+        """Read it."""
+        received = media_type_of(request)
+        if received == FORM:
+            return await _read_form(request)
+        if not received.startswith("image/"):
+            raise unsupported_media(received, _EXPECTED)
+        return _upload(await request.body())
+
+
+class QueryPhotoBody(DeclaredBody):
+    """A photo to search with, whatever its media type says. Raises UnreadablePhoto."""
+
+    def __init__(self) -> None:
+        super().__init__(dict.fromkeys(SUFFIX_BY_MEDIA_TYPE, BINARY))
+
+    async def __call__(self, request: Request) -> PhotoUpload:
+        """Read it."""
+        return _upload(await request.body())
+
+
+class PhotoFormStream(DeclaredBody):
+    """A form with many photos, which its route reads as it arrives."""
+
+    def __init__(self) -> None:
+        photos = {"type": "array", "items": BINARY, "description": "photos; the file name of each is its item's id"}
+        payloads = {"type": "string", "description": "JSON object: the payload of each id"}
+        form = {"type": "object", "required": ["photo"], "properties": {"photo": photos, "payloads": payloads}}
+        super().__init__({FORM: form})
+
+    async def __call__(self, request: Request) -> Request:
+        """The request, unread."""
+        return request
+
+
+def read_payload(text: str | None) -> Payload:
+    """A payload as JSON text; empty if there is none. Raises ValidationError."""
+    return {} if text is None else TypeAdapter(Payload).validate_json(text)
+
+
+async def _read_form(request: Request) -> PhotoUpload:
+    limits = {"max_files": 1, "max_fields": _MAX_FORM_PARTS, "max_part_size": _MAX_PART_BYTES}
+    async with request.form(**limits) as form:
+        part = form.get("photo")
+        if not isinstance(part, UploadFile):
+            raise Refusal(ProblemKind.VALIDATION, "Expected the form to have a file `photo`.")
+        photo = await part.read()
+        fields = {name: value for name, value in form.items() if isinstance(value, str)}
+    return replace(_upload(photo), is_form=True, fields=fields)
+
+
+def _upload(photo: bytes) -> PhotoUpload:
+    return PhotoUpload(photo, SUFFIX_BY_MEDIA_TYPE[media_type(photo)])

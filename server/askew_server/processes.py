@@ -1,0 +1,38 @@
+"""Manners of child processes: low priority, deaf to Ctrl-C, and gone when their parent is."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from multiprocessing import connection
+
+import psutil
+
+
+def begin_child(niceness: int, *, is_batch: bool = False) -> None:
+    """Set up this child process. `is_batch`: leave processors and the disk to everything else, too.
+
+    Not so far that a busy server's work is never done.
+    """
+    # Ctrl-C reaches the whole group; the parent decides what becomes of its children.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.suppress(OSError):
+        os.nice(niceness)
+    if not is_batch:
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    with contextlib.suppress(psutil.Error, OSError, AttributeError):
+        psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
+
+
+def _end_with_parent() -> None:
+    """A child whose parent was killed would work for nobody, or wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
