@@ -21,7 +21,7 @@ MAX_COUNTED = 1_000
 
 @dataclass(frozen=True)
 class ErrorReport:
-    """What an exception is reported as; `is_foreseen`: whether a traceback in the log would tell nothing new."""
+    """What an exception is reported as. `is_foreseen`: no traceback needs to be logged."""
 
     kind: ProblemKind
     detail: str

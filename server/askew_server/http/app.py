@@ -82,14 +82,14 @@ def create_fastapi(state: AppState, tracing: Tracing | None = None) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        # A redirect would name whatever host the request named.
+        # A redirect would repeat the host that the request claims.
         redirect_slashes=False,
         # FastAPI's own traces would carry paths and queries, so item ids and filters; ours do not (tracing.py).
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.askew = state
     routes = all_routes()
-    # As they are: an included router would match a request a second time, by rules of its own.
+    # Added as they are: an included router would match a request a second time, by its own rules.
     app.router.routes.extend(routes)
     install_problem_handlers(app)
     app.state.openapi_document = functools.cache(lambda: json.dumps(complete_document(app.openapi(), routes)))

@@ -25,7 +25,7 @@ BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
 
 Model = TypeVar("Model", bound=BaseModel)
 Schema = type[BaseModel] | dict[str, Any]
-"""A model, or a JSON schema where there is none."""
+"""A model, or a JSON schema for what has none."""
 
 
 class DeclaredBody:

@@ -17,8 +17,8 @@ from askew_server.auth.permissions import Permission
 from askew_server.http.bodies import BINARY, DeclaredBody
 from askew_server.http.routing import rules_of
 
-# Answered with before or beside a route's own work: a body that comes too slowly or is too large, headers too large, a
-# failure; behind the guard also no key, a key without the scope, too many requests, a server that loads or drains.
+# What the layers around the routes answer: a body that is too slow or too large, headers that are too large, a failure;
+# behind the guard also a missing key, a key without the scope, too many requests, a server that is loading or draining.
 _EVERYWHERE = (400, 408, 413, 431, 500)
 _BEHIND_THE_GUARD = (401, 403, 429, 503)
 
@@ -26,7 +26,7 @@ METRICS_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain":
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problems that a route answers with, for its `responses`; those of every route come by themselves."""
+    """The problems that a route answers with, for its `responses`; those of every route are added later."""
     return {status: _problem(status) for status in (400, *statuses)}
 
 
@@ -38,7 +38,7 @@ def _problem(status: int) -> dict[str, Any]:
 
 
 def file_answers(*media_types: str) -> dict[int | str, dict[str, Any]]:
-    """A file, a range of it, or word that the sender has it already, for a route's `responses`."""
+    """A file, a range of it, or 304, for a route's `responses`."""
     content = {media_type: {"schema": BINARY} for media_type in media_types}
     return {
         200: {"description": "The file.", "content": content},

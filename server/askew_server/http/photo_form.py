@@ -1,4 +1,4 @@
-"""A form with many photos, received into a folder as it comes: its size costs disk, not memory."""
+"""A form with many photos, written to a folder as it arrives: its size costs disk, not memory."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class PhotoForm:
         return [_sent(identity, path, payloads.get(identity, {})) for identity, path in self._ids.items()]
 
     def close(self) -> None:
-        """Close what is open, when the form did not come to its end."""
+        """Close the open file, when the form ended early."""
         if self._file is not None:
             self._file.close()
 
@@ -111,7 +111,7 @@ class PhotoForm:
 
     def _open_photo(self, file_name: bytes) -> BufferedWriter:
         try:
-            # Browsers and httpx escape a quote in a file name so, and only that.
+            # Browsers and httpx escape a quote in a file name this way, and nothing else.
             identity = TypeAdapter(ItemId).validate_python(file_name.decode().replace("%22", '"'))
         except (UnicodeDecodeError, ValidationError):
             shown = file_name.decode("utf-8", "replace")[:80]
@@ -157,11 +157,11 @@ class PhotoForm:
         if self._payloads is None:
             return {}
         payloads = TypeAdapter(dict[str, Payload]).validate_json(bytes(self._payloads))
-        strangers = sorted(set(payloads) - set(self._ids))
-        if strangers:
+        unknown = sorted(set(payloads) - set(self._ids))
+        if unknown:
             raise Refusal(
                 ProblemKind.VALIDATION,
-                f"The payloads name {len(strangers)} ids without a photo in the form, such as {strangers[0][:80]!r}.",
+                f"The payloads name {len(unknown)} ids without a photo in the form, such as {unknown[0][:80]!r}.",
             )
         return payloads
 
@@ -177,4 +177,4 @@ def _sent(identity: str, path: Path, payload: Payload) -> SentPhoto:
 
 
 def _invalid(reason: str) -> Refusal:
-    return Refusal(ProblemKind.VALIDATION, f"The body is no valid multipart/form-data: {reason[:200]}.")
+    return Refusal(ProblemKind.VALIDATION, f"The body is not valid multipart/form-data: {reason[:200]}.")

@@ -63,7 +63,7 @@ class PhotoUploadBody(DeclaredBody):
 
 
 class QueryPhotoBody(DeclaredBody):
-    """A photo to search with, whatever its media type says. Raises UnreadablePhoto."""
+    """A photo to search with; its media type is not looked at. Raises UnreadablePhoto."""
 
     def __init__(self) -> None:
         super().__init__(dict.fromkeys(SUFFIX_BY_MEDIA_TYPE, BINARY))

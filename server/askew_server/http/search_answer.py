@@ -1,4 +1,4 @@
-"""Search answers as JSON. Payloads are JSON in the database already, and are neither parsed nor written again."""
+"""Search answers as JSON. Payloads are stored as JSON text and copied into the answer unparsed."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class AppState:
         except AskewError as error:
             self.failure = str(error)
             logging.getLogger("askew.server").critical("%s", error)
-        # A server that loads for ever is worse than one that says it cannot.
+        # A server that reports its failure is better than one that loads for ever.
         except Exception:
             self.failure = "The galleries could not be opened; the server's log says why."
             logging.getLogger("askew.server").critical("the galleries could not be opened", exc_info=True)
@@ -94,7 +94,7 @@ class AppState:
         self.require_ready()
         if self.is_leaving:
             raise Refusal(
-                ProblemKind.NOT_READY, "The server is draining. Ask another one, or this one later.", retry_after=1
+                ProblemKind.NOT_READY, "The server is draining. Use another one, or try again later.", retry_after=1
             )
 
     def require_ready(self) -> None:
@@ -106,14 +106,14 @@ class AppState:
     async def describe(self, encoder: Path, photo: bytes) -> NDArray[np.float32]:
         """Describe a photo in the child process: float32 [D], unit length.
 
-        Raises PhotoError, or Refusal (overloaded; not-ready when the child was killed meanwhile: the next one starts).
+        Raises PhotoError, or Refusal (overloaded; not-ready when the child was killed: the next photo starts another).
         """
         try:
             return await wait_for_thread(self.describer.describe(encoder, photo))
         except BrokenProcessPool:
             raise Refusal(
                 ProblemKind.NOT_READY,
-                "The process that describes photos ended while it was at work. A new one starts; send the photo again.",
+                "The process that describes photos ended during the request. A new one is starting; send the photo again.",
                 retry_after=1,
             ) from None
 

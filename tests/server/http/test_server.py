@@ -78,7 +78,7 @@ def test_a_body_that_drips_is_cut(impatient: RunningServer) -> None:
         for _ in range(3):
             connection.sendall(b"x")
             time.sleep(0.2)
-        _assert_problem(read_answer(connection), 408, "request-timeout", "3 bytes came")
+        _assert_problem(read_answer(connection), 408, "request-timeout", "3 bytes arrived")
         assert connection.recv(1) == b""
 
 

@@ -84,19 +84,17 @@ class Guard:
             raise Refusal(
                 ProblemKind.UNAUTHORISED,
                 "Expected an API key in the header Authorization (`Bearer ask_…`), got none. "
-                "Whoever runs this server makes them with `askew key create`.",
+                "The server's operator makes keys with `askew key create`.",
             )
         key = self._keys.find(sent)
         if key is None:
             raise Refusal(
                 ProblemKind.UNAUTHORISED,
-                "Expected a key of this server, got one that it does not know; perhaps it was revoked. "
-                "Whoever runs this server makes them with `askew key create`.",
+                "Expected a key of this server, got one that it does not know (revoked, perhaps). "
+                "The server's operator makes keys with `askew key create`.",
             )
         if key.is_expired(datetime.now(UTC)):
-            raise Refusal(
-                ProblemKind.UNAUTHORISED, f"Key {key.id} has expired. Ask whoever runs this server for another."
-            )
+            raise Refusal(ProblemKind.UNAUTHORISED, f"Key {key.id} has expired. Ask the server's operator for another.")
         return key
 
     def _check_rate(self, key: Key) -> None:
@@ -113,7 +111,7 @@ class Guard:
             )
 
     def _check_origin(self, match: RouteMatch, scope: Scope, headers: Headers) -> None:
-        """Without keys: no first key from another machine, and no change from another site's page in a browser here."""
+        """Without keys: refuse the first key from another machine, and changes from another site's page in a browser here."""
         if match.template == "/v1/keys" and scope["method"] == "POST" and not _is_loopback(scope):
             raise Refusal(
                 ProblemKind.FORBIDDEN,
@@ -126,7 +124,7 @@ class Guard:
         if origin.partition("://")[2] != headers.get("host"):
             raise Refusal(
                 ProblemKind.FORBIDDEN,
-                f"A page of {origin[:80]!r} asks, which is not of this server. Name it in ASKEW_CORS_ORIGINS to let it.",
+                f"The request comes from a page of {origin[:80]!r}, not of this server. Add the origin to ASKEW_CORS_ORIGINS to allow it.",
             )
 
 

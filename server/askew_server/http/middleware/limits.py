@@ -21,20 +21,20 @@ from askew_server.problems import report_error
 from askew_server.settings import Settings
 
 SLOWEST_BYTES_PER_SECOND = 16_384
-"""What a sender must keep up, once `receive_seconds` are over."""
+"""The rate that a sender must reach once `receive_seconds` have passed."""
 MAX_QUERY_BYTES = 2_000_000
-"""What a search in JSON may take: 2,048 numbers and a filter are 100 kB."""
+"""The largest search in JSON: 2,048 numbers and a filter are 100 kB."""
 MAX_QUOTES = 500_000
 MAX_BRACKETS = 250_000
-"""What a body may hold of what costs most to parse, beyond what vectors in their raw form hold by chance."""
+"""The most quotes and brackets in a body, which cost most to parse, beyond what raw vectors contain by chance."""
 ADMISSION_SECONDS = 900.0
-"""How long the answer to an encoder file may take: a gate describes photos for up to 600 s of processor time."""
+"""How long the answer to an encoder file may take: the gate describes photos for up to 600 s of processor time."""
 
 _JSON_TYPES = {"application/json", "application/vnd.askew.items"}
 
 
 class RequestLimits:
-    """An ASGI app around the app."""
+    """An ASGI app between load shedding and the guard."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -60,10 +60,10 @@ class RequestLimits:
         )
         try:
             await self._serve(scope, exchange)
-        # The client has gone before its body had come: nobody waits for an answer.
+        # The client disconnected before its body had arrived: nobody waits for an answer.
         except ClientDisconnect:
             pass
-        # What nobody foresaw: Starlette has answered it (see problems.py) and raises it for whoever keeps the log.
+        # Unforeseen: Starlette has answered it (see problems.py) and raises it again, to be logged here.
         except Exception as error:  # noqa: BLE001
             self._log.exception("request %s failed", exchange.request_id)
             if not exchange.answered:
@@ -79,7 +79,7 @@ class RequestLimits:
         match body:
             case BodyKind.ENCODER:
                 return _Bounds(settings.max_encoder_bytes, ADMISSION_SECONDS, self._in_flight)
-            # These go to the disk as they come, so they do not count as memory.
+            # These are written to the disk as they arrive, so they do not count as memory.
             case BodyKind.JOB_PHOTOS:
                 return _Bounds(settings.max_job_bytes, seconds, InFlightBytes(settings.max_job_bytes))
             case BodyKind.SNAPSHOT if content_type == SNAPSHOT_TYPE:
@@ -104,21 +104,21 @@ class RequestLimits:
             refused = Refusal(
                 ProblemKind.TOO_SLOW,
                 f"The server did not answer within {exchange.bounds.seconds:g} s and gave up; a write may still have "
-                "been done. Try again later, or ask for less at once.",
+                "succeeded. Try again later, or ask for less at once.",
                 retry_after=5,
             )
         await answer_error(refused, scope)(scope, exchange.receive, exchange.send)
 
 
 class InFlightBytes:
-    """Counts the bytes of all bodies that are being received or worked on."""
+    """Counts the bytes of all bodies that are being received or processed."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._bytes = 0
 
     def take(self, count: int) -> bool:
-        """Count bytes that came; False when that is more than there may be."""
+        """Count bytes that arrived; False when they exceed the limit."""
         self._bytes += count
         return self._bytes <= self._limit
 
@@ -129,7 +129,7 @@ class InFlightBytes:
 
 @dataclass(frozen=True)
 class _Bounds:
-    """What one request may take: `bytes` of body, `seconds` from its end to the answer; `in_flight` counts the bytes."""
+    """The limits of one request: `bytes` of body, `seconds` from its end to the answer. `in_flight` counts the bytes."""
 
     bytes: int
     seconds: float
@@ -171,7 +171,7 @@ class _Exchange:
     async def receive(self) -> Message:
         """The next part of the body. Raises Refusal (request-timeout, payload-too-large, overloaded)."""
         if self._is_whole:
-            # Whoever asks now waits for the client to go.
+            # The body is complete: this call waits for the client to disconnect.
             return await self._receive()
         self._answer_by(None)
         try:
@@ -184,7 +184,7 @@ class _Exchange:
             raise Refusal(
                 ProblemKind.REQUEST_TIMEOUT,
                 f"Expected the body within {self._receive_seconds:g} s (and a second more for each "
-                f"{SLOWEST_BYTES_PER_SECOND} bytes), but {self.received} bytes came. Send it again, faster.",
+                f"{SLOWEST_BYTES_PER_SECOND} bytes), but {self.received} bytes arrived. Send it again, faster.",
             ) from None
         finally:
             self._answer_by(self._clock.time() + self.bounds.seconds)
@@ -196,7 +196,7 @@ class _Exchange:
         """Pass on a part of the answer."""
         if message["type"] == "http.response.start":
             self.answered = True
-            # From here on the connection sees to it that the answer is taken (connections.py).
+            # From here on the connection bounds how long the client may take to read (protocol.py).
             self._answer_by(None)
             headers = MutableHeaders(scope=message)
             headers.append("X-Request-Id", self.request_id)
@@ -213,7 +213,7 @@ class _Exchange:
         if not has_room:
             raise Refusal(
                 ProblemKind.OVERLOADED,
-                "The server works on as many bytes of requests as it may. Try again in a second.",
+                "The bodies of all requests together are at the server's limit. Try again in a second.",
                 retry_after=1,
             )
         if self._counts_json:
@@ -233,7 +233,7 @@ class _Exchange:
 
 
 def with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """Let pages of the named origins call the app from browsers; with none named, browsers let no other page do so."""
+    """Let pages of the configured origins call the app from browsers. Without any, browsers allow none but its own."""
     if not settings.cors_origins:
         return app
     return CORSMiddleware(
@@ -268,7 +268,7 @@ def _check_headers(headers: Headers, http_version: str, limit: int) -> None:
     if encoding.lower() != "identity":
         raise Refusal(
             ProblemKind.UNSUPPORTED_MEDIA,
-            f"Expected a body as it is, got one in Content-Encoding {encoding[:40]!r}. Send it uncompressed.",
+            f"Expected an uncompressed body, got Content-Encoding {encoding[:40]!r}. Send it uncompressed.",
             {"received": encoding[:40]},
         )
     stated = headers.get("content-length", "0")

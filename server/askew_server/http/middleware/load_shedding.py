@@ -18,8 +18,8 @@ _INSTANCE = b'"@"'
 class LoadShedding:
     """An ASGI app around everything but the observer.
 
-    It refuses before key and body are looked at: a refusal that costs as much as an answer makes the others wait. What
-    it lets through is refused as well when there is no place (`LiveGallery.search`).
+    It refuses before key and body are looked at: a refusal that costs as much as an answer would delay the others.
+    `LiveGallery.search` refuses as well when it has no place, for requests that pass here.
     """
 
     def __init__(self, app: ASGIApp, state: AppState) -> None:

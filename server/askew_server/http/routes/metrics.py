@@ -1,4 +1,4 @@
-"""`GET /metrics`: the gauges are read from the server's parts when somebody asks."""
+"""`GET /metrics`: collects the gauges from the server's parts."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def _numbers_of(state: AppState, gallery: LiveGallery) -> GalleryNumbers:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             statistics = await gallery.statistics()
             folder = state.galleries.folder(gallery.name)
-            kept = await asyncio.to_thread(Snapshots(gallery.name, folder).list)
+            snapshots = await asyncio.to_thread(Snapshots(gallery.name, folder).list)
     except (TimeoutError, Refusal):
         return numbers
     return replace(
@@ -70,5 +70,5 @@ async def _numbers_of(state: AppState, gallery: LiveGallery) -> GalleryNumbers:
         generation=statistics.generation,
         bytes_memory=statistics.bytes_memory,
         bytes_mapped=statistics.bytes_mapped,
-        snapshots=len(kept),
+        snapshots=len(snapshots),
     )
