@@ -1,1 +1,1 @@
-"""The contract between encoders, phones and galleries: what both sides must agree on, and nothing else."""
+"""The contract between encoders, clients and servers: what all sides must agree on, and nothing else."""

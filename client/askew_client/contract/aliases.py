@@ -1,4 +1,4 @@
-"""Aliases as they travel: a second name of a gallery, which can be given to another one in one step."""
+"""Wire models of aliases: second names of galleries, which can be moved to another gallery atomically."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SetAliasRequest(BaseModel):
 
 
 class AliasAnswer(BaseModel):
-    """What an alias names now, and what it named before; `previous` is absent for a new alias."""
+    """The gallery that an alias names now, and the one before (`previous`, absent for a new alias)."""
 
     alias: str
     gallery: str

@@ -1,4 +1,4 @@
-"""What several kinds of requests share: names, ids, payloads, vectors."""
+"""Types that several kinds of requests share: names, ids, payloads, vectors."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ ItemId = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,512}$")]
 
 
 def _checked_payload(payload: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Refuse what could be stored and not be read back as JSON inside an answer."""
+    """Refuse a payload that could be stored but not be returned inside a JSON answer."""
     level: list[dict[str, JsonValue] | list[JsonValue]] = [payload]
     for _ in range(MAX_PAYLOAD_LEVELS):
         below: list[dict[str, JsonValue] | list[JsonValue]] = []
         for value in level:
             for child in value.values() if isinstance(value, dict) else value:
                 if isinstance(child, float) and not math.isfinite(child):
-                    raise ValueError("numbers must be finite; JSON has no NaN and no infinity")
+                    raise ValueError("expected finite numbers; JSON has neither NaN nor infinity")
                 if isinstance(child, dict | list):
                     below.append(child)
         if not below:
             return payload
         level = below
-    raise ValueError(f"a payload nests {MAX_PAYLOAD_LEVELS} levels deep at most")
+    raise ValueError(f"expected a payload of at most {MAX_PAYLOAD_LEVELS} nested levels")
 
 
 Payload = Annotated[dict[str, JsonValue], AfterValidator(_checked_payload)]
 Vector = str | Annotated[list[float], Field(fail_fast=True)]
-"""base64 text of the raw vector, with its dtype beside it, or a list of numbers."""
+"""base64 text of the raw vector, with its dtype in a separate member, or a list of numbers."""
 
 
 class RequestBody(BaseModel):
-    """The JSON body of a request: members that it does not know are an error."""
+    """The JSON body of a request. Unknown members are an error."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,7 +1,7 @@
 """Read an encoder file's manifest and verify its digest without the onnx package or an engine.
 
-An ONNX file is a protobuf message; its manifest lies in the top-level `metadata_props`, and its own SHA-256 there
-under `askew.sha256`, computed with those 64 digits set to `0`.
+An ONNX file is a protobuf message. Its top-level `metadata_props` hold the manifest and, under `askew.sha256`, the
+SHA-256 of the file itself, computed with those 64 digits set to `0`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 @dataclass(frozen=True)
 class EncoderFile:
-    """What the top level of an encoder file says: its manifest, digest, opset and size."""
+    """The contents of an encoder file's top level. `size`: of the file, in bytes."""
 
     manifest: Manifest
     sha256: str
@@ -34,7 +34,7 @@ class EncoderFile:
 
 @dataclass(frozen=True)
 class _Span:
-    """One length-delimited field: its number and where its bytes lie."""
+    """One length-delimited field: its number and the range of its bytes."""
 
     field: int
     start: int
@@ -44,8 +44,8 @@ class _Span:
 def read_encoder_file(path: str | Path) -> EncoderFile:
     """Read and verify an encoder file.
 
-    Raises NotAnEncoder (no file, no ONNX, no manifest), UnknownManifest (newer), DamagedEncoder (its digest does
-    not fit its bytes).
+    Raises NotAnEncoder (missing, not ONNX, or no manifest), UnknownManifest (written by a newer Askew), DamagedEncoder
+    (its digest does not match its bytes).
     """
     path = Path(path)
     try:
@@ -56,11 +56,11 @@ def read_encoder_file(path: str | Path) -> EncoderFile:
 
 
 def parse_encoder_file(model: bytes, source: str) -> EncoderFile:
-    """As read_encoder_file, for the file's bytes; `source` names them in errors."""
+    """As read_encoder_file, for the bytes of a file. `source`: what errors call it."""
     metadata, opset, digest_span = _top_level(model, source)
     manifest = Manifest.from_metadata({key: text for key, (text, _) in metadata.items()}, source)
     if digest_span is None:
-        raise NotAnEncoder(f"{source} carries no digest ({DIGEST_KEY}). Export it with `askew export`.")
+        raise NotAnEncoder(f"{source} has no digest ({DIGEST_KEY}). Export it with `askew export`.")
     stated = metadata[DIGEST_KEY][0]
     computed = _digest_without(model, digest_span)
     if stated != computed:
@@ -72,10 +72,12 @@ def parse_encoder_file(model: bytes, source: str) -> EncoderFile:
 
 
 def seal(model: bytes) -> bytes:
-    """Write the digest into a serialised model whose `askew.sha256` is 64 zeros. NotAnEncoder without that key."""
+    """Write the digest into a serialised model whose `askew.sha256` is 64 zeros. Raises NotAnEncoder otherwise."""
     _, _, span = _top_level(model, "the model")
     if span is None or model[span.start : span.end] != UNSEALED.encode():
-        raise NotAnEncoder(f"Expected {DIGEST_KEY} to be 64 zeros before the model is sealed.")
+        raise NotAnEncoder(
+            f"Expected a model whose {DIGEST_KEY} is 64 zeros, got another value. Seal a model only once."
+        )
     digest = _digest_without(model, span)
     return model[: span.start] + digest.encode() + model[span.end :]
 
@@ -88,7 +90,7 @@ def _digest_without(model: bytes, span: _Span) -> str:
 
 
 def _top_level(model: bytes, source: str) -> tuple[dict[str, tuple[str, _Span]], int, _Span | None]:
-    """The metadata with where each value lies, the opset, and the span of the digest."""
+    """The metadata with the span of each value, the opset, and the span of the digest."""
     metadata: dict[str, tuple[str, _Span]] = {}
     opset = 0
     has_graph = False
@@ -104,10 +106,10 @@ def _top_level(model: bytes, source: str) -> tuple[dict[str, tuple[str, _Span]],
     except (ValueError, IndexError):
         has_graph = False
     if not has_graph:
-        raise NotAnEncoder(f"{source} is no ONNX file, or a truncated one. Expected a file made by `askew export`.")
+        raise NotAnEncoder(f"{source} is not an ONNX file, or is truncated. Expected a file made by `askew export`.")
     digest = metadata.get(DIGEST_KEY)
     if digest is not None and re.fullmatch(r"[0-9a-f]{64}", digest[0]) is None:
-        raise DamagedEncoder(f"{source} is damaged: its digest is no SHA-256. Fetch or export it again.")
+        raise DamagedEncoder(f"{source} is damaged: its digest is not a SHA-256. Fetch or export it again.")
     return metadata, opset, digest[1] if digest else None
 
 
@@ -134,7 +136,7 @@ def _opset_version(model: bytes, entry: _Span) -> int:
 
 
 def _fields(model: bytes, start: int, end: int) -> Iterator[_Span]:
-    """The length-delimited fields of one message; others are stepped over. ValueError where it is no protobuf."""
+    """The length-delimited fields of one message; other fields are skipped. Raises ValueError if it is not protobuf."""
     position = start
     while position < end:
         tag, position = _varint(model, position)
@@ -152,7 +154,7 @@ def _fields(model: bytes, start: int, end: int) -> Iterator[_Span]:
             yield _Span(tag >> 3, position, position + length)
             position += length
         else:
-            raise ValueError("no protobuf")
+            raise ValueError("not protobuf")
     if position != end:
         raise ValueError("truncated")
 
@@ -167,4 +169,4 @@ def _varint(model: bytes, position: int) -> tuple[int, int]:
             return value, position
         shift += 7
         if shift > 63:
-            raise ValueError("no varint")
+            raise ValueError("not a varint")

@@ -1,4 +1,4 @@
-"""Encoders as they travel: descriptions, the gate's report, probes; the same models in the server and in the client."""
+"""Wire models of encoders: descriptions, the gate's report, probes."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ Runtime = Literal["web", "ios", "android", "python"]
 """What runs an encoder on a device."""
 
 HIGHEST_OPSETS: dict[Runtime, int] = {"web": 18, "ios": 18, "android": 18, "python": 21}
-"""The highest ONNX opset of each runtime: of ONNX Runtime 1.14 on phones, 1.20 in Python, by its compatibility table."""
+"""The highest ONNX opset of each runtime, by ONNX Runtime's compatibility table: 1.14 on phones, 1.20 in Python."""
 
 
 class ScoreDistribution(BaseModel):
-    """Scores seen at admission, as 101 percentiles from 0 to 100 %, rising."""
+    """Scores measured at admission, as 101 rising percentiles from 0 to 100 %."""
 
     count: int
     percentiles: list[float] = Field(min_length=101, max_length=101)
 
 
 class AdmissionReport(BaseModel):
-    """What the gate found: how well an encoder lands in a gallery's space.
+    """The gate's findings: how well an encoder's vectors align with the teacher's in a gallery's space.
 
-    `probes`: photos that it described; `probes_from`: the gallery's probe set, or photos of its items. `mean_cosine`:
-    between its vectors of them and the teacher's. `mean_cosine_others`: with the teacher's vectors of the other probes.
-    `self_recall_at_1`: the share of probes that find themselves first. `recall_at_1`, `recall_at_10`: the share of the
-    items that the teacher's vector of a probe finds first which this encoder's vector finds too, the probe itself left
-    out; absent where the gallery has no more items than that. `compared_items`: how many there were; `exact`: whether the index
-    that found them is. `matches`: scores against the own teacher vector; `false_matches`: the best score of
-    any other item. `milliseconds_per_photo`: on the server, with one process at low priority.
+    `probes`: how many photos it described; `probes_from`: the gallery's probe set, or photos of its items.
+    `mean_cosine`: between its vectors and the teacher's vectors of the same photos. `mean_cosine_others`: with the
+    teacher's vectors of the other probes. `self_recall_at_1`: the share of probes that find themselves first.
+    `recall_at_1`, `recall_at_10`: of the first 1 or 10 items that the teacher's vector of a probe finds, the share that
+    this encoder's vector finds too; the probe itself is left out; absent if the gallery has no more items than that.
+    `compared_items`: the number of items; `exact`: whether the index that found them is exact. `matches`: scores with
+    the teacher's vector of the same photo; `false_matches`: the best score of any other item. `milliseconds_per_photo`:
+    on the server, in one process at low priority.
     """
 
     gallery: str
@@ -60,7 +61,7 @@ class AdmissionReport(BaseModel):
 
 
 class EncoderDescription(BaseModel):
-    """An encoder that a gallery admitted (or its teacher). `default_for`: the runtimes that it is the choice for."""
+    """An encoder that a gallery admitted, or its teacher. `default_for`: the runtimes whose default it is."""
 
     id: str
     name: EncoderName
@@ -79,13 +80,13 @@ class EncoderDescription(BaseModel):
 
 
 class EncoderList(BaseModel):
-    """All encoders that a server holds, newest first."""
+    """All encoders on a server, newest first."""
 
     encoders: list[EncoderDescription]
 
 
 class DefaultEncoderRequest(BaseModel):
-    """The JSON body of `PUT …/encoders/{id}/default`: the runtime that the encoder becomes the choice for."""
+    """The JSON body of `PUT …/encoders/{id}/default`: the runtime whose default the encoder becomes."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -93,7 +94,7 @@ class DefaultEncoderRequest(BaseModel):
 
 
 class Probe(BaseModel):
-    """A photo with the teacher's vector, which the gate shows to every candidate; no item of the gallery."""
+    """A photo with the teacher's vector, which the gate shows to every candidate. It is not an item of the gallery."""
 
     id: str
     photo_sha256: str
@@ -101,7 +102,7 @@ class Probe(BaseModel):
 
 
 class ProbeList(BaseModel):
-    """The probe set of a gallery, by id. The gate uses it once it holds `needed` probes, else photos of items."""
+    """The probe set of a gallery, by id. Until it has `needed` probes, the gate uses photos of items instead."""
 
     probes: list[Probe]
     needed: int

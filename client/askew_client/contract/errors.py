@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from typing import TYPE_CHECKING
 
 from askew_client.contract.problems import Problem, ProblemKind
@@ -13,21 +14,25 @@ if TYPE_CHECKING:
 class AskewError(Exception):
     """The root of all errors that Askew raises on purpose."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle type, message and attributes. Exceptions by default call the constructor with the message alone."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
 
 class PhotoError(AskewError):
     """A photo that cannot be described."""
 
 
 class UnreadablePhoto(PhotoError):
-    """The bytes are no photo, are truncated or empty, or are of a format that is not admitted."""
+    """The bytes are not a photo, are truncated or empty, or are in a format that Askew does not read."""
 
 
 class PhotoTooLarge(PhotoError):
-    """The photo has more pixels than the bound, checked before it is decoded."""
+    """The photo has more pixels than allowed; this is checked before it is decoded."""
 
 
 class PhotoTooThin(PhotoError):
-    """The photo's shorter side falls under 32 px at the encoder's photo size."""
+    """The photo's shorter side would be below 32 px at the encoder's photo size."""
 
 
 class EncoderError(AskewError):
@@ -35,11 +40,11 @@ class EncoderError(AskewError):
 
 
 class NotAnEncoder(EncoderError):
-    """The file is no ONNX file, or has no Askew manifest."""
+    """The file is not an ONNX file, or has no Askew manifest."""
 
 
 class DamagedEncoder(EncoderError):
-    """The file's digest does not fit its bytes, or its golden vectors do not come out."""
+    """The file's digest does not match its bytes, or it does not compute its golden vectors."""
 
 
 class UnknownManifest(EncoderError):
@@ -53,7 +58,7 @@ class EngineMissing(EncoderError):
 class WireError(AskewError):
     """A vector that cannot be sent or read.
 
-    `kind` says which problem a server answers with, `extras` are the typed members of that problem.
+    `kind`: the problem that a server answers with. `extras`: the typed members of that problem.
     """
 
     def __init__(self, kind: ProblemKind, detail: str, extras: dict[str, object] | None = None) -> None:
@@ -63,11 +68,11 @@ class WireError(AskewError):
 
 
 class DamagedSnapshot(AskewError):
-    """A snapshot file that cannot be read, or whose bytes have not the digest that the server states."""
+    """A snapshot file that cannot be read, or whose SHA-256 is not the one that the server states."""
 
 
 class ClientMisused(AskewError):
-    """A client that was closed, an AsyncClient outside of the event loop that it belongs to, or a text that is no key."""
+    """A closed client, an AsyncClient outside of its event loop, or a text that cannot be an API key."""
 
 
 class ServerError(AskewError):
@@ -79,7 +84,7 @@ class ServerUnreachable(ServerError):
 
 
 class JobFailed(ServerError):
-    """A job ended without its result: it failed, or somebody cancelled it."""
+    """A job ended without a result: it failed or was cancelled. `job`: its last state."""
 
     def __init__(self, job: Job) -> None:
         reason = job.problem.detail if job.problem else f"The job {job.id} ({job.kind}) was {job.state}."
@@ -88,13 +93,13 @@ class JobFailed(ServerError):
 
 
 class JobUnfinished(ServerError):
-    """A job was still at work when the time to wait for it was over; it goes on."""
+    """A job was not finished within the time to wait for it; it continues. `job`: its state at that moment."""
 
     def __init__(self, job: Job, timeout: float) -> None:
         total = "" if job.total is None else f" of {job.total}"
         super().__init__(
-            f"The job {job.id} ({job.kind}) is {job.state} after {timeout:g} s, {job.done}{total} done. Wait longer, or "
-            "cancel it."
+            f"The job {job.id} ({job.kind}) is {job.state} after {timeout:g} s, {job.done}{total} done. Wait longer, "
+            "or cancel it."
         )
         self.job = job
 
@@ -109,7 +114,7 @@ class ProblemError(ServerError):
 
 
 class Unauthorised(ProblemError):
-    """No key came, or one that the server does not know (401)."""
+    """The request had no key, or one that the server does not know (401)."""
 
 
 class Forbidden(ProblemError):
@@ -129,7 +134,7 @@ class EncoderRefused(ProblemError):
 
 
 class Overloaded(ProblemError):
-    """The server is busy or not ready (429, 503), and stayed so through all retries."""
+    """The server was busy or not ready (429, 503) at every attempt. `retry_after`: seconds, if it named them."""
 
     def __init__(self, problem: Problem, retry_after: float | None) -> None:
         super().__init__(problem)
@@ -137,11 +142,11 @@ class Overloaded(ProblemError):
 
 
 class RateLimited(Overloaded):
-    """This key asks more often than it may (429)."""
+    """This key makes more requests than it may (429)."""
 
 
 def sentence_of(error: Exception) -> str:
-    """What the command line says of an error: its own sentence, or one made for it."""
+    """What the command line prints for an error: its message, or a sentence made from it."""
     if isinstance(error, Unauthorised):
         return f"{error} Give the key with --key, or in ASKEW_KEY."
     if isinstance(error, AskewError):

@@ -1,7 +1,7 @@
 """Conditions on payloads: `{"field": "kind", "eq": "landmark"}`, combined by `and`, `or` and `not`.
 
-A field is a key of the payload, or a path of keys joined by dots. An item whose payload lacks the field meets none
-of `eq`, `in` and `range`.
+A field is a key of the payload, or a path of keys joined by dots. An item whose payload lacks the field does not meet
+`eq`, `in` or `range`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 
 MAX_DEPTH = 8
 MAX_VALUES = 20_000
-# A level is an object, and mostly a list in it; at the bottom lie a field's values.
-_MOST_NESTED = 2 * MAX_DEPTH + 2
+# A level is an object, usually with a list in it; the lowest level holds the values of a field.
+_MAX_NESTED = 2 * MAX_DEPTH + 2
 
 Number = Annotated[int, Field(ge=-(2**63), lt=2**63)] | Annotated[float, Field(allow_inf_nan=False)]
-"""A number that a database can compare; larger integers are taken as floats."""
+"""A number that a database can compare. Larger integers become floats."""
 Scalar = bool | Number | str
 FieldPath = Annotated[
     str, StringConstraints(pattern=r"^[^\x00-\x1f\".\[\]]+(\.[^\x00-\x1f\".\[\]]+){0,7}$", max_length=256)
@@ -42,7 +42,7 @@ class OneOf(_Condition):
 
 
 class Range(_Condition):
-    """The field is a number within the bounds; at least one of gt, gte, lt, lte."""
+    """The field is a number within the bounds: at least one of gt, gte, lt, lte."""
 
     field: FieldPath
     range: dict[Literal["gt", "gte", "lt", "lte"], Number] = Field(min_length=1)
@@ -56,25 +56,25 @@ class Exists(_Condition):
 
 
 class AllOf(_Condition):
-    """Every one of these holds."""
+    """Every one of these conditions holds."""
 
     all_of: list[_Nested] = Field(alias="and", min_length=1, max_length=32, fail_fast=True)
 
 
 class AnyOf(_Condition):
-    """At least one of these holds."""
+    """At least one of these conditions holds."""
 
     any_of: list[_Nested] = Field(alias="or", min_length=1, max_length=32, fail_fast=True)
 
 
 class Not(_Condition):
-    """This does not hold."""
+    """This condition does not hold."""
 
     negated: _Nested = Field(alias="not")
 
 
 def _kind(value: Any) -> str | None:
-    """Which condition a JSON object is, by its telling key; None for none or several."""
+    """The kind of a condition, by the key that only this kind has; None if there is no such key, or several."""
     if isinstance(value, _Condition):
         return type(value).__name__
     keys = {
@@ -91,9 +91,9 @@ def _kind(value: Any) -> str | None:
 
 
 def _within_bounds(value: Any) -> Any:
-    """Refuse a condition too deep or too large before each of its levels is looked at."""
+    """Refuse a condition that is too deep or too large, before its levels are validated one by one."""
     level, values = [value], 0
-    for _ in range(_MOST_NESTED):
+    for _ in range(_MAX_NESTED):
         below = [
             child
             for each in level
@@ -102,11 +102,11 @@ def _within_bounds(value: Any) -> Any:
         ]
         values += len(below)
         if values > MAX_VALUES:
-            raise ValueError(f"a filter has {MAX_VALUES} values and conditions at most")
+            raise ValueError(f"expected a filter of at most {MAX_VALUES} values and conditions, got more")
         if not below:
             return value
         level = below
-    raise ValueError(f"a filter has {MAX_DEPTH} levels at most")
+    raise ValueError(f"expected a filter of at most {MAX_DEPTH} nested levels, got more")
 
 
 _Nested = Annotated[
@@ -120,7 +120,7 @@ _Nested = Annotated[
     Discriminator(
         _kind,
         custom_error_type="filter",
-        custom_error_message="a condition has exactly one of eq, in, range, exists (with a field), and, or, not",
+        custom_error_message="expected exactly one of eq, in, range, exists (with a field), and, or, not",
     ),
 ]
 Filter = Annotated[_Nested, BeforeValidator(_within_bounds)]

@@ -1,4 +1,4 @@
-"""Galleries as they travel: created, described, listed."""
+"""Wire models of galleries: creating, describing, listing."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from askew_client.contract.space import SpaceId
 
 
 class CreateGalleryRequest(RequestBody):
-    """The JSON body of `PUT /v1/galleries/{gallery}`: the manifest of the teacher that describes it elsewhere."""
+    """The JSON body of `PUT /v1/galleries/{gallery}`: the teacher's manifest, without its encoder file."""
 
     teacher: Manifest
 
 
 class GalleryDescription(BaseModel):
-    """A gallery: its space, its size, and the teacher, photo size and scales that its items are described with."""
+    """A gallery: its space, its size, and the teacher, photo size and scales that describe its items."""
 
     name: str
     space: SpaceId
@@ -35,7 +35,7 @@ class GalleryDescription(BaseModel):
 
 
 class DamagedGallery(BaseModel):
-    """A gallery that cannot be opened, and why; its paths answer `damaged-gallery`, the others serve."""
+    """A gallery that cannot be opened, and why. Its paths answer `damaged-gallery`; other galleries work."""
 
     name: str
     reason: str

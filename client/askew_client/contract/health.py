@@ -1,4 +1,4 @@
-"""What a server says of itself without being asked for a key."""
+"""Wire models of the server's health and version, which need no key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 
 class Readiness(BaseModel):
-    """A server that answers searches: how many galleries serve, and how many are shut away because they are damaged."""
+    """A server that is ready to answer searches. `quarantined`: galleries that are closed because they are damaged."""
 
     status: Literal["ok"]
     version: str
@@ -17,7 +17,7 @@ class Readiness(BaseModel):
 
 
 class Version(BaseModel):
-    """Which server this is, and the version of its API (`v1` in its paths)."""
+    """The server's name and version, and the version of its API (`v1` in its paths)."""
 
     name: Literal["askew"]
     version: str
@@ -25,7 +25,7 @@ class Version(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether the server lives, or is ready to answer."""
+    """The state of the server's process, ready or not."""
 
     status: Literal["ok", "loading", "draining"]
     version: str

@@ -1,4 +1,4 @@
-"""The index of a gallery as it travels: what it is, what it takes, and which kind is wanted."""
+"""Wire models of a gallery's index: its kind, its cost, and the kind that is wanted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WantedKind = Literal["auto", "exact", "two-stage", "ivf-two-stage", "gpu-exact"]
 
 
 class IndexEstimate(BaseModel):
-    """What an index takes, about: for good, in memory and in mapped files, and while it is built."""
+    """An estimate of what an index needs: permanently (memory and mapped files), and while it is built."""
 
     bytes_memory: int
     bytes_mapped: int
@@ -22,11 +22,11 @@ class IndexEstimate(BaseModel):
 class IndexDescription(BaseModel):
     """The index that finds a gallery's nearest vectors.
 
-    `wanted`: the kind that was asked for; `chosen`: the kind that the gallery gets at its size; `kind`: the one that
-    answers now. `main`, `tail`: vectors in the main segment and outside it; `removed`: ones that still take room.
-    `bytes_mapped`: files that the system pages in and out; `bytes_memory`: everything else. `recall_at_10`: measured
-    when the main segment was built, absent where every search is exact. `state`: whether the saved files were found
-    whole. `estimate`: of the chosen kind. `failure`: why the last rebuild failed.
+    `wanted`: the kind that was requested; `chosen`: the kind for the gallery's present size; `kind`: the one that
+    answers now. `main`, `tail`: vectors in the main segment and outside it; `removed`: deleted vectors that still take
+    space. `bytes_mapped`: files that the operating system pages in and out; `bytes_memory`: everything else.
+    `recall_at_10`: measured when the main segment was built, absent if every search is exact. `state`: whether the
+    saved files are undamaged. `estimate`: for the chosen kind. `failure`: why the last rebuild failed.
     """
 
     gallery: str
@@ -50,7 +50,7 @@ class IndexDescription(BaseModel):
 
 
 class ChooseIndexRequest(BaseModel):
-    """The JSON body of `PUT …/index`: the kind of index to have from now on."""
+    """The JSON body of `PUT …/index`: the kind of index that is wanted."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,4 +1,4 @@
-"""Items as they travel: stored, read back, listed, deleted."""
+"""Wire models of items: storing, reading, listing, deleting."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from askew_client.contract.filters import Filter
 from askew_client.contract.space import SpaceId
 
 MAX_DELETED = 10_000
-
-
 MAX_RAW_BATCH = 10_000
 
 
@@ -26,30 +24,30 @@ class ItemToStore(RequestBody):
 
 
 class UpsertRequest(RequestBody):
-    """The JSON body of `PUT …/items`: items described by the gallery's teacher, in the gallery's space."""
+    """The JSON body of `PUT …/items`: items with vectors of the gallery's teacher, in the gallery's space."""
 
     space: SpaceId | None = None
     items: list[ItemToStore] = Field(min_length=1, max_length=MAX_BATCH, fail_fast=True)
 
 
 class UpsertAnswer(BaseModel):
-    """How many items were inserted or replaced, and the gallery's sequence number after that."""
+    """The number of items that were inserted or replaced, and the gallery's sequence number after that."""
 
     upserted: int
     sequence: int
 
 
 class RawItem(RequestBody):
-    """One item in the header of a raw upsert; its vector lies in the body, in the order of the items."""
+    """One item in the header of a raw upsert. The vectors follow the header, in the order of the items."""
 
     id: ItemId
     payload: Payload = Field(default_factory=dict)
 
 
 class RawUpsertHeader(RequestBody):
-    """The JSON header of a body of `application/vnd.askew.items`: what the raw values behind it are.
+    """The JSON header of a body of `application/vnd.askew.items`, which describes the raw vectors after it.
 
-    The body: the header's length as uint32, little-endian; the header; then the vectors, item after item.
+    The body: the header's length as uint32, little-endian; the header; the vectors, item after item.
     """
 
     space: SpaceId | None = None
@@ -58,7 +56,7 @@ class RawUpsertHeader(RequestBody):
 
 
 class DeleteItemsRequest(RequestBody):
-    """The JSON body of `POST …/items/delete`: `ids`, or a `filter` that all go which meet it; one of the two."""
+    """The JSON body of `POST …/items/delete`: either `ids`, or a `filter` for the items to delete."""
 
     ids: list[ItemId] | None = Field(default=None, min_length=1, max_length=MAX_DELETED, fail_fast=True)
     filter: Filter | None = None
@@ -66,12 +64,12 @@ class DeleteItemsRequest(RequestBody):
     @model_validator(mode="after")
     def _one_choice(self) -> Self:
         if (self.ids is None) == (self.filter is None):
-            raise ValueError("give ids or filter, one of the two")
+            raise ValueError("expected either ids or filter")
         return self
 
 
 class DeleteItemsAnswer(BaseModel):
-    """How many items were deleted, and the gallery's sequence number after that."""
+    """The number of items that were deleted, and the gallery's sequence number after that."""
 
     deleted: int
     sequence: int
@@ -85,7 +83,7 @@ class DeleteAnswer(BaseModel):
 
 
 class Item(BaseModel):
-    """An item as it is read back; `vector` (base64 of f16le) where it was asked for."""
+    """A stored item. `vector` (base64 of f16le): if it was asked for."""
 
     id: str
     payload: Payload
@@ -96,7 +94,7 @@ class Item(BaseModel):
 
 
 class ItemPage(BaseModel):
-    """One page of a listing in the order of ids; `next_cursor` is absent from the last one."""
+    """One page of a listing in the order of ids. `next_cursor` is absent on the last page."""
 
     items: list[Item]
     next_cursor: str | None = None

@@ -1,4 +1,4 @@
-"""Jobs as they travel: work that a server goes on with after it has answered."""
+"""Wire models of jobs: work that a server continues after it has answered."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ ENDED_STATES: frozenset[JobState] = frozenset({"done", "failed", "cancelled"})
 
 
 class Job(BaseModel):
-    """A job. `done` of `total` units of work (photos, mostly) are behind it; `total` may be unknown.
+    """A job. `done` of `total` units of work (usually photos) are finished; `total` may be unknown.
 
-    `result` says what a job that is done has made, `problem` why one has failed. Times are ISO 8601, in UTC.
+    `result`: of a job that is done. `problem`: why a job failed. Times are ISO 8601, in UTC.
     """
 
     id: str
@@ -33,13 +33,13 @@ class Job(BaseModel):
 
 
 class JobList(BaseModel):
-    """Jobs, the newest first. Results are left out: ask for the job."""
+    """Jobs, newest first, without their results: ask for a single job to see its result."""
 
     jobs: list[Job]
 
 
 class RedescribeRequest(BaseModel):
-    """The JSON body of `POST …/redescribe`: the gallery to fill, or only how much work that would be."""
+    """The JSON body of `POST …/redescribe`: the gallery to fill. `estimate_only`: only estimate the work."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -48,10 +48,10 @@ class RedescribeRequest(BaseModel):
 
 
 class RedescribeEstimate(BaseModel):
-    """How much it takes to describe a gallery anew.
+    """The estimated cost of re-describing a gallery.
 
-    `photos`: items to describe; `items_without_photo`: items that cannot be. `seconds`: measured on a few photos.
-    `bytes`: disk that vectors, payloads and index will take; the photos' files are shared with the old gallery.
+    `photos`: items to describe; `items_without_photo`: items that cannot be described. `seconds`: extrapolated from a
+    few photos. `bytes`: disk space for vectors, payloads and index; the photos' files are shared with the old gallery.
     """
 
     photos: int = Field(ge=0)

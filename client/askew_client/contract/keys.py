@@ -1,4 +1,4 @@
-"""API keys as they travel: what one may do, and what a server says of those it knows."""
+"""Wire models of API keys: creating, describing, listing, revoking."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from askew_client.contract.common import GalleryName
 
 Scope = Literal["search", "write", "admin"]
-"""What a key may do. Each includes the one before: search; change and list items, follow jobs; everything."""
+"""What a key may do: search; also change and list items and follow jobs; everything. Each includes the one before."""
 
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 
 
 def _written_out(moment: object) -> object:
-    """Refuse numbers, which pydantic would take for seconds since 1970, as text too."""
+    """Refuse numbers, also as text: pydantic would read them as seconds since 1970."""
     if isinstance(moment, datetime) or (isinstance(moment, str) and _DATE_TIME.match(moment)):
         return moment
     raise ValueError("expected a date and time such as 2027-01-31T00:00:00Z")
@@ -30,8 +30,8 @@ KeyName = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,100}$")
 class CreateKeyRequest(BaseModel):
     """The JSON body of `POST /v1/keys`.
 
-    `name`: for people, to know it by. `galleries`: the galleries (or aliases) that it is limited to; null: all of
-    them. `requests_per_second`: null: no bound. `expires_at`: with its offset from UTC; null: never.
+    `name`: a description for people. `galleries`: the galleries (or aliases) that the key may use; null: all.
+    `requests_per_second`: null: unlimited. `expires_at`: with its offset from UTC; null: never.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -44,7 +44,7 @@ class CreateKeyRequest(BaseModel):
 
 
 class KeyDescription(BaseModel):
-    """A key as its owners see it; the key itself is nowhere kept. `id`: the part of the key behind `ask_`."""
+    """The description of a key; the key itself is not stored anywhere. `id`: the part of the key after `ask_`."""
 
     id: str
     name: str
@@ -56,18 +56,18 @@ class KeyDescription(BaseModel):
 
 
 class CreatedKey(KeyDescription):
-    """The answer to `POST /v1/keys`: the only time that `key`, the text to send, is seen."""
+    """The answer to `POST /v1/keys`. `key`: the text to send; it is shown only here."""
 
     key: str
 
 
 class KeyList(BaseModel):
-    """The keys that a server knows, oldest first."""
+    """The keys of a server, oldest first."""
 
     keys: list[KeyDescription]
 
 
 class RevokedKey(BaseModel):
-    """The id of a key that is no key any more."""
+    """The id of the key that was revoked."""
 
     revoked: str

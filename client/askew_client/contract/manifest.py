@@ -1,4 +1,4 @@
-"""What an encoder file says about itself, kept in the ONNX file's `metadata_props` under `askew.*`."""
+"""The manifest of an encoder file, stored in the ONNX file's `metadata_props` under `askew.*`."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ SMALLEST_PHOTO_SIZE = 96
 EncoderName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")]
 Role = Literal["teacher", "student"]
 Precision = Literal["fp32", "fp16", "int8"]
-"""How weights are stored; what is computed with them is float32."""
+"""How weights are stored; the computation is in float32."""
 
 
 class Manifest(BaseModel):
     """The manifest of one encoder file.
 
-    `dim`: components of a vector. `photo_size`: S, the longest side in pixels of what the trunk sees. `scales`:
-    the factors of S that are described and averaged. `golden`: for each of the package's golden pictures, the
-    encoder's vector as base64 of little-endian float32. `tolerance`: the cosine distance from these up to which
-    a machine agrees.
+    `dim`: components of a vector. `photo_size`: S, the longest side in pixels of the trunk's input. `scales`: the
+    factors of S whose vectors are averaged. `golden`: for each of the package's golden pictures, the encoder's vector
+    as base64 of little-endian float32. `tolerance`: the highest cosine distance from a golden vector at which a machine
+    agrees.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,17 +67,17 @@ class Manifest(BaseModel):
         return f"{self.name}@{self.version}"
 
     def golden_vector(self, picture: str) -> NDArray[np.float32]:
-        """The recorded vector of a golden picture: float32 [dim]. ValueError when it is not one."""
+        """The recorded vector of a golden picture: float32 [dim]. Raises ValueError if it is not a unit vector."""
         content = base64.b64decode(self.golden[picture], validate=True)
         if len(content) == 4 * self.dim:
             vector = np.frombuffer(content, dtype="<f4").astype(np.float32)
-            # In float64: squares of what a damaged file holds may overflow float32.
+            # In float64: the squares of values in a damaged file may overflow float32.
             if math.isclose(float(np.linalg.norm(vector.astype(np.float64))), 1.0, abs_tol=1e-3):
                 return vector
-        raise ValueError(f"golden vector {picture!r} must be {self.dim} float32 values of length 1")
+        raise ValueError(f"expected golden vector {picture!r} to be {self.dim} float32 values of length 1")
 
     def to_metadata(self) -> dict[str, str]:
-        """The manifest as `metadata_props`: strings as they are, everything else as JSON; no digest."""
+        """The manifest as `metadata_props`: strings as they are, everything else as JSON; without the digest."""
         fields = self.model_dump(mode="json", exclude_none=True)
         return {
             PREFIX + name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
@@ -86,17 +86,18 @@ class Manifest(BaseModel):
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], source: str) -> Self:
-        """Read the manifest out of `metadata_props`; `source` names the file in errors.
+        """Read the manifest from `metadata_props`. `source`: what errors call the file.
 
-        Raises NotAnEncoder when it is missing or does not hold together, UnknownManifest when it is newer.
+        Raises NotAnEncoder if it is missing or invalid, UnknownManifest if it is of a newer version.
         """
         version = metadata.get(PREFIX + "format_version")
         if version is None:
             raise NotAnEncoder(f"{source} is an ONNX file without an Askew manifest. Export it with `askew export`.")
-        # Eight digits are enough for every version to come; Python refuses to read thousands.
+        # Eight digits are enough for all future versions; Python refuses to parse thousands of them.
         if not version.isdecimal() or len(version) > 8 or int(version) > FORMAT_VERSION:
             raise UnknownManifest(
-                f"{source} has manifest version {version[:20]!r}; this Askew reads up to {FORMAT_VERSION}. Upgrade Askew."
+                f"{source} has manifest version {version[:20]!r}; this Askew reads versions up to {FORMAT_VERSION}. "
+                "Upgrade Askew."
             )
         fields = {
             key.removeprefix(PREFIX): _parse(key.removeprefix(PREFIX), value)
@@ -109,7 +110,7 @@ class Manifest(BaseModel):
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "manifest"
             raise NotAnEncoder(
-                f"{source} has a manifest that does not hold together: {where}: {first['msg']}."
+                f"{source} has an invalid manifest: {where}: {first['msg']}. Export it again with `askew export`."
             ) from None
 
 

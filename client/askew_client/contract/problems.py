@@ -1,7 +1,7 @@
 """The problems that a server answers with: RFC 9457 `application/problem+json`, on every path.
 
-A problem has `type` (`/problems/<slug>`, a page that the server itself serves), `title`, `status`, `detail` (what
-was expected, what came, what to do), `instance` (the request id) and typed extras of its kind.
+A problem has `type` (`/problems/<slug>`, a page of the server), `title`, `status`, `detail` (what was expected, what
+came, what to do), `instance` (the request id) and typed extras of its kind.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ MEDIA_TYPE = "application/problem+json"
 class ProblemKind(Enum):
     """Every kind of problem: its slug, HTTP status and title."""
 
-    SPACE_MISMATCH = ("space-mismatch", 409, "The query comes from another space")
+    SPACE_MISMATCH = ("space-mismatch", 409, "The query is from another space")
     SPACE_MISSING = ("space-missing", 422, "The query names no space")
     DIMENSION_MISMATCH = ("dimension-mismatch", 422, "The vector has the wrong length")
     NOT_NORMALISED = ("not-normalised", 422, "The vector is not of unit length")
     NOT_FINITE = ("not-finite", 422, "The vector holds NaN or infinite values")
-    UNSUPPORTED_DTYPE = ("unsupported-dtype", 415, "The vector's dtype is missing or not admitted")
-    UNSUPPORTED_MEDIA = ("unsupported-media", 415, "The body's content type is not admitted here")
+    UNSUPPORTED_DTYPE = ("unsupported-dtype", 415, "The vector's dtype is missing or not supported")
+    UNSUPPORTED_MEDIA = ("unsupported-media", 415, "The body's content type is not accepted here")
     UNREADABLE_PHOTO = ("unreadable-photo", 422, "The photo cannot be described")
     UNKNOWN_GALLERY = ("unknown-gallery", 404, "There is no such gallery")
     UNKNOWN_ITEM = ("unknown-item", 404, "There is no such item")
@@ -31,13 +31,13 @@ class ProblemKind(Enum):
     UNKNOWN_ALIAS = ("unknown-alias", 404, "There is no such alias")
     UNKNOWN_KEY = ("unknown-key", 404, "There is no such key")
     UNKNOWN_SNAPSHOT = ("unknown-snapshot", 404, "There is no such snapshot")
-    UNKNOWN_PATH = ("unknown-path", 404, "There is nothing at this path")
+    UNKNOWN_PATH = ("unknown-path", 404, "No route matches this path")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "This path does not take this method")
-    GALLERY_CONFLICT = ("gallery-conflict", 409, "The gallery exists and is another one")
+    GALLERY_CONFLICT = ("gallery-conflict", 409, "A different gallery of this name exists")
     GALLERY_IN_USE = ("gallery-in-use", 409, "The gallery is in use")
     ALIAS_CONFLICT = ("alias-conflict", 409, "The name is taken")
-    JOB_CONFLICT = ("job-conflict", 409, "The job is not in a state for this")
-    VERIFICATION_FAILED = ("verification-failed", 409, "What was made does not stand up to the check")
+    JOB_CONFLICT = ("job-conflict", 409, "The state of the job does not allow this")
+    VERIFICATION_FAILED = ("verification-failed", 409, "The result failed its verification")
     ENCODER_NOT_ADMITTED = (
         "encoder-not-admitted",
         409,
@@ -48,23 +48,23 @@ class ProblemKind(Enum):
     NO_ENCODER_FITS = ("no-encoder-fits", 404, "No admitted encoder fits this device")
     UNKNOWN_PROBE = ("unknown-probe", 404, "There is no such probe")
     ENCODER_REFUSED = ("encoder-refused", 422, "The encoder is not admitted")
-    NOT_AN_ENCODER = ("not-an-encoder", 422, "The file is no encoder")
-    CANNOT_DESCRIBE = ("cannot-describe", 409, "This gallery has no encoder that could describe the photo")
+    NOT_AN_ENCODER = ("not-an-encoder", 422, "The file is not an encoder")
+    CANNOT_DESCRIBE = ("cannot-describe", 409, "This gallery has no encoder that can describe the photo")
     PHOTO_SEARCH_OFF = ("photo-search-off", 403, "Search by photo is not enabled on this server")
-    DAMAGED_SNAPSHOT = ("damaged-snapshot", 422, "The snapshot is damaged, or is none")
-    VALIDATION = ("validation", 422, "The request does not fit its schema")
-    INVALID_JSON = ("invalid-json", 400, "The body is no valid JSON")
+    DAMAGED_SNAPSHOT = ("damaged-snapshot", 422, "The file is damaged, or is not a snapshot")
+    VALIDATION = ("validation", 422, "The request does not match its schema")
+    INVALID_JSON = ("invalid-json", 400, "The body is not valid JSON")
     PAYLOAD_TOO_LARGE = ("payload-too-large", 413, "The body is too large")
     HEADERS_TOO_LARGE = ("headers-too-large", 431, "The headers are too large or too many")
     REQUEST_TIMEOUT = ("request-timeout", 408, "The request did not arrive in time")
     TOO_SLOW = ("too-slow", 503, "The server did not answer in time")
     UNAUTHORISED = ("unauthorised", 401, "This call needs a key")
     FORBIDDEN = ("forbidden", 403, "This key may not do that")
-    RATE_LIMITED = ("rate-limited", 429, "This key asks too often")
-    OVERLOADED = ("overloaded", 429, "Too many requests wait already")
+    RATE_LIMITED = ("rate-limited", 429, "This key makes too many requests")
+    OVERLOADED = ("overloaded", 429, "Too many requests are waiting")
     DAMAGED_GALLERY = ("damaged-gallery", 503, "The gallery on the disk is damaged")
     NOT_READY = ("not-ready", 503, "The server is loading or draining")
-    INSUFFICIENT_STORAGE = ("insufficient-storage", 507, "The disk is full or takes no writes")
+    INSUFFICIENT_STORAGE = ("insufficient-storage", 507, "The disk is full or cannot be written to")
     WOULD_NOT_FIT = ("would-not-fit", 507, "There is not enough memory or disk for this")
     HTTP = ("http", 400, "The request cannot be answered")
     INTERNAL = ("internal", 500, "The server failed")
@@ -76,7 +76,7 @@ class ProblemKind(Enum):
 
 
 class Problem(BaseModel):
-    """One problem as it travels. Members beyond the five of RFC 9457 are kept in `model_extra`."""
+    """One problem. Members beyond the five of RFC 9457 are kept in `model_extra`."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -98,6 +98,6 @@ class Problem(BaseModel):
 
 
 def problem_of(kind: ProblemKind, detail: str, extras: dict[str, object], instance: str | None) -> Problem:
-    """Build a problem of a kind; `instance` is the request id."""
+    """Build a problem of a kind. `instance`: the request id."""
     members = {"type": f"/problems/{kind.slug}", "title": kind.title, "status": kind.status, "detail": detail}
     return Problem.model_validate({**extras, **members, "instance": instance})

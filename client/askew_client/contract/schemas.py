@@ -1,4 +1,4 @@
-"""Names that 0.1 had in one module. They stand in common, items, galleries, search, encoders and health now."""
+"""The names that version 0.1 had here; they are now in common, encoders, galleries, health, items and search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests and answers as they travel, the same models in the server and in the client."""
+"""Wire models of searches: queries, options, hits."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ MAX_GROUP_SIZE = 100
 
 
 class SearchOptions(RequestBody):
-    """How to search, whatever form the query has.
+    """The options of a search, for every form of query.
 
-    `limit`: how many hits at most. `score_threshold`: leave out hits below this score, in [-1, 1].
-    `max_false_match`: leave out hits below the score that, by the admission report of `encoder`, this share of
-    queries without a match would still reach; in (0, 1). One of the two at most. `filter`: a condition on payloads.
-    `exclude`: ids that are no hits. `with_payload`: whether hits carry their payload, or which fields of it.
-    `with_vectors`: whether they carry the stored vector. `group_by`: a payload field; of each of its values at most
-    `group_size` hits, of at most `limit` values; items without the field are left out. `exact`: the true nearest,
-    whatever the index.
+    `limit`: the maximum number of hits. `score_threshold`: leave out hits below this score, in [-1, 1].
+    `max_false_match`: leave out hits below the score that, according to the admission report of `encoder`, this share
+    of queries without a match would still reach; in (0, 1). At most one of the two. `filter`: a condition on payloads.
+    `exclude`: ids that must not be hits. `with_payload`: whether hits carry their payload, or which fields of it.
+    `with_vectors`: whether they carry the stored vector. `group_by`: a payload field: return at most `group_size` hits
+    for each of its values, and at most `limit` values; items without the field are left out. `exact`: compare with
+    every vector, whatever the index.
     """
 
     limit: int = Field(default=10, ge=1, le=MAX_LIMIT)
@@ -43,12 +43,12 @@ class SearchOptions(RequestBody):
     @model_validator(mode="after")
     def _one_threshold(self) -> Self:
         if self.score_threshold is not None and self.max_false_match is not None:
-            raise ValueError("give score_threshold or max_false_match, not both")
+            raise ValueError("expected score_threshold or max_false_match, got both")
         return self
 
 
 class Query(RequestBody):
-    """One query vector and where it comes from: its space, and the encoder (`name@version`) that made it."""
+    """One query vector with its space and the encoder (`name@version`) that made it."""
 
     vector: Vector
     dtype: str | None = None
@@ -61,15 +61,15 @@ class SearchRequest(Query, SearchOptions):
 
 
 class BatchSearchRequest(SearchOptions):
-    """The JSON body of `POST …/search/batch`: many queries, one set of options."""
+    """The JSON body of `POST …/search/batch`: many queries with the same options."""
 
     queries: list[Query] = Field(min_length=1, max_length=MAX_BATCH, fail_fast=True)
 
 
 class Hit(BaseModel):
-    """An item found. `score`: the inner product of unit vectors, in [-1, 1], higher is better.
+    """An item that was found. `score`: the inner product of unit vectors, in [-1, 1]; higher is better.
 
-    `payload`, `vector` (base64 of f16le) and `group` (the value of `group_by`) where they were asked for.
+    `payload`, `vector` (base64 of f16le) and `group` (the value of `group_by`): if they were asked for.
     """
 
     id: str
@@ -81,7 +81,7 @@ class Hit(BaseModel):
 
 
 class SearchAnswer(BaseModel):
-    """The answer to one query: hits by falling score, equal scores by id."""
+    """The answer to one query: hits by descending score, equal scores by id."""
 
     hits: list[Hit]
     space: SpaceId

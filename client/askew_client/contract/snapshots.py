@@ -1,4 +1,4 @@
-"""Snapshots as they travel: what a server says of one, and the manifest inside the file."""
+"""Wire models of snapshots, and the manifest inside a snapshot file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Snapshot(BaseModel):
-    """A snapshot that a gallery keeps: one tar file. `bytes` and `sha256` are the file's; `created_at` is UTC."""
+    """A snapshot of a gallery: one tar file. `bytes` and `sha256`: of the file. `created_at`: in UTC."""
 
     name: SnapshotName
     gallery: str
@@ -29,13 +29,13 @@ class Snapshot(BaseModel):
 
 
 class SnapshotList(BaseModel):
-    """The snapshots that a gallery keeps, the newest first."""
+    """The snapshots of a gallery, newest first."""
 
     snapshots: list[Snapshot]
 
 
 class RestoreRequest(BaseModel):
-    """The JSON body of `POST …/restore`: the gallery that keeps the snapshot, and the snapshot's name."""
+    """The JSON body of `POST …/restore`: the gallery that the snapshot belongs to, and the snapshot's name."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -52,7 +52,7 @@ class SnapshotMember(BaseModel):
 
 
 class SnapshotManifest(BaseModel):
-    """The first member of a snapshot file, `manifest.json`: what the gallery was, and every file that follows."""
+    """`manifest.json`, the first member of a snapshot file: the state of the gallery, and every file that follows."""
 
     format: Literal[1] = SNAPSHOT_FORMAT
     gallery: str
@@ -69,7 +69,7 @@ class SnapshotManifest(BaseModel):
     @model_validator(mode="after")
     def _each_member_once(self) -> SnapshotManifest:
         if len({member.path for member in self.members}) != len(self.members):
-            raise ValueError("a member is named twice")
+            raise ValueError("expected every member once, got one twice")
         return self
 
 

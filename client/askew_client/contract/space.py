@@ -1,4 +1,4 @@
-"""The name of a vector space: computed once from the teacher, carried and compared by everyone else."""
+"""The name of a vector space: computed once from the teacher; students, galleries and queries carry and compare it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SpaceId = Annotated[str, StringConstraints(pattern=SPACE_ID_PATTERN)]
 
 
 def is_space_id(text: str) -> bool:
-    """Whether the text has the form of a space id: `sp1-` and 32 hex digits."""
+    """Whether a text has the form of a space id: `sp1-` and 32 hex digits."""
     return re.fullmatch(SPACE_ID_PATTERN[1:-1], text) is not None
 
 
@@ -27,21 +27,21 @@ def space_id(
     """Name the space that a teacher defines.
 
     `dim`: components of a vector. `pooling`: its name and parameters, JSON values. `whitened`: whether a linear
-    layer follows the pooling. `tensors`: the teacher's un-folded state dict as float32 arrays by name; counters
-    (`num_batches_tracked`) must have been left out. Photo size, scales and precision are not part of a space.
+    layer follows the pooling. `tensors`: the teacher's un-folded state dict as float32 arrays by name, without counters
+    (`num_batches_tracked`). Photo size, scales and precision are not part of a space.
 
-    The id is `sp1-` and the first 32 hex digits of SHA-256 over a canonical JSON of the first three, then, sorted
-    by name, each tensor's name, shape and little-endian float32 bytes. Raises ValueError for a counter or a
-    tensor of another dtype.
+    The id is `sp1-` and the first 32 hex digits of the SHA-256 of a canonical JSON of the first three, followed by each
+    tensor's name, shape and little-endian float32 bytes, sorted by name. Raises ValueError for a counter or a tensor of
+    another dtype.
     """
     header = {"dim": dim, "pooling": dict(pooling), "whitened": whitened}
     digest = hashlib.sha256(_canonical_json(header))
     for name in sorted(tensors):
         tensor = tensors[name]
         if name.endswith("num_batches_tracked"):
-            raise ValueError(f"{name} is a counter and no part of a space; leave it out")
+            raise ValueError(f"expected tensors without counters, got {name}; leave it out")
         if tensor.dtype != np.float32:
-            raise ValueError(f"{name} must be float32, got {tensor.dtype}")
+            raise ValueError(f"expected {name} to be float32, got {tensor.dtype}")
         digest.update(_canonical_json({"name": name, "shape": list(tensor.shape)}))
         digest.update(np.ascontiguousarray(tensor, dtype="<f4").tobytes())
     return f"sp1-{digest.hexdigest()[:32]}"

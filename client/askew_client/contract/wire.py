@@ -1,7 +1,8 @@
-"""How vectors travel: raw little-endian float16 or float32, base64 of these, or a JSON list of numbers.
+"""The encoding of vectors on the wire: raw little-endian float16 or float32, base64 of these, or a JSON list of
+numbers.
 
-The dtype is always named with its byte order (`f16le`, `f32le`); a length is always checked against the space's
-dimension; a vector is always finite and of unit length. A 2048-d vector is 4,096 bytes as raw f16le.
+The dtype is always named with its byte order (`f16le`, `f32le`). The length is always checked against the space's
+dimension. A vector is always finite and of unit length. A 2048-d vector is 4,096 bytes as raw f16le.
 """
 
 from __future__ import annotations
@@ -20,36 +21,36 @@ from askew_client.contract.problems import ProblemKind
 Dtype = Literal["f16le", "f32le"]
 
 NORM_TOLERANCE = 1e-2
-"""How far a vector's length may be from 1: well above what float16 rounding does (2e-4 at 2048-d)."""
+"""How far a vector's length may be from 1: well above the effect of float16 rounding (2e-4 at 2048-d)."""
 
 
 def numpy_dtype(dtype: str | None) -> np.dtype[np.float16] | np.dtype[np.float32]:
-    """The numpy dtype of a wire dtype. Raises WireError (unsupported-dtype) for a missing or other name."""
+    """The numpy dtype of a wire dtype. Raises WireError (unsupported-dtype) for a missing or unknown name."""
     if dtype == "f16le":
         return np.dtype("<f2")
     if dtype == "f32le":
         return np.dtype("<f4")
-    admitted = " or ".join(get_args(Dtype))
+    supported = " or ".join(get_args(Dtype))
     came = "none came" if dtype is None else f"got {dtype!r}"
     raise WireError(
         ProblemKind.UNSUPPORTED_DTYPE,
-        f"Expected the vector's dtype, {admitted} (byte order included), but {came}.",
+        f"Expected the vector's dtype as {supported} (with its byte order), but {came}.",
         {"expected": list(get_args(Dtype)), "received": dtype},
     )
 
 
 def pack(vectors: NDArray[np.float32], dtype: Dtype = "f16le") -> bytes:
-    """Pack float32 [D] or [n, D] unit vectors for the wire, row after row."""
+    """Encode float32 [D] or [n, D] unit vectors as raw bytes, row after row."""
     return np.ascontiguousarray(vectors, dtype=numpy_dtype(dtype)).tobytes()
 
 
 def pack_base64(vector: NDArray[np.float32], dtype: Dtype = "f16le") -> str:
-    """Pack one float32 [D] unit vector as base64 text for JSON."""
+    """Encode one float32 [D] unit vector as base64 text for JSON."""
     return base64.b64encode(pack(vector, dtype)).decode("ascii")
 
 
 def unpack(body: bytes, dtype: str | None, dim: int) -> NDArray[np.float32]:
-    """Read one raw vector: float32 [D], finite, unit length. Raises WireError."""
+    """Decode one raw vector to float32 [D], finite and of unit length. Raises WireError."""
     wire_dtype = numpy_dtype(dtype)
     expected = dim * wire_dtype.itemsize
     if len(body) != expected:
@@ -65,7 +66,7 @@ def unpack(body: bytes, dtype: str | None, dim: int) -> NDArray[np.float32]:
 
 
 def unpack_json(value: str | Sequence[float], dtype: str | None, dim: int) -> NDArray[np.float32]:
-    """Read a vector out of JSON: base64 text with its dtype, or a list of numbers. float32 [D]; WireError."""
+    """Decode a vector from JSON (base64 text with its dtype, or a list of numbers) to float32 [D]. Raises WireError."""
     if isinstance(value, str):
         try:
             body = base64.b64decode(value, validate=True)
@@ -77,7 +78,7 @@ def unpack_json(value: str | Sequence[float], dtype: str | None, dim: int) -> ND
     if len(value) != dim:
         raise WireError(
             ProblemKind.DIMENSION_MISMATCH,
-            f"Expected a vector of {dim} values, got {len(value)}. Is it described by an encoder of this space?",
+            f"Expected a vector of {dim} values, got {len(value)}. Was it made by an encoder of this space?",
             {"expected": dim, "received": len(value)},
         )
     with np.errstate(over="ignore"):
@@ -87,8 +88,8 @@ def unpack_json(value: str | Sequence[float], dtype: str | None, dim: int) -> ND
 
 
 def check_vector(vector: NDArray[np.float32]) -> None:
-    """Refuse a float32 [D] vector that is not finite, or whose length is off 1 by more than 0.01. WireError."""
-    # Huge values overflow to an infinite length, which is refused as any other; without a warning.
+    """Check that a float32 [D] vector is finite and has a length within 0.01 of 1. Raises WireError."""
+    # Huge values overflow to an infinite length, which is refused below; numpy need not warn of it.
     with np.errstate(over="ignore", invalid="ignore"):
         norm = float(np.sqrt(np.dot(vector, vector)))
     if abs(norm - 1.0) <= NORM_TOLERANCE:
@@ -97,13 +98,13 @@ def check_vector(vector: NDArray[np.float32]) -> None:
         bad = int(vector.size - np.isfinite(vector).sum())
         raise WireError(
             ProblemKind.NOT_FINITE,
-            f"Expected finite values, but {bad} of {vector.size} are NaN or infinite. Was the right dtype named?",
+            f"Expected finite values, got {bad} of {vector.size} that are NaN or infinite. Is the named dtype right?",
             {"not_finite": bad},
         )
     raise WireError(
         ProblemKind.NOT_NORMALISED,
         f"Expected a vector of length 1 (within {NORM_TOLERANCE}), got one of length {norm:.4g}. "
-        "Send the encoder's output as it is, or divide the vector by its length.",
+        "Send the encoder's output unchanged, or divide the vector by its length.",
         {"norm": norm if np.isfinite(norm) else None, "tolerance": NORM_TOLERANCE},
     )
 

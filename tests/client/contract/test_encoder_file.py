@@ -1,4 +1,4 @@
-"""Encoder files: the manifest comes back, and no damage goes unnoticed."""
+"""Encoder files: the manifest is read as it was written, and every damage is noticed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def metadata_of(path: Path) -> dict[str, str]:
     return kept
 
 
-def test_manifest_digest_opset_and_size_come_back(teacher_file: Path) -> None:
+def test_manifest_digest_opset_and_size_are_read(teacher_file: Path) -> None:
     found = read_encoder_file(teacher_file)
     assert (found.manifest.name, found.manifest.role, found.manifest.dim) == ("teacher", "teacher", 64)
     assert found.manifest.encoder_id == "teacher@1"
@@ -33,7 +33,7 @@ def test_manifest_digest_opset_and_size_come_back(teacher_file: Path) -> None:
     assert Manifest.from_metadata(found.manifest.to_metadata(), "here") == found.manifest
 
 
-def test_a_flipped_byte_is_noticed_wherever_it_lies(teacher_file: Path) -> None:
+def test_a_flipped_bit_is_noticed_anywhere(teacher_file: Path) -> None:
     model = teacher_file.read_bytes()
     for position in {*range(0, len(model), 97), *range(len(model) - 4_000, len(model), 7), 0, len(model) - 1}:
         damaged = bytearray(model)
@@ -42,14 +42,14 @@ def test_a_flipped_byte_is_noticed_wherever_it_lies(teacher_file: Path) -> None:
             parse_encoder_file(bytes(damaged), "the file")
 
 
-def test_a_flipped_weight_is_called_damage(teacher_file: Path) -> None:
+def test_a_changed_weight_is_reported_as_damage(teacher_file: Path) -> None:
     damaged = bytearray(teacher_file.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     with pytest.raises(DamagedEncoder, match="is damaged"):
         parse_encoder_file(bytes(damaged), "the file")
 
 
-def test_a_truncated_file_is_no_encoder(teacher_file: Path) -> None:
+def test_a_truncated_file_is_refused(teacher_file: Path) -> None:
     model = teacher_file.read_bytes()
     for length in [0, 1, 10, len(model) // 2, len(model) - 1]:
         with pytest.raises(EncoderError):
@@ -57,13 +57,13 @@ def test_a_truncated_file_is_no_encoder(teacher_file: Path) -> None:
 
 
 @given(st.binary(max_size=300))
-def test_random_bytes_raise_nothing_but_our_errors(model: bytes) -> None:
+def test_random_bytes_raise_only_our_errors(model: bytes) -> None:
     with pytest.raises(AskewError):
         parse_encoder_file(model, "the file")
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_shuffled_encoder_files_raise_nothing_but_our_errors(teacher_file: Path, seed: int) -> None:
+def test_changed_encoder_files_raise_only_our_errors(teacher_file: Path, seed: int) -> None:
     random = np.random.default_rng(seed)
     model = np.frombuffer(teacher_file.read_bytes(), dtype=np.uint8).copy()
     model[random.integers(len(model) - 6_000, len(model), 20)] = random.integers(0, 256, 20)
@@ -71,7 +71,7 @@ def test_shuffled_encoder_files_raise_nothing_but_our_errors(teacher_file: Path,
         parse_encoder_file(model.tobytes(), "the file")
 
 
-def test_what_is_missing_or_no_onnx_gets_a_sentence(tmp_path: Path, teacher_file: Path) -> None:
+def test_missing_files_and_files_without_a_manifest_are_refused(tmp_path: Path, teacher_file: Path) -> None:
     with pytest.raises(NotAnEncoder, match="cannot be read"):
         read_encoder_file(tmp_path / "missing.onnx")
     with pytest.raises(NotAnEncoder, match="cannot be read"):
@@ -104,7 +104,7 @@ def test_a_newer_manifest_is_refused(teacher_file: Path, version: str) -> None:
         ("unknown_field", "1"),
     ],
 )
-def test_a_manifest_that_does_not_hold_together_names_the_field(teacher_file: Path, field: str, value: str) -> None:
+def test_the_error_of_an_invalid_manifest_names_the_field(teacher_file: Path, field: str, value: str) -> None:
     metadata = {**metadata_of(teacher_file), f"askew.{field}": value}
     with pytest.raises(NotAnEncoder, match=field):
         parse_encoder_file(sealed(onnx.load(teacher_file), metadata), "the file")
@@ -115,7 +115,7 @@ def test_only_an_unsealed_model_can_be_sealed(teacher_file: Path) -> None:
         seal(teacher_file.read_bytes())
 
 
-def test_a_manifest_does_not_change(teacher_file: Path) -> None:
+def test_a_manifest_is_immutable(teacher_file: Path) -> None:
     manifest = read_encoder_file(teacher_file).manifest
     with pytest.raises(ValidationError):
         manifest.dim = 3  # type: ignore[misc]

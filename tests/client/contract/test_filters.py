@@ -1,4 +1,4 @@
-"""Conditions on payloads: what is one, and what is refused."""
+"""Conditions on payloads: which are accepted, and which are refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from askew_client.contract.filters import Filter
+from askew_client.contract.filters import MAX_DEPTH, MAX_VALUES, Filter
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(Filter)
 
@@ -23,7 +23,7 @@ ADAPTER: TypeAdapter[Any] = TypeAdapter(Filter)
         {"and": [{"field": "a", "eq": 1}, {"or": [{"field": "b", "eq": 2}, {"not": {"field": "c", "eq": 3}}]}]},
     ],
 )
-def test_conditions_come_back_as_they_went_in(condition: dict[str, Any]) -> None:
+def test_a_condition_keeps_its_json(condition: dict[str, Any]) -> None:
     assert ADAPTER.dump_python(ADAPTER.validate_python(condition), by_alias=True) == condition
 
 
@@ -53,6 +53,25 @@ def test_conditions_come_back_as_they_went_in(condition: dict[str, Any]) -> None
         {"not": [{"field": "a", "eq": 1}]},
     ],
 )
-def test_anything_else_is_refused(condition: Any) -> None:
+def test_other_values_are_refused(condition: Any) -> None:
     with pytest.raises(ValidationError):
         ADAPTER.validate_python(condition)
+
+
+def nested(levels: int) -> dict[str, Any]:
+    condition: dict[str, Any] = {"field": "a", "eq": 1}
+    for _ in range(levels - 1):
+        condition = {"not": condition}
+    return condition
+
+
+def test_the_depth_of_a_filter_is_bounded() -> None:
+    ADAPTER.validate_python(nested(MAX_DEPTH))
+    with pytest.raises(ValidationError, match=f"at most {MAX_DEPTH} nested levels"):
+        ADAPTER.validate_python(nested(10 * MAX_DEPTH))
+
+
+def test_the_number_of_values_in_a_filter_is_bounded() -> None:
+    many = {"or": [{"field": "a", "in": list(range(1_000))} for _ in range(MAX_VALUES // 1_000)]}
+    with pytest.raises(ValidationError, match=f"at most {MAX_VALUES} values"):
+        ADAPTER.validate_python(many)

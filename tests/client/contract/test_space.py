@@ -1,4 +1,4 @@
-"""The space id: pinned, sensitive to what defines a space, and to nothing else."""
+"""The space id: its value never changes, and depends on what defines a space and on nothing else."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def named(
     return space_id(dim=dim, pooling=pooling, whitened=whitened, tensors=weights or tensors())
 
 
-def test_pinned() -> None:
-    # Encoders in the field carry ids made by this function: it never changes.
+def test_the_id_of_a_space_never_changes() -> None:
+    # Published encoders carry ids that this function made.
     assert named() == "sp1-61d34436ff3d0bd4993fc5662fa67b98"
 
 
@@ -45,7 +45,7 @@ def test_the_layout_in_memory_does_not_matter() -> None:
     assert named(weights=big_endian) == named()
 
 
-def test_everything_that_defines_a_space_matters() -> None:
+def test_everything_that_defines_a_space_changes_the_id() -> None:
     flipped, renamed, reshaped = tensors(), tensors(), tensors()
     flipped["head.bias"][0] = np.nextafter(np.float32(0.5), np.float32(1))
     renamed["head.shift"] = renamed.pop("head.bias")
@@ -75,5 +75,5 @@ def test_counters_and_other_dtypes_are_refused() -> None:
 @pytest.mark.parametrize(
     "text", ["", "sp1-", "sp1-" + "0" * 31, "sp1-" + "0" * 33, "sp1-" + "G" * 32, "sp2-" + "0" * 32]
 )
-def test_what_is_no_space_id(text: str) -> None:
+def test_other_texts_are_not_space_ids(text: str) -> None:
     assert not is_space_id(text)

@@ -1,4 +1,4 @@
-"""Vectors on the wire: what goes in comes out, and everything else is refused with the right kind of problem."""
+"""Vectors on the wire: unit vectors are decoded as they were, and everything else is refused with its kind of problem."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def kind_of(body: bytes, dtype: str | None, dim: int) -> ProblemKind:
 
 
 @given(dims, seeds)
-def test_f32le_comes_back_to_the_bit(dim: int, seed: int) -> None:
+def test_f32le_is_exact(dim: int, seed: int) -> None:
     vector = unit(dim, seed)
     assert np.array_equal(unpack(pack(vector, "f32le"), "f32le", dim), vector)
     assert np.array_equal(unpack_json(pack_base64(vector, "f32le"), "f32le", dim), vector)
 
 
 @given(dims, seeds)
-def test_f16le_is_off_by_its_rounding_only(dim: int, seed: int) -> None:
+def test_f16le_differs_by_rounding_only(dim: int, seed: int) -> None:
     vector = unit(dim, seed)
     came = unpack(pack(vector), "f16le", dim)
     assert came.dtype == np.float32
@@ -47,18 +47,18 @@ def test_f16le_is_off_by_its_rounding_only(dim: int, seed: int) -> None:
     assert np.array_equal(unpack_json(pack_base64(vector), "f16le", dim), came)
 
 
-def test_2048_dimensions_take_4096_bytes_in_little_endian() -> None:
+def test_2048_dimensions_are_4096_bytes_in_little_endian() -> None:
     assert len(pack(unit(2048))) == 4096
     assert pack(np.array([1.0], dtype=np.float32)) == b"\x00\x3c"
 
 
 @given(dims, st.integers(0, 2000), dtypes)
-def test_every_other_length_is_refused(dim: int, length: int, dtype: str) -> None:
+def test_other_lengths_are_refused(dim: int, length: int, dtype: str) -> None:
     if length != dim * (2 if dtype == "f16le" else 4):
         assert kind_of(bytes(length), dtype, dim) is ProblemKind.DIMENSION_MISMATCH
 
 
-def test_a_length_of_the_other_dtype_is_named() -> None:
+def test_the_error_names_the_dtype_that_has_this_length() -> None:
     with pytest.raises(WireError, match="length of f32le"):
         unpack(pack(unit(8), "f32le"), "f16le", 8)
 
@@ -70,7 +70,7 @@ def test_other_dtypes_are_refused(dtype: str | None) -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", ["f16le", "f32le"])
-def test_not_finite_is_refused(bad: float, dtype: str) -> None:
+def test_values_that_are_not_finite_are_refused(bad: float, dtype: str) -> None:
     vector = unit(8)
     vector[3] = bad
     body = np.asarray(vector, dtype="<f2" if dtype == "f16le" else "<f4").tobytes()
@@ -78,7 +78,7 @@ def test_not_finite_is_refused(bad: float, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.98, 1.02, 255.0])
-def test_not_of_unit_length_is_refused_with_the_length_that_came(factor: float) -> None:
+def test_the_error_of_another_length_than_one_states_it(factor: float) -> None:
     with pytest.raises(WireError) as caught:
         check_vector(unit(8) * np.float32(factor))
     assert caught.value.kind is ProblemKind.NOT_NORMALISED
@@ -103,7 +103,7 @@ def test_any_json_gives_a_unit_vector_or_a_wire_error(value: list[float] | str, 
     assert vector.shape == (dim,)
 
 
-def test_base64_that_is_none_is_refused() -> None:
+def test_text_that_is_not_base64_is_refused() -> None:
     with pytest.raises(WireError) as caught:
         unpack_json("not base64!", "f16le", 4)
     assert caught.value.kind is ProblemKind.VALIDATION
