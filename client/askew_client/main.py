@@ -1,4 +1,4 @@
-"""`python -m askew_client.main`: the `askew` command, for launchers that take a module."""
+"""`python -m askew_client.main` runs the `askew` command, for launchers that expect a module."""
 
 from __future__ import annotations
 

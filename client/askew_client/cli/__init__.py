@@ -1,1 +1,1 @@
-"""The `askew` command line: where commands are found, and the client's own."""
+"""The `askew` command line: how commands are found and run, and the commands of the client."""

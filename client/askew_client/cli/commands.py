@@ -1,4 +1,4 @@
-"""The commands of askew-client: look into an encoder file, check it, describe photos, search."""
+"""The commands of askew-client: inspect and check an encoder file, describe photos, search."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")
 
 
 def inspect(file: EncoderFileArgument, as_json: AsJson = False) -> None:
-    """Print what an encoder file says about itself, once its digest is verified. Needs no engine."""
+    """Verify an encoder file's digest and print its manifest. Needs no onnxruntime."""
     from askew_client.contract.encoder_file import read_encoder_file
 
     found = read_encoder_file(file)
@@ -37,7 +37,7 @@ def inspect(file: EncoderFileArgument, as_json: AsJson = False) -> None:
 
 
 def check(file: EncoderFileArgument, as_json: AsJson = False) -> None:
-    """Verify an encoder file's digest, and whether this machine computes its golden vectors; exit code 1 if not."""
+    """Verify an encoder file's digest and its golden vectors on this machine. Exit code 1 if one does not match."""
     from askew_client.encoding.encoder import Encoder
 
     encoder = Encoder(file)
@@ -48,11 +48,13 @@ def check(file: EncoderFileArgument, as_json: AsJson = False) -> None:
         report = {"sha256": encoder.file.sha256, "distances": distances, "tolerance": tolerance, "agrees": agrees}
         typer.echo(json.dumps(report, indent=1))
     else:
-        typer.echo(f"{encoder.manifest.encoder_id}: the digest fits ({encoder.file.sha256[:12]}…).")
+        typer.echo(f"{encoder.manifest.encoder_id}: the digest matches ({encoder.file.sha256[:12]}…).")
         for name, distance in distances.items():
             verdict = "agrees" if distance <= tolerance else "DIFFERS"
             typer.echo(f"  {name:<8} cosine distance {distance:.1e}, at most {tolerance:.0e}: {verdict}")
-        typer.echo("This machine agrees." if agrees else "This machine does not compute what the file records.")
+        typer.echo(
+            "This machine agrees." if agrees else "This machine does not compute the vectors that the file records."
+        )
     if not agrees:
         raise typer.Exit(1)
 
@@ -60,18 +62,18 @@ def check(file: EncoderFileArgument, as_json: AsJson = False) -> None:
 def encode(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="JPEG, PNG or WebP files.")],
     encoder: Annotated[Path, typer.Option(help="The encoder file.")],
-    out: Annotated[Path | None, typer.Option(help="Write float32 [n, D] to this .npy file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the vectors to this .npy file, as float32 [n, D].")] = None,
     as_json: AsJson = False,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Write f16le bytes to stdout, as POST /search takes them.")
+        bool, typer.Option("--raw", help="Write the vectors to stdout as f16le bytes, the body of POST /search.")
     ] = False,
 ) -> None:
-    """Describe photos. Say where the vectors go: --out FILE, --json or --raw."""
+    """Describe photos. Choose the output with --out FILE, --json or --raw."""
     from askew_client.contract.wire import pack
     from askew_client.encoding.encoder import Encoder
 
     if (out is not None) + as_json + raw != 1:
-        raise typer.BadParameter("give exactly one of --out, --json and --raw")
+        raise typer.BadParameter("expected exactly one of --out, --json and --raw")
     opened = Encoder(encoder)
     vectors = opened.encode(photos)
     if out is not None:
@@ -90,14 +92,16 @@ def encode(
 
 def search(
     photo: Annotated[Path, typer.Argument(help="A JPEG, PNG or WebP file.")],
-    encoder: Annotated[Path | None, typer.Option(help="The encoder file; without it the photo itself is sent.")] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(help="The encoder file. Without it, the photo itself is sent.")
+    ] = None,
     server: Annotated[str, typer.Option(help="The server's URL.", envvar="ASKEW_SERVER")] = "http://127.0.0.1:8000",
-    gallery: Annotated[str | None, typer.Option(help="The gallery; without it the server's default one.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many hits at most.")] = 10,
+    gallery: Annotated[str | None, typer.Option(help="The gallery. Without it, the server's default gallery.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The maximum number of hits.")] = 10,
     key: Annotated[str | None, typer.Option(help="An API key.", envvar="ASKEW_KEY")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search a gallery with a photo, described on this machine if an encoder is given."""
+    """Search a gallery with a photo. With --encoder, this machine describes the photo and sends only its vector."""
     from askew_client._sync.client import Client
     from askew_client.contract.wire import pack
     from askew_client.encoding.encoder import Encoder
@@ -118,9 +122,9 @@ def search(
         typer.echo(answer.model_dump_json(indent=1))
         return
     _print_hits(answer)
-    at_work = f"described in {1000 * (described - start):.0f} ms, " if opened else ""
+    described_in = f"described in {1000 * (described - start):.0f} ms, " if opened else ""
     typer.echo(
-        f"{at_work}searched in {1000 * (answered - described):.0f} ms, sent {sent:,} bytes; "
+        f"{described_in}searched in {1000 * (answered - described):.0f} ms, sent {sent:,} bytes; "
         f"the photo has {photo.stat().st_size:,}."
     )
 
@@ -130,7 +134,7 @@ def _print_hits(answer: SearchAnswer) -> None:
     from rich.table import Table
 
     if not answer.hits:
-        typer.echo(f"Nothing found in gallery {answer.gallery!r}.")
+        typer.echo(f"No hits in gallery {answer.gallery!r}.")
         return
     table = Table("rank", "id", "score", "title", box=None)
     for rank, hit in enumerate(answer.hits, start=1):
@@ -144,7 +148,7 @@ def _title(hit: Hit) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text of a server, safe for a terminal: no control characters, no markup."""
+    """Text from a server, safe for a terminal: without control characters and markup."""
     from rich.markup import escape
 
     return escape("".join(character for character in text if character.isprintable()))

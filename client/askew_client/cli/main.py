@@ -1,4 +1,4 @@
-"""The `askew` command, and how it ends: one line for whatever went wrong, and an exit code."""
+"""The `askew` command and how it ends: an exit code, and one line on stderr for an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXIT_STOPPED = 130
 
 
 def main() -> None:
-    """Run one command. Exit code 1 when it fails, 2 when it was called wrongly, 130 when it was stopped."""
+    """Run one command. Exit code 1 if it fails, 2 if it was called wrongly, 130 if it was stopped."""
     try:
         _run(sys.argv[1:])
         sys.stdout.flush()
@@ -26,10 +26,10 @@ def main() -> None:
         _say("stopped")
         sys.exit(EXIT_STOPPED)
     except BrokenPipeError:
-        # Whoever read our output has read enough; nothing may be written when the interpreter ends either.
+        # The reader of our output has closed the pipe. The interpreter would write to it again when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)
-    # Whatever else went wrong: no traceback reaches a user who did not ask for one.
+    # Users see a traceback only if they ask for it.
     except Exception as error:  # noqa: BLE001
         if os.environ.get("ASKEW_DEBUG") == "1":
             traceback.print_exc()
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _run(arguments: list[str]) -> None:
-    # Pillow's remarks on odd photos; what matters of them is said by the photo's own error.
+    # Pillow warns about odd photos; the errors of photos that cannot be read say what matters.
     warnings.filterwarnings("ignore", module="PIL")
     try:
         from askew_client.cli.registry import run_command
@@ -46,13 +46,14 @@ def _run(arguments: list[str]) -> None:
         if error.name not in {"typer", "rich"}:
             raise
         raise AskewError(
-            "The command line needs typer and rich, which are not installed. pip install 'askew-client[cli]'"
+            "The command line needs typer and rich, which are not installed. Install them: pip install "
+            "'askew-client[cli]'"
         ) from None
     run_command(arguments)
 
 
 def _say(sentence: str) -> None:
-    """One line on stderr."""
+    """Print one line on stderr."""
     print("askew:", " ".join(sentence.split()), file=sys.stderr)
 
 

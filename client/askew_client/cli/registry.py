@@ -1,4 +1,4 @@
-"""The command line: the commands of whichever Askew packages are installed. Needs typer."""
+"""Finds and runs the commands of all installed Askew packages. Needs typer."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typer.main import get_command
 from askew_client.contract.errors import AskewError, sentence_of
 
 COMMANDS = "askew.commands"
-"""The entry points that are commands, registered under their entry point's name: functions, or Typers for groups."""
+"""The group of entry points that are commands: functions, or Typers for groups of commands."""
 
 
 def run_command(arguments: list[str]) -> None:
-    """Run one command. Ends in SystemExit, or in whatever the command raised."""
+    """Run one command. Raises SystemExit at its end, or what the command raises."""
     app = typer.Typer(add_completion=False)
     app.callback(invoke_without_command=True)(_askew)
     for entry_point in sorted(metadata.entry_points(group=COMMANDS), key=lambda each: each.name):
         _register(app, entry_point)
-    # Not app(): that would put an exception hook in the place of ours.
+    # Not app(): that installs an exception hook of its own.
     get_command(app)(args=arguments, prog_name="askew")
 
 
@@ -36,15 +36,17 @@ def _askew(
 
 
 def _register(app: typer.Typer, entry_point: metadata.EntryPoint) -> None:
-    """Add a command; one that cannot be imported says so when it is called, and leaves the others alone."""
+    """Add a command. One that cannot be imported reports that when it is called; the others work."""
     try:
         command: Callable[..., object] | typer.Typer = entry_point.load()
-    # An import may fail in any way; here none of them matters until somebody calls the command.
+    # An import may fail in any way, which matters only when a user calls the command.
     except Exception as error:  # noqa: BLE001
         reason = sentence_of(error)
 
         def unavailable() -> None:
-            raise AskewError(f"The command {entry_point.name!r} cannot be loaded: {reason}")
+            raise AskewError(
+                f"The command {entry_point.name!r} cannot be loaded: {reason} Reinstall the package that has it."
+            )
 
         lenient = {"ignore_unknown_options": True, "allow_extra_args": True}
         app.command(entry_point.name, help=f"(cannot be loaded: {reason})", context_settings=lenient)(unavailable)

@@ -1,1 +1,1 @@
-"""From photo to vector: read a photo, run an encoder file."""
+"""From photo to vector: reading photos and running encoder files."""

@@ -1,4 +1,4 @@
-"""Describe photos with an encoder file, on the CPU or, where onnxruntime-gpu is installed, on the GPU."""
+"""Describing photos with an encoder file, on the CPU, or on the GPU if onnxruntime-gpu is installed."""
 
 from __future__ import annotations
 
@@ -23,22 +23,21 @@ from askew_client.encoding.photos import MAX_PIXELS, Photo, check_shape, read_ph
 if TYPE_CHECKING:
     import onnxruntime
 
-ENGINE_HINT = "Install one: pip install 'askew-client[cpu]' (or 'askew-client[gpu]' where there is an NVIDIA GPU)."
+ENGINE_HINT = "Install one: pip install 'askew-client[cpu]' (or 'askew-client[gpu]' for an NVIDIA GPU)."
 
 
 class Encoder:
     """One encoder file, ready to describe photos.
 
-    A photo is always described by itself at its own aspect ratio, so that its vector does not depend on which
-    others come with it. An Encoder may be used from several threads.
+    Each photo is described alone and at its own aspect ratio, so that its vector does not depend on the photos that are
+    described with it. An Encoder may be used from several threads.
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None, max_pixels: int = MAX_PIXELS) -> None:
         """Read, verify and load an encoder file.
 
-        `threads`: how many threads one inference uses; None: as many as there are cores. `max_pixels`: photos with
-        more are refused before they are decoded. Raises NotAnEncoder, DamagedEncoder, UnknownManifest,
-        EngineMissing.
+        `threads`: how many threads one inference uses; None: one for each core. `max_pixels`: photos with more pixels
+        are refused before they are decoded. Raises NotAnEncoder, DamagedEncoder, UnknownManifest, EngineMissing.
         """
         self.path = Path(path)
         self.file: EncoderFile = read_encoder_file(self.path)
@@ -47,20 +46,20 @@ class Encoder:
 
     @property
     def manifest(self) -> Manifest:
-        """What the encoder says about itself."""
+        """The manifest of the encoder file."""
         return self.file.manifest
 
     @property
     def space_id(self) -> str:
-        """The space that this encoder's vectors lie in."""
+        """The space of this encoder's vectors."""
         return self.file.manifest.space_id
 
     def encode(self, photos: Photo | Sequence[Photo]) -> NDArray[np.float32]:
         """Describe one photo or a list of photos.
 
-        A photo is a path, the bytes of a JPEG, PNG or WebP file, a PIL image, or a uint8 [H, W, 3] RGB array.
-        Returns float32 [n, D] unit vectors, in the order of the photos; n is 1 for a single one. Raises
-        UnreadablePhoto, PhotoTooLarge, PhotoTooThin.
+        A photo is a path, the bytes of a JPEG, PNG or WebP file, a PIL image, or a uint8 [H, W, 3] RGB array. Returns
+        float32 [n, D] unit vectors in the order of the photos; n is 1 for a single photo. Raises UnreadablePhoto,
+        PhotoTooLarge, PhotoTooThin.
         """
         single = str | Path | bytes | Image.Image | np.ndarray
         several = [photos] if isinstance(photos, single) else list(photos)
@@ -75,11 +74,11 @@ class Encoder:
         return vector
 
     def encode_stream(self, photos: Iterable[Photo], *, workers: int) -> Iterator[NDArray[np.float32] | PhotoError]:
-        """Describe many photos with several at work at once; decoding and inference overlap.
+        """Describe many photos, several at a time; decoding and inference overlap.
 
-        Yields, in the order of the photos, a float32 [D] unit vector or the PhotoError of a photo that cannot be
-        described. `workers` photos are decoded and described in parallel (open the encoder with `threads=1` for
-        that); few are held in memory.
+        Yields, in the order of the photos, a float32 [D] unit vector, or the PhotoError of a photo that cannot be
+        described. `workers`: how many photos are decoded and described in parallel; open the encoder with `threads=1`
+        for this. At most three photos for each worker are in memory.
         """
         with ThreadPoolExecutor(workers, thread_name_prefix="describe") as pool:
             waiting: deque[Future[NDArray[np.float32] | PhotoError]] = deque()
@@ -95,15 +94,18 @@ class Encoder:
                 stopped.set()
 
     def golden_distances(self) -> dict[str, float]:
-        """Recompute the golden vectors: the cosine distance to the recorded one, by picture.
+        """Recompute the golden vectors: the cosine distance to the recorded vector, by picture.
 
-        Raises DamagedEncoder when a recorded picture is not in this package.
+        Raises DamagedEncoder if the file records a picture that this package does not have.
         """
         pictures = golden_pictures()
         distances = {}
         for name in self.manifest.golden:
             if name not in pictures:
-                raise DamagedEncoder(f"{self.path} records a vector of the picture {name!r}, which is unknown here.")
+                raise DamagedEncoder(
+                    f"{self.path} records a vector of the picture {name!r}, which this Askew does not have. Upgrade "
+                    "Askew, or export the encoder again."
+                )
             vector = self.encode_pixels(pictures[name]).astype(np.float64)
             recorded = self.manifest.golden_vector(name).astype(np.float64)
             norms = np.linalg.norm(vector) * np.linalg.norm(recorded)
@@ -111,15 +113,15 @@ class Encoder:
         return distances
 
     def check_golden(self) -> dict[str, float]:
-        """As golden_distances, and raises DamagedEncoder when one exceeds the manifest's tolerance."""
+        """As golden_distances. Raises DamagedEncoder if a distance exceeds the manifest's tolerance."""
         distances = self.golden_distances()
-        # NaN is larger than anything here: an engine that computes it computes wrongly.
+        # NaN counts as the largest distance: an engine that computes NaN computes wrongly.
         worst = max(distances, key=lambda name: np.nan_to_num(distances[name], nan=np.inf))
         if not distances[worst] <= self.manifest.tolerance:
             raise DamagedEncoder(
-                f"{self.path} does not compute its own golden vectors here: picture {worst!r} is off by "
-                f"{distances[worst]:.2e} in cosine distance, at most {self.manifest.tolerance:.0e} is admitted. "
-                "Is the file the one that was published? Else this machine's engine computes wrongly."
+                f"{self.path} does not compute its own golden vectors on this machine: picture {worst!r} is off by "
+                f"{distances[worst]:.2e} in cosine distance, and at most {self.manifest.tolerance:.0e} is allowed. "
+                "Compare the file with the published one. If they are equal, onnxruntime computes wrongly here."
             )
         return distances
 
@@ -136,11 +138,11 @@ def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessi
     try:
         import onnxruntime
     except ImportError:
-        raise EngineMissing(f"No onnxruntime is installed, which runs encoders. {ENGINE_HINT}") from None
+        raise EngineMissing(f"No onnxruntime is installed; encoders need one to run. {ENGINE_HINT}") from None
     refuse_several(("onnxruntime", "onnxruntime-gpu"), ENGINE_HINT)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    # Photos come in many shapes: memory patterns and a doubling arena would keep the largest of each for ever.
+    # Photos have many shapes: memory patterns and a doubling arena would keep memory for the largest of each shape.
     options.enable_mem_pattern = False
     if threads is not None:
         options.intra_op_num_threads = threads
@@ -149,11 +151,13 @@ def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessi
     providers = ["CUDAExecutionProvider", cpu] if "CUDAExecutionProvider" in available else [cpu]
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-    # onnxruntime's own exceptions share no base class below Exception.
+    # onnxruntime's exceptions have no common base class below Exception.
     except Exception as error:  # noqa: BLE001
         reason = str(error).splitlines()[0][:200]
-        raise NotAnEncoder(f"{path} cannot be loaded by onnxruntime: {reason}") from None
+        raise NotAnEncoder(f"{path} cannot be loaded by onnxruntime: {reason}. Export it again.") from None
     names = {tensor.name for tensor in session.get_inputs()}, {tensor.name for tensor in session.get_outputs()}
     if names[0] != {"image"} or "descriptor" not in names[1]:
-        raise NotAnEncoder(f"{path} has no input `image` and output `descriptor`. Export it with `askew export`.")
+        raise NotAnEncoder(
+            f"Expected {path} to have an input `image` and an output `descriptor`. Export it with `askew export`."
+        )
     return session

@@ -1,4 +1,4 @@
-"""Native engines come as extras: exactly one build of each may be installed."""
+"""Native engines are extras: exactly one build of each may be installed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from askew_client.contract.errors import EngineMissing
 
 
 def refuse_several(builds: tuple[str, ...], hint: str) -> None:
-    """Raise EngineMissing when more than one of these distributions is installed: they overwrite each other's files.
+    """Raise EngineMissing if more than one of these distributions is installed: they overwrite each other's files.
 
-    `hint` is the sentence that says which extra to install.
+    `hint`: the sentence that names the extra to install.
     """
     installed = [name for name in builds if _is_installed(name)]
     if len(installed) > 1:
         raise EngineMissing(
-            f"{' and '.join(installed)} are both installed; they overwrite each other. "
+            f"{' and '.join(installed)} are both installed, and they overwrite each other's files. "
             f"Uninstall them, then install one: pip uninstall -y {' '.join(installed)}. {hint}"
         )
 

@@ -1,7 +1,7 @@
-"""Three small pictures, drawn by code, on which every machine must compute an encoder's recorded vectors.
+"""The golden pictures: three pictures for which every machine must compute the vectors that an encoder file records.
 
-One is larger than any common photo size, one is thin and odd, one is smaller. They are kept as PNG files, because a
-drawing routine may change with its library, and a test checks that the code still draws them.
+One is larger than any common photo size, one is thin with odd sides, one is smaller. They are stored as PNG files and
+can be drawn by code; a test compares the two.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def golden_pictures() -> dict[str, NDArray[np.uint8]]:
 
 
 def draw_golden_picture(name: str) -> NDArray[np.uint8]:
-    """Draw a golden picture with integer arithmetic alone, the same on every machine: uint8 [H, W, 3]."""
+    """Draw a golden picture: uint8 [H, W, 3] RGB. Integer arithmetic only, so that every machine draws the same."""
     width, height = GOLDEN_SIZES[name]
     x = np.arange(width, dtype=np.int64)[None, :] * 840 // width
     y = np.arange(height, dtype=np.int64)[:, None] * 840 // height
@@ -50,7 +50,7 @@ def draw_golden_picture(name: str) -> NDArray[np.uint8]:
 
 
 def write_golden_pictures() -> None:
-    """Write the PNG files of the package anew; for whoever changes the drawing."""
+    """Rewrite the PNG files of the package, after a change of `draw_golden_picture`."""
     folder = files("askew_client.encoding") / "golden_pictures"
     for name in GOLDEN_SIZES:
         Image.fromarray(draw_golden_picture(name)).save(str(folder / f"{name}.png"), optimize=True)

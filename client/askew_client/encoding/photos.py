@@ -1,15 +1,15 @@
-"""From the bytes of a photo to its pixels: the decoding rules and the size rule that every part of Askew shares.
+"""Decoding photos: the decoding rules and the size rule that all parts of Askew share.
 
 | the photo | becomes |
 |---|---|
 | EXIF orientation | applied |
 | ICC profile | ignored |
-| alpha, or a transparent palette colour | laid over white |
+| alpha, or a transparent palette colour | blended with white |
 | grey, palette, CMYK, 16-bit | converted to 8-bit RGB (16-bit: the upper eight bits) |
 | an animation | its first frame |
 | JPEG draft mode | never used |
 
-JPEG, PNG and WebP are admitted. The number of pixels is checked before anything is decoded.
+JPEG, PNG and WebP are read. The number of pixels is checked before anything is decoded.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from askew_client.contract.errors import PhotoTooLarge, PhotoTooThin, Unreadable
 FORMATS = ("JPEG", "PNG", "WEBP")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 MAX_PIXELS = 64_000_000
-"""The default bound: 64 megapixels, 192 MB of RGB. More than phones take, less than a decompression bomb."""
+"""The default maximum: 64 megapixels, 192 MB of RGB. More than phones produce, less than a decompression bomb."""
 SHORTEST_SIDE = 32
 SIDEWAYS = frozenset({5, 6, 7, 8})
 """The EXIF orientations that swap height and width."""
@@ -41,8 +41,8 @@ Photo = str | Path | bytes | Image.Image | NDArray[np.uint8]
 def read_photo(photo: Photo, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decode a photo by the rules of this module.
 
-    `photo`: a path, the bytes of a file, a PIL image, or a uint8 [H, W, 3] RGB array (taken as it is). Returns
-    uint8 [H, W, 3] RGB. Raises UnreadablePhoto, or PhotoTooLarge when it has more than `max_pixels` pixels.
+    `photo`: a path, the bytes of a file, a PIL image, or a uint8 [H, W, 3] RGB array (returned as it is). Returns uint8
+    [H, W, 3] RGB. Raises UnreadablePhoto, or PhotoTooLarge if it has more than `max_pixels` pixels.
     """
     if isinstance(photo, np.ndarray):
         return _checked_array(photo, max_pixels)
@@ -54,10 +54,10 @@ def read_photo(photo: Photo, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
 
 
 def read_shape(photo: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """(height, width) that `read_photo` would give, by the header: EXIF rotation is honoured.
+    """(height, width) of what `read_photo` would return, from the header; EXIF rotation is applied.
 
-    Pixels are decoded only for a PNG, whose EXIF may come after them. Raises what `read_photo` raises, but a damaged
-    photo with a whole header may pass.
+    Pixels are decoded only for a PNG, whose EXIF data may follow them. Raises what `read_photo` raises, except for
+    damage behind the header.
     """
     with _opened(photo, max_pixels) as image:
         sideways = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
@@ -65,18 +65,18 @@ def read_shape(photo: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tu
 
 
 def media_type(photo: bytes) -> str:
-    """The media type of a photo file by its first bytes. Raises UnreadablePhoto for anything but JPEG, PNG, WebP."""
+    """The media type of a photo file by its first 16 bytes. Raises UnreadablePhoto if not JPEG, PNG or WebP."""
     if photo.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if photo.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if photo[:4] == b"RIFF" and photo[8:12] == b"WEBP":
         return "image/webp"
-    raise UnreadablePhoto("Expected a JPEG, PNG or WebP photo, got something else.")
+    raise UnreadablePhoto("Expected a JPEG, PNG or WebP photo, got another kind of file.")
 
 
 def shrunk_size(height: int, width: int, photo_size: int) -> tuple[int, int]:
-    """The size rule: (height, width) after shrinking so that the longest side is `photo_size`; never enlarged.
+    """The size rule: (height, width) after shrinking the longest side to `photo_size`. Photos are never enlarged.
 
     r = min(1, S / max(H, W)); each side becomes max(1, floor(side · r + ½)), computed in integers.
     """
@@ -90,26 +90,26 @@ def shrunk_size(height: int, width: int, photo_size: int) -> tuple[int, int]:
 
 
 def check_shape(height: int, width: int, photo_size: int) -> None:
-    """Raise PhotoTooThin when the shorter side falls under 32 px at this photo size."""
+    """Raise PhotoTooThin if the shorter side would be below 32 px at this photo size."""
     shrunk = shrunk_size(height, width, photo_size)
     if min(shrunk) < SHORTEST_SIDE:
         raise PhotoTooThin(
-            f"A photo of {width} × {height} px becomes {shrunk[1]} × {shrunk[0]} px for this encoder; its shorter side "
-            f"must stay at {SHORTEST_SIDE} px or more. Crop the photo to what it shows."
+            f"Expected a photo whose shorter side is at least {SHORTEST_SIDE} px at this encoder's photo size, got "
+            f"{width} × {height} px, which becomes {shrunk[1]} × {shrunk[0]} px. Crop the photo to its subject."
         )
 
 
 @contextmanager
 def _opened(photo: str | Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """An admitted photo whose header was read; what goes wrong inside becomes a sentence that names the photo."""
+    """A photo whose header was read and checked. Errors inside the block become messages that name the photo."""
     name, stream = _open(photo)
     try:
-        # Pillow's warnings are not silenced here: that would silence the process for good when threads take turns.
+        # Pillow's warnings are not silenced here: warnings.catch_warnings is not safe in threads.
         with Image.open(stream, formats=FORMATS) as image:
             _check_pixels(image.width, image.height, max_pixels, name)
             yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise PhotoTooLarge(f"{name} has more pixels than the {max_pixels} that are admitted. Shrink it.") from None
+        raise PhotoTooLarge(f"{name} has more than the {max_pixels} pixels that are allowed. Shrink it.") from None
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, MemoryError) as error:
         raise UnreadablePhoto(
             f"{name} {_unreadable_reason(error)}. Expected a whole JPEG, PNG or WebP photo."
@@ -140,7 +140,7 @@ def _checked_array(array: NDArray[np.uint8], max_pixels: int) -> NDArray[np.uint
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise UnreadablePhoto(
             f"Expected a uint8 [H, W, 3] RGB array, got {array.dtype} {list(array.shape)}. "
-            "Give several photos as a list."
+            "Pass several photos as a list."
         )
     _check_pixels(array.shape[1], array.shape[0], max_pixels, "The array")
     return np.ascontiguousarray(array)
@@ -150,7 +150,7 @@ def _check_pixels(width: int, height: int, max_pixels: int, name: str) -> None:
     if width * height > max_pixels:
         raise PhotoTooLarge(
             f"{name} has {width} × {height} = {width * height / 1e6:.1f} megapixels; "
-            f"at most {max_pixels / 1e6:g} are admitted. Shrink it."
+            f"at most {max_pixels / 1e6:g} are allowed. Shrink it."
         )
 
 
@@ -171,13 +171,13 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
 def _unreadable_reason(error: BaseException) -> str:
     text = str(error)
     if "cannot identify" in text:
-        return "is no photo"
+        return "is not a photo"
     if "truncated" in text or "Truncated" in text:
         return "is truncated"
     if isinstance(error, MemoryError):
-        return "needs more memory than there is"
+        return "needs more memory than is available"
     return f"cannot be decoded ({text.splitlines()[0][:120] if text else type(error).__name__})"
 
 
 SUFFIX_BY_MEDIA_TYPE = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
-"""What a stored photo's file name ends in."""
+"""The file name suffix of a stored photo."""

@@ -1,4 +1,4 @@
-"""The `askew` command as a user meets it: its output and its exit codes."""
+"""The `askew` command: its output and its exit codes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from askew_client.contract.wire import unpack
 from tests.support.scripted_server import ScriptedServer
 from tests.support.small_encoders import sealed
 
-# What `python -m askew_client.cli.main` does, after some lines of a test's own.
+# What `python -m askew_client.cli.main` does, after some lines that a test adds.
 RUN = "\nimport sys\nfrom askew_client.cli.main import main\nsys.argv[0] = 'askew'\nmain()\n"
 
 
@@ -39,8 +39,9 @@ class Ended:
 
 
 def askew(*arguments: str | Path) -> Ended:
-    """Run a command in this process, which takes a tenth of the time of one of its own."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    """Run a command in this process, which takes a tenth of the time of a new process."""
+    written_out, written_err = io.BytesIO(), io.BytesIO()
+    out, err = (io.TextIOWrapper(each, encoding="utf-8") for each in (written_out, written_err))
     code: object = 0
     with (
         mock.patch.object(sys, "argv", ["askew", *map(str, arguments)]),
@@ -54,11 +55,11 @@ def askew(*arguments: str | Path) -> Ended:
     out.flush()
     err.flush()
     assert isinstance(code, int)
-    return Ended(code, out.buffer.getvalue(), err.buffer.getvalue())  # type: ignore[attr-defined]
+    return Ended(code, written_out.getvalue(), written_err.getvalue())
 
 
 def askew_after(before: str, *arguments: str | Path, **environment: str) -> Ended:
-    """Run a command in a process of its own, after some lines of Python."""
+    """Run a command in a new process, after some lines of Python."""
     done = subprocess.run(
         [sys.executable, "-c", before + RUN, *map(str, arguments)],
         capture_output=True,
@@ -77,7 +78,7 @@ def test_version_and_help() -> None:
         assert command in alone.stdout.decode()
 
 
-def test_help_loads_nothing_heavy() -> None:
+def test_help_imports_no_large_library() -> None:
     heavy = "{'onnxruntime', 'faiss', 'fastapi', 'torch', 'onnx', 'timm', 'uvicorn'}"
     before = f"import atexit, sys\natexit.register(lambda: print('loaded', sorted({heavy} & set(sys.modules))))\n"
     for arguments in (["--help"], ["search", "--help"], ["encode", "--help"]):
@@ -87,13 +88,13 @@ def test_help_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     "arguments", [["no-such-command"], ["inspect"], ["search", "p.jpg", "--limit", "0"], ["--what"]]
 )
-def test_wrong_usage_is_2(arguments: list[str]) -> None:
+def test_the_exit_code_of_wrong_usage_is_2(arguments: list[str]) -> None:
     result = askew(*arguments)
     assert result.returncode == 2
     assert b"Traceback" not in result.stderr
 
 
-def test_inspect_needs_no_engine(teacher_file: Path) -> None:
+def test_inspect_needs_no_onnxruntime(teacher_file: Path) -> None:
     blocked = "import sys\nsys.modules['onnxruntime'] = None\n"
     shown = askew_after(blocked, "inspect", teacher_file)
     assert shown.returncode == 0
@@ -103,7 +104,7 @@ def test_inspect_needs_no_engine(teacher_file: Path) -> None:
     assert (found["opset"], found["size"]) == (18, teacher_file.stat().st_size)
 
 
-def test_check_says_whether_this_machine_agrees(teacher_file: Path, tmp_path: Path) -> None:
+def test_check_reports_whether_this_machine_agrees(teacher_file: Path, tmp_path: Path) -> None:
     agreed = askew("check", teacher_file)
     assert (agreed.returncode, agreed.stdout.decode().splitlines()[-1]) == (0, "This machine agrees.")
     other = np.zeros(64, dtype=np.float32)
@@ -122,7 +123,7 @@ def test_check_says_whether_this_machine_agrees(teacher_file: Path, tmp_path: Pa
     assert found["distances"]["thin"] > 0.1 > found["distances"]["small"]
 
 
-def test_encode_writes_where_it_is_told(teacher_file: Path, photos: list[Path], tmp_path: Path) -> None:
+def test_encode_writes_to_the_chosen_output(teacher_file: Path, photos: list[Path], tmp_path: Path) -> None:
     wanted = Encoder(teacher_file).encode(photos[:2])
     out = tmp_path / "vectors.npy"
     assert askew("encode", *photos[:2], "--encoder", teacher_file, "--out", out).returncode == 0
@@ -137,7 +138,7 @@ def test_encode_writes_where_it_is_told(teacher_file: Path, photos: list[Path], 
 
 
 def one_line(result: Ended) -> str:
-    """What a failed command said: one line, exit code 1."""
+    """What a failed command printed: one line, with the exit code 1."""
     (line,) = result.stderr.decode().splitlines()
     assert result.returncode == 1
     assert line.startswith("askew: ")
@@ -145,22 +146,22 @@ def one_line(result: Ended) -> str:
 
 
 def test_errors_are_one_line(teacher_file: Path, photos: list[Path], tmp_path: Path) -> None:
-    assert "is no ONNX file" in one_line(askew("inspect", photos[0]))
+    assert "is not an ONNX file" in one_line(askew("inspect", photos[0]))
     assert "cannot be read" in one_line(askew("encode", "missing.jpg", "--encoder", teacher_file, "--json"))
-    nobody = ["--server", "http://127.0.0.1:1"]
-    assert "No server answers" in one_line(askew("search", photos[0], "--encoder", teacher_file, *nobody))
-    assert "missing.jpg" in one_line(askew("search", "missing.jpg", *nobody))
-    nowhere = tmp_path / "no" / "such" / "folder.npy"
-    assert "No such file" in one_line(askew("encode", photos[0], "--encoder", teacher_file, "--out", nowhere))
+    no_server = ["--server", "http://127.0.0.1:1"]
+    assert "No server answers" in one_line(askew("search", photos[0], "--encoder", teacher_file, *no_server))
+    assert "missing.jpg" in one_line(askew("search", "missing.jpg", *no_server))
+    no_folder = tmp_path / "no" / "such" / "folder.npy"
+    assert "No such file" in one_line(askew("encode", photos[0], "--encoder", teacher_file, "--out", no_folder))
     no_engine = "import sys\nsys.modules['onnxruntime'] = None\n"
     assert "askew-client[cpu]" in one_line(askew_after(no_engine, "check", teacher_file))
 
 
-def test_a_search_sends_the_key_that_it_is_given(
+def test_search_sends_the_given_key(
     server: ScriptedServer, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.problem(ProblemKind.UNAUTHORISED)
-    search = ["search", photos[0], "--server", server.url]
+    search: list[str | Path] = ["search", photos[0], "--server", server.url]
     monkeypatch.delenv("ASKEW_KEY", raising=False)
     assert "Give the key with --key, or in ASKEW_KEY." in one_line(askew(*search))
     assert "authorization" not in server.requests[-1].headers
@@ -176,7 +177,7 @@ def test_a_search_sends_the_key_that_it_is_given(
     assert "secret" not in refused
 
 
-def test_without_typer_the_extra_is_named() -> None:
+def test_without_typer_the_error_names_the_extra() -> None:
     assert "askew-client[cli]" in one_line(askew_after("import sys\nsys.modules['typer'] = None\n", "--help"))
 
 
@@ -191,14 +192,14 @@ metadata.entry_points = lambda **params: [*real(**params), *([Broken()] if param
 """
 
 
-def test_a_command_that_cannot_be_imported_leaves_the_others_alone(teacher_file: Path) -> None:
+def test_the_other_commands_work_when_one_cannot_be_imported(teacher_file: Path) -> None:
     before = FAILING.format(failure="raise ImportError('libfoo.so is missing')")
     assert askew_after(before, "inspect", teacher_file).returncode == 0
     assert b"libfoo.so is missing" in askew_after(before, "--help").stdout
     assert "'broken' cannot be loaded: ImportError: libfoo.so" in one_line(askew_after(before, "broken", "x", "--y"))
 
 
-def test_no_traceback_unless_asked_for() -> None:
+def test_a_traceback_is_shown_only_on_request() -> None:
     before = FAILING.format(
         failure="return self.run\n    def run(self) -> None:\n        raise RuntimeError('two\\nlines')"
     )
@@ -206,13 +207,13 @@ def test_no_traceback_unless_asked_for() -> None:
     assert b"Traceback" in askew_after(before, "broken", ASKEW_DEBUG="1").stderr
 
 
-def test_a_stopped_command_is_130() -> None:
+def test_the_exit_code_of_a_stopped_command_is_130() -> None:
     before = FAILING.format(failure="return self.run\n    def run(self) -> None:\n        raise KeyboardInterrupt")
     stopped = askew_after(before, "broken")
     assert (stopped.returncode, stopped.stderr.decode().strip()) == (130, "askew: stopped")
 
 
-def test_a_reader_that_leaves_is_no_error(teacher_file: Path, photos: list[Path]) -> None:
+def test_a_closed_pipe_is_not_an_error(teacher_file: Path, photos: list[Path]) -> None:
     command = [sys.executable, "-m", "askew_client.cli.main", "encode", *map(str, photos * 20)]
     reader, writer = os.pipe()
     os.close(reader)
@@ -227,7 +228,7 @@ def test_a_reader_that_leaves_is_no_error(teacher_file: Path, photos: list[Path]
     assert process.stderr == b""
 
 
-def test_the_names_of_the_package_are_there_and_the_http_client_is_imported_only_when_used() -> None:
+def test_the_http_client_is_imported_when_it_is_first_used() -> None:
     lines = (
         "import sys, askew_client, askew_server.http.server",
         "assert 'httpx' not in sys.modules",

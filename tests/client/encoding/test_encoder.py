@@ -1,10 +1,12 @@
-"""The Encoder: the same vector whichever way a photo comes, and a sentence for whatever cannot work."""
+"""The Encoder: the same vector for every form of a photo, and an error that says what to do for everything else."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,10 @@ import pytest
 from onnx import helper
 from PIL import Image
 
-import askew_client
 from askew_client import Encoder
 from askew_client.contract.manifest import golden_text
-from askew_client.encoding.photos import read_photo
+from askew_client.encoding.engines import refuse_several
+from askew_client.encoding.photos import Photo, read_photo
 from askew_client.errors import (
     DamagedEncoder,
     EngineMissing,
@@ -46,12 +48,6 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_exported_members() -> None:
-    assert askew_client.__all__ == ["AskewError", "AsyncClient", "Client", "Encoder", "Manifest"]
-    for name in askew_client.__all__:
-        assert getattr(askew_client, name).__name__ == name
-
-
 def test_vectors_are_float32_of_unit_length(teacher: Encoder, photos: list[Path]) -> None:
     vectors = teacher.encode(photos)
     assert vectors.dtype == np.float32
@@ -76,12 +72,12 @@ def test_no_photos_give_no_vectors(teacher: Encoder) -> None:
     assert teacher.encode([]).shape == (0, 64)
 
 
-def test_the_manifest_is_at_hand(teacher: Encoder, teacher_file: Path) -> None:
+def test_manifest_and_space_are_those_of_the_file(teacher: Encoder, teacher_file: Path) -> None:
     assert teacher.manifest.encoder_id == "teacher@1"
     assert teacher.space_id == space_of(teacher_file)
 
 
-def test_golden_vectors_come_out(teacher: Encoder) -> None:
+def test_the_golden_vectors_are_computed(teacher: Encoder) -> None:
     assert set(teacher.check_golden()) == {"large", "small", "thin"}
 
 
@@ -100,15 +96,15 @@ def test_a_file_that_records_other_golden_vectors_is_damaged(teacher_file: Path,
             Encoder(path).check_golden()
 
 
-def test_a_student_lands_in_its_teachers_space(teacher: Encoder, student_file: Path, photos: list[Path]) -> None:
+def test_a_small_student_lands_in_its_teachers_space(teacher: Encoder, student_file: Path, photos: list[Path]) -> None:
     student = Encoder(student_file)
     assert student.space_id == teacher.space_id
     assert (student.encode(photos) * teacher.encode(photos)).sum(axis=1).mean() > 0.95
 
 
-def test_refusals_say_why(teacher: Encoder, tmp_path: Path) -> None:
+def test_photos_that_cannot_be_described_are_refused(teacher: Encoder, tmp_path: Path) -> None:
     with pytest.raises(UnreadablePhoto):
-        teacher.encode(b"no photo")
+        teacher.encode(b"not a photo")
     with pytest.raises(PhotoTooThin):
         teacher.encode(np.zeros((4, 3000, 3), np.uint8))
     with pytest.raises(TypeError, match="Expected a path"):
@@ -122,7 +118,7 @@ def test_several_threads_get_the_same_vectors(teacher: Encoder, photos: list[Pat
 
 
 def test_a_stream_keeps_the_order_and_reports_errors_in_place(teacher: Encoder, photos: list[Path]) -> None:
-    mixed = [photos[0], b"no photo", *photos[1:], Path("missing.jpg")]
+    mixed: list[Photo] = [photos[0], b"not a photo", *photos[1:], Path("missing.jpg")]
     found = list(teacher.encode_stream(mixed, workers=3))
     assert len(found) == len(mixed)
     assert isinstance(found[1], UnreadablePhoto)
@@ -131,21 +127,22 @@ def test_a_stream_keeps_the_order_and_reports_errors_in_place(teacher: Encoder, 
     assert np.array_equal(np.stack(described), teacher.encode(photos))
 
 
-def test_a_stream_can_be_left(teacher: Encoder, photos: list[Path]) -> None:
+def test_a_stream_that_is_closed_reads_no_more_photos(teacher: Encoder, photos: list[Path]) -> None:
     taken = []
 
-    def endless() -> object:
+    def endless() -> Iterator[Photo]:
         while True:
             taken.append(1)
             yield photos[0]
 
-    stream = teacher.encode_stream(endless(), workers=2)  # type: ignore[arg-type]
+    stream = teacher.encode_stream(endless(), workers=2)
     next(stream)
+    assert isinstance(stream, Generator)
     stream.close()
     assert len(taken) <= 7
 
 
-def test_a_file_that_onnxruntime_cannot_load_gets_a_sentence(teacher_file: Path, tmp_path: Path) -> None:
+def test_a_file_that_onnxruntime_cannot_load_is_refused(teacher_file: Path, tmp_path: Path) -> None:
     model = onnx.load(teacher_file)
     manifest = Encoder(teacher_file).manifest.to_metadata()
     model.graph.node[0].op_type = "NoSuchOperator"
@@ -155,7 +152,7 @@ def test_a_file_that_onnxruntime_cannot_load_gets_a_sentence(teacher_file: Path,
         Encoder(path)
 
 
-def test_a_graph_with_other_names_is_no_encoder(teacher_file: Path, tmp_path: Path) -> None:
+def test_a_graph_with_other_inputs_and_outputs_is_refused(teacher_file: Path, tmp_path: Path) -> None:
     graph = helper.make_graph(
         [helper.make_node("Identity", ["x"], ["y"])],
         "other",
@@ -165,20 +162,28 @@ def test_a_graph_with_other_names_is_no_encoder(teacher_file: Path, tmp_path: Pa
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     path = tmp_path / "other.onnx"
     path.write_bytes(sealed(model, Encoder(teacher_file).manifest.to_metadata()))
-    with pytest.raises(NotAnEncoder, match="no input `image`"):
+    with pytest.raises(NotAnEncoder, match="to have an input `image`"):
         Encoder(path)
 
 
-def test_without_an_engine_the_extra_is_named(teacher_file: Path) -> None:
+def test_without_onnxruntime_the_error_names_the_extra(teacher_file: Path) -> None:
     blocked = BLOCK_ENGINE.format(blocked=["onnxruntime"])
     result = run_python(f"{blocked}\nfrom askew_client import Encoder\nEncoder({str(teacher_file)!r})")
     assert "EngineMissing: No onnxruntime is installed" in result.stderr
     assert "askew-client[cpu]" in result.stderr
 
 
-def test_two_engines_are_refused(teacher_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("askew_client.encoding.engines.metadata.version", lambda _name: "1.0")
-    with pytest.raises(EngineMissing, match="overwrite each other"):
+def test_two_builds_of_an_engine_are_refused() -> None:
+    with pytest.raises(
+        EngineMissing, match=r"numpy and pillow are both installed.*pip uninstall -y numpy pillow\. Hint\."
+    ):
+        refuse_several(("numpy", "no-such-build", "pillow"), "Hint.")
+    refuse_several(("numpy", "no-such-build"), "Hint.")
+
+
+def test_an_encoder_refuses_two_builds_of_onnxruntime(teacher_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "version", lambda _name: "1.0")
+    with pytest.raises(EngineMissing, match="onnxruntime and onnxruntime-gpu are both installed"):
         Encoder(teacher_file)
 
 
@@ -187,8 +192,10 @@ def test_the_client_imports_no_engine_and_no_server() -> None:
     assert run_python(code).stdout.strip() == "[]"
 
 
-def test_small_encoders_that_do_not_land(tmp_path: Path, teacher: Encoder, photos: list[Path]) -> None:
-    """The two that admission must refuse: right space id, right golden vectors, wrong vectors."""
+def test_the_small_encoders_of_the_tests_can_miss_the_space(
+    tmp_path: Path, teacher: Encoder, photos: list[Path]
+) -> None:
+    """What admission must refuse: encoders with the right space id and golden vectors, and wrong vectors."""
     permuted = make_encoder(tmp_path / "permuted.onnx", role="student", permuted=True)
     random = make_encoder(tmp_path / "random.onnx", role="student", seed=1, space_id=teacher.space_id)
     for path in (permuted, random):

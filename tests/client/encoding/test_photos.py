@@ -1,4 +1,4 @@
-"""The decoding table and the size rule: one test for each row, and for each way in which a photo is refused."""
+"""The decoding table and the size rule: a test for each row, and for each reason to refuse a photo."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from askew_client.errors import PhotoError, PhotoTooLarge, PhotoTooThin, Unreada
 
 def saved(image: Image.Image, suffix: str = "PNG", **options: object) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, suffix, **options)  # type: ignore[arg-type]
+    image.save(buffer, suffix, **options)
     return buffer.getvalue()
 
 
@@ -33,7 +33,7 @@ def colours(height: int = 40, width: int = 50) -> NDArray[np.uint8]:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """The beginning of a PNG that claims this size; nothing of that size is ever allocated."""
+    """The beginning of a PNG that claims this size. Nothing of that size is allocated."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -48,7 +48,7 @@ def png_header(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_rotation_is_applied(orientation: int) -> None:
     upright = colours()
-    # What a camera stores, so that the viewer's turn brings it upright: the inverse of EXIF's table.
+    # What a camera stores for each orientation: the inverse of EXIF's table.
     stored = {
         1: upright,
         2: upright[:, ::-1],
@@ -72,24 +72,24 @@ def test_an_icc_profile_is_ignored() -> None:
     assert np.array_equal(read_photo(photo), colours())
 
 
-def test_alpha_lies_over_white() -> None:
+def test_alpha_is_blended_with_white() -> None:
     image = Image.new("RGBA", (40, 40), (200, 100, 0, 0))
     assert (read_photo(saved(image)) == 255).all()
     image = Image.new("RGBA", (40, 40), (200, 100, 0, 128))
     assert read_photo(saved(image))[0, 0].tolist() == [227, 177, 127]
 
 
-def test_grey_is_repeated() -> None:
+def test_grey_becomes_rgb() -> None:
     grey = colours()[:, :, 0]
     assert np.array_equal(read_photo(saved(Image.fromarray(grey))), np.repeat(grey[:, :, None], 3, axis=2))
 
 
-def test_grey_with_alpha_lies_over_white() -> None:
+def test_grey_with_alpha_is_blended_with_white() -> None:
     assert (read_photo(saved(Image.new("LA", (40, 40), (10, 0)))) == 255).all()
     assert (read_photo(saved(Image.new("LA", (40, 40), (10, 255)))) == 10).all()
 
 
-def test_a_palette_is_looked_up_and_its_transparent_colour_is_white() -> None:
+def test_a_palette_becomes_rgb_and_its_transparent_colour_white() -> None:
     image = Image.new("P", (40, 40), 0)
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.paste(1, (0, 0, 20, 40))
@@ -110,28 +110,28 @@ def test_cmyk_is_converted() -> None:
     assert (red[1:] < 15).all()
 
 
-def test_16_bit_keeps_the_upper_eight() -> None:
+def test_16_bit_keeps_the_upper_eight_bits() -> None:
     deep = np.arange(40 * 50, dtype=np.uint16).reshape(40, 50) * 32
     assert np.array_equal(read_photo(saved(Image.fromarray(deep)))[:, :, 0], (deep >> 8).astype(np.uint8))
 
 
 @pytest.mark.parametrize("suffix", ["PNG", "WEBP"])
-def test_of_an_animation_the_first_frame(suffix: str) -> None:
+def test_an_animation_becomes_its_first_frame(suffix: str) -> None:
     frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "lime", "blue")]
     photo = saved(frames[0], suffix, save_all=True, append_images=frames[1:], lossless=True)
     assert read_photo(photo)[5, 5].tolist() == [255, 0, 0]
 
 
-def test_webp_and_jpeg_are_admitted() -> None:
+def test_webp_and_jpeg_are_read() -> None:
     assert np.array_equal(read_photo(saved(Image.fromarray(colours()), "WEBP", lossless=True)), colours())
     assert read_photo(saved(Image.fromarray(colours()), "JPEG")).shape == (40, 50, 3)
 
 
-def test_a_jpeg_is_decoded_in_full() -> None:
+def test_a_jpeg_is_decoded_at_its_full_size() -> None:
     assert read_photo(saved(Image.new("RGB", (1600, 1200)), "JPEG")).shape == (1200, 1600, 3)
 
 
-def test_every_way_to_give_a_photo_gives_the_same_pixels(tmp_path: Path, photos: list[Path]) -> None:
+def test_every_form_of_a_photo_has_the_same_pixels(photos: list[Path]) -> None:
     path = photos[0]
     pixels = read_photo(path)
     assert np.array_equal(read_photo(str(path)), pixels)
@@ -141,23 +141,23 @@ def test_every_way_to_give_a_photo_gives_the_same_pixels(tmp_path: Path, photos:
     assert np.array_equal(read_photo(pixels), pixels)
 
 
-# What is refused
+# Refused photos
 
 
-@pytest.mark.parametrize("photo", [b"", b"no photo", b"\xff\xd8\xff", b"GIF89a" + bytes(50), b"<svg/>"])
-def test_what_is_no_photo(photo: bytes) -> None:
+@pytest.mark.parametrize("photo", [b"", b"not a photo", b"\xff\xd8\xff", b"GIF89a" + bytes(50), b"<svg/>"])
+def test_bytes_that_are_not_a_photo_are_refused(photo: bytes) -> None:
     with pytest.raises(UnreadablePhoto):
         read_photo(photo)
 
 
-def test_gif_and_bmp_are_not_admitted() -> None:
+def test_gif_bmp_and_tiff_are_refused() -> None:
     for suffix in ("GIF", "BMP", "TIFF"):
-        with pytest.raises(UnreadablePhoto, match="is no photo"):
+        with pytest.raises(UnreadablePhoto, match="is not a photo"):
             read_photo(saved(Image.fromarray(colours()), suffix))
 
 
 @pytest.mark.parametrize("suffix", ["JPEG", "PNG", "WEBP"])
-def test_truncated(suffix: str) -> None:
+def test_a_truncated_photo_is_refused(suffix: str) -> None:
     photo = saved(Image.fromarray(colours(200, 300)), suffix)
     for length in (20, len(photo) // 2, len(photo) - 40):
         with pytest.raises(UnreadablePhoto):
@@ -181,7 +181,7 @@ def test_100_megapixels_are_refused_before_they_are_decoded(width: int, height: 
         read_photo(png_header(width, height))
 
 
-def test_the_bound_is_the_callers() -> None:
+def test_the_maximum_of_pixels_can_be_chosen() -> None:
     photo = saved(Image.fromarray(colours(40, 50)))
     assert read_photo(photo, max_pixels=2_000).shape == (40, 50, 3)
     for too_large in (photo, colours(40, 50), Image.fromarray(colours(40, 50))):
@@ -193,7 +193,7 @@ def test_the_bound_is_the_callers() -> None:
     "array",
     [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 3))],
 )
-def test_arrays_of_another_kind(array: NDArray[np.uint8]) -> None:
+def test_other_arrays_are_refused(array: NDArray[np.uint8]) -> None:
     with pytest.raises(UnreadablePhoto, match="Expected a uint8"):
         read_photo(array)
 
@@ -205,13 +205,13 @@ def test_3000_by_4_is_too_thin() -> None:
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP"]))
-def test_random_bytes_raise_nothing_but_our_errors(rest: bytes, start: bytes) -> None:
+def test_random_bytes_raise_only_our_errors(rest: bytes, start: bytes) -> None:
     with pytest.raises(PhotoError):
         read_photo(start + rest)
 
 
 @given(st.data())
-def test_damaged_photos_give_pixels_or_our_errors(data: st.DataObject) -> None:
+def test_damaged_photos_are_decoded_or_raise_our_errors(data: st.DataObject) -> None:
     photo = bytearray(saved(Image.fromarray(colours()), data.draw(st.sampled_from(["JPEG", "PNG", "WEBP"]))))
     for position in data.draw(st.lists(st.integers(0, len(photo) - 1), min_size=1, max_size=8)):
         photo[position] = data.draw(st.integers(0, 255))
@@ -247,7 +247,7 @@ def test_the_code_still_draws_the_golden_pictures(name: str) -> None:
     assert np.array_equal(draw_golden_picture(name), golden_pictures()[name])
 
 
-def test_threads_that_decode_leave_the_warnings_of_the_process_alone(tmp_path: Path) -> None:
+def test_decoding_in_threads_does_not_change_the_warning_filters(tmp_path: Path) -> None:
     for number in range(60):
         Image.fromarray(np.full((300, 300, 3), number, np.uint8)).save(tmp_path / f"{number}.jpg")
     before = list(warnings.filters)
@@ -257,7 +257,7 @@ def test_threads_that_decode_leave_the_warnings_of_the_process_alone(tmp_path: P
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_photo_too_large_for_pillow_is_refused_by_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_photo_that_is_too_large_for_pillow_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     for side in (12, 40):
         with pytest.raises(PhotoTooLarge):
