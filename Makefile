@@ -22,7 +22,7 @@ CHROMIUM := $(firstword $(shell command -v chromium chromium-browser google-chro
 DRIVER   := $(shell command -v chromedriver 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-image lint format openapi commands soak bench-serving bench-index bench-ingest bench-peers bench-indexing bench-training clean python-is-new-enough
+.PHONY: help demo test test-browser test-image lint format unasync openapi commands soak bench-serving bench-index bench-ingest bench-peers bench-indexing bench-training clean python-is-new-enough
 
 help: ## list the targets
 	@echo "Askew: visual search against a gallery that is never re-indexed."
@@ -49,15 +49,20 @@ test-browser: $(VENV)/.installed ## the page in a headless Chromium
 test-image: $(VENV)/.installed $(VENV_DEMO)/.installed ## the image's entry point, with only the image's packages
 	$(VENV)/bin/python -m pytest tests/deploy
 
-lint: $(VENV)/.installed ## ruff and mypy --strict
+lint: $(VENV)/.installed ## ruff, mypy --strict, the layers of imports, generated files
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/python client/generate_sync.py --check
+	$(VENV)/bin/lint-imports --no-cache --no-logo
 	$(VENV)/bin/mypy
-	$(VENV)/bin/mypy demo/run.py deploy/entrypoint.py
+	$(VENV)/bin/mypy demo/run.py deploy/entrypoint.py client/generate_sync.py
 
 format: $(VENV)/.installed ## rewrite the sources as ruff wants them
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+unasync: $(VENV)/.installed ## generate the synchronous client, after a change of client/askew_client/_async
+	$(VENV)/bin/python client/generate_sync.py
 
 openapi: $(VENV)/.installed ## write docs/openapi.json anew, after a change of the API that is meant
 	$(VENV)/bin/python -m askew_server.http.openapi_document > docs/openapi.json.part

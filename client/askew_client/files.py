@@ -1,30 +1,58 @@
-"""Writing files so that a good one is never replaced by a part of another."""
+"""Replacing files atomically: after a crash a path holds the old file or the complete new one, never a part of it."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+
+class PartialFile:
+    """A temporary file in the folder of `path`, which `commit` puts in its place. Use it in a `with` statement.
+
+    A file that was not committed is removed when the `with` block ends.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Create the temporary file; write to `stream`. Raises OSError if the folder cannot be written to."""
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        self._path = path
+        self._temporary = Path(name)
+        self.stream = os.fdopen(descriptor, "wb")
+
+    def commit(self, check: Callable[[Path], None] | None = None) -> None:
+        """Flush the file to the disk, call `check` with its path, and rename it unless `check` raises."""
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+        self.stream.close()
+        if check is not None:
+            check(self._temporary)
+        self._temporary.chmod(0o644)
+        self._temporary.replace(self._path)
+        flush_folder(self._path.parent)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stream.close()
+        self._temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside, flush to the disk, rename: after a crash the path holds the old file or the whole new one."""
-    descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(beside).chmod(0o644)
-        Path(beside).replace(path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
-    flush_folder(path.parent)
+    """Write a file, or replace it with new content, atomically. Raises OSError."""
+    with PartialFile(path) as file:
+        file.stream.write(content)
+        file.commit()
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush a folder's entries to the disk, so that a rename in it survives a power cut."""
+    """Flush a folder's entries to the disk, so that a rename in it survives a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""A server that is told what to answer, and either client to ask it with."""
+"""A scripted server, and each of the two clients to call it with."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from askew_client import AsyncClient, Client
 from tests.support.scripted_server import ScriptedServer, scripted_server
 
 
-class Waited:
-    """An AsyncClient whose calls are waited for: with it, a test of `Client` is one of `AsyncClient` too."""
+class WaitingClient:
+    """An AsyncClient that waits for each call: with it, a test of `Client` is a test of `AsyncClient` too."""
 
     def __init__(self, url: str, **options: Any) -> None:
         self._runner = asyncio.Runner()
@@ -49,17 +49,17 @@ async def _all(items: Any) -> list[Any]:
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
-    with scripted_server() as told:
-        yield told
+    with scripted_server() as script:
+        yield script
 
 
 @pytest.fixture(params=["Client", "AsyncClient"])
 def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Client]]:
-    """Open a client, of the one class and then of the other; it is closed when the test ends."""
+    """Opens a client, in one run of the test a Client and in the other an AsyncClient. It is closed after the test."""
     with ExitStack() as stack:
 
         def opened(url: str, **options: Any) -> Client:
-            kind = Client if request.param == "Client" else Waited
+            kind = Client if request.param == "Client" else WaitingClient
             return cast(Client, stack.enter_context(kind(url, **options)))
 
         yield opened

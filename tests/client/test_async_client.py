@@ -1,121 +1,161 @@
-"""AsyncClient where it differs from Client: many calls at once, calls that are cancelled, event loops."""
+"""AsyncClient where it differs from Client: many calls at once, cancelled calls, event loops. And Client in threads."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from askew_client import AsyncClient, Client
-from askew_client._sync.pool import MAX_CONNECTIONS
 from askew_client.calls.batches import NewItem
 from askew_client.errors import ClientMisused, ServerUnreachable
-from tests.support.scripted_server import ScriptedServer
+from askew_client.transport.limits import MAX_CONNECTIONS
+from tests.support.scripted_server import ScriptedServer, scripted_server
 
 SPACE = "sp1-" + "0" * 32
 VECTOR = np.array([0.6, 0.8, 0, 0], dtype=np.float32)
 ANSWER = {"hits": [], "space": SPACE, "gallery": "default", "index": "exact", "exact": True}
+MORE_THAN_CONNECTIONS = MAX_CONNECTIONS + 20
 
 
 async def search(client: AsyncClient, vector: NDArray[np.float32] = VECTOR) -> str:
     return (await client.search(vector, space=SPACE)).gallery
 
 
-def test_a_hundred_searches_at_once(server: ScriptedServer) -> None:
-    server.answer(ANSWER)
-    server.seconds = 0.3
+async def many(client: AsyncClient, count: int) -> list[str]:
+    return await asyncio.gather(*[search(client) for _ in range(count)])
 
-    async def run() -> float:
+
+async def all_connections_are_busy(server: ScriptedServer) -> None:
+    await asyncio.to_thread(server.wait_until, lambda: server.in_progress == MAX_CONNECTIONS)
+
+
+# Many calls at once
+
+
+def test_a_hundred_searches_are_in_progress_at_once_and_the_next_ones_wait(server: ScriptedServer) -> None:
+    server.answer(ANSWER)
+
+    async def run() -> None:
         async with AsyncClient(server.url) as client:
-            started = time.perf_counter()
-            assert set(await asyncio.gather(*[search(client) for _ in range(100)])) == {"default"}
-            return time.perf_counter() - started
+            server.gate.clear()
+            searches = asyncio.create_task(many(client, MORE_THAN_CONNECTIONS))
+            await all_connections_are_busy(server)
+            server.gate.set()
+            assert await searches == ["default"] * MORE_THAN_CONNECTIONS
 
-    took = asyncio.run(run())
-    # One after the other they would take 30 s.
-    assert took < 10
-    assert len(server.requests) == 100
+    asyncio.run(run())
+    assert len(server.requests) == MORE_THAN_CONNECTIONS
+    assert server.max_in_progress == server.connections == MAX_CONNECTIONS
 
 
-def test_connections_are_used_again_and_bounded(server: ScriptedServer) -> None:
+def test_a_client_in_many_threads_does_the_same(server: ScriptedServer) -> None:
     server.answer(ANSWER)
-    server.seconds = 0.05
+    server.gate.clear()
+    with Client(server.url) as client, ThreadPoolExecutor(MORE_THAN_CONNECTIONS) as pool:
+        searches = [pool.submit(client.search, VECTOR, space=SPACE) for _ in range(MORE_THAN_CONNECTIONS)]
+        server.wait_until(lambda: server.in_progress == MAX_CONNECTIONS)
+        server.gate.set()
+        assert [each.result().gallery for each in searches] == ["default"] * MORE_THAN_CONNECTIONS
+    assert server.max_in_progress == MAX_CONNECTIONS
+
+
+def test_a_connection_is_used_again(server: ScriptedServer) -> None:
+    server.answer(ANSWER)
 
     async def run() -> None:
         async with AsyncClient(server.url) as client:
             for _ in range(3):
                 await search(client)
-            assert server.connections == 1
-            await asyncio.gather(*[search(client) for _ in range(2 * MAX_CONNECTIONS)])
-            assert server.connections <= MAX_CONNECTIONS
 
     asyncio.run(run())
+    assert server.connections == 1
 
 
-def test_a_search_that_is_cancelled_leaves_the_client_whole(server: ScriptedServer) -> None:
+def test_threads_share_connections(server: ScriptedServer) -> None:
     server.answer(ANSWER)
-    server.seconds = 0.5
+    with Client(server.url) as client, ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda _: client.search(VECTOR, space=SPACE).gallery, range(200)))
+    assert found == ["default"] * 200
+    assert server.connections <= 16
+
+
+def test_an_idle_connection_that_the_server_closed_is_replaced() -> None:
+    with scripted_server() as server, Client(server.url) as client:
+        server.answer(ANSWER, connection="close")
+        client.search(VECTOR, space=SPACE)
+        client.search(VECTOR, space=SPACE)
+        assert server.connections == 2
+    with pytest.raises(ServerUnreachable, match="No server answers"), Client(server.url, retries=0) as client:
+        client.galleries()
+
+
+# Cancelled calls
+
+
+def test_cancelled_searches_leave_the_client_usable(server: ScriptedServer) -> None:
+    server.answer(ANSWER)
 
     async def run() -> None:
         async with AsyncClient(server.url) as client:
-            # More than there are connections: those that wait for their turn are cancelled too.
-            tasks = [asyncio.create_task(search(client)) for _ in range(MAX_CONNECTIONS + 20)]
-            await asyncio.sleep(0.1)
+            server.gate.clear()
+            # More than there are connections: searches that wait for their turn are cancelled too.
+            tasks = [asyncio.create_task(search(client)) for _ in range(MORE_THAN_CONNECTIONS)]
+            await all_connections_are_busy(server)
             for task in tasks:
                 task.cancel()
-            assert {type(each) for each in await asyncio.gather(*tasks, return_exceptions=True)} == {
-                asyncio.CancelledError
-            }
-            server.seconds = 0
-            assert (
-                len(await asyncio.gather(*[search(client) for _ in range(MAX_CONNECTIONS + 20)]))
-                == MAX_CONNECTIONS + 20
-            )
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            assert {type(each) for each in ended} == {asyncio.CancelledError}
+            server.gate.set()
+            assert await many(client, MORE_THAN_CONNECTIONS) == ["default"] * MORE_THAN_CONNECTIONS
 
     asyncio.run(run())
 
 
-def test_a_time_limit_of_the_callers_ends_a_search(server: ScriptedServer) -> None:
+def test_a_timeout_of_the_caller_ends_a_search(server: ScriptedServer) -> None:
     server.answer(ANSWER)
-    server.seconds = 1
 
     async def run() -> None:
-        async with AsyncClient(server.url) as client:
-            started = time.perf_counter()
+        async with AsyncClient(server.url, timeout=600) as client:
+            server.gate.clear()
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.2):
+                async with asyncio.timeout(0.1):
                     await search(client)
-            assert time.perf_counter() - started < 0.8
+            server.gate.set()
+            assert await search(client) == "default"
 
     asyncio.run(run())
 
 
-def test_items_are_sent_as_they_come(server: ScriptedServer) -> None:
-    server.answer({"upserted": 2, "sequence": 2})
+# Items from an asynchronous iterator
 
-    async def made() -> AsyncIterator[NewItem]:
-        for name in ("a", "b"):
+
+def test_items_may_come_from_an_asynchronous_iterator(server: ScriptedServer) -> None:
+    server.answer({"upserted": 2, "sequence": 2})
+    items: list[NewItem] = [("a", VECTOR, {}), ("b", VECTOR, {})]
+
+    async def produced(given: list[NewItem]) -> AsyncIterator[NewItem]:
+        for each in given:
             await asyncio.sleep(0)
-            yield name, VECTOR, {}
+            yield each
 
     async def run() -> None:
         async with AsyncClient(server.url) as client:
-            for items in (made(), iter([("a", VECTOR, {}), ("b", VECTOR, {})])):
-                assert (await client.upsert_items(items, gallery="demo", space=SPACE)).upserted == 2
-
-            async def none() -> AsyncIterator[NewItem]:
-                for each in ():
-                    yield each
-
+            for source in (produced(items), iter(items)):
+                assert (await client.upsert_items(source, gallery="demo", space=SPACE)).upserted == 2
             with pytest.raises(ValueError, match="at least one item"):
-                await client.upsert_items(none(), gallery="demo", space=SPACE)
+                await client.upsert_items(produced([]), gallery="demo", space=SPACE)
 
     asyncio.run(run())
-    assert server.requests[0].body == server.requests[1].body
+    first, second = server.requests
+    assert first.body == second.body
+
+
+# Event loops
 
 
 def test_another_event_loop_is_refused(server: ScriptedServer) -> None:
@@ -126,15 +166,15 @@ def test_another_event_loop_is_refused(server: ScriptedServer) -> None:
         asyncio.run(search(client))
 
 
-def test_without_an_event_loop_there_is_a_sentence(server: ScriptedServer) -> None:
+def test_without_an_event_loop_the_error_says_what_to_do(server: ScriptedServer) -> None:
     call = search(AsyncClient(server.url))
-    with pytest.raises(ClientMisused, match=r"none runs here.*use Client"):
+    with pytest.raises(ClientMisused, match=r"no loop is running.*use Client"):
         call.send(None)
     with pytest.raises(TypeError, match="context manager"), AsyncClient(server.url):  # type: ignore[attr-defined]
         pass
 
 
-def test_the_other_client_may_be_used_inside_of_a_loop(server: ScriptedServer) -> None:
+def test_client_works_inside_an_event_loop(server: ScriptedServer) -> None:
     server.answer(ANSWER)
 
     async def run() -> str:
@@ -144,7 +184,10 @@ def test_the_other_client_may_be_used_inside_of_a_loop(server: ScriptedServer) -
     assert asyncio.run(run()) == "default"
 
 
-def test_a_closed_client_says_so(server: ScriptedServer) -> None:
+# Closed clients
+
+
+def test_a_closed_client_refuses_calls(server: ScriptedServer) -> None:
     server.answer(ANSWER)
     with Client(server.url) as client:
         client.search(VECTOR, space=SPACE)
@@ -152,38 +195,15 @@ def test_a_closed_client_says_so(server: ScriptedServer) -> None:
         client.search(VECTOR, space=SPACE)
     client.close()
 
+
+def test_a_closed_async_client_refuses_calls(server: ScriptedServer) -> None:
+    server.answer(ANSWER)
+
     async def run() -> None:
-        async with AsyncClient(server.url) as opened:
-            await search(opened)
+        async with AsyncClient(server.url) as client:
+            await search(client)
         with pytest.raises(ClientMisused, match="is closed"):
-            await search(opened)
-        await opened.close()
+            await search(client)
+        await client.close()
 
     asyncio.run(run())
-
-
-def test_a_client_of_many_threads(server: ScriptedServer) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    server.answer(ANSWER)
-    server.seconds = 0.02
-    with Client(server.url) as client, ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(lambda _: client.search(VECTOR, space=SPACE).gallery, range(200)))
-    assert found == ["default"] * 200
-    assert server.connections <= 16
-
-
-def test_an_idle_connection_that_the_server_closed_is_no_error() -> None:
-    from tests.support.scripted_server import scripted_server
-
-    def twice() -> Iterator[None]:
-        with scripted_server() as first, Client(first.url) as client:
-            first.answer(ANSWER, connection="close")
-            client.search(VECTOR, space=SPACE)
-            client.search(VECTOR, space=SPACE)
-            assert first.connections == 2
-            yield
-        with pytest.raises(ServerUnreachable, match=r"is closed|No server answers"):
-            Client(first.url, retries=0).galleries()
-
-    list(twice())

@@ -1,8 +1,9 @@
-"""Both clients against a small real HTTP server that answers what a test tells it to."""
+"""Both clients against a scripted HTTP server: requests, errors, retries."""
 
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import JsonValue
 
 from askew_client import Client, Encoder
 from askew_client.contract.problems import ProblemKind
@@ -41,12 +43,12 @@ SEARCH_ANSWER = {
 }
 
 
-# What is sent
+# Requests
 
 
-def test_a_search_sends_the_raw_vector_and_names_its_origin(server: ScriptedServer, client: Client) -> None:
+def test_a_search_sends_the_raw_vector_with_its_space_and_encoder(server: ScriptedServer, client: Client) -> None:
     server.answer(SEARCH_ANSWER)
-    condition = {"field": "kind", "eq": "landmark"}
+    condition: dict[str, JsonValue] = {"field": "kind", "eq": "landmark"}
     found = client.search(VECTOR, space=SPACE, encoder="s@1", limit=3, max_false_match=0.01, filter=condition)
     assert found.hits[0].payload == {"title": "A"}
     (request,) = server.requests
@@ -61,7 +63,7 @@ def test_a_search_sends_the_raw_vector_and_names_its_origin(server: ScriptedServ
     assert "filter=%7B%22field%22" in request.path
 
 
-def test_search_with_describes_here_and_sends_a_vector(
+def test_search_with_describes_the_photo_and_sends_only_its_vector(
     server: ScriptedServer, client: Client, student_file: Path, photos: list[Path]
 ) -> None:
     server.answer(SEARCH_ANSWER)
@@ -74,7 +76,7 @@ def test_search_with_describes_here_and_sends_a_vector(
     assert len(request.body) == 2 * 64
 
 
-def test_a_batch(server: ScriptedServer, client: Client) -> None:
+def test_a_batch_is_sent_as_json(server: ScriptedServer, client: Client) -> None:
     server.answer({**SEARCH_ANSWER, "results": [{"hits": []}, {"hits": []}]})
     assert len(client.search_batch(np.stack([VECTOR, VECTOR]), space=SPACE, limit=2).results) == 2
     body = server.requests[0].json
@@ -83,7 +85,7 @@ def test_a_batch(server: ScriptedServer, client: Client) -> None:
     assert body["queries"][0]["space"] == SPACE
 
 
-def test_a_photo_is_sent_as_it_is(server: ScriptedServer, client: Client, photos: list[Path]) -> None:
+def test_a_photo_is_sent_unchanged(server: ScriptedServer, client: Client, photos: list[Path]) -> None:
     server.answer(SEARCH_ANSWER)
     client.search_photo(photos[0], encoder="s@1")
     assert server.requests[0].body == photos[0].read_bytes()
@@ -91,7 +93,7 @@ def test_a_photo_is_sent_as_it_is(server: ScriptedServer, client: Client, photos
     assert server.requests[0].path == "/search/photo?limit=10&encoder=s%401"
 
 
-def test_ids_are_one_segment_of_the_path(server: ScriptedServer, client: Client) -> None:
+def test_an_id_is_one_segment_of_the_path(server: ScriptedServer, client: Client) -> None:
     server.answer({"deleted": "x", "sequence": 1})
     for item_id in ("a/b c?#%é", "..", ".", "%2F"):
         client.delete_item(item_id, gallery="demo")
@@ -99,7 +101,7 @@ def test_ids_are_one_segment_of_the_path(server: ScriptedServer, client: Client)
     assert paths == ["a%2Fb%20c%3F%23%25%C3%A9", "%2E%2E", "%2E", "%252F"]
 
 
-def test_upsert_goes_in_requests_of_ten_thousand(server: ScriptedServer, client: Client) -> None:
+def test_upsert_sends_ten_thousand_items_in_each_request(server: ScriptedServer, client: Client) -> None:
     server.answer({"upserted": 10_000, "sequence": 1})
     server.answer({"upserted": 500, "sequence": 2})
     ids = [f"item-{number}" for number in range(10_500)]
@@ -107,13 +109,13 @@ def test_upsert_goes_in_requests_of_ten_thousand(server: ScriptedServer, client:
     assert (stored.upserted, stored.sequence) == (10_500, 2)
     sent = [read_raw_items(request.body).ids for request in server.requests]
     assert sent == [ids[:10_000], ids[10_000:]]
-    with pytest.raises(ValueError, match="as many ids"):
+    with pytest.raises(ValueError, match="same number of ids"):
         client.upsert(["a"], np.tile(VECTOR, (2, 1)), gallery="demo", space=SPACE)
 
 
 def test_a_photo_with_its_vector_is_a_form(server: ScriptedServer, client: Client, photos: list[Path]) -> None:
     server.answer({"upserted": 1, "sequence": 1})
-    payload = {"title": "Ä"}
+    payload: dict[str, JsonValue] = {"title": "Ä"}
     client.upsert_photo("a", photos[0], gallery="demo", payload=payload, vector=VECTOR, space=SPACE)
     (request,) = server.requests
     assert request.headers["content-type"].startswith("multipart/form-data")
@@ -121,7 +123,7 @@ def test_a_photo_with_its_vector_is_a_form(server: ScriptedServer, client: Clien
         assert part in request.body
 
 
-def test_items_come_from_all_pages(server: ScriptedServer, client: Client) -> None:
+def test_items_are_read_from_all_pages(server: ScriptedServer, client: Client) -> None:
     item = {"payload": {}, "has_photo": False}
     server.answer({"items": [{"id": "a", **item}, {"id": "b", **item}], "next_cursor": "b+/="})
     server.answer({"items": [{"id": "c", **item}]})
@@ -129,13 +131,13 @@ def test_items_come_from_all_pages(server: ScriptedServer, client: Client) -> No
     assert "cursor=b%2B%2F%3D" in server.requests[1].path
 
 
-def test_vectors_that_are_none_are_not_sent(server: ScriptedServer, client: Client) -> None:
+def test_invalid_vectors_and_files_are_refused_before_anything_is_sent(server: ScriptedServer, client: Client) -> None:
     with pytest.raises(WireError):
         client.search(VECTOR * 2, space=SPACE)
     with pytest.raises(WireError, match="Expected one vector"):
         client.search(VECTOR[None], space=SPACE)
     with pytest.raises(UnreadablePhoto):
-        client.search_photo(b"no photo")
+        client.search_photo(b"not a photo")
     with pytest.raises(UnreadablePhoto, match="cannot be read"):
         client.search_photo("missing.jpg")
     with pytest.raises(NotAnEncoder, match="cannot be read"):
@@ -146,14 +148,14 @@ def test_vectors_that_are_none_are_not_sent(server: ScriptedServer, client: Clie
 # Encoders
 
 
-def test_an_encoder_is_verified_before_it_is_kept(
+def test_a_downloaded_encoder_is_verified_before_it_replaces_a_file(
     server: ScriptedServer, client: Client, student_file: Path, tmp_path: Path
 ) -> None:
     kept = tmp_path / "kept.onnx"
     server.answer(student_file.read_bytes())
     assert client.download_encoder("student@1", kept) == kept
     assert kept.read_bytes() == student_file.read_bytes()
-    with pytest.raises(DamagedEncoder, match="student@1, not other@1"):
+    with pytest.raises(DamagedEncoder, match=r"the encoder other@1 from .*, got student@1"):
         client.download_encoder("other@1", kept)
     damaged = bytearray(student_file.read_bytes())
     damaged[len(damaged) // 2] ^= 1
@@ -164,7 +166,9 @@ def test_an_encoder_is_verified_before_it_is_kept(
     assert kept.read_bytes() == student_file.read_bytes()
 
 
-def test_a_gallery_is_created_by_file_or_manifest(server: ScriptedServer, client: Client, teacher_file: Path) -> None:
+def test_a_gallery_is_created_from_a_file_or_a_manifest(
+    server: ScriptedServer, client: Client, teacher_file: Path
+) -> None:
     description = {
         "name": "demo",
         "space": SPACE,
@@ -203,7 +207,7 @@ def test_a_gallery_is_created_by_file_or_manifest(server: ScriptedServer, client
         (ProblemKind.INTERNAL, ProblemError),
     ],
 )
-def test_problems_become_typed_errors(
+def test_each_problem_has_its_error(
     server: ScriptedServer, client: Client, kind: ProblemKind, error: type[ProblemError]
 ) -> None:
     server.problem(kind, {"expected": SPACE})
@@ -217,17 +221,17 @@ def test_problems_become_typed_errors(
     assert len(server.requests) == 1
 
 
-def test_a_busy_server_is_asked_again_when_it_says(server: ScriptedServer, client: Client) -> None:
+def test_retry_after_in_seconds_is_honoured(server: ScriptedServer, client: Client) -> None:
     server.problem(ProblemKind.OVERLOADED, retry_after="1")
     server.answer(SEARCH_ANSWER)
-    start = datetime.now(UTC)
+    start = time.monotonic()
     assert client.search(VECTOR, space=SPACE).hits
-    assert timedelta(seconds=0.95) < datetime.now(UTC) - start < timedelta(seconds=4)
+    assert 0.95 < time.monotonic() - start < 20
     first, second = server.requests
     assert first.body == second.body != b""
 
 
-def test_retry_after_may_be_a_date(server: ScriptedServer, client: Client) -> None:
+def test_retry_after_as_a_date_is_honoured(server: ScriptedServer, client: Client) -> None:
     moment = datetime.now(UTC) + timedelta(seconds=2)
     server.problem(ProblemKind.NOT_READY, retry_after=format_datetime(moment, usegmt=True))
     server.answer({"status": "ok", "version": "0.1.0", "galleries": 1, "quarantined": 0})
@@ -235,14 +239,14 @@ def test_retry_after_may_be_a_date(server: ScriptedServer, client: Client) -> No
     assert datetime.now(UTC) > moment - timedelta(seconds=1.1)
 
 
-def test_a_form_is_sent_again_as_it_was(server: ScriptedServer, client: Client, photos: list[Path]) -> None:
+def test_a_retry_sends_the_same_form(server: ScriptedServer, client: Client, photos: list[Path]) -> None:
     server.answer(b"<html>", 502, content_type="text/html")
     server.answer({"upserted": 1, "sequence": 1})
     client.upsert_photo("a", photos[0], gallery="demo", vector=VECTOR)
     assert server.requests[0].body == server.requests[1].body
 
 
-def test_who_stays_busy_is_overloaded(server: ScriptedServer, connect: Callable[..., Client]) -> None:
+def test_a_server_that_stays_busy_raises_overloaded(server: ScriptedServer, connect: Callable[..., Client]) -> None:
     server.problem(ProblemKind.OVERLOADED, retry_after="7")
     impatient = connect(server.url, retries=0)
     with pytest.raises(Overloaded) as caught:
@@ -268,7 +272,7 @@ def test_retries_are_bounded(server: ScriptedServer, connect: Callable[..., Clie
         (599, "application/problem+json", b"[]", "599 with application/problem"),
     ],
 )
-def test_answers_that_are_no_problems_give_a_sentence_too(
+def test_errors_without_a_problem_document_are_described(
     server: ScriptedServer, connect: Callable[..., Client], status: int, content_type: str, body: bytes, sentence: str
 ) -> None:
     server.answer(body, status, content_type=content_type)
@@ -278,20 +282,20 @@ def test_answers_that_are_no_problems_give_a_sentence_too(
     assert caught.value.status == status
 
 
-def test_redirects_are_named_and_not_followed(server: ScriptedServer, client: Client) -> None:
+def test_redirects_are_reported_and_not_followed(server: ScriptedServer, client: Client) -> None:
     server.answer(b"", 308, location="https://elsewhere.example/")
-    with pytest.raises(ProblemError, match=r"use the address that it names: https://elsewhere\.example/"):
+    with pytest.raises(ProblemError, match=r"use the address that the answer names: https://elsewhere\.example/"):
         client.galleries()
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"hits": 3}'])
-def test_another_server_is_recognised(server: ScriptedServer, client: Client, body: bytes) -> None:
+def test_answers_of_another_kind_of_server_are_refused(server: ScriptedServer, client: Client, body: bytes) -> None:
     server.answer(body)
     with pytest.raises(ServerError, match="Is this an Askew server"):
         client.search(VECTOR, space=SPACE)
 
 
-def test_nobody_listens(connect: Callable[..., Client]) -> None:
+def test_a_refused_connection_names_the_address(connect: Callable[..., Client]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -301,21 +305,22 @@ def test_nobody_listens(connect: Callable[..., Client]) -> None:
             client.galleries()
 
 
-def test_no_answer_in_time_is_not_asked_again(connect: Callable[..., Client]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        client = connect(url, timeout=0.2)
-        with pytest.raises(ServerUnreachable, match=r"no answer within 0\.2 s"):
-            client.galleries()
+def test_a_timeout_is_not_retried(server: ScriptedServer, connect: Callable[..., Client]) -> None:
+    server.answer({})
+    server.gate.clear()
+    with pytest.raises(ServerUnreachable, match=r"did not answer within 0\.2 s"):
+        connect(server.url, timeout=0.2).galleries()
+    server.wait_until(lambda: server.in_progress == 1)
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://host", "http://", "http://host:port"])
-def test_what_is_no_address(connect: Callable[..., Client], url: str) -> None:
-    with pytest.raises(ServerUnreachable, match="is no address of a server"):
+def test_an_invalid_address_is_refused(connect: Callable[..., Client], url: str) -> None:
+    with pytest.raises(ServerUnreachable, match="Expected the address of a server such as"):
         connect(url)
 
 
-def test_a_path_before_the_api_is_kept(server: ScriptedServer, connect: Callable[..., Client]) -> None:
+def test_a_path_in_the_address_is_a_prefix(server: ScriptedServer, connect: Callable[..., Client]) -> None:
     server.answer({"status": "ok", "version": "0.1.0", "galleries": 1, "quarantined": 0})
     connect(server.url + "/askew/").health()
     assert server.requests[0].path == "/askew/readyz"

@@ -1,4 +1,4 @@
-"""docs/client.md: its Python runs, top to bottom, against a real server; what it names is there."""
+"""docs/client.md: its Python runs from top to bottom against a real server, and it names every method and error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DOCUMENT = ROOT / "docs" / "client.md"
 def museum(
     teacher_file: Path, student_file: Path, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[RunningServer]:
-    """A server of the gallery `museum`, with an admitted student; the document's files are in the working directory."""
+    """A server with the gallery `museum` and an admitted student. The document's files are in the working directory."""
     kept = tmp_path / "photos"
     kept.mkdir()
     for photo in photos:

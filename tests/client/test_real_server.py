@@ -1,4 +1,4 @@
-"""Both clients against a real server: what docs/client.md does not try (see test_documents.py)."""
+"""Both clients against a real server: what the examples of docs/client.md do not show (test_documents.py runs those)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import JsonValue
 
 from askew_client import AsyncClient, Client, Encoder
 from askew_client.errors import EncoderRefused, Forbidden, NotFound, ProblemError, RateLimited, Unauthorised
 from tests.support.running_server import RunningServer
+from tests.support.small_encoders import make_encoder
 
 AWKWARD = ["a/b c?#%é", "..", 'say "x"', "back\\slash", "ü;x=1"]
 
@@ -25,12 +27,12 @@ def teacher(teacher_file: Path) -> Encoder:
 def running(
     teacher_file: Path, teacher: Encoder, photos: list[Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningServer]:
-    """A server with the gallery `museum`: twelve photos, in the teacher's own vectors."""
+    """A server with the gallery `museum`: twelve photos with the teacher's vectors."""
     with RunningServer(tmp_path_factory.mktemp("data"), "--gallery", "museum", "--photo-search") as server:
         with Client(server.url) as client:
             client.create_gallery("museum", teacher_file)
             for photo, vector in zip(photos, teacher.encode(photos), strict=True):
-                payload = {"kind": photo.stem.split("-")[0], "title": photo.stem}
+                payload: dict[str, JsonValue] = {"kind": photo.stem.split("-")[0], "title": photo.stem}
                 client.upsert_photo(
                     photo.stem, photo, gallery="museum", payload=payload, vector=vector, space=teacher.space_id
                 )
@@ -42,7 +44,7 @@ def real(running: RunningServer, connect: Callable[..., Client]) -> Client:
     return connect(running.url, timeout=60)
 
 
-def test_a_photo_is_found_however_it_is_asked_for(real: Client, teacher: Encoder, photos: list[Path]) -> None:
+def test_every_search_finds_the_photo(real: Client, teacher: Encoder, photos: list[Path]) -> None:
     wanted, space = photos[3].stem, teacher.space_id
     vector = teacher.encode(photos[3])[0]
     for answer in (
@@ -63,7 +65,9 @@ def test_a_photo_is_found_however_it_is_asked_for(real: Client, teacher: Encoder
     assert real.photo(wanted, gallery="museum") == photos[3].read_bytes()
 
 
-def test_awkward_ids_keep_their_name(real: Client, teacher: Encoder, photos: list[Path], teacher_file: Path) -> None:
+def test_ids_with_unusual_characters_are_kept(
+    real: Client, teacher: Encoder, photos: list[Path], teacher_file: Path
+) -> None:
     real.create_gallery("odd", teacher_file)
     real.upsert(AWKWARD, teacher.encode(photos[:5]), gallery="odd", space=teacher.space_id)
     for name in AWKWARD:
@@ -83,7 +87,7 @@ def test_awkward_ids_keep_their_name(real: Client, teacher: Encoder, photos: lis
         real.gallery("odd")
 
 
-def test_items_come_page_by_page(real: Client, teacher: Encoder, teacher_file: Path) -> None:
+def test_items_are_read_page_by_page(real: Client, teacher: Encoder, teacher_file: Path) -> None:
     real.create_gallery("many", teacher_file)
     vectors = np.random.default_rng(0).standard_normal((2_500, teacher.manifest.dim)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -117,12 +121,10 @@ def test_encoders_and_probes(real: Client, student_file: Path, photos: list[Path
     assert kept.read_bytes() == student_file.read_bytes()
     assert real.retire_encoder("student@1", gallery="museum").id == "student@1"
     with pytest.raises(EncoderRefused):
-        from tests.support.small_encoders import make_encoder
-
         real.admit(make_encoder(tmp_path / "lost.onnx", role="student", permuted=True, name="lost"), gallery="museum")
 
 
-def test_what_the_server_says_of_itself(real: Client) -> None:
+def test_health_version_metrics_and_problems(real: Client) -> None:
     assert real.health().galleries >= 1
     assert real.alive().status == "ok"
     assert real.version().name == "askew"
@@ -130,7 +132,9 @@ def test_what_the_server_says_of_itself(real: Client) -> None:
     assert "another space" in real.explain_problem("space-mismatch")
 
 
-def test_a_hundred_at_once_find_what_one_finds(running: RunningServer, teacher: Encoder, photos: list[Path]) -> None:
+def test_a_hundred_searches_at_once_each_get_their_own_answer(
+    running: RunningServer, teacher: Encoder, photos: list[Path]
+) -> None:
     vectors = teacher.encode(photos)
 
     async def run() -> list[str]:

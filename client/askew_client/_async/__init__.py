@@ -1,1 +1,1 @@
-"""The asynchronous client; `_sync` is generated from it."""
+"""The asynchronous client, written by hand. `make unasync` generates `_sync` from it."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from askew_client._async.blocking import sleep
 from askew_client._async.search_client import AsyncSearchClient
 from askew_client.calls import items as item_calls
 from askew_client.calls import jobs as job_calls
-from askew_client.calls.batches import NewItem, async_item_batches, id_batches, items_of, total
+from askew_client.calls.batches import AsyncItems, async_item_batches, id_batches, items_of, total
 from askew_client.calls.bodies import PhotoFile
 from askew_client.calls.search import SearchFilter
 from askew_client.contract.common import Payload
@@ -21,7 +21,7 @@ from askew_client.transport.polling import Waiting
 
 
 class AsyncWriteClient(AsyncSearchClient):
-    """What a client may do with a key of the scope `write`: as AsyncSearchClient, and change and list items."""
+    """The calls that a key with the scope `write` may make: as AsyncSearchClient, and changing and listing items."""
 
     async def upsert(
         self,
@@ -32,19 +32,18 @@ class AsyncWriteClient(AsyncSearchClient):
         gallery: str,
         space: str,
     ) -> UpsertAnswer:
-        """Insert or replace items that the gallery's teacher described: float32 [n, D] unit vectors.
+        """Insert or replace items by their float32 [n, D] unit vectors, made by the gallery's teacher.
 
-        They travel in several requests where they are many; each request is stored whole or not at all. Returns how
-        many were stored, and the gallery's last sequence number. Raises WireError for a vector that is no unit vector.
+        Large sets are sent in several requests; each request is stored completely or not at all. Returns the number of
+        stored items and the gallery's last sequence number. Raises WireError if a vector is not a unit vector,
+        ValueError if ids, vectors and payloads differ in number or are empty.
         """
         return await self.upsert_items(items_of(ids, vectors, payloads), gallery=gallery, space=space)
 
-    async def upsert_items(
-        self, items: Iterable[NewItem] | AsyncIterable[NewItem], *, gallery: str, space: str
-    ) -> UpsertAnswer:
-        """As `upsert`, for items that are made or read while they are sent: (id, vector, payload) each.
+    async def upsert_items(self, items: AsyncItems, *, gallery: str, space: str) -> UpsertAnswer:
+        """As `upsert`, for items that are produced while they are sent: (id, vector, payload) each.
 
-        No more of them are held than travel in one request. Raises ValueError when there is none.
+        Only the items of one request are kept in memory. Raises ValueError if there are no items.
         """
         answers = [
             await self._connections.run(item_calls.upsert(batch, gallery=gallery, space=space))
@@ -64,7 +63,7 @@ class AsyncWriteClient(AsyncSearchClient):
     ) -> UpsertAnswer:
         """Insert or replace an item with its photo.
 
-        `vector` and `space`: the photo's float32 [D] unit vector by the gallery's teacher; without it, the server
+        `vector` and `space`: the photo's float32 [D] unit vector, made by the gallery's teacher; without it, the server
         describes the photo. Raises UnreadablePhoto, WireError.
         """
         call = item_calls.upsert_photo(item_id, photo, gallery=gallery, payload=payload, vector=vector, space=space)
@@ -75,7 +74,8 @@ class AsyncWriteClient(AsyncSearchClient):
     ) -> Job:
         """Insert or replace many items by their photos, which the server describes in the background: see `wait`.
 
-        `photos` and `payloads`: by item id. Files are read while they are sent. Raises UnreadablePhoto.
+        `photos` and `payloads`: by item id. Files are read while they are sent. Raises UnreadablePhoto, and ValueError
+        for an id that cannot be sent as a file name.
         """
         return await self._connections.run(item_calls.upsert_photos(photos, payloads, gallery=gallery))
 
@@ -108,7 +108,10 @@ class AsyncWriteClient(AsyncSearchClient):
         gallery: str,
         filter: SearchFilter | None = None,  # noqa: A002
     ) -> DeleteItemsAnswer:
-        """Delete the items with these ids, or all that meet a condition; ids that there are not do not count."""
+        """Delete the items with these ids, or all that meet a condition. Unknown ids are ignored.
+
+        Returns how many were deleted and the gallery's last sequence number. Raises ValueError if `ids` is empty.
+        """
         answers = [
             await self._connections.run(item_calls.delete_items(batch, filter, gallery=gallery))
             for batch in id_batches(ids)
@@ -124,7 +127,7 @@ class AsyncWriteClient(AsyncSearchClient):
         return await self._connections.run(job_calls.job(job_id))
 
     async def cancel_job(self, job_id: str) -> Job:
-        """Cancel a job: one that waits at once, one that runs within a second or so. What it has done stays."""
+        """Cancel a job: at once if it is waiting, within about a second if it is running. Finished work is kept."""
         return await self._connections.run(job_calls.cancel_job(job_id))
 
     async def wait(
@@ -132,8 +135,8 @@ class AsyncWriteClient(AsyncSearchClient):
     ) -> Job:
         """Wait until a job is done, and return it with its result.
 
-        `timeout`: seconds; None: as long as it takes. `progress` is called with the job whenever it was looked at.
-        Raises JobFailed when the job fails or is cancelled, JobUnfinished when the time is over.
+        `timeout`: seconds; None: no limit. `progress` is called with the job after each look at it. Raises JobFailed if
+        the job fails or is cancelled, JobUnfinished after `timeout` seconds.
         """
         waiting = Waiting(timeout, progress)
         job_id = job if isinstance(job, str) else job.id
@@ -141,4 +144,4 @@ class AsyncWriteClient(AsyncSearchClient):
             seen = await self.job(job_id)
             if waiting.is_over(seen):
                 return seen
-            await asyncio.sleep(waiting.pause())
+            await sleep(waiting.pause())

@@ -1,4 +1,5 @@
-"""Talk to an Askew server: all of it."""
+# Generated from _async/client.py by client/generate_sync.py: change that file, then run `make unasync`.
+"""Talk to an Askew server: the whole client."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from askew_client._sync.blocking import run_blocking
 from askew_client._sync.write_client import WriteClient
 from askew_client.calls import encoders as encoder_calls
 from askew_client.calls import galleries as gallery_calls
@@ -28,38 +30,39 @@ from askew_client.transport.downloads import Download, snapshot_check
 
 
 class Client(WriteClient):
-    """A server, by its URL. Close it, or use it in a `with` statement; it may be used from several threads.
+    """A server, by its URL. Close it, or use it in a `with` statement. It may be used from several threads.
 
-    Every method raises ServerUnreachable when no answer comes, ProblemError (or one of its kinds: Unauthorised,
-    Forbidden, SpaceMismatch, NotFound, EncoderRefused, Overloaded) when the server says no, ServerError when the answer
-    is not Askew's, ClientMisused once the client is closed.
+    Every method raises ServerUnreachable if no answer arrives, ProblemError (or one of its kinds: Unauthorised,
+    Forbidden, SpaceMismatch, NotFound, EncoderRefused, Overloaded) if the server refuses, ServerError if the answer is
+    not Askew's, ClientMisused once the client is closed.
     """
 
     def create_gallery(self, name: str, teacher: str | Path | Manifest) -> GalleryDescription:
-        """Create a gallery in its teacher's space; the same call again changes nothing.
+        """Create a gallery in its teacher's space. Repeating the call changes nothing.
 
-        `teacher`: its encoder file, which the server keeps and describes photos with, or only its manifest.
+        `teacher`: its encoder file, which the server keeps and describes photos with, or only its manifest. Raises
+        NotAnEncoder if the file cannot be read.
         """
         return self._connections.run(gallery_calls.create_gallery(name, teacher))
 
     def delete_gallery(self, name: str) -> Deleted:
-        """Delete a gallery with all that it holds. Refused while an alias names it, or it is the default one."""
+        """Delete a gallery and everything in it. Refused for the default gallery, and while an alias names it."""
         return self._connections.run(gallery_calls.delete_gallery(name))
 
     def estimate_redescription(self, name: str, *, into: str) -> RedescribeEstimate:
-        """How much work it would be to describe a gallery's photos anew, by the teacher of the gallery `into`."""
+        """Estimate how long it would take to re-describe a gallery's photos with the teacher of the gallery `into`."""
         return self._connections.run(gallery_calls.estimate_redescription(name, into))
 
     def redescribe(self, name: str, *, into: str) -> Job:
-        """Describe a gallery's photos anew, by the teacher of the gallery `into`, which they fill: see `wait`."""
+        """Re-describe a gallery's photos with the teacher of the gallery `into`, and fill that gallery: see `wait`."""
         return self._connections.run(gallery_calls.redescribe(name, into))
 
     def choose_index(self, gallery: str, kind: WantedKind) -> IndexDescription:
-        """Choose the kind of index; where that changes it, it is built in the background, and searches go on."""
+        """Choose the kind of index. If that changes it, it is rebuilt in the background; searches continue."""
         return self._connections.run(gallery_calls.choose_index(gallery, kind))
 
     def rebuild_index(self, gallery: str) -> Job:
-        """Build the index anew in the background, without what was removed: see `wait`. Searches go on."""
+        """Rebuild the index in the background, without removed vectors: see `wait`. Searches continue."""
         return self._connections.run(gallery_calls.rebuild_index(gallery))
 
     def aliases(self) -> AliasList:
@@ -67,23 +70,23 @@ class Client(WriteClient):
         return self._connections.run(gallery_calls.aliases())
 
     def set_alias(self, alias: str, gallery: str) -> AliasAnswer:
-        """Let an alias name a gallery, in one step: no request fails between. `previous` in the answer leads back."""
+        """Point an alias at a gallery, atomically. `previous` in the answer is the gallery that it named before."""
         return self._connections.run(gallery_calls.set_alias(alias, gallery))
 
     def delete_alias(self, alias: str) -> Deleted:
-        """Forget an alias; its gallery stays."""
+        """Delete an alias; its gallery stays."""
         return self._connections.run(gallery_calls.delete_alias(alias))
 
     def admit(self, encoder: str | Path, *, gallery: str) -> EncoderDescription:
-        """Ask a gallery to admit a student's encoder file. Raises EncoderRefused with the gate's report."""
+        """Ask a gallery to admit a student's encoder file. Raises EncoderRefused (with the gate's report), NotAnEncoder."""
         return self._connections.run(encoder_calls.admit(encoder, gallery=gallery))
 
     def retire_encoder(self, encoder_id: str, *, gallery: str) -> EncoderDescription:
-        """Take a student back: its queries are refused from now on."""
+        """Retire a student. The gallery refuses its queries from the next request on."""
         return self._connections.run(encoder_calls.retire(encoder_id, gallery=gallery))
 
     def set_default_encoder(self, encoder_id: str, *, gallery: str, runtime: Runtime) -> EncoderDescription:
-        """Make an encoder the choice for a runtime: what `best_encoder` answers where it fits."""
+        """Make an encoder the default of a runtime: the answer of `best_encoder` wherever it fits."""
         return self._connections.run(encoder_calls.set_default(encoder_id, runtime, gallery=gallery))
 
     def put_probe(
@@ -95,7 +98,7 @@ class Client(WriteClient):
         vector: NDArray[np.float32] | None = None,
         space: str | None = None,
     ) -> Probe:
-        """Add or replace a photo that the gate shows to every candidate; it is no item of the gallery.
+        """Add or replace a photo that the gate shows to every candidate. A probe is not an item of the gallery.
 
         `vector` and `space`: as for `upsert_photo`. Raises UnreadablePhoto, WireError.
         """
@@ -111,7 +114,7 @@ class Client(WriteClient):
         return self._connections.run(encoder_calls.delete_probe(probe_id, gallery=gallery))
 
     def snapshots(self, *, gallery: str) -> SnapshotList:
-        """The snapshots that a gallery keeps, the newest first."""
+        """The snapshots of a gallery, newest first."""
         return self._connections.run(snapshot_calls.snapshots(gallery=gallery))
 
     def create_snapshot(self, *, gallery: str) -> Job:
@@ -119,28 +122,28 @@ class Client(WriteClient):
         return self._connections.run(snapshot_calls.create_snapshot(gallery=gallery))
 
     def download_snapshot(self, name: str, path: str | Path, *, gallery: str) -> Path:
-        """Fetch a snapshot file to `path`, verified before it takes the place of what was there.
+        """Fetch a snapshot file to `path`; it is verified before it replaces an existing file.
 
-        Returns the path. Raises DamagedSnapshot when its bytes have not the digest that the server states.
+        Returns the path. Raises DamagedSnapshot if its SHA-256 is not the one that the server states.
         """
         with Download(Path(path)) as download:
             self._connections.download(snapshot_calls.snapshot_file(name, gallery=gallery), download)
-            return download.keep(snapshot_check(download, self.url))
+            return run_blocking(download.keep, snapshot_check(download, self.url))
 
     def delete_snapshot(self, name: str, *, gallery: str) -> DeletedSnapshot:
         """Delete a snapshot."""
         return self._connections.run(snapshot_calls.delete_snapshot(name, gallery=gallery))
 
     def verify_snapshot(self, name: str, *, gallery: str) -> Job:
-        """Read a snapshot through and check every digest in it, in the background: see `wait`."""
+        """Read a whole snapshot and check every digest in it, in the background: see `wait`."""
         return self._connections.run(snapshot_calls.verify_snapshot(name, gallery=gallery))
 
     def restore(self, name: str, *, gallery: str, snapshot: str) -> Job:
-        """Make the gallery `name` of a snapshot that `gallery` keeps, in the background: see `wait`."""
+        """Create the gallery `name` from a snapshot of `gallery`, in the background: see `wait`."""
         return self._connections.run(snapshot_calls.restore(name, gallery=gallery, snapshot=snapshot))
 
     def restore_file(self, name: str, file: str | Path) -> Job:
-        """Make the gallery `name` of a snapshot file here, in the background: see `wait`. Raises DamagedSnapshot."""
+        """Create the gallery `name` from a snapshot file, in the background: see `wait`. Raises DamagedSnapshot."""
         return self._connections.run(snapshot_calls.restore_file(name, file))
 
     def create_key(
@@ -152,10 +155,10 @@ class Client(WriteClient):
         requests_per_second: float | None = None,
         expires_at: datetime | None = None,
     ) -> CreatedKey:
-        """Make an API key. `key` of the answer is the text to send, and is never shown again.
+        """Create an API key. `key` in the answer is the text to send; the server never shows it again.
 
-        `name`: for people. `scopes`: search, write or admin. `galleries`: that it is limited to; None: all.
-        `requests_per_second`: None: no bound. `expires_at`: with its time zone; None: never.
+        `name`: a description for people. `scopes`: search, write or admin. `galleries`: those that the key may use;
+        None: all. `requests_per_second`: None: unlimited. `expires_at`: with a time zone; None: never.
         """
         call = key_calls.create_key(
             name, scopes, galleries=galleries, requests_per_second=requests_per_second, expires_at=expires_at
@@ -163,13 +166,13 @@ class Client(WriteClient):
         return self._connections.run(call)
 
     def keys(self) -> KeyList:
-        """The keys that the server knows, oldest first; never the keys themselves."""
+        """The descriptions of all keys, oldest first; never the keys themselves."""
         return self._connections.run(key_calls.keys())
 
     def revoke_key(self, key_id: str) -> RevokedKey:
-        """Revoke a key, at once."""
+        """Revoke a key. It stops working with the next request."""
         return self._connections.run(key_calls.revoke_key(key_id))
 
     def metrics(self) -> str:
-        """What the server counts, in Prometheus's text format."""
+        """The server's metrics in Prometheus's text format."""
         return self._connections.run(health_calls.metrics())

@@ -1,46 +1,62 @@
-"""Connections kept for the next request: one httpx transport each.
+# Generated from _async/pool.py by client/generate_sync.py: change that file, then run `make unasync`.
+"""Connections that are kept for the next request: one httpx transport each.
 
 httpcore's own pool looks at every connection, with a system call for each idle one, and at every waiting request,
-whenever a request begins or ends: with 100 of them that costs more than the requests (measured: 4.4 ms of processor time
-a search, instead of 0.6 ms). Here a request takes the connection that was used last, and hands it back.
+whenever a request begins or ends. With 100 connections that costs more than the requests themselves (measured: 4.4 ms
+of processor time for each search, instead of 0.6 ms). Here a request takes the connection that was used last and hands
+it back.
 """
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 
 import httpx
 
-MAX_CONNECTIONS = 100
-_IDLE_SECONDS = 10.0
-_ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1)
+from askew_client._sync.blocking import Semaphore
+from askew_client.transport.limits import IDLE_SECONDS, MAX_CONNECTIONS, ONE_CONNECTION
 
 
 class Pool(httpx.BaseTransport):
     """Up to MAX_CONNECTIONS requests at once, from as many threads; the next ones wait for their turn."""
 
-    def __init__(self, *, secure: bool) -> None:
-        # Trusted certificates take 10 ms to read: once, and only where they are needed.
+    def __init__(self, *, secure: bool, idle_seconds: float = IDLE_SECONDS) -> None:
+        """`secure`: whether to verify certificates. `idle_seconds`: a connection that was idle for longer is closed."""
+        self._idle_seconds = idle_seconds
+        # Reading the trusted certificates takes 10 ms: done once, and only where TLS needs them.
         self._context = httpx.create_ssl_context(verify=secure)
-        self._turns = threading.Semaphore(MAX_CONNECTIONS)
+        self._turns = Semaphore(MAX_CONNECTIONS)
+        # The operations of a deque are atomic, so that the threads of a Client need no lock.
         self._idle: deque[tuple[float, httpx.HTTPTransport]] = deque()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """See httpx.BaseTransport."""
+        """Send a request over a connection of its own, which goes back to the pool when the response is closed."""
         self._turns.acquire()
         transport = self._take()
         try:
             response = transport.handle_request(request)
         except BaseException:
-            self._hand_back(transport)
+            self.hand_back(transport)
             raise
         assert isinstance(response.stream, httpx.SyncByteStream)
-        response.stream = _Stream(response.stream, lambda: self._hand_back(transport))
+        response.stream = _PooledStream(response.stream, self, transport)
         return response
+
+    def hand_back(self, transport: httpx.HTTPTransport) -> None:
+        """Take a connection back for the next request, and close the oldest one if it was idle for too long."""
+        now = time.monotonic()
+        self._idle.append((now, transport))
+        self._turns.release()
+        try:
+            oldest = self._idle.popleft()
+        except IndexError:
+            return
+        if now - oldest[0] > self._idle_seconds:
+            oldest[1].close()
+        else:
+            self._idle.appendleft(oldest)
 
     def close(self) -> None:
         """Close the connections that no request uses."""
@@ -51,96 +67,24 @@ class Pool(httpx.BaseTransport):
         try:
             return self._idle.pop()[1]
         except IndexError:
-            return httpx.HTTPTransport(verify=self._context, limits=_ONE)
-
-    def _hand_back(self, transport: httpx.HTTPTransport) -> None:
-        now = time.monotonic()
-        self._idle.append((now, transport))
-        self._turns.release()
-        try:
-            oldest = self._idle.popleft()
-        except IndexError:
-            return
-        if now - oldest[0] > _IDLE_SECONDS:
-            oldest[1].close()
-        else:
-            self._idle.appendleft(oldest)
+            return httpx.HTTPTransport(verify=self._context, limits=ONE_CONNECTION)
 
 
-class AsyncPool(httpx.AsyncBaseTransport):
-    """As Pool, for the requests of one event loop."""
+class _PooledStream(httpx.SyncByteStream):
+    """The body of a response; hands the connection back once, when it is closed."""
 
-    def __init__(self, *, secure: bool) -> None:
-        self._context = httpx.create_ssl_context(verify=secure)
-        self._turns = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._idle: deque[tuple[float, httpx.AsyncHTTPTransport]] = deque()
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """See httpx.AsyncBaseTransport."""
-        await self._turns.acquire()
-        transport = self._take()
-        try:
-            await self._close_oldest()
-            response = await transport.handle_async_request(request)
-        except BaseException:
-            self._hand_back(transport)
-            raise
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = _AsyncStream(response.stream, lambda: self._hand_back(transport))
-        return response
-
-    async def aclose(self) -> None:
-        """Close the connections that no request uses."""
-        while self._idle:
-            await self._idle.pop()[1].aclose()
-
-    def _take(self) -> httpx.AsyncHTTPTransport:
-        if self._idle:
-            return self._idle.pop()[1]
-        return httpx.AsyncHTTPTransport(verify=self._context, limits=_ONE)
-
-    def _hand_back(self, transport: httpx.AsyncHTTPTransport) -> None:
-        self._idle.append((time.monotonic(), transport))
-        self._turns.release()
-
-    async def _close_oldest(self) -> None:
-        if self._idle and time.monotonic() - self._idle[0][0] > _IDLE_SECONDS:
-            await self._idle.popleft()[1].aclose()
-
-
-class _Stream(httpx.SyncByteStream):
-    """The body of an answer; hands the connection back once, when it is closed."""
-
-    def __init__(self, stream: httpx.SyncByteStream, hand_back: Callable[[], None]) -> None:
+    def __init__(self, stream: httpx.SyncByteStream, pool: Pool, transport: httpx.HTTPTransport) -> None:
         self._stream = stream
-        self._hand_back: Callable[[], None] | None = hand_back
+        self._pool: Pool | None = pool
+        self._transport = transport
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._stream)
+        return self._stream.__iter__()
 
     def close(self) -> None:
-        hand_back, self._hand_back = self._hand_back, None
-        if hand_back is not None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
             try:
                 self._stream.close()
             finally:
-                hand_back()
-
-
-class _AsyncStream(httpx.AsyncByteStream):
-    """As _Stream."""
-
-    def __init__(self, stream: httpx.AsyncByteStream, hand_back: Callable[[], None]) -> None:
-        self._stream = stream
-        self._hand_back: Callable[[], None] | None = hand_back
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._stream.__aiter__()
-
-    async def aclose(self) -> None:
-        hand_back, self._hand_back = self._hand_back, None
-        if hand_back is not None:
-            try:
-                await self._stream.aclose()
-            finally:
-                hand_back()
+                pool.hand_back(self._transport)

@@ -1,22 +1,24 @@
-"""Talk to an Askew server: the part of the client that only searches and reads, as a phone does."""
+# Generated from _async/search_client.py by client/generate_sync.py: change that file, then run `make unasync`.
+"""Talk to an Askew server: the part of the client that searches and reads, as a phone does."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
+from askew_client._sync.blocking import run_blocking
+from askew_client._sync.connections import Connections
 from askew_client.calls import encoders as encoder_calls
 from askew_client.calls import galleries as gallery_calls
 from askew_client.calls import health as health_calls
 from askew_client.calls import items as item_calls
 from askew_client.calls import search as search_calls
 from askew_client.calls.bodies import PhotoFile
-from askew_client.calls.search import SearchFilter, WithPayload, search_options
+from askew_client.calls.search import SearchParams, SimilarParams, check_options
 from askew_client.contract.encoders import EncoderDescription, EncoderList, Runtime
 from askew_client.contract.galleries import GalleryDescription, GalleryList
 from askew_client.contract.health import Health, Readiness, Version
@@ -25,7 +27,6 @@ from askew_client.contract.items import Item
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.search import BatchSearchAnswer, SearchAnswer
 from askew_client.transport.downloads import Download, encoder_check
-from askew_client.transport.requests import Connections
 
 if TYPE_CHECKING:
     from askew_client.encoding.encoder import Encoder
@@ -33,13 +34,14 @@ if TYPE_CHECKING:
 
 
 class SearchClient:
-    """What a client may do with a key of the scope `search`. `Client` can do this and the rest."""
+    """The calls that a key with the scope `search` may make. `Client` has these and all others."""
 
     def __init__(self, url: str, *, timeout: float = 10, retries: int = 3, key: str | None = None) -> None:
-        """Prepare to talk to `url`; nothing is sent yet.
+        """Prepare to talk to the server at `url`; nothing is sent yet.
 
         `timeout`: seconds to wait for a connection, and for an answer. `retries`: how often a request is sent again
-        after a broken connection, 429, 502, 503 or 504; Retry-After is honoured. `key`: an API key.
+        after a broken connection or the status 429, 502, 503 or 504; Retry-After is honoured. `key`: an API key.
+        Raises ServerUnreachable if `url` is not an http(s) address, ClientMisused if `key` cannot be a key.
         """
         self.url = url
         self._connections = Connections(url, timeout=timeout, retries=retries, key=key)
@@ -53,61 +55,36 @@ class SearchClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections. Later calls raise ClientMisused."""
         self._connections.close()
 
     def health(self) -> Readiness:
-        """Whether the server is ready to answer; Overloaded while it is loading or draining."""
+        """Whether the server is ready to answer searches. Raises Overloaded while it is loading or draining."""
         return self._connections.run(health_calls.ready())
 
     def alive(self) -> Health:
-        """Whether the server's process lives, ready or not."""
+        """Whether the server's process runs, ready or not."""
         return self._connections.run(health_calls.alive())
 
     def version(self) -> Version:
-        """Which server this is."""
+        """The server's name and version, and the version of its API."""
         return self._connections.run(health_calls.version())
 
     def explain_problem(self, slug: str) -> str:
-        """What a problem means: `error.problem.slug` of a ProblemError."""
+        """The server's page about a kind of problem. `slug`: `error.problem.slug` of a ProblemError."""
         return self._connections.run(health_calls.problem(slug))
 
     def search_with(
-        self,
-        encoder: Encoder,
-        photo: Photo,
-        *,
-        gallery: str | None = None,
-        limit: int = 10,
-        score_threshold: float | None = None,
-        max_false_match: float | None = None,
-        filter: SearchFilter | None = None,  # noqa: A002
-        exclude: Sequence[str] = (),
-        with_payload: WithPayload = True,
-        with_vectors: bool = False,
-        group_by: str | None = None,
-        group_size: int = 1,
-        exact: bool = False,
+        self, encoder: Encoder, photo: Photo, *, gallery: str | None = None, **options: Unpack[SearchParams]
     ) -> SearchAnswer:
-        """Describe a photo here with an encoder, and search with its vector: only that leaves this machine.
+        """Describe a photo on this machine and search with its vector; the photo itself is not sent.
 
-        As `search`, and raises PhotoError for a photo that cannot be described.
+        As `search`. Raises PhotoError for a photo that cannot be described.
         """
+        check_options("search_with", options)
+        encoded = run_blocking(encoder.encode, photo)
         return self.search(
-            encoder.encode(photo)[0],
-            space=encoder.space_id,
-            encoder=encoder.manifest.encoder_id,
-            gallery=gallery,
-            limit=limit,
-            score_threshold=score_threshold,
-            max_false_match=max_false_match,
-            filter=filter,
-            exclude=exclude,
-            with_payload=with_payload,
-            with_vectors=with_vectors,
-            group_by=group_by,
-            group_size=group_size,
-            exact=exact,
+            encoded[0], space=encoder.space_id, encoder=encoder.manifest.encoder_id, gallery=gallery, **options
         )
 
     def search(
@@ -117,30 +94,14 @@ class SearchClient:
         space: str,
         encoder: str | None = None,
         gallery: str | None = None,
-        limit: int = 10,
-        score_threshold: float | None = None,
-        max_false_match: float | None = None,
-        filter: SearchFilter | None = None,  # noqa: A002
-        exclude: Sequence[str] = (),
-        with_payload: WithPayload = True,
-        with_vectors: bool = False,
-        group_by: str | None = None,
-        group_size: int = 1,
-        exact: bool = False,
+        **options: Unpack[SearchParams],
     ) -> SearchAnswer:
         """Search a gallery with a float32 [D] unit vector; it is sent as float16.
 
-        `space`: the space that the vector lies in. `encoder`: `name@version` of what made it. `gallery`: None for
-        the server's default one. `limit`: hits at most. Hits below `score_threshold` are left out, or below the score
-        that a share `max_false_match` of queries without a match would still reach (needs `encoder`).
-        `filter`: a condition on payloads. `exclude`: ids that are no hits. `with_payload`: whether hits carry their
-        payload, or which fields of it; `with_vectors`: whether they carry their vector. `group_by`: a payload field;
-        at most `group_size` hits of each of its values, and at most `limit` values. `exact`: the true nearest, however
-        long it takes. Raises WireError for a vector that is no unit vector.
+        `space`: the space that the vector lies in. `encoder`: `name@version` of the encoder that made it. `gallery`:
+        None for the server's default gallery. `options`: see SearchParams. Raises WireError if the vector is not a unit
+        vector, TypeError for an unknown option.
         """
-        options = search_options(
-            limit, score_threshold, max_false_match, filter, exclude, with_payload, with_vectors, group_by, group_size, exact
-        )  # fmt: skip
         call = search_calls.search(vector, options, space=space, encoder=encoder, gallery=gallery)
         return self._connections.run(call)
 
@@ -151,21 +112,9 @@ class SearchClient:
         space: str,
         encoder: str | None = None,
         gallery: str | None = None,
-        limit: int = 10,
-        score_threshold: float | None = None,
-        max_false_match: float | None = None,
-        filter: SearchFilter | None = None,  # noqa: A002
-        exclude: Sequence[str] = (),
-        with_payload: WithPayload = True,
-        with_vectors: bool = False,
-        group_by: str | None = None,
-        group_size: int = 1,
-        exact: bool = False,
+        **options: Unpack[SearchParams],
     ) -> BatchSearchAnswer:
-        """Search with up to 1,000 float32 [n, D] unit vectors at once; results in their order. As `search`."""
-        options = search_options(
-            limit, score_threshold, max_false_match, filter, exclude, with_payload, with_vectors, group_by, group_size, exact
-        )  # fmt: skip
+        """Search with up to 1,000 float32 [n, D] unit vectors at once; the results are in their order. As `search`."""
         call = search_calls.search_batch(vectors, options, space=space, encoder=encoder, gallery=gallery)
         return self._connections.run(call)
 
@@ -175,45 +124,16 @@ class SearchClient:
         *,
         encoder: str | None = None,
         gallery: str | None = None,
-        limit: int = 10,
-        score_threshold: float | None = None,
-        max_false_match: float | None = None,
-        filter: SearchFilter | None = None,  # noqa: A002
-        exclude: Sequence[str] = (),
-        with_payload: WithPayload = True,
-        with_vectors: bool = False,
-        group_by: str | None = None,
-        group_size: int = 1,
-        exact: bool = False,
+        **options: Unpack[SearchParams],
     ) -> SearchAnswer:
-        """Send a photo, to be described by the server with `encoder` (`name@version`; None: the gallery's teacher).
+        """Send a photo for the server to describe with `encoder` (`name@version`; None: the gallery's teacher).
 
-        Refused with 403 unless the server was started to describe queries. As `search`; raises UnreadablePhoto.
+        Refused with 403 unless the server was started with `--photo-search`. As `search`. Raises UnreadablePhoto.
         """
-        options = search_options(
-            limit, score_threshold, max_false_match, filter, exclude, with_payload, with_vectors, group_by, group_size, exact
-        )  # fmt: skip
         return self._connections.run(search_calls.search_photo(photo, options, encoder=encoder, gallery=gallery))
 
-    def similar(
-        self,
-        item_id: str,
-        *,
-        gallery: str,
-        limit: int = 10,
-        score_threshold: float | None = None,
-        filter: SearchFilter | None = None,  # noqa: A002
-        exclude: Sequence[str] = (),
-        with_payload: WithPayload = True,
-        with_vectors: bool = False,
-        group_by: str | None = None,
-        group_size: int = 1,
-        exact: bool = False,
-    ) -> SearchAnswer:
-        """Search with the vector of an item; the item itself is no hit. As `search`."""
-        options = search_options(
-            limit, score_threshold, None, filter, exclude, with_payload, with_vectors, group_by, group_size, exact
-        )
+    def similar(self, item_id: str, *, gallery: str, **options: Unpack[SimilarParams]) -> SearchAnswer:
+        """Search with the vector of an item; the item itself is not a hit. `options`: see SimilarParams."""
         return self._connections.run(search_calls.similar(item_id, options, gallery=gallery))
 
     def item(self, item_id: str, *, gallery: str, with_vectors: bool = False) -> Item:
@@ -221,7 +141,7 @@ class SearchClient:
         return self._connections.run(item_calls.item(item_id, gallery=gallery, with_vectors=with_vectors))
 
     def photo(self, item_id: str, *, gallery: str) -> bytes:
-        """The photo of an item, as it was stored."""
+        """The photo of an item, byte for byte as it was stored."""
         return self._connections.run(item_calls.photo(item_id, gallery=gallery))
 
     def galleries(self) -> GalleryList:
@@ -233,17 +153,17 @@ class SearchClient:
         return self._connections.run(gallery_calls.gallery(name))
 
     def index(self, gallery: str) -> IndexDescription:
-        """The kind and size of a gallery's index, its recall, and what it would take."""
+        """The kind, size and recall of a gallery's index, and what the chosen kind would need."""
         return self._connections.run(gallery_calls.index(gallery))
 
     def encoders(self) -> EncoderList:
-        """All encoders that the server holds, newest first."""
+        """All encoders on the server, newest first."""
         return self._connections.run(encoder_calls.encoders())
 
     def encoder(self, encoder_id: str, *, gallery: str | None = None) -> EncoderDescription:
         """One encoder, `name@version`, with its admission report.
 
-        `gallery`: of which gallery, where several admitted an encoder of this id; None: the one that did so last.
+        `gallery`: which gallery's, where several admitted an encoder with this id; None: the latest admission.
         """
         return self._connections.run(encoder_calls.encoder(encoder_id, gallery=gallery))
 
@@ -255,9 +175,10 @@ class SearchClient:
         max_bytes: int | None = None,
         max_milliseconds: float | None = None,
     ) -> EncoderDescription:
-        """The best student of a gallery (None: the default one) that fits a device. NotFound when none does.
+        """The best student of a gallery (None: the default one) that fits a device. Raises NotFound if none does.
 
-        `runtime`: what will run it. `max_bytes`: of its file. `max_milliseconds`: a photo, as the server measured it.
+        `runtime`: what will run it. `max_bytes`: the size of its file. `max_milliseconds`: the time for one photo, as
+        measured on the server.
         """
         call = encoder_calls.best(
             gallery=gallery, runtime=runtime, max_bytes=max_bytes, max_milliseconds=max_milliseconds
@@ -269,10 +190,10 @@ class SearchClient:
         return self._connections.run(encoder_calls.manifest(encoder_id, gallery=gallery))
 
     def download_encoder(self, encoder_id: str, path: str | Path, *, gallery: str | None = None) -> Path:
-        """Fetch an encoder file to `path`, verified before it takes the place of what was there.
+        """Fetch an encoder file to `path`; it is verified before it replaces an existing file.
 
-        `gallery`: as for `encoder`. Returns the path. Raises DamagedEncoder when the bytes are not the encoder's.
+        `gallery`: as for `encoder`. Returns the path. Raises DamagedEncoder if the bytes are not the encoder's.
         """
         with Download(Path(path)) as download:
             self._connections.download(encoder_calls.file(encoder_id, gallery=gallery), download)
-            return download.keep(encoder_check(encoder_id, self.url))
+            return run_blocking(download.keep, encoder_check(encoder_id, self.url))

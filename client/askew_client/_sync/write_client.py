@@ -1,17 +1,18 @@
+# Generated from _async/write_client.py by client/generate_sync.py: change that file, then run `make unasync`.
 """Talk to an Askew server: the part of the client that fills galleries."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from askew_client._sync.blocking import sleep
 from askew_client._sync.search_client import SearchClient
 from askew_client.calls import items as item_calls
 from askew_client.calls import jobs as job_calls
-from askew_client.calls.batches import NewItem, id_batches, item_batches, items_of, total
+from askew_client.calls.batches import Items, id_batches, item_batches, items_of, total
 from askew_client.calls.bodies import PhotoFile
 from askew_client.calls.search import SearchFilter
 from askew_client.contract.common import Payload
@@ -21,7 +22,7 @@ from askew_client.transport.polling import Waiting
 
 
 class WriteClient(SearchClient):
-    """What a client may do with a key of the scope `write`: as SearchClient, and change and list items."""
+    """The calls that a key with the scope `write` may make: as SearchClient, and changing and listing items."""
 
     def upsert(
         self,
@@ -32,17 +33,18 @@ class WriteClient(SearchClient):
         gallery: str,
         space: str,
     ) -> UpsertAnswer:
-        """Insert or replace items that the gallery's teacher described: float32 [n, D] unit vectors.
+        """Insert or replace items by their float32 [n, D] unit vectors, made by the gallery's teacher.
 
-        They travel in several requests where they are many; each request is stored whole or not at all. Returns how
-        many were stored, and the gallery's last sequence number. Raises WireError for a vector that is no unit vector.
+        Large sets are sent in several requests; each request is stored completely or not at all. Returns the number of
+        stored items and the gallery's last sequence number. Raises WireError if a vector is not a unit vector,
+        ValueError if ids, vectors and payloads differ in number or are empty.
         """
         return self.upsert_items(items_of(ids, vectors, payloads), gallery=gallery, space=space)
 
-    def upsert_items(self, items: Iterable[NewItem], *, gallery: str, space: str) -> UpsertAnswer:
-        """As `upsert`, for items that are made or read while they are sent: (id, vector, payload) each.
+    def upsert_items(self, items: Items, *, gallery: str, space: str) -> UpsertAnswer:
+        """As `upsert`, for items that are produced while they are sent: (id, vector, payload) each.
 
-        No more of them are held than travel in one request. Raises ValueError when there is none.
+        Only the items of one request are kept in memory. Raises ValueError if there are no items.
         """
         answers = [
             self._connections.run(item_calls.upsert(batch, gallery=gallery, space=space))
@@ -62,7 +64,7 @@ class WriteClient(SearchClient):
     ) -> UpsertAnswer:
         """Insert or replace an item with its photo.
 
-        `vector` and `space`: the photo's float32 [D] unit vector by the gallery's teacher; without it, the server
+        `vector` and `space`: the photo's float32 [D] unit vector, made by the gallery's teacher; without it, the server
         describes the photo. Raises UnreadablePhoto, WireError.
         """
         call = item_calls.upsert_photo(item_id, photo, gallery=gallery, payload=payload, vector=vector, space=space)
@@ -73,7 +75,8 @@ class WriteClient(SearchClient):
     ) -> Job:
         """Insert or replace many items by their photos, which the server describes in the background: see `wait`.
 
-        `photos` and `payloads`: by item id. Files are read while they are sent. Raises UnreadablePhoto.
+        `photos` and `payloads`: by item id. Files are read while they are sent. Raises UnreadablePhoto, and ValueError
+        for an id that cannot be sent as a file name.
         """
         return self._connections.run(item_calls.upsert_photos(photos, payloads, gallery=gallery))
 
@@ -105,7 +108,10 @@ class WriteClient(SearchClient):
         gallery: str,
         filter: SearchFilter | None = None,  # noqa: A002
     ) -> DeleteItemsAnswer:
-        """Delete the items with these ids, or all that meet a condition; ids that there are not do not count."""
+        """Delete the items with these ids, or all that meet a condition. Unknown ids are ignored.
+
+        Returns how many were deleted and the gallery's last sequence number. Raises ValueError if `ids` is empty.
+        """
         answers = [
             self._connections.run(item_calls.delete_items(batch, filter, gallery=gallery)) for batch in id_batches(ids)
         ]
@@ -120,7 +126,7 @@ class WriteClient(SearchClient):
         return self._connections.run(job_calls.job(job_id))
 
     def cancel_job(self, job_id: str) -> Job:
-        """Cancel a job: one that waits at once, one that runs within a second or so. What it has done stays."""
+        """Cancel a job: at once if it is waiting, within about a second if it is running. Finished work is kept."""
         return self._connections.run(job_calls.cancel_job(job_id))
 
     def wait(
@@ -128,8 +134,8 @@ class WriteClient(SearchClient):
     ) -> Job:
         """Wait until a job is done, and return it with its result.
 
-        `timeout`: seconds; None: as long as it takes. `progress` is called with the job whenever it was looked at.
-        Raises JobFailed when the job fails or is cancelled, JobUnfinished when the time is over.
+        `timeout`: seconds; None: no limit. `progress` is called with the job after each look at it. Raises JobFailed if
+        the job fails or is cancelled, JobUnfinished after `timeout` seconds.
         """
         waiting = Waiting(timeout, progress)
         job_id = job if isinstance(job, str) else job.id
@@ -137,4 +143,4 @@ class WriteClient(SearchClient):
             seen = self.job(job_id)
             if waiting.is_over(seen):
                 return seen
-            time.sleep(waiting.pause())
+            sleep(waiting.pause())

@@ -1,1 +1,1 @@
-"""Every call of the API, described once: plain functions that make `Call`s, which both clients send."""
+"""Every call of the API, described once: plain functions that return `Call`s, which both clients send."""

@@ -1,4 +1,4 @@
-"""Many items in requests of a size that a server takes."""
+"""Splits many items into requests that are small enough for a server."""
 
 from __future__ import annotations
 
@@ -16,33 +16,40 @@ from askew_client.contract.items import MAX_DELETED, MAX_RAW_BATCH, UpsertAnswer
 from askew_client.contract.problems import ProblemKind
 
 BATCH_BYTES = 8_000_000
-"""Bytes of vectors and payloads that travel in one request, about: a quarter of what a server takes by default."""
+"""Bytes of vectors and payloads in one request, about: a quarter of what a server accepts by default."""
 
 NewItem = tuple[str, NDArray[np.float32], Payload]
 """An item to store: its id, its float32 [D] unit vector, its payload."""
+Items = Iterable[NewItem]
+AsyncItems = Iterable[NewItem] | AsyncIterable[NewItem]
 
 
 @dataclass
 class ItemBatch:
-    """The items of one request. `vectors`: [D] each, of one length."""
+    """The items of one request. `vectors`: float32 [D] each, all with the same D. `size`: bytes, about."""
 
+    max_bytes: int = BATCH_BYTES
     ids: list[str] = field(default_factory=list)
     vectors: list[NDArray[np.float32]] = field(default_factory=list)
     payloads: list[Payload] = field(default_factory=list)
     size: int = 0
 
-    def takes(self, item: NewItem) -> bool:
-        """Add an item; False, and it is not added, when the batch is full. Raises WireError for another length."""
+    def add(self, item: NewItem) -> bool:
+        """Add an item and return True, or return False if the batch is full. An empty batch takes any item.
+
+        Raises WireError for a vector of another length than the first.
+        """
         name, vector, payload = item
         expected = self.vectors[0].shape if self.vectors else (vector.size,)
         if vector.shape != expected:
             raise WireError(
                 ProblemKind.DIMENSION_MISMATCH,
-                f"Expected a vector of {expected[0]} values for {name[:80]!r}, got an array of shape {list(vector.shape)}.",
+                f"Expected a vector of {expected[0]} values for {name[:80]!r}, got an array of shape "
+                f"{list(vector.shape)}.",
             )
-        # A vector travels as float16.
+        # A vector is sent as float16.
         size = 2 * vector.size + len(json.dumps(payload)) + len(name)
-        if self.ids and (len(self.ids) == MAX_RAW_BATCH or self.size + size > BATCH_BYTES):
+        if self.ids and (len(self.ids) == MAX_RAW_BATCH or self.size + size > self.max_bytes):
             return False
         self.ids.append(name)
         self.vectors.append(vector)
@@ -52,67 +59,75 @@ class ItemBatch:
 
 
 def items_of(ids: Sequence[str], vectors: NDArray[np.float32], payloads: Sequence[Payload] | None) -> Iterator[NewItem]:
-    """Items in columns, one by one; all are checked before the first one comes. Raises ValueError, WireError."""
-    kept = payloads if payloads is not None else [{} for _ in ids]
-    if not len(ids) == len(vectors) == len(kept) or not ids:
+    """Items one by one, out of three columns. All are checked before the first one is returned.
+
+    `vectors`: float32 [n, D] unit vectors. Raises ValueError if the columns differ in length or are empty, WireError.
+    """
+    given = payloads if payloads is not None else [{} for _ in ids]
+    if not len(ids) == len(vectors) == len(given) or not ids:
         raise ValueError(
-            f"expected as many ids, vectors and payloads, one at least; got {len(ids)}, {len(vectors)} and {len(kept)}"
+            f"expected the same number of ids, vectors and payloads, at least one; got {len(ids)}, {len(vectors)} and "
+            f"{len(given)}"
         )
     if vectors.ndim != 2:
         raise WireError(
-            ProblemKind.DIMENSION_MISMATCH, f"Expected vectors, [n, D], got an array of shape {list(vectors.shape)}."
+            ProblemKind.DIMENSION_MISMATCH,
+            f"Expected vectors as an array [n, D], got an array of shape {list(vectors.shape)}.",
         )
     check_vectors(vectors, ids)
-    return zip(ids, vectors, kept, strict=True)
+    return zip(ids, vectors, given, strict=True)
 
 
-def item_batches(items: Iterable[NewItem]) -> Iterator[ItemBatch]:
-    """Items by the request. Raises ValueError when there is none, WireError."""
-    batch = ItemBatch()
+def item_batches(items: Items, *, max_bytes: int = BATCH_BYTES) -> Iterator[ItemBatch]:
+    """Group items into batches of one request each. Raises ValueError if there are no items, WireError."""
+    batch = ItemBatch(max_bytes)
     for item in items:
-        if not batch.takes(item):
+        if not batch.add(item):
             yield batch
-            batch = _batch_of(item)
+            batch = _batch_of(item, max_bytes)
     yield _not_empty(batch)
 
 
-async def async_item_batches(items: Iterable[NewItem] | AsyncIterable[NewItem]) -> AsyncIterator[ItemBatch]:
-    """As item_batches, also for items that are waited for."""
+async def async_item_batches(items: AsyncItems, *, max_bytes: int = BATCH_BYTES) -> AsyncIterator[ItemBatch]:
+    """As item_batches, also for items that come from an asynchronous iterator."""
     if isinstance(items, Iterable):
-        for each in item_batches(items):
+        for each in item_batches(items, max_bytes=max_bytes):
             yield each
         return
-    batch = ItemBatch()
+    batch = ItemBatch(max_bytes)
     async for item in items:
-        if not batch.takes(item):
+        if not batch.add(item):
             yield batch
-            batch = _batch_of(item)
+            batch = _batch_of(item, max_bytes)
     yield _not_empty(batch)
 
 
 def id_batches(ids: Sequence[str] | None) -> Iterator[Sequence[str] | None]:
-    """Ids by the request; None once, where a condition says which items are meant. Raises ValueError when empty."""
+    """Group ids into batches of one request each. Without ids (a filter names the items): None, once.
+
+    Raises ValueError if `ids` is empty.
+    """
     if ids is None:
         yield None
         return
     if not ids:
-        raise ValueError("expected at least one id")
+        raise ValueError("expected at least one id, got none")
     for start in range(0, len(ids), MAX_DELETED):
         yield ids[start : start + MAX_DELETED]
 
 
 def total(answers: Sequence[UpsertAnswer]) -> UpsertAnswer:
-    """What several requests stored together."""
+    """One answer for several requests: the sum of the stored items and the last sequence number."""
     return UpsertAnswer(upserted=sum(each.upserted for each in answers), sequence=answers[-1].sequence)
 
 
-def _batch_of(item: NewItem) -> ItemBatch:
-    batch = ItemBatch()
-    batch.takes(item)
+def _batch_of(item: NewItem, max_bytes: int) -> ItemBatch:
+    batch = ItemBatch(max_bytes)
+    batch.add(item)
     return batch
 
 
 def _not_empty(batch: ItemBatch) -> ItemBatch:
     if not batch.ids:
-        raise ValueError("expected at least one item")
+        raise ValueError("expected at least one item, got none")
     return batch

@@ -1,4 +1,4 @@
-"""A call: one request to a server and the model of its answer, described and not sent."""
+"""A call: a description of one request to a server and of the model of its answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 Answer = TypeVar("Answer", bound=BaseModel | bytes | str)
 
 Params = tuple[tuple[str, str], ...]
-"""The names and values of a query string, in their order."""
+"""The names and values of a query string, in order."""
 
 JSON = {"Content-Type": "application/json"}
 BINARY = {"Content-Type": "application/octet-stream"}
@@ -21,7 +21,7 @@ BINARY = {"Content-Type": "application/octet-stream"}
 
 @dataclass(frozen=True)
 class StreamedBody:
-    """A body that is read while it is sent. `chunks`: its pieces from the beginning, again at each try."""
+    """A body that is read while it is sent. `length`: in bytes. `chunks`: starts a new pass over its pieces."""
 
     length: int
     chunks: Callable[[], Iterator[bytes]]
@@ -29,7 +29,7 @@ class StreamedBody:
 
 @dataclass(frozen=True)
 class Call(Generic[Answer]):
-    """One request. `timeout`: seconds to wait for the answer, where the client's own are too few."""
+    """One request. `timeout`: seconds to wait for the answer, where the client's own timeout is too short."""
 
     method: str
     path: str
@@ -41,15 +41,15 @@ class Call(Generic[Answer]):
 
 
 def json_body(value: Mapping[str, object]) -> bytes:
-    """A JSON object as the body of a request. Members that are None are left out."""
+    """A JSON object as the body of a request, without the members that are None."""
     given = {name: member for name, member in value.items() if member is not None}
     return json.dumps(given, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def query_parameters(options: Mapping[str, object]) -> Params:
-    """Options as query parameters: text as it is, a list as one parameter for each of its values, the rest as JSON.
+    """Options as query parameters: text as it is, a list as one parameter for each value, everything else as JSON.
 
-    Those that are None are left out.
+    Options that are None are left out.
     """
     return tuple(
         (name, value if isinstance(value, str) else json.dumps(value))
@@ -60,11 +60,11 @@ def query_parameters(options: Mapping[str, object]) -> Params:
 
 
 def segment(text: str) -> str:
-    """One segment of a path, whatever the text holds: `a/b` becomes `a%2Fb`."""
-    # Dots alone would be taken for "here" and "one up".
+    """Any text as one segment of a path: `a/b` becomes `a%2Fb`."""
+    # `.` and `..` would mean this folder and its parent.
     return quote(text, safe="") if text.strip(".") else text.replace(".", "%2E")
 
 
 def gallery_path(gallery: str | None) -> str:
-    """Where a gallery's paths begin; the default gallery's searches begin at the root."""
+    """The prefix of a gallery's paths; empty for searches in the default gallery."""
     return "" if gallery is None else f"/v1/galleries/{segment(gallery)}"

@@ -1,4 +1,4 @@
-"""Calls on encoders, their admission, and the probes that the gate shows them."""
+"""Calls about encoders, their admission, and the probes that the gate shows them."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.calls.bodies import PhotoFile, file_body, photo_form
+from askew_client.calls.bodies import PhotoFile, file_body
 from askew_client.calls.call import BINARY, JSON, Call, StreamedBody, gallery_path, json_body, query_parameters, segment
+from askew_client.calls.forms import photo_form
 from askew_client.calls.items import vector_fields
 from askew_client.contract.encoders import EncoderDescription, EncoderList, Probe, ProbeList, ProbeRemoved, Runtime
 from askew_client.contract.errors import NotAnEncoder
 from askew_client.contract.manifest import Manifest
 
 ADMISSION_TIMEOUT = 600.0
-"""Seconds: a gate describes up to some hundred photos before it answers."""
+"""Seconds: the gate may describe hundreds of photos before it answers."""
 
 
 def admit(encoder: str | Path, *, gallery: str) -> Call[EncoderDescription]:
-    """Ask a gallery to admit a student. Raises NotAnEncoder when its file cannot be read."""
+    """Ask a gallery to admit a student. Raises NotAnEncoder if its file cannot be read."""
     body = encoder_file(encoder)
     path = f"{gallery_path(gallery)}/encoders"
     return Call("POST", path, EncoderDescription, headers=BINARY, body=body, timeout=ADMISSION_TIMEOUT)
 
 
 def retire(encoder_id: str, *, gallery: str) -> Call[EncoderDescription]:
-    """Take a student back."""
+    """Retire a student."""
     return Call("DELETE", f"{gallery_path(gallery)}/encoders/{segment(encoder_id)}", EncoderDescription)
 
 
 def set_default(encoder_id: str, runtime: Runtime, *, gallery: str) -> Call[EncoderDescription]:
-    """Make an encoder the choice for a runtime."""
+    """Make an encoder the default of a runtime."""
     path = f"{gallery_path(gallery)}/encoders/{segment(encoder_id)}/default"
     return Call("PUT", path, EncoderDescription, headers=JSON, body=json_body({"runtime": runtime}))
 
@@ -68,7 +69,7 @@ def file(encoder_id: str, *, gallery: str | None) -> Call[bytes]:
 def put_probe(
     probe_id: str, photo: PhotoFile, *, gallery: str, vector: NDArray[np.float32] | None, space: str | None
 ) -> Call[Probe]:
-    """Add a photo to the probe set."""
+    """Add a photo to the probe set. Raises UnreadablePhoto, WireError."""
     headers, body = photo_form(photo, vector_fields(vector, space))
     return Call("PUT", _probe_path(gallery, probe_id), Probe, headers=headers, body=body)
 
@@ -84,7 +85,7 @@ def delete_probe(probe_id: str, *, gallery: str) -> Call[ProbeRemoved]:
 
 
 def encoder_file(path: str | Path) -> StreamedBody:
-    """An encoder file as a body. Raises NotAnEncoder when it cannot be read."""
+    """An encoder file as a body. Raises NotAnEncoder if it cannot be read."""
     try:
         with Path(path).open("rb"):
             return file_body(Path(path))

@@ -1,4 +1,4 @@
-"""Calls on galleries, their indexes and their aliases."""
+"""Calls about galleries, their indexes and their aliases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def gallery(name: str) -> Call[GalleryDescription]:
 
 
 def create_gallery(name: str, teacher: str | Path | Manifest) -> Call[GalleryDescription]:
-    """Create a gallery by its teacher's file, or by the teacher's manifest alone."""
+    """Create a gallery from its teacher's file, or from the teacher's manifest. Raises NotAnEncoder."""
     path = gallery_path(name)
     if isinstance(teacher, Manifest):
         body = CreateGalleryRequest(teacher=teacher).model_dump_json(exclude_none=True).encode()
@@ -34,18 +34,18 @@ def create_gallery(name: str, teacher: str | Path | Manifest) -> Call[GalleryDes
 
 
 def delete_gallery(name: str) -> Call[Deleted]:
-    """Delete a gallery with all that it holds."""
+    """Delete a gallery and everything in it."""
     return Call("DELETE", gallery_path(name), Deleted)
 
 
 def estimate_redescription(name: str, into: str) -> Call[RedescribeEstimate]:
-    """How much work it would be to describe a gallery anew."""
+    """Estimate the work of re-describing a gallery."""
     body = json_body({"into": into, "estimate_only": True})
     return Call("POST", f"{gallery_path(name)}/redescribe", RedescribeEstimate, headers=JSON, body=body)
 
 
 def redescribe(name: str, into: str) -> Call[Job]:
-    """Describe a gallery's photos anew into another gallery."""
+    """Re-describe a gallery's photos into another gallery."""
     return Call("POST", f"{gallery_path(name)}/redescribe", Job, headers=JSON, body=json_body({"into": into}))
 
 
@@ -60,7 +60,7 @@ def choose_index(name: str, kind: WantedKind) -> Call[IndexDescription]:
 
 
 def rebuild_index(name: str) -> Call[Job]:
-    """Build a gallery's index anew."""
+    """Rebuild a gallery's index."""
     return Call("POST", f"{_index_path(name)}/rebuild", Job)
 
 
@@ -70,12 +70,12 @@ def aliases() -> Call[AliasList]:
 
 
 def set_alias(alias: str, gallery: str) -> Call[AliasAnswer]:
-    """Let an alias name a gallery."""
+    """Point an alias at a gallery."""
     return Call("PUT", _alias_path(alias), AliasAnswer, headers=JSON, body=json_body({"gallery": gallery}))
 
 
 def delete_alias(alias: str) -> Call[Deleted]:
-    """Forget an alias."""
+    """Delete an alias."""
     return Call("DELETE", _alias_path(alias), Deleted)
 
 

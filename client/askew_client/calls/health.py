@@ -7,25 +7,25 @@ from askew_client.contract.health import Health, Readiness, Version
 
 
 def ready() -> Call[Readiness]:
-    """Whether searches are answered."""
+    """Whether the server is ready to answer searches."""
     return Call("GET", "/readyz", Readiness)
 
 
 def alive() -> Call[Health]:
-    """Whether the process lives."""
+    """Whether the process runs."""
     return Call("GET", "/livez", Health)
 
 
 def version() -> Call[Version]:
-    """Which server this is."""
+    """The server's name and version."""
     return Call("GET", "/version", Version)
 
 
 def metrics() -> Call[str]:
-    """What the server counts."""
+    """The server's metrics."""
     return Call("GET", "/metrics", str)
 
 
 def problem(slug: str) -> Call[str]:
-    """What a problem means."""
+    """The explanation of a kind of problem."""
     return Call("GET", f"/problems/{segment(slug)}", str)

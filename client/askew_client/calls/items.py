@@ -1,4 +1,4 @@
-"""Calls on the items of a gallery."""
+"""Calls about the items of a gallery."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from askew_client.calls.batches import ItemBatch
-from askew_client.calls.bodies import PhotoFile, check_vectors, checked_vector, photo_form, photos_form
+from askew_client.calls.bodies import PhotoFile, check_vectors, checked_vector
 from askew_client.calls.call import JSON, Call, gallery_path, json_body, query_parameters, segment
+from askew_client.calls.forms import photo_form, photos_form
 from askew_client.calls.search import SearchFilter
 from askew_client.contract.common import Payload
 from askew_client.contract.items import DeleteAnswer, DeleteItemsAnswer, Item, ItemPage, UpsertAnswer
@@ -21,11 +22,14 @@ from askew_client.contract.wire import pack, pack_base64
 
 PAGE = 1_000
 UPLOAD_TIMEOUT = 600.0
-"""Seconds: what was sent is checked and written, or described, before it is answered."""
+"""Seconds: the server checks and writes an upload, or describes its photo, before it answers."""
 
 
 def upsert(batch: ItemBatch, *, gallery: str, space: str) -> Call[UpsertAnswer]:
-    """Insert or replace items, all or none: a JSON header with its length before it, then the vectors, raw. WireError."""
+    """Insert or replace all items of a batch or none of them. Raises WireError.
+
+    The body: the length of a JSON header as uint32, little-endian; the header; the vectors as raw float16.
+    """
     vectors = np.stack(batch.vectors)
     check_vectors(vectors, batch.ids)
     items = [{"id": name, "payload": payload} for name, payload in zip(batch.ids, batch.payloads, strict=True)]
@@ -44,7 +48,7 @@ def upsert_photo(
     vector: NDArray[np.float32] | None,
     space: str | None,
 ) -> Call[UpsertAnswer]:
-    """Insert or replace an item with its photo."""
+    """Insert or replace an item with its photo. Raises UnreadablePhoto, WireError."""
     headers, body = photo_form(photo, {"payload": json.dumps(payload or {}), **vector_fields(vector, space)})
     return Call("PUT", _path(gallery, item_id), UpsertAnswer, headers=headers, body=body)
 
@@ -52,7 +56,7 @@ def upsert_photo(
 def upsert_photos(
     photos: Mapping[str, PhotoFile], payloads: Mapping[str, Payload] | None, *, gallery: str
 ) -> Call[Job]:
-    """Insert or replace items by their photos, in the background."""
+    """Insert or replace items by their photos, in the background. Raises UnreadablePhoto, ValueError."""
     headers, body = photos_form(photos, payloads or {})
     path = f"{gallery_path(gallery)}/items/photos"
     return Call("POST", path, Job, headers=headers, body=body, timeout=UPLOAD_TIMEOUT)
@@ -91,14 +95,14 @@ def delete_items(
     *,
     gallery: str,
 ) -> Call[DeleteItemsAnswer]:
-    """Delete many items."""
+    """Delete items by their ids or by a condition."""
     chosen = {"ids": None if ids is None else list(ids), "filter": _as_json(condition)}
     path = f"{gallery_path(gallery)}/items/delete"
     return Call("POST", path, DeleteItemsAnswer, headers=JSON, body=json_body(chosen), timeout=UPLOAD_TIMEOUT)
 
 
 def vector_fields(vector: NDArray[np.float32] | None, space: str | None) -> dict[str, str]:
-    """The fields of a form that holds a photo's vector. Raises WireError."""
+    """The form fields of a photo's vector. Raises WireError."""
     fields = {} if vector is None else {"vector": pack_base64(checked_vector(vector)), "dtype": "f16le"}
     return fields if space is None else {**fields, "space": space}
 

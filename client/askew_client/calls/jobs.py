@@ -1,4 +1,4 @@
-"""Calls on jobs."""
+"""Calls about jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls on API keys."""
+"""Calls about API keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def create_key(
     requests_per_second: float | None,
     expires_at: datetime | None,
 ) -> Call[CreatedKey]:
-    """Make a key."""
+    """Create a key."""
     wanted = {
         "name": name,
         "scopes": list(scopes),

@@ -1,4 +1,4 @@
-"""Calls on snapshots of galleries."""
+"""Calls about snapshots of galleries."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def delete_snapshot(name: str, *, gallery: str) -> Call[DeletedSnapshot]:
 
 
 def verify_snapshot(name: str, *, gallery: str) -> Call[Job]:
-    """Read a snapshot through."""
+    """Check a whole snapshot."""
     return Call("POST", f"{_path(gallery)}/{segment(name)}/verify", Job)
 
 
 def restore(name: str, *, gallery: str, snapshot: str) -> Call[Job]:
-    """Make a gallery of a snapshot that the server keeps."""
+    """Create a gallery from a snapshot on the server."""
     body = json_body({"gallery": gallery, "snapshot": snapshot})
     return Call("POST", f"{gallery_path(name)}/restore", Job, headers=JSON, body=body)
 
 
 def restore_file(name: str, file: str | Path) -> Call[Job]:
-    """Make a gallery of a snapshot file. Raises DamagedSnapshot when it cannot be read."""
+    """Create a gallery from a snapshot file. Raises DamagedSnapshot if it cannot be read."""
     try:
         with Path(file).open("rb"):
             body = file_body(Path(file))

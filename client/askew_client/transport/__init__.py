@@ -1,1 +1,1 @@
-"""What both clients do with a request and its answer, whichever way it travels."""
+"""What both clients share around HTTP: making requests, reading answers, receiving files, waiting for jobs."""

@@ -1,4 +1,4 @@
-"""What comes back from a server: a model of the contract, or the error that a problem stands for."""
+"""Reading a server's answer: a model of the contract, or the error for a problem."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _BY_SLUG: dict[str, type[ProblemError]] = {
 
 
 def read_answer(response: httpx.Response, answer: type[Answer]) -> Answer:
-    """Read an answer as what a call expects. Raises what `check_status` raises, or ServerError."""
+    """The answer as the type that the call expects. Raises ServerError, or what `check_status` raises."""
     check_status(response)
     if issubclass(answer, bytes):
         return cast(Answer, response.content)
@@ -51,13 +51,13 @@ def _read_model(response: httpx.Response, model: type[Model]) -> Model:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the answer"
         raise ServerError(
-            f"{response.url} answered something else than Askew's {model.__name__} ({where}: {first['msg']}). "
-            "Is this an Askew server, of this client's version?"
+            f"Expected Askew's {model.__name__} from {response.url}, got something else ({where}: {first['msg']}). "
+            "Is this an Askew server, and of the same version as this client?"
         ) from None
 
 
 def check_status(response: httpx.Response) -> None:
-    """Raise the ProblemError that an answer stands for, if it is none of success."""
+    """Raise the kind of ProblemError that an answer stands for, unless its status is a success."""
     if response.is_success:
         return
     problem = _problem_of(response)
@@ -72,17 +72,17 @@ def check_status(response: httpx.Response) -> None:
 
 
 def _problem_of(response: httpx.Response) -> Problem:
-    """The answer's problem; one made up for an answer of a proxy, or of some other server."""
+    """The answer's problem. For an answer of a proxy or another server, a problem that describes it."""
     try:
         return Problem.model_validate_json(response.content)
     except ValidationError:
         pass
     came = response.headers.get("content-type", "").partition(";")[0] or "no content"
     status = f"{response.status_code} {_phrase(response.status_code)}".strip()
-    advice = "Is something between here and the server, or is this another server?"
+    advice = "Is there a proxy in front of the server, or is this another server?"
     if response.is_redirect:
-        advice = f"Redirects are not followed; use the address that it names: {response.headers['location']}"
-    detail = f"{response.url} answered {status} with {came}, not as an Askew server does. {advice}"
+        advice = f"Redirects are not followed; use the address that the answer names: {response.headers['location']}"
+    detail = f"Expected an answer of an Askew server, but {response.url} answered {status} with {came}. {advice}"
     return Problem(type="about:blank", title=status, status=response.status_code, detail=detail)
 
 
@@ -94,7 +94,7 @@ def _phrase(status: int) -> str:
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """The seconds that Retry-After names, as a number or as a date."""
+    """The seconds in Retry-After, which is a number or a date; None without either."""
     text = response.headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return float(text)

@@ -1,11 +1,9 @@
-"""Receiving a file: beside the place where it belongs, checked there, and only then in its place."""
+"""Receiving a file: written beside its destination, checked there, and only then moved into place."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -15,60 +13,53 @@ import httpx
 
 from askew_client.contract.encoder_file import parse_encoder_file
 from askew_client.contract.errors import DamagedEncoder, DamagedSnapshot, ServerError
-from askew_client.files import flush_folder
+from askew_client.files import PartialFile
 from askew_client.transport.answers import check_status
 
 
 class Download:
-    """A file on its way to `path`. Used in a `with` statement; what was not kept is removed at its end."""
+    """A file that is being received. Use it in a `with` statement, which removes what was not kept."""
 
     def __init__(self, path: Path) -> None:
-        """Open a file beside `path`. Raises OSError where none can be written."""
+        """Open a temporary file beside `path`. Raises OSError if the folder cannot be written to."""
         self._path = path
-        descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        self._stream = os.fdopen(descriptor, "wb")
-        self._beside = Path(beside)
+        self._file = PartialFile(path)
         self.tag: str | None = None
-        """The file's ETag, once an answer has named one that stands for its very bytes."""
+        """The file's ETag, once an answer has given a strong one (equal tags mean equal bytes)."""
 
     def headers(self) -> dict[str, str]:
-        """What to ask for next: everything, or the rest of what has begun to come."""
-        # As it is stored: bytes that a proxy has packed could not be counted.
+        """The headers of the next request: for the whole file, or for the part that is still missing."""
+        # Uncompressed: the offset counts the bytes of the file, not of a proxy's gzip stream.
         as_stored = {"Accept-Encoding": "identity"}
-        received = self._stream.tell()
+        received = self._file.stream.tell()
         if not received or self.tag is None:
             return as_stored
         return {**as_stored, "Range": f"bytes={received}-", "If-Range": self.tag}
 
     def begin(self, response: httpx.Response) -> None:
-        """Take the head of an answer. Raises ProblemError, ServerError."""
+        """Read the status and headers of an answer. Raises ProblemError, ServerError."""
         check_status(response)
-        received = self._stream.tell()
+        received = self._file.stream.tell()
         if response.status_code == 206:
             first = re.match(r"bytes (\d+)-", response.headers.get("content-range", ""))
             if first is None or int(first[1]) != received:
+                came = response.headers.get("content-range", "no Content-Range")
                 raise ServerError(
-                    f"{response.url} answered with another part of the file than was asked for. Try again."
+                    f"Expected {response.url} to send the file from byte {received} on, got {came}. Try again."
                 )
         else:
-            self._stream.seek(0)
-            self._stream.truncate()
+            self._file.stream.seek(0)
+            self._file.stream.truncate()
         tag = response.headers.get("etag", "")
         self.tag = tag if tag.startswith('"') else None
 
     def write(self, chunk: bytes) -> None:
-        """Take the next piece."""
-        self._stream.write(chunk)
+        """Append received bytes."""
+        self._file.stream.write(chunk)
 
     def keep(self, check: Callable[[Path], None]) -> Path:
-        """Put the file in its place, once it is on the disk and `check` has not raised; the path."""
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        self._stream.close()
-        check(self._beside)
-        self._beside.chmod(0o644)
-        self._beside.replace(self._path)
-        flush_folder(self._path.parent)
+        """Flush the file to the disk, check it and move it into place; returns its path. Raises what `check` raises."""
+        self._file.commit(check)
         return self._path
 
     def __enter__(self) -> Self:
@@ -77,23 +68,24 @@ class Download:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.close()
-        self._beside.unlink(missing_ok=True)
+        self._file.__exit__(kind, error, trace)
 
 
 def encoder_check(encoder_id: str, url: str) -> Callable[[Path], None]:
-    """A check that a file is an encoder's, whole. It raises DamagedEncoder, NotAnEncoder, UnknownManifest."""
+    """A check that a file is this encoder, undamaged. It raises DamagedEncoder, NotAnEncoder, UnknownManifest."""
 
     def check(path: Path) -> None:
-        came = parse_encoder_file(path.read_bytes(), f"What {url} sent").manifest.encoder_id
+        came = parse_encoder_file(path.read_bytes(), f"The file from {url}").manifest.encoder_id
         if came != encoder_id:
-            raise DamagedEncoder(f"{url} sent the encoder {came}, not {encoder_id}.")
+            raise DamagedEncoder(
+                f"Expected the encoder {encoder_id} from {url}, got {came}. Check the server's address."
+            )
 
     return check
 
 
 def snapshot_check(download: Download, url: str) -> Callable[[Path], None]:
-    """A check that a file has the digest that its server states as its ETag. It raises DamagedSnapshot."""
+    """A check that a file has the SHA-256 that the server states as its ETag. It raises DamagedSnapshot."""
 
     def check(path: Path) -> None:
         stated = (download.tag or "").strip('"')
@@ -101,8 +93,8 @@ def snapshot_check(download: Download, url: str) -> Callable[[Path], None]:
             came = hashlib.file_digest(stream, "sha256").hexdigest()
         if came != stated:
             raise DamagedSnapshot(
-                f"What {url} sent is damaged: it has SHA-256 {came[:12]}…, the server states {stated[:12] or 'none'}…. "
-                "Fetch it again."
+                f"The snapshot from {url} is damaged: its SHA-256 is {came[:12]}…, the server states "
+                f"{stated[:12] or 'none'}…. Fetch it again."
             )
 
     return check

@@ -1,4 +1,4 @@
-"""Waiting for a job: how long, and when it is over."""
+"""Waiting for a job: when to look at it again, and when to stop."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from askew_client.contract.errors import JobFailed, JobUnfinished
 from askew_client.contract.jobs import ENDED_STATES, Job
 
 FIRST_PAUSE = 0.05
+"""Seconds between the first two looks at a job; each pause is 1.5 times the one before."""
 LONGEST_PAUSE = 2.0
-"""Seconds between two looks at a job: half as long again after each, up to this."""
 
 
 class Waiting:
     """One wait for one job."""
 
     def __init__(self, timeout: float | None, progress: Callable[[Job], None] | None) -> None:
-        """`timeout`: seconds; None: for ever. `progress`: called with the job at each look."""
+        """`timeout`: seconds; None: no limit. `progress`: called with the job at each look."""
         self._timeout = timeout
         self._progress = progress
         self._began = time.monotonic()

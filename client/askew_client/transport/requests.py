@@ -1,4 +1,4 @@
-"""How both clients send calls: a pool of connections, bounded retries, and sentences instead of tracebacks."""
+"""What both clients share in sending: requests are made here, and so are the errors of requests that got no answer."""
 
 from __future__ import annotations
 
@@ -9,156 +9,42 @@ from http import HTTPMethod
 from importlib import metadata
 
 import httpx
-from httpx_retries import Retry, RetryTransport
+from httpx_retries import Retry
 
-from askew_client._sync.pool import AsyncPool, Pool
 from askew_client.calls.call import Answer, Call, Params, StreamedBody
 from askew_client.contract.errors import ClientMisused, ServerUnreachable
-from askew_client.transport.answers import read_answer
-from askew_client.transport.downloads import Download
 
 LONGEST_WAIT = 20.0
-"""Seconds between two tries at most, whatever a server's Retry-After says."""
+"""Seconds between two attempts at most, whatever a server's Retry-After says."""
 LONGEST_WAIT_TOGETHER = 60.0
 """Seconds that all waits for one request may take."""
 RETRIED_STATUSES = (429, 502, 503, 504)
+# A timeout is not retried: the server may still be working on the first request.
+RETRIED_ERRORS = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
 
 _FIRST_WAIT = 0.2
-# No answer in time is no reason to ask again: the server may be at work on the first request still.
-_RETRIED_ERRORS = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
 
 
-class Connections:
-    """Sends calls, one at a time for each thread that asks."""
-
-    def __init__(self, url: str, *, timeout: float, retries: int, key: str | None) -> None:
-        """Prepare; nothing is sent yet. Raises ServerUnreachable when `url` is no http(s) address."""
-        self._requests = Requests(url, timeout=timeout, key=key)
-        self._retries = retries
-        self._transport = RetryTransport(Pool(secure=self._requests.is_secure), _retry(retries))
-
-    def run(self, call: Call[Answer]) -> Answer:
-        """Send a call and read its answer. Raises ServerError, ClientMisused."""
-        response = self._send(self._requests.request(call))
-        try:
-            response.read()
-        except httpx.HTTPError as error:
-            raise self._requests.broken(error, response.request) from None
-        finally:
-            response.close()
-        return read_answer(response, call.answer)
-
-    def download(self, call: Call[bytes], download: Download) -> None:
-        """Receive a file; a connection that breaks is taken up again where it broke. Raises ServerError."""
-        for attempt in range(self._retries + 1):
-            request = self._requests.request(call, download.headers())
-            response = self._send(request)
-            try:
-                if not response.is_success:
-                    response.read()
-                download.begin(response)
-                for chunk in response.iter_bytes():
-                    download.write(chunk)
-                return
-            except _RETRIED_ERRORS as error:
-                if attempt == self._retries:
-                    raise self._requests.broken(error, request) from None
-            except httpx.HTTPError as error:
-                raise self._requests.broken(error, request) from None
-            finally:
-                response.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._requests.is_closed = True
-        self._transport.close()
-
-    def _send(self, request: httpx.Request) -> httpx.Response:
-        try:
-            response = self._transport.handle_request(request)
-        except httpx.HTTPError as error:
-            raise self._requests.broken(error, request) from None
-        response.request = request
-        return response
-
-
-class AsyncConnections:
-    """Sends calls, as many at once as are awaited, each over a connection of its own."""
-
-    def __init__(self, url: str, *, timeout: float, retries: int, key: str | None) -> None:
-        """Prepare; nothing is sent yet. Raises ServerUnreachable when `url` is no http(s) address."""
-        self._requests = Requests(url, timeout=timeout, key=key)
-        self._retries = retries
-        self._transport = RetryTransport(AsyncPool(secure=self._requests.is_secure), _retry(retries))
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    async def run(self, call: Call[Answer]) -> Answer:
-        """Send a call and read its answer. Raises ServerError, ClientMisused."""
-        response = await self._send(self._requests.request(call))
-        try:
-            await response.aread()
-        except httpx.HTTPError as error:
-            raise self._requests.broken(error, response.request) from None
-        finally:
-            await response.aclose()
-        return read_answer(response, call.answer)
-
-    async def download(self, call: Call[bytes], download: Download) -> None:
-        """Receive a file; a connection that breaks is taken up again where it broke. Raises ServerError."""
-        for attempt in range(self._retries + 1):
-            request = self._requests.request(call, download.headers())
-            response = await self._send(request)
-            try:
-                if not response.is_success:
-                    await response.aread()
-                download.begin(response)
-                async for chunk in response.aiter_bytes():
-                    await asyncio.to_thread(download.write, chunk)
-                return
-            except _RETRIED_ERRORS as error:
-                if attempt == self._retries:
-                    raise self._requests.broken(error, request) from None
-            except httpx.HTTPError as error:
-                raise self._requests.broken(error, request) from None
-            finally:
-                await response.aclose()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        self._requests.is_closed = True
-        await self._transport.aclose()
-
-    async def _send(self, request: httpx.Request) -> httpx.Response:
-        self._stay_in_one_loop()
-        try:
-            response = await self._transport.handle_async_request(request)
-        except httpx.HTTPError as error:
-            raise self._requests.broken(error, request) from None
-        response.request = request
-        return response
-
-    def _stay_in_one_loop(self) -> None:
-        """Connections belong to the event loop that opened them. Raises ClientMisused."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise ClientMisused(
-                "An AsyncClient works inside asyncio's event loop, and none runs here. Start one with asyncio.run(main()), or "
-                "use Client."
-            ) from None
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
-            raise ClientMisused(
-                "This AsyncClient was used in another event loop before. Open one in each loop: `async with AsyncClient(url)` "
-                "inside the function that asyncio.run runs."
-            )
+def retry_policy(retries: int) -> Retry:
+    """When a request is sent again, up to `retries` times, and how long to wait before that."""
+    return Retry(
+        total=retries,
+        # Every call of the API may be repeated: searches change nothing, upserts and admissions replace.
+        allowed_methods=list(HTTPMethod),
+        status_forcelist=RETRIED_STATUSES,
+        retry_on_exceptions=RETRIED_ERRORS,
+        backoff_factor=_FIRST_WAIT,
+        backoff_jitter=0.5,
+        max_backoff_wait=LONGEST_WAIT,
+        total_timeout=LONGEST_WAIT_TOGETHER,
+    )
 
 
 class Requests:
-    """Makes the requests of one client, and says what went wrong with them."""
+    """Makes the requests of one client, and the errors of those that fail without an answer."""
 
     def __init__(self, url: str, *, timeout: float, key: str | None) -> None:
+        """Raises ServerUnreachable if `url` is not an http(s) address, ClientMisused if `key` cannot be a key."""
         self.is_closed = False
         self._url = _checked_url(url)
         self._timeout = timeout
@@ -170,16 +56,16 @@ class Requests:
         }
         if key:
             self._headers["Authorization"] = f"Bearer {_checked_key(key)}"
-        # A client asks for the same few addresses again and again, and taking one apart costs as much as the rest here.
+        # A client calls the same few addresses repeatedly, and parsing one costs as much as the rest of this class.
         self._address = lru_cache(maxsize=256)(self._make_address)
 
     @property
     def is_secure(self) -> bool:
-        """Whether the server is spoken to in TLS."""
+        """Whether requests go over TLS."""
         return self._url.scheme == "https"
 
     def request(self, call: Call[Answer], headers: Mapping[str, str] | None = None) -> httpx.Request:
-        """A request for a call. Raises ClientMisused."""
+        """The HTTP request of a call; `headers` are added to its own. Raises ClientMisused if the client is closed."""
         if self.is_closed:
             raise ClientMisused("This client is closed. Open another one.")
         body = call.body
@@ -195,13 +81,14 @@ class Requests:
         )
 
     def broken(self, error: httpx.HTTPError, request: httpx.Request) -> ServerUnreachable:
-        """What to raise when no whole answer came."""
+        """The error to raise when no complete answer arrived."""
         if isinstance(error, httpx.ConnectTimeout):
             return ServerUnreachable(f"No server answers at {self._url} in time. Is the address right?")
         if isinstance(error, httpx.TimeoutException):
             seconds = request.extensions["timeout"]["read"]
             return ServerUnreachable(
-                f"{self._url} gave no answer within {seconds:g} s. Try again later, or open the client with a longer timeout."
+                f"{self._url} did not answer within {seconds:g} s. Try again later, or open the client with a longer "
+                "timeout."
             )
         if isinstance(error, httpx.ConnectError):
             return ServerUnreachable(
@@ -217,7 +104,7 @@ class Requests:
 
 
 class BodyStream(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that is read while it is sent, from the beginning at each try."""
+    """A body that is read while it is sent; each attempt reads it from the beginning."""
 
     def __init__(self, body: StreamedBody) -> None:
         self._body = body
@@ -227,7 +114,7 @@ class BodyStream(httpx.SyncByteStream, httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         chunks = self._body.chunks()
-        # A disk may be slow, and the event loop has other requests to look after.
+        # A disk may be slow, and the event loop has other requests to serve.
         while chunk := await asyncio.to_thread(next, chunks, b""):
             yield chunk
 
@@ -238,29 +125,17 @@ def _checked_url(url: str) -> httpx.URL:
     except httpx.InvalidURL:
         address = httpx.URL("")
     if address.scheme not in {"http", "https"} or not address.host:
-        raise ServerUnreachable(f"{url!r} is no address of a server. Expected one such as http://127.0.0.1:8000.")
+        raise ServerUnreachable(f"Expected the address of a server such as http://127.0.0.1:8000, got {url!r}.")
     return address.copy_with(userinfo=b"", query=None, fragment=None)
 
 
 def _checked_key(key: str) -> str:
-    """A key without the line end that a file gave it. Raises ClientMisused for what no header can hold."""
+    """The key without surrounding white space (files end in a line feed). Raises ClientMisused."""
     stripped = key.strip()
     if not stripped.isascii() or not stripped.isprintable() or " " in stripped:
+        # The text is not repeated here: it may be a secret.
         raise ClientMisused(
-            "Expected an API key such as `ask_…`: letters, digits and signs, no blanks. Is it the right text?"
+            "Expected an API key such as `ask_…` (ASCII letters, digits and signs without spaces), got another text. "
+            "Check --key, ASKEW_KEY or the `key` argument."
         )
     return stripped
-
-
-def _retry(retries: int) -> Retry:
-    return Retry(
-        total=retries,
-        # Every call of the API may be repeated: searches change nothing, upserts and admissions replace.
-        allowed_methods=list(HTTPMethod),
-        status_forcelist=RETRIED_STATUSES,
-        retry_on_exceptions=_RETRIED_ERRORS,
-        backoff_factor=_FIRST_WAIT,
-        backoff_jitter=0.5,
-        max_backoff_wait=LONGEST_WAIT,
-        total_timeout=LONGEST_WAIT_TOGETHER,
-    )

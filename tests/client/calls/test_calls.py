@@ -13,11 +13,14 @@ from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
+from pydantic import JsonValue
 
 from askew_client import AsyncClient, Client, Encoder
+from askew_client.calls.search import SearchParams, WithPayload
 from askew_client.contract.problems import ProblemKind
 from askew_client.errors import ProblemError
 from askew_server.http.openapi_document import openapi_text
+from askew_server.http.search_query import options_of
 from tests.support.scripted_server import ScriptedServer
 
 SPACE = "sp1-" + "0" * 32
@@ -25,7 +28,7 @@ VECTOR = np.array([0.6, 0.8, 0, 0], dtype=np.float32)
 JPEG = b"\xff\xd8\xff" + bytes(40)
 G = "/v1/galleries/demo"
 
-# The method's name, how it is called, and the request that it must make: method, path and query, JSON body.
+# The method's name, a call of it, and the request that it must make: method, path and query, JSON body.
 CALLS: list[tuple[str, Callable[[Any], Any], str, object]] = [
     ("health", lambda c: c.health(), "GET /readyz", None),
     ("alive", lambda c: c.alive(), "GET /livez", None),
@@ -126,7 +129,7 @@ CALLS: list[tuple[str, Callable[[Any], Any], str, object]] = [
     ("keys", lambda c: c.keys(), "GET /v1/keys", None),
     ("revoke_key", lambda c: c.revoke_key("k1"), "DELETE /v1/keys/k1", None),
 ]
-# A second name of GET /livez.
+# Another name of GET /livez.
 SYNONYMS = {"GET /healthz"}
 
 
@@ -160,8 +163,8 @@ def public_methods(kind: type) -> dict[str, Any]:
     return {name: method for name, method in inspect.getmembers(kind, callable) if not name.startswith("_")}
 
 
-def test_every_method_is_tried() -> None:
-    # search_with is search, with a photo: test_client.py.
+def test_every_method_is_in_the_table() -> None:
+    # search_with makes the request of search: see test_client.py.
     assert set(public_methods(Client)) - {"close", "search_with"} == {name for name, *_ in CALLS}
 
 
@@ -177,13 +180,12 @@ def test_the_two_clients_have_the_same_methods() -> None:
 
 
 def _signature(method: Any) -> str:
-    text = str(inspect.signature(method))
-    return text.replace(" | AsyncIterable[NewItem]", "").replace("AsyncIterator", "Iterator")
+    return str(inspect.signature(method)).replace("AsyncItems", "Items").replace("AsyncIterator", "Iterator")
 
 
-def test_options_of_a_search_travel_in_both_forms(server: ScriptedServer, client: Client) -> None:
+def test_search_options_are_sent_as_query_parameters_and_as_json(server: ScriptedServer, client: Client) -> None:
     server.problem(ProblemKind.INTERNAL)
-    options: dict[str, Any] = {
+    options: SearchParams = {
         "limit": 3,
         "score_threshold": 0.5,
         "max_false_match": 0.01,
@@ -221,18 +223,17 @@ def test_options_of_a_search_travel_in_both_forms(server: ScriptedServer, client
     assert {name: value for name, value in batch.json.items() if name != "queries"} == options
 
 
-def test_the_server_reads_the_options_as_they_were_meant(server: ScriptedServer, client: Client) -> None:
-    from askew_server.http.search_query import options_of
-
+def test_the_server_reads_the_options_that_the_client_was_given(server: ScriptedServer, client: Client) -> None:
     server.problem(ProblemKind.INTERNAL)
-    condition = {"field": "kind", "eq": "landmark"}
-    for payload, wanted in (
+    condition: dict[str, JsonValue] = {"field": "kind", "eq": "landmark"}
+    payloads: list[tuple[WithPayload, WithPayload]] = [
         (["title"], ["title"]),
         (["a", "b"], ["a", "b"]),
         (False, False),
         ([], False),
         (True, True),
-    ):
+    ]
+    for payload, wanted in payloads:
         server.requests.clear()
         with pytest.raises(ProblemError):
             client.search(
@@ -245,15 +246,56 @@ def test_the_server_reads_the_options_as_they_were_meant(server: ScriptedServer,
         assert read.filter.model_dump() == condition
 
 
-def test_search_with_passes_every_option_on(
+def test_search_with_passes_its_options_to_search(
     server: ScriptedServer, client: Client, student_file: Path, photos: list[Path]
 ) -> None:
     server.problem(ProblemKind.INTERNAL)
     encoder = Encoder(student_file)
-    options: dict[str, Any] = {"limit": 3, "exclude": ["a"], "with_payload": False, "with_vectors": True, "exact": True}
+    options: SearchParams = {
+        "limit": 3,
+        "score_threshold": 0.1,
+        "exclude": ["a"],
+        "with_payload": False,
+        "with_vectors": True,
+        "group_by": "k",
+        "group_size": 2,
+        "exact": True,
+    }
     with pytest.raises(ProblemError):
-        client.search_with(encoder, photos[0], score_threshold=0.1, group_by="k", group_size=2, **options)
+        client.search_with(encoder, photos[0], **options)
     query = server.requests[0].path.partition("?")[2]
     assert query == (
         "limit=3&score_threshold=0.1&exclude=a&with_payload=false&with_vectors=true&group_by=k&group_size=2&exact=true"
     )
+
+
+@pytest.mark.parametrize(
+    ("called", "search"),
+    [
+        ("search", lambda c, **o: c.search(VECTOR, space=SPACE, **o)),
+        ("search_batch", lambda c, **o: c.search_batch(VECTOR[None], space=SPACE, **o)),
+        ("search_photo", lambda c, **o: c.search_photo(JPEG, **o)),
+        ("similar", lambda c, **o: c.similar("a", gallery="demo", **o)),
+        # The encoder and the photo are not looked at.
+        ("search_with", lambda c, **o: c.search_with(None, b"", **o)),
+    ],
+)
+def test_an_unknown_option_is_a_type_error(
+    server: ScriptedServer, client: Client, called: str, search: Callable[..., Any]
+) -> None:
+    with pytest.raises(TypeError, match=rf"^{called}\(\) got an unexpected keyword argument 'limits'$"):
+        search(client, limit=3, limits=4)
+    assert not server.requests
+
+
+def test_similar_has_no_share_of_false_matches(server: ScriptedServer, client: Client) -> None:
+    with pytest.raises(TypeError, match="max_false_match"):
+        client.similar("a", gallery="demo", max_false_match=0.01)  # type: ignore[call-arg]
+    assert not server.requests
+
+
+def test_options_that_are_none_are_left_out(server: ScriptedServer, client: Client) -> None:
+    server.problem(ProblemKind.INTERNAL)
+    with pytest.raises(ProblemError):
+        client.search(VECTOR, space=SPACE, score_threshold=None, max_false_match=None, filter=None, group_by=None)
+    assert server.requests[0].path == "/search?limit=10"

@@ -1,0 +1,70 @@
+# Generated from _async/connections.py by client/generate_sync.py: change that file, then run `make unasync`.
+"""How calls are sent: a pool of connections, bounded retries, and a sentence for every failure."""
+
+from __future__ import annotations
+
+import httpx
+from httpx_retries import RetryTransport
+
+from askew_client._sync.blocking import LoopGuard, run_blocking
+from askew_client._sync.pool import Pool
+from askew_client.calls.call import Answer, Call
+from askew_client.transport.answers import read_answer
+from askew_client.transport.downloads import Download
+from askew_client.transport.requests import RETRIED_ERRORS, Requests, retry_policy
+
+
+class Connections:
+    """Sends the calls of one client; calls in progress at the same time each use a connection of their own."""
+
+    def __init__(self, url: str, *, timeout: float, retries: int, key: str | None) -> None:
+        """Prepare; nothing is sent yet. Raises ServerUnreachable if `url` is not an http(s) address, ClientMisused."""
+        self._requests = Requests(url, timeout=timeout, key=key)
+        self._retries = retries
+        self._transport = RetryTransport(Pool(secure=self._requests.is_secure), retry_policy(retries))
+        self._guard = LoopGuard()
+
+    def run(self, call: Call[Answer]) -> Answer:
+        """Send a call and read its answer. Raises ServerError, ClientMisused."""
+        response = self._send(self._requests.request(call))
+        try:
+            response.read()
+        except httpx.HTTPError as error:
+            raise self._requests.broken(error, response.request) from None
+        finally:
+            response.close()
+        return read_answer(response, call.answer)
+
+    def download(self, call: Call[bytes], download: Download) -> None:
+        """Receive a file; after a broken connection, continue where it broke. Raises ServerError, ClientMisused."""
+        for attempt in range(self._retries + 1):
+            request = self._requests.request(call, download.headers())
+            response = self._send(request)
+            try:
+                if not response.is_success:
+                    response.read()
+                download.begin(response)
+                for chunk in response.iter_bytes():
+                    run_blocking(download.write, chunk)
+                return
+            except RETRIED_ERRORS as error:
+                if attempt == self._retries:
+                    raise self._requests.broken(error, request) from None
+            except httpx.HTTPError as error:
+                raise self._requests.broken(error, request) from None
+            finally:
+                response.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._requests.is_closed = True
+        self._transport.close()
+
+    def _send(self, request: httpx.Request) -> httpx.Response:
+        self._guard.check()
+        try:
+            response = self._transport.handle_request(request)
+        except httpx.HTTPError as error:
+            raise self._requests.broken(error, request) from None
+        response.request = request
+        return response
