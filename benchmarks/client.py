@@ -1,10 +1,10 @@
-"""What a search costs in the client alone: a server that answers at once, and the layers above a bare socket.
+"""The cost of a search in the client alone: a server that answers at once, and the layers above a bare socket.
 
     python benchmarks/client.py [--dim 2048] [--seconds 2]
 
-A child process answers every request with the same ten hits, so that what differs between the rows is the client's own
-work. All take turns in one run: the median of each search, and the processor time of this process a search, which depends
-less on what else the machine does. The last row is for many searches at once on one AsyncClient.
+A child process answers every request with the same ten hits, so that the rows differ only by the client's own work. The rows
+take turns in one run. Each shows the median time of a search and the processor time of this process for each search, which
+depends less on the load of the machine. The last row is for many searches at once with one AsyncClient.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def measure(port: int, dim: int, seconds: float) -> None:
             )
 
         rows: dict[str, Callable[[], object]] = {
-            "bare socket, nothing read": with_socket,
+            "bare socket, nothing parsed": with_socket,
             "http.client and json": with_standard_library,
             "httpx.Client and the model": with_httpx,
             "askew_client.Client": lambda: client.search(vector, space=SPACE),
@@ -99,7 +99,7 @@ def measure(port: int, dim: int, seconds: float) -> None:
 
 
 def times(search: Callable[[], object], seconds: float) -> list[float]:
-    """Microseconds of each search, one after the other; the first ones of a turn do not count."""
+    """Microseconds of each search, one after the other. The first ones of a turn are not counted."""
     for _ in range(WARM_UP):
         search()
     took: list[float] = []
@@ -124,8 +124,8 @@ async def at_once(url: str, vector: np.ndarray) -> float:
         return 1e6 * (time.process_time() - started) / (10 * AT_ONCE)
 
 
-def answer_at_once(told: Connection) -> None:
-    """Serve until the process is ended: the same answer to every request whose body has come."""
+def answer_at_once(parent: Connection) -> None:
+    """Serve until the process is ended: the same answer to every request, once its body has arrived."""
     content = json.dumps(ANSWER, separators=(",", ":")).encode()
     head = (
         f"HTTP/1.1 200 OK\r\ndate: Mon, 01 Jan 2024 00:00:00 GMT\r\nserver: uvicorn\r\ncontent-length: {len(content)}\r\n"
@@ -134,7 +134,7 @@ def answer_at_once(told: Connection) -> None:
     )
     answer = head.encode() + content
     listening = socket.create_server(("127.0.0.1", 0), backlog=512)
-    told.send(listening.getsockname()[1])
+    parent.send(listening.getsockname()[1])
     while True:
         connection, _ = listening.accept()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

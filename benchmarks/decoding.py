@@ -1,9 +1,9 @@
-"""Photos per second of one thread: from their files, and from the cache of decoded photos.
+"""Photos per second in one thread: decoded from their files, and read from the cache of decoded photos.
 
     python benchmarks/decoding.py FOLDER --longest-side 256 [--photos 1000] [--rounds 3]
 
-FOLDER holds JPEG, PNG or WebP photos; a folder of demo/gallery is in the repository. The two sources take turns, and the
-median round counts. All files are read once before, so that the disk is not what is measured.
+FOLDER holds JPEG, PNG or WebP photos, for example demo/gallery. The two sources take turns, and the median round is reported.
+All files are read once before the measurement, so that the disk is not measured.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
     found = photos_in(chosen.folder)
-    # Spread over the folder: its subfolders may hold photos of different kinds.
+    # Spread over the whole folder: its subfolders may hold different kinds of photos.
     paths = [photo.path for photo in found[:: max(1, len(found) // chosen.photos)]][: chosen.photos]
     with tempfile.TemporaryDirectory() as cache:
         files = PhotoStore(paths, chosen.longest_side)
@@ -44,9 +44,9 @@ def main() -> None:
     sides = [max(Image.open(path).size) for path in paths]
     print(f"{len(paths)} photos, longest sides {min(sides)} to {max(sides)} px, median {statistics.median(sides):g}")
     print(f"from files      {statistics.median(each[0] for each in rounds):8.0f} photos/s")
-    print(f"first time      {filling:8.0f} photos/s (decoded and kept)")
+    print(f"first time      {filling:8.0f} photos/s (decoded and stored)")
     print(f"from the cache  {statistics.median(each[1] for each in rounds):8.0f} photos/s")
-    print(f"shapes          {headers:8.0f} photos/s by headers, {shapes:.0f} by the cache")
+    print(f"shapes          {headers:8.0f} photos/s from headers, {shapes:.0f} from the cache")
     print(f"on disk         {megabytes:8.1f} MB, {1000 * megabytes / len(paths):.0f} kB a photo")
 
 
