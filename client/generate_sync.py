@@ -66,6 +66,8 @@ def main(arguments: list[str] | None = None) -> None:
     except ValueError as error:
         sys.exit(str(error))
     if not options.check:
+        for name in _generated_names(target) - generated.keys():
+            (target / name).unlink()
         for name, text in generated.items():
             (target / name).write_text(text, encoding="utf-8")
         return

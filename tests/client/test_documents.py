@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
-from askew_client import Client
+from askew_client import Client, Encoder
 from askew_client.contract import errors
 from tests.support.paths import ROOT
-from tests.support.running_server import RunningServer, run_askew
+from tests.support.running_server import RunningServer
 from tests.support.small_encoders import make_encoder
 
 DOCUMENT = ROOT / "docs" / "client.md"
@@ -23,25 +24,22 @@ def museum(
     teacher_file: Path, student_file: Path, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[RunningServer]:
     """A server with the gallery `museum` and an admitted student. The document's files are in the working directory."""
-    kept = tmp_path / "photos"
-    kept.mkdir()
-    for photo in photos:
-        shutil.copy(photo, kept)
-    lines = "\n".join(f"photos/{photo.name},{photo.stem},object" for photo in photos)
-    (tmp_path / "known.csv").write_text(f"file,id,kind\n{lines}\n")
     for name, file in {"teacher": teacher_file, "student": student_file}.items():
         shutil.copy(file, tmp_path / f"{name}.onnx")
     make_encoder(tmp_path / "new-teacher.onnx", role="teacher", seed=7, name="new-teacher")
     shutil.copy(photos[0], tmp_path / "photo.jpg")
     shutil.copy(photos[1], tmp_path / "other.jpg")
-    done = run_askew(
-        "index", kept, "--encoder", teacher_file, "--data", tmp_path / "data", "--gallery", "museum",
-        "--payloads", tmp_path / "known.csv",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
     monkeypatch.chdir(tmp_path)
-    with RunningServer(tmp_path / "data", "--gallery", "museum") as server, Client(server.url) as client:
-        client.admit("student.onnx", gallery="museum")
+    teacher = Encoder(teacher_file)
+    with RunningServer(tmp_path / "data", "--gallery", "museum") as server:
+        with Client(server.url, timeout=60) as client:
+            client.create_gallery("museum", teacher_file)
+            for photo, vector in zip(photos, teacher.encode(photos), strict=True):
+                payload: dict[str, JsonValue] = {"kind": "object"}
+                client.upsert_photo(
+                    photo.stem, photo, gallery="museum", payload=payload, vector=vector, space=teacher.space_id
+                )
+            client.admit("student.onnx", gallery="museum")
         yield server
 
 

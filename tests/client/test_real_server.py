@@ -11,6 +11,7 @@ import pytest
 from pydantic import JsonValue
 
 from askew_client import AsyncClient, Client, Encoder
+from askew_client.contract.encoders import AdmissionReport
 from askew_client.errors import EncoderRefused, Forbidden, NotFound, ProblemError, RateLimited, Unauthorised
 from tests.support.running_server import RunningServer
 from tests.support.small_encoders import make_encoder
@@ -117,11 +118,18 @@ def test_encoders_and_probes(real: Client, student_file: Path, photos: list[Path
     assert {each.id for each in real.encoders().encoders} == {"teacher@1", "student@1"}
     manifest = Encoder(student_file).manifest
     assert real.encoder_manifest("student@1", gallery="museum") == manifest
-    kept = real.download_encoder("student@1", tmp_path / "student.onnx")
-    assert kept.read_bytes() == student_file.read_bytes()
+    path = real.download_encoder("student@1", tmp_path / "student.onnx")
+    assert path.read_bytes() == student_file.read_bytes()
     assert real.retire_encoder("student@1", gallery="museum").id == "student@1"
-    with pytest.raises(EncoderRefused):
-        real.admit(make_encoder(tmp_path / "lost.onnx", role="student", permuted=True, name="lost"), gallery="museum")
+
+
+def test_an_encoder_that_misses_the_space_is_refused_with_the_report(running: RunningServer, tmp_path: Path) -> None:
+    lost = make_encoder(tmp_path / "lost.onnx", role="student", permuted=True, name="lost")
+    with Client(running.url, timeout=60) as client, pytest.raises(EncoderRefused) as caught:
+        client.admit(lost, gallery="museum")
+    report = AdmissionReport.model_validate(caught.value.problem.extras["report"])
+    assert (report.admitted, report.encoder) == (False, "lost@1")
+    assert report.reasons
 
 
 def test_health_version_metrics_and_problems(real: Client) -> None:
@@ -145,22 +153,34 @@ def test_a_hundred_searches_at_once_each_get_their_own_answer(
     assert asyncio.run(run()) == [photos[n % 12].stem for n in range(100)]
 
 
-def test_keys_of_each_scope(teacher_file: Path, connect: Callable[..., Client], tmp_path: Path) -> None:
-    with RunningServer(tmp_path / "data") as server:
-        admin = connect(server.url, key=connect(server.url).create_key("me", ["admin"]).key)
-        with pytest.raises(Unauthorised, match="askew key create"):
-            connect(server.url).galleries()
-        with pytest.raises(Unauthorised, match="does not know"):
-            connect(server.url, key="ask_x_y").galleries()
-        admin.create_gallery("default", teacher_file)
-        phone = admin.create_key("phone", ["search"], galleries=["default"], requests_per_second=0.001)
-        limited = connect(server.url, key=phone.key, retries=0)
-        with pytest.raises(RateLimited) as caught:
-            for _ in range(50):
-                limited.gallery("default")
-        assert caught.value.retry_after
-        reader = connect(server.url, key=admin.create_key("reader", ["search"]).key)
-        with pytest.raises(Forbidden):
-            reader.delete_gallery("default")
-        assert admin.revoke_key(phone.id).revoked == phone.id
-        assert [key.name for key in admin.keys().keys] == ["me", "reader"]
+@pytest.fixture(scope="module")
+def guarded(teacher_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The address of a server that demands keys, and an admin's key."""
+    with RunningServer(tmp_path_factory.mktemp("guarded")) as server:
+        with Client(server.url) as client:
+            key = client.create_key("me", ["admin"]).key
+        with Client(server.url, key=key) as client:
+            client.create_gallery("default", teacher_file)
+        yield server.url, key
+
+
+def test_keys_of_each_scope(guarded: tuple[str, str], connect: Callable[..., Client]) -> None:
+    url, key = guarded
+    with pytest.raises(Unauthorised, match="askew key create"):
+        connect(url).galleries()
+    with pytest.raises(Unauthorised, match="does not know"):
+        connect(url, key="ask_x_y").galleries()
+    admin = connect(url, key=key)
+    phone = admin.create_key("phone", ["search"], galleries=["default"], requests_per_second=0.001)
+    limited = connect(url, key=phone.key, retries=0)
+    with pytest.raises(RateLimited) as caught:
+        for _ in range(50):
+            limited.gallery("default")
+    assert caught.value.retry_after
+    reader = admin.create_key("reader", ["search"])
+    with pytest.raises(Forbidden):
+        connect(url, key=reader.key).delete_gallery("default")
+    assert [key.name for key in admin.keys().keys] == ["me", "phone", "reader"]
+    assert admin.revoke_key(phone.id).revoked == phone.id
+    assert admin.revoke_key(reader.id).revoked == reader.id
+    assert [key.name for key in admin.keys().keys] == ["me"]

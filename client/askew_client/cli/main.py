@@ -6,6 +6,8 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Iterable, Sequence
+from importlib.metadata import EntryPoint
 
 from askew_client.contract.errors import AskewError, sentence_of
 
@@ -13,10 +15,13 @@ EXIT_FAILED = 1
 EXIT_STOPPED = 130
 
 
-def main() -> None:
-    """Run one command. Exit code 1 if it fails, 2 if it was called wrongly, 130 if it was stopped."""
+def main(arguments: Sequence[str] | None = None, commands: Iterable[EntryPoint] | None = None) -> None:
+    """Run one command. Exit code 1 if it fails, 2 if it was called wrongly, 130 if it was stopped.
+
+    `arguments`: None: those of the process. `commands`: None: those of all installed packages.
+    """
     try:
-        _run(sys.argv[1:])
+        _run(sys.argv[1:] if arguments is None else arguments, commands)
         sys.stdout.flush()
     except SystemExit as stop:
         if stop.code == EXIT_STOPPED:
@@ -37,7 +42,7 @@ def main() -> None:
         sys.exit(EXIT_FAILED)
 
 
-def _run(arguments: list[str]) -> None:
+def _run(arguments: Sequence[str], commands: Iterable[EntryPoint] | None) -> None:
     # Pillow warns about odd photos; the errors of photos that cannot be read say what matters.
     warnings.filterwarnings("ignore", module="PIL")
     try:
@@ -49,7 +54,7 @@ def _run(arguments: list[str]) -> None:
             "The command line needs typer and rich, which are not installed. Install them: pip install "
             "'askew-client[cli]'"
         ) from None
-    run_command(arguments)
+    run_command(arguments, commands)
 
 
 def _say(sentence: str) -> None:

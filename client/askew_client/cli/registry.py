@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from typing import Annotated
 
@@ -15,14 +15,20 @@ COMMANDS = "askew.commands"
 """The group of entry points that are commands: functions, or Typers for groups of commands."""
 
 
-def run_command(arguments: list[str]) -> None:
-    """Run one command. Raises SystemExit at its end, or what the command raises."""
+def run_command(arguments: Sequence[str], commands: Iterable[metadata.EntryPoint] | None = None) -> None:
+    """Run one command. Raises SystemExit at its end, or what the command raises.
+
+    `arguments`: the command line without the program's name. `commands`: None: those of all installed packages.
+    """
+    known = sorted(metadata.entry_points(group=COMMANDS) if commands is None else commands, key=lambda each: each.name)
+    # A command that is named first is imported alone: importing all of them takes longer than most commands.
+    called = [each for each in known if each.name == next(iter(arguments), None)]
     app = typer.Typer(add_completion=False)
     app.callback(invoke_without_command=True)(_askew)
-    for entry_point in sorted(metadata.entry_points(group=COMMANDS), key=lambda each: each.name):
+    for entry_point in called or known:
         _register(app, entry_point)
     # Not app(): that installs an exception hook of its own.
-    get_command(app)(args=arguments, prog_name="askew")
+    get_command(app)(args=list(arguments), prog_name="askew")
 
 
 def _askew(

@@ -8,10 +8,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
+from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import onnx
@@ -19,14 +19,17 @@ import pytest
 
 from askew_client import Encoder
 from askew_client.cli.main import main
+from askew_client.cli.registry import COMMANDS
 from askew_client.contract.manifest import golden_text
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.wire import unpack
 from tests.support.scripted_server import ScriptedServer
 from tests.support.small_encoders import sealed
 
-# What `python -m askew_client.cli.main` does, after some lines that a test adds.
-RUN = "\nimport sys\nfrom askew_client.cli.main import main\nsys.argv[0] = 'askew'\nmain()\n"
+# Commands as an installed package registers them: one that cannot be imported, and two that fail.
+BROKEN = EntryPoint("broken", "askew_no_such_package:command", COMMANDS)
+FAILING = EntryPoint("failing", "tests.client.cli.failing_commands:fail", COMMANDS)
+STOPPED = EntryPoint("stopped", "tests.client.cli.failing_commands:stop", COMMANDS)
 
 
 @dataclass
@@ -38,18 +41,14 @@ class Ended:
     stderr: bytes
 
 
-def askew(*arguments: str | Path) -> Ended:
+def askew(*arguments: str | Path, more_commands: Sequence[EntryPoint] = ()) -> Ended:
     """Run a command in this process, which takes a tenth of the time of a new process."""
     written_out, written_err = io.BytesIO(), io.BytesIO()
     out, err = (io.TextIOWrapper(each, encoding="utf-8") for each in (written_out, written_err))
     code: object = 0
-    with (
-        mock.patch.object(sys, "argv", ["askew", *map(str, arguments)]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            main()
+            main([*map(str, arguments)], [*entry_points(group=COMMANDS), *more_commands])
         except SystemExit as stop:
             code = stop.code or 0
     out.flush()
@@ -58,20 +57,22 @@ def askew(*arguments: str | Path) -> Ended:
     return Ended(code, written_out.getvalue(), written_err.getvalue())
 
 
-def askew_after(before: str, *arguments: str | Path, **environment: str) -> Ended:
-    """Run a command in a new process, after some lines of Python."""
+def python(code: str, *arguments: str | Path) -> Ended:
+    """Run some lines of Python in a new process."""
     done = subprocess.run(
-        [sys.executable, "-c", before + RUN, *map(str, arguments)],
-        capture_output=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "COLUMNS": "120", **environment},
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, timeout=60, check=False
     )
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
+def askew_without(module: str, *arguments: str | Path) -> Ended:
+    """Run a command in a new process in which a module cannot be imported."""
+    lines = f"import sys\nsys.modules[{module!r}] = None\nfrom askew_client.cli.main import main\nmain(sys.argv[1:])"
+    return python(lines, *arguments)
+
+
 def test_version_and_help() -> None:
-    assert askew("--version").stdout.decode().strip() == f"askew {metadata.version('askew-client')}"
+    assert askew("--version").stdout.decode().strip() == f"askew {version('askew-client')}"
     alone = askew()
     assert alone.returncode == 0
     for command in ("inspect", "check", "encode", "search"):
@@ -79,10 +80,16 @@ def test_version_and_help() -> None:
 
 
 def test_help_imports_no_large_library() -> None:
-    heavy = "{'onnxruntime', 'faiss', 'fastapi', 'torch', 'onnx', 'timm', 'uvicorn'}"
-    before = f"import atexit, sys\natexit.register(lambda: print('loaded', sorted({heavy} & set(sys.modules))))\n"
-    for arguments in (["--help"], ["search", "--help"], ["encode", "--help"]):
-        assert askew_after(before, *arguments).stdout.decode().splitlines()[-1] == "loaded []"
+    done = python("""
+import contextlib, io, sys
+from askew_client.cli.main import main
+for arguments in (["--help"], ["search", "--help"], ["encode", "--help"]):
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as shown:
+        main(arguments)
+    assert "Usage" in shown.getvalue()
+print(sorted({"onnxruntime", "faiss", "fastapi", "torch", "onnx", "timm", "uvicorn"} & set(sys.modules)))
+""")
+    assert (done.stdout.decode().strip(), done.stderr.decode()) == ("[]", "")
 
 
 @pytest.mark.parametrize(
@@ -94,12 +101,14 @@ def test_the_exit_code_of_wrong_usage_is_2(arguments: list[str]) -> None:
     assert b"Traceback" not in result.stderr
 
 
-def test_inspect_needs_no_onnxruntime(teacher_file: Path) -> None:
-    blocked = "import sys\nsys.modules['onnxruntime'] = None\n"
-    shown = askew_after(blocked, "inspect", teacher_file)
+def test_inspect_prints_the_manifest(teacher_file: Path) -> None:
+    shown = askew("inspect", teacher_file)
     assert shown.returncode == 0
     assert Encoder(teacher_file).space_id in shown.stdout.decode()
-    found = json.loads(askew_after(blocked, "inspect", teacher_file, "--json").stdout)
+
+
+def test_inspect_needs_no_onnxruntime(teacher_file: Path) -> None:
+    found = json.loads(askew_without("onnxruntime", "inspect", teacher_file, "--json").stdout)
     assert found["manifest"] == Encoder(teacher_file).manifest.model_dump(exclude_none=True)
     assert (found["opset"], found["size"]) == (18, teacher_file.stat().st_size)
 
@@ -153,8 +162,7 @@ def test_errors_are_one_line(teacher_file: Path, photos: list[Path], tmp_path: P
     assert "missing.jpg" in one_line(askew("search", "missing.jpg", *no_server))
     no_folder = tmp_path / "no" / "such" / "folder.npy"
     assert "No such file" in one_line(askew("encode", photos[0], "--encoder", teacher_file, "--out", no_folder))
-    no_engine = "import sys\nsys.modules['onnxruntime'] = None\n"
-    assert "askew-client[cpu]" in one_line(askew_after(no_engine, "check", teacher_file))
+    assert "askew-client[cpu]" in one_line(askew_without("onnxruntime", "check", teacher_file))
 
 
 def test_search_sends_the_given_key(
@@ -178,54 +186,56 @@ def test_search_sends_the_given_key(
 
 
 def test_without_typer_the_error_names_the_extra() -> None:
-    assert "askew-client[cli]" in one_line(askew_after("import sys\nsys.modules['typer'] = None\n", "--help"))
-
-
-FAILING = """
-import importlib.metadata as metadata
-class Broken:
-    name = "broken"
-    def load(self):
-        {failure}
-real = metadata.entry_points
-metadata.entry_points = lambda **params: [*real(**params), *([Broken()] if params["group"] == "askew.commands" else [])]
-"""
+    assert "askew-client[cli]" in one_line(askew_without("typer", "--help"))
 
 
 def test_the_other_commands_work_when_one_cannot_be_imported(teacher_file: Path) -> None:
-    before = FAILING.format(failure="raise ImportError('libfoo.so is missing')")
-    assert askew_after(before, "inspect", teacher_file).returncode == 0
-    assert b"libfoo.so is missing" in askew_after(before, "--help").stdout
-    assert "'broken' cannot be loaded: ImportError: libfoo.so" in one_line(askew_after(before, "broken", "x", "--y"))
+    assert askew("inspect", teacher_file, more_commands=[BROKEN]).returncode == 0
+    shown = " ".join(askew("--help", more_commands=[BROKEN]).stdout.decode().split())
+    assert "(cannot be loaded" in shown
+    assert "inspect" in shown
+    refused = one_line(askew("broken", "x", "--y", more_commands=[BROKEN]))
+    assert "'broken' cannot be loaded: ModuleNotFoundError: No module named 'askew_no_such_package'" in refused
 
 
-def test_a_traceback_is_shown_only_on_request() -> None:
-    before = FAILING.format(
-        failure="return self.run\n    def run(self) -> None:\n        raise RuntimeError('two\\nlines')"
-    )
-    assert "RuntimeError: two lines" in one_line(askew_after(before, "broken"))
-    assert b"Traceback" in askew_after(before, "broken", ASKEW_DEBUG="1").stderr
+def test_an_unknown_command_is_refused_with_the_ones_that_are_known() -> None:
+    refused = askew("inspec")
+    assert refused.returncode == 2
+    assert "inspect" in refused.stderr.decode()
+
+
+def test_a_command_that_is_called_is_imported_alone(teacher_file: Path) -> None:
+    sys.modules.pop(FAILING.module, None)
+    assert askew("inspect", teacher_file, more_commands=[FAILING]).returncode == 0
+    assert FAILING.module not in sys.modules
+    assert askew("--version", more_commands=[FAILING]).returncode == 0
+    assert FAILING.module in sys.modules
+
+
+def test_a_traceback_is_shown_only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ASKEW_DEBUG", raising=False)
+    assert "RuntimeError: two lines" in one_line(askew("failing", more_commands=[FAILING]))
+    monkeypatch.setenv("ASKEW_DEBUG", "1")
+    assert b"Traceback" in askew("failing", more_commands=[FAILING]).stderr
 
 
 def test_the_exit_code_of_a_stopped_command_is_130() -> None:
-    before = FAILING.format(failure="return self.run\n    def run(self) -> None:\n        raise KeyboardInterrupt")
-    stopped = askew_after(before, "broken")
+    stopped = askew("stopped", more_commands=[STOPPED])
     assert (stopped.returncode, stopped.stderr.decode().strip()) == (130, "askew: stopped")
 
 
 def test_a_closed_pipe_is_not_an_error(teacher_file: Path, photos: list[Path]) -> None:
-    command = [sys.executable, "-m", "askew_client.cli.main", "encode", *map(str, photos * 20)]
     reader, writer = os.pipe()
     os.close(reader)
     process = subprocess.run(
-        [*command, "--encoder", str(teacher_file), "--json"],
+        [sys.executable, "-m", "askew_client.cli.main", "encode", *photos, "--encoder", teacher_file, "--json"],
         stdout=writer,
         stderr=subprocess.PIPE,
         timeout=60,
         check=False,
     )
     os.close(writer)
-    assert process.stderr == b""
+    assert (process.returncode, process.stderr) == (1, b"")
 
 
 def test_the_http_client_is_imported_when_it_is_first_used() -> None:
