@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import tempfile
+from collections import UserDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -162,13 +163,29 @@ def test_a_body_that_is_abandoned_closes_its_file(tmp_path: Path) -> None:
     assert len(open_files()) == before
 
 
-def test_a_photo_that_disappears_before_it_is_sent_is_named(tmp_path: Path) -> None:
+class VanishingPhotos(UserDict[str, PhotoFile]):
+    """Photos whose files are deleted after the ids and then the files were looked at, and before a file is sent."""
+
+    passes = 0
+
+    def __iter__(self) -> Iterator[str]:
+        yield from super().__iter__()
+        self.passes += 1
+        if self.passes == 2:
+            for path in self.data.values():
+                Path(str(path)).unlink()
+
+
+def test_a_photo_that_disappears_before_it_is_sent_is_named(
+    server: ScriptedServer, client: Client, tmp_path: Path
+) -> None:
+    server.answer(JOB)
     path = tmp_path / "photo.jpg"
     path.write_bytes(JPEG)
-    _, body = photos_form({"a": path}, {})
-    path.unlink()
     with pytest.raises(UnreadablePhoto, match=r"photo\.jpg cannot be read: No such file"):
-        list(body.chunks())
+        client.upsert_photos(VanishingPhotos({"a": path}), gallery="demo")
+    path.write_bytes(JPEG)
+    assert client.upsert_photos({"a": path}, gallery="demo").id == "j1"
 
 
 def test_pieces_are_large(tmp_path: Path) -> None:
