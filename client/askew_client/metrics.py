@@ -56,8 +56,7 @@ def positive_ranks(
 def own_ranks(
     scores: NDArray[np.floating], own: NDArray[np.floating], same: NDArray[np.bool_]
 ) -> list[NDArray[np.int64]]:
-    """The rank of the one right answer to each query, int64 [1] each: the number of wrong answers with at least its
-    score.
+    """The rank of the right answer to each query, int64 [1] each: how many wrong answers score at least as high.
 
     `scores`: float [n, m] of all answers. `own`: float [n], the scores of the right ones. `same`: bool [n, m], answers
     that are equally right; they are not counted. Ties and NaN count against a query.
@@ -79,8 +78,7 @@ def recall_at(ranks_by_query: Sequence[NDArray[np.int64]], k: int) -> float:
 def precision_at(ranks: NDArray[np.int64], k: int) -> float:
     """The share of positives among the first k results, 0 to 1; 0 if no positive was found.
 
-    `ranks`: as for average_precision. If the last positive is at an earlier place than k, its place counts instead of
-    k.
+    `ranks`: as for average_precision. If the last positive is found before place k, its place is used instead of k.
     """
     if not len(ranks):
         return 0.0

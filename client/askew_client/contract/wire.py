@@ -1,5 +1,4 @@
-"""The encoding of vectors on the wire: raw little-endian float16 or float32, base64 of these, or a JSON list of
-numbers.
+"""The encoding of vectors on the wire: raw little-endian float16 or float32, base64 of these, or a JSON list.
 
 The dtype is always named with its byte order (`f16le`, `f32le`). The length is always checked against the space's
 dimension. A vector is always finite and of unit length. A 2048-d vector is 4,096 bytes as raw f16le.

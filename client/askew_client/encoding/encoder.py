@@ -153,7 +153,7 @@ def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessi
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     # onnxruntime's exceptions have no common base class below Exception.
     except Exception as error:  # noqa: BLE001
-        reason = str(error).splitlines()[0][:200]
+        reason = str(error).splitlines()[0][:200].rstrip(".")
         raise NotAnEncoder(f"{path} cannot be loaded by onnxruntime: {reason}. Export it again.") from None
     names = {tensor.name for tensor in session.get_inputs()}, {tensor.name for tensor in session.get_outputs()}
     if names[0] != {"image"} or "descriptor" not in names[1]:
