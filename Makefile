@@ -22,7 +22,7 @@ CHROMIUM := $(firstword $(shell command -v chromium chromium-browser google-chro
 DRIVER   := $(shell command -v chromedriver 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-image lint format unasync openapi commands soak bench-serving bench-index bench-ingest bench-peers bench-indexing bench-training clean python-is-new-enough
+.PHONY: help demo test test-fast test-browser test-image lint format unasync openapi commands soak bench-serving bench-index bench-ingest bench-peers bench-indexing bench-training clean python-is-new-enough
 
 help: ## list the targets
 	@echo "Askew: visual search against a gallery that is never re-indexed."
@@ -35,13 +35,15 @@ demo: $(VENV_DEMO)/.installed ## index the demo gallery, serve it, search it wit
 	@PORT=$(PORT) CHECK=$(CHECK) $(VENV_DEMO)/bin/python demo/run.py
 
 test: lint $(VENV_DEMO)/.installed ## lint, types and all tests
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m "not browser and not alone" --numprocesses 2 --dist worksteal
-	$(VENV)/bin/python -m pytest -m alone tests/soak
+	$(VENV)/bin/python tests/suites.py
 ifneq ($(and $(CHROMIUM),$(DRIVER)),)
 	@$(MAKE) --no-print-directory test-browser
 else
 	@echo "!! The tests of the page did NOT run: they need chromium and chromedriver (Debian: chromium, chromium-driver)." >&2
 endif
+
+test-fast: $(VENV)/.installed ## what answers within 90 seconds, for the inner loop
+	$(VENV)/bin/python tests/suites.py --fast
 
 test-browser: $(VENV)/.installed ## the page in a headless Chromium
 	$(VENV)/bin/python -m pytest -m browser tests/browser

@@ -199,6 +199,7 @@ def test_a_client_that_has_gone_is_no_problem(state: AppState) -> None:
 
 
 ERRORS = [
+    Refusal(ProblemKind.OVERLOADED, "too many", {"limit": 3}, 5),
     DamagedGallery("damaged"),
     DataInUse("in use"),
     DiskFull("full"),
