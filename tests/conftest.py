@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.paths import DEMO
+from tests.support.running_server import end_commands
 from tests.support.small_encoders import make_encoder
 
 # A slow machine is no failure, and a gate that fails now and then teaches nobody.
@@ -20,6 +21,10 @@ def pytest_configure() -> None:
     """A shell that starts a job in the background has it ignore Ctrl-C, and every process that the tests start, too."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_unconfigure() -> None:
+    end_commands()
 
 
 @pytest.fixture(scope="session")

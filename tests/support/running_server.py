@@ -1,7 +1,8 @@
-"""A real server process for tests: `askew serve` on a free port, stopped by its process id."""
+"""Real `askew` processes for tests: the command line run to its end, and a server on a free port."""
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import signal
@@ -14,56 +15,93 @@ from typing import Self
 
 import httpx
 
+from tests.support.prefork import Prefork, PreforkedProcess
+
 ASKEW = str(Path(sys.executable).with_name("askew"))
+"""The console script, for tests of the script itself."""
+
+
+_PREFORKS: dict[int, Prefork] = {}
+"""The parent of the commands that a process of tests starts, by its process id: a fork does not share it."""
+
+
+def _prefork() -> Prefork:
+    if os.getpid() not in _PREFORKS:
+        _PREFORKS[os.getpid()] = Prefork()
+        atexit.register(end_commands)
+    return _PREFORKS[os.getpid()]
+
+
+def end_commands() -> None:
+    """End the parent of this process's commands, and what still runs below it."""
+    prefork = _PREFORKS.pop(os.getpid(), None)
+    if prefork is not None:
+        prefork.close()
+
+
+def start_askew(
+    *arguments: str | Path, environment: dict[str, str] | None = None, stderr: int = subprocess.PIPE
+) -> PreforkedProcess | subprocess.Popen[str]:
+    """Start the command line. A library to be loaded first (LD_PRELOAD) takes an interpreter of its own."""
+    started = dict(os.environ) if environment is None else environment
+    if "LD_PRELOAD" in started:
+        command = [ASKEW, *map(str, arguments)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=started)
+    return _prefork().start([*map(str, arguments)], started, subprocess.PIPE, stderr)
 
 
 def run_askew(*arguments: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end."""
-    return subprocess.run([ASKEW, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, check=False)
+    process = start_askew(*arguments)
+    try:
+        stdout, stderr = process.communicate(timeout)
+    except BaseException:
+        process.kill()
+        raise
+    return subprocess.CompletedProcess(["askew", *map(str, arguments)], process.wait(), stdout, stderr)
 
 
 class RunningServer:
     """`askew serve --data DATA` and an HTTP client for it."""
 
     def __init__(self, data: Path, *options: str) -> None:
-        command = [ASKEW, "serve", "--data", str(data), "--port", "0", *options]
+        self.data = data
         # A line for each request would fill the pipe that nobody reads before the end.
         environment = {"ASKEW_LOG_LEVEL": "warning", **os.environ}
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        self.process = start_askew(
+            "serve", "--data", data, "--port", "0", *options, environment=environment, stderr=subprocess.STDOUT
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         found = re.search(r"https?://\S+", line)
         if found is None:
             self.process.kill()
-            rest = self.process.communicate(timeout=20)[0]
+            rest = self.process.communicate(timeout=60)[0]
             raise AssertionError(f"the server did not start: {line}{rest}")
         self.url = found[0]
-        self.http = httpx.Client(base_url=self.url, timeout=30)
+        self.http = httpx.Client(base_url=self.url, timeout=60)
         self._wait_until_ready()
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             try:
                 if self.http.get("/readyz").status_code == 200:
                     return
             except httpx.TransportError:
                 pass
-            time.sleep(0.05)
+            time.sleep(0.02)
         raise AssertionError("the server did not become ready")
 
     def kill(self) -> None:
         """kill -9."""
         os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=60)
 
     def stop(self) -> str:
         """SIGTERM, and what the server printed after its first line."""
-        if self.process.poll() is None:
-            self.process.terminate()
-        output = self.process.communicate(timeout=30)[0]
+        self.process.terminate()
+        output = self.process.communicate(timeout=60)[0]
         self.http.close()
         return output
 

@@ -112,18 +112,13 @@ def test_nothing_is_written_or_deleted_outside_its_folder(
         b"Content-Length: %d\r\n\r\n" % len(form) + form,
     )
     assert stored.status in {200, 400, 404, 405, 422}, stored
-    data = _data_of(server)
+    data = server.data
     assert {path.name for path in data.iterdir()} <= KNOWN_IN_DATA
     assert {path.name for path in (data / "galleries").iterdir()} == {"objects"}
     assert {path.name for path in data.parent.iterdir()} == {"data"}
 
 
 KNOWN_IN_DATA = {"askew.db", "askew.db-shm", "askew.db-wal", "galleries", "jobs", "lock", "owner.json"}
-
-
-def _data_of(server: RunningServer) -> Path:
-    arguments = psutil.Process(server.process.pid).cmdline()
-    return Path(arguments[arguments.index("--data") + 1])
 
 
 # Bombs

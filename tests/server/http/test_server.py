@@ -200,7 +200,7 @@ def test_bodies_together_are_bounded(data: Path, monkeypatch: pytest.MonkeyPatch
         for connection in held:
             connection.sendall(head + b"x" * 400_000)
         answered, _, _ = select.select(held, [], [], 10)
-        _assert_problem(read_answer(answered[0]), 429, "overloaded", "as many bytes")
+        _assert_problem(read_answer(answered[0]), 429, "overloaded", "bodies of all requests")
         for connection in held:
             connection.close()
         body = b'{"items": "' + b"x" * 499_987 + b'"}'
