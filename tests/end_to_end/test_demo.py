@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -41,22 +40,24 @@ def test_all_five_landmarks_come_first(data: Path) -> None:
     assert ran.stdout.count("✓") == 5
 
 
-def test_a_second_run_is_quick_and_stays_up_until_ctrl_c(data: Path) -> None:
+def test_a_second_run_describes_nothing_and_stays_up_until_ctrl_c(data: Path) -> None:
     port = free_port()
+    photos = {path: path.stat().st_mtime_ns for path in (data / "galleries/demo/photos").rglob("*.jpg")}
     demo = subprocess.Popen(RUN, env=environment(port, data, ""), stdout=subprocess.PIPE, text=True)
     try:
         assert demo.stdout is not None
-        began = time.monotonic()
-        printed = []
+        printed = ""
         for line in demo.stdout:
-            printed.append(line)
+            printed += line
             if "stays up until Ctrl-C" in line:
                 break
-        assert time.monotonic() - began < 30, "".join(printed)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+        # What took half a minute the first time is not done again, however slow this machine is.
+        assert "0 photos described" in printed, printed
+        assert {path: path.stat().st_mtime_ns for path in photos} == photos
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=60) as answer:
             assert answer.status == 200
         demo.send_signal(signal.SIGINT)
-        assert demo.wait(20) == 0
+        assert demo.wait(120) == 0
     finally:
         if demo.poll() is None:
             demo.kill()

@@ -1,0 +1,113 @@
+"""The three wheels, built and installed in a clean environment: every module imports, and the data files are there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import urllib.request
+import venv
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import DEMO, ROOT
+
+pytestmark = [pytest.mark.installs, pytest.mark.timeout(1200)]
+
+PACKAGES = {"askew_client": "client", "askew_server": "server", "askew_training": "training"}
+DATA_FILES = {
+    "askew_client": ("py.typed", "encoding/golden_pictures/"),
+    "askew_server": ("py.typed", "http/page/index.html", "http/page/page.js"),
+    "askew_training": ("py.typed",),
+}
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+for name in sys.argv[1:]:
+    package = importlib.import_module(name)
+    assert "site-packages" in package.__file__, package.__file__
+    for module in pkgutil.walk_packages(package.__path__, name + "."):
+        importlib.import_module(module.name)
+"""
+
+
+def run(*command: str | Path) -> str:
+    # Nothing of the environment of the tests: no PYTHONPATH, no activated environment.
+    environment = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, env=environment, check=False, cwd="/")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("wheels")
+    run(
+        sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder,
+        *(ROOT / source for source in PACKAGES.values()),
+    )  # fmt: skip
+    return {package: next(folder.glob(f"{package}-*.whl")) for package in PACKAGES}
+
+
+@pytest.fixture(scope="module")
+def python(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An interpreter with the client's and the server's wheels and what these need, from the package index."""
+    folder = tmp_path_factory.mktemp("clean") / "environment"
+    venv.create(folder, with_pip=True)
+    interpreter = folder / "bin/python"
+    client, server = wheels["askew_client"], wheels["askew_server"]
+    run(
+        interpreter, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "requirements/constraints.txt",
+        f"{client}[cpu,cli]", f"{server}[cpu,parquet,tracing]",
+    )  # fmt: skip
+    return interpreter
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_wheel_holds_its_package_and_nothing_else(wheels: dict[str, Path], package: str) -> None:
+    names = zipfile.ZipFile(wheels[package]).namelist()
+    assert {name.split("/")[0] for name in names} == {package, f"{package}-0.1.0.dist-info"}
+    for wanted in DATA_FILES[package]:
+        assert any(name.startswith(f"{package}/{wanted}") for name in names), wanted
+    source = ROOT / PACKAGES[package] / package
+    modules = {str(path.relative_to(source.parent)) for path in source.rglob("*.py")}
+    assert modules == {name for name in names if name.endswith(".py")}
+
+
+def test_the_client_and_the_server_run_without_torch(python: Path) -> None:
+    run(python, "-c", IMPORT_ALL, "askew_client", "askew_server")
+    assert "student" in run(python.with_name("askew"), "inspect", DEMO / "encoders/student.onnx")
+    assert "export" not in run(python.with_name("askew"), "--help")
+
+
+@pytest.fixture
+def served(python: Path, tmp_path: Path) -> Iterator[str]:
+    command = [python.with_name("askew"), "serve", "--data", tmp_path / "data", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/") as server:
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        address = re.search(r"https?://\S+", line)
+        assert address is not None, line
+        yield address[0]
+        server.terminate()
+        server.communicate(timeout=120)
+
+
+def test_the_page_is_served_from_the_wheel(served: str) -> None:
+    with urllib.request.urlopen(f"{served}/", timeout=60) as answer:
+        assert b"<title>" in answer.read()
+    with urllib.request.urlopen(f"{served}/page/page.js", timeout=60) as answer:
+        assert answer.status == 200
+
+
+def test_the_training_wheel_adds_its_commands(python: Path, wheels: dict[str, Path]) -> None:
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", wheels["askew_training"])
+    # torch alone is five gigabytes: what training needs beyond the wheels is that of the tests' own environment.
+    site_packages = next((python.parent.parent / "lib").glob("python*/site-packages"))
+    (site_packages / "tests-environment.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    run(python, "-c", IMPORT_ALL, "askew_training")
+    assert "describe-network" in run(python.with_name("askew"), "--help")
