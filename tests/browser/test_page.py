@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -16,7 +17,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from .conftest import DEMO, ROOT, Browser
+from tests.browser.conftest import Browser
+from tests.support.paths import DEMO, ROOT
 
 pytestmark = pytest.mark.browser
 
@@ -46,6 +48,10 @@ def search(browser: Browser, photo: Path) -> list[WebElement]:
     return until(browser, lambda: cards(browser, "results"))
 
 
+def has_more_cards(browser: Browser, before: int) -> bool:
+    return len(cards(browser, "items")) > before
+
+
 def is_loaded(browser: Browser, image: WebElement) -> bool:
     script = "return arguments[0].complete && arguments[0].naturalWidth > 0"
     return bool(browser.driver.execute_script(script, image))
@@ -63,7 +69,7 @@ def test_the_gallery_shows_its_photos_with_credits_page_by_page(browser: Browser
     for _ in range(3):
         before = len(cards(browser, "items"))
         browser.driver.execute_script("arguments[0].click()", at(browser, "more"))
-        until(browser, lambda before=before: len(cards(browser, "items")) > before)
+        until(browser, partial(has_more_cards, browser, before))
     shown = [card.get_attribute("data-id") for card in cards(browser, "items")]
     assert len(shown) == len(set(shown)) == 147
     assert not at(browser, "more").is_displayed()
@@ -77,7 +83,7 @@ def test_an_uploaded_photo_shows_its_landmark_first(browser: Browser, url: str, 
     score = hits[0].find_element(By.TAG_NAME, "output").text
     assert len(score) == 5 and 0 < float(score) <= 1
     status = at(browser, "status").text
-    assert at(browser, "encoder").get_attribute("value") in status
+    assert (at(browser, "encoder").get_attribute("value") or "no encoder") in status
     assert " ms" in status
 
 
@@ -172,7 +178,7 @@ def test_the_picture_in_the_readme(browser: Browser, url: str) -> None:
     for card in search(browser, DEMO / "queries" / "taj-mahal.jpg"):
         image = card.find_element(By.TAG_NAME, "img")
         driver.execute_script("arguments[0].loading = 'eager'", image)
-        until(browser, lambda image=image: is_loaded(browser, image))
+        until(browser, partial(is_loaded, browser, image))
     driver.execute_script("window.scrollTo(0, 0)")
     picture = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
     # A palette keeps the file small enough for a README.

@@ -29,7 +29,7 @@ from askew_client.errors import (
     UnreadablePhoto,
     WireError,
 )
-from askew_server.http.item_bodies import read_raw_items
+from askew_server.http.item_bodies import RawItems
 from tests.support.scripted_server import ScriptedServer
 
 SPACE = "sp1-" + "0" * 32
@@ -107,7 +107,7 @@ def test_upsert_sends_ten_thousand_items_in_each_request(server: ScriptedServer,
     ids = [f"item-{number}" for number in range(10_500)]
     stored = client.upsert(ids, np.tile(VECTOR, (10_500, 1)), gallery="demo", space=SPACE)
     assert (stored.upserted, stored.sequence) == (10_500, 2)
-    sent = [read_raw_items(request.body).ids for request in server.requests]
+    sent = [RawItems(request.body).ids for request in server.requests]
     assert sent == [ids[:10_000], ids[10_000:]]
     with pytest.raises(ValueError, match="same number of ids"):
         client.upsert(["a"], np.tile(VECTOR, (2, 1)), gallery="demo", space=SPACE)

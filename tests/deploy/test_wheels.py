@@ -86,7 +86,7 @@ def test_the_client_and_the_server_run_without_torch(python: Path) -> None:
 
 @pytest.fixture
 def served(python: Path, tmp_path: Path) -> Iterator[str]:
-    command = [python.with_name("askew"), "serve", "--data", tmp_path / "data", "--port", "0"]
+    command = [str(python.with_name("askew")), "serve", "--data", str(tmp_path / "data"), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/") as server:
         assert server.stdout is not None
         line = server.stdout.readline()

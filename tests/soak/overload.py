@@ -148,7 +148,8 @@ def _overload(
         for key, _ in waiting.select(0.001):
             answer = key.data.receive()
             if answer is not None:
-                _look_at(key.data.number, *answer, report)
+                head, body = answer
+                _look_at(key.data.number, head, body, report)
                 idle.append(key.data)
                 under_way -= 1
         if now >= next_look:

@@ -70,11 +70,12 @@ class PreforkedProcess:
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Read both streams to their ends, and wait for the process."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        texts = {stream: b"" for stream in (self.stdout, self.stderr) if stream is not None and not stream.closed}
-        pending = list(texts)
+        streams = [stream for stream in (self.stdout, self.stderr) if stream is not None and not stream.closed]
+        texts: dict[IO[str], bytes] = dict.fromkeys(streams, b"")
+        pending: list[IO[str]] = list(texts)
         while pending:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ready, _, _ = select.select(pending, [], [], left)
+            ready: list[IO[str]] = select.select(pending, [], [], left)[0]
             if not ready:
                 raise subprocess.TimeoutExpired(["askew"], timeout or 0)
             for stream in ready:
@@ -87,7 +88,7 @@ class PreforkedProcess:
         for stream in texts:
             stream.close()
         self.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-        return read.get(self.stdout, ""), read.get(self.stderr, "")  # type: ignore[arg-type]
+        return tuple("" if stream is None else read.get(stream, "") for stream in (self.stdout, self.stderr))  # type: ignore[return-value]
 
     def _ended(self, timeout: float | None) -> int | None:
         if self.returncode is None and select.select([self._status], [], [], timeout)[0]:

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-import httpx
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 
-def assert_problem(answer: httpx.Response, status: int, slug: str, *words: str) -> dict[str, object]:
+class Answer(Protocol):
+    """An answer of httpx, or of Starlette's test client."""
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def text(self) -> str: ...
+
+    def json(self) -> Any: ...
+
+
+def assert_problem(answer: Answer, status: int, slug: str, *words: str) -> dict[str, object]:
     """The answer is a problem of this status and kind, in sentences, without a traceback; returns it."""
     assert answer.headers["content-type"] == "application/problem+json", answer.text
     problem: dict[str, object] = answer.json()

@@ -54,7 +54,7 @@ def run_askew(*arguments: str | Path, timeout: float = 120) -> subprocess.Comple
     """Run the command line to its end."""
     process = start_askew(*arguments)
     try:
-        stdout, stderr = process.communicate(timeout)
+        stdout, stderr = process.communicate(timeout=timeout)
     except BaseException:
         process.kill()
         raise

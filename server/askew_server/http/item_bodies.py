@@ -25,13 +25,16 @@ _ROWS_AT_ONCE = 512
 
 
 class ReceivedItems(ABC):
-    """Items whose vectors are read once their space is known to be right. `size`: bytes of the body."""
+    """Items whose vectors are read once their space is known to be right.
+
+    `size`: bytes of the body. `payloads`: JSON texts, in the order of `ids`.
+    """
 
     def __init__(self, size: int, space: str | None, items: Sequence[ItemToStore] | Sequence[RawItem]) -> None:
         self.size = size
         self.space = space
-        self._ids = [item.id for item in items]
-        self._payloads = [to_json(item.payload).decode() for item in items]
+        self.ids = [item.id for item in items]
+        self.payloads = [to_json(item.payload).decode() for item in items]
 
     @abstractmethod
     def vectors(self, dim: int) -> NDArray[np.float16]:
@@ -39,7 +42,7 @@ class ReceivedItems(ABC):
 
     def batch(self, dim: int) -> ItemBatch:
         """The items with their vectors. Raises WireError."""
-        return ItemBatch(self._ids, self.vectors(dim), self._payloads)
+        return ItemBatch(self.ids, self.vectors(dim), self.payloads)
 
 
 class JsonItems(ReceivedItems):

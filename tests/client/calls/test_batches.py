@@ -14,7 +14,7 @@ from askew_client import Client
 from askew_client.calls.batches import ItemBatch, NewItem, async_item_batches, item_batches
 from askew_client.contract.wire import unpack
 from askew_client.errors import WireError
-from askew_server.http.item_bodies import read_raw_items
+from askew_server.http.item_bodies import RawItems
 from tests.support.scripted_server import ScriptedServer
 
 SPACE = "sp1-" + "0" * 32
@@ -26,7 +26,7 @@ def test_items_are_sent_as_a_json_header_and_raw_vectors(server: ScriptedServer,
     client.upsert(["a", "ü"], np.stack([VECTOR, VECTOR[::-1]]), [{"title": "Ä"}, {}], gallery="demo", space=SPACE)
     (request,) = server.requests
     assert request.headers["content-type"] == "application/vnd.askew.items"
-    read = read_raw_items(request.body)
+    read = RawItems(request.body)
     assert (read.space, read.ids, [json.loads(each) for each in read.payloads]) == (
         SPACE,
         ["a", "ü"],

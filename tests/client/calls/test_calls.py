@@ -20,6 +20,7 @@ from askew_client.calls.search import SearchParams, WithPayload
 from askew_client.contract.problems import ProblemKind
 from askew_client.errors import ProblemError
 from askew_server.http.openapi_document import openapi_text
+from askew_server.http.routing import RouteMatch
 from askew_server.http.search_query import options_of
 from tests.support.scripted_server import ScriptedServer
 
@@ -239,7 +240,7 @@ def test_the_server_reads_the_options_that_the_client_was_given(server: Scripted
             client.search(
                 VECTOR, space=SPACE, filter=condition, exclude=["x y"], with_payload=payload, group_by="k", group_size=3
             )
-        read = options_of(server.requests[0].path.partition("?")[2].encode())
+        read = options_of(server.requests[0].path.partition("?")[2].encode(), RouteMatch())
         assert read.with_payload == wanted
         assert (read.exclude, read.group_by, read.group_size, read.exact) == (["x y"], "k", 3, False)
         assert read.filter is not None

@@ -56,7 +56,7 @@ def _with_opset(file: Path, path: Path, opset: int) -> Path:
 def _admit(server: RunningServer, file: Path) -> dict[str, Any]:
     answer = server.http.post(f"{OBJECTS}/encoders", content=file.read_bytes())
     assert answer.status_code == 201, answer.text
-    return answer.json()  # type: ignore[no-any-return]
+    return answer.json()
 
 
 def _query(encoder: Encoder, photo: Path) -> dict[str, object]:

@@ -99,7 +99,7 @@ def test_ids_that_are_refused(server: RunningServer, headers: dict[str, str], id
 
 def test_listing_visits_every_item_once_in_the_order_of_ids(server: RunningServer) -> None:
     ids: list[str] = []
-    cursor = {}
+    cursor: dict[str, str] = {}
     while True:
         page = server.http.get(ITEMS, params={"limit": 7, **cursor}).json()
         ids += [item["id"] for item in page["items"]]
@@ -292,7 +292,10 @@ def test_deleting_by_ids_passes_unknown_ones_over(server: RunningServer, headers
     assert server.http.post(f"{ITEMS}/delete", json=wanted).json()["deleted"] == 0
     assert server.http.get(f"{ITEMS}/gone-1").status_code == 200
     server.http.delete(f"{ITEMS}/gone-1")
-    for wrong in ({}, {"ids": []}, {"ids": ["a"], "filter": {"field": "a", "exists": True}}, {"ids": ["a"], "x": 1}):
+    wrongs: list[dict[str, object]] = [
+        {}, {"ids": []}, {"ids": ["a"], "filter": {"field": "a", "exists": True}}, {"ids": ["a"], "x": 1}
+    ]  # fmt: skip
+    for wrong in wrongs:
         assert_problem(server.http.post(f"{ITEMS}/delete", json=wrong), 422, "validation")
 
 
