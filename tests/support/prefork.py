@@ -151,7 +151,8 @@ def _serve(channel: socket.socket) -> list[str]:
     signal.set_wakeup_fd(wake_write)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     while True:
-        ready, _, _ = select.select([channel, wake_read], [], [])
+        sources: list[Any] = [channel, wake_read]
+        ready = select.select(sources, [], [])[0]
         if wake_read in ready:
             os.read(wake_read, _MESSAGE)
             _report_ended(statuses)
