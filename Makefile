@@ -66,11 +66,11 @@ format: $(VENV)/.installed ## rewrite the sources as ruff wants them
 unasync: $(VENV)/.installed ## generate the synchronous client, after a change of client/askew_client/_async
 	$(VENV)/bin/python client/generate_sync.py
 
-openapi: $(VENV)/.installed ## write docs/openapi.json anew, after a change of the API that is meant
+openapi: $(VENV)/.installed ## rewrite docs/openapi.json, after a change of the API that is meant
 	$(VENV)/bin/python -m askew_server.http.openapi_document > docs/openapi.json.part
 	mv docs/openapi.json.part docs/openapi.json
 
-commands: $(VENV)/.installed ## write docs/commands.md anew, after a change of a command
+commands: $(VENV)/.installed ## rewrite docs/commands.md, after a change of a command
 	$(VENV)/bin/python -m tests.docs.command_reference > docs/commands.md.part
 	mv docs/commands.md.part docs/commands.md
 

@@ -12,7 +12,7 @@ from tests.support.paths import DEMO
 from tests.support.running_server import end_commands
 from tests.support.small_encoders import make_encoder
 
-# A slow machine is no failure, and a gate that fails now and then teaches nobody.
+# A slow machine is not a failure, and a test that fails now and then is ignored.
 settings.register_profile("askew", deadline=None, derandomize=True)
 settings.load_profile("askew")
 

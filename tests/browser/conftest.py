@@ -85,7 +85,7 @@ class Browser:
     def requests(self) -> list[dict[str, Any]]:
         events = (json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance"))
         sent = (event["params"] for event in events if event["method"] == "Network.requestWillBeSent")
-        # Chromium's own pages (the empty first tab) are none of ours.
+        # Leave out Chromium's own pages, such as the empty first tab.
         return [event["request"] for event in sent if urlsplit(event["request"]["url"]).scheme != "chrome"]
 
 

@@ -121,7 +121,7 @@ def test_an_unreadable_file_shows_the_problem_and_the_next_photo_clears_it(
 ) -> None:
     open_page(browser, url)
     broken = tmp_path / "broken.jpg"
-    broken.write_text("this is no photo")
+    broken.write_text("this is not a photo")
     at(browser, "photo").send_keys(str(broken))
     until(browser, lambda: at(browser, "banner").is_displayed())
     assert at(browser, "banner-title").text == "The photo cannot be described"

@@ -28,7 +28,7 @@ kept="$KEPT/$$-$RANDOM"
 """
 
 
-# Where there is no jq: as much of it as the examples use.
+# For machines without jq: the part of it that the examples use.
 JQ = """#!{python}
 import json, sys
 print(json.load(sys.stdin)[sys.argv[2].removeprefix(".")])

@@ -1,4 +1,4 @@
-"""docs/openapi.json is the document of the server as it is; `make openapi` writes it anew."""
+"""docs/openapi.json is the document of the server as it is; `make openapi` rewrites it."""
 
 from __future__ import annotations
 

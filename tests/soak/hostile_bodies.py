@@ -2,7 +2,7 @@
 
     python tests/hostile_bodies.py [--count 10000] [--seed 0]
 
-sends `count` of them to each decoder of a real server, and fails for an answer of 500, an error that is no problem, a traceback, a
+sends `count` of them to each decoder of a real server, and fails for an answer of 500, an error that is not a problem, a traceback, a
 process that ended, or memory that grows.
 """
 
@@ -133,7 +133,7 @@ def _send(http: httpx.Client, body: HostileBody, name: str, result: Report) -> i
     if answer.status_code == 500:
         result.problems.append(f"{name}: 500: {body.path[:200]} {body.content[:300]!r}")
     if answer.status_code >= 400 and answer.headers.get("content-type") != "application/problem+json":
-        result.problems.append(f"{name}: {answer.status_code} is no problem: {answer.text[:200]}")
+        result.problems.append(f"{name}: {answer.status_code} is not a problem: {answer.text[:200]}")
     return answer.status_code
 
 

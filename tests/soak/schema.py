@@ -1,4 +1,4 @@
-"""schemathesis over the whole OpenAPI document of a real server: no failure, no answer that the document does not tell.
+"""schemathesis over the whole OpenAPI document of a real server: no failure, no answer that the document does not describe.
 
 python tests/soak/schema.py [--examples 50] [--seed 1]
 """
@@ -26,7 +26,7 @@ WITH_FILTERS = r"/(search|search/batch|items/delete)$"
 COVERAGE_SECONDS = 30
 CONFIGURATION = """
 [checks.negative_data_rejection]
-# What schemathesis expects, and what the document tells beside it: too slow, too large, an address that is too long.
+# What schemathesis expects, and what the document describes besides: too slow, too large, an address that is too long.
 expected-statuses = [400, 401, 403, 404, 405, 406, 408, 409, 413, 415, 422, 428, 429, 431, "5xx"]
 
 [[operations]]

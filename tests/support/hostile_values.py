@@ -54,7 +54,7 @@ ATOMS: tuple[str, ...] = (
     "[" + "0," * 50_000 + "0]", '{"a":1,"a":2}', "{" + ",".join(f'"k{n}":{n}' for n in range(5_000)) + "}", "01", "+1", ".5", "'a'",
     "// x", "undefined", "\ufeff{}", '"$.a"', '"a.b.c.d.e.f.g.h.i.j"', '"a[0]"', '"\\"; DROP TABLE items; --"', "1.7976931348623157e308",
 )  # fmt: skip
-"""JSON texts, and texts that are none."""
+"""JSON texts, and texts that are not JSON."""
 
 _KEYS = ("vector", "dtype", "space", "encoder", "limit", "filter", "items", "id", "payload", "queries", "field", "eq", "in", "range",
          "exists", "and", "or", "not", "gt", "teacher", "exclude", "with_payload", "with_vectors", "group_by", "group_size", "exact",

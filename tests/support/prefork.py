@@ -1,4 +1,4 @@
-"""`askew` as a real process of its own, without importing everything anew each time.
+"""`askew` as a real process of its own, without importing everything again each time.
 
 A server needs a second of processor time to import what it runs on, and the suite starts hundreds. So each process of
 tests has one parent that has imported it already: for every command it forks a child, which takes over the command's
@@ -210,7 +210,7 @@ def _become(request: tuple[list[str], dict[str, str], str], descriptors: list[in
 
 
 def _stream(descriptor: int, write_through: bool) -> Any:
-    # As the interpreter opens them: lines at once on stderr, blocks on a stdout that is no terminal.
+    # As the interpreter opens them: lines at once on stderr, blocks on a stdout that is not a terminal.
     return os.fdopen(descriptor, "w", 1 if write_through else -1, encoding="utf-8", closefd=False)
 
 

@@ -1,4 +1,4 @@
-"""Files over HTTP: whole, in ranges, and a problem for a range that there is not."""
+"""Files over HTTP: whole, in ranges, and a problem for a range beyond the file."""
 
 from __future__ import annotations
 

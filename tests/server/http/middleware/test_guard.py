@@ -219,7 +219,7 @@ def test_metrics_need_admin_once_there_is_a_key_unless_the_server_was_told_other
 
 def test_the_first_key_is_not_made_from_another_machine(tmp_path: Path) -> None:
     with RunningServer(tmp_path / "data") as server:
-        # As a proxy on this machine tells it.
+        # As a proxy on this machine reports it.
         far = {"X-Forwarded-For": "203.0.113.9"}
         answer = server.http.post("/v1/keys", json={"name": "x", "scopes": ["admin"]}, headers=far)
         assert_problem(answer, 403, "forbidden", "--data")
