@@ -1,6 +1,6 @@
 """Hostile bodies for everything that the server decodes: made from valid ones, each a function of seed and number.
 
-    python tests/hostile_bodies.py [--count 10000] [--seed 0]
+    python tests/soak/hostile_bodies.py [--count 10000] [--seed 0]
 
 sends `count` of them to each decoder of a real server, and fails for an answer of 500, an error that is not a problem, a traceback, a
 process that ended, or memory that grows.
