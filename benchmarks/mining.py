@@ -1,10 +1,10 @@
-"""Hard negatives of 2,000 queries among 20,000 x 2048, beside bare FAISS; and a teacher's cache of 100,000 in memory.
+"""Time and memory to find hard negatives of 2,000 queries among 20,000 rows of 2048, compared with bare FAISS.
 
     python benchmarks/mining.py [--cached 100000] [--rounds 3]
 
-The cache is made of random unit vectors in half precision; the pool is 20,000 rows of it, in 5,000 clusters. FAISS looks for
-as many neighbours as the mining looks at first (40), with the pool in memory, and neither skips clusters nor reads the cache. Anonymous memory is what the
-process holds beside files that are mapped, as Linux counts it (RssAnon), at its largest.
+The cache holds random unit vectors in half precision; the pool is 20,000 of its rows, in 5,000 clusters. FAISS searches
+for the number of neighbours that the mining starts with (40), has the pool in memory, and neither skips clusters nor
+reads the cache. Anonymous memory is the memory of the process without mapped files, as Linux counts it (RssAnon).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from askew_training.train.mining import hard_negatives
-from askew_training.vectors.import_npy import import_npy
 from askew_training.vectors.manifest import Dtype
+from askew_training.vectors.npy_import import import_npy
 from askew_training.vectors.teacher_vectors import TeacherVectors
 
 DIM, POOL, QUERIES, NEGATIVES = 2048, 20_000, 2_000, 5
@@ -43,28 +43,28 @@ def main() -> None:
         anchors = unit(random.normal(size=(QUERIES, DIM)).astype(np.float32))
         own = random.integers(0, 5_000, QUERIES)
         with LargestAnonymous() as memory:
-            times = []
+            of_askew = []
             for _ in range(chosen.rounds):
                 start = time.perf_counter()
                 hard_negatives(anchors, own, Pool(teacher, rows), clusters[rows], NEGATIVES)
-                times.append(time.perf_counter() - start)
+                of_askew.append(time.perf_counter() - start)
         pool = teacher.rows(rows)
-        bare = []
+        of_faiss = []
         for _ in range(chosen.rounds):
             start = time.perf_counter()
             index = faiss.IndexFlatIP(DIM)
             index.add(pool)
             index.search(anchors, 8 * NEGATIVES)
-            bare.append(time.perf_counter() - start)
+            of_faiss.append(time.perf_counter() - start)
     print(f"{QUERIES} queries, a pool of {POOL} of {chosen.cached} x {DIM}, {torch.get_num_threads()} threads")
-    print(f"read and mine       {listed(times)} s")
-    print(f"bare IndexFlatIP    {listed(bare)} s (FAISS {faiss.omp_get_max_threads()} threads)")
+    print(f"read and mine       {seconds(of_askew)} s")
+    print(f"bare IndexFlatIP    {seconds(of_faiss)} s (FAISS {faiss.omp_get_max_threads()} threads)")
     print(f"anonymous memory    {memory.before / 1e6:.0f} MB before, {memory.largest / 1e6:.0f} MB at its largest")
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Some rows of a cache, read as they are asked for, as the trainer does."""
+    """Some rows of a cache, read on demand, as the trainer does."""
 
     teacher: TeacherVectors
     chosen: np.ndarray
@@ -91,12 +91,12 @@ def unit(values: np.ndarray) -> np.ndarray:
     return values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
-def listed(seconds: list[float]) -> str:
-    return ", ".join(f"{each:.2f}" for each in seconds)
+def seconds(times: list[float]) -> str:
+    return ", ".join(f"{each:.2f}" for each in times)
 
 
 class LargestAnonymous:
-    """The largest anonymous memory of this process, sampled each 10 ms."""
+    """The largest anonymous memory of this process, sampled every 10 ms."""
 
     def __enter__(self) -> LargestAnonymous:
         self.before = self.largest = anonymous()

@@ -1,10 +1,11 @@
-"""Photos per second of `askew train` beside a bare forward and backward pass on tensors that lie ready.
+"""Photos per second of `askew train`, compared with a bare forward and backward pass on tensors in memory.
 
     python benchmarks/training.py [--photos DIR] [--trunk tf_efficientnet_lite0] [--photo-size 224] [--rounds 3]
 
-Both train the same network in bfloat16 on the same batches, in turns, in one process: the trainer with everything that
-it does (reading, decoding, augmenting, clipping, logging), the bare loop on its batches kept in memory. A third runs the
-bare loop with torch's own depthwise convolutions, to show what Askew's are worth.
+Both train the same network on the same batches in one process, in bf16 if the machine has fast bf16 and otherwise in
+float32. The trainer does all of its work (reading, decoding, augmenting, clipping, logging); the bare loop runs on the
+trainer's batches, kept in memory. A second bare loop uses torch's own depthwise convolutions, to show how much Askew's
+save.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ from askew_training.networks.depthwise import quicken_depthwise
 from askew_training.networks.learning import freeze_statistics
 from askew_training.networks.network import Branch, Network
 from askew_training.networks.weights import trunk_with_weights
-from askew_training.train.forward import describing
+from askew_training.train.forward import make_describe
 from askew_training.train.loop import Trainer
+from askew_training.train.precision import Precision
 from askew_training.train.reader import LoadedBatch, PhotoReader
 from askew_training.train.recipe import read_recipe
 from askew_training.train.run import Run, prepare
-from askew_training.vectors.import_npy import import_npy
+from askew_training.train.tuples import TupleMiner
 from askew_training.vectors.manifest import Dtype
+from askew_training.vectors.npy_import import import_npy
 
 DIM = 512
 RECIPE = """
@@ -80,31 +83,31 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run = prepared(folder, chosen.photos.resolve(), chosen.trunk, chosen.photo_size, chosen.rounds)
-        assert run.plan is not None
-        batches = list(
-            PhotoReader(run.training.store, run.training.shapes, run.augmentation).read(run.plan.epoch(0), 0)
-        )
+        run = prepare_run(folder, chosen.photos.resolve(), chosen.trunk, chosen.photo_size, chosen.rounds)
+        assert not isinstance(run.source, TupleMiner)
+        reader = PhotoReader(run.training.store, run.training.shapes, run.augmentation)
+        batches = list(reader.read(run.source.epoch(0), 0))
         quick, plain = bare_network(chosen.trunk, quick=True), bare_network(chosen.trunk, quick=False)
-        bare(quick, batches)
-        bare(plain, batches)
-        trained = [bare(quick, batches) for _ in range(chosen.rounds)]
-        as_torch = [bare(plain, batches) for _ in range(chosen.rounds)]
+        bare_rate(quick, batches, run.precision)
+        bare_rate(plain, batches, run.precision)
+        of_quick = [bare_rate(quick, batches, run.precision) for _ in range(chosen.rounds)]
+        of_plain = [bare_rate(plain, batches, run.precision) for _ in range(chosen.rounds)]
         Trainer(run, folder / "out", resume=False).train()
-        by_trainer = epochs_of(folder / "out" / "log.jsonl")[1:]
-        trained += [bare(quick, batches) for _ in range(chosen.rounds)]
+        of_trainer = epoch_rates(folder / "out" / "log.jsonl")[1:]
+        of_quick += [bare_rate(quick, batches, run.precision) for _ in range(chosen.rounds)]
     count = sum(len(batch.photos) for batch in batches)
     print(
-        f"{chosen.trunk}, {count} photos at {chosen.photo_size} px, batches of 32, bf16, {torch.get_num_threads()} threads"
+        f"{chosen.trunk}, {count} photos at {chosen.photo_size} px, batches of 32, {run.precision}, "
+        f"{torch.get_num_threads()} threads"
     )
-    rates = {"askew train": by_trainer, "bare loop": trained, "bare loop, torch's depthwise": as_torch}
+    rates = {"askew train": of_trainer, "bare loop": of_quick, "bare loop, torch's depthwise": of_plain}
     for name, each in rates.items():
         print(f"{name:32} {statistics.median(each):7.1f} photos/s   ({', '.join(f'{rate:.1f}' for rate in each)})")
-    print(f"askew train / bare loop:       {statistics.median(by_trainer) / statistics.median(trained):.2f}")
-    print(f"askew train / torch as it is:  {statistics.median(by_trainer) / statistics.median(as_torch):.2f}")
+    print(f"askew train / bare loop:           {statistics.median(of_trainer) / statistics.median(of_quick):.2f}")
+    print(f"askew train / torch's depthwise:   {statistics.median(of_trainer) / statistics.median(of_plain):.2f}")
 
 
-def prepared(folder: Path, photos: Path, trunk: str, photo_size: int, rounds: int) -> Run:
+def prepare_run(folder: Path, photos: Path, trunk: str, photo_size: int, rounds: int) -> Run:
     names = [photo.id for photo in photos_in(photos)]
     vectors = np.random.default_rng(0).normal(size=(DIM, len(names))).astype(np.float32)
     np.save(folder / "vectors.npy", vectors / np.linalg.norm(vectors, axis=0))
@@ -127,9 +130,9 @@ def bare_network(trunk: str, *, quick: bool) -> Network:
     return network.to(memory_format=torch.channels_last)
 
 
-def bare(network: Network, batches: list[LoadedBatch]) -> float:
-    """Photos per second of forward, backward and step on ready batches."""
-    describe = describing(network, Accelerator(mixed_precision="bf16"))
+def bare_rate(network: Network, batches: list[LoadedBatch], precision: Precision) -> float:
+    """Photos per second of forward pass, backward pass and step on batches in memory."""
+    describe = make_describe(network, Accelerator(mixed_precision="bf16" if precision == "bf16" else "no"))
     optimiser = torch.optim.AdamW(network.parameters(), 1e-4)
     target = torch.nn.functional.normalize(torch.randn(max(len(batch.photos) for batch in batches), DIM), dim=1)
     before = time.perf_counter()
@@ -142,8 +145,8 @@ def bare(network: Network, batches: list[LoadedBatch]) -> float:
     return sum(len(batch.photos) for batch in batches) / (time.perf_counter() - before)
 
 
-def epochs_of(log: Path) -> list[float]:
-    """Photos per second of each epoch: the last line of it holds the mean."""
+def epoch_rates(log: Path) -> list[float]:
+    """Photos per second of each epoch; the last line of an epoch has the mean."""
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     rates = {line["epoch"]: line["photos_per_second"] for line in lines if line["kind"] == "train"}
     return list(rates.values())

@@ -1,13 +1,14 @@
-"""Anchors per second of `askew train` beside the schemes of the published code, data loading included.
+"""Anchors per second of `askew train`, compared with the schemes of the published code, data loading included.
 
     python benchmarks/training_schemes.py [--photos DIR] [--trunk tf_efficientnet_lite0] [--photo-size 224] [--count 192]
 
 The published code (Budnik & Avrithis, CVPR 2021, after Radenović et al.) sends one photo at a time through the network
 in float32, keeps its aspect ratio, and steps after five tuples. Asymmetric: the anchor's photo, and the teacher's vectors
-of one positive and five negatives. Symmetric: all seven photos of a tuple. A process beside reads the photos ahead, as
-there. `askew train` does the same by its recipes; symmetric, once by tuples of seven photos, and once with the batch's
-own photos as references, so that each photo is an anchor. All in one process, on the same photos, with the same loss and as many steps of warm-up
-each; mining is left out on both sides.
+of one positive and five negatives. Symmetric: all seven photos of a tuple. A second process reads the photos ahead, as
+in that code. `askew train` does the same by recipes. Its symmetric training is measured twice: with tuples of seven
+photos, and with the photos of a batch as each other's references, so that each photo is an anchor. All schemes run in
+one process, on the same photos, with the same loss and the same number of warm-up steps, and without mining. bf16 is
+measured only if the machine has fast bf16.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")
 
 import numpy as np
 import torch
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -33,10 +34,11 @@ from askew_training.networks.learning import freeze_statistics
 from askew_training.networks.network import Branch, Network
 from askew_training.networks.weights import trunk_with_weights
 from askew_training.train.loop import Trainer
+from askew_training.train.precision import NO_FAST_BF16, Precision, choose_precision, processor_has_fast_bf16
 from askew_training.train.recipe import read_recipe
 from askew_training.train.run import prepare
-from askew_training.vectors.import_npy import import_npy
 from askew_training.vectors.manifest import Dtype
+from askew_training.vectors.npy_import import import_npy
 
 DIM = 1280
 NEGATIVES = 5
@@ -80,7 +82,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, default=Path(__file__).parents[1] / "demo" / "gallery")
     parser.add_argument("--trunk", default="tf_efficientnet_lite0")
     parser.add_argument("--photo-size", type=int, default=224)
-    parser.add_argument("--count", type=int, default=192, help="anchors of each scheme; symmetric: a sixth")
+    parser.add_argument("--count", type=int, default=192, help="anchors of each scheme; symmetric: one sixth")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -89,7 +91,7 @@ def main() -> None:
         count, few = chosen.count, max(2 * TUPLES, chosen.count // 6)
         bare = Schemes(photos, chosen.trunk, chosen.photo_size)
         rates = {"published, asymmetric": bare.rate(count, 1), "published, symmetric": bare.rate(few, 2 + NEGATIVES)}
-        for precision in ("fp32", "bf16"):
+        for precision in precisions():
             tuples = TUPLE_BATCHES.format(tuples=32, count=count)
             sevens = TUPLE_BATCHES.format(tuples=8, count=few)
             in_batch = "instances = 16\nphotos_each = 2"
@@ -108,8 +110,16 @@ def main() -> None:
         print(f"{scheme:46} {rate:7.2f}   {rate / against:5.2f} ×")
 
 
+def precisions() -> list[Precision]:
+    """The precisions that are fast on this machine."""
+    if choose_precision("bf16", PartialState().device.type, processor_has_fast_bf16()) == "bf16":
+        return ["fp32", "bf16"]
+    print(NO_FAST_BF16)
+    return ["fp32"]
+
+
 def prepare_folder(folder: Path, photos: list[Path], photo_size: int) -> None:
-    """A manifest in which each three photos are of one thing, and a teacher's vectors."""
+    """Write a manifest in which every three photos show one thing, and a teacher's vectors."""
     lines = [f"{path},i{number // 3},train,train,photos" for number, path in enumerate(photos)]
     (folder / "manifest.csv").write_text("\n".join(["path,instance_id,role,benchmark,set", *lines]) + "\n")
     (folder / "licences.toml").write_text('[licences]\nphotos = "not needed"\n')
@@ -124,7 +134,7 @@ def vectors(count: int) -> np.ndarray:
 
 
 class Photos(Dataset[list[np.ndarray]]):
-    """Tuples of photos, as the published code reads them: shrunk by PIL's thumbnail, not cut."""
+    """Tuples of photos, as the published code reads them: shrunk by PIL's thumbnail, not cropped."""
 
     def __init__(self, paths: list[Path], photo_size: int, tuples: np.ndarray) -> None:
         self.paths, self.photo_size, self.tuples = paths, photo_size, tuples
@@ -153,7 +163,7 @@ class Schemes:
         self.references = torch.from_numpy(vectors(1 + NEGATIVES))
 
     def rate(self, count: int, photos_each: int) -> float:
-        """Tuples per second, after a few for warming up."""
+        """Tuples per second, after some tuples of warm-up."""
         drawn = np.random.default_rng(1).integers(0, len(self.photos), (count + 2 * TUPLES, photos_each))
         loader = DataLoader(
             Photos(self.photos, self.photo_size, drawn), batch_size=None, num_workers=1, prefetch_factor=10
@@ -176,9 +186,9 @@ class Schemes:
 
 
 class Ours:
-    """The same by `askew train`: the second of two epochs."""
+    """The same schemes by `askew train`; the second of two epochs is measured."""
 
-    def __init__(self, folder: Path, trunk: str, photo_size: int, precision: str) -> None:
+    def __init__(self, folder: Path, trunk: str, photo_size: int, precision: Precision) -> None:
         self.folder, self.trunk, self.photo_size, self.precision = folder, trunk, photo_size, precision
 
     def rate(self, references: str, batches: str, steps: str, photos_each: int) -> float:

@@ -1,15 +1,15 @@
 """What can go wrong in training, below the client's `AskewError`.
 
     AskewError
-    ├── WeightsError       weights that cannot be read, or that do not fit the trunk
-    ├── CheckpointError    a file that is no Askew checkpoint, or one that does not hold together
+    ├── WeightsError       weights that cannot be read or do not fit the trunk
+    ├── CheckpointError    a file that is not an Askew checkpoint, or is inconsistent
     ├── DataError          photos, manifests or licences that are missing or do not fit
-    ├── RecipeError        a recipe with an unknown key, an impossible mix, or a file that is not there
-    ├── TrainingError      a run that cannot go on; the last good checkpoint stays
+    ├── RecipeError        a recipe with an unknown key, an impossible combination or a missing file
+    ├── TrainingError      a run that cannot continue; the last good checkpoint is kept
     ├── CacheError         teacher vectors that are incomplete, damaged, or of another teacher or other photos
-    └── GateError          an exported graph that does not do what its network does: nothing was written
+    └── GateError          an exported graph that differs from its network: nothing was written
 
-The text of each is one sentence or two for a person: what was expected, what came, what to do.
+Each message is one or two sentences for a person: what was expected, what came, what to do.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from askew_client.errors import AskewError
 
 
 class WeightsError(AskewError):
-    """Weights that cannot be read, or that do not fit the trunk."""
+    """Weights that cannot be read or do not fit the trunk."""
 
 
 class CheckpointError(AskewError):
-    """A file that is no Askew checkpoint, or one that does not hold together."""
+    """A file that is not an Askew checkpoint, or is inconsistent."""
 
 
 class DataError(AskewError):
@@ -30,11 +30,11 @@ class DataError(AskewError):
 
 
 class RecipeError(AskewError):
-    """A recipe with an unknown key, an impossible mix, or a file that is not there."""
+    """A recipe with an unknown key, an impossible combination or a missing file."""
 
 
 class TrainingError(AskewError):
-    """A run that cannot go on: the loss became NaN, too many photos are damaged, the disk is full."""
+    """A run that cannot continue: the loss became NaN, too many photos are damaged, or the disk is full."""
 
 
 class CacheError(AskewError):
@@ -42,4 +42,4 @@ class CacheError(AskewError):
 
 
 class GateError(AskewError):
-    """An exported graph that does not do what its network does. Nothing was written."""
+    """An exported graph that differs from its network. Nothing was written."""

@@ -62,7 +62,7 @@ def test_toy_database(protocol, mean, precision):
 
 def test_recall_and_precision_of_scores():
     scores = score([np.array([0, 7]), np.array([4]), np.array([], dtype=np.int64)], [2, 1, 3])
-    assert (scores.queries, scores.precision_at_1) == (3, pytest.approx(1 / 3))
+    assert (scores.queries, scores.precision_at_1) == pytest.approx((3, 1 / 3))
     assert scores.recall == {1: pytest.approx(1 / 3), 5: pytest.approx(2 / 3), 10: pytest.approx(2 / 3)}
 
 

@@ -1,4 +1,4 @@
-"""The quicker depthwise convolution is the same convolution."""
+"""The faster depthwise convolution computes the same as torch's."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from askew_training.networks.depthwise import QuickDepthwise, quicken_depthwise
 from askew_training.networks.trunks import Trunk
-from tests.support.training_helpers import TINY_TRUNK
+from tests.support.tiny_trunk import TINY_TRUNK
 
 
 def gradients(network: nn.Module, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
@@ -25,6 +25,7 @@ def gradients(network: nn.Module, features: torch.Tensor) -> tuple[torch.Tensor,
     return output.detach(), features.grad, [each.grad for each in network.parameters() if each.grad is not None]
 
 
+@settings(max_examples=50)
 @given(
     kernel=st.sampled_from([1, 3, 5, 7]),
     stride=st.integers(1, 3),
@@ -33,7 +34,9 @@ def gradients(network: nn.Module, features: torch.Tensor) -> tuple[torch.Tensor,
     padded=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_outputs_and_gradients_are_those_of_torch(kernel, stride, height, width, padded, seed):
+def test_outputs_and_gradients_are_those_of_torch(
+    kernel: int, stride: int, height: int, width: int, padded: bool, seed: int
+) -> None:
     torch.manual_seed(seed)
     padding = kernel // 2 if padded else 0
     plain = nn.Sequential(nn.Conv2d(6, 6, kernel, stride, padding, groups=6, bias=False)).double()
@@ -45,8 +48,8 @@ def test_outputs_and_gradients_are_those_of_torch(kernel, stride, height, width,
     torch.testing.assert_close(actual, expected)
 
 
-@pytest.mark.parametrize("name", [TINY_TRUNK, "tf_efficientnet_lite0", "tf_efficientnet_b3", "mobilenetv2_100"])
-def test_a_quickened_trunk_has_the_same_names_outputs_and_gradients(name):
+@pytest.mark.parametrize("name", [TINY_TRUNK, "mobilenetv3_small_050", "tf_efficientnet_lite0", "tf_efficientnet_b3"])
+def test_a_quickened_trunk_has_the_same_names_outputs_and_gradients(name: str) -> None:
     torch.manual_seed(0)
     plain = Trunk(name).eval()
     quick = copy.deepcopy(plain)
@@ -60,12 +63,12 @@ def test_a_quickened_trunk_has_the_same_names_outputs_and_gradients(name):
         assert float((mine - theirs).norm()) <= 1e-3 * float(theirs.norm()) + 1e-5
 
 
-def test_gradients_in_bfloat16_are_no_coarser_than_torchs_own():
+def test_gradients_in_bfloat16_are_no_coarser_than_torchs_own() -> None:
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Conv2d(16, 16, 5, 2, 2, groups=16, bias=False))
     quick = copy.deepcopy(plain)
     quicken_depthwise(quick)
-    features = torch.randn(4, 16, 24, 24)
+    features = torch.randn(2, 16, 24, 24)
     exact = gradients(plain, features)
     with torch.autocast("cpu", torch.bfloat16):
         rounded, torchs = gradients(quick, features), gradients(plain, features)

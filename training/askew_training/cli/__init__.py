@@ -1,1 +1,1 @@
-"""The training commands of the `askew` command line; imported when a command runs."""
+"""The training commands of the `askew` command line. Nothing heavy is imported before a command runs."""

@@ -1,4 +1,4 @@
-"""`askew check-photos`: what is wrong with photos, before hours are spent on them."""
+"""`askew check-photos`: find problems with photos before hours are spent on them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from askew_training.cli.terminal import name_unreadable, progress
+from askew_training.cli.terminal import print_skipped, progress
 
 
 def check_photos(
     manifest: Annotated[Path | None, typer.Option(help="A photo manifest; its role `train` is checked.")] = None,
     photos: Annotated[list[Path] | None, typer.Option(help="A folder of unlabelled photos; repeatable.")] = None,
-    folders: Annotated[list[Path] | None, typer.Option(help="A folder of one folder per instance; repeatable.")] = None,
+    folders: Annotated[
+        list[Path] | None, typer.Option(help="A folder with one folder for each instance; repeatable.")
+    ] = None,
     sfm120k: Annotated[Path | None, typer.Option(help="retrieval-SfM-120k.pkl: its photos, train, then val.")] = None,
     landmarks: Annotated[Path | None, typer.Option(help="train_clean.csv or train.csv of Google Landmarks v2.")] = None,
     images: Annotated[Path | None, typer.Option(help="The folder of that set's images.")] = None,
-    thorough: Annotated[bool, typer.Option("--thorough", help="Decode all photos: finds truncated JPEGs.")] = False,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Decode all photos, which also finds truncated JPEGs.")
+    ] = False,
 ) -> None:
-    """Look for photos that are missing, damaged, doubled, too small or alone; exit code 1 if they cannot be used."""
+    """Look for photos that are missing, damaged, duplicate, too small or alone; exit code 1 if they cannot be used."""
     from askew_training.data import findings
     from askew_training.data.photo_sets import training_photos
     from askew_training.data.published import published_photos
@@ -31,7 +35,7 @@ def check_photos(
     labelled = any(photo.instance_id for photo in chosen)
     with progress("checking", len(chosen)) as advance:
         found = findings.check_photos(chosen, labelled=labelled, thorough=thorough, on_photo=advance)
-    name_unreadable(found.left_out)
+    print_skipped(found.left_out)
     for warning in found.warnings:
         Console(stderr=True).print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
     Console().print(found.summary(), highlight=False, soft_wrap=True)

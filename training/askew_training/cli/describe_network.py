@@ -1,4 +1,4 @@
-"""`askew describe-network`: what a network is and costs, before anything is trained or exported."""
+"""`askew describe-network`: the structure and cost of a network, before anything is trained or exported."""
 
 from __future__ import annotations
 
@@ -20,26 +20,28 @@ if TYPE_CHECKING:
 
 def describe_network(
     network: Annotated[str, typer.Argument(metavar="TRUNK|CHECKPOINT", help="A timm network, or a checkpoint.")],
-    projection: Annotated[int | None, typer.Option(min=1, help="Width of a 1×1 convolution before pooling.")] = None,
-    pooling: Annotated[PoolingName | None, typer.Option(help="How a map becomes a vector; gem unless given.")] = None,
-    dim: Annotated[int | None, typer.Option(min=1, help="Dimensions after a linear layer.")] = None,
-    photo_size: Annotated[int, typer.Option(min=96, help="Both sides of the photo that is counted for.")] = 362,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    projection: Annotated[int | None, typer.Option(min=1, help="Channels of a 1×1 convolution before pooling.")] = None,
+    pooling: Annotated[PoolingName | None, typer.Option(help="How a map becomes a vector; default: gem.")] = None,
+    dim: Annotated[int | None, typer.Option(min=1, help="Dimensions of a linear layer after pooling.")] = None,
+    photo_size: Annotated[
+        int, typer.Option(min=96, help="Both sides of the photo that operations are counted for.")
+    ] = 362,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print a network's parameters, operations, dimension, stride and the size of its encoder file."""
     from askew_training.export.size import expected_bytes
     from askew_training.networks.cost import cost_of
 
-    described = _network(network, projection, pooling, dim)
+    chosen = _network(network, projection, pooling, dim)
     report = _Report(
         network=network,
-        cost=cost_of(described, photo_size),
-        dim=described.dim,
-        scales=described.scales,
+        cost=cost_of(chosen, photo_size),
+        dim=chosen.dim,
+        scales=chosen.scales,
         photo_size=photo_size,
-        fp32_bytes=expected_bytes(described, "fp32"),
-        fp16_bytes=expected_bytes(described, "fp16"),
-        int8_bytes=expected_bytes(described, "int8"),
+        fp32_bytes=expected_bytes(chosen, "fp32"),
+        fp16_bytes=expected_bytes(chosen, "fp16"),
+        int8_bytes=expected_bytes(chosen, "int8"),
     )
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=1, ensure_ascii=False))
@@ -83,7 +85,7 @@ def _network(name: str, projection: int | None, pooling: PoolingName | None, dim
     if Path(name).is_file():
         if projection or pooling or dim:
             raise typer.BadParameter(
-                "a checkpoint has its own projection, pooling and dimension; leave --projection, --pooling and --dim"
+                "a checkpoint has its own projection, pooling and dimension: leave --projection, --pooling and --dim out"
             )
         return load_checkpoint(Path(name)).network
     branch = Branch(Trunk(name), projection, pooling or "gem")

@@ -1,59 +1,59 @@
-"""`askew distil`."""
+"""`askew distil`: a student in closed form, without training."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from askew_training.cli.options import descriptor_folder
-from askew_training.cli.terminal import name_unreadable, progress
-
-if TYPE_CHECKING:
-    pass
+from askew_training.cli.terminal import print_skipped, progress
 
 
 def distil(
     teacher: Annotated[Path, typer.Argument(help="The teacher's checkpoint.")],
     output: Annotated[Path, typer.Argument(help="The student's checkpoint to write.")],
     licences: Annotated[Path, typer.Option(help="TOML file: the licence of each set of photos.")],
-    learn_size: Annotated[int, typer.Option(min=96, help="Longest side that the student learns at.")],
+    learn_size: Annotated[int, typer.Option(min=96, help="Longest side of photos while the student learns.")],
     manifest: Annotated[Path | None, typer.Option(help="A photo manifest; its role `train` is used.")] = None,
     photos: Annotated[list[Path] | None, typer.Option(help="A folder of unlabelled photos; repeatable.")] = None,
-    photo_size: Annotated[int, typer.Option(min=96, help="Longest side that it will describe at.")] = 224,
-    ridge: Annotated[float, typer.Option(help="How strongly the teacher's own layer is kept.")] = 1e-3,
-    cache: Annotated[Path | None, typer.Option(help="Where vectors are kept; ~/.cache/askew.")] = None,
+    photo_size: Annotated[int, typer.Option(min=96, help="Longest side of photos that it will describe.")] = 224,
+    ridge: Annotated[float, typer.Option(help="How strongly the teacher's own layer is preserved.")] = 1e-3,
+    cache: Annotated[Path | None, typer.Option(help="The folder for vectors; default: ~/.cache/askew.")] = None,
 ) -> None:
-    """Make a student: the teacher's trunk at one scale, its linear layer refitted to the teacher's vectors.
+    """Make a student from the teacher's trunk at one scale, with its linear layer refitted to the teacher's vectors.
 
-    Learn at about half the teacher's size of these photos, so that the student meets the gap that it will have to
-    bridge: photos of 256 px are described by a teacher of 448 px at 256, and learned by its student at 128.
+    Choose --learn-size at about half the size at which the teacher sees these photos, so that the student learns to
+    bridge the same gap as in use: a teacher of 448 px sees photos of 256 px at 256, so its student learns at 128.
     """
     import numpy as np
 
-    from askew_training.data.photo_sets import read_licences, sources_of, training_photos
+    from askew_training.data.licences import read_licences, sources_of
+    from askew_training.data.photo_sets import training_photos
     from askew_training.errors import CheckpointError
     from askew_training.heads import apply_linear
+    from askew_training.heads.pooled import describe_pooled
     from askew_training.heads.ridge import refit_linear
     from askew_training.networks.checkpoint import Checkpoint, Description, load_checkpoint, save_checkpoint
     from askew_training.networks.network import Network
-    from askew_training.vectors.pooled import describe_pooled
 
     source = load_checkpoint(teacher)
     if source.network.linear is None:
-        raise CheckpointError(f"{teacher} has no linear layer to start from. Expected one made by `askew whiten`.")
+        raise CheckpointError(
+            f"{teacher} has no linear layer to start from. Expected a checkpoint made by `askew whiten`."
+        )
     chosen = training_photos(manifest, photos or [])
-    stated = read_licences(licences)
-    sources_of(chosen, stated)
+    stated_licences = read_licences(licences)
+    sources_of(chosen, stated_licences)  # Refuses a missing licence before the work begins.
     paths = [photo.path for photo in chosen]
     student = Network(source.network.branches, source.network.linear, (1.0,)).eval()
     with progress("describing", 2 * len(paths)) as advance:
         size = source.description.photo_size
         by_teacher = describe_pooled(source.network, size, paths, descriptor_folder(cache), advance)
         by_student = describe_pooled(student, learn_size, paths, descriptor_folder(cache), advance)
-    name_unreadable(sorted({*by_teacher.unreadable, *by_student.unreadable}))
+    print_skipped(sorted({*by_teacher.unreadable, *by_student.unreadable}))
     used = [p for p in chosen if p.path in by_teacher.vectors and p.path in by_student.vectors]
     targets = apply_linear(source.network.linear, np.stack([by_teacher.vectors[photo.path] for photo in used]))
     pooled = np.stack([by_student.vectors[photo.path] for photo in used])
@@ -65,7 +65,7 @@ def distil(
         scales=student.scales,
         recipe=f"{source.description.recipe}; linear layer refitted to the teacher's vectors at {learn_size} px "
         f"with ridge {ridge:g}",
-        data=sources_of(used, stated),
+        data=sources_of(used, stated_licences),
         teacher_space=source.space_id,
     )
     save_checkpoint(output, Checkpoint(student, description))

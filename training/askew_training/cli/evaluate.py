@@ -1,4 +1,4 @@
-"""`askew evaluate`."""
+"""`askew evaluate`: measure a pair of encoders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from askew_training.cli.options import descriptor_folder
-from askew_training.cli.terminal import name_unreadable, progress
+from askew_training.cli.terminal import print_skipped, progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,11 +23,13 @@ def evaluate(
     queries: Annotated[Path, typer.Option(help="The encoder that describes the queries.")],
     gallery: Annotated[Path, typer.Option(help="The encoder that describes the gallery.")],
     manifest: Annotated[Path, typer.Option(help="A photo manifest with queries and galleries.")],
-    benchmark: Annotated[list[str] | None, typer.Option(help="One of its benchmarks; repeatable; all.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the report here, too.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Where vectors are kept; ~/.cache/askew.")] = None,
+    benchmark: Annotated[
+        list[str] | None, typer.Option(help="One of its benchmarks; repeatable; default: all.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the report to this file.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="The folder for vectors; default: ~/.cache/askew.")] = None,
 ) -> None:
-    """Measure mAP: queries of one encoder on a gallery that another, or the same, described."""
+    """Measure the mAP of one encoder's queries on a gallery described by another encoder, or the same."""
     from askew_client.files import write_atomically
     from askew_training.data.photo_sets import read_manifest
     from askew_training.errors import DataError
@@ -40,12 +42,12 @@ def evaluate(
     query_encoder, gallery_encoder = query_cache.encoder, gallery_cache.encoder
     if query_encoder.space_id != gallery_encoder.space_id:
         raise DataError(
-            f"{queries} describes in space {query_encoder.space_id} and {gallery} in "
-            f"{gallery_encoder.space_id}; expected two encoders of one space."
+            f"{queries} describes in space {query_encoder.space_id}, and {gallery} in space "
+            f"{gallery_encoder.space_id}. Expected two encoders of one space."
         )
     chosen = benchmark or benchmarks_in(photos)
     if not chosen:
-        raise DataError(f"{manifest} has no query. Expected photos of role query and gallery.")
+        raise DataError(f"{manifest} has no query. Expected photos with the roles query and gallery.")
     unreadable: list[str] = []
     sides = [photos_of(photos, name, role) for name in chosen for role in ("query", "gallery")]
     with progress("describing", sum(map(len, sides))) as advance:
@@ -53,12 +55,12 @@ def evaluate(
             measure(
                 photos,
                 name,
-                _describing(query_cache, advance, unreadable),
-                _describing(gallery_cache, advance, unreadable),
+                _make_describe(query_cache, advance, unreadable),
+                _make_describe(gallery_cache, advance, unreadable),
             )
             for name in chosen
         )
-    name_unreadable(unreadable)
+    print_skipped(unreadable)
     report = Report(
         query_encoder.manifest.encoder_id,
         gallery_encoder.manifest.encoder_id,
@@ -70,7 +72,7 @@ def evaluate(
         write_atomically(json, report.to_json().encode())
 
 
-def _describing(
+def _make_describe(
     cache: DescriptorCache, advance: Callable[[], None], unreadable: list[str]
 ) -> Callable[[Sequence[Path]], dict[Path, NDArray[np.float32]]]:
     def describe(paths: Sequence[Path]) -> dict[Path, NDArray[np.float32]]:

@@ -1,18 +1,15 @@
-"""The commands of askew-training. Nothing heavy is imported before a command runs."""
+"""`askew export`: from a checkpoint to an encoder file."""
 
 from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from askew_training.cli.options import parsed_scales
-
-if TYPE_CHECKING:
-    pass
+from askew_training.cli.options import parse_scales
 
 
 class Precision(Enum):
@@ -24,7 +21,7 @@ class Precision(Enum):
 
 
 class Role(Enum):
-    """What an encoder describes: a teacher galleries, a student queries."""
+    """What an encoder describes: a teacher galleries and queries, a student only queries."""
 
     teacher = "teacher"
     student = "student"
@@ -33,18 +30,20 @@ class Role(Enum):
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A network's checkpoint.")],
     output: Annotated[Path, typer.Argument(help="The encoder file (.onnx) to write.")],
-    role: Annotated[Role, typer.Option(help="What it will describe.")],
+    role: Annotated[Role, typer.Option(help="What it will describe: a teacher galleries, a student queries.")],
     name: Annotated[str, typer.Option(help="The encoder's name, such as lite0-teacher.")],
     version: Annotated[str, typer.Option(help="Its version, such as 1.")],
-    licence: Annotated[str, typer.Option(help="Under which licence the encoder is given on.")],
-    photo_size: Annotated[int | None, typer.Option(min=96, help="Longest side; the checkpoint's own.")] = None,
-    scales: Annotated[str | None, typer.Option(help="As for whiten; the checkpoint's own.")] = None,
+    licence: Annotated[str, typer.Option(help="The licence of the encoder.")],
+    photo_size: Annotated[
+        int | None, typer.Option(min=96, help="Longest side in pixels; default: the checkpoint's.")
+    ] = None,
+    scales: Annotated[str | None, typer.Option(help="As for `askew whiten`; default: the checkpoint's.")] = None,
     precision: Annotated[Precision, typer.Option(help="How weights are stored.")] = Precision.fp32,
     metrics: Annotated[list[Path] | None, typer.Option(help="A report of `askew evaluate --json`.")] = None,
 ) -> None:
-    """Export a checkpoint as one self-describing encoder file, unless it differs from the network."""
+    """Export a checkpoint as one self-describing encoder file. Nothing is written if it differs from the network."""
     from askew_training.evaluate.report import manifest_metrics
-    from askew_training.export.write import EncoderCard, write_encoder
+    from askew_training.export.encoder_file import EncoderCard, write_encoder
     from askew_training.networks.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(checkpoint)
@@ -53,7 +52,7 @@ def export(
         version=version,
         role=role.value,
         photo_size=photo_size or loaded.description.photo_size,
-        scales=parsed_scales(scales) if scales else loaded.description.scales,
+        scales=parse_scales(scales) if scales else loaded.description.scales,
         precision=precision.value,
         licence=licence,
         metrics=manifest_metrics(metrics or []),

@@ -1,16 +1,11 @@
-"""`askew mix`: between the weights that a network started from and those that it was tuned to."""
+"""`askew mix`: average a tuned network with the weights that it started from."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-from askew_training.networks.mixing import mixed
-
-if TYPE_CHECKING:
-    pass
 
 
 def mix(
@@ -22,11 +17,12 @@ def mix(
     ],
     share: Annotated[float, typer.Option(min=0, max=1, help="Of the tuned weights; 0 is the start.")] = 0.5,
 ) -> None:
-    """Average a tuned network's weights with those of its start, which keeps more of what it knew (WiSE-FT)."""
+    """Average a tuned network's weights with those of its start, which preserves more of what it knew (WiSE-FT)."""
     from askew_training.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+    from askew_training.networks.mixing import mix_with_start
 
     loaded = load_checkpoint(tuned)
-    network = mixed(loaded.network, weights, share)
+    network = mix_with_start(loaded.network, weights, share)
     recipe = f"{loaded.description.recipe}; askew mix --share {share:g}"
     description = loaded.description.model_copy(update={"dim": None, "recipe": recipe, "teacher_space": None})
     mixture = Checkpoint(network, description)

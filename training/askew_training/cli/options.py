@@ -1,4 +1,4 @@
-"""Values of options that several commands read alike."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import typer
 
-MOST_SCALES = 8
+MAX_SCALES = 8
 LARGEST_SCALE = 4.0
 
 
-def parsed_scales(text: str) -> tuple[float, ...]:
-    """The scales of `1`, `3`, or a list of factors such as `1.4142,1,0.7071`. Raises typer.BadParameter."""
+def parse_scales(text: str) -> tuple[float, ...]:
+    """Parse `1`, `3`, or a list of factors such as `1.4142,1,0.7071`. Raises typer.BadParameter."""
     from askew_training.networks.network import THREE_SCALES
 
     if text == "3":
@@ -20,8 +20,8 @@ def parsed_scales(text: str) -> tuple[float, ...]:
         factors = tuple(float(factor) for factor in text.split(","))
     except ValueError:
         factors = ()
-    # One factor alone would be another photo size by another name; an encoder file holds up to eight.
-    several = 2 <= len(factors) <= MOST_SCALES and all(0 < factor <= LARGEST_SCALE for factor in factors)
+    # A single factor would be the same as another photo size; an encoder file holds up to eight.
+    several = 2 <= len(factors) <= MAX_SCALES and all(0 < factor <= LARGEST_SCALE for factor in factors)
     if factors != (1.0,) and not several:
         raise typer.BadParameter(
             "expected 1, 3, or two to eight factors up to 4, such as 1.4142,1,0.7071", param_hint="--scales"
@@ -30,5 +30,5 @@ def parsed_scales(text: str) -> tuple[float, ...]:
 
 
 def descriptor_folder(folder: Path | None) -> Path:
-    """Where vectors of photos are kept unless the user says otherwise."""
+    """The folder for vectors of photos: the user's, or the default one."""
     return folder or Path.home() / ".cache" / "askew" / "descriptors"

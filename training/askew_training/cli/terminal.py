@@ -1,4 +1,4 @@
-"""What the commands show on standard error: a bar with the photos described per second, and what was skipped."""
+"""Output on standard error: a progress bar with the photos per second, and the photos that were skipped."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class _Speed(ProgressColumn):
 
 @contextmanager
 def progress(what: str, total: int, done: int = 0) -> Iterator[Callable[[], None]]:
-    """A progress bar of photos on standard error, from `done`; yields the function that moves it by one."""
+    """Show a progress bar of photos on standard error, starting at `done`; yields a function that advances it by one."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=total, completed=done)
         yield lambda: bar.advance(task)
 
 
-def name_unreadable(sentences: Sequence[str]) -> None:
-    """Say of each photo that was skipped why, and how many they were."""
+def print_skipped(sentences: Sequence[str]) -> None:
+    """Print why each photo was skipped, and their number."""
     console = Console(stderr=True)
     for sentence in sentences:
         console.print(f"skipped: {sentence}", highlight=False, markup=False)

@@ -10,24 +10,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from askew_training.cli.options import descriptor_folder, parsed_scales
-from askew_training.cli.terminal import name_unreadable, progress
+from askew_training.cli.options import descriptor_folder, parse_scales
+from askew_training.cli.terminal import print_skipped, progress
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from askew_training.data.licences import PhotoSource
     from askew_training.data.pairs import PairedPhotos
     from askew_training.heads.linear import Whitening
-    from askew_training.networks.checkpoint import Checkpoint, PhotoSource
+    from askew_training.networks.checkpoint import Checkpoint
     from askew_training.networks.network import Network
 
 DEFAULT_PHOTO_SIZE = 448
 DEFAULT_DIM = 512
+DEFAULT_POWER = 0.5
 
 
 class Method(Enum):
-    """Where the layer comes from: photos without labels, pairs that show the same, or a layer that there is."""
+    """Where the layer comes from: photos without labels, pairs that show the same, or an existing layer."""
 
     pca = "pca"
     lw = "lw"
@@ -36,19 +38,21 @@ class Method(Enum):
 
 @dataclass(frozen=True)
 class Start:
-    """The network to whiten, at the scales to whiten it at, and where it comes from."""
+    """The network to whiten, the photo size and how it was made.
+
+    `checkpoint`: the single checkpoint that it comes from, if any. `data`: what its networks have learned from so far.
+    """
 
     network: Network
     photo_size: int
     recipe: str
     checkpoint: Checkpoint | None
     data: tuple[PhotoSource, ...]
-    """What its networks have learned from so far."""
 
 
 @dataclass(frozen=True)
-class Learning:
-    """How a layer is learned; None: what is usual for the method."""
+class LearningOptions:
+    """How a layer is learned; None stands for the default of the method."""
 
     method: Method
     dim: int | None
@@ -56,78 +60,94 @@ class Learning:
     shrinkage: float | None
 
 
+@dataclass(frozen=True)
+class NewLayer:
+    """The layer, how it was made, in words, and all photos that the network has then learned from."""
+
+    whitening: Whitening
+    recipe: str
+    data: tuple[PhotoSource, ...]
+
+
 def whiten(
     output: Annotated[Path, typer.Argument(help="The checkpoint to write.")],
     start: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Whiten this checkpoint's network, in place of --trunk; repeat it to put several side by side."
+            help="Whiten this checkpoint's network, instead of --trunk; repeatable: several are put side by side."
         ),
     ] = None,
     trunk: Annotated[
-        list[str] | None, typer.Option(help="A timm network; repeat it to put several side by side.")
+        list[str] | None, typer.Option(help="A timm network; repeatable: several are put side by side.")
     ] = None,
     weights: Annotated[
         list[str] | None,
-        typer.Option(help="For each trunk: a file in timm's layout, a package that carries one, or timm."),
+        typer.Option(help="For each trunk: a file in timm's layout, a package with weights, or timm."),
     ] = None,
     method: Annotated[
-        Method, typer.Option(help="pca: no labels; lw: pairs of one instance_id; given: a layer that there is.")
+        Method, typer.Option(help="pca: no labels; lw: pairs with one instance_id; given: an existing layer.")
     ] = Method.pca,
     licences: Annotated[Path | None, typer.Option(help="TOML file: the licence of each set of photos.")] = None,
     manifest: Annotated[Path | None, typer.Option(help="A photo manifest; its role `train` is used.")] = None,
     photos: Annotated[list[Path] | None, typer.Option(help="A folder of unlabelled photos; repeatable.")] = None,
     whitening_pairs: Annotated[
-        Path | None, typer.Option(help="With lw: retrieval-SfM-120k-whiten.pkl, its pairs in place of instances.")
+        Path | None, typer.Option(help="With lw: retrieval-SfM-120k-whiten.pkl, its pairs instead of instances.")
     ] = None,
     images: Annotated[Path | None, typer.Option(help="With --whitening-pairs: the folder of its images.")] = None,
     whitening: Annotated[
-        Path | None, typer.Option(help="With given: a published _whitening.pth; the start's own layer.")
+        Path | None, typer.Option(help="With given: a published _whitening.pth; default: the start's own layer.")
     ] = None,
-    whitening_name: Annotated[str | None, typer.Option(help="Which of a file's, as retrieval-SfM-120k/ms.")] = None,
-    photo_size: Annotated[int | None, typer.Option(min=96, help="Longest side in pixels; the start's, or 448.")] = None,
+    whitening_name: Annotated[
+        str | None, typer.Option(help="Which whitening of that file, such as retrieval-SfM-120k/ms.")
+    ] = None,
+    photo_size: Annotated[
+        int | None, typer.Option(min=96, help="Longest side in pixels; default: the start's, or 448.")
+    ] = None,
     scales: Annotated[
-        str | None, typer.Option(help="1; 3, which are 1, 1/√2, 1/2; or factors: 1.4142,1,0.7071. The start's, or 1.")
+        str | None,
+        typer.Option(help="1; 3, which is 1, 1/√2, 1/2; or factors: 1.4142,1,0.7071. Default: the start's, or 1."),
     ] = None,
-    dim: Annotated[int | None, typer.Option(min=1, help="Dimensions to keep; 512, with given all.")] = None,
-    power: Annotated[float | None, typer.Option(min=0, max=1, help="pca: 0 rotates, 1 whitens fully; 0.5.")] = None,
+    dim: Annotated[int | None, typer.Option(min=1, help="Dimensions; default: 512, with given all.")] = None,
+    power: Annotated[
+        float | None, typer.Option(min=0, max=1, help="With pca: 0 rotates, 1 whitens fully; default: 0.5.")
+    ] = None,
     shrinkage: Annotated[
-        float | None, typer.Option(min=0, max=0.99, help="lw: how little the pairs are trusted; 0.5.")
+        float | None, typer.Option(min=0, max=0.99, help="With lw: how little the pairs are trusted; default: 0.5.")
     ] = None,
-    cache: Annotated[Path | None, typer.Option(help="Where vectors are kept; ~/.cache/askew.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="The folder for vectors; default: ~/.cache/askew.")] = None,
 ) -> None:
-    """Make a teacher: a network, and a whitening of its vectors. What is written defines a space of its own."""
+    """Make a teacher: a network and a whitening of its vectors. The result defines a space of its own."""
     from askew_training.networks.checkpoint import Checkpoint, Description, branches_of, save_checkpoint
     from askew_training.networks.network import Network
 
-    _refuse_idle(method, power, shrinkage, whitening, whitening_name, whitening_pairs)
-    learning = Learning(method, dim, power, shrinkage)
-    factors = None if scales is None else parsed_scales(scales)
-    begun = _start(start or [], trunk or [], weights or [], factors, photo_size)
+    _check_method(method, power, shrinkage, whitening, whitening_name, whitening_pairs)
+    factors = None if scales is None else parse_scales(scales)
+    begin = _start(start or [], trunk or [], weights or [], factors, photo_size)
     if method is Method.given:
-        layer, how, data = _given(begun, whitening, whitening_name, dim)
+        layer = _given(begin, whitening, whitening_name, dim)
     elif licences is None:
         raise typer.BadParameter("expected the licences of the photos to learn from", param_hint="--licences")
     else:
-        chosen = _chosen(manifest, photos or [], whitening_pairs, images)
-        layer, how, data = _learned(begun, learning, chosen, licences, descriptor_folder(cache))
-    network = Network(begun.network.branches, layer.as_layer(), begun.network.scales).eval()
+        chosen = _choose_photos(manifest, photos or [], whitening_pairs, images)
+        learning = LearningOptions(method, dim, power, shrinkage)
+        layer = _learn(begin, learning, chosen, licences, descriptor_folder(cache))
+    network = Network(begin.network.branches, layer.whitening.as_layer(), begin.network.scales).eval()
     description = Description(
         branches=branches_of(network),
         dim=network.dim,
-        photo_size=begun.photo_size,
+        photo_size=begin.photo_size,
         scales=network.scales,
-        recipe=f"{begun.recipe}; {how}",
-        data=data,
-        derived_from=None if begun.checkpoint is None else begun.checkpoint.space_id,
+        recipe=f"{begin.recipe}; {layer.recipe}",
+        data=layer.data,
+        derived_from=None if begin.checkpoint is None else begin.checkpoint.space_id,
     )
     checkpoint = Checkpoint(network, description)
     save_checkpoint(output, checkpoint)
-    used = "" if method is Method.given else f"{sum(source.photos for source in data)} photos, "
+    used = "" if method is Method.given else f"{sum(source.photos for source in layer.data)} photos, "
     Console().print(f"{output}: {used}{network.dim} dimensions, space {checkpoint.space_id}", soft_wrap=True)
 
 
-def _refuse_idle(
+def _check_method(
     method: Method,
     power: float | None,
     shrinkage: float | None,
@@ -135,8 +155,8 @@ def _refuse_idle(
     name: str | None,
     pairs: Path | None,
 ) -> None:
-    """An option that the method does not read is a misunderstanding."""
-    idle = [
+    """Refuse options that the method would ignore: they are a misunderstanding."""
+    ignored = [
         option
         for option, is_given, reader in (
             ("--power", power is not None, Method.pca),
@@ -147,8 +167,8 @@ def _refuse_idle(
         )
         if is_given and method is not reader
     ]
-    if idle:
-        raise typer.BadParameter(f"--method {method.value} does not use it", param_hint=idle[0])
+    if ignored:
+        raise typer.BadParameter(f"--method {method.value} does not use it", param_hint=ignored[0])
 
 
 def _start(
@@ -158,58 +178,71 @@ def _start(
     scales: tuple[float, ...] | None,
     photo_size: int | None,
 ) -> Start:
-    from askew_training.networks.checkpoint import load_checkpoint, merged_sources
-    from askew_training.networks.network import Branch, Network
-    from askew_training.networks.pooling import START_EXPONENT
-    from askew_training.networks.weights import trunk_with_weights
-
     if bool(files) == bool(trunks):
         raise typer.BadParameter("expected --start, or one --trunk or more, and not both")
     if len(trunks) != len(weights):
         raise typer.BadParameter(f"expected one for each of {len(trunks)} trunks", param_hint="--weights")
     if files:
-        checkpoints = [load_checkpoint(file) for file in files]
-        known, networks = checkpoints[0].description, [each.network for each in checkpoints]
-        alone = len(files) == 1
-        branches = [branch for network in networks for branch in network.branches]
-        # A linear layer of one of several sees a part of the vector only: a new one is learned over all.
-        network = Network(branches, networks[0].linear if alone else None, scales or known.scales).eval()
-        recipe = " + ".join(f"({each.description.recipe})" for each in checkpoints)
-        sources = merged_sources(*(each.description.data for each in checkpoints))
-        size = photo_size or known.photo_size
-        return Start(network, size, known.recipe if alone else recipe, checkpoints[0] if alone else None, sources)
+        return _start_from_checkpoints(files, scales, photo_size)
+    return _start_from_trunks(trunks, weights, scales, photo_size)
+
+
+def _start_from_checkpoints(files: list[Path], scales: tuple[float, ...] | None, photo_size: int | None) -> Start:
+    from askew_training.data.licences import merged_sources
+    from askew_training.networks.checkpoint import load_checkpoint
+    from askew_training.networks.network import Network
+
+    checkpoints = [load_checkpoint(file) for file in files]
+    first = checkpoints[0].description
+    size = photo_size or first.photo_size
+    data = merged_sources(*(each.description.data for each in checkpoints))
+    branches = [branch for each in checkpoints for branch in each.network.branches]
+    if len(files) == 1:
+        network = Network(branches, checkpoints[0].network.linear, scales or first.scales).eval()
+        return Start(network, size, first.recipe, checkpoints[0], data)
+    # The linear layer of one of several networks sees only a part of the vector, so a new one is learned over all.
+    network = Network(branches, None, scales or first.scales).eval()
+    return Start(network, size, " + ".join(f"({each.description.recipe})" for each in checkpoints), None, data)
+
+
+def _start_from_trunks(
+    trunks: list[str], weights: list[str], scales: tuple[float, ...] | None, photo_size: int | None
+) -> Start:
+    from askew_training.networks.network import Branch, Network
+    from askew_training.networks.pooling import START_EXPONENT
+    from askew_training.networks.weights import trunk_with_weights
+
     branches = [Branch(trunk_with_weights(*each)) for each in zip(trunks, weights, strict=True)]
-    recipe = f"weights {', '.join(Path(source).name for source in weights)}; GeM p={START_EXPONENT:g}"
     network = Network(branches, None, scales or (1.0,)).eval()
+    recipe = f"weights {', '.join(Path(source).name for source in weights)}; GeM p={START_EXPONENT:g}"
     return Start(network, photo_size or DEFAULT_PHOTO_SIZE, recipe, None, ())
 
 
-def _given(
-    begun: Start, file: Path | None, name: str | None, dim: int | None
-) -> tuple[Whitening, str, tuple[PhotoSource, ...]]:
+def _given(begin: Start, file: Path | None, name: str | None, dim: int | None) -> NewLayer:
     from askew_training.errors import WeightsError
     from askew_training.heads.linear import Whitening
     from askew_training.heads.published import read_published_whitening
 
-    data = begun.data
     if file is not None:
         layer, origin = read_published_whitening(file, name), f"whitening {file.name}"
     elif dim is None:
         raise typer.BadParameter("expected --whitening or --dim: with neither, nothing changes", param_hint="--method")
-    elif begun.network.linear is not None:
-        layer, origin = Whitening.of_layer(begun.network.linear), "its own whitening"
+    elif begin.network.linear is not None:
+        layer, origin = Whitening.of_layer(begin.network.linear), "its own whitening"
     else:
         raise WeightsError(
-            "The network has no linear layer of its own. Give --whitening FILE, or learn one (--method)."
+            "The network has no linear layer of its own. Give one with --whitening FILE, or learn one with another "
+            "--method."
         )
-    kept = layer.truncated(len(layer.weight) if dim is None else dim)
-    return kept, f"{origin}, the first {len(kept.weight)} of {len(layer.weight)} dimensions", data
+    truncated = layer.truncated(len(layer.weight) if dim is None else dim)
+    recipe = f"{origin}, the first {len(truncated.weight)} of {len(layer.weight)} dimensions"
+    return NewLayer(truncated, recipe, begin.data)
 
 
-def _chosen(
+def _choose_photos(
     manifest: Path | None, folders: list[Path], whitening_pairs: Path | None, images: Path | None
 ) -> PairedPhotos:
-    """The photos to learn from, with the pairs that somebody listed, if any did."""
+    """The photos to learn from, with their pairs: listed ones, or those within instances."""
     from askew_training.data.pairs import pairs_within_instances
     from askew_training.data.photo_sets import training_photos
     from askew_training.data.sfm120k import read_whitening_pairs
@@ -219,43 +252,42 @@ def _chosen(
     if whitening_pairs is None or images is None:
         return pairs_within_instances(training_photos(manifest, folders))
     if manifest or folders:
-        raise typer.BadParameter("it brings its own photos: leave --manifest and --photos out", param_hint="--images")
+        raise typer.BadParameter("it has its own photos: leave --manifest and --photos out", param_hint="--images")
     return read_whitening_pairs(whitening_pairs, images)
 
 
-def _learned(
-    begun: Start, learning: Learning, chosen: PairedPhotos, licences: Path, cache: Path
-) -> tuple[Whitening, str, tuple[PhotoSource, ...]]:
+def _learn(begin: Start, learning: LearningOptions, chosen: PairedPhotos, licences: Path, cache: Path) -> NewLayer:
     import numpy as np
 
-    from askew_training.data.photo_sets import read_licences, sources_of
-    from askew_training.networks.checkpoint import merged_sources
-    from askew_training.vectors.pooled import describe_pooled
+    from askew_training.data.licences import merged_sources, read_licences, sources_of
+    from askew_training.heads.pooled import describe_pooled
 
-    stated = read_licences(licences)
-    sources_of(chosen.photos, stated)
+    stated_licences = read_licences(licences)
+    sources_of(chosen.photos, stated_licences)  # Refuses a missing licence before the work begins.
     with progress("describing", len(chosen.photos)) as advance:
         paths = [photo.path for photo in chosen.photos]
-        described = describe_pooled(begun.network, begun.photo_size, paths, cache, advance)
-    name_unreadable(described.unreadable)
+        described = describe_pooled(begin.network, begin.photo_size, paths, cache, advance)
+    print_skipped(described.unreadable)
     used = chosen.among(photo for photo in chosen.photos if photo.path in described.vectors)
     vectors = np.stack([described.vectors[photo.path] for photo in used.photos])
-    layer, how = _learn(learning, vectors, used)
-    at = f"learned at {begun.photo_size} px and {len(begun.network.scales)} scale(s)"
-    return layer, f"{how}, {at}", merged_sources(sources_of(used.photos, stated), begun.data)
+    whitening, recipe = _learn_whitening(learning, vectors, used)
+    recipe += f", learned at {begin.photo_size} px and {len(begin.network.scales)} scale(s)"
+    return NewLayer(whitening, recipe, merged_sources(sources_of(used.photos, stated_licences), begin.data))
 
 
-def _learn(learning: Learning, vectors: NDArray[np.float32], photos: PairedPhotos) -> tuple[Whitening, str]:
-    """The layer, and how it was learned in words."""
+def _learn_whitening(
+    learning: LearningOptions, vectors: NDArray[np.float32], photos: PairedPhotos
+) -> tuple[Whitening, str]:
+    """Learn the layer. Returns it, and in words how it was learned."""
     from askew_training.heads.pair_whitening import DEFAULT_SHRINKAGE, learn_whitening_of_pairs, pairs_of
     from askew_training.heads.pca import learn_whitening
 
     dim = DEFAULT_DIM if learning.dim is None else learning.dim
     if learning.method is Method.pca:
-        power = 0.5 if learning.power is None else learning.power
+        power = DEFAULT_POWER if learning.power is None else learning.power
         return learn_whitening(vectors, dim, power), f"PCA to {dim} with power {power:g}"
     shrinkage = DEFAULT_SHRINKAGE if learning.shrinkage is None else learning.shrinkage
-    listed = photos.positives is not None
-    queries, positives = photos.once() if listed else pairs_of([photo.instance_id for photo in photos.photos])
+    are_listed = photos.positives is not None
+    queries, positives = photos.once() if are_listed else pairs_of([photo.instance_id for photo in photos.photos])
     layer = learn_whitening_of_pairs(vectors, queries, positives, dim, shrinkage)
     return layer, f"whitening to {dim} of {len(queries)} pairs with shrinkage {shrinkage:g}"

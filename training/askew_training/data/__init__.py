@@ -1,1 +1,1 @@
-"""Photos for training and measuring: manifests, folders, and what the trunk sees of them."""
+"""Photos for training and evaluation: manifests, folders, pairs, batches, and the pixels that a trunk sees."""

@@ -1,4 +1,4 @@
-"""What may happen to a photo before the network sees it in training: another crop, view, light, a reflection."""
+"""Random changes to a photo in training: another crop, another view, other light, a reflection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much a photo is changed; see `AugmentationPart` of a recipe."""
+    """How much a photo is changed; the table `[augmentation]` of a recipe has the same fields."""
 
     smallest_crop: float
     perspective: float
@@ -21,12 +21,15 @@ class Augmentation:
 
     @property
     def moves(self) -> bool:
-        """Whether it changes what part of a photo is seen."""
+        """Whether it changes which part of a photo is seen."""
         return self.smallest_crop < 1 or self.perspective > 0
 
 
 def cut(photo: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """The middle of a photo, as large as the aspect ratio lets it be: uint8 [H, W, 3] → [h, w, 3]."""
+    """Cut out the middle of a photo, as large as the aspect ratio allows, and resize it to `shape`.
+
+    uint8 [H, W, 3] → [h, w, 3].
+    """
     if photo.shape[:2] == shape:
         return np.ascontiguousarray(photo)
     scale = max(shape[0] / photo.shape[0], shape[1] / photo.shape[1])
@@ -36,38 +39,40 @@ def cut(photo: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(photo).resize((shape[1], shape[0]), Image.Resampling.BILINEAR, box))
 
 
-def augmented(
-    photo: NDArray[np.uint8], shape: tuple[int, int], how: Augmentation, random: np.random.Generator
+def augment(
+    photo: NDArray[np.uint8], shape: tuple[int, int], settings: Augmentation, random: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Change a photo at random, uint8 [H, W, 3] → [h, w, 3]; the content's aspect ratio is kept but for the tilt."""
+    """Change a photo at random, uint8 [H, W, 3] → [h, w, 3]; except for the tilt, its aspect ratio is kept."""
     whole = Image.fromarray(photo)
-    picture = _moved(whole, shape, how, random) if how.moves else Image.fromarray(cut(photo, shape))
-    if how.colour:
+    picture = _crop_and_tilt(whole, shape, settings, random) if settings.moves else Image.fromarray(cut(photo, shape))
+    if settings.colour:
         for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-            picture = enhance(picture).enhance(1 + how.colour * random.uniform(-1, 1))
-    if random.random() < how.blur:
+            picture = enhance(picture).enhance(1 + settings.colour * random.uniform(-1, 1))
+    if random.random() < settings.blur:
         picture = picture.filter(ImageFilter.GaussianBlur(random.uniform(0.3, 1.6)))
-    if random.random() < how.glare:
-        picture = _with_glare(picture, random)
+    if random.random() < settings.glare:
+        picture = _add_glare(picture, random)
     return np.asarray(picture)
 
 
-def _moved(picture: Image.Image, shape: tuple[int, int], how: Augmentation, random: np.random.Generator) -> Image.Image:
-    """A random crop of the shape's aspect ratio, its corners moved at random, enlarged or shrunk to the shape."""
+def _crop_and_tilt(
+    picture: Image.Image, shape: tuple[int, int], settings: Augmentation, random: np.random.Generator
+) -> Image.Image:
+    """A random crop of the shape's aspect ratio, with its corners moved at random, resized to the shape."""
     ratio = shape[1] / shape[0]
-    height = min(picture.height, picture.width / ratio) * random.uniform(how.smallest_crop, 1) ** 0.5
+    height = min(picture.height, picture.width / ratio) * random.uniform(settings.smallest_crop, 1) ** 0.5
     width = height * ratio
     left, top = random.uniform(0, picture.width - width), random.uniform(0, picture.height - height)
     corners = np.array([(left, top), (left, top + height), (left + width, top + height), (left + width, top)])
-    corners += random.uniform(-how.perspective, how.perspective, (4, 2)) / 2 * (width, height)
+    corners += random.uniform(-settings.perspective, settings.perspective, (4, 2)) / 2 * (width, height)
     corners = corners.clip((0, 0), (picture.width, picture.height))
     return picture.transform(
         (shape[1], shape[0]), Image.Transform.QUAD, corners.ravel().tolist(), Image.Resampling.BILINEAR
     )
 
 
-def _with_glare(picture: Image.Image, random: np.random.Generator) -> Image.Image:
-    """A bright spot, as a lamp makes on a cover: it has hidden what it lies on."""
+def _add_glare(picture: Image.Image, random: np.random.Generator) -> Image.Image:
+    """Add a bright spot, like a lamp's reflection on a book cover, which hides what is below it."""
     radius = random.uniform(0.05, 0.25) * max(picture.size)
     spot = Image.radial_gradient("L").point([255 - min(255, round(level * 1.42)) for level in range(256)])
     spot = spot.resize((max(2, round(4 * radius)),) * 2)

@@ -1,4 +1,4 @@
-"""What is wrong with photos, found before the first epoch instead of amid it."""
+"""Checking photos before the first epoch, so that problems do not stop a run in the middle."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 
 from askew_client.encoding.photos import SHORTEST_SIDE, read_photo, read_shape
 from askew_client.errors import PhotoError
-from askew_training.data.parallel import mapped
+from askew_training.data.parallel import map_in_threads
 from askew_training.data.photo_sets import Photo
 from askew_training.errors import DataError
 
 NAMED = 3
-"""How many photos a sentence names before it says how many more there are."""
+"""How many photos a sentence names before it gives the number of the rest."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What training may use, and what somebody should know.
+    """Which photos can be used, and what a person should know about the rest.
 
-    `usable`: the photos that can be read, in the order given. `instances`: how many instances have two usable photos
-    or more. `singles`: how many usable photos are alone in their instance; `unlabelled`: how many have none.
-    `left_out`: a sentence for each photo that cannot be used. `warnings`: sentences for a person.
+    `usable`: the photos that can be read, in the given order. `instances`: how many instances have two or more usable
+    photos. `singles`: how many usable photos are alone in their instance. `unlabelled`: how many usable photos have no
+    instance. `left_out`: a sentence for each photo that cannot be used. `warnings`: sentences for a person.
     """
 
     usable: tuple[Photo, ...]
@@ -35,7 +35,7 @@ class Findings:
     warnings: tuple[str, ...]
 
     def summary(self) -> str:
-        """One line: how many photos and instances there are to learn from."""
+        """One line with the numbers of photos and instances to learn from."""
         paired = len(self.usable) - self.singles - self.unlabelled
         return (
             f"{len(self.usable)} usable photos: {paired} in {self.instances} instance(s) of two or more, "
@@ -44,17 +44,20 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What one look at a photo found.
+class _Inspection:
+    """What was found about one photo file.
 
-    `file`: the same for two paths to one file, None for a missing one. `size`: its bytes. `problem`: why it cannot be
-    used, as a sentence. `thin`: whether that is its shape.
+    `file`: equal for two paths of one file; None if the file is missing. `size`: in bytes. `problem`: a sentence that
+    says why it cannot be used. `thin`: whether the problem is its shape.
     """
 
     file: Hashable
     size: int = 0
     problem: str | None = None
     thin: bool = False
+
+
+Inspected = tuple[Photo, _Inspection]
 
 
 def check_photos(
@@ -64,128 +67,129 @@ def check_photos(
     thorough: bool = False,
     on_photo: Callable[[], None] = lambda: None,
 ) -> Findings:
-    """Check photos before they are learned from.
+    """Check photos before anything is learned from them.
 
-    `labelled`: whether labels will be needed, so that two photos of some instance must be there. Each photo's header is
-    read, `thorough`: all of it is decoded, which alone finds a truncated JPEG (reading all photos into a cache by
-    `PhotoStore.fill` finds it too). `on_photo` is called after each. Unreadable photos and those whose shorter side is
-    under 32 px are left out of `usable`, with a warning.
+    `labelled`: whether labels will be needed, so that some instance must have two photos. Only the header of each photo
+    is read, unless `thorough`: then all of it is decoded, which is the only way to find a truncated JPEG (filling a
+    cache with `PhotoStore.fill` finds it too). `on_photo` is called after each photo. Unreadable photos, and photos
+    whose shorter side is under 32 px, are left out of `usable`, with a warning.
 
-    Raises DataError for two photos of one id, for missing files, and when too few are left to learn from.
+    Raises DataError for two photos with one id, for missing files, and if too few photos are left to learn from.
     """
-    _refuse_duplicate_ids(photos)
-    looks = []
-    for look in mapped(lambda photo: _look_at(photo.path, thorough), photos):
+    _check_ids(photos)
+    inspections = []
+    for inspection in map_in_threads(lambda photo: _inspect(photo.path, thorough), photos):
         on_photo()
-        looks.append(look)
-    seen = list(zip(photos, looks, strict=True))
-    _refuse_missing(seen)
-    usable = [(photo, look) for photo, look in seen if look.problem is None]
+        inspections.append(inspection)
+    inspected = list(zip(photos, inspections, strict=True))
+    _check_files(inspected)
+    usable = [(photo, inspection) for photo, inspection in inspected if inspection.problem is None]
     if not usable:
-        first = looks[0].problem if looks else "there is none."
+        first = inspections[0].problem if inspections else "there is none."
         raise DataError(f"None of {len(photos)} photos can be used. The first: {first}")
     counts = Counter(photo.instance_id for photo, _ in usable if photo.instance_id)
     singles = [photo.id for photo, _ in usable if counts[photo.instance_id] == 1]
     instances = sum(count > 1 for count in counts.values())
     if labelled and not instances:
         raise DataError(
-            f"Expected two photos of some instance at least, but {len(usable)} photos show {len(counts)} instances, "
-            "none of them twice. Give labelled photos, or learn from the teacher alone."
+            f"Expected two photos of some instance, but {len(usable)} photos show {len(counts)} instances, each only "
+            "once. Give labelled photos, or learn from the teacher alone."
         )
     warnings = [
-        _on_unreadable(seen),
-        _on_thin(seen),
-        _on_files_listed_twice(usable),
-        _on_equal_files(usable),
-        _on_shared_instances(photo for photo, _ in usable),
-        _on_singles(singles) if labelled else None,
+        _warn_of_unreadable(inspected),
+        _warn_of_thin(inspected),
+        _warn_of_files_listed_twice(usable),
+        _warn_of_equal_files(usable),
+        _warn_of_shared_instances(photo for photo, _ in usable),
+        _warn_of_singles(singles) if labelled else None,
     ]
     return Findings(
         usable=tuple(photo for photo, _ in usable),
         instances=instances,
         singles=len(singles),
         unlabelled=len(usable) - counts.total(),
-        left_out=tuple(look.problem for look in looks if look.problem is not None),
+        left_out=tuple(inspection.problem for inspection in inspections if inspection.problem is not None),
         warnings=tuple(warning for warning in warnings if warning is not None),
     )
 
 
-def _look_at(path: Path, thorough: bool) -> _Look:
+def _inspect(path: Path, thorough: bool) -> _Inspection:
     try:
         known = path.stat()
         file = (known.st_dev, known.st_ino)
         height, width = read_photo(path).shape[:2] if thorough else read_shape(path)
     except FileNotFoundError:
-        return _Look(None)
+        return _Inspection(None)
     except OSError as error:
-        return _Look(path, problem=f"{path} cannot be read: {error.strerror}.")
+        return _Inspection(path, problem=f"{path} cannot be read: {error.strerror}.")
     except PhotoError as error:
-        return _Look(file, problem=str(error))
+        return _Inspection(file, problem=str(error))
     if min(height, width) < SHORTEST_SIDE:
         problem = f"{path} has {width} × {height} px; its shorter side must have {SHORTEST_SIDE} px or more."
-        return _Look(file, problem=problem, thin=True)
-    return _Look(file, known.st_size)
+        return _Inspection(file, problem=problem, thin=True)
+    return _Inspection(file, known.st_size)
 
 
-def _refuse_duplicate_ids(photos: Iterable[Photo]) -> None:
+def _check_ids(photos: Iterable[Photo]) -> None:
     twice = [identity for identity, count in Counter(photo.id for photo in photos).items() if count > 1]
     if twice:
         raise DataError(
-            f"{len(twice)} photo id(s) occur more than once: {_named(twice)}. List each photo once, and give folders "
-            "of different names."
+            f"{len(twice)} photo id(s) occur more than once: {_list_some(twice)}. List each photo once, and give folders "
+            "different names."
         )
 
 
-def _refuse_missing(seen: Iterable[tuple[Photo, _Look]]) -> None:
-    missing = [photo.id for photo, look in seen if look.file is None]
+def _check_files(inspected: Iterable[Inspected]) -> None:
+    missing = [photo.id for photo, inspection in inspected if inspection.file is None]
     if missing:
         raise DataError(
-            f"{len(missing)} photo(s) are missing: {_named(missing)}. Paths are relative to their manifest; fetch the "
-            "files, or take their lines out."
+            f"{len(missing)} photo(s) are missing: {_list_some(missing)}. Paths are relative to their manifest; fetch "
+            "the files, or remove their lines."
         )
 
 
-def _on_unreadable(seen: Sequence[tuple[Photo, _Look]]) -> str | None:
-    unreadable = [photo.id for photo, look in seen if look.problem is not None and not look.thin]
+def _warn_of_unreadable(inspected: Iterable[Inspected]) -> str | None:
+    unreadable = [(photo.id, found.problem) for photo, found in inspected if found.problem and not found.thin]
     if not unreadable:
         return None
-    first = next(look.problem for _, look in seen if look.problem is not None and not look.thin)
-    return f"{len(unreadable)} photo(s) cannot be read and are left out: {_named(unreadable)}. {first}"
+    names = [name for name, _ in unreadable]
+    return f"{len(names)} photo(s) cannot be read and are left out: {_list_some(names)}. {unreadable[0][1]}"
 
 
-def _on_thin(seen: Iterable[tuple[Photo, _Look]]) -> str | None:
-    thin = [photo.id for photo, look in seen if look.thin]
+def _warn_of_thin(inspected: Iterable[Inspected]) -> str | None:
+    thin = [photo.id for photo, inspection in inspected if inspection.thin]
     if not thin:
         return None
-    return f"{len(thin)} photo(s) have a side under {SHORTEST_SIDE} px and are left out: {_named(thin)}."
+    return f"{len(thin)} photo(s) have a side under {SHORTEST_SIDE} px and are left out: {_list_some(thin)}."
 
 
-def _on_files_listed_twice(usable: Iterable[tuple[Photo, _Look]]) -> str | None:
+def _warn_of_files_listed_twice(usable: Iterable[Inspected]) -> str | None:
     first: dict[Hashable, str] = {}
     pairs = []
-    for photo, look in usable:
-        if look.file in first:
-            pairs.append(f"{first[look.file]} = {photo.id}")
+    for photo, inspection in usable:
+        if inspection.file in first:
+            pairs.append(f"{first[inspection.file]} = {photo.id}")
         else:
-            first[look.file] = photo.id
-    return f"{len(pairs)} file(s) are listed twice: {_named(pairs)}." if pairs else None
+            first[inspection.file] = photo.id
+    return f"{len(pairs)} file(s) are listed twice: {_list_some(pairs)}." if pairs else None
 
 
-def _on_equal_files(usable: Iterable[tuple[Photo, _Look]]) -> str | None:
+def _warn_of_equal_files(usable: Iterable[Inspected]) -> str | None:
     """Labels that contradict each other: two instances with the same bytes."""
     by_size: dict[int, list[Photo]] = defaultdict(list)
-    for photo, look in usable:
+    for photo, inspection in usable:
         if photo.instance_id:
-            by_size[look.size].append(photo)
+            by_size[inspection.size].append(photo)
     pairs = []
     for photos in by_size.values():
-        # Only files of one size can be equal; most photos need not be read for this.
+        # Only files of one size can be equal, so most photos need not be read.
         if len({photo.instance_id for photo in photos}) > 1:
             pairs += _equal_files(photos)
     if not pairs:
         return None
     return (
-        f"{len(pairs)} photo(s) are equal to one of another instance, byte by byte: {_named(pairs)}. Check the labels."
+        f"{len(pairs)} photo(s) are equal to one of another instance, byte by byte: {_list_some(pairs)}. "
+        "Check the labels."
     )
 
 
@@ -199,8 +203,8 @@ def _equal_files(photos: Iterable[Photo]) -> list[str]:
     return pairs
 
 
-def _on_shared_instances(usable: Iterable[Photo]) -> str | None:
-    """Two folders of folders may both have a `1`; nobody meant these to be one instance."""
+def _warn_of_shared_instances(usable: Iterable[Photo]) -> str | None:
+    """Two folders of folders may both have a subfolder `1` that was not meant to be the same instance."""
     sets: Mapping[str, set[str]] = defaultdict(set)
     for photo in usable:
         if photo.instance_id:
@@ -208,13 +212,13 @@ def _on_shared_instances(usable: Iterable[Photo]) -> str | None:
     shared = [f"{instance} (in {', '.join(sorted(names))})" for instance, names in sets.items() if len(names) > 1]
     if not shared:
         return None
-    return f"{len(shared)} instance id(s) occur in several sets, and count as one instance: {_named(shared)}."
+    return f"{len(shared)} instance id(s) occur in several sets, and count as one instance: {_list_some(shared)}."
 
 
-def _on_singles(singles: Sequence[str]) -> str | None:
+def _warn_of_singles(singles: Sequence[str]) -> str | None:
     if not singles:
         return None
-    return f"{len(singles)} photo(s) are alone in their instance, and can be negatives only: {_named(singles)}."
+    return f"{len(singles)} photo(s) are alone in their instance, and can only be negatives: {_list_some(singles)}."
 
 
 def _digest(path: Path) -> bytes:
@@ -222,6 +226,6 @@ def _digest(path: Path) -> bytes:
         return hashlib.file_digest(stream, "sha256").digest()
 
 
-def _named(names: Sequence[str]) -> str:
+def _list_some(names: Sequence[str]) -> str:
     more = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f", and {more} more" if more > 0 else "")

@@ -20,24 +20,24 @@ IMAGE = re.compile(r"[0-9A-Za-z_-]{3,}")
 VALIDATION_SHARE = 0.2
 
 Line = tuple[int, str, str]
-"""The number of a line, a landmark and one image of it."""
+"""The number of a line, a landmark and one of its images."""
 
 
 def read_landmarks(csv_file: Path, images: Path, split: Split | None) -> PairedPhotos:
     """Read `train_clean.csv` (landmark_id,images) or `train.csv` (id,url,landmark_id), in the order of the file.
 
-    `images`: the folder `train`, whose files lie at `a/b/c/abc….jpg`; it is not looked at. A photo's id is the
-    image's, its instance the landmark's number as published, and any other photo of its landmark a positive of it.
+    `images`: the folder `train`, whose files are at `a/b/c/abc….jpg`; it is not read. A photo's id is the image's, its
+    instance the landmark's published number, and any other photo of its landmark is a positive.
 
-    `split`: of each landmark, a fifth of the photos by chance, one at least, is for validation, and the rest for
-    training; None takes all. With train_clean.csv the photos of both are those of DELF's `build_image_dataset.py`
-    (seed 0), which asymmetric methods were trained with, too; that code then shuffles them once more. With train.csv
-    it splits in the order in which the disk lists the files, which nobody can repeat.
+    `split`: a random fifth of the photos of each landmark, at least one, is for validation, and the rest for training;
+    None takes all. For train_clean.csv both parts are those of DELF's `build_image_dataset.py` (seed 0), which
+    asymmetric methods were trained with; that code then shuffles them once more. For train.csv that code splits in the
+    order in which the disk lists the files, which cannot be reproduced.
 
     Raises DataError for another layout.
     """
     photos: list[Photo] = []
-    rows_of: dict[str, list[int]] = {}
+    by_landmark: dict[str, list[int]] = {}
     seen: set[str] = set()
     for number, landmark, image in _lines(csv_file):
         if not landmark.isdecimal() or not IMAGE.fullmatch(image):
@@ -45,7 +45,7 @@ def read_landmarks(csv_file: Path, images: Path, split: Split | None) -> PairedP
         if image in seen:
             raise DataError(f"{csv_file}, line {number}: the image {image} was listed before. List each once.")
         seen.add(image)
-        rows_of.setdefault(landmark, []).append(len(photos))
+        by_landmark.setdefault(landmark, []).append(len(photos))
         photos.append(
             Photo(images / image[0] / image[1] / image[2] / f"{image}.jpg", landmark, "train", "", SET_NAME, image)
         )
@@ -53,18 +53,18 @@ def read_landmarks(csv_file: Path, images: Path, split: Split | None) -> PairedP
         raise DataError(f"{csv_file} lists no image. Expected train_clean.csv or train.csv.")
     if split is None:
         return pairs_within_instances(photos)
-    held = _held_out(rows_of.values())
-    return pairs_within_instances([photo for row, photo in enumerate(photos) if (row in held) == (split == "val")])
+    held = _validation_photos(by_landmark.values())
+    return pairs_within_instances([photo for index, photo in enumerate(photos) if (index in held) == (split == "val")])
 
 
-def _held_out(landmarks: Iterable[list[int]]) -> set[int]:
-    """The rows of the validation split. The generator and the order of its draws are those of the published code."""
+def _validation_photos(landmarks: Iterable[list[int]]) -> set[int]:
+    """Indices of the validation split. The generator and the order of its draws are those of the published code."""
     random = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(0)))
     held: set[int] = set()
-    for rows in landmarks:
-        order = np.arange(len(rows))
+    for photos in landmarks:
+        order = np.arange(len(photos))
         random.shuffle(order)
-        held.update(rows[each] for each in order[: max(1, int(VALIDATION_SHARE * len(rows)))])
+        held.update(photos[each] for each in order[: max(1, int(VALIDATION_SHARE * len(photos)))])
     return held
 
 
@@ -84,11 +84,11 @@ def _lines(csv_file: Path) -> Iterator[Line]:
     except OSError as error:
         raise DataError(f"Expected a list of landmarks, but {csv_file} cannot be read: {error.strerror}.") from None
     except (UnicodeDecodeError, csv.Error):
-        raise DataError(f"{csv_file} is no CSV file in UTF-8. Expected train_clean.csv or train.csv.") from None
+        raise DataError(f"{csv_file} is not a CSV file in UTF-8. Expected train_clean.csv or train.csv.") from None
 
 
 def _clean_lines(stream: TextIO) -> Iterator[Line]:
-    """Lines of a landmark and all its images: longer than the csv module takes, and with nothing to unquote."""
+    """Lines of a landmark and all its images: longer than the csv module accepts, and with nothing to unquote."""
     for number, line in enumerate(stream, start=2):
         landmark, _, images = line.strip().partition(",")
         for image in images.split(" "):

@@ -1,4 +1,4 @@
-"""Photos of which some show the same: pairs that somebody listed, or any two photos of one instance."""
+"""Photos of which some show the same: listed pairs, or any two photos of one instance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from askew_training.data.photo_sets import Photo
 from askew_training.errors import DataError
 
-Rows = NDArray[np.int64]
+Indices = NDArray[np.int64]
 Split = Literal["train", "val"]
 
 
@@ -21,20 +21,21 @@ Split = Literal["train", "val"]
 class PairedPhotos:
     """Photos, and pairs of a query and a positive among them.
 
-    `photos` [N]: all of them; those in no pair can be negatives. `queries`: int64 [P], rows of `photos`; a photo may
-    be a query many times. `positives`: int64 [P], the row that belongs to each query; None where any other photo of
-    its instance is one, which are too many to list: an instance of ten thousand photos has a hundred million pairs.
+    `photos` [N]: all of them; those in no pair can be negatives. `queries`: int64 [P], indices of `photos`; a photo may
+    be a query several times. `positives`: int64 [P], the positive of each query; None if any other photo of the query's
+    instance is one, which would be too many to list: an instance of ten thousand photos has a hundred million pairs.
     """
 
     photos: tuple[Photo, ...]
-    queries: Rows
-    positives: Rows | None
+    queries: Indices
+    positives: Indices | None
 
-    def draw(self, count: int, random: np.random.Generator) -> tuple[Rows, Rows]:
-        """Draw pairs by chance: (queries, positives), int64 [count] each.
+    def draw(self, count: int, random: np.random.Generator) -> tuple[Indices, Indices]:
+        """Draw pairs at random: (queries, positives), int64 [count] each.
 
-        No listed pair, or no query where pairs are not listed, comes again before all others have come. Where they
-        are not listed, each query gets any of its mates, all as likely. Raises DataError when there is no pair.
+        No listed pair (or, if pairs are not listed, no query) is drawn again before all others were. If pairs are not
+        listed, the positive of a query is drawn uniformly from the other photos of its instance. Raises DataError if
+        there is no pair.
         """
         total = self._total()
         rounds = [random.permutation(total) for _ in range(count // total)]
@@ -43,10 +44,10 @@ class PairedPhotos:
             return self.queries[picks], self.positives[picks]
         return self.queries[picks], self._mates(picks, random.integers(0, self._groups.others[picks]))
 
-    def once(self) -> tuple[Rows, Rows]:
-        """All listed pairs, or every query with one of its mates, always the same: (queries, positives), int64 [P].
+    def once(self) -> tuple[Indices, Indices]:
+        """All listed pairs, or every query with one positive, always the same: (queries, positives), int64 [P] each.
 
-        Raises DataError when there is no pair.
+        Raises DataError if there is no pair.
         """
         total = self._total()
         if self.positives is not None:
@@ -54,30 +55,30 @@ class PairedPhotos:
         return self.queries, self._mates(np.arange(total), np.zeros(total, dtype=np.int64))
 
     def among(self, usable: Iterable[Photo]) -> PairedPhotos:
-        """The same without photos that are not `usable`, such as those that cannot be read, and without their pairs."""
+        """Leave out the photos that are not `usable`, such as those that cannot be read, together with their pairs."""
         known = frozenset(usable)
         kept = np.array([photo in known for photo in self.photos], dtype=bool)
         photos = [photo for photo, is_kept in zip(self.photos, kept, strict=True) if is_kept]
         if self.positives is None:
             return pairs_within_instances(photos)
-        row_of = np.cumsum(kept) - 1
+        new_index = np.cumsum(kept) - 1
         whole = kept[self.queries] & kept[self.positives]
-        return PairedPhotos(tuple(photos), row_of[self.queries[whole]], row_of[self.positives[whole]])
+        return PairedPhotos(tuple(photos), new_index[self.queries[whole]], new_index[self.positives[whole]])
 
     def _total(self) -> int:
         if not len(self.queries):
             raise DataError(
-                f"No two of {len(self.photos)} photos are known to show the same. Give photos with pairs, or with two "
-                "of some instance."
+                f"No two of {len(self.photos)} photos are known to show the same. Give photos with listed pairs, or "
+                "two photos of some instance."
             )
         return len(self.queries)
 
-    def _mates(self, picks: Rows, offsets: Rows) -> Rows:
-        """The mates of some queries; each offset counts the mates of its query from 0."""
+    def _mates(self, picks: Indices, offsets: Indices) -> Indices:
+        """One other photo of the instance of each picked query, chosen by its offset among them."""
         groups = self._groups
-        mates = groups.rows[groups.starts[picks] + offsets]
-        # A query stands among the photos of its own instance; where it is met, the last of them takes its place.
-        last = groups.rows[groups.starts[picks] + groups.others[picks]]
+        mates = groups.order[groups.starts[picks] + offsets]
+        # The query is itself among the photos of its instance; where the offset points at it, take the last instead.
+        last = groups.order[groups.starts[picks] + groups.others[picks]]
         return np.asarray(np.where(mates == self.queries[picks], last, mates), dtype=np.int64)
 
     @cached_property
@@ -91,20 +92,24 @@ class PairedPhotos:
 
 @dataclass(frozen=True, eq=False)
 class _Groups:
-    """Photos by instance: `rows` [N]; for each query, where its instance starts in them, and how many mates it has."""
+    """Photos by instance.
 
-    rows: Rows
-    starts: Rows
-    others: Rows
+    `order` [N]: indices of photos, sorted by instance. For each query, `starts` [P]: where its instance begins in
+    `order`; `others` [P]: how many other photos its instance has.
+    """
+
+    order: Indices
+    starts: Indices
+    others: Indices
 
 
 def pairs_within_instances(photos: Sequence[Photo]) -> PairedPhotos:
-    """Every photo with a mate is a query once, and any other photo of its instance a positive of it.
+    """Make every photo that shares its instance with another a query once, with those others as its positives.
 
     Photos without an instance, or alone in theirs, are in no pair.
     """
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for photo in photos:
-        seen[photo.instance_id] = seen.get(photo.instance_id, 0) + 1
-    queries = [row for row, photo in enumerate(photos) if photo.instance_id and seen[photo.instance_id] > 1]
+        counts[photo.instance_id] = counts.get(photo.instance_id, 0) + 1
+    queries = [index for index, photo in enumerate(photos) if photo.instance_id and counts[photo.instance_id] > 1]
     return PairedPhotos(tuple(photos), np.array(queries, dtype=np.int64), None)

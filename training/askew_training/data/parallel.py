@@ -1,4 +1,4 @@
-"""Work on many photos with several threads; decoding releases the GIL."""
+"""Work on many photos in several threads; decoding releases the GIL."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Result = TypeVar("Result")
 BLOCK = 256
 
 
-def mapped(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """The results of a function for many items, in their order, computed by as many threads as there are cores.
+def map_in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Yield the results of a function for many items, in their order, computed by one thread for each core.
 
-    Only a block of items is under way at a time, so that stopping early, or by Ctrl-C, takes a moment only.
+    Only one block of items is submitted at a time, so that stopping early, or with Ctrl-C, takes only a moment.
     """
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="photos") as pool:
         for start in range(0, len(items), BLOCK):

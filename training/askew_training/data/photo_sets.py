@@ -1,18 +1,15 @@
-"""Photos by name: the manifest of a labelled set, folders of unlabelled ones, and their licences."""
+"""Lists of photos: the manifest of a labelled set, folders, and the split into training and validation."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import tomllib
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from askew_client.encoding.photos import SUFFIXES
 from askew_training.errors import DataError
-from askew_training.networks.checkpoint import PhotoSource
 
 COLUMNS = ("path", "instance_id", "role", "benchmark", "set")
 ROLES = ("train", "query", "gallery")
@@ -22,9 +19,9 @@ ROLES = ("train", "query", "gallery")
 class Photo:
     """One photo file and what is known about it.
 
-    `instance_id`: what it shows, empty where unknown. `role`: train, query or gallery. `benchmark`: the
-    gallery that it belongs to. `set_name`: where it comes from. `id`: its name in caches and reports, with
-    POSIX separators: the path that its manifest states, or FOLDER/path/inside/it for one that was found in a folder.
+    `instance_id`: what it shows, empty if unknown. `role`: train, query or gallery. `benchmark`: the gallery that it
+    belongs to. `set_name`: where it comes from. `id`: its name in caches and reports, with POSIX separators: the path
+    stated in its manifest, or FOLDER/path/inside/it for a photo that was found in a folder.
     """
 
     path: Path
@@ -36,10 +33,9 @@ class Photo:
 
 
 def read_manifest(path: Path) -> list[Photo]:
-    """Read a manifest: a CSV with the columns path, instance_id, role, benchmark, set; paths are relative
-    to it.
+    """Read a manifest: a CSV with the columns path, instance_id, role, benchmark, set; paths are relative to it.
 
-    Raises DataError for a missing file or column, an unknown role, or a line that is too short.
+    Raises DataError for a missing file or column, an unknown role, or a line with too few values.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
@@ -51,22 +47,22 @@ def read_manifest(path: Path) -> list[Photo]:
     except OSError as error:
         raise DataError(f"Expected a manifest, but {path} cannot be read: {error.strerror}.") from None
     except (UnicodeDecodeError, csv.Error):
-        raise DataError(f"{path} is no CSV file in UTF-8. Expected {', '.join(COLUMNS)}.") from None
+        raise DataError(f"{path} is not a CSV file in UTF-8. Expected the columns {', '.join(COLUMNS)}.") from None
 
 
 def photos_in(folder: Path) -> list[Photo]:
-    """All photos under a folder, sorted by path. Those in a subfolder make a set of the subfolder's name.
+    """List all photos under a folder, sorted by path. Photos in a subfolder belong to a set of that name.
 
-    Raises DataError when it is no folder, or holds no photo.
+    Raises DataError if it is not a folder or holds no photo.
     """
     return [Photo(path, "", "train", "", _set_of(path, folder), _id_of(path, folder)) for path in _paths_in(folder)]
 
 
 def labelled_folder(folder: Path) -> list[Photo]:
-    """All photos of a folder of folders, sorted by path: each folder directly in it is one instance, of its name.
+    """List all photos of a folder of folders, sorted by path: each direct subfolder is one instance, of its name.
 
-    Role `train`, set: the folder's own name. Raises DataError when it is no folder, holds no photo, or holds one
-    outside of its folders, since nobody said what that shows.
+    Their role is `train`, their set the folder's own name. Raises DataError if it is not a folder, holds no photo, or
+    holds a photo outside its subfolders, for which no instance is known.
     """
     paths = _paths_in(folder)
     loose = [path for path in paths if path.parent == folder]
@@ -84,54 +80,35 @@ def labelled_folder(folder: Path) -> list[Photo]:
 def training_photos(
     manifest: Path | None, folders: Iterable[Path], labelled_folders: Iterable[Path] = ()
 ) -> list[Photo]:
-    """The photos to learn from: role `train` of a manifest, all of some unlabelled folders, and of some folders of
-    folders. Raises DataError when there is none."""
+    """List the photos to learn from: role `train` of a manifest, all of some unlabelled folders, and all of some
+    folders of folders. Raises DataError if there is none."""
     chosen = [photo for photo in read_manifest(manifest) if photo.role == "train"] if manifest else []
     for folder in folders:
         chosen += photos_in(folder)
     for folder in labelled_folders:
         chosen += labelled_folder(folder)
     if not chosen:
-        raise DataError("There are no photos to learn from. Give a manifest with role train, or a folder of photos.")
+        raise DataError(
+            "There are no photos to learn from. Give a manifest with photos of role train, or a folder of photos."
+        )
     return chosen
 
 
 def hold_out(photos: Iterable[Photo], share: float, seed: int) -> tuple[list[Photo], list[Photo]]:
-    """Split photos in two by instance, such as for training and validation: (kept, held out), each in the order given.
+    """Split photos in two by instance, for example for training and validation: (kept, held out), in the given order.
 
-    About `share` (0 to below 1) of the instances are held out. Whether one is depends on `seed` and its id only, so
-    that it stays where it is when others come or go. Photos without an instance are kept. Raises DataError for another
-    share.
+    About `share` (0 to below 1) of the instances are held out. Whether an instance is held out depends only on `seed`
+    and its id, so adding or removing other instances does not move it. Photos without an instance are kept. Raises
+    DataError for a share out of range.
     """
     if not 0 <= share < 1:
         raise DataError(f"Expected to hold out a share of the instances from 0 to below 1, got {share:g}.")
     kept: list[Photo] = []
     held: list[Photo] = []
     for photo in photos:
-        (held if photo.instance_id and _draw(seed, photo.instance_id) < share else kept).append(photo)
+        is_held = bool(photo.instance_id) and _draw(seed, photo.instance_id) < share
+        (held if is_held else kept).append(photo)
     return kept, held
-
-
-def read_licences(path: Path) -> dict[str, str]:
-    """Read a TOML table `[licences]` of set names to their owners' licences. Raises DataError."""
-    try:
-        licences = tomllib.loads(path.read_text(encoding="utf-8")).get("licences")
-    except OSError as error:
-        raise DataError(f"Expected a list of licences, but {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no TOML file: {error}.") from None
-    if not isinstance(licences, dict) or not all(isinstance(licence, str) for licence in licences.values()):
-        raise DataError(f"{path} has no table [licences] of set names to texts.")
-    return licences
-
-
-def sources_of(photos: Iterable[Photo], licences: Mapping[str, str]) -> tuple[PhotoSource, ...]:
-    """Count photos by set, each with its licence. Raises DataError for a set whose licence is not stated."""
-    counts = Counter(photo.set_name for photo in photos)
-    unknown = sorted(counts.keys() - licences.keys())
-    if unknown:
-        raise DataError(f"No licence is stated for {', '.join(unknown)}. Add a line for each ('none stated' is one).")
-    return tuple(PhotoSource(name=name, licence=licences[name], photos=counts[name]) for name in sorted(counts))
 
 
 def _photo(manifest: Path, number: int, row: Mapping[str, str | None]) -> Photo:
@@ -146,7 +123,7 @@ def _photo(manifest: Path, number: int, row: Mapping[str, str | None]) -> Photo:
 
 def _paths_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise DataError(f"Expected a folder of photos, but {folder} is none.")
+        raise DataError(f"Expected a folder of photos, but {folder} is not a folder.")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
         raise DataError(f"{folder} holds no photo. Expected files ending in {', '.join(sorted(SUFFIXES))}.")
@@ -157,12 +134,12 @@ def _id_of(path: Path, folder: Path) -> str:
     return f"{folder.resolve().name}/{path.relative_to(folder).as_posix()}"
 
 
-def _draw(seed: int, instance_id: str) -> float:
-    """A number in [0, 1) that depends on its arguments only."""
-    digest = hashlib.sha256(f"{seed} {instance_id}".encode()).digest()
-    return int.from_bytes(digest[:6], "big") / 2**48
-
-
 def _set_of(path: Path, folder: Path) -> str:
     parts = path.relative_to(folder).parts
     return parts[0] if len(parts) > 1 else folder.resolve().name
+
+
+def _draw(seed: int, instance_id: str) -> float:
+    """A number in [0, 1) that depends only on the arguments."""
+    digest = hashlib.sha256(f"{seed} {instance_id}".encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from askew_training.errors import DataError
 
-MOST_BYTES = 2**28
-"""Fifty times the size of the largest list that was published."""
+MAX_BYTES = 2**28
+"""Fifty times the size of the largest published list."""
 KINDS = re.compile(r"b1|[iu][1248]|f[248]|[SU][0-9]{1,4}")
-"""Booleans, integers, floats and texts of a fixed length; no objects, whose bytes would be addresses."""
+"""Booleans, integers, floats and texts of a fixed length. Not objects: their bytes would be addresses."""
 
 DAMAGED = (
     pickle.UnpicklingError,
@@ -30,45 +30,48 @@ DAMAGED = (
     TypeError,
     ValueError,
 )
-"""What the standard library's reader raises on bytes that are no whole pickle."""
+"""What the standard library's reader raises for bytes that are not a complete pickle."""
 
 
 def read_pickle(path: Path) -> object:
     """Read a pickle of lists, tuples, dicts, numbers, texts, bytes and NumPy arrays or scalars of plain kinds.
 
-    Those of Python 2 and 3, NumPy 1 and 2, protocols 0 to 5 are understood; texts of Python 2 are taken as latin-1.
-    Of all that a pickle may name, only what stands for an array is answered, and by functions of this module: NumPy's
-    own take any layout of memory that a pickle describes. Raises DataError for anything else, before it is called.
+    Understands pickles of Python 2 and 3, of NumPy 1 and 2, and protocols 0 to 5; texts of Python 2 are read as latin-1.
+    Of the names that a pickle may refer to, only those of arrays are resolved, and to functions of this module, because
+    NumPy's own accept any memory layout that a pickle describes. Raises DataError for any other name, before anything
+    is called.
     """
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise DataError(f"{path} has more than {MOST_BYTES / 1e6:.0f} MB. Expected a pickled list of photos.")
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path} has more than {MAX_BYTES / 1e6:.0f} MB. Expected a pickled list of photos.")
         with path.open("rb") as stream:
             return _PlainUnpickler(stream, path).load()
     except OSError as error:
         raise DataError(f"Expected a pickle, but {path} cannot be read: {error.strerror}.") from None
     except DAMAGED:
-        raise DataError(f"{path} is no whole pickle of plain lists and arrays. Fetch it anew.") from None
+        raise DataError(
+            f"{path} is not a complete pickle of plain lists and arrays. Fetch it again from its publisher."
+        ) from None
 
 
 class _PlainUnpickler(pickle.Unpickler):
     def __init__(self, stream: IO[bytes], path: Path) -> None:
         super().__init__(stream, encoding="latin1")
         self._path = path
-        self._answers = _answers()
+        self._substitutes = _substitutes()
 
     def find_class(self, module: str, name: str) -> object:
-        answer = self._answers.get(f"{module}.{name}")
-        if answer is None:
+        substitute = self._substitutes.get(f"{module}.{name}")
+        if substitute is None:
             raise DataError(
-                f"{self._path} asks for {module}.{name}, which no list of photos needs. It was refused, and nothing "
-                "was executed. Expected plain lists and arrays: fetch the file from its publisher."
+                f"{self._path} asks for {module}.{name}, which a list of photos does not need. It was refused, and "
+                "nothing was executed. Expected plain lists and arrays: fetch the file from its publisher."
             )
-        return answer
+        return substitute
 
 
-class _Answer:
-    """What a name in a pickle stands for. A pickle can call it, and change nothing about it."""
+class _Substitute:
+    """The function that a name in a pickle resolves to. A pickle can call it, but cannot change it."""
 
     __slots__ = ("_make",)
 
@@ -83,7 +86,7 @@ class _Answer:
 
 
 class _Kind:
-    """What stands for a NumPy dtype while a pickle is read; its byte order comes as its state."""
+    """Stands for a NumPy dtype while a pickle is read; the byte order arrives as its state."""
 
     __slots__ = ("dtype",)
 
@@ -101,32 +104,32 @@ class _Kind:
 
 
 class _Array(np.ndarray[Any, np.dtype[Any]]):
-    """An array that a pickle made empty, and fills by its state; only bytes of plain kinds come in."""
+    """An array that a pickle creates empty and fills through its state; only bytes of plain kinds are accepted."""
 
     def __setstate__(self, state: tuple[object, ...]) -> None:
         shape, kind, is_fortran, content = state[-4:]
         super().__setstate__((1, shape, _dtype(kind), bool(is_fortran), _bytes(content)))  # type: ignore[arg-type]
 
 
-def _answers() -> dict[str, _Answer]:
-    """By the names of Python 2 and 3, and of NumPy 1 and 2."""
-    reconstruct, scalar, from_buffer = _Answer(_empty_array), _Answer(_scalar), _Answer(_array_of)
-    answers = {
-        "numpy.ndarray": _Answer(_refused),
-        "numpy.dtype": _Answer(_Kind),
-        "_codecs.encode": _Answer(_encoded),
-        "__builtin__.bytes": _Answer(_no_bytes),
-        "builtins.bytes": _Answer(_no_bytes),
+def _substitutes() -> dict[str, _Substitute]:
+    """By the names that Python 2 and 3, and NumPy 1 and 2, use."""
+    reconstruct, scalar, from_buffer = _Substitute(_empty_array), _Substitute(_scalar), _Substitute(_array_of)
+    substitutes = {
+        "numpy.ndarray": _Substitute(_refuse),
+        "numpy.dtype": _Substitute(_Kind),
+        "_codecs.encode": _Substitute(_encode),
+        "__builtin__.bytes": _Substitute(_no_bytes),
+        "builtins.bytes": _Substitute(_no_bytes),
     }
     for core in ("numpy.core", "numpy._core"):
-        answers[f"{core}.multiarray._reconstruct"] = reconstruct
-        answers[f"{core}.multiarray.scalar"] = scalar
-        answers[f"{core}.numeric._frombuffer"] = from_buffer
-    return answers
+        substitutes[f"{core}.multiarray._reconstruct"] = reconstruct
+        substitutes[f"{core}.multiarray.scalar"] = scalar
+        substitutes[f"{core}.numeric._frombuffer"] = from_buffer
+    return substitutes
 
 
-def _refused(*arguments: object) -> object:
-    """The type of arrays is named in a pickle, and never called."""
+def _refuse(*arguments: object) -> object:
+    """A pickle names the type of arrays, but never calls it."""
     raise pickle.UnpicklingError("arrays are made in one way only")
 
 
@@ -145,8 +148,8 @@ def _scalar(kind: object, content: object) -> object:
     return value
 
 
-def _encoded(text: object, encoding: object) -> bytes:
-    """How Python 3 writes bytes for Python 2 to read."""
+def _encode(text: object, encoding: object) -> bytes:
+    """The form in which Python 3 writes bytes for Python 2."""
     if encoding != "latin1":
         raise pickle.UnpicklingError("bytes are written as latin-1")
     return _bytes(text)

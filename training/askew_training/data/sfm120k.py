@@ -1,4 +1,4 @@
-"""retrieval-SfM-120k and the pairs for whitening, as Radenović et al. (PAMI 2018) published them."""
+"""retrieval-SfM-120k and the whitening pairs, as published by Radenović et al. (PAMI 2018)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_training.data.pairs import PairedPhotos, Rows, Split
+from askew_training.data.pairs import Indices, PairedPhotos, Split
 from askew_training.data.photo_sets import Photo
 from askew_training.data.pickles import read_pickle
 from askew_training.errors import DataError
@@ -20,13 +20,15 @@ SET_NAME = "sfm120k"
 def read_sfm120k(pickle: Path, images: Path, split: Split) -> PairedPhotos:
     """Read one split of `retrieval-SfM-120k.pkl`: the listed pairs, and all photos in the order of its `cids`.
 
-    `images`: the folder `ims`; it is not looked at. A photo's id is its cid, its instance the cluster: a 3D model
-    large enough that two of its photos may show nothing in common, so only listed pairs are pairs. A few listed pairs
-    of a photo with itself are dropped. Raises DataError for another layout.
+    `images`: the folder `ims`; it is not read. A photo's id is its cid, its instance the cluster. A cluster is a 3D
+    model, which may be so large that two of its photos show nothing in common, so only listed pairs count. The few
+    listed pairs of a photo with itself are dropped. Raises DataError for another layout.
     """
     content = read_pickle(pickle)
     if not isinstance(content, Mapping) or not isinstance(content.get(split), Mapping):
-        raise DataError(f"{pickle} has no split {split!r}. Expected the dict of train and val of retrieval-SfM-120k.")
+        raise DataError(
+            f"{pickle} has no split {split!r}. Expected the dict of `train` and `val` of retrieval-SfM-120k."
+        )
     table = content[split]
     names = _names(pickle, table)
     clusters = _column(pickle, table, "cluster")
@@ -40,18 +42,17 @@ def read_sfm120k(pickle: Path, images: Path, split: Split) -> PairedPhotos:
 def read_whitening_pairs(pickle: Path, images: Path) -> PairedPhotos:
     """Read `retrieval-SfM-30k-whiten.pkl` or `retrieval-SfM-120k-whiten.pkl`: pairs to learn a whitening from.
 
-    `images`: the folder `ims`, as for `read_sfm120k`. Nobody says what each photo shows. Raises DataError for another
-    layout.
+    `images`: the folder `ims`, as for `read_sfm120k`. The photos have no instances. Raises DataError for another layout.
     """
     content = read_pickle(pickle)
     if not isinstance(content, Mapping):
-        raise DataError(f"{pickle} holds no dict. Expected the one of cids, qidxs and pidxs of a -whiten.pkl.")
+        raise DataError(f"{pickle} does not hold a dict. Expected one of cids, qidxs and pidxs, as in a -whiten.pkl.")
     names = _names(pickle, content)
     return _paired(pickle, content, _photos(pickle, names, [""] * len(names), images))
 
 
 def _paired(pickle: Path, table: Mapping[Any, Any], photos: list[Photo]) -> PairedPhotos:
-    queries, positives = (_rows(pickle, table, key, len(photos)) for key in ("qidxs", "pidxs"))
+    queries, positives = (_indices(pickle, table, key, len(photos)) for key in ("qidxs", "pidxs"))
     if len(queries) != len(positives):
         raise DataError(f"{pickle}: expected as many pidxs as qidxs, got {len(positives)} and {len(queries)}.")
     different = queries != positives
@@ -60,7 +61,7 @@ def _paired(pickle: Path, table: Mapping[Any, Any], photos: list[Photo]) -> Pair
 
 def _photos(pickle: Path, names: list[str], instances: list[str], images: Path) -> list[Photo]:
     for name in names:
-        # A name becomes a path: it must not lead out of the folder.
+        # A name becomes part of a path: it must not lead out of the folder.
         if len(name) < 6 or not name.isascii() or not name.isalnum():
             raise DataError(f"{pickle}: expected cids of six letters and digits or more, got {name!r}.")
     return [
@@ -76,18 +77,18 @@ def _names(pickle: Path, table: Mapping[Any, Any]) -> list[str]:
     return [name.decode("latin1") if isinstance(name, bytes) else name for name in names.tolist()]
 
 
-def _rows(pickle: Path, table: Mapping[Any, Any], key: str, count: int) -> Rows:
-    rows = _column(pickle, table, key)
-    if rows.dtype.kind not in "iu" and len(rows):
+def _indices(pickle: Path, table: Mapping[Any, Any], key: str, count: int) -> Indices:
+    indices = _column(pickle, table, key)
+    if indices.dtype.kind not in "iu" and len(indices):
         raise DataError(f"{pickle}: expected integers as `{key}`.")
-    wrong = rows[(rows < 0) | (rows >= count)]
+    wrong = indices[(indices < 0) | (indices >= count)]
     if wrong.size:
         raise DataError(f"{pickle}: expected `{key}` from 0 to {count - 1}, got {wrong[0]}.")
-    return rows.astype(np.int64)
+    return indices.astype(np.int64)
 
 
 def _column(pickle: Path, table: Mapping[Any, Any], key: str) -> NDArray[Any]:
-    """One of a split's lists, as an array of one dimension."""
+    """One of the lists of a split, as a one-dimensional array."""
     if key not in table:
         raise DataError(f"{pickle} has no `{key}`. It holds: {', '.join(str(each) for each in table)}.")
     values = table[key]

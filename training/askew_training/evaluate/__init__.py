@@ -1,1 +1,1 @@
-"""How well queries of one encoder find their matches in a gallery that another one described."""
+"""How well the queries of one encoder find their matches in a gallery described by another."""

@@ -1,4 +1,4 @@
-"""Queries of one encoder against a gallery that another one described, as a manifest of photos defines it."""
+"""Measuring the queries of one encoder against a gallery of another, as defined by a manifest of photos."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Vectors = Mapping[Path, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class BenchmarkScores:
-    """The scores of one benchmark: all its queries together, and by the set that they come from."""
+    """The scores of one benchmark, over all its queries and for each set of them. `gallery`: its number of photos."""
 
     benchmark: str
     gallery: int
@@ -27,16 +27,16 @@ class BenchmarkScores:
 
 
 def benchmarks_in(photos: Sequence[Photo]) -> list[str]:
-    """The benchmarks that have queries, in the order of the manifest."""
+    """List the benchmarks that have queries, in the order of the manifest."""
     return list(dict.fromkeys(photo.benchmark for photo in photos if photo.role == "query"))
 
 
 def photos_of(photos: Sequence[Photo], benchmark: str, role: str) -> list[Photo]:
-    """The queries or the gallery of a benchmark. Raises DataError when there are none."""
+    """List the queries or the gallery of a benchmark. Raises DataError if there are none."""
     chosen = [photo for photo in photos if photo.benchmark == benchmark and photo.role == role]
     if not chosen:
         known = ", ".join(benchmarks_in(photos)) or "none"
-        raise DataError(f"There is no {role} photo of benchmark {benchmark!r}. The manifest has: {known}.")
+        raise DataError(f"The benchmark {benchmark!r} has no {role} photo. The manifest has these benchmarks: {known}.")
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""The scores of an evaluation as JSON, as a table, and as the figures that a manifest states."""
+"""The scores of an evaluation as JSON, as a table, and as the figures of a manifest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from askew_training.evaluate.benchmark import BenchmarkScores
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured with which encoders (`name@version`)."""
+    """The scores of some benchmarks, and the encoders of queries and gallery (`name@version`)."""
 
     queries: str
     gallery: str
@@ -24,15 +24,15 @@ class Report:
 
     @property
     def kind(self) -> str:
-        """symmetric when one encoder described both sides, else asymmetric."""
+        """symmetric if one encoder described both sides, otherwise asymmetric."""
         return "symmetric" if self.queries == self.gallery else "asymmetric"
 
     def to_json(self) -> str:
-        """The report as JSON text."""
+        """Convert to JSON text."""
         return json.dumps({"kind": self.kind, **asdict(self)}, indent=2) + "\n"
 
     def to_table(self) -> Table:
-        """The report for a person."""
+        """Convert to a table for a person."""
         table = Table(title=f"{self.kind}: queries {self.queries}, gallery {self.gallery}")
         for column in ("benchmark", "set", "queries", "gallery", "mAP", "P@1", "R@5", "R@10"):
             table.add_column(column, justify="left" if column in {"benchmark", "set"} else "right")
@@ -52,9 +52,9 @@ class Report:
 
 
 def manifest_metrics(reports: Sequence[Path]) -> dict[str, float | str]:
-    """The figures of reports as a manifest states them: `asymmetric.landmarks.together.mAP` and so on.
+    """Read the figures of reports for a manifest: `asymmetric.landmarks.together.mAP` and so on.
 
-    Raises DataError for a file that is no report.
+    Raises DataError for a file that is not a report.
     """
     metrics: dict[str, float | str] = {}
     for path in reports:
@@ -70,5 +70,5 @@ def manifest_metrics(reports: Sequence[Path]) -> dict[str, float | str]:
         except OSError as error:
             raise DataError(f"Expected a report, but {path} cannot be read: {error.strerror}.") from None
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise DataError(f"{path} is no report of `askew evaluate --json`.") from None
+            raise DataError(f"{path} is not a report. Expected a file written by `askew evaluate --json`.") from None
     return metrics

@@ -1,4 +1,4 @@
-"""The gate of an export: a graph that does not do what its network does is not written."""
+"""The gate of an export: a graph is written only if it does what its network does."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from askew_client.encoding.photos import shrunk_size
-from askew_training.data.pixels import shrunk
+from askew_training.data.pixels import shrink
 from askew_training.errors import GateError
 from askew_training.networks.network import Network
 
 COSINE_DISTANCE = {"fp32": 1e-5, "fp16": 5e-5, "int8": 0.02}
-"""How far a graph's vectors may be from torch's, by how its weights are stored: two photos of one thing are tenths
-apart."""
+"""The largest allowed cosine distance between a graph's vectors and torch's, by the precision of the stored weights.
+Two photos of one thing are some tenths apart."""
 GREY_LEVELS = 0.5
-"""How far the graph's resizing may be from Pillow's, in grey levels, on average over a photo."""
+"""The largest allowed difference between the graph's resizing and Pillow's, in grey levels, averaged over a photo."""
 
 
 @dataclass(frozen=True)
 class GateReport:
-    """The largest differences seen: cosine distance to torch, and mean grey levels to Pillow."""
+    """The largest differences found: cosine distance to torch, and mean grey levels to Pillow."""
 
     cosine_distance: float
     grey_levels: float
@@ -36,11 +36,11 @@ class GateReport:
 def check_graph(
     model: onnx.ModelProto, network: Network, photo_size: int, cosine_distance: float = COSINE_DISTANCE["fp32"]
 ) -> GateReport:
-    """Compare a graph with its network on photos of many sizes: odd, thin, smaller and larger than
-    `photo_size`.
+    """Compare a graph with its network on photos of many sizes: odd, thin, smaller and larger than `photo_size`.
 
-    Torch is fed with the graph's own `pixels`, so that the network is compared apart from the resizing,
-    which is compared with Pillow. `cosine_distance`: at most this far from torch. Raises GateError with the first size that differs.
+    Torch gets the graph's own `pixels`, so that the network is compared independently of the resizing, which is
+    compared with Pillow. `cosine_distance`: the largest allowed distance to torch. Raises GateError with the first size
+    that differs.
     """
     session = _session_with_pixels(model)
     distances, differences = [], []
@@ -50,13 +50,13 @@ def check_graph(
         name = f"a photo of {photo.shape[1]} × {photo.shape[0]} px"
         if not distance <= cosine_distance:
             raise GateError(
-                f"The graph differs from torch by a cosine distance of {distance:.2g} on {name}; at most "
-                f"{cosine_distance:g} is admitted. Nothing was written."
+                f"The graph differs from torch by a cosine distance of {distance:.2g} on {name}; expected at most "
+                f"{cosine_distance:g}. Nothing was written."
             )
         if not difference <= GREY_LEVELS:
             raise GateError(
                 f"The graph resizes {name} differently from Pillow, by {difference:.2g} grey levels on "
-                f"average; at most {GREY_LEVELS:g} are admitted. Nothing was written."
+                f"average; expected at most {GREY_LEVELS:g}. Nothing was written."
             )
         distances.append(distance)
         differences.append(difference)
@@ -80,7 +80,7 @@ def _compare(
     length = float(np.linalg.norm(actual))
     if not abs(length - 1) < 1e-4:
         raise GateError(f"The graph's vectors have length {length:.4g}; expected 1. Nothing was written.")
-    difference = np.abs(pixels[0].astype(np.float64) - shrunk(photo, photo_size)).mean()
+    difference = np.abs(pixels[0].astype(np.float64) - shrink(photo, photo_size)).mean()
     return max(distance, 0.0), float(difference)
 
 
@@ -94,7 +94,7 @@ def _session_with_pixels(model: onnx.ModelProto) -> onnxruntime.InferenceSession
 
 
 def _sizes(photo_size: int) -> list[tuple[int, int]]:
-    """Heights and widths: S itself, smaller, larger by little and by much, upright, thin, odd."""
+    """Heights and widths: S itself, smaller, slightly and much larger, upright, thin, odd."""
     s = photo_size
     return [
         (s, s),
@@ -110,7 +110,7 @@ def _sizes(photo_size: int) -> list[tuple[int, int]]:
 
 
 def _photo(height: int, width: int) -> NDArray[np.uint8]:
-    """A photo-like picture, the same on every machine: smooth colours under fine noise."""
+    """A picture like a photo, the same on every machine: smooth colours with fine noise."""
     random = np.random.default_rng(height * 100_003 + width)
     coarse = random.integers(0, 256, (5, 7, 3), dtype=np.uint8)
     smooth = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The whole graph of an encoder: preprocessing and network, cut at `pixels`."""
+"""The whole graph of an encoder: preprocessing and network, joined at `pixels`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def encoder_graph(network: Network, photo_size: int) -> onnx.ModelProto:
     merged.ClearField("doc_string")
     merged.graph.ClearField("doc_string")
     del merged.graph.value_info[:]
-    # Merging lists the operator set once for each part.
+    # After merging, the operator set is listed once for each part.
     del merged.opset_import[:]
     merged.opset_import.append(helper.make_opsetid("", OPSET))
     onnx.checker.check_model(merged)
@@ -41,12 +41,12 @@ def encoder_graph(network: Network, photo_size: int) -> onnx.ModelProto:
 def network_graph(network: Network) -> onnx.ModelProto:
     """Trace a network: `pixels` uint8 [N, h, w, 3] → `descriptor` float32 [N, D], N, h and w free.
 
-    The tracing exporter is used because the newer one does not come to an end on the padding of `tf_` trunks.
+    The tracing exporter is used, because the newer one never finishes on the padding of `tf_` trunks.
     """
     example = torch.randint(0, 256, (1, 96, 131, 3), dtype=torch.uint8)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         path = Path(folder) / "network.onnx"
-        # It is deprecated, and it warns of each size that becomes part of the graph; the gate checks those.
+        # It warns that it is deprecated, and of each size that becomes a constant of the graph; the gate checks those.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network.eval(),

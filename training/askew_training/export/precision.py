@@ -1,4 +1,4 @@
-"""Weights in fewer bytes, computed in single precision: a smaller file, and the same arithmetic."""
+"""Weights stored in fewer bytes and computed in single precision: a smaller file, and the same arithmetic."""
 
 from __future__ import annotations
 
@@ -11,38 +11,37 @@ from onnx import TensorProto, helper, numpy_helper
 
 from askew_training.errors import GateError
 
-SMALLEST_STORED_SMALL = 1024
-"""Smaller tensors (biases, an epsilon of 1e-6) stay float32: nothing to gain, much to lose."""
+SMALLEST_CONVERTED = 1024
+"""Values of the smallest tensor that is converted. Smaller ones (biases, an epsilon of 1e-6) stay float32: they would
+save nothing, and their rounding costs most."""
 
 
 def store_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with its large float32 initialisers stored as float16, each cast back where it is
-    used.
+    """Return the model with its large float32 initialisers stored as float16, each cast back where it is used.
 
-    An engine folds the casts when it loads the file, so speed and arithmetic are those of float32.
-    (Half-precision arithmetic would overflow in GeM's power.) Raises GateError for a weight beyond
-    float16's range.
+    Engines fold the casts when they load the file, so speed and arithmetic are those of float32. (Half-precision
+    arithmetic would overflow in GeM's power.) Raises GateError for a weight beyond float16's range.
     """
 
-    def halved(name: str, weights: NDArray[np.float32]) -> Stored:
+    def to_half(name: str, weights: NDArray[np.float32]) -> Stored:
         if float(np.abs(weights).max()) > float(np.finfo(np.float16).max):
-            raise GateError(f"{name} holds values beyond half precision; export with --precision fp32.")
+            raise GateError(f"{name} holds values beyond half precision. Export with --precision fp32.")
         half = numpy_helper.from_array(weights.astype(np.float16), f"{name}/half")
         return [half], [helper.make_node("Cast", [half.name], [name], to=TensorProto.FLOAT)]
 
-    return _stored(model, halved)
+    return _store(model, to_half)
 
 
 def store_bytes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model with its large float32 initialisers stored as int8 and a float32 scale for each row of their
-    first axis, which is a channel of a convolution; they are multiplied where they are used.
+    first axis, a channel of a convolution; both are multiplied where the weight is used.
 
-    Weights are rounded to 1/127 of the largest of their channel, so vectors change: the gate measures by how much.
-    Nothing else is rounded. Written as Cast and Mul, which engines fold when they load the file; DequantizeLinear they
+    Weights are rounded to 1/127 of the largest of their channel, so vectors change; the gate measures by how much.
+    Nothing else is rounded. Written as Cast and Mul, which engines fold when they load the file; a DequantizeLinear
     would run for every photo.
     """
 
-    def in_bytes(name: str, weights: NDArray[np.float32]) -> Stored:
+    def to_bytes(name: str, weights: NDArray[np.float32]) -> Stored:
         scale = np.abs(weights).max(axis=tuple(range(1, weights.ndim)), keepdims=True) / 127
         scale[scale == 0] = 1
         codes = numpy_helper.from_array(np.round(weights / scale).astype(np.int8), f"{name}/codes")
@@ -50,21 +49,21 @@ def store_bytes(model: onnx.ModelProto) -> onnx.ModelProto:
         cast = helper.make_node("Cast", [codes.name], [f"{name}/cast"], to=TensorProto.FLOAT)
         return [codes, scales], [cast, helper.make_node("Mul", [f"{name}/cast", scales.name], [name])]
 
-    return _stored(model, in_bytes)
+    return _store(model, to_bytes)
 
 
 Stored = tuple[list[TensorProto], list[onnx.NodeProto]]
-"""What stands in the file for an initialiser, and the nodes that make it again."""
+"""The tensors that replace an initialiser in the file, and the nodes that compute it from them."""
 
 
-def _stored(model: onnx.ModelProto, store: Callable[[str, NDArray[np.float32]], Stored]) -> onnx.ModelProto:
+def _store(model: onnx.ModelProto, store: Callable[[str, NDArray[np.float32]], Stored]) -> onnx.ModelProto:
     smaller = onnx.ModelProto()
     smaller.CopyFrom(model)
     kept: list[TensorProto] = []
     made: list[onnx.NodeProto] = []
     for initialiser in smaller.graph.initializer:
         weights = numpy_helper.to_array(initialiser)
-        if weights.dtype != np.float32 or weights.size < SMALLEST_STORED_SMALL:
+        if weights.dtype != np.float32 or weights.size < SMALLEST_CONVERTED:
             kept.append(initialiser)
             continue
         tensors, nodes = store(initialiser.name, weights)

@@ -1,4 +1,4 @@
-"""The first part of every encoder's graph: a photo of any size → `pixels`, what the trunk sees of it."""
+"""The first part of every encoder's graph: from a photo of any size to `pixels`, what the trunk sees of it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from onnx import TensorProto, helper
 
 OPSET = 18
 IR_VERSION = 8
-"""The IR version that came with opset 18: every runtime that knows the one knows the other."""
+"""The IR version introduced with opset 18: every runtime that supports one supports the other."""
 
 
 def preprocessing_graph(photo_size: int) -> onnx.ModelProto:
     """Build the graph `image` uint8 [N, H, W, 3] → `pixels` uint8 [N, h, w, 3].
 
-    The size rule in integers: with m = max(H, W) and S' = min(S, m), each side becomes max(1, (2 · side ·
-    S' + m) // (2 · m)), which is floor(side · S'/m + ½) without rounding errors, and the side itself for a
-    photo that is small already. Then a linear, antialiased, half-pixel Resize on the bytes.
+    The size rule in integers: with m = max(H, W) and S' = min(S, m), each side becomes
+    max(1, (2 · side · S' + m) // (2 · m)), which is floor(side · S'/m + ½) without rounding errors, and leaves a photo
+    that is small enough unchanged. Then a linear, antialiased, half-pixel Resize on the bytes.
     """
     constants = {
         "pre/photo_size": [photo_size],

@@ -1,4 +1,5 @@
-"""Whitening: the linear layer after pooling, learned from photos with or without labels, or taken over."""
+"""Heads: the linear layer after pooling. A whitening learned from photos with or without labels, a published one, or a
+ridge regression onto a teacher's vectors."""
 
 from askew_training.heads.linear import Whitening, apply_linear
 from askew_training.heads.pair_whitening import learn_whitening_of_pairs, pairs_of

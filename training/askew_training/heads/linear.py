@@ -1,4 +1,4 @@
-"""A whitening as what it is: a linear map, whose result is brought to unit length."""
+"""Linear maps whose result is scaled to unit length, such as whitenings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from askew_training.errors import DataError
 
 @dataclass(frozen=True)
 class Whitening:
-    """A linear map x ↦ weight · x + bias: float32 [D, C] and [D]; the components of most use come first."""
+    """A linear map x ↦ weight · x + bias: float32 [D, C] and [D]; the most useful components come first."""
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -25,14 +25,13 @@ class Whitening:
         return np.asarray(mapped / np.linalg.norm(mapped, axis=1, keepdims=True), dtype=np.float32)
 
     def truncated(self, dim: int) -> Whitening:
-        """The map to the first `dim` components. Their vectors lie in a space of their own. Raises DataError."""
-        most = len(self.weight)
-        if not 1 <= dim <= most:
-            raise DataError(f"Expected 1 to {most} dimensions, as many as the whitening has, got {dim}.")
+        """The map to the first `dim` components, which defines another space. Raises DataError."""
+        if not 1 <= dim <= len(self.weight):
+            raise DataError(f"Expected 1 to {len(self.weight)} dimensions, those of the whitening, got {dim}.")
         return Whitening(self.weight[:dim], self.bias[:dim])
 
     def as_layer(self) -> nn.Linear:
-        """The same map as a torch layer."""
+        """Convert to a torch layer."""
         dim, channels = self.weight.shape
         layer = nn.Linear(channels, dim)
         layer.load_state_dict({"weight": torch.from_numpy(self.weight), "bias": torch.from_numpy(self.bias)})
@@ -40,10 +39,10 @@ class Whitening:
 
     @classmethod
     def of_layer(cls, layer: nn.Linear) -> Whitening:
-        """The map of a torch layer with a bias."""
+        """Convert from a torch layer with a bias."""
         return cls(layer.weight.detach().cpu().numpy(), layer.bias.detach().cpu().numpy())
 
 
 def apply_linear(layer: nn.Linear, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Map float32 [n, C] vectors by a layer to float32 [n, D] unit vectors."""
+    """Map float32 [n, C] vectors to float32 [n, D] unit vectors with a torch layer."""
     return Whitening.of_layer(layer).apply(vectors)

@@ -1,4 +1,4 @@
-"""PCA whitening with a power: needs no labels."""
+"""PCA whitening with a power, which needs no labels."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from askew_training.heads.linear import Whitening
 
 
 def learn_whitening(vectors: NDArray[np.float32], dim: int, power: float) -> Whitening:
-    """Learn a PCA whitening from float32 [n, C] vectors without labels, kept to the first `dim` components.
+    """Learn a PCA whitening from float32 [n, C] vectors without labels, with the first `dim` components.
 
-    Each principal component is divided by its standard deviation to the `power`: 0 only centres and
-    rotates, 1 whitens fully, 0.5 is half-way (Jégou & Chum, ECCV 2012; the power as in Revaud et al., ICCV
-    2019). The map is scaled so that the mean squared length of what it returns is 1, which keeps its
-    weights within half precision.
+    Each principal component is divided by its standard deviation to the `power`: 0 only centres and rotates, 1 whitens
+    fully, 0.5 is half-way (Jégou & Chum, ECCV 2012; the power as in Revaud et al., ICCV 2019). The map is scaled so
+    that the mean squared length of its results is 1, which keeps its weights within half precision.
 
-    Raises DataError when there are too few photos, or when fewer than `dim` components vary.
+    Raises DataError if there are too few photos, or if fewer than `dim` components vary.
     """
     count, channels = vectors.shape
     if not 1 <= dim <= channels:
-        raise DataError(f"Expected 1 to {channels} dimensions, as many as the trunk has channels, got {dim}.")
+        raise DataError(f"Expected 1 to {channels} dimensions, the channels of the trunk, got {dim}.")
     if not 0 <= power <= 1:
         raise DataError(f"Expected a whitening power from 0 to 1, got {power}.")
     if count <= dim:
@@ -32,8 +31,10 @@ def learn_whitening(vectors: NDArray[np.float32], dim: int, power: float) -> Whi
     variances, axes = np.linalg.eigh(centred.T @ centred / count)
     variances, axes = variances[::-1][:dim], axes[:, ::-1][:, :dim]
     if variances[-1] <= 1e-12 * variances[0]:
-        raise DataError(f"The photos vary in fewer than {dim} dimensions. Give more photos, or ask for fewer.")
-    # An eigenvector's sign is free; fixed here, so that the same photos give the same space on every machine.
+        raise DataError(
+            f"The photos vary in fewer than {dim} dimensions. Give more photos, or ask for fewer dimensions."
+        )
+    # The sign of an eigenvector is arbitrary; fixed here, so that the same photos give the same space on every machine.
     axes = axes * np.sign(axes[np.abs(axes).argmax(0), np.arange(dim)])
     weight = axes.T * variances[:, None] ** (-power / 2)
     weight /= np.sqrt((variances ** (1 - power)).sum())

@@ -1,8 +1,7 @@
-"""Read the whitenings that were published with networks: NumPy arrays in a torch file; nothing in it is executed."""
+"""Reading the whitenings published with networks: NumPy arrays in a torch file, in which nothing is executed."""
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,21 @@ from numpy.typing import NDArray
 
 from askew_training.errors import WeightsError
 from askew_training.heads.linear import Whitening
+from askew_training.networks.torch_file import DAMAGED
 
 
 def read_published_whitening(path: Path, key: str | None = None) -> Whitening:
     """Read the whitening {m: [C, 1], P: [D, C]}, x ↦ P (x − m), of a `_whitening.pth` file (Budnik & Avrithis, CVPR
-    2021), or of a checkpoint that carries some in meta['Lw'] (Radenović et al., PAMI 2018).
+    2021), or of a checkpoint that holds some in meta['Lw'] (Radenović et al., PAMI 2018).
 
-    `key`: which one of a checkpoint's, such as `retrieval-SfM-120k/ms`; needed where there are several. The map is
-    scaled so that its rows have unit length on average, which changes no vector and keeps its weights within half
-    precision. Raises WeightsError.
+    `key`: which of a checkpoint's whitenings, such as `retrieval-SfM-120k/ms`; needed if there are several. The map is
+    scaled so that its rows have unit length on average, which does not change the unit vectors and keeps its weights
+    within half precision. Raises WeightsError.
     """
     content = _load(path)
     found = _whitenings_in(content)
     if not found:
-        raise WeightsError(f"{path} holds no whitening. Expected a dict of m and P, or a checkpoint with meta['Lw'].")
+        raise WeightsError(f"{path} holds no whitening. Expected a dict with m and P, or a checkpoint with meta['Lw'].")
     if key is None and len(found) > 1:
         raise WeightsError(f"{path} holds {len(found)} whitenings; expected one of these names: {', '.join(found)}.")
     name = key if key is not None else next(iter(found))
@@ -38,17 +38,19 @@ def read_published_whitening(path: Path, key: str | None = None) -> Whitening:
 
 def _load(path: Path) -> object:
     try:
-        # Only what rebuilds arrays of plain numbers is let in besides tensors.
+        # Besides tensors, only what rebuilds arrays of plain numbers is allowed.
         with torch.serialization.safe_globals(_array_parts()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"Expected a whitening, but {path} cannot be read: {error.strerror}.") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError):
-        raise WeightsError(f"{path} is no torch file of plain tensors and arrays. Expected a _whitening.pth.") from None
+    except DAMAGED:
+        raise WeightsError(
+            f"{path} is not a torch file of plain tensors and arrays. Expected a _whitening.pth."
+        ) from None
 
 
 def _array_parts() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """What a pickle of NumPy arrays names, by today's names and those of NumPy 1."""
+    """What a pickle of NumPy arrays refers to, by the names of NumPy 2 and NumPy 1."""
     rebuild, scalar = np._core.multiarray._reconstruct, np._core.multiarray.scalar  # type: ignore[attr-defined]
     kinds = [type(np.dtype(kind)) for kind in (np.float32, np.float64)]
     return [
@@ -63,7 +65,7 @@ def _array_parts() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
 
 
 def _whitenings_in(content: object) -> dict[str, tuple[object, object]]:
-    """By name; the only one of a file has the name ''."""
+    """(m, P) by name; a whitening that is the only one of its file has the name ''."""
     if not isinstance(content, Mapping):
         return {}
     if "m" in content and "P" in content:
@@ -93,7 +95,7 @@ def _whitening(path: Path, mean: object, projection: object) -> Whitening:
 
 
 def _numbers(value: object) -> NDArray[np.float64] | None:
-    """A tensor or an array as float64; None for anything else, and for one that holds NaN."""
+    """Convert a tensor or an array to float64; None for anything else, and for values that are not finite."""
     array = value.numpy() if isinstance(value, torch.Tensor) else value
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or not np.isfinite(array).all():
         return None

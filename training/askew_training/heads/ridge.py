@@ -1,4 +1,4 @@
-"""Distillation in closed form: a student whose last layer is learned by regression onto its teacher's vectors."""
+"""Distillation in closed form: a ridge regression of a student's last layer onto its teacher's vectors."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ def refit_linear(
 ) -> nn.Linear:
     """Learn a linear layer that maps a student's pooled vectors to its teacher's vectors.
 
-    `pooled`: float32 [n, C], what the student sees; `targets`: float32 [n, D], the teacher's unit vectors of the
-    same photos. Minimises the mean of ‖W x + b − t‖² plus `ridge` times the squared change from `start`, which is
-    the regression loss of Budnik & Avrithis (CVPR 2021), 1 − cos, as far as outputs have unit length. The pull
-    towards `start`, the teacher's own layer, is what lets few photos do. Raises DataError for shapes that do not
+    `pooled`: float32 [n, C], what the student pools. `targets`: float32 [n, D], the teacher's unit vectors of the same
+    photos. Minimises the mean of ‖W x + b − t‖² plus `ridge` times the squared change from `start`; as far as outputs
+    have unit length, this is the regression loss of Budnik & Avrithis (CVPR 2021), 1 − cos. Few photos are enough,
+    because the solution is pulled towards `start`, the teacher's own layer. Raises DataError for shapes that do not
     fit, or a ridge that is not positive.
     """
     channels, dim = start.in_features, start.out_features
     if pooled.shape != (len(targets), channels) or targets.shape[1:] != (dim,):
-        raise DataError(f"Expected [n, {channels}] pooled and [n, {dim}] target vectors of the same photos.")
+        raise DataError(
+            f"Expected [n, {channels}] pooled and [n, {dim}] target vectors of the same photos, got "
+            f"{list(pooled.shape)} and {list(targets.shape)}."
+        )
     if not ridge > 0:
         raise DataError(f"Expected a positive ridge, got {ridge}.")
     before = np.vstack([start.weight.detach().numpy().T, start.bias.detach().numpy()[None]]).astype(np.float64)

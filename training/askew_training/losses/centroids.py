@@ -17,12 +17,12 @@ def learn_centroids(
 ) -> NDArray[np.float32]:
     """Learn 2^`bits` centroids in each sub-space of `vectors`: float32 [`subspaces`, 2^`bits`, D / `subspaces`].
 
-    `vectors`: float32 [N, D], cut into pieces of equal size, one for each sub-space.
-    K-means with two starts on at most 1,000 vectors for each centroid, as in MCC-WH/SSP (arXiv 2403.00648); they learn
-    on other photos than they train on. The centroids keep their lengths.
+    `vectors`: float32 [N, D], cut into pieces of equal size, one for each sub-space. K-means with two starts on at most
+    1,000 vectors for each centroid, as in MCC-WH/SSP (arXiv 2403.00648), which learns them on other photos than it
+    trains on. The centroids are not scaled to unit length.
 
     Raises DataError for fewer than 2^bits vectors, for a D that `subspaces` does not divide and for values that are
-    not finite, EngineMissing where no faiss is installed, or several are.
+    not finite; EngineMissing if no faiss is installed, or several are.
     """
     count, dim = vectors.shape
     if subspaces < 1 or dim % subspaces:
@@ -32,14 +32,14 @@ def learn_centroids(
     if count < 2**bits:
         raise DataError(
             f"{2**bits} centroids ({bits} bits) need at least as many teacher vectors, got {count}. "
-            "Give more photos, or ask for fewer bits."
+            "Give more photos, or lower `bits`."
         )
     if not np.isfinite(vectors).all():
-        raise DataError("The teacher's vectors have values that are not finite. Make the cache again: askew cache.")
+        raise DataError("The teacher's vectors have values that are not finite. Make them again with `askew cache`.")
     faiss = _import_faiss()
     quantiser = faiss.ProductQuantizer(dim, subspaces, bits)
     quantiser.cp.niter, quantiser.cp.nredo, quantiser.cp.seed = iterations, 2, seed
-    # Below faiss's own least number it only warns, and on the terminal.
+    # With fewer vectors than its own minimum, faiss only warns, and does so on the terminal.
     quantiser.cp.min_points_per_centroid, quantiser.cp.max_points_per_centroid = 1, 1000
     quantiser.train(np.ascontiguousarray(vectors, dtype=np.float32))
     flat: NDArray[np.float32] = faiss.vector_to_array(quantiser.centroids)
@@ -48,10 +48,10 @@ def learn_centroids(
 
 def _import_faiss() -> Any:
     """Import faiss, or raise EngineMissing with the sentence that names the extra."""
-    hint = "Install one: pip install 'askew-training[cpu]' (or 'askew-training[gpu]' where there is an NVIDIA GPU)."
+    hint = "Install one: pip install 'askew-training[cpu]' (or 'askew-training[gpu]' for an NVIDIA GPU)."
     try:
         import faiss
     except ImportError:
-        raise EngineMissing(f"No faiss is installed, which learns the centroids. {hint}") from None
+        raise EngineMissing(f"No faiss is installed, which is needed to learn the centroids. {hint}") from None
     refuse_several(("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12"), hint)
     return faiss

@@ -1,23 +1,29 @@
-"""The contrastive loss, asymmetric or symmetric as its references are."""
+"""The contrastive loss, asymmetric or symmetric, depending on its references."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
+
+from askew_training.losses.base import Loss, PairLossTable, Reduction, TeacherVectorsOf, reduce_anchors
+
+Form = Literal["euclidean", "similarity"]
 
 
-class Contrastive(nn.Module):
-    """Pull an anchor towards its positives, and negatives that are too near away from it.
+class Contrastive(Loss):
+    """Pull an anchor towards its positives, and push negatives away that are too near to it.
 
     Budnik & Avrithis (CVPR 2021), section 3.2, "Contr": with references from the teacher it is their asymmetric
-    loss, with references from the network that is trained the symmetric one (Radenović et al., PAMI 2018, eq. 5).
+    loss, with references from the trained network the symmetric one (Radenović et al., PAMI 2018, eq. 5).
 
-    `form="euclidean"`, as the published code computes it: for each positive ½ D², for each negative
-    ½ [margin − D]₊², where D = ‖a − r + epsilon‖ is 0 to 2. `form="similarity"`, as the paper writes it: for each
-    positive −s, for each negative [s − margin]₊, where s = a · r is −1 to 1. A Euclidean margin of 0.7 begins to push
-    where a similarity of 0.755 does.
+    `form="euclidean"`, as the published code computes it: ½ D² for each positive and ½ [margin − D]₊² for each
+    negative, where D = ‖a − r + epsilon‖ is 0 to 2. `form="similarity"`, as the paper writes it: −s for each positive
+    and [s − margin]₊ for each negative, where s = a · r is −1 to 1. A Euclidean margin of 0.7 pushes negatives above
+    the same similarity as a margin of 0.755 in the other form.
 
     `reduction`: "none" gives one value for each anchor, "sum" and "mean" (over anchors) one for all.
     """
@@ -27,9 +33,9 @@ class Contrastive(nn.Module):
     def __init__(
         self,
         margin: float | None = None,
-        form: Literal["euclidean", "similarity"] = "euclidean",
+        form: Form = "euclidean",
         epsilon: float = 1e-6,
-        reduction: Literal["none", "sum", "mean"] = "mean",
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
         self.margin = margin if margin is not None else {"euclidean": 0.7, "similarity": 0.755}[form]
@@ -51,18 +57,26 @@ class Contrastive(nn.Module):
             pull, push = squared / 2, (self.margin - _root(squared)).clamp(min=0) ** 2 / 2
         zero = pull.new_zeros(())
         per_anchor = (torch.where(positives, pull, zero) + torch.where(negatives, push, zero)).sum(1)
-        return reduced(per_anchor, self.reduction)
+        return reduce_anchors(per_anchor, self.reduction)
+
+    def active_above(self, to_positives: NDArray[np.float32]) -> float:
+        """The similarity of the margin: D² = 2 − 2 s for unit vectors."""
+        return self.margin if self.form == "similarity" else 1 - self.margin**2 / 2
 
 
-def reduced(per_anchor: Tensor, reduction: Literal["none", "sum", "mean"]) -> Tensor:
-    """Reduce one value for each anchor, float [B], as asked."""
-    if reduction == "none":
-        return per_anchor
-    return per_anchor.sum() if reduction == "sum" else per_anchor.mean()
+class ContrastiveTable(PairLossTable):
+    """`Contrastive`; the margin is a distance or a similarity, depending on `form`."""
+
+    name: Literal["contrastive"]
+    form: Form = "euclidean"
+    margin: float | None = None
+
+    def build(self, teacher_vectors: TeacherVectorsOf, seed: int) -> Contrastive:
+        return Contrastive(self.margin, self.form)
 
 
 def _squared_distances(anchors: Tensor, references: Tensor, epsilon: float) -> Tensor:
-    """Σ (a − r + epsilon)² for all pairs, by the inner products: [B, M] needs no [B, M, D]."""
+    """Σ (a − r + epsilon)² for all pairs, from inner products: [B, M] without an intermediate [B, M, D]."""
     dim = anchors.shape[1]
     shift = 2 * epsilon * (anchors.sum(1)[:, None] - references.sum(1)[None]) + dim * epsilon**2
     lengths = (anchors * anchors).sum(1)[:, None] + (references * references).sum(1)[None]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
 
-from askew_training.losses.contrastive import Contrastive, reduced
+from askew_training.losses.base import Loss, LossTable, Reduction, Side, TeacherVectorsOf, reduce_anchors
+from askew_training.losses.contrastive import Contrastive, Form
 
 
-class ContrastivePlus(nn.Module):
-    """Contrastive plus `weight` times its term of a positive pair for the anchor and the teacher's vector of it.
+class ContrastivePlus(Loss):
+    """Contrastive plus `weight` times its term for the positive pair of the anchor and the teacher's vector of it.
 
     Budnik & Avrithis (CVPR 2021), section 3.2, "Contr⁺". `form`, `margin`, `epsilon` and `reduction` are those of
-    `Contrastive`: the further term is ½ ‖a − g(a) + epsilon‖² or −a · g(a). The published code knows no weight but 1.
+    `Contrastive`: the further term is ½ ‖a − g(a) + epsilon‖² or −a · g(a). The published code has no weight (1).
     """
 
     reads = ("anchors", "references", "positives", "negatives", "teachers")
@@ -22,10 +26,10 @@ class ContrastivePlus(nn.Module):
     def __init__(
         self,
         margin: float | None = None,
-        form: Literal["euclidean", "similarity"] = "euclidean",
+        form: Form = "euclidean",
         epsilon: float = 1e-6,
         weight: float = 1.0,
-        reduction: Literal["none", "sum", "mean"] = "mean",
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
         self.contrastive = Contrastive(margin, form, epsilon, reduction="none")
@@ -38,10 +42,30 @@ class ContrastivePlus(nn.Module):
         """Compute the loss.
 
         `anchors`: float [B, D], `references`: float [M, D] and `teachers`: float [B, D], unit length; anchors and
-        teachers are row by row the same photos. `positives`, `negatives`: bool [B, M]; a pair may be neither.
+        teachers are of the same photos, row by row. `positives`, `negatives`: bool [B, M]; a pair may be neither.
         Returns [B], or a scalar.
         """
         others = self.contrastive(anchors, references, positives, negatives)
         itself = torch.eye(len(anchors), dtype=torch.bool, device=anchors.device)
         own = self.contrastive(anchors, teachers, itself, torch.zeros_like(itself))
-        return reduced(others + self.weight * own, self.reduction)
+        return reduce_anchors(others + self.weight * own, self.reduction)
+
+    def active_above(self, to_positives: NDArray[np.float32]) -> float:
+        """As for `Contrastive`."""
+        return self.contrastive.active_above(to_positives)
+
+
+class ContrastivePlusTable(LossTable):
+    """`ContrastivePlus`, which is always asymmetric; `own_weight`: of the teacher's vector of the anchor itself."""
+
+    name: Literal["contrastive-plus"]
+    form: Form = "euclidean"
+    margin: float | None = None
+    own_weight: float = Field(default=1.0, ge=0)
+
+    @property
+    def side(self) -> Side:
+        return "teacher"
+
+    def build(self, teacher_vectors: TeacherVectorsOf, seed: int) -> ContrastivePlus:
+        return ContrastivePlus(self.margin, self.form, weight=self.own_weight)

@@ -1,24 +1,28 @@
-"""D3still: differences of a photo's similarities to its neighbours, a student's towards its teacher's."""
+"""D3still: match the differences between a photo's similarities to its neighbours to the teacher's."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
-from torch import Tensor, nn
+from pydantic import Field
+from torch import Tensor
 
-from askew_training.losses.batch_size import refuse_small_batch
+from askew_training.losses.base import Loss, LossTable, TeacherVectorsOf
 
 
-class D3still(nn.Module):
+class D3still(Loss):
     """α ‖1 − diag X‖₂ / B + mean over photos of (β ‖e ∘ hard‖₂ + γ ‖e ∘ easy‖₂) / (K − 1).
 
     Xie et al. (CVPR 2024), and their code, SCY-X/D3still. T = G·Gᵀ and X = F·Gᵀ are the similarities of teachers and
-    students to the batch's teachers. A photo's neighbours are itself and the K − 1 = `neighbours` − 1 others that its
-    teacher puts first. Over all ordered pairs (j, k) of those others, ΔT = T_j − T_k, ΔX = X_j − X_k and
-    e = (ΔX − ΔT) / (0.1 + |ΔT|). A pair is hard where the signs of ΔX and ΔT differ, easy where they are the same.
+    students to the batch's teachers. A photo's neighbours are itself and the K − 1 = `neighbours` − 1 other photos that
+    are most similar to it for its teacher. Over all ordered pairs (j, k) of those others, ΔT = T_j − T_k,
+    ΔX = X_j − X_k and e = (ΔX − ΔT) / (0.1 + |ΔT|). A pair is hard if the signs of ΔX and ΔT differ, and easy if they
+    are equal.
 
-    Departures from the code: a photo is left out of its own neighbours by its place, not as the first of the sorted,
-    which a copy of it may be. Pairs with ΔT = 0 are dropped; the code gives them the target 1. Pairs with ΔX = 0 and
-    another ΔT are hard; the code drops them. Similarities keep the vectors' dtype; the code computes them in float64.
+    Departures from the code: a photo is excluded from its own neighbours by its index, not by taking the first of the
+    sorted ones, which may be a copy of it. Pairs with ΔT = 0 are dropped; the code gives them the target 1. Pairs with
+    ΔX = 0 and another ΔT are hard; the code drops them. Similarities keep the vectors' dtype; the code uses float64.
     """
 
     reads = ("anchors", "teachers")
@@ -27,7 +31,7 @@ class D3still(nn.Module):
         super().__init__()
         if neighbours < 3:
             raise ValueError(
-                f"D3still compares pairs of neighbours: expected at least 3 neighbours, the photo itself being one, "
+                "D3still compares pairs of neighbours: expected at least 3 neighbours, including the photo itself, "
                 f"got {neighbours}."
             )
         self.neighbours = neighbours
@@ -37,12 +41,12 @@ class D3still(nn.Module):
         self.smallest_batch = neighbours
 
     def forward(self, students: Tensor, teachers: Tensor) -> Tensor:
-        """Compute the loss of `students` on `teachers`, float [B, D], unit length, row by row the same photos.
+        """Compute the loss of `students` and `teachers`, float [B, D], unit length, of the same photos row by row.
 
-        Returns a scalar, 0 where they are equal. Among others of one similarity, the first in the batch are taken.
+        Returns a scalar, 0 where they are equal. Among equally similar photos, the first in the batch are taken.
         Raises ValueError for a batch with fewer photos than `neighbours`.
         """
-        refuse_small_batch("D3still", len(students), self.smallest_batch)
+        self.check_batch_size(len(students))
         cross = students @ teachers.T
         absolute: Tensor = torch.linalg.vector_norm(1 - cross.diagonal()) / len(students)
         others = self.neighbours - 1
@@ -58,12 +62,25 @@ class D3still(nn.Module):
         return self.alpha * absolute + self.beta * hard + self.gamma * easy
 
 
+class D3stillTable(LossTable):
+    """`D3still`."""
+
+    name: Literal["d3still"]
+    neighbours: int = Field(default=10, ge=3)
+    alpha: float = Field(default=100.0, ge=0)
+    beta: float = Field(default=5.0, ge=0)
+    gamma: float = Field(default=1.0, ge=0)
+
+    def build(self, teacher_vectors: TeacherVectorsOf, seed: int) -> D3still:
+        return D3still(self.neighbours, self.alpha, self.beta, self.gamma)
+
+
 def _differences(similarities: Tensor) -> Tensor:
     """All differences within each row: [B, K] to [B, K, K]."""
     return similarities[:, :, None] - similarities[:, None, :]
 
 
 def _norms(errors: Tensor) -> Tensor:
-    """The Euclidean norm of each [K, K] of [B, K, K]; its gradient is 0 where the norm is."""
+    """The Euclidean norm of each [K, K] of [B, K, K]; its gradient is 0 where the norm is 0."""
     norms: Tensor = torch.linalg.vector_norm(errors, dim=(1, 2))
     return norms

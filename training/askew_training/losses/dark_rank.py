@@ -1,4 +1,4 @@
-"""DarkRank: a student that ranks the photos of a batch as its teacher does."""
+"""DarkRank: rank the photos of a batch in the student's space as the teacher does."""
 
 from __future__ import annotations
 
@@ -6,36 +6,35 @@ from itertools import permutations
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from pydantic import Field
+from torch import Tensor
 
-from askew_training.losses.batch_size import refuse_small_batch
+from askew_training.losses.base import Loss, LossTable, TeacherVectorsOf
+
+Variant = Literal["hard", "soft"]
 
 
-class DarkRank(nn.Module):
-    """Match the order of each photo's nearest batch mates to the order that the teacher has them in.
+class DarkRank(Loss):
+    """Match the order of each photo's nearest neighbours in the batch to the teacher's order of them.
 
-    Budnik & Avrithis (CVPR 2021), section 3.2, "DR", after Chen et al. (DarkRank, AAAI 2018). A photo q scores a mate
-    x by S(x) = −alpha ‖q − x‖^beta in each space, and an order π of mates has the Plackett-Luce probability
-    P(π) = ∏_i exp S(x_π(i)) / Σ_{k ≥ i} exp S(x_π(k)). Ranked are the `length` mates nearest to q for the teacher.
+    Budnik & Avrithis (CVPR 2021), section 3.2, "DR", after Chen et al. (DarkRank, AAAI 2018). A photo q scores a
+    neighbour x by S(x) = −alpha ‖q − x‖^beta in each space, and an order π of neighbours has the Plackett-Luce
+    probability P(π) = ∏_i exp S(x_π(i)) / Σ_{k ≥ i} exp S(x_π(k)). The neighbours are the `length` photos that are
+    nearest to q for the teacher.
 
     `variant="hard"`: −log P_student(the teacher's order), the one that Budnik & Avrithis compare.
-    `variant="soft"`: KL(P_teacher ‖ P_student) over all `length`! orders, so `length` should stay small. The two
-    distributions, and to match them by their divergence, are Chen et al.'s. Ours are the choices of the teacher's
-    distribution as the target, which gives the divergence the gradient of the cross entropy and the value 0 for a
-    student that scores like its teacher, and of the same scores, mates and mean over photos as in the hard variant.
+    `variant="soft"`: KL(P_teacher ‖ P_student) over all `length`! orders, so `length` should be small. The two
+    distributions, and matching them by their divergence, are those of Chen et al. Two choices are ours: the teacher's
+    distribution is the target, so that the divergence has the gradient of the cross entropy and is 0 for a student
+    with its teacher's scores; and scores, neighbours and the mean over photos are those of the hard variant.
 
-    The student is free to turn its space, so alone this loss does not let it land in the teacher's.
+    The loss does not change when the student's space is rotated, so a student trained with it alone does not land in
+    the teacher's space.
     """
 
     reads = ("anchors", "teachers")
 
-    def __init__(
-        self,
-        alpha: float = 3.0,
-        beta: float = 3.0,
-        length: int = 4,
-        variant: Literal["hard", "soft"] = "hard",
-    ) -> None:
+    def __init__(self, alpha: float = 3.0, beta: float = 3.0, length: int = 4, variant: Variant = "hard") -> None:
         super().__init__()
         self.alpha = alpha
         self.beta = beta
@@ -44,12 +43,12 @@ class DarkRank(nn.Module):
         self.smallest_batch = length + 1
 
     def forward(self, students: Tensor, teachers: Tensor) -> Tensor:
-        """Compute the loss of `students` on `teachers`, float [B, D], unit length, row by row the same photos.
+        """Compute the loss of `students` and `teachers`, float [B, D], unit length, of the same photos row by row.
 
         Returns a scalar, the mean over photos; D may differ. Raises ValueError for fewer photos than
         `smallest_batch`.
         """
-        refuse_small_batch("DarkRank", len(students), self.smallest_batch)
+        self.check_batch_size(len(students))
         teacher_scores = self._scores(teachers)
         itself = torch.eye(len(teachers), dtype=torch.bool, device=teachers.device)
         order = teacher_scores.masked_fill(itself, -torch.inf).sort(dim=1, descending=True, stable=True).indices
@@ -58,8 +57,8 @@ class DarkRank(nn.Module):
         if self.variant == "hard":
             return -_log_likelihood(ranked).mean()
         orders = torch.tensor(list(permutations(range(self.length))), device=students.device)
-        student_log = _log_likelihood(_arranged(ranked, orders))
-        teacher_log = _log_likelihood(_arranged(teacher_scores.gather(1, nearest), orders))
+        student_log = _log_likelihood(_in_each_order(ranked, orders))
+        teacher_log = _log_likelihood(_in_each_order(teacher_scores.gather(1, nearest), orders))
         return (teacher_log.exp() * (teacher_log - student_log)).sum(1).mean()
 
     def _scores(self, vectors: Tensor) -> Tensor:
@@ -69,13 +68,26 @@ class DarkRank(nn.Module):
         return scores
 
 
-def _arranged(scores: Tensor, orders: Tensor) -> Tensor:
+class DarkRankTable(LossTable):
+    """`DarkRank`."""
+
+    name: Literal["dark-rank"]
+    alpha: float = Field(default=3.0, gt=0)
+    beta: float = Field(default=3.0, gt=0)
+    length: int = Field(default=4, ge=2, le=8)
+    variant: Variant = "hard"
+
+    def build(self, teacher_vectors: TeacherVectorsOf, seed: int) -> DarkRank:
+        return DarkRank(self.alpha, self.beta, self.length, self.variant)
+
+
+def _in_each_order(scores: Tensor, orders: Tensor) -> Tensor:
     """Each row of `scores`, float [B, L], in each of `orders`, int64 [P, L]: float [B, P, L]."""
     # A gather, because the gradient of advanced indexing is summed in no fixed order.
     return scores.gather(1, orders.flatten().expand(len(scores), -1)).reshape(-1, *orders.shape)
 
 
 def _log_likelihood(ordered: Tensor) -> Tensor:
-    """Log of the Plackett-Luce probability of scores in the order given along the last axis, which is reduced."""
+    """The log of the Plackett-Luce probability of scores in the order of the last axis, which is reduced."""
     rest = [ordered[..., place:].logsumexp(-1) for place in range(ordered.shape[-1])]
     return ordered.sum(-1) - torch.stack(rest, -1).sum(-1)

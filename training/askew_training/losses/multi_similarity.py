@@ -1,17 +1,18 @@
-"""The multi-similarity loss, asymmetric or symmetric as its references are."""
+"""The multi-similarity loss, asymmetric or symmetric, depending on its references."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from pydantic import Field
+from torch import Tensor
 
-from askew_training.losses.contrastive import reduced
+from askew_training.losses.base import Loss, PairLossTable, Reduction, TeacherVectorsOf, reduce_anchors
 
 
-class MultiSimilarity(nn.Module):
-    """Weigh an anchor's pairs by how hard they are, beside its other pairs.
+class MultiSimilarity(Loss):
+    """Weight each pair of an anchor by how hard it is compared with the anchor's other pairs.
 
     Budnik & Avrithis (CVPR 2021), section 3.2, "MS", after Wang et al. (CVPR 2019, eq. 15), for one anchor a:
     1/alpha · log(1 + Σ_p exp(−alpha (s(a,p) − threshold))) + 1/beta · log(1 + Σ_n exp(beta (s(a,n) − threshold))),
@@ -27,7 +28,7 @@ class MultiSimilarity(nn.Module):
         alpha: float = 2.0,
         beta: float = 40.0,
         threshold: float = 0.5,
-        reduction: Literal["none", "sum", "mean"] = "mean",
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
         self.alpha = alpha
@@ -44,11 +45,23 @@ class MultiSimilarity(nn.Module):
         above = anchors @ references.T - self.threshold
         pull = _log_one_plus_sum_exp(-self.alpha * above, positives) / self.alpha
         push = _log_one_plus_sum_exp(self.beta * above, negatives) / self.beta
-        return reduced(pull + push, self.reduction)
+        return reduce_anchors(pull + push, self.reduction)
+
+
+class MultiSimilarityTable(PairLossTable):
+    """`MultiSimilarity`."""
+
+    name: Literal["multi-similarity"]
+    alpha: float = Field(default=2.0, gt=0)
+    beta: float = Field(default=40.0, gt=0)
+    threshold: float = 0.5
+
+    def build(self, teacher_vectors: TeacherVectorsOf, seed: int) -> MultiSimilarity:
+        return MultiSimilarity(self.alpha, self.beta, self.threshold)
 
 
 def _log_one_plus_sum_exp(values: Tensor, chosen: Tensor) -> Tensor:
-    """log(1 + Σ exp(value)) over the chosen values of each row, float [B]; 0 where none is chosen."""
+    """log(1 + Σ exp(value)) over the chosen values of each row, float [B]; 0 if none is chosen."""
     exponents = torch.where(chosen, values, values.new_full((), -torch.inf))
-    # The 1 is exp(0) of a further column: so no row is without a finite exponent, whose gradient would be NaN.
+    # The 1 is exp(0) of a further column, so no row lacks a finite exponent, whose gradient would be NaN.
     return torch.cat([values.new_zeros(len(values), 1), exponents], 1).logsumexp(1)

@@ -1,15 +1,19 @@
-"""Structure similarity: where a vector's pieces lie among the centroids of a product quantiser."""
+"""Structure similarity: match where the pieces of a vector lie among the centroids of a product quantiser."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from typing import Literal
 
-from askew_training.losses.batch_size import refuse_small_batch
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from askew_training.losses.base import Loss, LossTable, TeacherVectorsOf
+from askew_training.losses.centroids import learn_centroids
 from askew_training.losses.divergence import softmax_divergence
 
 
-class StructureSimilarity(nn.Module):
+class StructureSimilarity(Loss):
     """mean over photos and sub-spaces of KL(softmax(10 g_m · C_m) ‖ softmax(10 f_m · C_m)).
 
     Wu et al., "Structure Similarity Preservation Learning for Asymmetric Image Retrieval" (arXiv 2403.00648), and
@@ -17,12 +21,11 @@ class StructureSimilarity(nn.Module):
     product quantiser of teacher vectors (`learn_centroids`) are scaled to unit length in each sub-space. 10 is
     `sharpness`.
 
-    Departures from the code: the number of sub-spaces is that of the centroids, where the code has 64; a piece shorter
-    than 1e-6 has no direction: it counts as zeros, with gradient 0.
+    Departures from the code: the number of sub-spaces is that of the centroids, while the code has 64; a piece shorter
+    than 1e-6 has no direction and is treated as zeros, with gradient 0.
     """
 
     reads = ("anchors", "teachers")
-    smallest_batch = 1
     centroids: Tensor
 
     def __init__(self, centroids: Tensor, sharpness: float = 10.0) -> None:
@@ -39,12 +42,12 @@ class StructureSimilarity(nn.Module):
         self.sharpness = sharpness
 
     def forward(self, students: Tensor, teachers: Tensor) -> Tensor:
-        """Compute the loss of `students` on `teachers`, float [B, D], unit length, row by row the same photos.
+        """Compute the loss of `students` and `teachers`, float [B, D], unit length, of the same photos row by row.
 
         Returns a scalar, 0 where they are equal. Raises ValueError for an empty batch, and for vectors of another
-        dimension than the centroids are made for.
+        dimension than the centroids were made for.
         """
-        refuse_small_batch("StructureSimilarity", len(students), self.smallest_batch)
+        self.check_batch_size(len(students))
         return softmax_divergence(self._logits(teachers), self._logits(students)).mean()
 
     def _logits(self, vectors: Tensor) -> Tensor:
@@ -52,11 +55,24 @@ class StructureSimilarity(nn.Module):
         subspaces, _, piece = self.centroids.shape
         if vectors.shape[1] != subspaces * piece:
             raise ValueError(
-                f"The centroids are of {subspaces} x {piece} = {subspaces * piece} dimensions, and the vectors have "
+                f"The centroids have {subspaces} x {piece} = {subspaces * piece} dimensions, and the vectors "
                 f"{vectors.shape[1]}. Learn the centroids on this teacher's vectors."
             )
         pieces = _unit(vectors.reshape(-1, subspaces, piece)).transpose(0, 1)
         return self.sharpness * pieces @ self.centroids.to(vectors.dtype).transpose(1, 2)
+
+
+class StructureSimilarityTable(LossTable):
+    """`StructureSimilarity`, with centroids learned from the teacher's vectors of the training photos."""
+
+    name: Literal["structure-similarity"]
+    subspaces: int = Field(default=32, ge=1)
+    bits: int = Field(default=8, ge=2, le=12)
+    sharpness: float = Field(default=10.0, gt=0)
+
+    def build(self, teacher_vectors: TeacherVectorsOf, seed: int) -> StructureSimilarity:
+        centroids = learn_centroids(teacher_vectors(), self.subspaces, self.bits, seed=seed)
+        return StructureSimilarity(torch.from_numpy(centroids), self.sharpness)
 
 
 def _unit(vectors: Tensor) -> Tensor:

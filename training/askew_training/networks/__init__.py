@@ -1,1 +1,1 @@
-"""Networks: a trunk, a pooling and a linear layer, and the weights that they start from."""
+"""Networks: trunk, pooling and linear layer; their weights and checkpoints."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -19,32 +17,18 @@ from torch import Tensor, nn
 
 from askew_client.contract.space import SpaceId, space_id
 from askew_client.files import write_atomically
+from askew_training.data.licences import PhotoSource
 from askew_training.errors import CheckpointError
 from askew_training.networks.names import PoolingName
 from askew_training.networks.network import Branch, Network
+from askew_training.networks.torch_file import DAMAGED
 from askew_training.networks.trunks import Trunk
 
 _ONLY_BRANCH = "branches.0"
 
 
-class PhotoSource(BaseModel):
-    """One set of photos that a network learned from: its name, its owners' licence, photos used."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    licence: str
-    photos: int = Field(ge=0)
-
-
-def merged_sources(*sets: Sequence[PhotoSource]) -> tuple[PhotoSource, ...]:
-    """All sets of photos that a network has learned from, in all parts; of one that comes twice, the larger number."""
-    by_name = {source.name: source for source in sorted(chain(*sets), key=lambda source: source.photos)}
-    return tuple(by_name[name] for name in sorted(by_name))
-
-
 class BranchDescription(BaseModel):
-    """What is needed to build one branch again: its timm trunk, the width of its projection, None without, its pooling."""
+    """What is needed to rebuild one branch: its timm trunk, the width of its projection (None without), its pooling."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -58,11 +42,12 @@ class BranchDescription(BaseModel):
 
 
 class Description(BaseModel):
-    """What is needed to build the network again, and what its manifest will say about it.
+    """What is needed to rebuild the network, and what its manifest will say about it.
 
-    `branches`: one, or several side by side. `dim`: components after the linear layer, None without one. `photo_size`, `scales`: what it was made for.
-    `teacher_space`: the space that a student was distilled into; None for a network that defines its own.
-    `derived_from`: the space of the network that this one's was made from, by another whitening or by truncation.
+    `branches`: one, or several side by side. `dim`: components after the linear layer, None without one. `photo_size`,
+    `scales`: what the encoder will use. `recipe`: how the network was made, for a person. `data`: the photos that it
+    learned from. `teacher_space`: the space that a student was distilled into; None for a network that defines its own.
+    `derived_from`: the space of the network that this one was made from by another whitening or by truncation.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -95,13 +80,17 @@ class Checkpoint:
         """The space that the network describes in: its teacher's, or the one that it defines itself."""
         return self.description.teacher_space or space_of(self.network)
 
+    def content(self) -> dict[str, Any]:
+        """What the file of a checkpoint holds, as torch.save takes it."""
+        return {"description": self.description.model_dump_json(), "tensors": self.network.state_dict()}
+
 
 def space_of(network: Network) -> str:
-    """Name the space that a network defines as a teacher: `sp1-` and 32 hex digits.
+    """Compute the id of the space that a network defines as a teacher: `sp1-` and 32 hex digits.
 
-    From its un-folded float32 tensors, input normalisation and GeM's exponent included, and from the name and
-    the constants of its pooling; the counters that batch normalisation keeps are left out. A network of one branch
-    names its tensors without the branch, and one whose branches pool alike names their pooling once.
+    It depends on the un-folded float32 tensors, input normalisation and GeM's exponent included, and on the name and
+    the constants of the pooling, but not on the counters that batch normalisation keeps. The tensors of a network with
+    one branch are named without the branch, and a pooling that all branches share is named once.
     """
     prefix = f"{_ONLY_BRANCH}." if len(network.branches) == 1 else ""
     tensors: dict[str, NDArray[np.float32]] = {
@@ -119,13 +108,9 @@ def space_of(network: Network) -> str:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; a file that is there already is replaced only by a whole new one."""
+    """Write a checkpoint atomically."""
     buffer = io.BytesIO()
-    content = {
-        "description": checkpoint.description.model_dump_json(),
-        "tensors": checkpoint.network.state_dict(),
-    }
-    torch.save(content, buffer)
+    torch.save(checkpoint.content(), buffer)
     write_atomically(path, buffer.getvalue())
 
 
@@ -133,38 +118,32 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint; the network is in eval mode. Raises CheckpointError."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        description = _description(content["description"])
+        description = _read_description(content["description"])
         tensors = content["tensors"]
     except OSError as error:
         raise CheckpointError(f"Expected a checkpoint, but {path} cannot be read: {error.strerror}.") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise CheckpointError(f"{path} has a description that does not hold together: {first['msg']}.") from None
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        AttributeError,
-    ):
         raise CheckpointError(
-            f"{path} is no Askew checkpoint. Expected a file made by `askew whiten`, `distil` or `train`."
+            f"{path} has an inconsistent description: {first['msg']}. Make the checkpoint again."
+        ) from None
+    except DAMAGED:
+        raise CheckpointError(
+            f"{path} is not an Askew checkpoint. Expected a file made by `askew whiten`, `distil` or `train`."
         ) from None
     network = network_of(description)
     try:
         network.load_state_dict(_current_names(tensors, network))
     except (RuntimeError, TypeError, AttributeError):
         raise CheckpointError(
-            f"{path} does not hold together: its tensors do not fit a {description.trunk} of {network.dim} dimensions."
+            f"{path} is inconsistent: its tensors do not fit a {description.trunk} of {network.dim} dimensions. Make "
+            "the checkpoint again."
         ) from None
     return Checkpoint(network.eval(), description)
 
 
 def network_of(description: Description) -> Network:
-    """Build a network as described, with random weights, in training mode. Raises WeightsError."""
+    """Build the described network with random weights, in training mode. Raises WeightsError."""
     branches = [Branch(Trunk(branch.trunk), branch.projection, branch.pooling) for branch in description.branches]
     channels = sum(branch.channels for branch in branches)
     linear = None if description.dim is None else nn.Linear(channels, description.dim)
@@ -172,7 +151,7 @@ def network_of(description: Description) -> Network:
 
 
 def branches_of(network: Network) -> tuple[BranchDescription, ...]:
-    """Describe the branches of a network, as `network_of` builds them again."""
+    """Describe the branches of a network, so that `network_of` can rebuild them."""
     return tuple(
         BranchDescription(
             trunk=branch.trunk.name,
@@ -183,8 +162,8 @@ def branches_of(network: Network) -> tuple[BranchDescription, ...]:
     )
 
 
-def _description(text: str) -> Description:
-    """Read a description; version 1 knew one trunk without projection."""
+def _read_description(text: str) -> Description:
+    """Read a description; version 1 had a single trunk without projection."""
     fields = json.loads(text)
     if fields.get("format_version") == 1:
         fields["branches"] = [{"trunk": fields.pop("trunk")}]
@@ -193,7 +172,7 @@ def _description(text: str) -> Description:
 
 
 def _current_names(tensors: Mapping[str, Tensor], network: Network) -> Mapping[str, Tensor]:
-    """Name the tensors of a version 1 file as today; it kept layers of a trunk's head that nothing used."""
+    """Rename the tensors of a version 1 file; it also has layers of a trunk's head that were never used."""
     if "pool.p" not in tensors:
         return tensors
     own = network.state_dict()

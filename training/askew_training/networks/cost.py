@@ -23,7 +23,7 @@ class BranchShape:
 
 @dataclass(frozen=True)
 class Cost:
-    """`parameters`: all that can learn. `flops`: operations for one photo."""
+    """`parameters`: the number of those that can learn. `flops`: operations for one photo."""
 
     parameters: int
     flops: int
@@ -31,11 +31,11 @@ class Cost:
 
 
 def cost_of(network: Network, photo_size: int) -> Cost:
-    """Count what describing one photo of `photo_size` × `photo_size` px takes, at all scales of the network.
+    """Count the operations of describing one photo of `photo_size` × `photo_size` px, at all scales of the network.
 
-    Two operations for each multiply-accumulate of convolutions and matrix products, biases apart. Normalisation,
-    activations, pooling, resizing and lengths are not counted. So counted, the networks of the AML paper come
-    within 1.3 % of its figures. Nothing is computed: only shapes go through the network, so no photo is too large.
+    Two operations for each multiply-accumulate of convolutions and matrix products; biases, normalisation, activations,
+    pooling, resizing and scaling to unit length are not counted. Counted this way, the networks of the AML paper are
+    within 1.3 % of its figures. Only shapes go through the network, nothing is computed, so no photo is too large.
     """
     shapes = copy.deepcopy(network).to("meta").eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -51,7 +51,7 @@ def cost_of(network: Network, photo_size: int) -> Cost:
 
 
 def _stride(branch: Branch) -> int:
-    """From two photos, so that what a trunk loses at the edges does not count."""
+    """Measured with two photos, so that what a trunk loses at the edges cancels out."""
     with torch.no_grad():
         small, large = (
             int(branch.trunk(torch.zeros(1, 3, side, side, device="meta")).shape[-1]) for side in (256, 512)

@@ -1,4 +1,4 @@
-"""Depthwise convolutions that are trained on a CPU at the speed of the rest of the network."""
+"""Depthwise convolutions with a faster backward pass on a CPU."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from torch.nn import functional
 
 
 def quicken_depthwise(network: nn.Module) -> None:
-    """Replace each depthwise convolution below `network` by one with a quicker backward pass on a CPU.
+    """Replace each depthwise convolution in `network` by one with a faster backward pass on a CPU.
 
-    Weights, names in the state dict, outputs and gradients stay the same, up to rounding. oneDNN's gradient to the
-    input of a strided depthwise convolution takes ten to thirty times the forward pass, and so does its gradient
-    to a 5 × 5 kernel in bfloat16: together they are a third of a step of EfficientNet-Lite (measured:
-    docs/training.md).
+    Weights, names in the state dict, outputs and gradients stay the same, up to rounding. oneDNN's gradient of the
+    input of a strided depthwise convolution takes ten to thirty times as long as the forward pass, and so does its
+    gradient of a 5 × 5 kernel in bfloat16. Together they are a third of a step of EfficientNet-Lite (docs/training.md).
     """
     for name, child in list(network.named_children()):
         if isinstance(child, nn.Conv2d) and _is_depthwise(child):
@@ -40,7 +39,7 @@ def _is_depthwise(convolution: nn.Conv2d) -> bool:
 class QuickDepthwise(nn.Module):
     """A depthwise convolution without bias: float [N, C, H, W] → [N, C, h, w].
 
-    It shares the weight of the convolution that it replaces, and pads as that one does: by a constant, or as
+    It shares the weight of the convolution that it replaces, and pads in the same way: by a constant, or like
     TensorFlow's SAME, which depends on the size of the photo.
     """
 
@@ -66,7 +65,7 @@ class QuickDepthwise(nn.Module):
 
 
 class _Depthwise(torch.autograd.Function):
-    """The same convolution; only the two slow gradients are computed by other kernels."""
+    """The same convolution; the two slow gradients are computed by other kernels."""
 
     @staticmethod
     def forward(context: Any, features: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
@@ -90,7 +89,7 @@ def _to_features(gradient: Tensor, features: Tensor, weight: Tensor, stride: int
     kernel = weight.to(gradient.dtype)
     if stride == 1:
         return _backward(gradient, features, kernel, 1, padding, (True, False, False))[0]
-    # The gradient is laid out on the grid of stride 1, zeros between, and convolved with the mirrored kernel.
+    # Spread the gradient over the grid of stride 1, with zeros between, and convolve it with the mirrored kernel.
     batch, channels, height, width = features.shape
     size = kernel.shape[-1]
     spread = gradient.new_zeros((batch, channels, height + 2 * padding - size + 1, width + 2 * padding - size + 1))
@@ -116,7 +115,7 @@ def _backward(
 
 
 def _pad_same(features: Tensor, kernel: int, stride: int) -> Tensor:
-    """Zeros around, as TensorFlow's SAME: as many as make the output ⌈side / stride⌉ long, the odd one after."""
+    """Pad with zeros like TensorFlow's SAME, so that the output is ⌈side / stride⌉ long; an odd one goes to the end."""
     height, width = features.shape[-2:]
     down = max((-(-height // stride) - 1) * stride + kernel - height, 0)
     across = max((-(-width // stride) - 1) * stride + kernel - width, 0)

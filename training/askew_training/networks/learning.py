@@ -1,4 +1,4 @@
-"""What a network needs before it learns: batch statistics that stand still, and rates for each parameter."""
+"""Preparing a network for training: frozen batch statistics, and learning rates for groups of parameters."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from askew_training.networks.network import Network
 from askew_training.networks.pooling import GeM, GeMmp, RegionalGeM
 
 POOLING_RATE = 10.0
-"""GeM's exponent learns this many times faster than the rest (as the code of the AML paper)."""
+"""GeM's exponent learns this many times faster than the rest (as in the code of the AML paper)."""
 CHANNEL_POOLING_RATE = 100.0
-"""So do the exponents of GeMmp, one for each channel (as cirtorch, the code that the AML paper's is built on)."""
+"""The same for the exponents of GeMmp, one for each channel (as in cirtorch, on which that code is built)."""
 
 
 class ParameterGroup(TypedDict):
-    """One group of parameters, as the optimisers of torch take it."""
+    """One group of parameters, in the form that torch's optimisers take."""
 
     params: list[nn.Parameter]
     lr: float
@@ -24,21 +24,21 @@ class ParameterGroup(TypedDict):
 
 
 def freeze_statistics(network: Network) -> None:
-    """Bring a network into training mode, with the running statistics of its batch normalisation frozen.
+    """Set a network to training mode, with the running statistics of its batch normalisation frozen.
 
-    Now and after each later `network.train()`. The weights and biases of batch normalisation go on learning. The AML
-    paper trains so, because photos of different shapes are given one at a time.
+    They also stay frozen after later calls of `network.train()`. The weights and biases of batch normalisation still
+    learn. The AML paper trains like this, because it gives photos of different shapes one at a time.
     """
     network.statistics_frozen = True
     network.train()
 
 
 def parameter_groups(network: Network, learning_rate: float, weight_decay: float) -> list[ParameterGroup]:
-    """Group the parameters that learn: exponents at ten times the rate, or a hundred times where each channel has its
-    own, and without decay; then the rest.
+    """Group the parameters that learn: shared exponents at ten times the rate and exponents of single channels at a
+    hundred times, both without decay; then the rest.
 
-    Decay would pull an exponent towards 0, where the mean is not defined. Parameters that do not ask for a gradient
-    are left out, and so is a group without any.
+    Decay would pull an exponent towards 0, where the mean is not defined. Parameters that do not require a gradient
+    are left out, and so are empty groups.
     """
     learning = [
         module

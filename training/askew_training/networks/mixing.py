@@ -1,28 +1,27 @@
-"""Between two networks: their weights averaged."""
+"""The average of two networks' weights."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-if TYPE_CHECKING:
-    from askew_training.networks.network import Network
+from askew_training.errors import WeightsError
+from askew_training.networks.network import Branch, Network
+from askew_training.networks.weights import trunk_with_weights
 
 
-def mixed(tuned: Network, weights: list[str], share: float) -> Network:
-    """share · tuned + (1 − share) · start, tensor by tensor (Wortsman et al., CVPR 2022, "WiSE-FT").
+def mix_with_start(tuned: Network, weights: Sequence[str], share: float) -> Network:
+    """Compute share · tuned + (1 − share) · start, tensor by tensor (Wortsman et al., CVPR 2022, "WiSE-FT").
 
-    `weights` names the start of each trunk; GeM's exponents start at 3, and a linear layer is left out: it fits neither
-    mixture. Raises WeightsError for weights that do not fit a trunk, a number of them that does not fit the network,
-    and a network with a projection, whose start nobody knows.
+    `weights` names the start of each trunk; GeM's exponents start at 3. The result has no linear layer, because the
+    layer of either network would not fit the mixture. Raises WeightsError for weights that do not fit a trunk, for
+    another number of them than of trunks, and for a network with a projection, whose start is unknown.
     """
-    from askew_training.errors import WeightsError
-    from askew_training.networks.network import Branch, Network
-    from askew_training.networks.weights import trunk_with_weights
-
     if len(weights) != len(tuned.branches):
         raise WeightsError(f"Expected --weights for each of {len(tuned.branches)} trunk(s), got {len(weights)}.")
     if any(branch.projection is not None for branch in tuned.branches):
-        raise WeightsError("A projection started at random, and nothing is left of that: expected trunks without one.")
+        raise WeightsError(
+            "Expected trunks without a projection: a projection starts at random, and its start is not kept."
+        )
     starts = [
         Branch(trunk_with_weights(branch.trunk.name, source), pooling=branch.pooling)
         for branch, source in zip(tuned.branches, weights, strict=True)

@@ -1,8 +1,8 @@
-"""Names that recipes and commands check before torch is loaded."""
+"""Names that recipes and commands check before torch is imported."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 PoolingName = Literal["gem", "gemmp", "mac", "spoc", "rmac", "rgem"]
-"""The poolings by the names of cirtorch, the code of Radenović et al.; `rgem` is its regional GeM."""
+"""Poolings, by the names in cirtorch, the code of Radenović et al.; `rgem` is its regional GeM."""

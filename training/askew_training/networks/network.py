@@ -20,7 +20,7 @@ THREE_SCALES = (1.0, 1 / math.sqrt(2), 0.5)
 
 
 class Normalise(nn.Module):
-    """Photos in grey levels, uint8 [N, H, W, 3], to what the trunk was trained on: float [N, 3, H, W]."""
+    """Convert photos in grey levels, uint8 [N, H, W, 3], to what the trunk was trained on: float [N, 3, H, W]."""
 
     mean: Tensor
     std: Tensor
@@ -37,13 +37,13 @@ class Normalise(nn.Module):
 class Branch(nn.Module):
     """One trunk of a network, from photos to one pooled vector: trunk → [1×1 convolution → ReLU] → pooling → L2.
 
-    uint8 [N, H, W, 3] RGB → float [N, C], unit length. `projection` is the width C that the features are brought to
-    by a convolution without bias (the student's form in Budnik & Avrithis, CVPR 2021); without one, C is the trunk's
-    own number of channels. With GeM, for all channels or for each, vectors are never negative; the ReLU keeps them so
-    with the other poolings, but for a regional whitening, and a teacher of this form needs it.
+    uint8 [N, H, W, 3] RGB → float [N, C], unit length. `projection` is the width C that a convolution without bias gives
+    the features (the student's form in Budnik & Avrithis, CVPR 2021); without one, C is the trunk's own number of
+    channels. With GeM, with one exponent or one for each channel, vectors are never negative; with the other poolings,
+    except for a regional whitening, the ReLU keeps them non-negative, as a student of a GeM teacher needs.
 
-    Vectors of several scales are averaged: by the power mean with its own exponent where the pooling is plain GeM,
-    else by the mean (as the AML paper tests). Raises WeightsError for a pooling that is not known.
+    Vectors of several scales are averaged: with plain GeM by the power mean with its own exponent, otherwise by the
+    mean (as in the AML paper's tests). Raises WeightsError for an unknown pooling.
     """
 
     def __init__(self, trunk: Trunk, projection: int | None = None, pooling: PoolingName = "gem") -> None:
@@ -57,7 +57,7 @@ class Branch(nn.Module):
 
     def forward(self, pixels: Tensor, scales: Sequence[float] = (1.0,)) -> Tensor:
         photos = self.normalise(pixels)
-        vectors = [self._described(_resized(photos, scale)) for scale in scales]
+        vectors = [self._describe(_resize(photos, scale)) for scale in scales]
         if len(vectors) == 1:
             return vectors[0]
         together = torch.stack(vectors)
@@ -66,7 +66,7 @@ class Branch(nn.Module):
         p = self.pool.p
         return unit_length(together.clamp(min=self.pool.eps).pow(p).mean(0).pow(1 / p))
 
-    def _described(self, photos: Tensor) -> Tensor:
+    def _describe(self, photos: Tensor) -> Tensor:
         features = self.trunk(photos)
         return unit_length(self.pool(features if self.projection is None else self.projection(features)))
 
@@ -74,14 +74,15 @@ class Branch(nn.Module):
 class Network(nn.Module):
     """Describe photos: uint8 [N, H, W, 3] RGB → float [N, D], unit length.
 
-    `branches`: one trunk, or several whose vectors are put side by side and brought to unit length, so that each
-    counts alike. `linear`: the whitening, or None. `scales`: the photo is described at each of these factors of
-    its size, 1 as it is, above 1 enlarged, and the vectors are averaged.
+    `branches`: one trunk, or several whose vectors are concatenated and scaled to unit length, so that all have the
+    same weight. `linear`: the whitening, or None. `scales`: the photo is described at each of these factors of its
+    size (1: as it is, above 1: enlarged), and the vectors are averaged.
 
-    Averaging comes before the linear layer: for each branch, the normalised photo is resized by each factor
-    (bilinear), each is pooled and brought to unit length, and their mean follows: the power mean with GeM's own
-    exponent where there is one (as the AML paper tests with a whitening learned afterwards). It needs vectors that
-    are never negative, which the linear layer's are not. `scales` is no part of the vector space; it may be changed at any time.
+    Vectors are averaged before the linear layer: in each branch, the normalised photo is resized by each factor
+    (bilinear), pooled and scaled to unit length, and the results are averaged, with plain GeM by the power mean with
+    its own exponent (as in the AML paper's tests with a whitening learned afterwards). The power mean needs vectors that
+    are never negative, and those behind the linear layer may be. `scales` is not part of the vector space; it may be
+    changed at any time.
 
     Raises WeightsError for a linear layer that does not fit the branches, or scales that are not positive.
     """
@@ -92,14 +93,14 @@ class Network(nn.Module):
         self, branches: Sequence[Branch], linear: nn.Linear | None = None, scales: Sequence[float] = (1.0,)
     ) -> None:
         super().__init__()
-        # A ModuleList is a sequence of what it is given, but is not typed as one.
+        # A ModuleList is a sequence of the given modules, but is not typed as one.
         self.branches = cast(Sequence[Branch], nn.ModuleList(branches))
         self.linear = linear
         self.scales = tuple(scales)
         self.statistics_frozen = False
         if linear is not None and linear.in_features != self.channels:
             raise WeightsError(
-                f"Expected a linear layer of {self.channels} inputs, as many as the branches give, "
+                f"Expected a linear layer of {self.channels} inputs, the number of channels of the branches, "
                 f"got one of {linear.in_features}."
             )
         if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
@@ -112,11 +113,11 @@ class Network(nn.Module):
 
     @property
     def dim(self) -> int:
-        """Components of a vector."""
+        """Components of the vector."""
         return self.channels if self.linear is None else self.linear.out_features
 
     def train(self, mode: bool = True) -> Self:
-        """Bring into training mode; batch normalisation keeps its statistics if these are frozen."""
+        """Set to training mode; frozen statistics of batch normalisation stay frozen."""
         super().train(mode)
         if self.statistics_frozen:
             for module in self.modules():
@@ -137,7 +138,7 @@ class Network(nn.Module):
 def unit_length(vectors: Tensor) -> Tensor:
     """Divide float [N, D] vectors by their length.
 
-    Written out, because the ReduceL2 that a norm becomes in ONNX is run by few mobile accelerators.
+    Written out, because torch's norm becomes a ReduceL2 in ONNX, which few mobile accelerators support.
     """
     return vectors / torch.sqrt((vectors * vectors).sum(-1, keepdim=True) + 1e-12)
 
@@ -146,7 +147,7 @@ def _projection(channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.ReLU())
 
 
-def _resized(photos: Tensor, scale: float) -> Tensor:
+def _resize(photos: Tensor, scale: float) -> Tensor:
     if scale == 1.0:
         return photos
     return functional.interpolate(photos, scale_factor=scale, mode="bilinear", align_corners=False)

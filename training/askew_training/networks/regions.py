@@ -1,4 +1,4 @@
-"""The regions of R-MAC: squares of a few sizes that cover a map with an overlap (Tolias et al., ICLR 2016)."""
+"""The regions of R-MAC: overlapping squares of a few sizes that cover a map (Tolias et al., ICLR 2016)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 LEVELS = 3
-"""How many sizes of squares there are, as in the paper and in cirtorch."""
+"""The number of sizes of squares, as in the paper and in cirtorch."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class RegionLevel:
     """Squares of one size, as a grid along the shorter and the longer side of the map.
 
     `positions`: int64 [short, long, side, side], the cells of each square in the flattened map. `present`: 1, or 0
-    where the map is too small for squares of this size; the positions are then some cells, to be left out.
+    if the map is too small for squares of this size; the positions are then arbitrary cells, to be ignored.
     """
 
     positions: Tensor
@@ -26,13 +26,13 @@ class RegionLevel:
 def region_levels(features: Tensor) -> list[RegionLevel]:
     """Place the squares on maps [N, C, h, w], one level after another, on their device.
 
-    On level l, of 1 to 3, a side is ⌊2 · min(h, w) / (l + 1)⌋, and there are l squares along the shorter side and some
-    more along the longer one, the number for which the overlap of the largest squares comes nearest to 40 %. Grids are
-    spread evenly, rounded down.
+    On level l, from 1 to 3, a side is ⌊2 · min(h, w) / (l + 1)⌋. There are l squares along the shorter side, and along
+    the longer side the number for which the overlap of the largest squares is nearest to 40 %. Grids are spread evenly,
+    rounded down.
 
-    All of it is computed from the sizes by tensor operations in whole numbers, so that a traced graph does the same for
-    maps of any size, and every engine the same to the cell. cirtorch divides in single precision and places some
-    squares one cell away, or takes one square more, on 32 of the 4096 shapes of maps up to 64 × 64.
+    Everything is computed from the sizes by integer tensor operations, so that a traced graph works for maps of any
+    size, and every engine finds the same cells. cirtorch divides in single precision, and for 32 of the 4096 shapes of
+    maps up to 64 × 64 it places some squares one cell away, or uses one square more.
     """
     height, width = torch.as_tensor(features.shape[-2]), torch.as_tensor(features.shape[-1])
     short, long = torch.minimum(height, width), torch.maximum(height, width)
@@ -52,7 +52,7 @@ def region_levels(features: Tensor) -> list[RegionLevel]:
 
 
 def _more_along(short: Tensor, long: Tensor) -> Tensor:
-    """How many squares more the longer side has: 0 for a square map, else 1 to 6.
+    """How many more squares the longer side has: 0 for a square map, otherwise 1 to 6.
 
     With k more, neighbours overlap by 1 - (long - short) / (k · short). Of two neighbouring k, the greater is nearer to
     0.4 where 5 · (long - short) · (2k + 1) exceeds 6 · k · (k + 1) · short.
@@ -62,6 +62,6 @@ def _more_along(short: Tensor, long: Tensor) -> Tensor:
 
 
 def _starts(number: Tensor, room: Tensor) -> Tensor:
-    """Spread `number` starts evenly from 0 to `room`, int64, rounded down."""
+    """Spread `number` starts evenly from 0 to `room`: int64, rounded down."""
     order = torch.arange(number)  # type: ignore[call-overload]
     return torch.div(order * room, (number - 1).clamp(min=1), rounding_mode="trunc")

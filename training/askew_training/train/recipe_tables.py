@@ -1,4 +1,4 @@
-"""The tables of a recipe."""
+"""The tables of a recipe, except for its losses, whose tables are defined beside them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from askew_training.networks.names import PoolingName
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Part(BaseModel):
+class Table(BaseModel):
     """A table of a recipe: unknown keys are refused, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class NetworkPart(Part):
-    """The network that is trained: a checkpoint to go on from, or a trunk with weights and a head.
+class NetworkTable(Table):
+    """The network that is trained: a checkpoint to continue from, or a trunk with weights and a head.
 
-    `projection`: channels of a 1×1 convolution and ReLU after the trunk (the paper's students). `pooling`: what makes
-    one vector of a trunk's feature map. `head`: the linear
-    layer after pooling: "none", "random", "whitening" (a PCA learned on the training photos, power
-    `whitening_power`), or "ridge", the closed-form regression of the teacher's vectors on what the network pools at
-    the start; "kept" is a checkpoint's own.
+    `projection`: channels of a 1×1 convolution and ReLU after the trunk (as in the paper's students). `pooling`: how a
+    trunk's feature map becomes one vector. `head`: the linear layer after pooling: "none", "random", "whitening" (a PCA
+    of the training photos with the power `whitening_power`), "ridge" (the closed-form regression of the teacher's
+    vectors on what the network pools at the start), or "kept", a checkpoint's own.
     """
 
     checkpoint: Path | None = None
@@ -45,7 +44,7 @@ class NetworkPart(Part):
         if self.trunk is not None and self.weights is None:
             raise ValueError('a trunk needs `weights`: a file, a package, "timm" or "random"')
         if self.checkpoint is not None and (self.weights or self.projection or self.pooling):
-            raise ValueError("a checkpoint brings its own weights, projection and pooling: leave those keys out")
+            raise ValueError("a checkpoint has its own weights, projection and pooling: leave those keys out")
         if self.trunk is not None and self.head == "kept":
             raise ValueError('a trunk has no head to keep: expected `head` "none", "random", "whitening" or "ridge"')
         if self.head in ("random", "whitening") and self.dim is None:
@@ -53,39 +52,39 @@ class NetworkPart(Part):
         return self
 
 
-class TeacherPart(Part):
-    """The teacher's vectors, as `askew cache` keeps them."""
+class TeacherTable(Table):
+    """The teacher's vectors: a folder made by `askew cache`."""
 
     vectors: Path
 
 
-class Sfm120kPart(Part):
+class Sfm120kTable(Table):
     """SfM-120k: the published pickle, and the folder `ims` of its photos."""
 
     pickle: Path
     images: Path
 
 
-class LandmarksPart(Part):
+class LandmarksTable(Table):
     """Google Landmarks v2: `train_clean.csv` or `train.csv`, and the folder `train` of its photos."""
 
     csv: Path
     images: Path
 
 
-class DataPart(Part):
-    """The photos, and which of them are kept apart to validate on.
+class DataTable(Table):
+    """The photos, and which of them are held out for validation.
 
-    `manifest`: its role `train`. `folders`: a folder of folders, one for each instance. `sfm120k`: its pairs, its own
-    split `val` being validated on. `landmarks`: its landmarks. `photos`: unlabelled.
+    `manifest`: its role `train`. `folders`: folders of folders, one for each instance. `sfm120k`: its listed pairs;
+    validation uses its own split `val`. `landmarks`: its landmarks. `photos`: folders of unlabelled photos.
     `held_out`: the share of instances that is never trained on. `validation_distractors`: unlabelled photos in the
     gallery of the validation. `decoded`: a folder for decoded, shrunk photos.
     """
 
     manifest: Path | None = None
     folders: tuple[Path, ...] = ()
-    sfm120k: Sfm120kPart | None = None
-    landmarks: LandmarksPart | None = None
+    sfm120k: Sfm120kTable | None = None
+    landmarks: LandmarksTable | None = None
     photos: tuple[Path, ...] = ()
     licences: Path
     held_out: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -94,18 +93,18 @@ class DataPart(Part):
 
     @property
     def is_labelled(self) -> bool:
-        """Whether something says what photos show."""
+        """Whether any source states what its photos show."""
         return bool(self.manifest or self.folders or self.sfm120k or self.landmarks)
 
 
-class BatchPart(Part):
+class BatchTable(Table):
     """What a step sees.
 
-    `photo_size`: the longest side in training, pixels. `shrink`: the share of its own longest side that a photo has at
-    most, where a student will see photos smaller than its teacher does. One of three: `photos`, drawn from all of them
-    without regard to labels; `instances` groups of `photos_each` photos of one instance, with `unlabelled` further
-    photos seen `views` times each, every one of them an instance of its own; `tuples` of a query, a positive and
-    negatives, made as [mining] says. `accumulate`: batches for each step of the optimiser.
+    `photo_size`: the longest side in training, pixels. `shrink`: the largest share of its own longest side that a photo
+    may have, if a student will see photos smaller than its teacher does. One of three: `photos`, drawn from all photos
+    regardless of labels; `instances`, groups of `photos_each` photos of one instance, with `unlabelled` further photos
+    in `views` views each, every one of them an instance by itself; `tuples` of a query, a positive and negatives, made
+    as [mining] states. `accumulate`: batches for each step of the optimiser.
     """
 
     photo_size: int = Field(ge=96)
@@ -126,17 +125,17 @@ class BatchPart(Part):
 
     @property
     def anchors(self) -> int:
-        """How many vectors of a full batch losses have a value for."""
+        """The number of vectors in a full batch for which losses have a value."""
         if self.instances is not None:
             return self.instances * self.photos_each + self.unlabelled * self.views
         return self.photos or self.tuples or 0
 
 
-class AugmentationPart(Part):
-    """How photos are changed before the network sees them; all 0 (and `smallest_crop` 1) is not at all.
+class AugmentationTable(Table):
+    """How photos are changed before the network sees them; the defaults change nothing.
 
-    `smallest_crop`: area of a random crop, as a share. `perspective`: how far its corners move, as a share of its
-    sides. `colour`: how much brightness, contrast and saturation change. `blur`, `glare`: how often.
+    `smallest_crop`: the smallest area of a random crop, as a share. `perspective`: how far its corners move, as a share
+    of its sides. `colour`: how much brightness, contrast and saturation change. `blur`, `glare`: their probabilities.
     """
 
     smallest_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -146,13 +145,13 @@ class AugmentationPart(Part):
     glare: Share = 0.0
 
 
-class MiningPart(Part):
-    """How tuples are made, anew in each epoch, where batches are drawn by `tuples`.
+class MiningTable(Table):
+    """How the tuples of each epoch are made, if batches are drawn by `tuples`.
 
-    `choose`: "hard", the negatives that the network of the moment most easily takes for the query; "random"; or
-    "teacher-ranked", without labels: two of the query's `ranks` nearest by the teacher, the nearer as the positive and
-    the farther as the negative. `queries`: tuples in an epoch. `negatives`: of each. `pool`: photos, drawn anew in each
-    epoch, among which negatives are looked for.
+    `choose`: "hard", the negatives that the network finds most similar to the query at that time; "random"; or
+    "teacher-ranked", without labels: two of the query's `ranks` nearest for the teacher, the nearer as the positive and
+    the farther as the negative. `queries`: tuples in an epoch. `negatives`: of each. `pool`: photos, drawn again for
+    each epoch, that negatives are chosen from.
     """
 
     choose: Literal["hard", "random", "teacher-ranked"] = "hard"
@@ -162,10 +161,11 @@ class MiningPart(Part):
     ranks: int = Field(default=300, ge=2)
 
 
-class OptimiserPart(Part):
-    """`warmup_steps`: the rate rises linearly; afterwards it falls as `schedule` says. `clip`: largest gradient norm.
+class OptimiserTable(Table):
+    """The optimiser and its learning rate.
 
-    "exponential" multiplies the rate by `decay` after each epoch (the paper: e^−0.01), "cosine" ends at 0.
+    `warmup_steps`: the rate rises linearly; after them, it falls by `schedule`: "exponential" multiplies it by `decay`
+    after each epoch (the paper: e^−0.01), "cosine" ends at 0. `clip`: the largest norm of the gradient.
     """
 
     name: Literal["adam", "adamw", "sgd"]
@@ -178,11 +178,11 @@ class OptimiserPart(Part):
     clip: float | None = Field(default=None, gt=0)
 
 
-class RunPart(Part):
-    """How long, and in which precision ("bf16" computes convolutions in bfloat16, on a CPU too).
+class RunTable(Table):
+    """The length of the run, and its precision.
 
     `steps_each_epoch`: batches in an epoch. Batches drawn by instances need it; without it, an epoch of `photos` sees
-    each once.
+    each photo once. `precision`: "bf16" computes convolutions in bfloat16, on a CPU only if its processor is fast at it.
     """
 
     epochs: int = Field(ge=1)
@@ -191,8 +191,8 @@ class RunPart(Part):
     save_each_steps: int = Field(default=200, ge=1)
 
 
-class EncoderPart(Part):
-    """What the network will be used for: the photo size and scales of the encoder, kept in its checkpoint."""
+class EncoderTable(Table):
+    """What the network will be used for: the photo size and scales of the encoder, stored in its checkpoint."""
 
     photo_size: int = Field(ge=96)
     scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = (1.0,)

@@ -1,4 +1,4 @@
-"""What a run tells: a progress bar, lines of JSON, and TensorBoard."""
+"""The log of a run: a progress bar, lines of JSON, and TensorBoard."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ LINES = "log.jsonl"
 class RunLog:
     """The log of one run in its folder: `log.jsonl`, `tensorboard/`, and a progress bar on standard error.
 
-    Use it as a context manager. A resumed run adds to the lines that are there.
+    Use it as a context manager. A resumed run appends to the existing lines.
     """
 
     def __init__(self, folder: Path, epochs: int, batches_each_epoch: int, done: int) -> None:
+        """`done`: the batches that an earlier part of the run has seen."""
         self._lines = (folder / LINES).open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=done)
         self.console = Console(stderr=True)
@@ -45,13 +46,13 @@ class RunLog:
         self._board.close()
         self._lines.close()
 
-    def batch_done(self, epoch: int, loss: float | None, photos_each_second: float) -> None:
-        """Move the bar by one batch; it has no loss when none of its photos could be read."""
+    def advance(self, epoch: int, loss: float | None, photos_each_second: float) -> None:
+        """Advance the bar by one batch. `loss`: None if none of its photos could be read."""
         rate = f"{'' if loss is None else f'loss {loss:.4f}  '}{photos_each_second:.1f} photos/s"
         self._bar.update(self._task, advance=1, description=f"epoch {epoch + 1}", rate=rate)
 
     def write(self, kind: str, step: int, values: dict[str, float | int | str]) -> None:
-        """Add one line of JSON, and each number in it to TensorBoard as `kind/name`."""
+        """Write one line of JSON, and each number in it to TensorBoard as `kind/name`."""
         self._lines.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
         self._lines.flush()
         for name, value in values.items():

@@ -1,4 +1,4 @@
-"""A teacher's vectors of a set of photos, computed once and kept in a folder that is read without loading it."""
+"""Vectors of photos, computed once and kept on disk: a teacher's, to learn from, and any encoder's, to measure it."""
 
 from askew_training.vectors.teacher_vectors import TeacherVectors
 

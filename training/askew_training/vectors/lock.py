@@ -1,4 +1,4 @@
-"""A folder of vectors is filled by one process at a time, and nothing in it that is foreign is overwritten."""
+"""The lock on a folder of vectors: one process fills it at a time, and never overwrites anything else in it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ LOCK = "lock"
 
 
 @contextmanager
-def owned(folder: Path) -> Iterator[None]:
-    """Make the folder where there is none, and hold it. Raises CacheError when another process does."""
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Create the folder if it is missing, and hold its lock. Raises CacheError if another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:
@@ -28,10 +28,10 @@ def owned(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def refuse_foreign(folder: Path) -> None:
-    """Raise CacheError for a file, or a folder that holds something."""
+def check_empty(folder: Path) -> None:
+    """Raise CacheError for a file, or for a folder that holds something other than the lock."""
     if folder.is_file():
         raise CacheError(f"Expected a folder for the vectors, but {folder} is a file.")
     others = sorted(path.name for path in folder.iterdir() if path.name != LOCK) if folder.is_dir() else []
     if others:
-        raise CacheError(f"{folder} holds {others[0]} and no teacher vectors. Choose an empty or a new folder.")
+        raise CacheError(f"{folder} holds {others[0]}, but no teacher vectors. Choose an empty or a new folder.")

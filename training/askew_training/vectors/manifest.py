@@ -1,4 +1,4 @@
-"""What a folder of teacher vectors says about itself, and the reading and writing of that."""
+"""The records in a folder of teacher vectors: the manifest of a complete one, the progress of an incomplete one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
 
 READ_AT_ONCE = 1 << 24
-"""Bytes of vectors that are read at once for their digest."""
+"""Bytes of vectors that are read at a time to compute their digest."""
 
 
 class Dtype(Enum):
@@ -32,7 +32,7 @@ class Dtype(Enum):
 
     @property
     def numpy(self) -> DTypeLike:
-        """The same for NumPy."""
+        """The dtype for NumPy."""
         return np.dtype("<f2" if self is Dtype.f16 else "<f4")
 
     @property
@@ -53,8 +53,8 @@ class Unreadable(BaseModel):
 class CacheManifest(BaseModel):
     """The manifest of a complete cache. Row i of `vectors.bin` is the vector of the photo `ids[i]`.
 
-    `encoder`, `encoder_sha256`, `photo_size` (longest side in pixels), `scales`, `plan` (a digest of what was to be
-    described): None for vectors that were computed elsewhere. `digest`: SHA-256 of `vectors.bin`.
+    `encoder`, `encoder_sha256`, `photo_size` (longest side in pixels), `scales`, `plan` (a digest of the photos and the
+    encoder): None for vectors that were computed elsewhere. `digest`: SHA-256 of `vectors.bin`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -81,12 +81,12 @@ class CacheManifest(BaseModel):
 
     @property
     def bytes_expected(self) -> int:
-        """How long `vectors.bin` must be."""
+        """The length that `vectors.bin` must have."""
         return self.count * self.dim * self.dtype.size
 
 
 class Progress(BaseModel):
-    """How far an incomplete cache has come: of the first `handled` photos, all but the `unreadable` have a row."""
+    """The progress of an incomplete cache: of the first `handled` photos, all but the `unreadable` ones have a row."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -97,7 +97,7 @@ class Progress(BaseModel):
 
     @property
     def rows(self) -> int:
-        """Rows of `vectors.bin` that are known to be whole."""
+        """Rows of `vectors.bin` that are known to be complete."""
         return self.handled - len(self.unreadable)
 
 
@@ -105,7 +105,7 @@ Record = TypeVar("Record", CacheManifest, Progress)
 
 
 def read_record(path: Path, kind: type[Record]) -> Record:
-    """Read a manifest or a progress. Raises FileNotFoundError, and CacheError when it does not hold together."""
+    """Read a manifest or a progress record. Raises FileNotFoundError, and CacheError if it is inconsistent."""
     try:
         return kind.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -116,19 +116,19 @@ def read_record(path: Path, kind: type[Record]) -> Record:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise CacheError(
-            f"{path} does not hold together ({place + ': ' if place else ''}{first['msg']}). "
+            f"{path} is inconsistent ({place + ': ' if place else ''}{first['msg']}). "
             "Make the cache again in another folder."
         ) from None
 
 
 def write_record(path: Path, record: CacheManifest | Progress) -> None:
-    """Write a manifest or a progress; one that is there is replaced only by a whole new one."""
+    """Write a manifest or a progress record atomically."""
     text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
     write_atomically(path, text.encode() + b"\n")
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file, 64 hex digits; read in parts, never held as a whole."""
+    """SHA-256 of a file, 64 hex digits; the file is read in parts."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while part := stream.read(READ_AT_ONCE):

@@ -1,4 +1,4 @@
-"""Read a teacher's vectors from their folder: mapped into memory, not loaded."""
+"""Reading a teacher's vectors from their folder: mapped into memory, not loaded."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from askew_training.vectors.manifest import MANIFEST, PROGRESS, VECTORS, CacheMa
 class TeacherVectors:
     """The vectors of a complete cache, read only. Row i belongs to the photo `ids[i]`.
 
-    The rows stay in the file and come into memory as they are asked for; what takes memory of its own is the ids.
-    May be read from several threads at once.
+    The rows stay in the file and are read as they are asked for; only the ids are held in memory. May be read from
+    several threads at the same time.
     """
 
     def __init__(self, folder: Path, manifest: CacheManifest) -> None:
-        """Use `open`, which checks the folder."""
+        """Use `open` instead, which checks the folder."""
         self.folder = folder
         self.manifest = manifest
         self._rows: NDArray[np.float16 | np.float32] = np.memmap(
@@ -30,17 +30,17 @@ class TeacherVectors:
 
     @classmethod
     def open(cls, folder: Path, space_id: str | None = None) -> TeacherVectors:
-        """Open a folder that `askew cache` has made.
+        """Open a folder made by `askew cache`.
 
-        `space_id`: the space that the vectors must lie in, where the caller knows it. Reads the manifest only; the
-        vectors' digest is checked by `verify`. Raises CacheError for a folder that is no cache, one that is not
-        complete, whose files do not fit each other, or that holds another teacher's vectors.
+        `space_id`: the space that the vectors must lie in, if the caller knows it. Only the manifest is read; the
+        vectors' digest is checked by `verify`. Raises CacheError for a folder that is not a cache, is incomplete, has
+        files that do not fit each other, or holds another teacher's vectors.
         """
         manifest = _manifest_of(folder)
         if space_id is not None and manifest.space_id != space_id:
             raise CacheError(
                 f"{folder} holds vectors of {manifest.encoder or 'a teacher'} in space {manifest.space_id}; expected "
-                f"space {space_id}. Describe the photos with that space's teacher: askew cache."
+                f"space {space_id}. Describe the photos with that space's teacher: `askew cache`."
             )
         path = folder / VECTORS
         size = path.stat().st_size if path.is_file() else 0
@@ -71,13 +71,13 @@ class TeacherVectors:
 
     @property
     def photo_size(self) -> int | None:
-        """Longest side in pixels at which the photos were described; None where nobody said."""
+        """The longest side in pixels at which the photos were described; None if unknown."""
         return self.manifest.photo_size
 
     def rows(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
-        """The vectors of some rows, in the order asked: float32 [n, D], unit length up to the rounding to f16.
+        """Read some rows, in the given order: float32 [n, D], of unit length up to the rounding to f16.
 
-        Raises IndexError for a row that does not exist; negative ones do not.
+        Raises IndexError for a row that does not exist; negative indices are not allowed.
         """
         chosen = np.asarray(indices, dtype=np.int64)
         if chosen.size and (chosen.min() < 0 or chosen.max() >= len(self)):
@@ -85,13 +85,13 @@ class TeacherVectors:
         return np.asarray(self._rows[chosen], dtype=np.float32)
 
     def index_of(self, photo: str) -> int:
-        """The row of a photo. Raises CacheError for one that is not there, saying why where that is known."""
+        """Find the row of a photo. Raises CacheError if it has none, with the reason if it is known."""
         row = self._index.get(photo)
         if row is None:
             why = next((item.reason for item in self.manifest.unreadable if item.id == photo), None)
             raise CacheError(
                 f"{self.folder} has no vector of {photo}: "
-                + (why or "the photo was not among those described. Make the cache from the same photos.")
+                + (why or "it was not among the photos that were described. Make the cache from the same photos.")
             )
         return row
 
@@ -119,5 +119,5 @@ def _manifest_of(folder: Path) -> CacheManifest:
         raise CacheError(f"{folder} holds no teacher vectors. Make them with `askew cache`.") from None
     raise CacheError(
         f"{folder} is not complete: {progress.handled:,} of {progress.total:,} photos. "
-        "Run the same `askew cache` again; it goes on where it stopped."
+        "Run the same `askew cache` again; it continues where it stopped."
     )

@@ -1,0 +1,42 @@
+"""`askew mix`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from askew_training.cli.mix import mix
+from askew_training.cli.whiten import whiten
+from askew_training.errors import WeightsError
+from askew_training.networks.checkpoint import load_checkpoint, save_checkpoint
+from tests.support.training_helpers import checkpoint_of, run_command, tiny_network
+
+
+def test_a_tuned_network_is_mixed_with_its_start_and_put_beside_another(
+    project: Path, photos: tuple[object, ...], tmp_path: Path
+) -> None:
+    tuned, weights = tmp_path / "tuned.pt", ("--weights", project / "weights.pth")
+    save_checkpoint(tuned, checkpoint_of(tiny_network(dim=4)))
+    ends = load_checkpoint(tuned)
+    start = torch.load(project / "weights.pth", weights_only=True)
+    for share in (0.0, 0.3, 1.0):
+        run_command(mix, tuned, tmp_path / "mixed.pt", *weights, "--share", share)
+        mixed = load_checkpoint(tmp_path / "mixed.pt")
+        assert mixed.network.linear is None and mixed.description.data == ends.description.data
+        assert mixed.description.recipe.endswith(f"askew mix --share {share:g}")
+        for name, tensor in mixed.network.branches[0].trunk.features.state_dict().items():
+            if tensor.is_floating_point():
+                end = ends.network.branches[0].trunk.features.state_dict()[name]
+                torch.testing.assert_close(tensor, share * end + (1 - share) * start[name])
+    starts = ("--start", tmp_path / "mixed.pt", "--start", tuned)
+    options = ("--photo-size", 128, "--dim", 4, "--scales", "1,0.5")
+    run_command(whiten, tmp_path / "beside.pt", *starts, *photos, *options)
+    beside = load_checkpoint(tmp_path / "beside.pt")
+    assert (len(beside.network.branches), beside.network.dim) == (2, 4)
+    assert (beside.description.scales, beside.description.derived_from) == ((1.0, 0.5), None)
+    assert beside.description.recipe.startswith("(")
+    assert {source.name for source in beside.description.data} == {"none", "north"}
+    with pytest.raises(WeightsError, match=r"each of 2 trunk\(s\), got 1"):
+        run_command(mix, tmp_path / "beside.pt", tmp_path / "x.pt", *weights)

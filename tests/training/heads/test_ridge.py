@@ -1,0 +1,41 @@
+"""Ridge regression of a student's layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from askew_training.errors import DataError
+from askew_training.heads import (
+    apply_linear,
+    learn_whitening,
+)
+from askew_training.heads.ridge import refit_linear
+
+
+@pytest.fixture(scope="module")
+def vectors() -> np.ndarray:
+    random = np.random.default_rng(0)
+    mixed = random.standard_normal((500, 12)) @ np.diag(np.geomspace(3, 0.05, 12)) @ random.standard_normal((12, 12))
+    return (mixed + random.standard_normal(12)).astype(np.float32)
+
+
+def test_a_refitted_layer_corrects_what_the_student_sees_differently(vectors):
+    start = learn_whitening(vectors, 8, 0.5)
+    targets = start.apply(vectors)
+    random = np.random.default_rng(1)
+    seen = (vectors @ (np.eye(12) + 0.2 * random.standard_normal((12, 12))) + 0.3).astype(np.float32)
+    layer = refit_linear(start.as_layer(), seen, targets, 1e-6)
+    before = (start.apply(seen) * targets).sum(1).mean()
+    after = (apply_linear(layer, seen) * targets).sum(1).mean()
+    assert after > before + 0.05
+    kept = refit_linear(start.as_layer(), seen, targets, 1e9)
+    np.testing.assert_allclose(apply_linear(kept, seen), start.apply(seen), atol=1e-5)
+
+
+def test_a_refit_of_shapes_that_do_not_fit_is_refused(vectors):
+    start = learn_whitening(vectors, 8, 0.5)
+    with pytest.raises(DataError, match="of the same photos"):
+        refit_linear(start.as_layer(), vectors, start.apply(vectors)[:-1], 1e-3)
+    with pytest.raises(DataError, match="positive ridge"):
+        refit_linear(start.as_layer(), vectors, start.apply(vectors), 0)

@@ -1,0 +1,45 @@
+"""The weighted sum of losses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from askew_training.losses.contrastive import ContrastiveTable
+from askew_training.losses.dark_rank import DarkRankTable
+from askew_training.losses.registry import AnyLossTable
+from askew_training.losses.regression import RegressionTable
+from askew_training.train.batch import Batch
+from askew_training.train.weighted_sum import WeightedSum, weighted_sum
+from tests.support.training_helpers import unit_tensors
+
+
+def sum_of(*tables: AnyLossTable) -> WeightedSum:
+    return weighted_sum(tables, 5, lambda: pytest.fail("none of these losses learns from the teacher's vectors"), 0)
+
+
+def batch_of_four(vectors: torch.Tensor, teachers: torch.Tensor) -> Batch:
+    return Batch(vectors, teachers, torch.arange(4), torch.tensor([0, 0, 1, 1]))
+
+
+def test_symmetric_training_moves_both_sides_and_asymmetric_only_the_student() -> None:
+    vectors, teachers = unit_tensors(4, 8, 0).requires_grad_(), unit_tensors(4, 8, 1).requires_grad_()
+    table = ContrastiveTable(name="contrastive", references="student", form="similarity")
+    sum_of(table)(batch_of_four(vectors, teachers))[0].backward()
+    assert teachers.grad is None and vectors.grad is not None
+    # Each pair counts from both ends, and either end pulls the other.
+    torch.testing.assert_close(vectors.grad[0], -2 * vectors.detach()[1] / 4)
+
+
+def test_losses_are_summed_with_their_weights() -> None:
+    regression = RegressionTable(name="regression", weight=2.0)
+    contrastive = ContrastiveTable(name="contrastive", references="teacher", weight=0.5)
+    total, values = sum_of(regression, contrastive)(batch_of_four(unit_tensors(4, 8, 0), unit_tensors(4, 8, 1)))
+    assert total.item() == pytest.approx(2 * values["regression"] + 0.5 * values["contrastive_on_teacher"])
+
+
+def test_a_loss_is_left_out_of_a_batch_that_is_too_small_for_it() -> None:
+    regression, ranked = RegressionTable(name="regression"), DarkRankTable(name="dark-rank", length=4)
+    total, values = sum_of(regression, ranked)(batch_of_four(unit_tensors(4, 8, 0), unit_tensors(4, 8, 1)))
+    assert list(values) == ["regression"]
+    assert total.item() == pytest.approx(values["regression"])

@@ -1,0 +1,99 @@
+"""Writing an encoder file: graph, gate, golden vectors, manifest, digest, and only then the file."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import onnx
+import onnxruntime
+from pydantic import ValidationError
+
+from askew_client.contract.encoder_file import UNSEALED, seal
+from askew_client.contract.manifest import DIGEST_KEY, Manifest, Precision, golden_text
+from askew_client.encoding.golden import golden_pictures
+from askew_client.files import write_atomically
+from askew_training.errors import CheckpointError
+from askew_training.export.gate import COSINE_DISTANCE, GateReport, check_graph
+from askew_training.export.graph import encoder_graph
+from askew_training.export.precision import store_bytes, store_half
+from askew_training.networks.checkpoint import Checkpoint
+
+TOLERANCE = 1e-4
+"""The largest cosine distance to the golden vectors that a machine may have; engines differ by some 1e-7."""
+
+
+@dataclass(frozen=True)
+class EncoderCard:
+    """The properties of an encoder file that are chosen at export and are not in its checkpoint."""
+
+    name: str
+    version: str
+    role: Literal["teacher", "student"]
+    photo_size: int
+    scales: tuple[float, ...]
+    precision: Precision
+    licence: str
+    metrics: dict[str, float | str]
+
+
+def write_encoder(checkpoint: Checkpoint, card: EncoderCard, output: Path) -> GateReport:
+    """Export a checkpoint as one self-describing ONNX file. Returns what the gate measured.
+
+    Raises GateError, and writes nothing, if the graph differs from the network; CheckpointError if the card is
+    inconsistent, or asks for a teacher although the checkpoint is a student.
+    """
+    if card.role == "teacher" and checkpoint.description.teacher_space is not None:
+        raise CheckpointError(
+            "This checkpoint was distilled from a teacher and defines no space. Export it with --role student."
+        )
+    network = copy.deepcopy(checkpoint.network).eval()
+    network.scales = card.scales
+    graph = encoder_graph(network, card.photo_size)
+    report = check_graph(graph, network, card.photo_size, COSINE_DISTANCE["fp32"])
+    if card.precision != "fp32":
+        graph = store_half(graph) if card.precision == "fp16" else store_bytes(graph)
+        report = check_graph(graph, network, card.photo_size, COSINE_DISTANCE[card.precision])
+    manifest = _manifest(checkpoint, card, _golden_vectors(graph))
+    onnx.helper.set_model_props(graph, {**manifest.to_metadata(), DIGEST_KEY: UNSEALED})
+    write_atomically(output, seal(graph.SerializeToString(deterministic=True)))
+    return report
+
+
+def _golden_vectors(graph: onnx.ModelProto) -> dict[str, str]:
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    return {
+        name: golden_text(session.run(["descriptor"], {"image": picture[None]})[0][0])
+        for name, picture in golden_pictures().items()
+    }
+
+
+def _manifest(checkpoint: Checkpoint, card: EncoderCard, golden: dict[str, str]) -> Manifest:
+    description = checkpoint.description
+    try:
+        return Manifest(
+            name=card.name,
+            version=card.version,
+            role=card.role,
+            space_id=checkpoint.space_id,
+            derived_from=description.derived_from,
+            dim=checkpoint.network.dim,
+            photo_size=card.photo_size,
+            scales=list(card.scales),
+            precision=card.precision,
+            trunk=description.trunk,
+            recipe=description.recipe,
+            data=[dict(source.model_dump()) for source in description.data],
+            metrics=card.metrics,
+            licence=card.licence,
+            golden=golden,
+            tolerance=TOLERANCE,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(
+            f"The manifest would be inconsistent: {where}: {first['msg']}. Correct this value."
+        ) from None
