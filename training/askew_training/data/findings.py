@@ -84,9 +84,10 @@ def check_photos(
     inspected = list(zip(photos, inspections, strict=True))
     _check_files(inspected)
     usable = [(photo, inspection) for photo, inspection in inspected if inspection.problem is None]
+    if not photos:
+        raise DataError("Expected photos to check, but the list is empty.")
     if not usable:
-        first = inspections[0].problem if inspections else "there is none."
-        raise DataError(f"None of {len(photos)} photos can be used. The first: {first}")
+        raise DataError(f"None of {len(photos)} photos can be used. The first: {inspections[0].problem}")
     counts = Counter(photo.instance_id for photo, _ in usable if photo.instance_id)
     singles = [photo.id for photo, _ in usable if counts[photo.instance_id] == 1]
     instances = sum(count > 1 for count in counts.values())
