@@ -14,7 +14,7 @@ from askew_training.networks.checkpoint import load_checkpoint, save_checkpoint
 from tests.support.training_helpers import checkpoint_of, run_command, tiny_network
 
 
-def test_a_tuned_network_is_mixed_with_its_start_and_put_beside_another(
+def test_a_tuned_network_is_mixed_with_its_start_and_put_combined_another(
     project: Path, photos: tuple[object, ...], tmp_path: Path
 ) -> None:
     tuned, weights = tmp_path / "tuned.pt", ("--weights", project / "weights.pth")
@@ -32,11 +32,11 @@ def test_a_tuned_network_is_mixed_with_its_start_and_put_beside_another(
                 torch.testing.assert_close(tensor, share * end + (1 - share) * start[name])
     starts = ("--start", tmp_path / "mixed.pt", "--start", tuned)
     options = ("--photo-size", 128, "--dim", 4, "--scales", "1,0.5")
-    run_command(whiten, tmp_path / "beside.pt", *starts, *photos, *options)
-    beside = load_checkpoint(tmp_path / "beside.pt")
-    assert (len(beside.network.branches), beside.network.dim) == (2, 4)
-    assert (beside.description.scales, beside.description.derived_from) == ((1.0, 0.5), None)
-    assert beside.description.recipe.startswith("(")
-    assert {source.name for source in beside.description.data} == {"none", "north"}
+    run_command(whiten, tmp_path / "combined.pt", *starts, *photos, *options)
+    combined = load_checkpoint(tmp_path / "combined.pt")
+    assert (len(combined.network.branches), combined.network.dim) == (2, 4)
+    assert (combined.description.scales, combined.description.derived_from) == ((1.0, 0.5), None)
+    assert combined.description.recipe.startswith("(")
+    assert {source.name for source in combined.description.data} == {"none", "north"}
     with pytest.raises(WeightsError, match=r"each of 2 trunk\(s\), got 1"):
-        run_command(mix, tmp_path / "beside.pt", tmp_path / "x.pt", *weights)
+        run_command(mix, tmp_path / "combined.pt", tmp_path / "x.pt", *weights)

@@ -53,7 +53,7 @@ def test_contrastive_has_the_values_and_gradients_of_the_published_code(name, ma
 
 
 def test_regression_has_the_values_and_the_direction_of_the_published_code() -> None:
-    """1 − cos and ½D² agree in value; their gradients differ along the anchor only, which its unit length undoes."""
+    """1 − cos and ½D² agree in value; their gradients differ only along the anchor, which normalisation removes."""
     anchors = official("anchor").requires_grad_()
     values = Regression("none")(anchors, official("teacher_anchor"))
     torch.testing.assert_close(values, official("regression"), rtol=1e-4, atol=1e-6)

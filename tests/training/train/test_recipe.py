@@ -22,7 +22,7 @@ from tests.training.train.project import ASYMMETRIC, SYMMETRIC, run_recipe
         (('head = "random"\ndim = 8', 'head = "random"'), 'a head of kind "random" needs `dim`'),
         (
             ('name = "contrastive"', 'name = "magic"'),
-            "there is no loss 'magic', at `losses.0`: expected one of 'contrastive', .*'second-order-regression'",
+            "unknown loss 'magic', at `losses.0`: expected one of 'contrastive', .*'second-order-regression'",
         ),
         (("learning_rate = 1e-3", "learning_rate = -1"), "optimiser.learning_rate"),
         (('photos = ["pool"]', 'photos = ["lake"]'), "`data.photos` names .*lake, which does not exist"),

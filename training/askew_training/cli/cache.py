@@ -24,7 +24,9 @@ def cache(
     dtype: Annotated[Dtype, typer.Option(help="How components are stored.")] = Dtype.f16,
     ids: Annotated[Path | None, typer.Option(help="With .npy: the photos' ids, one on each line.")] = None,
     space: Annotated[str | None, typer.Option(help="With .npy: the space of the vectors.")] = None,
-    photo_size: Annotated[int | None, typer.Option(min=1, help="With .npy: the photos' longest side, if known.")] = None,
+    photo_size: Annotated[
+        int | None, typer.Option(min=1, help="With .npy: the photos' longest side, if known.")
+    ] = None,
 ) -> None:
     """Store a teacher's vectors of photos in a folder, for students to learn from."""
     if source.suffix == ".npy":

@@ -38,7 +38,7 @@ class Method(Enum):
 
 @dataclass(frozen=True)
 class Start:
-    """The network to whiten, the photo size and how it was made.
+    """The network to whiten, its photo size and how it was made.
 
     `checkpoint`: the single checkpoint that it comes from, if any. `data`: what its networks have learned from so far.
     """
@@ -74,11 +74,11 @@ def whiten(
     start: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Whiten this checkpoint's network, instead of --trunk; repeatable: several are put side by side."
+            help="Whiten this checkpoint's network, instead of --trunk; repeatable: several are concatenated."
         ),
     ] = None,
     trunk: Annotated[
-        list[str] | None, typer.Option(help="A timm network; repeatable: several are put side by side.")
+        list[str] | None, typer.Option(help="A timm network; repeatable: several are concatenated.")
     ] = None,
     weights: Annotated[
         list[str] | None,
@@ -122,24 +122,24 @@ def whiten(
 
     _check_method(method, power, shrinkage, whitening, whitening_name, whitening_pairs)
     factors = None if scales is None else parse_scales(scales)
-    begin = _start(start or [], trunk or [], weights or [], factors, photo_size)
+    base = _start(start or [], trunk or [], weights or [], factors, photo_size)
     if method is Method.given:
-        layer = _given(begin, whitening, whitening_name, dim)
+        layer = _given(base, whitening, whitening_name, dim)
     elif licences is None:
         raise typer.BadParameter("expected the licences of the photos to learn from", param_hint="--licences")
     else:
         chosen = _choose_photos(manifest, photos or [], whitening_pairs, images)
         learning = LearningOptions(method, dim, power, shrinkage)
-        layer = _learn(begin, learning, chosen, licences, descriptor_folder(cache))
-    network = Network(begin.network.branches, layer.whitening.as_layer(), begin.network.scales).eval()
+        layer = _learn(base, learning, chosen, licences, descriptor_folder(cache))
+    network = Network(base.network.branches, layer.whitening.as_layer(), base.network.scales).eval()
     description = Description(
         branches=branches_of(network),
         dim=network.dim,
-        photo_size=begin.photo_size,
+        photo_size=base.photo_size,
         scales=network.scales,
-        recipe=f"{begin.recipe}; {layer.recipe}",
+        recipe=f"{base.recipe}; {layer.recipe}",
         data=layer.data,
-        derived_from=None if begin.checkpoint is None else begin.checkpoint.space_id,
+        derived_from=None if base.checkpoint is None else base.checkpoint.space_id,
     )
     checkpoint = Checkpoint(network, description)
     save_checkpoint(output, checkpoint)
@@ -218,7 +218,7 @@ def _start_from_trunks(
     return Start(network, photo_size or DEFAULT_PHOTO_SIZE, recipe, None, ())
 
 
-def _given(begin: Start, file: Path | None, name: str | None, dim: int | None) -> NewLayer:
+def _given(base: Start, file: Path | None, name: str | None, dim: int | None) -> NewLayer:
     from askew_training.errors import WeightsError
     from askew_training.heads.linear import Whitening
     from askew_training.heads.published import read_published_whitening
@@ -227,8 +227,8 @@ def _given(begin: Start, file: Path | None, name: str | None, dim: int | None) -
         layer, origin = read_published_whitening(file, name), f"whitening {file.name}"
     elif dim is None:
         raise typer.BadParameter("expected --whitening or --dim: with neither, nothing changes", param_hint="--method")
-    elif begin.network.linear is not None:
-        layer, origin = Whitening.of_layer(begin.network.linear), "its own whitening"
+    elif base.network.linear is not None:
+        layer, origin = Whitening.of_layer(base.network.linear), "its own whitening"
     else:
         raise WeightsError(
             "The network has no linear layer of its own. Give one with --whitening FILE, or learn one with another "
@@ -236,7 +236,7 @@ def _given(begin: Start, file: Path | None, name: str | None, dim: int | None) -
         )
     truncated = layer.truncated(len(layer.weight) if dim is None else dim)
     recipe = f"{origin}, the first {len(truncated.weight)} of {len(layer.weight)} dimensions"
-    return NewLayer(truncated, recipe, begin.data)
+    return NewLayer(truncated, recipe, base.data)
 
 
 def _choose_photos(
@@ -256,7 +256,7 @@ def _choose_photos(
     return read_whitening_pairs(whitening_pairs, images)
 
 
-def _learn(begin: Start, learning: LearningOptions, chosen: PairedPhotos, licences: Path, cache: Path) -> NewLayer:
+def _learn(base: Start, learning: LearningOptions, chosen: PairedPhotos, licences: Path, cache: Path) -> NewLayer:
     import numpy as np
 
     from askew_training.data.licences import merged_sources, read_licences, sources_of
@@ -266,13 +266,13 @@ def _learn(begin: Start, learning: LearningOptions, chosen: PairedPhotos, licenc
     sources_of(chosen.photos, stated_licences)  # Refuses a missing licence before the work begins.
     with progress("describing", len(chosen.photos)) as advance:
         paths = [photo.path for photo in chosen.photos]
-        described = describe_pooled(begin.network, begin.photo_size, paths, cache, advance)
+        described = describe_pooled(base.network, base.photo_size, paths, cache, advance)
     print_skipped(described.unreadable)
     used = chosen.among(photo for photo in chosen.photos if photo.path in described.vectors)
     vectors = np.stack([described.vectors[photo.path] for photo in used.photos])
     whitening, recipe = _learn_whitening(learning, vectors, used)
-    recipe += f", learned at {begin.photo_size} px and {len(begin.network.scales)} scale(s)"
-    return NewLayer(whitening, recipe, merged_sources(sources_of(used.photos, stated_licences), begin.data))
+    recipe += f", learned at {base.photo_size} px and {len(base.network.scales)} scale(s)"
+    return NewLayer(whitening, recipe, merged_sources(sources_of(used.photos, stated_licences), base.data))
 
 
 def _learn_whitening(

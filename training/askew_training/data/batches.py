@@ -16,7 +16,7 @@ from askew_training.errors import DataError
 ASPECTS = (1.0, 0.71)
 SIZES = tuple(2 ** (-step / 2) for step in range(6))
 """Batches have one of a few shapes, which is several times faster than a shape for each photo: square, upright or
-lying, at the photo size or at one of these shares of it."""
+landscape, at the photo size or at one of these shares of it."""
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,9 @@ def measure(
 ) -> BenchmarkScores:
     """Search every query in the whole gallery of its benchmark.
 
-    A gallery photo is a positive when it has the query's `instance_id`; an empty one is a distractor. A query that is
-    in the gallery, too, does not find itself. A query that cannot be described counts as one that found nothing, a
-    gallery photo as one that is never found. Raises DataError for a benchmark without photos, or whose queries have
+    A gallery photo is a positive if it has the query's `instance_id`; one without an id is a distractor. A query that is
+    also in the gallery is left out of its own ranking. A query that cannot be described counts as one that found
+    nothing, such a gallery photo as one that is never found. Raises DataError for a benchmark without photos, or whose queries have
     no positives.
     """
     queries = photos_of(photos, benchmark, "query")

@@ -23,13 +23,14 @@ def describe_pooled(
     DataError if no photo can be described.
     """
     bare = Network(network.branches, None, network.scales).eval()
+    if not paths:
+        raise DataError("Expected photos to describe, but the list is empty.")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pooled.onnx"
         write_encoder(_checkpoint(bare, photo_size), _card(bare, photo_size), file)
         described = DescriptorCache(cache, file).describe(paths, on_photo)
     if not described.vectors:
-        first = (described.unreadable or ["there is none."])[0]
-        raise DataError(f"None of {len(paths)} photos can be described. The first: {first}")
+        raise DataError(f"None of {len(paths)} photos can be described. The first: {described.unreadable[0]}")
     return described
 
 

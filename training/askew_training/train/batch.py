@@ -78,7 +78,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Targets:
-    """The teacher's vectors of some photos, and what losses need beside them; photos are given by index.
+    """The teacher's vectors of some photos, and what else losses need; photos are given by index.
 
     `rows`: int64 [N], the photos' rows among the teacher's vectors. `neighbours`: int64 [all rows, K], the rows nearest
     to each row. `prototypes`: float32 [C, D], and `classes`: int64 [N], the row of each photo's prototype, or −1. None

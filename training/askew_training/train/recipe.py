@@ -138,7 +138,7 @@ def _explain(error: ValidationError) -> str:
         return f"it has an unknown key, `{where}`"
     if first["type"] == "union_tag_invalid":
         context = first["ctx"]
-        return f"there is no loss {context['tag']!r}, at `{where}`: expected one of {context['expected_tags']}"
+        return f"unknown loss {context['tag']!r}, at `{where}`: expected one of {context['expected_tags']}"
     message = str(first["msg"]).removeprefix("Value error, ")
     return f"{message}, at `{where}`" if where else message
 

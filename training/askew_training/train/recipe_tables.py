@@ -1,4 +1,4 @@
-"""The tables of a recipe, except for its losses, whose tables are defined beside them."""
+"""The tables of a recipe, except for those of losses, which are defined with each loss."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class NetworkTable(Table):
     ridge: float = Field(default=1e-3, gt=0)
 
     @model_validator(mode="after")
-    def _one_start(self) -> Self:
+    def _check_start(self) -> Self:
         if (self.checkpoint is None) == (self.trunk is None):
             raise ValueError("expected either `checkpoint`, or `trunk` and `weights`")
         if self.trunk is not None and self.weights is None:
@@ -118,7 +118,7 @@ class BatchTable(Table):
     accumulate: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
+    def _check_way(self) -> Self:
         if sum(way is not None for way in (self.photos, self.instances, self.tuples)) != 1:
             raise ValueError("expected one of `photos`, `instances` (and `photos_each`), or `tuples` (and [mining])")
         return self
@@ -165,7 +165,7 @@ class OptimiserTable(Table):
     """The optimiser and its learning rate.
 
     `warmup_steps`: the rate rises linearly; after them, it falls by `schedule`: "exponential" multiplies it by `decay`
-    after each epoch (the paper: e^−0.01), "cosine" ends at 0. `clip`: the largest norm of the gradient.
+    for each epoch (the paper: e^−0.01), "cosine" ends at 0. `clip`: the largest norm of the gradient.
     """
 
     name: Literal["adam", "adamw", "sgd"]

@@ -1,4 +1,4 @@
-"""From a recipe to everything that the loop needs. Whatever cannot work is refused here, before the first epoch."""
+"""From a recipe to everything that the loop needs. A run that cannot work is refused here, before the first epoch."""
 
 from __future__ import annotations
 

@@ -173,8 +173,8 @@ def _tuple_batch(tuples: Tuples, side: Side, numbers: list[int]) -> TupleBatch:
             draws.append(Draw(photo, views[photo]))
             places.append((number, role))
             views[photo] += 1
-    numbers_of, roles = np.array(places, dtype=np.int64).T
-    return TupleBatch(draws, numbers_of, roles)
+    tuple_numbers, roles = np.array(places, dtype=np.int64).T
+    return TupleBatch(draws, tuple_numbers, roles)
 
 
 def mining_statistics(tuples: Tuples, losses: WeightedSum) -> dict[str, float]:
