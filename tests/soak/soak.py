@@ -61,6 +61,14 @@ def parts(options: argparse.Namespace) -> list[Part]:
         (
             options.seeds,
             Part(
+                "2,000 examples for each property of a loss",
+                [*pytest, TESTS / "training/losses"],
+                {"ASKEW_EXAMPLES": "2000"},
+            ),
+        ),
+        (
+            options.seeds,
+            Part(
                 "full disk, read-only disk, clocks that jump, kills at chosen moments",
                 [*pytest, *(TESTS / file for file in FAULTS)],
             ),
