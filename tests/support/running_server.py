@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -64,12 +65,13 @@ def run_askew(*arguments: str | Path, timeout: float = 120) -> subprocess.Comple
 class RunningServer:
     """`askew serve --data DATA` and an HTTP client for it."""
 
-    def __init__(self, data: Path, *options: str) -> None:
+    def __init__(self, data: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
+        """`environment`: variables besides those of the test's own process."""
         self.data = data
         # A line for each request would fill the pipe that nobody reads before the end.
-        environment = {"ASKEW_LOG_LEVEL": "warning", **os.environ}
+        variables = {"ASKEW_LOG_LEVEL": "warning", **os.environ, **(environment or {})}
         self.process = start_askew(
-            "serve", "--data", data, "--port", "0", *options, environment=environment, stderr=subprocess.STDOUT
+            "serve", "--data", data, "--port", "0", *options, environment=variables, stderr=subprocess.STDOUT
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()

@@ -1,113 +1,132 @@
-"""What the server writes: lines of JSON for machines, or readable ones on a terminal. One pipeline for every logger."""
+"""The server's log: JSON lines for programs, or readable ones on a terminal. All loggers write through it."""
 
 from __future__ import annotations
 
 import logging
 import os
 import threading
-from collections import deque
-from typing import Literal
+import time
+from logging.handlers import QueueHandler, QueueListener
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Literal
 
-import structlog
-from pydantic_core import to_json
-from structlog.typing import EventDict, Processor
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor
 
 LogFormat = Literal["auto", "json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
-_MOST_WAITING = 10_000
-_GATHER_SECONDS = 0.05
+MAX_WAITING = 10_000
+CLOSE_SECONDS = 2.0
+GATHER_SECONDS = 0.05
 
 
 class Logs:
-    """The process's logging while a server runs: our own loggers, uvicorn's, and Python's warnings."""
+    """The process's logging while a server runs: our own loggers, uvicorn's, and Python's warnings.
 
-    def __init__(self, form: LogFormat, level: LogLevel, descriptor: int = 2) -> None:
-        """Begin to write to an open file, stderr if none is named; `auto` is readable on a terminal and JSON elsewhere."""
+    Lines are formatted by the thread that logs and written by a thread of their own: a program that reads them and
+    stalls does not stall requests.
+    """
+
+    def __init__(
+        self, form: LogFormat, level: LogLevel, descriptor: int = 2, *, max_waiting: int = MAX_WAITING
+    ) -> None:
+        """Start to write to an open file, by default stderr.
+
+        `form`: `auto` is `console` on a terminal and `json` elsewhere. `max_waiting`: lines that may wait to be written;
+        further ones are dropped, and a line says how many.
+        """
         is_terminal = os.isatty(descriptor)
-        self._handler = _Handler(descriptor)
+        lines: SimpleQueue[str] = SimpleQueue()
+        self._handler = DroppingQueueHandler(lines, max_waiting)
         self._handler.setFormatter(_formatter(form == "json" or (form == "auto" and not is_terminal), is_terminal))
+        self._writer = LineWriter(lines, descriptor)
+        self._writer.start()
         root = logging.getLogger()
         root.handlers = [self._handler]
         root.setLevel(level.upper())
-        # Not uvicorn.access: its lines would name paths, and so items.
+        # Not uvicorn.access: its lines contain paths, and so items' ids.
         for name in ("uvicorn", "uvicorn.error"):
             logging.getLogger(name).handlers = []
             logging.getLogger(name).propagate = True
-        # What other libraries say of each request they make or take is not the server's log.
+        # httpx logs each request that it makes; these lines do not belong in the server's log.
         logging.getLogger("httpx").setLevel(max(logging.WARNING, root.level))
         logging.captureWarnings(True)
 
-    def close(self) -> None:
-        """Write what waits, and stop."""
+    def close(self, timeout: float = CLOSE_SECONDS) -> None:
+        """Write the lines that wait, and stop. Gives up after `timeout` seconds if the reader stalls."""
         logging.getLogger().removeHandler(self._handler)
+        self._handler.report_dropped()
+        # QueueListener.stop waits without a limit.
+        stopping = threading.Thread(target=self._writer.stop, name="logs-stop", daemon=True)
+        stopping.start()
+        stopping.join(timeout)
         self._handler.close()
 
 
-class _Handler(logging.Handler):
-    """Writes lines in a thread of its own: a reader of our output that stalls must not stall searches.
+class DroppingQueueHandler(QueueHandler):
+    """Queues formatted lines. When `max_waiting` of them wait, drops further ones and counts them."""
 
-    At most 10,000 lines wait; beyond that they are dropped, and a line says how many.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        super().__init__()
-        self._descriptor = descriptor
-        self._waiting: deque[str] = deque()
+    def __init__(self, lines: SimpleQueue[str], max_waiting: int) -> None:
+        super().__init__(lines)
+        self._lines = lines
+        self._max_waiting = max_waiting
         self._dropped = 0
-        self._there_is_work = threading.Event()
-        self._ending = threading.Event()
-        self._writer = threading.Thread(target=self._write, name="logs", daemon=True)
-        self._writer.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue one line."""
-        try:
-            line = self.format(record)
-        # A line that cannot be made must not fail the request that it is about.
-        except Exception:  # noqa: BLE001
-            self.handleError(record)
-            return
-        if len(self._waiting) >= _MOST_WAITING:
+        """Queue one line, or drop it. Called with the handler's lock held."""
+        if self._lines.qsize() >= self._max_waiting:
             self._dropped += 1
             return
-        self._waiting.append(line)
-        self._there_is_work.set()
+        self.report_dropped()
+        super().emit(record)
 
-    def close(self) -> None:
-        """Write what waits; a reader that stalls is given up after two seconds."""
-        self._ending.set()
-        self._there_is_work.set()
-        self._writer.join(timeout=2)
-        super().close()
+    def prepare(self, record: logging.LogRecord) -> str:
+        """What is queued of a record: its line, which names the request that the calling thread works on."""
+        return self.format(record)
 
-    def _write(self) -> None:
-        while not self._ending.is_set() or self._waiting:
-            self._there_is_work.wait()
-            # Lines of one moment are written together.
-            self._ending.wait(_GATHER_SECONDS)
-            self._there_is_work.clear()
-            lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            dropped, self._dropped = self._dropped, 0
-            if dropped:
-                lines.append(self.format(_note(f"{dropped} lines of this log were dropped: its reader stalled.")))
-            self._write_all("".join(f"{line}\n" for line in lines).encode())
+    def report_dropped(self) -> None:
+        """Queue a line that says how many were dropped since the last one, in the place of the missing ones."""
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            text = f"{dropped} lines of this log were dropped, because its reader stalled."
+            super().emit(logging.LogRecord("askew.server", logging.WARNING, __file__, 0, text, None, None))
 
-    def _write_all(self, text: bytes) -> None:
-        # Not through sys.stderr: its lock, held by a thread that stalls, would crash the interpreter when it ends.
+
+class LineWriter(QueueListener):
+    """Writes queued lines to an open file, in a thread of its own."""
+
+    def __init__(self, lines: SimpleQueue[str], descriptor: int) -> None:
+        super().__init__(lines)
+        self._lines = lines
+        self._descriptor = descriptor
+
+    def handle(self, record: object) -> None:
+        """Write one line, and those that are queued shortly after it.
+
+        Not through another handler: while the reader stalls its lock would be held, and the interpreter takes the locks
+        of all handlers when it ends.
+        """
+        # Waking this thread costs the one that logs as much as the line itself: wake it once for several.
+        time.sleep(GATHER_SECONDS)
+        queued = [record, *(self._lines.get() for _ in range(self._lines.qsize()))]
+        lines = [each for each in queued if isinstance(each, str)]
+        if len(lines) < len(queued):
+            # `stop` has queued its mark behind the last line; put it back for the loop that waits for it.
+            self.enqueue_sentinel()
+        text = "".join(f"{line}\n" for line in lines).encode()
         try:
             while text:
                 text = text[os.write(self._descriptor, text) :]
         except OSError:
-            # Nobody reads any more.
+            # Nobody reads the log any more.
             return
 
 
-def _note(text: str) -> logging.LogRecord:
-    return logging.LogRecord("askew.server", logging.WARNING, __file__, 0, text, None, None)
-
-
 def _formatter(is_json: bool, coloured: bool) -> logging.Formatter:
+    # Imported here: the settings need only the names of formats and levels.
+    import structlog
+
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -123,5 +142,7 @@ def _formatter(is_json: bool, coloured: bool) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last)
 
 
-def _json(event: EventDict, **_: object) -> str:
+def _json(event: EventDict, **_: Any) -> str:
+    from pydantic_core import to_json
+
     return to_json(event, serialize_unknown=True).decode()
