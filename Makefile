@@ -22,7 +22,7 @@ CHROMIUM := $(firstword $(shell command -v chromium chromium-browser google-chro
 DRIVER   := $(shell command -v chromedriver 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-browser test-image lint format unasync openapi commands soak bench-serving bench-index bench-ingest bench-peers bench-indexing bench-training clean python-is-new-enough
+.PHONY: help demo test test-fast test-browser test-image lint format unasync openapi commands settings soak bench-serving bench-index bench-ingest bench-peers bench-indexing bench-training clean python-is-new-enough
 
 help: ## list the targets
 	@echo "Askew: visual search against a gallery that is never re-indexed."
@@ -73,6 +73,9 @@ openapi: $(VENV)/.installed ## rewrite docs/openapi.json, after a change of the 
 commands: $(VENV)/.installed ## rewrite docs/commands.md, after a change of a command
 	$(VENV)/bin/python -m tests.docs.command_reference > docs/commands.md.part
 	mv docs/commands.md.part docs/commands.md
+
+settings: $(VENV)/.installed ## rewrite the table of settings in docs/server.md, after a change of a setting
+	$(VENV)/bin/python -m tests.docs.settings_table
 
 soak: $(VENV)/.soak ## kills, overload, faults, schemathesis, hostile bodies; hours (docs/reliability.md)
 	$(VENV)/bin/python tests/soak/soak.py --kills $(KILLS) --minutes $(MINUTES) --bodies $(BODIES) \

@@ -16,7 +16,8 @@ from askew_client.contract.problems import ProblemKind
 from askew_server.gallery.catalog import Catalog
 from askew_server.http.app import create_fastapi
 from askew_server.http.state import AppState
-from askew_server.settings import Settings
+from askew_server.settings import Settings, describe_settings
+from tests.docs import settings_table
 from tests.docs.command_reference import command_reference
 from tests.support.paths import ROOT
 
@@ -28,8 +29,18 @@ def text() -> str:
     return "\n".join(path.read_text() for path in DOCUMENTS)
 
 
-def test_every_setting_is_documented(text: str) -> None:
-    assert [name for name in Settings.model_fields if f"`ASKEW_{name.upper()}`" not in text] == []
+def test_the_table_of_settings_is_what_the_settings_say() -> None:
+    committed = settings_table.PAGE.read_text()
+    assert_same(committed, settings_table.with_settings_table(committed), "docs/server.md", "make settings")
+    table = committed.partition(settings_table.BEGIN)[2].partition(settings_table.END)[0]
+    assert [name for name in Settings.model_fields if f"`ASKEW_{name.upper()}`" not in table] == []
+
+
+def test_every_setting_describes_itself_in_one_sentence() -> None:
+    texts = {name: each.text for name, each in describe_settings().items()}
+    assert [name for name, text in texts.items() if not re.fullmatch(r"[A-Z][^|\n]+\.", text)] == []
+    measures = [name for name in texts if name.endswith(("_bytes", "_seconds", "_pixels"))]
+    assert [name for name in measures if f"in {name.rpartition('_')[2]}" not in texts[name]] == [], "no unit"
 
 
 def test_every_problem_is_documented_with_its_status(text: str) -> None:
@@ -52,11 +63,15 @@ def test_every_command_is_documented(text: str) -> None:
 
 
 def test_the_page_of_commands_is_what_the_commands_say() -> None:
-    committed = (ROOT / "docs/commands.md").read_text().splitlines(keepends=True)
-    now = command_reference().splitlines(keepends=True)
-    shown = "".join(list(difflib.unified_diff(committed, now, "docs/commands.md", "the commands", n=3))[:200])
-    assert not shown, f"Run `make commands`.\n{shown}"
-    assert "## `askew serve`" in "".join(now)
+    now = command_reference()
+    assert_same((ROOT / "docs/commands.md").read_text(), now, "docs/commands.md", "make commands")
+    assert "## `askew serve`" in now
+
+
+def assert_same(committed: str, now: str, page: str, remedy: str) -> None:
+    before, after = (text.splitlines(keepends=True) for text in (committed, now))
+    shown = "".join(list(difflib.unified_diff(before, after, page, "now", n=3))[:200])
+    assert not shown, f"Run `{remedy}`.\n{shown}"
 
 
 def test_links_between_documents_lead_somewhere() -> None:

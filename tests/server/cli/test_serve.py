@@ -1,0 +1,79 @@
+"""`askew serve`: its options are made from the settings, and it says which one is not valid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from askew_server.settings import describe_settings, read_settings
+from tests.support.command_line import call_askew
+
+OPTIONS = {
+    "data": "--data",
+    "host": "--host",
+    "port": "--port",
+    "default_gallery": "--gallery",
+    "photo_search": "--photo-search",
+    "allow_missing_space": "--allow-missing-space",
+    "listen_publicly": "--listen-publicly",
+    "tls_certificate": "--tls-certificate",
+    "tls_key": "--tls-key",
+}
+
+
+def test_the_options_are_those_of_0_1() -> None:
+    assert {name: each.option for name, each in describe_settings().items() if each.option} == OPTIONS
+
+
+def test_the_help_describes_each_option_with_its_variable_and_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    text = " ".join(call_askew("serve", "--help").stdout.replace("│", " ").split())
+    for name, option in OPTIONS.items():
+        described = describe_settings()[name].text.replace("`", "")
+        default = {"data": "; askew-data", "host": "; 127.0.0.1", "port": "; 8000", "default_gallery": "; default"}
+        assert f"{option} " in text
+        assert f"{described} [ASKEW_{name.upper()}{default.get(name, '')}]" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "sentence"),
+    [
+        (("--port", "70000"), {}, "Setting port (--port or ASKEW_PORT): Input should be less than or equal to 65535"),
+        ((), {"ASKEW_PORT": "x"}, "Setting port (--port or ASKEW_PORT): Input should be a valid integer"),
+        (("--gallery", "No Name"), {}, "Expected a gallery name of lower-case letters"),
+        ((), {"ASKEW_CORS_ORIGINS": "museum.example"}, "(ASKEW_CORS_ORIGINS): Expected origins such as https://"),
+        ((), {"ASKEW_DRAIN_SECONDS": "-1"}, "(ASKEW_DRAIN_SECONDS): Input should be greater than or equal to 0"),
+    ],
+)
+def test_a_setting_that_is_not_valid_is_named_with_what_came(
+    monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], environment: dict[str, str], sentence: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    done = call_askew("serve", *options)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    given = (*options, *environment.values())[-1]
+    assert f"got '{given}'." in done.stderr
+
+
+def test_an_option_of_the_wrong_type_is_a_wrong_call() -> None:
+    done = call_askew("serve", "--port", "x")
+    assert done.returncode == 2
+    assert "--port" in done.stderr
+
+
+def test_an_option_takes_precedence_over_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"PORT": "1234", "PHOTO_SEARCH": "1", "CORS_ORIGINS": "https://a.example, http://b:81"}.items():
+        monkeypatch.setenv(f"ASKEW_{name}", value)
+    settings = read_settings({"port": 5678})
+    assert (settings.port, settings.photo_search, settings.host) == (5678, True, "127.0.0.1")
+    assert settings.cors_origins == ["https://a.example", "http://b:81"]
+
+
+def test_an_odd_table_of_keys_keeps_the_server_from_starting(tmp_path: Path) -> None:
+    (tmp_path / "askew.db").write_bytes(b"no database at all, but for its length" * 100)
+    done = call_askew("serve", "--data", tmp_path, "--port", "0")
+    assert done.returncode == 1
+    assert "askew.db cannot be read" in done.stderr
