@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from askew_server.cli.options import AsJson, Data, GalleryOption, Key, Server, required_data
+from askew_server.cli.options import AsJson, Data, GalleryOption, Key, Server
+from askew_server.cli.target import OwnedData, open_target
 
 if TYPE_CHECKING:
     from askew_client.contract.encoders import EncoderDescription
@@ -22,13 +24,8 @@ def admit(
     as_json: AsJson = False,
 ) -> None:
     """Admit a student to a gallery, if it lands in the gallery's space; exit code 1 if it does not."""
-    if server:
-        from askew_client import Client
-
-        with Client(server, key=key) as client:
-            admitted = client.admit(encoder, gallery=gallery)
-    else:
-        admitted = _admit_local(encoder, data, gallery)
+    with _open(data, server, key) as gate:
+        admitted = gate.admit(encoder, gallery=gallery)
     if as_json:
         typer.echo(admitted.model_dump_json(indent=1))
         return
@@ -42,19 +39,27 @@ def admit(
     )
 
 
-def _admit_local(encoder: Path, data: Path | None, gallery: str) -> EncoderDescription:
-    from askew_client.encoding.photos import MAX_PIXELS
-    from askew_client.errors import NotAnEncoder
-    from askew_server.encoders.gate import admit as admit_encoder
-    from askew_server.gallery.catalog import Catalog
+class _Gate(Protocol):
+    def admit(self, encoder: Path, *, gallery: str) -> EncoderDescription: ...
 
-    try:
-        content = encoder.read_bytes()
-    except OSError as error:
-        raise NotAnEncoder(f"Expected an encoder file, but {encoder} cannot be read: {error.strerror}.") from None
-    galleries = Catalog(required_data(data), owner="askew admit")
-    try:
-        galleries.load()
-        return admit_encoder(galleries.get(gallery), content, str(encoder), max_pixels=MAX_PIXELS)
-    finally:
-        galleries.close()
+
+def _open(data: Path | None, server: str | None, key: str | None) -> AbstractContextManager[_Gate]:
+    return open_target(data, server, key, command="askew admit", served=lambda client: client, local=_LocalGate)
+
+
+class _LocalGate:
+    """The gate of a DATA directory."""
+
+    def __init__(self, owned: OwnedData) -> None:
+        self._catalog = owned.catalog
+
+    def admit(self, encoder: Path, *, gallery: str) -> EncoderDescription:
+        from askew_client.encoding.photos import MAX_PIXELS
+        from askew_client.errors import NotAnEncoder
+        from askew_server.encoders.gate import admit as admit_encoder
+
+        try:
+            content = encoder.read_bytes()
+        except OSError as error:
+            raise NotAnEncoder(f"Expected an encoder file, but {encoder} cannot be read: {error.strerror}.") from None
+        return admit_encoder(self._catalog.get(gallery), content, str(encoder), max_pixels=MAX_PIXELS)

@@ -1,4 +1,4 @@
-"""`askew doctor`: look through a DATA directory."""
+"""`askew doctor`: examine a DATA directory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ EXIT_DAMAGED = 1
 def doctor(
     data: Annotated[Path, typer.Option(help="The DATA directory; no server may be using it.")],
     repair: Annotated[
-        bool, typer.Option("--repair", help="Repair what is safe: nothing that can still be read is lost.")
+        bool, typer.Option("--repair", help="Repair what is safe to repair: nothing that can still be read is lost.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Examine a DATA directory: databases, vectors, photos, encoders, indexes, snapshots. Exit code 1: damage remains."""
+    """Examine the databases, vectors, photos, encoders, indexes and snapshots of DATA. Exit code 1: damage remains."""
     from askew_server.maintenance.doctor import examine_data
 
     diagnosis = examine_data(data, repair=repair)

@@ -2,67 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
 from askew_client.errors import AskewError
+from askew_server.cli.options import AsJson, Data, GalleryOption, Key, PhotoFolder, Server
+from askew_server.cli.target import OwnedData, open_target
+from askew_server.cli.terminal import EXIT_SKIPPED, print_skipped
 
 if TYPE_CHECKING:
-    from askew_client import Client
+    import numpy as np
+    from numpy.typing import NDArray
+
     from askew_client.contract.common import Payload
     from askew_client.contract.encoders import EncoderDescription, EncoderList, ProbeList, Runtime
     from askew_client.contract.galleries import GalleryDescription
     from askew_client.encoding.encoder import Encoder
-    from askew_server.gallery.catalog import Catalog
     from askew_server.gallery.live import LiveGallery
     from askew_server.storage.items import StoredItem
 
-EXIT_SKIPPED = 3
-
-Data = Annotated[Path | None, typer.Option(help="The DATA directory; no server may be using it.")]
-Server = Annotated[str | None, typer.Option(help="The URL of a running server, instead of --data.")]
-Key = Annotated[str | None, typer.Option("--key", envvar="ASKEW_KEY", help="With --server: an API key.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-GalleryOption = Annotated[str, typer.Option(help="The gallery's name.")]
 EncoderId = Annotated[str, typer.Argument(metavar="ENCODER", help="The encoder's id: name@version.")]
 
 encoder = typer.Typer(no_args_is_help=True, help="List, fetch and retire encoders, and choose them for devices.")
-probes = typer.Typer(no_args_is_help=True, help="Keep the photos that the gate shows to every candidate.")
-
-
-class _Place(Protocol):
-    """Where the encoders are: a server, or a DATA directory."""
-
-    def describe_all(self) -> EncoderList: ...
-
-    def best(
-        self, gallery: str, runtime: Runtime | None, max_bytes: int | None, max_milliseconds: float | None
-    ) -> EncoderDescription: ...
-
-    def fetch(self, encoder_id: str, path: Path) -> None: ...
-
-    def retire(self, gallery: str, encoder_id: str) -> None: ...
-
-    def set_default(self, gallery: str, encoder_id: str, runtime: Runtime) -> None: ...
-
-    def described(self, gallery: str) -> GalleryDescription: ...
-
-    def probes(self, gallery: str) -> ProbeList: ...
-
-    def put_probe(self, gallery: str, probe: StoredItem, space: str) -> None: ...
-
-    def remove_probe(self, gallery: str, probe_id: str) -> None: ...
+probes = typer.Typer(no_args_is_help=True, help="Keep the photos with which the gate examines every candidate.")
 
 
 @encoder.command(name="list")
 def list_encoders(data: Data = None, server: Server = None, key: Key = None, as_json: AsJson = False) -> None:
     """List the encoders that galleries keep, newest first."""
-    with _place(data, server, key) as place:
-        found = place.describe_all()
+    with _open(data, server, key) as target:
+        found = target.encoders()
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
         return
@@ -76,30 +48,35 @@ def list_encoders(data: Data = None, server: Server = None, key: Key = None, as_
 def best(
     gallery: GalleryOption = "default",
     runtime: Annotated[str | None, typer.Option(help="What will run it: web, ios, android or python.")] = None,
-    max_bytes: Annotated[int | None, typer.Option(help="The largest file.")] = None,
-    max_milliseconds: Annotated[float | None, typer.Option(help="The slowest for one photo, on the server.")] = None,
+    max_bytes: Annotated[int | None, typer.Option(help="The largest file, in bytes.")] = None,
+    max_milliseconds: Annotated[
+        float | None, typer.Option(help="The longest time for one photo, measured on the server, in milliseconds.")
+    ] = None,
     data: Data = None,
     server: Server = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which encoder a device gets."""
-    with _place(data, server, key) as place:
-        found = place.best(gallery, None if runtime is None else _runtime(runtime), max_bytes, max_milliseconds)
+    """Show which encoder a device gets."""
+    wanted = None if runtime is None else _runtime(runtime)
+    with _open(data, server, key) as target:
+        found = target.best_encoder(
+            gallery=gallery, runtime=wanted, max_bytes=max_bytes, max_milliseconds=max_milliseconds
+        )
     typer.echo(found.model_dump_json(indent=1) if as_json else _summary(found))
 
 
 @encoder.command()
 def fetch(
     encoder_id: EncoderId,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the file goes.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
     data: Data = None,
     server: Server = None,
     key: Key = None,
 ) -> None:
-    """Fetch an encoder's file, verified before it takes the place of what was there."""
-    with _place(data, server, key) as place:
-        place.fetch(encoder_id, output)
+    """Fetch an encoder's file. It is verified before it replaces the file that was there."""
+    with _open(data, server, key) as target:
+        target.download_encoder(encoder_id, output)
     typer.echo(f"{encoder_id} is in {output}.")
 
 
@@ -111,9 +88,9 @@ def retire(
     server: Server = None,
     key: Key = None,
 ) -> None:
-    """Answer no more queries of a student; devices that still have it are told its successors."""
-    with _place(data, server, key) as place:
-        place.retire(gallery, encoder_id)
+    """Refuse further queries of a student. Devices that still use it are told its successors."""
+    with _open(data, server, key) as target:
+        target.retire_encoder(encoder_id, gallery=gallery)
     typer.echo(f"{encoder_id} is retired from gallery {gallery!r}.")
 
 
@@ -126,22 +103,23 @@ def default(
     server: Server = None,
     key: Key = None,
 ) -> None:
-    """Make an encoder the choice for a runtime, in the place of the one before."""
-    with _place(data, server, key) as place:
-        place.set_default(gallery, encoder_id, _runtime(runtime))
+    """Make an encoder the choice for a runtime, instead of the one before."""
+    wanted = _runtime(runtime)
+    with _open(data, server, key) as target:
+        target.set_default_encoder(encoder_id, gallery=gallery, runtime=wanted)
     typer.echo(f"{encoder_id} is what {runtime} gets in gallery {gallery!r}, where it fits.")
 
 
 @probes.command()
 def add(
-    photos: Annotated[Path, typer.Argument(help="A folder of JPEG, PNG and WebP photos.")],
+    photos: PhotoFolder,
     encoder: Annotated[Path, typer.Option(help="The file of the teacher that describes the gallery.")],
     gallery: GalleryOption = "default",
     data: Data = None,
     server: Server = None,
     key: Key = None,
 ) -> None:
-    """Describe a folder of photos into a gallery's probe set; known ones are left. Exit code 3: some were skipped."""
+    """Describe a folder of photos into a gallery's probe set. Known ones are left. Exit code 3: some were skipped."""
     from askew_client.encoding.encoder import Encoder
     from askew_server.ingest.index_photos import index_photos
     from askew_server.ingest.photo_folder import find_photos
@@ -149,12 +127,11 @@ def add(
     found = find_photos(photos, None)
     teacher = Encoder(encoder, threads=1)
     teacher.check_golden()
-    with _place(data, server, key) as place:
-        _check_teacher(teacher, place.described(gallery))
-        report = index_photos(found, teacher, _ProbeSet(place, gallery, teacher.space_id), lambda: None)
-        kept = place.probes(gallery)
-    for sentence in report.skipped.values():
-        typer.echo(f"askew: skipped: {sentence}", err=True)
+    with _open(data, server, key) as target:
+        _check_teacher(teacher, target.gallery(gallery))
+        report = index_photos(found, teacher, _ProbeSet(target, gallery, teacher.space_id), lambda: None)
+        kept = target.probes(gallery=gallery)
+    print_skipped(report.skipped)
     missing = kept.needed - len(kept.probes)
     typer.echo(
         f"Gallery {gallery!r}: {report.described} probes added, {report.known} known already, {len(kept.probes)} in all"
@@ -173,15 +150,17 @@ def list_probes(
     as_json: AsJson = False,
 ) -> None:
     """List the probe set of a gallery."""
-    with _place(data, server, key) as place:
-        found = place.probes(gallery)
+    with _open(data, server, key) as target:
+        found = target.probes(gallery=gallery)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
         return
     for probe in found.probes:
         typer.echo(probe.id)
     if not found.probes:
-        typer.echo(f"Gallery {gallery!r} has no probes; the gate shows candidates photos of its items.", err=True)
+        typer.echo(
+            f"Gallery {gallery!r} has no probes; the gate examines candidates with photos of its items.", err=True
+        )
 
 
 @probes.command()
@@ -193,149 +172,123 @@ def remove(
     key: Key = None,
 ) -> None:
     """Remove photos from the probe set of a gallery."""
-    with _place(data, server, key) as place:
+    with _open(data, server, key) as target:
         for each in ids:
-            place.remove_probe(gallery, each)
+            target.delete_probe(each, gallery=gallery)
     typer.echo(f"Gallery {gallery!r}: {len(ids)} probes removed.")
 
 
-@contextmanager
-def _place(data: Path | None, server: str | None, key: str | None) -> Iterator[_Place]:
-    """The encoders of a server, or of a DATA directory that is taken meanwhile. Raises AskewError, DataInUse."""
-    if server is not None:
-        from askew_client import Client
+class _Encoders(Protocol):
+    """The encoders and probe sets of a server or of a DATA directory."""
 
-        with Client(server, timeout=60, key=key) as client:
-            yield _Served(client)
-        return
-    if data is None:
-        raise AskewError("Say where the gallery is: --data DIR (no server running on it), or --server URL.")
-    from askew_server.gallery.catalog import Catalog
+    def encoders(self) -> EncoderList: ...
 
-    galleries = Catalog(data, owner="askew encoder")
-    try:
-        galleries.load()
-        yield _Local(galleries)
-    finally:
-        galleries.close()
+    def best_encoder(
+        self, *, gallery: str, runtime: Runtime | None, max_bytes: int | None, max_milliseconds: float | None
+    ) -> EncoderDescription: ...
+
+    def download_encoder(self, encoder_id: str, path: Path) -> object: ...
+
+    def retire_encoder(self, encoder_id: str, *, gallery: str) -> object: ...
+
+    def set_default_encoder(self, encoder_id: str, *, gallery: str, runtime: Runtime) -> object: ...
+
+    def gallery(self, name: str) -> GalleryDescription: ...
+
+    def probes(self, *, gallery: str) -> ProbeList: ...
+
+    def put_probe(
+        self, probe_id: str, photo: bytes, *, gallery: str, vector: NDArray[np.float32], space: str
+    ) -> object: ...
+
+    def delete_probe(self, probe_id: str, *, gallery: str) -> object: ...
 
 
-class _Local:
-    """The galleries of a DATA directory."""
+def _open(data: Path | None, server: str | None, key: str | None) -> AbstractContextManager[_Encoders]:
+    return open_target(
+        data, server, key, command="askew encoder", served=lambda client: client, local=_LocalEncoders, timeout=60
+    )
 
-    def __init__(self, galleries: Catalog) -> None:
-        self._galleries = galleries
 
-    def describe_all(self) -> EncoderList:
+class _LocalEncoders:
+    """The encoders and probe sets of a DATA directory."""
+
+    def __init__(self, owned: OwnedData) -> None:
+        self._catalog = owned.catalog
+
+    def encoders(self) -> EncoderList:
         from askew_client.contract.encoders import EncoderList
         from askew_server.encoders.selection import all_encoders
 
-        return EncoderList(encoders=[each for each, _ in all_encoders(self._all())])
+        return EncoderList(encoders=[each for each, _ in all_encoders(self._galleries())])
 
-    def best(
-        self, gallery: str, runtime: Runtime | None, max_bytes: int | None, max_milliseconds: float | None
+    def best_encoder(
+        self, *, gallery: str, runtime: Runtime | None, max_bytes: int | None, max_milliseconds: float | None
     ) -> EncoderDescription:
         from askew_server.encoders.selection import best_encoder
 
-        facts = self._galleries.get(gallery).encoders.facts
+        facts = self._catalog.get(gallery).encoders.facts
         return best_encoder(facts, runtime=runtime, max_bytes=max_bytes, max_milliseconds=max_milliseconds)
 
-    def fetch(self, encoder_id: str, path: Path) -> None:
+    def download_encoder(self, encoder_id: str, path: Path) -> None:
         from askew_client.contract.encoder_file import parse_encoder_file
         from askew_client.files import write_atomically
         from askew_server.encoders.selection import all_encoders, find_encoder
 
-        _, owned = find_encoder(all_encoders(self._all()), encoder_id)
-        file = owned.encoders.facts.file(encoder_id)
+        _, gallery = find_encoder(all_encoders(self._galleries()), encoder_id)
+        file = gallery.encoders.facts.file(encoder_id)
         content = file.read_bytes()
         parse_encoder_file(content, str(file))
         write_atomically(path, content)
 
-    def retire(self, gallery: str, encoder_id: str) -> None:
-        self._galleries.get(gallery).run(lambda each: each.encoders.retire(encoder_id))
+    def retire_encoder(self, encoder_id: str, *, gallery: str) -> None:
+        self._catalog.get(gallery).run(lambda each: each.encoders.retire(encoder_id))
 
-    def set_default(self, gallery: str, encoder_id: str, runtime: Runtime) -> None:
-        self._galleries.get(gallery).run(lambda each: each.encoders.set_default(encoder_id, runtime))
+    def set_default_encoder(self, encoder_id: str, *, gallery: str, runtime: Runtime) -> None:
+        self._catalog.get(gallery).run(lambda each: each.encoders.set_default(encoder_id, runtime))
 
-    def described(self, gallery: str) -> GalleryDescription:
-        return self._galleries.get(gallery).run(lambda each: each.describe())
+    def gallery(self, name: str) -> GalleryDescription:
+        return self._catalog.get(name).run(lambda each: each.describe())
 
-    def probes(self, gallery: str) -> ProbeList:
-        return self._galleries.get(gallery).run(lambda each: each.probes.describe_all())
+    def probes(self, *, gallery: str) -> ProbeList:
+        return self._catalog.get(gallery).run(lambda each: each.probes.describe_all())
 
-    def put_probe(self, gallery: str, probe: StoredItem, space: str) -> None:
-        assert probe.photo is not None
-        content, suffix = probe.photo
-        self._galleries.get(gallery).run(lambda each: each.probes.put(probe.id, probe.vector, content, suffix))
+    def put_probe(self, probe_id: str, photo: bytes, *, gallery: str, vector: NDArray[np.float32], space: str) -> None:
+        from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE, media_type
 
-    def remove_probe(self, gallery: str, probe_id: str) -> None:
-        self._galleries.get(gallery).run(lambda each: each.probes.remove(probe_id))
+        suffix = SUFFIX_BY_MEDIA_TYPE[media_type(photo)]
+        self._catalog.get(gallery).run(lambda each: each.probes.put(probe_id, vector, photo, suffix))
 
-    def _all(self) -> list[LiveGallery]:
-        return [self._galleries.get(name) for name in self._galleries.names()]
+    def delete_probe(self, probe_id: str, *, gallery: str) -> None:
+        self._catalog.get(gallery).run(lambda each: each.probes.remove(probe_id))
 
-
-class _Served:
-    """The galleries of a running server."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def describe_all(self) -> EncoderList:
-        return self._client.encoders()
-
-    def best(
-        self, gallery: str, runtime: Runtime | None, max_bytes: int | None, max_milliseconds: float | None
-    ) -> EncoderDescription:
-        return self._client.best_encoder(
-            gallery=gallery, runtime=runtime, max_bytes=max_bytes, max_milliseconds=max_milliseconds
-        )
-
-    def fetch(self, encoder_id: str, path: Path) -> None:
-        self._client.download_encoder(encoder_id, path)
-
-    def retire(self, gallery: str, encoder_id: str) -> None:
-        self._client.retire_encoder(encoder_id, gallery=gallery)
-
-    def set_default(self, gallery: str, encoder_id: str, runtime: Runtime) -> None:
-        self._client.set_default_encoder(encoder_id, gallery=gallery, runtime=runtime)
-
-    def described(self, gallery: str) -> GalleryDescription:
-        return self._client.gallery(gallery)
-
-    def probes(self, gallery: str) -> ProbeList:
-        return self._client.probes(gallery=gallery)
-
-    def put_probe(self, gallery: str, probe: StoredItem, space: str) -> None:
-        assert probe.photo is not None
-        self._client.put_probe(probe.id, probe.photo[0], gallery=gallery, vector=probe.vector, space=space)
-
-    def remove_probe(self, gallery: str, probe_id: str) -> None:
-        self._client.delete_probe(probe_id, gallery=gallery)
+    def _galleries(self) -> list[LiveGallery]:
+        return [self._catalog.get(name) for name in self._catalog.names()]
 
 
 class _ProbeSet:
-    """A probe set as the place that described photos go to."""
+    """A gallery's probe set as the destination of described photos."""
 
-    def __init__(self, place: _Place, gallery: str, space: str) -> None:
-        self._place = place
+    def __init__(self, target: _Encoders, gallery: str, space: str) -> None:
+        self._target = target
         self._gallery = gallery
         self._space = space
 
     def known(self) -> dict[str, tuple[str | None, Payload]]:
-        return {probe.id: (probe.photo_sha256, {}) for probe in self._place.probes(self._gallery).probes}
+        return {probe.id: (probe.photo_sha256, {}) for probe in self._target.probes(gallery=self._gallery).probes}
 
     def write(self, items: list[StoredItem]) -> None:
         for item in items:
-            self._place.put_probe(self._gallery, item, self._space)
+            assert item.photo is not None
+            self._target.put_probe(item.id, item.photo[0], gallery=self._gallery, vector=item.vector, space=self._space)
 
 
 def _check_teacher(teacher: Encoder, gallery: GalleryDescription) -> None:
     manifest = teacher.manifest
     if (manifest.space_id, manifest.photo_size, manifest.scales) != (gallery.space, gallery.photo_size, gallery.scales):
         raise AskewError(
-            f"Gallery {gallery.name!r} is described by {gallery.teacher} in {gallery.space} at {gallery.photo_size} px, "
-            f"scales {gallery.scales}; {manifest.encoder_id} describes in {manifest.space_id} at {manifest.photo_size} px, "
+            f"Expected the teacher of gallery {gallery.name!r}: {gallery.teacher}, space {gallery.space}, {gallery.photo_size} px, "
+            f"scales {gallery.scales}; got {manifest.encoder_id}, space {manifest.space_id}, {manifest.photo_size} px, "
             f"scales {manifest.scales}. Describe the probes with the gallery's own teacher."
         )
 

@@ -2,57 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from askew_client.errors import AskewError
+from askew_server.cli.options import AdminKey, AsJson, Data, GalleryArgument, Server, check_name
+from askew_server.cli.target import OwnedData, open_target
 
 if TYPE_CHECKING:
-    from askew_client import Client
-    from askew_client.contract.aliases import AliasAnswer
+    from askew_client.contract.aliases import AliasAnswer, AliasList
     from askew_client.contract.galleries import GalleryDescription, GalleryList
-    from askew_server.gallery.catalog import Catalog
 
-Data = Annotated[Path | None, typer.Option(help="The DATA directory; no server may be using it.")]
-Server = Annotated[str | None, typer.Option(help="The URL of a running server, instead of --data.")]
-AdminKey = Annotated[
-    str | None, typer.Option("--key", envvar="ASKEW_KEY", help="With --server: a key with the scope admin.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-GalleryName = Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's name.")]
-AliasName = Annotated[str, typer.Argument(metavar="ALIAS", help="The alias.")]
+AliasArgument = Annotated[str, typer.Argument(metavar="ALIAS", help="The alias.")]
 
 gallery = typer.Typer(no_args_is_help=True, help="List, describe, create and delete galleries.")
-alias = typer.Typer(no_args_is_help=True, help="Let a second name stand for a gallery, and switch it.")
-
-
-class _Place(Protocol):
-    """Where the galleries are: a server, or a DATA directory."""
-
-    def describe_all(self) -> GalleryList: ...
-
-    def described(self, name: str) -> GalleryDescription: ...
-
-    def create(self, name: str, encoder: Path) -> GalleryDescription: ...
-
-    def delete(self, name: str) -> None: ...
-
-    def aliases(self) -> dict[str, str]: ...
-
-    def set_alias(self, alias: str, gallery: str) -> AliasAnswer: ...
-
-    def delete_alias(self, alias: str) -> None: ...
+alias = typer.Typer(no_args_is_help=True, help="Give a gallery a second name, and switch that name to another gallery.")
 
 
 @gallery.command(name="list")
 def list_galleries(data: Data = None, server: Server = None, key: AdminKey = None, as_json: AsJson = False) -> None:
-    """List the galleries; a damaged one with what is wrong with it, on stderr."""
-    with _place(data, server, key) as place:
-        found = place.describe_all()
+    """List the galleries. Damaged ones are reported on stderr."""
+    with _open(data, server, key) as galleries:
+        found = galleries.galleries()
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
         return
@@ -66,11 +39,11 @@ def list_galleries(data: Data = None, server: Server = None, key: AdminKey = Non
 
 @gallery.command()
 def describe(
-    name: GalleryName, data: Data = None, server: Server = None, key: AdminKey = None, as_json: AsJson = False
+    name: GalleryArgument, data: Data = None, server: Server = None, key: AdminKey = None, as_json: AsJson = False
 ) -> None:
-    """Say what a gallery holds, and who describes it."""
-    with _place(data, server, key) as place:
-        found = place.described(name)
+    """Show what a gallery holds and which teacher describes it."""
+    with _open(data, server, key) as galleries:
+        found = galleries.gallery(_known_name(name, server))
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
         return
@@ -81,161 +54,133 @@ def describe(
 
 @gallery.command()
 def create(
-    name: GalleryName,
+    name: GalleryArgument,
     encoder: Annotated[Path, typer.Option(help="The file of the teacher that describes it.")],
     data: Data = None,
     server: Server = None,
     key: AdminKey = None,
 ) -> None:
-    """Create an empty gallery in a teacher's space; it keeps the teacher's file, to describe photos with."""
-    with _place(data, server, key) as place:
-        made = place.create(name, encoder)
-    typer.echo(f"Gallery {made.name!r}: {_summary(made)}.")
+    """Create an empty gallery in a teacher's space. It keeps the teacher's file, to describe photos with."""
+    check_name(name)
+    with _open(data, server, key) as galleries:
+        created = galleries.create_gallery(name, encoder)
+    typer.echo(f"Gallery {created.name!r}: {_summary(created)}.")
 
 
 @gallery.command()
-def delete(name: GalleryName, data: Data = None, server: Server = None, key: AdminKey = None) -> None:
-    """Delete a gallery with all its items, photos and encoders. There is no way back but a snapshot."""
-    with _place(data, server, key) as place:
-        place.delete(name)
+def delete(name: GalleryArgument, data: Data = None, server: Server = None, key: AdminKey = None) -> None:
+    """Delete a gallery with its items, photos, encoders and snapshots. Only a downloaded snapshot can bring it back."""
+    with _open(data, server, key) as galleries:
+        galleries.delete_gallery(_known_name(name, server))
     typer.echo(f"Gallery {name!r} is deleted.")
 
 
 @alias.command(name="list")
 def list_aliases(data: Data = None, server: Server = None, key: AdminKey = None, as_json: AsJson = False) -> None:
-    """List the aliases, and the gallery that each one names."""
-    with _place(data, server, key) as place:
-        aliases = place.aliases()
+    """List the aliases and the gallery that each one names."""
+    with _open(data, server, key) as galleries:
+        found = galleries.aliases()
     if as_json:
-        import json
-
-        typer.echo(json.dumps({"aliases": aliases}, indent=1))
+        typer.echo(found.model_dump_json(indent=1))
         return
-    for name, named in aliases.items():
+    for name, named in found.aliases.items():
         typer.echo(f"{name} -> {named}")
-    if not aliases:
+    if not found.aliases:
         typer.echo("There are no aliases.", err=True)
 
 
 @alias.command(name="set")
 def set_alias(
-    name: AliasName, named: GalleryName, data: Data = None, server: Server = None, key: AdminKey = None
+    name: AliasArgument, named: GalleryArgument, data: Data = None, server: Server = None, key: AdminKey = None
 ) -> None:
-    """Let an alias name a gallery, from one search to the next."""
-    with _place(data, server, key) as place:
-        answer = place.set_alias(name, named)
+    """Make an alias name a gallery. The next search through the alias searches that gallery."""
+    check_name(name)
+    with _open(data, server, key) as galleries:
+        answer = galleries.set_alias(name, _known_name(named, server))
     before = f"; before: {answer.previous!r}" if answer.previous else ""
     typer.echo(f"Alias {answer.alias!r} names gallery {answer.gallery!r}{before}.")
 
 
 @alias.command(name="delete")
-def delete_alias(name: AliasName, data: Data = None, server: Server = None, key: AdminKey = None) -> None:
-    """Forget an alias. Its gallery stays."""
-    with _place(data, server, key) as place:
-        place.delete_alias(name)
+def delete_alias(name: AliasArgument, data: Data = None, server: Server = None, key: AdminKey = None) -> None:
+    """Delete an alias. Its gallery stays."""
+    with _open(data, server, key) as galleries:
+        galleries.delete_alias(_known_name(name, server))
     typer.echo(f"Alias {name!r} is deleted.")
 
 
-@contextmanager
-def _place(data: Path | None, server: str | None, key: str | None) -> Iterator[_Place]:
-    """The galleries of a server, or of a DATA directory that is taken meanwhile. Raises AskewError, DataInUse."""
-    if server is not None:
-        from askew_client import Client
+class _Galleries(Protocol):
+    """The galleries of a server or of a DATA directory."""
 
-        with Client(server, timeout=60, key=key) as client:
-            yield _Served(client)
-        return
-    if data is None:
-        raise AskewError("Say where the galleries are: --data DIR (no server running on it), or --server URL.")
-    from askew_server.gallery.catalog import Catalog
+    def galleries(self) -> GalleryList: ...
 
-    galleries = Catalog(data, owner="askew gallery")
-    try:
-        galleries.load()
-        yield _Local(galleries)
-    finally:
-        galleries.close()
+    def gallery(self, name: str) -> GalleryDescription: ...
+
+    def create_gallery(self, name: str, teacher: Path) -> GalleryDescription: ...
+
+    def delete_gallery(self, name: str) -> object: ...
+
+    def aliases(self) -> AliasList: ...
+
+    def set_alias(self, alias: str, gallery: str) -> AliasAnswer: ...
+
+    def delete_alias(self, alias: str) -> object: ...
 
 
-class _Local:
+def _open(data: Path | None, server: str | None, key: str | None) -> AbstractContextManager[_Galleries]:
+    return open_target(
+        data, server, key, command="askew gallery", served=lambda client: client, local=_LocalGalleries, timeout=60
+    )
+
+
+class _LocalGalleries:
     """The galleries of a DATA directory."""
 
-    def __init__(self, galleries: Catalog) -> None:
-        self._galleries = galleries
+    def __init__(self, owned: OwnedData) -> None:
+        self._catalog = owned.catalog
 
-    def describe_all(self) -> GalleryList:
+    def galleries(self) -> GalleryList:
         from askew_client.contract.galleries import DamagedGallery, GalleryList
+        from askew_server.settings import read_settings
 
-        damaged = [DamagedGallery(name=name, reason=reason) for name, reason in self._galleries.damaged().items()]
-        found = [self.described(name) for name in self._galleries.names()]
-        return GalleryList(galleries=found, default_gallery="default", damaged=damaged)
+        return GalleryList(
+            galleries=[self.gallery(name) for name in self._catalog.names()],
+            default_gallery=read_settings({}).default_gallery,
+            damaged=[DamagedGallery(name=name, reason=reason) for name, reason in self._catalog.damaged().items()],
+        )
 
-    def described(self, name: str) -> GalleryDescription:
-        return self._galleries.describe(name)
+    def gallery(self, name: str) -> GalleryDescription:
+        return self._catalog.describe(name)
 
-    def create(self, name: str, encoder: Path) -> GalleryDescription:
+    def create_gallery(self, name: str, teacher: Path) -> GalleryDescription:
         from askew_client.contract.encoder_file import parse_encoder_file
         from askew_client.encoding.encoder import Encoder
 
-        Encoder(encoder, threads=1).check_golden()
-        content = encoder.read_bytes()
-        file = parse_encoder_file(content, str(encoder))
-        owned, _ = self._galleries.get_or_create(_checked(name), file.manifest)
-        owned.run(lambda each: each.keep_encoder(file, content, None))
-        return self.described(owned.name)
+        Encoder(teacher, threads=1).check_golden()
+        content = teacher.read_bytes()
+        file = parse_encoder_file(content, str(teacher))
+        created, _ = self._catalog.get_or_create(name, file.manifest)
+        created.run(lambda each: each.keep_encoder(file, content, None))
+        return self.gallery(created.name)
 
-    def delete(self, name: str) -> None:
-        self._galleries.delete(name)
+    def delete_gallery(self, name: str) -> None:
+        self._catalog.delete(name)
 
-    def aliases(self) -> dict[str, str]:
-        return self._galleries.aliases()
+    def aliases(self) -> AliasList:
+        from askew_client.contract.aliases import AliasList
 
-    def set_alias(self, alias: str, gallery: str) -> AliasAnswer:
-        return self._galleries.set_alias(_checked(alias), gallery)
-
-    def delete_alias(self, alias: str) -> None:
-        self._galleries.delete_alias(alias)
-
-
-class _Served:
-    """The galleries of a running server."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def describe_all(self) -> GalleryList:
-        return self._client.galleries()
-
-    def described(self, name: str) -> GalleryDescription:
-        return self._client.gallery(_checked(name))
-
-    def create(self, name: str, encoder: Path) -> GalleryDescription:
-        return self._client.create_gallery(_checked(name), encoder)
-
-    def delete(self, name: str) -> None:
-        self._client.delete_gallery(_checked(name))
-
-    def aliases(self) -> dict[str, str]:
-        return self._client.aliases().aliases
+        return AliasList(aliases=self._catalog.aliases())
 
     def set_alias(self, alias: str, gallery: str) -> AliasAnswer:
-        return self._client.set_alias(_checked(alias), _checked(gallery))
+        return self._catalog.set_alias(alias, gallery)
 
     def delete_alias(self, alias: str) -> None:
-        self._client.delete_alias(_checked(alias))
+        self._catalog.delete_alias(alias)
 
 
-def _checked(name: str) -> str:
-    from pydantic import TypeAdapter, ValidationError
-
-    from askew_client.contract.common import GalleryName
-
-    try:
-        return TypeAdapter(GalleryName).validate_python(name)
-    except ValidationError:
-        raise AskewError(
-            f"Expected a name of lower-case letters, digits, - and _, at most 63, got {name[:80]!r}."
-        ) from None
+def _known_name(name: str, server: str | None) -> str:
+    """A name of what exists. A server knows only valid ones; a folder in a DATA directory may have any name."""
+    return name if server is None else check_name(name)
 
 
 def _summary(described: GalleryDescription) -> str:

@@ -1,24 +1,26 @@
-"""`askew serve`, `askew index`, `askew admit`. What is heavy is imported when a command runs."""
+"""`askew index`. What is heavy is imported when a command runs."""
 
 from __future__ import annotations
 
+import itertools
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from askew_server.cli.options import AsJson, Data, GalleryOption, Key, Server, checked_gallery_name, required_data
+from askew_server.cli.options import AsJson, Data, GalleryOption, Key, PhotoFolder, Server, check_name
+from askew_server.cli.target import OwnedData, open_target
+from askew_server.cli.terminal import EXIT_SKIPPED, print_skipped, show_progress
 
 if TYPE_CHECKING:
+    from askew_client import Client
     from askew_client.encoding.encoder import Encoder
-    from askew_server.ingest.index_photos import Destination, IndexReport
-    from askew_server.ingest.photo_folder import PhotoFile
-
-EXIT_SKIPPED = 3
+    from askew_server.ingest.index_photos import Destination
 
 
 def index(
-    photos: Annotated[Path, typer.Argument(help="A folder of JPEG, PNG and WebP photos.")],
+    photos: PhotoFolder,
     encoder: Annotated[Path, typer.Option(help="The teacher's encoder file.")],
     data: Data = None,
     server: Server = None,
@@ -26,23 +28,29 @@ def index(
     gallery: GalleryOption = "default",
     payloads: Annotated[
         Path | None,
-        typer.Option(help="A CSV: column `file`, perhaps `id`, and what else is known of each photo."),
+        typer.Option(
+            help="A CSV with the column `file`, perhaps `id`, and further columns, which become the photos' payloads."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Describe a folder of photos into a gallery. Goes on where it was interrupted; exit code 3: some were skipped."""
+    """Describe a folder of photos into a gallery. Continues where it was interrupted. Exit code 3: some were skipped."""
     from askew_client.encoding.encoder import Encoder
+    from askew_server.ingest.index_photos import index_photos
     from askew_server.ingest.photo_folder import find_photos
 
     found = find_photos(photos, payloads)
-    # One thread an inference, one photo a core: faster than all cores on one photo, and decoding comes for free.
+    # One thread for each inference and one photo for each core: faster than all cores on one photo, and other photos are
+    # decoded in the meantime.
     teacher = Encoder(encoder, threads=1)
     teacher.check_golden()
-    report = (
-        _index_served(found, teacher, server, key, gallery) if server else _index_local(found, teacher, data, gallery)
-    )
-    for sentence in report.skipped.values():
-        typer.echo(f"askew: skipped: {sentence}", err=True)
+    with (
+        _open(data, server, key, gallery, teacher) as destination,
+        show_progress("Describing", "photos", len(found)) as advance,
+    ):
+        described = itertools.count(1)
+        report = index_photos(found, teacher, destination, lambda: advance(next(described)))
+    print_skipped(report.skipped)
     if as_json:
         import json
 
@@ -57,46 +65,25 @@ def index(
         raise typer.Exit(EXIT_SKIPPED)
 
 
-def _index_local(found: list[PhotoFile], teacher: Encoder, data: Path | None, gallery: str) -> IndexReport:
-    from askew_client.contract.encoder_file import parse_encoder_file
-    from askew_server.gallery.catalog import Catalog
-    from askew_server.ingest.index_photos import LocalGallery
+def _open(
+    data: Path | None, server: str | None, key: str | None, gallery: str, teacher: Encoder
+) -> AbstractContextManager[Destination]:
+    """The gallery that the photos go to; it is made if it does not exist."""
 
-    name = checked_gallery_name(gallery)
-    galleries = Catalog(required_data(data), owner="askew index")
-    try:
-        galleries.load()
-        owned, _ = galleries.get_or_create(name, teacher.manifest)
+    def served(client: Client) -> Destination:
+        from askew_server.ingest.index_photos import ServedGallery
+
+        client.create_gallery(gallery, teacher.path)
+        return ServedGallery(client, gallery, teacher.manifest)
+
+    def local(owned: OwnedData) -> Destination:
+        from askew_client.contract.encoder_file import parse_encoder_file
+        from askew_server.ingest.index_photos import LocalGallery
+
+        made, _ = owned.catalog.get_or_create(check_name(gallery), teacher.manifest)
         content = teacher.path.read_bytes()
         file = parse_encoder_file(content, str(teacher.path))
-        owned.run(lambda each: each.keep_encoder(file, content, None))
-        return _with_progress(found, teacher, LocalGallery(owned))
-    finally:
-        galleries.close()
+        made.run(lambda each: each.keep_encoder(file, content, None))
+        return LocalGallery(made)
 
-
-def _index_served(found: list[PhotoFile], teacher: Encoder, server: str, key: str | None, gallery: str) -> IndexReport:
-    from askew_client import Client
-    from askew_server.ingest.index_photos import ServedGallery
-
-    with Client(server, key=key) as client:
-        client.create_gallery(gallery, teacher.path)
-        return _with_progress(found, teacher, ServedGallery(client, gallery, teacher.manifest))
-
-
-def _with_progress(found: list[PhotoFile], teacher: Encoder, destination: Destination) -> IndexReport:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from askew_server.ingest.index_photos import index_photos
-
-    columns = [
-        TextColumn("Describing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("photos,"),
-        TimeRemainingColumn(),
-    ]
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("describe", total=len(found))
-        return index_photos(found, teacher, destination, lambda: progress.advance(task))
+    return open_target(data, server, key, command="askew index", served=served, local=local)

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
 from askew_client.errors import AskewError
-from askew_server.cli.options import AsJson, Data, GalleryOption, Server, checked_gallery_name
+from askew_server.cli.options import AsJson, Data, GalleryOption, Server, WriteKey, check_name
+from askew_server.cli.target import OwnedData, open_target
+from askew_server.cli.terminal import show_progress
 
 if TYPE_CHECKING:
+    from askew_client import Client
     from askew_client.contract.filters import Filter
     from askew_client.contract.items import Item
     from askew_client.contract.manifest import Manifest
-    from askew_server.ingest.parquet import ParquetItems, ParquetRow
+    from askew_server.ingest.parquet import ParquetBatch, ParquetRow
 
-WriteKey = Annotated[
-    str | None, typer.Option("--key", envvar="ASKEW_KEY", help="With --server: a key with the scope write.")
-]
-Report = Callable[[int], None]
-
-items = typer.Typer(no_args_is_help=True, help="Take the items of a gallery out as Parquet, and in again.")
+items = typer.Typer(no_args_is_help=True, help="Export the items of a gallery as Parquet, and import them.")
 
 
 @items.command(name="export")
@@ -35,43 +34,41 @@ def export_items(
     gallery: GalleryOption = "default",
     condition: Annotated[
         str | None,
-        typer.Option("--filter", help='Only items that meet a condition: {"field": "kind", "eq": "landmark"}.'),
+        typer.Option("--filter", help='Only items that meet a condition, such as {"field": "kind", "eq": "landmark"}.'),
     ] = None,
     without_vectors: Annotated[bool, typer.Option("--without-vectors", help="Ids, payloads and digests only.")] = False,
     key: WriteKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write ids, vectors, payloads and the photos' digests to a Parquet file. Photos themselves go into snapshots."""
+    """Write ids, vectors, payloads and the photos' digests to a Parquet file. Snapshots hold the photos themselves."""
     from askew_server.ingest.parquet import write_parquet
 
     if not output.parent.is_dir():
-        raise AskewError(f"Expected to write {output}, but there is no folder {output.parent}.")
+        raise AskewError(f"Expected to write {output}, but there is no folder {output.parent}. Create it first.")
     wanted = None if condition is None else _filter(condition)
-    with (
-        _source(data, server, gallery, wanted, not without_vectors, key) as (teacher, total, rows),
-        _progress("Writing", total) as report,
-    ):
-        count = write_parquet(output, teacher, rows, with_vectors=not without_vectors, written=report)
-    _say(as_json, {"written": count}, f"{output} holds {count} items of gallery {gallery!r}.")
+    with _open_source(data, server, key) as source:
+        found = source.read(gallery, wanted, with_vectors=not without_vectors)
+        with show_progress("Writing", "items", found.total) as advance:
+            count = write_parquet(output, found.teacher, found.rows, with_vectors=not without_vectors, written=advance)
+    _print(as_json, {"written": count}, f"{output} holds {count} items of gallery {gallery!r}.")
 
 
 @items.command(name="import")
 def import_items(
     source: Annotated[
-        Path, typer.Argument(metavar="FILE.parquet", help="The columns `id` and `vector`, perhaps `payload`.")
+        Path,
+        typer.Argument(metavar="FILE.parquet", help="A file with the columns `id`, `vector` and perhaps `payload`."),
     ],
     data: Data = None,
     server: Server = None,
     gallery: GalleryOption = "default",
-    space: Annotated[
-        str | None, typer.Option(help="The space of the vectors, where the file does not say it itself.")
-    ] = None,
+    space: Annotated[str | None, typer.Option(help="The space of the vectors, if the file does not name it.")] = None,
     key: WriteKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Insert or replace items from a Parquet file; the same command again goes on after an interruption.
+    """Insert or replace items from a Parquet file. The same command again continues after an interruption.
 
-    A gallery that does not exist is made, if the file names its teacher.
+    A gallery that does not exist is created if the file names its teacher.
     """
     from askew_server.ingest.parquet import ParquetItems
 
@@ -79,84 +76,98 @@ def import_items(
     stated = file.space or space
     if stated is None:
         raise AskewError(
-            f"{source} does not say in which space its vectors lie. Name the space of the encoder that made them: --space sp1-…"
+            f"Expected the space of the vectors in {source}, but the file does not name it. Name the space of the encoder "
+            "that made them: --space sp1-…"
         )
     if space is not None and space != stated:
         raise AskewError(f"The vectors of {source} lie in {stated}, not in {space}. Leave --space out.")
-    with _progress("Storing", file.rows) as report:
-        if server is not None:
-            count = _import_served(file, stated, server, gallery, key, report)
-        elif data is not None:
-            count = _import_local(file, stated, data, gallery, report)
-        else:
-            raise _nowhere()
-    _say(as_json, {"stored": count}, f"Gallery {gallery!r}: {count} items stored.")
+    count = 0
+    with (
+        _open_destination(data, server, key) as destination,
+        show_progress("Storing", "items", file.rows) as advance,
+    ):
+        opened = destination.open(gallery, file.teacher)
+        _check_space(gallery, opened.space, stated)
+        for batch in file.batches(opened.dim):
+            destination.write(gallery, batch, stated)
+            count += len(batch.ids)
+            advance(count)
+    _print(as_json, {"stored": count}, f"Gallery {gallery!r}: {count} items stored.")
 
 
-@contextmanager
-def _source(
-    data: Path | None, server: str | None, gallery: str, condition: Filter | None, with_vectors: bool, key: str | None
-) -> Iterator[tuple[Manifest, int | None, Iterator[ParquetRow]]]:
-    """The teacher's manifest, how many rows there are, and the rows, of a gallery."""
-    if server is not None:
-        with _served(server, gallery, condition, with_vectors, key) as found:
-            yield found
-    elif data is not None:
-        with _stored(data, gallery, condition, with_vectors) as found:
-            yield found
-    else:
-        raise _nowhere()
+@dataclass(frozen=True)
+class _FoundItems:
+    """Items to export. `total`: how many, None if that is not known. `rows` can be read once."""
+
+    teacher: Manifest
+    total: int | None
+    rows: Iterator[ParquetRow]
 
 
-@contextmanager
-def _stored(
-    data: Path, gallery: str, condition: Filter | None, with_vectors: bool
-) -> Iterator[tuple[Manifest, int | None, Iterator[ParquetRow]]]:
-    from askew_server.gallery.catalog import Catalog, gallery_folder
-    from askew_server.ingest.parquet import ParquetRow
-    from askew_server.storage.facts import GalleryFacts
-    from askew_server.storage.filters import filter_to_sql
-    from askew_server.storage.raw_items import raw_items
-    from askew_server.storage.sqlite import Database
+class _Source(Protocol):
+    """The items of a server or of a DATA directory."""
 
-    galleries = Catalog(data, owner="askew items")
-    try:
-        folder = gallery_folder(galleries, data / "galleries", gallery)
-        with Database.open_read_only(folder / "gallery.db") as database:
-            teacher = GalleryFacts.read(database).teacher
-            sql, parameters = ("true", ()) if condition is None else filter_to_sql(condition)
-            total = int(database.value(f"SELECT count(*) FROM items WHERE {sql}", parameters))
-            rows = (
-                ParquetRow(
-                    id=str(item.id),
-                    vector=item.vector if with_vectors and isinstance(item.vector, bytes) else None,
-                    payload=str(item.payload),
-                    photo_sha256=None if item.photo is None else Path(str(item.photo)).stem,
-                )
-                for item in raw_items(database, sql, *parameters)
+    def read(self, gallery: str, condition: Filter | None, *, with_vectors: bool) -> _FoundItems: ...
+
+
+def _open_source(data: Path | None, server: str | None, key: str | None) -> AbstractContextManager[_Source]:
+    return open_target(
+        data,
+        server,
+        key,
+        command="askew items",
+        served=_ServedSource,
+        local=_LocalSource,
+        opens_galleries=False,
+    )
+
+
+class _LocalSource:
+    """The items of a DATA directory, read from its databases."""
+
+    def __init__(self, owned: OwnedData) -> None:
+        self._owned = owned
+
+    def read(self, gallery: str, condition: Filter | None, *, with_vectors: bool) -> _FoundItems:
+        from askew_server.ingest.parquet import ParquetRow
+        from askew_server.storage.facts import GalleryFacts
+        from askew_server.storage.filters import filter_to_sql
+        from askew_server.storage.raw_items import raw_items
+        from askew_server.storage.sqlite import Database
+
+        path = self._owned.gallery_folder(gallery) / "gallery.db"
+        database = self._owned.closing.enter_context(Database.open_read_only(path))
+        sql, parameters = ("true", ()) if condition is None else filter_to_sql(condition)
+        rows = (
+            ParquetRow(
+                id=str(item.id),
+                vector=item.vector if with_vectors and isinstance(item.vector, bytes) else None,
+                payload=str(item.payload),
+                photo_sha256=None if item.photo is None else Path(str(item.photo)).stem,
             )
-            yield teacher, total, rows
-    finally:
-        galleries.close()
+            for item in raw_items(database, sql, *parameters)
+        )
+        total = int(database.value(f"SELECT count(*) FROM items WHERE {sql}", parameters))
+        return _FoundItems(GalleryFacts.read(database).teacher, total, rows)
 
 
-@contextmanager
-def _served(
-    server: str, gallery: str, condition: Filter | None, with_vectors: bool, key: str | None
-) -> Iterator[tuple[Manifest, int | None, Iterator[ParquetRow]]]:
-    from askew_client import Client
+class _ServedSource:
+    """The items of a running server."""
 
-    with Client(server, key=key) as client:
-        described = client.gallery(gallery)
-        teacher = client.encoder_manifest(described.teacher)
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def read(self, gallery: str, condition: Filter | None, *, with_vectors: bool) -> _FoundItems:
+        described = self._client.gallery(gallery)
+        teacher = self._client.encoder_manifest(described.teacher)
         if teacher.space_id != described.space:
             raise AskewError(
                 f"Gallery {gallery!r} lies in {described.space}, but the server's {described.teacher} makes vectors in "
-                f"{teacher.space_id}. Export where the data lie, with --data."
+                f"{teacher.space_id}. Export on the server's machine, with --data."
             )
         wanted = None if condition is None else condition.model_dump(by_alias=True)
-        found = client.items(gallery=gallery, filter=wanted, with_vectors=with_vectors)
-        yield teacher, described.items if condition is None else None, (_row_of(item) for item in found)
+        found = self._client.items(gallery=gallery, filter=wanted, with_vectors=with_vectors)
+        return _FoundItems(teacher, described.items if condition is None else None, map(_row_of, found))
 
 
 def _row_of(item: Item) -> ParquetRow:
@@ -170,52 +181,71 @@ def _row_of(item: Item) -> ParquetRow:
     return ParquetRow(item.id, vector, to_json(item.payload).decode(), item.photo_sha256)
 
 
-def _import_local(file: ParquetItems, space: str, data: Path, gallery: str, report: Report) -> int:
-    from askew_server.gallery.catalog import Catalog
-    from askew_server.gallery.gallery import Gallery
-    from askew_server.storage.items import ItemBatch, StoredItem
+class _OpenedGallery(Protocol):
+    """What an import needs to know of a gallery. `dim`: components of its vectors."""
 
-    galleries = Catalog(data, owner="askew items")
-    try:
-        galleries.load()
-        if file.teacher is None or galleries.resolve(gallery) in galleries.names():
-            owned = galleries.get(gallery)
-        else:
-            owned, _ = galleries.get_or_create(checked_gallery_name(gallery), file.teacher)
-        _refuse_other_space(gallery, owned.space, space)
-        count = 0
-        for batch in file.batches(owned.dim):
-            rows = zip(batch.ids, batch.vectors, batch.payloads, strict=True)
-            stored = [StoredItem(identity, vector, payload) for identity, vector, payload in rows]
-            owned.run(partial(Gallery.upsert, batch=ItemBatch.of(stored)))
-            count += len(stored)
-            report(count)
-        return count
-    finally:
-        galleries.close()
+    @property
+    def space(self) -> str: ...
+
+    @property
+    def dim(self) -> int: ...
 
 
-def _import_served(file: ParquetItems, space: str, server: str, gallery: str, key: str | None, report: Report) -> int:
-    from askew_client import Client
-    from askew_client.errors import NotFound
+class _Destination(Protocol):
+    """Where imported items go: a server or a DATA directory."""
 
-    with Client(server, key=key) as client:
+    def open(self, gallery: str, teacher: Manifest | None) -> _OpenedGallery:
+        """The gallery; it is created if it does not exist and its teacher is known."""
+
+    def write(self, gallery: str, batch: ParquetBatch, space: str) -> None:
+        """Insert or replace items of a space; they are on the disk when it returns."""
+
+
+def _open_destination(data: Path | None, server: str | None, key: str | None) -> AbstractContextManager[_Destination]:
+    return open_target(data, server, key, command="askew items", served=_ServedDestination, local=_LocalDestination)
+
+
+class _LocalDestination:
+    """The galleries of a DATA directory."""
+
+    def __init__(self, owned: OwnedData) -> None:
+        self._catalog = owned.catalog
+
+    def open(self, gallery: str, teacher: Manifest | None) -> _OpenedGallery:
+        if teacher is None or self._catalog.resolve(gallery) in self._catalog.names():
+            return self._catalog.get(gallery)
+        return self._catalog.get_or_create(check_name(gallery), teacher)[0]
+
+    def write(self, gallery: str, batch: ParquetBatch, space: str) -> None:
+        from askew_server.gallery.gallery import Gallery
+        from askew_server.storage.items import ItemBatch, StoredItem
+
+        rows = zip(batch.ids, batch.vectors, batch.payloads, strict=True)
+        stored = ItemBatch.of([StoredItem(identity, vector, payload) for identity, vector, payload in rows])
+        self._catalog.get(gallery).run(partial(Gallery.upsert, batch=stored))
+
+
+class _ServedDestination:
+    """The galleries of a running server."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def open(self, gallery: str, teacher: Manifest | None) -> _OpenedGallery:
+        from askew_client.errors import NotFound
+
         try:
-            described = client.gallery(gallery)
+            return self._client.gallery(gallery)
         except NotFound:
-            if file.teacher is None:
+            if teacher is None:
                 raise
-            described = client.create_gallery(gallery, file.teacher)
-        _refuse_other_space(gallery, described.space, space)
-        count = 0
-        for batch in file.batches(described.dim):
-            client.upsert(batch.ids, batch.vectors, batch.payloads, gallery=gallery, space=space)
-            count += len(batch.ids)
-            report(count)
-        return count
+            return self._client.create_gallery(gallery, teacher)
+
+    def write(self, gallery: str, batch: ParquetBatch, space: str) -> None:
+        self._client.upsert(batch.ids, batch.vectors, batch.payloads, gallery=gallery, space=space)
 
 
-def _refuse_other_space(gallery: str, expected: str, received: str) -> None:
+def _check_space(gallery: str, expected: str, received: str) -> None:
     if expected != received:
         raise AskewError(
             f"Gallery {gallery!r} lies in space {expected}, the file's vectors in {received}. Scores between them would mean "
@@ -236,23 +266,7 @@ def _filter(text: str) -> Filter:
         raise AskewError(f"Expected --filter as a condition in JSON: {first['msg']}, got {text[:200]!r}.") from None
 
 
-@contextmanager
-def _progress(what: str, total: int | None) -> Iterator[Report]:
-    """A bar on stderr that moves by items."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = [TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("items,"), TimeRemainingColumn()]
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda done: progress.update(task, completed=done)
-
-
-def _say(as_json: bool, summary: dict[str, int], sentence: str) -> None:
+def _print(as_json: bool, summary: dict[str, int], sentence: str) -> None:
     import json
 
     typer.echo(json.dumps(summary) if as_json else sentence)
-
-
-def _nowhere() -> AskewError:
-    return AskewError("Say where the gallery is: --data DIR (no server running on it), or --server URL.")

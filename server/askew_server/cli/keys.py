@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
@@ -11,66 +11,44 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from askew_client.errors import AskewError
+from askew_server.cli.options import AdminKey, AsJson, Data, Server, check_name
+from askew_server.cli.target import OwnedData, open_target
 
 if TYPE_CHECKING:
-    from askew_client import Client
-    from askew_client.contract.keys import CreatedKey, CreateKeyRequest, KeyDescription
+    from askew_client.contract.keys import CreatedKey, CreateKeyRequest, KeyDescription, KeyList, Scope
 
-Data = Annotated[Path | None, typer.Option(help="The DATA directory; no server may be using it.")]
-Server = Annotated[str | None, typer.Option(help="The URL of a running server, instead of --data.")]
-AdminKey = Annotated[
-    str | None, typer.Option("--key", envvar="ASKEW_KEY", help="With --server: a key with the scope admin.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+key = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
 
-key = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
-
-
-class _Keys(Protocol):
-    """Where keys are made: a server, or the table of keys itself."""
-
-    def create(self, wanted: CreateKeyRequest) -> CreatedKey: ...
-
-    def describe_all(self) -> list[KeyDescription]: ...
-
-    def revoke(self, identity: str) -> None: ...
+_ARGUMENTS = {"name": "NAME", "scopes": "--scope", "requests_per_second": "--requests-per-second"}
+"""The command's name of each member of a request that can be refused."""
 
 
 @key.command()
 def create(
-    name: Annotated[str, typer.Argument(help="For people, to know the key by.")],
-    scope: Annotated[list[str], typer.Option(help="search, write (and search), or admin (everything).")],
+    name: Annotated[str, typer.Argument(help="A name by which people know the key.")],
+    scope: Annotated[list[str], typer.Option(help="search, write (which includes search), or admin (everything).")],
     gallery: Annotated[
-        list[str] | None, typer.Option(help="Only this gallery, or alias; repeat it for several.")
+        list[str] | None, typer.Option(help="Limit the key to this gallery or alias. May be repeated.")
     ] = None,
-    requests_per_second: Annotated[float | None, typer.Option(help="How often it may ask.")] = None,
+    requests_per_second: Annotated[float | None, typer.Option(help="Requests that it may send each second.")] = None,
     expires: Annotated[
-        str | None, typer.Option(help="When it ends: 2027-01-31, or 2027-01-31T18:00; in UTC if no offset is named.")
+        str | None, typer.Option(help="When it expires: 2027-01-31 or 2027-01-31T18:00; in UTC if no offset is given.")
     ] = None,
     data: Data = None,
     server: Server = None,
     admin_key: AdminKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key. Only the key goes to stdout; it is kept nowhere and never shown again."""
-    from pydantic import ValidationError
-
-    from askew_client.contract.keys import CreateKeyRequest
-
-    given = {
-        "name": name,
-        "scopes": scope,
-        "galleries": gallery or None,
-        "requests_per_second": requests_per_second,
-        "expires_at": None if expires is None else _moment(expires),
-    }
-    try:
-        wanted = CreateKeyRequest.model_validate(given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise AskewError(f"{first['loc'][0]}: {first['msg']}, got {str(first['input'])[:80]!r}.") from None
-    with _keys(data, server, admin_key) as keys:
-        created = keys.create(wanted)
+    """Create a key. Only the key goes to stdout; it is stored nowhere and never shown again."""
+    wanted = _request(name, scope, gallery, requests_per_second, expires)
+    with _open(data, server, admin_key) as keys:
+        created = keys.create_key(
+            wanted.name,
+            wanted.scopes,
+            galleries=wanted.galleries,
+            requests_per_second=wanted.requests_per_second,
+            expires_at=wanted.expires_at,
+        )
     if as_json:
         typer.echo(created.model_dump_json(indent=1))
         return
@@ -80,78 +58,126 @@ def create(
 
 @key.command(name="list")
 def list_keys(data: Data = None, server: Server = None, admin_key: AdminKey = None, as_json: AsJson = False) -> None:
-    """List the keys that were not revoked; never the keys themselves."""
-    from askew_client.contract.keys import KeyList
-
-    with _keys(data, server, admin_key) as keys:
-        listed = keys.describe_all()
+    """List the keys that were not revoked, without their secrets."""
+    with _open(data, server, admin_key) as keys:
+        listed = keys.keys()
     if as_json:
-        typer.echo(KeyList(keys=listed).model_dump_json(indent=1))
+        typer.echo(listed.model_dump_json(indent=1))
         return
-    for each in listed:
+    for each in listed.keys:
         typer.echo(f"{each.id}  {each.name}  ({_summary(each)})")
-    if not listed:
+    if not listed.keys:
         typer.echo("There are no keys.", err=True)
 
 
 @key.command()
 def revoke(
-    identity: Annotated[str, typer.Argument(metavar="ID", help="The key's id: the part behind `ask_`.")],
+    identity: Annotated[str, typer.Argument(metavar="ID", help="The key's id: the part after `ask_`.")],
     data: Data = None,
     server: Server = None,
     admin_key: AdminKey = None,
 ) -> None:
-    """Revoke a key, at once."""
-    with _keys(data, server, admin_key) as keys:
-        keys.revoke(identity)
+    """Revoke a key. It stops working with the next request."""
+    with _open(data, server, admin_key) as keys:
+        keys.revoke_key(identity)
     typer.echo(f"Key {identity} is revoked.")
 
 
-@contextmanager
-def _keys(data: Path | None, server: str | None, admin_key: str | None) -> Iterator[_Keys]:
-    """The keys of a server, or of a DATA directory that is taken meanwhile. Raises AskewError, DataInUse."""
-    if server is not None:
-        from askew_client import Client
+class _Keys(Protocol):
+    """The keys of a server or of a DATA directory."""
 
-        with Client(server, key=admin_key) as client:
-            yield _ServedKeys(client)
-        return
-    if data is None:
-        raise AskewError("Say where the keys are: --data DIR (no server running on it), or --server URL.")
-    from askew_server.auth.keys import KeyStore
-    from askew_server.gallery.catalog import Catalog
+    def create_key(
+        self,
+        name: str,
+        scopes: Sequence[Scope],
+        *,
+        galleries: Sequence[str] | None,
+        requests_per_second: float | None,
+        expires_at: datetime | None,
+    ) -> CreatedKey: ...
 
-    galleries = Catalog(data, owner="askew key")
-    try:
-        store = KeyStore(data)
-        try:
-            yield store
-        finally:
-            store.close()
-    finally:
-        galleries.close()
+    def keys(self) -> KeyList: ...
+
+    def revoke_key(self, key_id: str) -> object: ...
 
 
-class _ServedKeys:
-    """The keys of a running server."""
+def _open(data: Path | None, server: str | None, key: str | None) -> AbstractContextManager[_Keys]:
+    return open_target(
+        data,
+        server,
+        key,
+        command="askew key",
+        served=lambda client: client,
+        local=_LocalKeys,
+        opens_galleries=False,
+    )
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
 
-    def create(self, wanted: CreateKeyRequest) -> CreatedKey:
-        return self._client.create_key(
-            wanted.name,
-            wanted.scopes,
-            galleries=wanted.galleries,
-            requests_per_second=wanted.requests_per_second,
-            expires_at=wanted.expires_at,
+class _LocalKeys:
+    """The keys of a DATA directory."""
+
+    def __init__(self, owned: OwnedData) -> None:
+        from askew_server.auth.keys import KeyStore
+
+        self._store = owned.closing.enter_context(closing(KeyStore(owned.folder)))
+
+    def create_key(
+        self,
+        name: str,
+        scopes: Sequence[Scope],
+        *,
+        galleries: Sequence[str] | None,
+        requests_per_second: float | None,
+        expires_at: datetime | None,
+    ) -> CreatedKey:
+        from askew_client.contract.keys import CreateKeyRequest
+
+        return self._store.create(
+            CreateKeyRequest(
+                name=name,
+                scopes=list(scopes),
+                galleries=None if galleries is None else list(galleries),
+                requests_per_second=requests_per_second,
+                expires_at=expires_at,
+            )
         )
 
-    def describe_all(self) -> list[KeyDescription]:
-        return self._client.keys().keys
+    def keys(self) -> KeyList:
+        from askew_client.contract.keys import KeyList
 
-    def revoke(self, identity: str) -> None:
-        self._client.revoke_key(identity)
+        return KeyList(keys=self._store.describe_all())
+
+    def revoke_key(self, key_id: str) -> None:
+        self._store.revoke(key_id)
+
+
+def _request(
+    name: str,
+    scopes: list[str],
+    galleries: list[str] | None,
+    requests_per_second: float | None,
+    expires: str | None,
+) -> CreateKeyRequest:
+    """What the options ask for. Raises AskewError with the name of the one that is not valid."""
+    from pydantic import ValidationError
+
+    from askew_client.contract.keys import CreateKeyRequest
+
+    given = {
+        "name": name,
+        "scopes": scopes,
+        "galleries": [check_name(each) for each in galleries or []] or None,
+        "requests_per_second": requests_per_second,
+        "expires_at": None if expires is None else _moment(expires),
+    }
+    try:
+        return CreateKeyRequest.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        member = str(first["loc"][0])
+        raise AskewError(
+            f"{_ARGUMENTS.get(member, member)}: {first['msg']}, got {str(first['input'])[:80]!r}."
+        ) from None
 
 
 def _moment(text: str) -> datetime:
@@ -159,7 +185,7 @@ def _moment(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise AskewError(
-            f"Expected --expires as a date such as 2027-01-31, perhaps with a time, got {text!r}."
+            f"Expected --expires as a date such as 2027-01-31, perhaps with a time, got {text[:80]!r}."
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

@@ -1,0 +1,72 @@
+"""Where a command acts: on a running server, or in a DATA directory that no server is using."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from askew_client.errors import AskewError
+
+if TYPE_CHECKING:
+    from askew_client import Client
+    from askew_server.gallery.catalog import Catalog
+
+Target = TypeVar("Target")
+
+
+@dataclass(frozen=True)
+class OwnedData:
+    """A DATA directory that this process owns.
+
+    `closing`: closed before the directory is given back; a command adds what it opens in the directory.
+    """
+
+    folder: Path
+    catalog: Catalog
+    closing: ExitStack
+
+    def gallery_folder(self, gallery: str) -> Path:
+        """The folder of a gallery, by name or alias, whether or not the gallery is open. Raises AskewError."""
+        from askew_server.gallery.catalog import gallery_folder
+
+        return gallery_folder(self.catalog, self.folder / "galleries", gallery)
+
+
+@contextmanager
+def open_target(
+    data: Path | None,
+    server: str | None,
+    key: str | None,
+    *,
+    command: str,
+    served: Callable[[Client], Target],
+    local: Callable[[OwnedData], Target],
+    opens_galleries: bool = True,
+    timeout: float = 10,
+) -> Iterator[Target]:
+    """What a command acts on: `served` of a client if a server is named, else `local` of the DATA directory.
+
+    `command`: the owner of DATA that other processes are told while it is open. `opens_galleries`: False where the
+    command reads files only, which takes no index into memory. `timeout`: of one request, in seconds. Raises AskewError
+    if neither a server nor DATA is named, DataInUse if another process owns DATA.
+    """
+    with ExitStack() as closing:
+        if server is not None:
+            from askew_client import Client
+
+            yield served(closing.enter_context(Client(server, timeout=timeout, key=key)))
+            return
+        if data is None:
+            raise AskewError(
+                "Expected --data DIR (a DATA directory that no server is using) or --server URL, got neither."
+            )
+        from askew_server.gallery.catalog import Catalog
+
+        catalog = Catalog(data, owner=command)
+        closing.callback(catalog.close)
+        if opens_galleries:
+            catalog.load()
+        yield local(OwnedData(data, catalog, closing))
