@@ -1,4 +1,8 @@
-"""Connections within bounds: what uvicorn's own protocol leaves open to whoever sends slowly, endlessly or too much."""
+"""HTTP connections with limits against clients that send slowly, endlessly or too much, which uvicorn does not limit.
+
+This subclasses uvicorn's HTTP protocol and uses attributes that uvicorn does not document. server/pyproject.toml pins
+uvicorn's minor version for that reason, and tests/server/http/test_protocol.py lists the attributes.
+"""
 
 from __future__ import annotations
 
@@ -14,33 +18,34 @@ from uvicorn.server import ServerState
 from askew_client.contract.problems import MEDIA_TYPE, ProblemKind, problem_of
 from askew_server.settings import Settings
 
-MOST_HEADERS = 100
-DRAIN_SECONDS = 5.0
-"""How long the rest of a body is read and thrown away once the answer is out, so that the answer is seen."""
+MAX_HEADERS = 100
+MAX_REFUSED_CONNECTIONS = 256
+"""Connections beyond `max_connections` that still get an answer, 429; further ones are dropped."""
+DISCARD_SECONDS = 5.0
+"""How long the rest of a body is read and discarded after the answer: closing at once could lose the answer."""
 STALL_SECONDS = 60.0
 """How long a client may leave an answer unread."""
 _REFUSAL_SECONDS = 1.0
-ABORTED_BEYOND = 256
-"""Connections above the bound that still get an answer, which says to come back; the next are dropped."""
+"""How long the body of a request is read that is refused because of too many connections."""
 
 
-def protocol_within(settings: Settings) -> type[asyncio.Protocol]:
-    """The protocol for uvicorn with a server's bounds."""
+def protocol_with_limits(settings: Settings) -> type[asyncio.Protocol]:
+    """The protocol class for uvicorn, with a server's limits."""
 
-    class Bounded(BoundedProtocol):
-        bounds = settings
+    class Limited(LimitedProtocol):
+        limits = settings
 
-    return Bounded
+    return Limited
 
 
 class _Refused(Exception):
-    """Ends the parsing of a request that is answered by the protocol itself."""
+    """Stops the parsing of a request that the protocol itself answers."""
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with bounds on headers, on the time they take, on what is left unread, and on connections."""
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with limits on headers, the time they take, unread answers, and connections."""
 
-    bounds: Settings
+    limits: Settings
 
     def __init__(
         self,
@@ -59,18 +64,18 @@ class BoundedProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         self._other_bytes = 0
         self._header_timer: asyncio.TimerHandle | None = None
-        self._drain_timer: asyncio.TimerHandle | None = None
+        self._discard_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self.bounds.max_connections + ABORTED_BEYOND:
+        if len(self.connections) > self.limits.max_connections + MAX_REFUSED_CONNECTIONS:
             transport.abort()
             return
-        self._header_timer = self.loop.call_later(self.bounds.header_seconds, self._headers_are_late)
+        self._header_timer = self.loop.call_later(self.limits.header_seconds, self._end_waiting_for_headers)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._header_timer, self._drain_timer, self._stall_timer, self.timeout_keep_alive_task):
+        for timer in (self._header_timer, self._discard_timer, self._stall_timer, self.timeout_keep_alive_task):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
@@ -86,15 +91,15 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._messages_begun == 1 and was_idle:
             self._other_bytes = len(data) - self._body_bytes
         else:
-            # What belongs to which message is not told apart; it is one read at most.
+            # Which bytes belong to which message is not known here. It is one read at most.
             self._other_bytes = 0
-        self._refuse_padding()
+        self._check_padding()
         if self._message_ended and self.timeout_keep_alive_task is None and not self._answering:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
-    # What the parser tells
+    # Called by the parser
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -103,14 +108,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_headers = True
         self._header_bytes = self._header_count = self._body_bytes = 0
         if self._header_timer is None:
-            self._header_timer = self.loop.call_later(self.bounds.header_seconds, self._headers_are_late)
+            self._header_timer = self.loop.call_later(self.limits.header_seconds, self._end_waiting_for_headers)
 
     def on_url(self, url: bytes) -> None:
         self._count_headers(len(url), 0)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # Trailers come behind the body, when nobody reads headers any more.
+        # Trailers come after the body. The application must not take one for a header.
         if self._in_headers:
             self._count_headers(len(name) + len(value), 1)
             super().on_header(name, value)
@@ -123,11 +128,11 @@ class BoundedProtocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in {"1.0", "1.1"}:
             self._refuse(ProblemKind.HTTP, 505, f"Expected HTTP/1.0 or HTTP/1.1, got {version}.")
-        is_one_too_many = len(self.connections) > self.bounds.max_connections
-        self.app = self._refuse_connection if is_one_too_many else self.config.loaded_app
+        is_refused = len(self.connections) > self.limits.max_connections
+        self.app = self._refuse_connection if is_refused else self.config.loaded_app
         super().on_headers_complete()
         if self.parser.should_upgrade():
-            # Nothing is upgraded here; what follows would be in a protocol that nobody speaks.
+            # No upgrade is supported, so what follows is not HTTP and cannot be read.
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
@@ -136,19 +141,19 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._message_ended = True
-        if self._drain_timer is not None:
-            self._drain_timer.cancel()
-            self._drain_timer = None
+        if self._discard_timer is not None:
+            self._discard_timer.cancel()
+            self._discard_timer = None
         super().on_message_complete()
 
-    # What the answer does
+    # Called by uvicorn's side of the answer
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.transport.is_closing():
             self._abort_if_unread()
-        elif not self._message_ended and self._drain_timer is None:
-            self._drain_timer = self.loop.call_later(DRAIN_SECONDS, self._close)
+        elif not self._message_ended and self._discard_timer is None:
+            self._discard_timer = self.loop.call_later(DISCARD_SECONDS, self._close)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -164,15 +169,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self._close()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what cannot be parsed, or was refused while it was, with a problem, and close."""
+        """Answer a request that cannot be parsed, or was refused during parsing, with a problem, and close."""
         if self._answering and self.cycle.response_started:
-            # The answer to an earlier request is under way; nothing can be put into it.
+            # The answer to an earlier request has begun; another answer cannot be put into it.
             self.transport.abort()
             return
-        kind, status, detail = self._problem or (ProblemKind.HTTP, 400, f"Expected a request in HTTP/1.1. {msg}")
+        kind, status, detail = self._problem or (ProblemKind.HTTP, 400, f"Expected an HTTP/1.1 request. {msg}")
         self._answer(kind, status, detail)
 
-    # Bounds
+    # Limits
 
     @property
     def _answering(self) -> bool:
@@ -181,22 +186,21 @@ class BoundedProtocol(HttpToolsProtocol):
     def _count_headers(self, size: int, count: int) -> None:
         self._header_bytes += size
         self._header_count += count
-        most = self.bounds.max_header_bytes
-        if self._header_bytes > most:
+        limit = self.limits.max_header_bytes
+        if self._header_bytes > limit:
+            self._refuse(ProblemKind.HEADERS_TOO_LARGE, 431, _too_large(limit))
+        if self._header_count > MAX_HEADERS:
             self._refuse(
-                ProblemKind.HEADERS_TOO_LARGE, 431, f"Expected an address and headers of at most {most} bytes."
+                ProblemKind.HEADERS_TOO_LARGE, 431, f"Expected at most {MAX_HEADERS} headers, got more. Send fewer."
             )
-        if self._header_count > MOST_HEADERS:
-            self._refuse(ProblemKind.HEADERS_TOO_LARGE, 431, f"Expected at most {MOST_HEADERS} headers, got more.")
 
-    def _refuse_padding(self) -> None:
-        """Refuse a header without an end, endless chunk extensions and trailers: whatever is not the body itself."""
-        most = self.bounds.max_header_bytes
-        if self._other_bytes <= 2 * most + self._body_bytes:
+    def _check_padding(self) -> None:
+        """Refuse endless bytes that are not the body: a header without an end, chunk extensions, trailers."""
+        limit = self.limits.max_header_bytes
+        if self._other_bytes <= 2 * limit + self._body_bytes:
             return
         if self._in_headers or not self._answering or not self.cycle.response_started:
-            detail = f"Expected an address and headers of at most {most} bytes."
-            self._answer(ProblemKind.HEADERS_TOO_LARGE, 431, detail)
+            self._answer(ProblemKind.HEADERS_TOO_LARGE, 431, _too_large(limit))
         else:
             self.transport.abort()
 
@@ -204,35 +208,37 @@ class BoundedProtocol(HttpToolsProtocol):
         self._problem = (kind, status, detail)
         raise _Refused(detail)
 
-    def _headers_are_late(self) -> None:
+    def _end_waiting_for_headers(self) -> None:
         self._header_timer = None
         if self._answering:
             self.transport.abort()
         elif self._in_headers:
-            seconds = self.bounds.header_seconds
-            self._answer(ProblemKind.REQUEST_TIMEOUT, 408, f"Expected the headers within {seconds:g} s.")
+            seconds = self.limits.header_seconds
+            self._answer(
+                ProblemKind.REQUEST_TIMEOUT, 408, f"Expected the headers within {seconds:g} s. Send the request again."
+            )
         else:
             self._close()
 
     async def _refuse_connection(self, scope: Any, receive: Any, send: Any) -> None:
-        """An ASGI app that answers 429 to any request."""
-        # Closing on what was not read resets the connection, and the client would never see why.
+        """Answer a request with 429, as an ASGI app."""
+        # Closing a connection with unread bytes resets it, and the client does not see the answer.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_REFUSAL_SECONDS):
                 while (await receive()).get("more_body", False):
                     pass
-        most = self.bounds.max_connections
+        limit = self.limits.max_connections
         headers, body = _problem(
             ProblemKind.OVERLOADED,
             429,
-            f"The server has {most} connections open, as many as it may. Try again in a second.",
+            f"The server has {limit} connections open, which is its limit. Try again in a second.",
         )
         headers.append((b"retry-after", b"1"))
         await send({"type": "http.response.start", "status": 429, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
     def _answer(self, kind: ProblemKind, status: int, detail: str) -> None:
-        """Write a whole answer without the app, and close."""
+        """Write a whole answer without the application, and close."""
         headers, body = _problem(kind, status, detail)
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
         self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
@@ -248,8 +254,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._stall_timer = self.loop.call_later(STALL_SECONDS, self.transport.abort)
 
 
+def _too_large(limit: int) -> str:
+    return f"Expected a URL and headers of at most {limit} bytes together, got more. Send fewer or shorter headers."
+
+
 def _problem(kind: ProblemKind, status: int, detail: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The headers and the body of a problem that closes the connection."""
+    """The headers and the body of a problem after which the connection is closed."""
     request_id = secrets.token_hex(8)
     problem = problem_of(kind, detail, {}, request_id).model_copy(update={"status": status})
     body = problem.model_dump_json(exclude_none=True).encode()

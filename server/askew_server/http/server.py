@@ -8,6 +8,7 @@ import resource
 import socket
 import ssl
 import time
+from contextlib import ExitStack, closing
 from importlib.metadata import version
 
 import uvicorn
@@ -16,7 +17,7 @@ from askew_client.errors import AskewError
 from askew_server.auth.keys import KeyStore
 from askew_server.gallery.catalog import Catalog
 from askew_server.http.app import create_app
-from askew_server.http.protocol import protocol_within
+from askew_server.http.protocol import protocol_with_limits
 from askew_server.http.state import AppState
 from askew_server.observability.logs import Logs
 from askew_server.observability.tracing import open_tracing
@@ -24,26 +25,22 @@ from askew_server.settings import Settings
 
 
 def run_server(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM, then finish what was accepted. Raises AskewError when it cannot begin."""
+    """Serve until SIGINT or SIGTERM, then finish the requests that were accepted. Raises AskewError if it cannot start."""
     scheme = "https" if _uses_tls(settings) else "http"
     tracing = open_tracing(version("askew-server")) if settings.tracing else None
-    listener = _listen(settings)
-    url = f"{scheme}://{_bracketed(settings.host)}:{listener.getsockname()[1]}"
-    try:
+    with ExitStack() as closed_on_failure:
+        listener = closed_on_failure.enter_context(_listen(settings))
+        url = f"{scheme}://{_bracketed(settings.host)}:{listener.getsockname()[1]}"
         galleries = Catalog(settings.data, owner=f"askew serve at {url}", max_waiting=settings.max_waiting)
-        try:
-            _refuse_public_address(settings)
-        except BaseException:
-            galleries.close()
-            raise
-    except BaseException:
-        listener.close()
-        raise
+        closed_on_failure.callback(galleries.close)
+        _check_address(settings)
+        state = AppState(settings, galleries)
+        # The app closes the galleries when it ends, and uvicorn the listener.
+        closed_on_failure.pop_all()
     _allow_open_files(settings.max_connections)
-    state = AppState(settings, galleries)
     config = uvicorn.Config(
         create_app(state, tracing),
-        http=protocol_within(settings),
+        http=protocol_with_limits(settings),
         ws="none",
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
@@ -54,7 +51,7 @@ def run_server(settings: Settings) -> None:
         timeout_graceful_shutdown=10,
     )
     server = _DrainingServer(config, state)
-    # Whoever reads the next line may connect at once, and waits for the answer.
+    # A program that reads the next line may connect at once; its request waits until the server is ready.
     listener.listen(config.backlog)
     print(f"Askew serves {settings.data} at {url}", flush=True)
     logs = Logs(settings.log_format, settings.log_level)
@@ -65,22 +62,22 @@ def run_server(settings: Settings) -> None:
 
 
 class _DrainingServer(uvicorn.Server):
-    """Says that it is not ready any more, goes on for `drain_seconds`, and then lets nobody in."""
+    """Reports not-ready when it is asked to stop, serves for another `drain_seconds`, and then shuts down."""
 
     def __init__(self, config: uvicorn.Config, state: AppState) -> None:
         super().__init__(config)
         self._state = state
-        self._leaves_at: float | None = None
+        self._stops_at: float | None = None
 
     async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second: whether to shut down now."""
+        """Whether to shut down now. uvicorn calls this ten times a second."""
         if not await super().on_tick(counter):
             return False
         now = time.monotonic()
-        if self._leaves_at is None:
+        if self._stops_at is None:
             self._state.leave()
-            self._leaves_at = now + self._state.settings.drain_seconds
-        return self.force_exit or now >= self._leaves_at
+            self._stops_at = now + self._state.settings.drain_seconds
+        return self.force_exit or now >= self._stops_at
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -95,35 +92,36 @@ def _listen(settings: Settings) -> socket.socket:
             raise AskewError(
                 f"Port {settings.port} of {settings.host} is in use by another program. Choose another one with --port."
             ) from None
-        raise AskewError(f"Expected to listen on {settings.host}:{settings.port}, but {error.strerror}.") from None
+        raise AskewError(
+            f"Expected to listen on {settings.host}:{settings.port}, but {error.strerror}. Choose another address with "
+            "--host."
+        ) from None
     return listener
 
 
-def _refuse_public_address(settings: Settings) -> None:
+def _check_address(settings: Settings) -> None:
+    """Refuse to listen beyond loopback while anyone who reaches the server may write. Raises AskewError."""
     try:
         loopback = ipaddress.ip_address(settings.host).is_loopback
     except ValueError:
         loopback = settings.host == "localhost"
     if loopback or settings.listen_publicly:
         return
-    keys = KeyStore(settings.data)
-    guarded = keys.guarded
-    keys.close()
+    with closing(KeyStore(settings.data)) as keys:
+        guarded = keys.guarded
     if not guarded:
         raise AskewError(
-            f"{settings.host} is not a loopback address, and this server asks nobody for a key: whoever reaches it can "
-            f"change the galleries. Make a key first (`askew key create NAME --scope admin --data {settings.data}`); or "
-            "put it behind a proxy that asks who comes, and say so with --listen-publicly."
+            f"Expected a loopback address, as this server has no keys, got {settings.host}: anyone who reaches it could "
+            f"change the galleries. Create a key first (`askew key create NAME --scope admin --data {settings.data}`), or "
+            "put the server behind a proxy that authenticates requests and start it with --listen-publicly."
         )
 
 
 def _uses_tls(settings: Settings) -> bool:
-    """Whether the server speaks TLS, once its certificate has been looked at. Raises AskewError."""
+    """Whether the server speaks TLS; its certificate is loaded once to check it. Raises AskewError."""
     if settings.tls_certificate is None:
         if settings.tls_key is not None:
-            raise AskewError(
-                "Expected --tls-certificate beside --tls-key: the certificate, and those that vouch for it."
-            )
+            raise AskewError("Expected --tls-certificate with --tls-key: the certificate with its chain, as PEM.")
         return False
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
@@ -142,7 +140,7 @@ def _no_password() -> str:
 
 
 def _allow_open_files(connections: int) -> None:
-    """Raise this process's bound on open files, where it may, to what its connections and galleries take."""
+    """Raise this process's limit on open files to what its connections and galleries need, as far as allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * connections + 2_048
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -111,8 +111,8 @@ def test_lines_of_several_threads_stay_whole_and_in_the_order_of_each(tmp_path: 
         for thread in threads:
             thread.join()
     lines = lines_of(tmp_path / "log")
-    for thread in range(4):
-        written = [int(line["event"]) for line in lines if line["logger"] == f"askew.{thread}"]
+    for number in range(4):
+        written = [int(line["event"]) for line in lines if line["logger"] == f"askew.{number}"]
         assert written == list(range(200))
 
 
