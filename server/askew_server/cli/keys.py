@@ -175,9 +175,8 @@ def _request(
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         member = str(first["loc"][0])
-        raise AskewError(
-            f"{_ARGUMENTS.get(member, member)}: {first['msg']}, got {str(first['input'])[:80]!r}."
-        ) from None
+        message = "Expected 1 to 100 characters, no control characters" if member == "name" else first["msg"]
+        raise AskewError(f"{_ARGUMENTS.get(member, member)}: {message}, got {str(first['input'])[:80]!r}.") from None
 
 
 def _moment(text: str) -> datetime:

@@ -10,7 +10,9 @@ HEAVY = ("numpy", "PIL", "onnxruntime", "faiss", "fastapi", "starlette", "uvicor
 
 
 def test_the_commands_import_nothing_heavy() -> None:
-    commands = {point.module for point in entry_points(group="askew.commands") if point.module.startswith("askew_server")}
+    commands = {
+        point.module for point in entry_points(group="askew.commands") if point.module.startswith("askew_server")
+    }
     assert len(commands) == 9
     program = (
         f"import sys, {', '.join(sorted(commands))}\n"
