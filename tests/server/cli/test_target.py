@@ -34,7 +34,7 @@ def outputs(
     first, second = photos[0].name, photos[1].name
 
     def run_all(*target: str | Path) -> dict[str, tuple[int, str]]:
-        found = {}
+        found: dict[str, tuple[int, str]] = {}
         for command in (
             "gallery list --json",
             "gallery list",

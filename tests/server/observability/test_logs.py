@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import threading
 import warnings
 from collections.abc import Iterator
@@ -181,6 +182,7 @@ class Session:
     search: httpx.Response
     made_key: dict[str, str]
     output: str
+    exit_code: int
 
     def requests(self, route: str) -> list[dict[str, Any]]:
         """The lines about requests of a route, in their order."""
@@ -195,7 +197,14 @@ def session(
     """Requests of all kinds, some of which hold a secret, to a server that logs everything."""
     data = tmp_path_factory.mktemp("logged") / "data"
     shutil.copytree(indexed / "data", data)
-    environment = {"ASKEW_LOG_LEVEL": "debug", "ASKEW_SLOW_REQUEST_SECONDS": "0.000001"}
+    environment = {
+        "ASKEW_LOG_LEVEL": "debug",
+        "ASKEW_SLOW_REQUEST_SECONDS": "0.000001",
+        "ASKEW_TRACING": "on",
+        # No collector answers here.
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+    }
     vector = [1.0] + [0.0] * 63
     item = {"id": SECRET, "vector": vector, "payload": {"name": SECRET}}
     query = {"vector": vector, "space": headers["Askew-Space"], "filter": {"field": "name", "eq": SECRET}}
@@ -212,7 +221,8 @@ def session(
         key = http.post("/v1/keys", json={"name": "phone", "scopes": ["search"]}).json()
         assert http.get("/v1/galleries", headers=_bearer(key["key"])).status_code == 200
         assert http.get("/v1/galleries", headers=_bearer("nonsense")).status_code == 401
-        return Session(search, key, server.stop())
+        output = server.stop()
+        return Session(search, key, output, server.process.returncode)
 
 
 def _bearer(key: str) -> dict[str, str]:
@@ -245,3 +255,10 @@ def test_no_line_holds_a_vector_a_payload_an_item_or_a_photo(session: Session) -
     assert len(session.requests("/v1/galleries/{gallery}/items/{item_id}")) == 3
     assert len(session.requests("(none)")) == 1
     assert SECRET not in session.output
+
+
+def test_with_tracing_on_lines_name_their_trace_and_a_missing_collector_harms_no_request(session: Session) -> None:
+    traces = {line["trace_id"] for line in session.requests("/search")}
+    assert len(traces) == 2 and all(len(trace) == 32 for trace in traces)
+    # uvicorn ends by the signal that it got.
+    assert session.exit_code in (0, -signal.SIGTERM)

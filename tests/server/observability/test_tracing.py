@@ -1,8 +1,8 @@
-"""Traces: the stages of a search under the span of its request, the caller's trace taken up, nothing while it is off."""
+"""Traces: a span for each request with the stages of a search below it, in the trace of the caller; off by default."""
 
 from __future__ import annotations
 
-import signal
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,23 +20,32 @@ from starlette.testclient import TestClient
 from askew_client.contract.wire import pack
 from askew_server.observability.tracing import Tracing
 from tests.support.in_process_server import in_process_server
-from tests.support.running_server import RunningServer
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
-@pytest.fixture
-def exporter() -> InMemorySpanExporter:
+@pytest.fixture(scope="module")
+def exported() -> InMemorySpanExporter:
     return InMemorySpanExporter()
 
 
-@pytest.fixture
-def http(data: Path, exporter: InMemorySpanExporter) -> Iterator[TestClient]:
+@pytest.fixture(scope="module")
+def http(
+    indexed: Path, exported: InMemorySpanExporter, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TestClient]:
+    data = tmp_path_factory.mktemp("traced") / "data"
+    shutil.copytree(indexed / "data", data)
     provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    provider.add_span_processor(SimpleSpanProcessor(exported))
     with in_process_server(data, tracing=Tracing(provider)) as client:
-        exporter.clear()
         yield client
+
+
+@pytest.fixture
+def exporter(http: TestClient, exported: InMemorySpanExporter) -> InMemorySpanExporter:
+    """The spans of one test."""
+    exported.clear()
+    return exported
 
 
 def by_name(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
@@ -67,7 +76,7 @@ def test_the_stages_of_a_search_lie_under_the_request_in_their_order(
     assert [*edges, request.end_time] == sorted([*edges, request.end_time], key=lambda edge: edge or 0)
 
 
-def test_a_refused_request_says_why_and_a_traceparent_that_is_none_begins_a_new_trace(
+def test_a_refused_request_says_why_and_an_invalid_traceparent_begins_a_new_trace(
     http: TestClient, exporter: InMemorySpanExporter, body: bytes, headers: dict[str, str]
 ) -> None:
     foreign = {**headers, "Askew-Space": "sp1-" + "0" * 32, "traceparent": "00-nonsense"}
@@ -75,11 +84,11 @@ def test_a_refused_request_says_why_and_a_traceparent_that_is_none_begins_a_new_
     request = by_name(exporter)["POST /search"]
     assert request.parent is None
     assert request.attributes is not None and request.attributes["error.type"] == "space-mismatch"
-    # A refusal is the client's doing, no failure of the server.
+    # A refusal is the client's error, not the server's.
     assert request.status.status_code is StatusCode.UNSET
 
 
-def test_no_span_holds_what_the_request_said(http: TestClient, exporter: InMemorySpanExporter) -> None:
+def test_no_span_holds_a_path_or_a_query(http: TestClient, exporter: InMemorySpanExporter) -> None:
     http.get("/v1/galleries/objects/items/the-secret-word?secret=the-secret-word")
     http.get("/the-secret-word")
     spans = exporter.get_finished_spans()
@@ -87,25 +96,11 @@ def test_no_span_holds_what_the_request_said(http: TestClient, exporter: InMemor
     assert "the-secret-word" not in "".join(span.to_json() for span in spans)
 
 
-def test_while_it_is_off_nothing_of_it_is_imported(data: Path) -> None:
+def test_while_it_is_off_nothing_of_it_is_imported() -> None:
     program = (
         "import sys, askew_server.http.server\n"
-        "from askew_server.http.app import create_app\n"
         "heavy = [name for name in sys.modules if name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter'))]\n"
         "sys.exit(str(heavy) if heavy else 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-def test_it_is_switched_on_by_a_setting_and_a_collector_that_is_away_harms_nobody(
-    data: Path, body: bytes, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ASKEW_TRACING", "on")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
-    with RunningServer(data, "--gallery", "objects") as server:
-        assert server.http.post("/search", content=body, headers=headers).status_code == 200
-        server.stop()
-        # uvicorn ends by the signal that it got.
-        assert server.process.returncode in (0, -signal.SIGTERM)
