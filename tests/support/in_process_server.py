@@ -17,9 +17,12 @@ from askew_server.settings import Settings
 
 
 @contextmanager
-def in_process_server(data: Path, *, tracing: Tracing | None = None) -> Iterator[TestClient]:
+def in_process_server(
+    data: Path, *, tracing: Tracing | None = None, request_seconds: float = 120
+) -> Iterator[TestClient]:
     """A client of the app over DATA, ready to answer; the default gallery is `objects`."""
-    service = AppState(Settings(data=data, default_gallery="objects"), Catalog(data, owner="a test"))
+    settings = Settings(data=data, default_gallery="objects", request_seconds=request_seconds)
+    service = AppState(settings, Catalog(data, owner="a test"))
     with TestClient(create_app(service, tracing)) as client:
         deadline = time.monotonic() + 30
         while client.get("/readyz").status_code != 200:

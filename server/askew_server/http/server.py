@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import ipaddress
 import resource
+import signal
 import socket
 import ssl
 import time
 from contextlib import ExitStack, closing
 from importlib.metadata import version
+from types import FrameType
 
 import uvicorn
 
@@ -54,11 +56,23 @@ def run_server(settings: Settings) -> None:
     # A program that reads the next line may connect at once; its request waits until the server is ready.
     listener.listen(config.backlog)
     print(f"Askew serves {settings.data} at {url}", flush=True)
-    logs = Logs(settings.log_format, settings.log_level)
-    try:
+    with closing(Logs(settings.log_format, settings.log_level)) as logs:
+        _close_on_sigterm(logs)
         server.run(sockets=[listener])
-    finally:
+
+
+def _close_on_sigterm(logs: Logs) -> None:
+    """Write the last lines of the log when SIGTERM ends the process.
+
+    uvicorn raises the signal that stopped it once more when it is done, which by default ends the process at once.
+    """
+
+    def close_and_end(number: int, _: FrameType | None) -> None:
         logs.close()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    signal.signal(signal.SIGTERM, close_and_end)
 
 
 class _DrainingServer(uvicorn.Server):
