@@ -1,1 +1,1 @@
-"""API keys: who may call what, on which galleries, how often."""
+"""API keys: which calls they allow, on which galleries, how often."""

@@ -10,17 +10,17 @@ from askew_server.errors import Refusal
 
 @dataclass(frozen=True)
 class Access:
-    """The galleries that the sender of a request may see, by name; None for all of them."""
+    """The galleries that the sender of a request may see, by name. `galleries`: None: all of them."""
 
     galleries: frozenset[str] | None = None
 
     def sees(self, gallery: str) -> bool:
-        """Whether a gallery (its name, no alias) is among them."""
+        """Whether a gallery is among them. `gallery`: its name, not an alias."""
         return self.galleries is None or gallery in self.galleries
 
     def require(self, gallery: str) -> None:
         """Raise Refusal (forbidden) unless the sender may see a gallery."""
         if not self.sees(gallery):
             raise Refusal(
-                ProblemKind.FORBIDDEN, f"This key is limited to other galleries than {gallery[:80]!r}. Use another key."
+                ProblemKind.FORBIDDEN, f"This key does not give access to gallery {gallery[:80]!r}. Use another key."
             )

@@ -1,7 +1,7 @@
-"""API keys: made once, shown once, kept as SHA-256 in DATA/askew.db.
+"""API keys: each is shown once, when it is created, and stored as its SHA-256 in DATA/askew.db.
 
-A key is `ask_`, a public id and 256 random bits: the id finds its row and names it in lists and logs, and what is
-kept cannot be turned back into the key. 256 bits cannot be guessed, so a plain hash is enough: no salt, no stretching.
+A key is `ask_`, a public id and 256 random bits. The id finds its row and names the key in lists and logs. The key cannot
+be computed from its hash, and 256 random bits cannot be guessed, so a plain hash needs neither salt nor stretching.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from askew_server.errors import Refusal
 from askew_server.storage.server_database import open_server_database
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-"""From the least to the most: each scope includes those before it."""
+"""In ascending order: each scope includes those before it."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys (
@@ -39,7 +39,7 @@ _NO_DIGEST = bytes(32)
 
 @dataclass(frozen=True)
 class Key:
-    """A key that is known: everything about it except itself."""
+    """A key in the store: everything but the key itself. `digest`: its SHA-256."""
 
     id: str
     digest: bytes
@@ -51,11 +51,11 @@ class Key:
     expires_at: datetime | None
 
     def may(self, scope: Scope) -> bool:
-        """Whether it has this scope, or one that includes it."""
+        """Whether the key has this scope or one that includes it."""
         return max(SCOPES.index(each) for each in self.scopes) >= SCOPES.index(scope)
 
     def is_expired(self, now: datetime) -> bool:
-        """Whether its time has come."""
+        """Whether the key has expired. `now`: with its time zone."""
         return self.expires_at is not None and now >= self.expires_at
 
     def describe(self) -> KeyDescription:
@@ -72,19 +72,19 @@ class Key:
 
 
 class KeyStore:
-    """The keys of one DATA directory. Any thread may use it; changes act on the next request."""
+    """The keys of one DATA directory. May be used from any thread; a change applies to the next request."""
 
     def __init__(self, data: Path) -> None:
-        """Open the table of keys. Raises AskewError when the database cannot be read."""
+        """Open the table of keys. Raises AskewError if the database cannot be read."""
         self._db = open_server_database(data, _SCHEMA)
         self._changing = threading.Lock()
         rows = self._db.rows(
             "SELECT id, digest, name, scopes, galleries, requests_per_second, created_at, expires_at FROM keys "
             "WHERE revoked_at IS NULL ORDER BY created_at, id"
         )
-        # Replaced as a whole: a request sees the keys before a change or after it.
+        # A change replaces the whole dictionary, so that a request sees the keys before the change or after it.
         self._keys = {row[0]: _key_of(row) for row in rows}
-        self._ever = self._db.row("SELECT 1 FROM keys LIMIT 1") is not None
+        self._is_guarded = self._db.row("SELECT 1 FROM keys LIMIT 1") is not None
 
     def close(self) -> None:
         """Close the database."""
@@ -93,11 +93,11 @@ class KeyStore:
 
     @property
     def guarded(self) -> bool:
-        """Whether requests need a key: since the first one was made, even if all were revoked or have expired."""
-        return self._ever
+        """Whether requests need a key: from the first key on, even if all keys are revoked or have expired."""
+        return self._is_guarded
 
     def create(self, wanted: CreateKeyRequest) -> CreatedKey:
-        """Make a key; on the disk when it returns. The answer holds the key itself, for the only time."""
+        """Create a key. It is on the disk when this returns. Only this answer holds the key itself."""
         identity = "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))
         text = f"ask_{identity}_{secrets.token_urlsafe(32)}"
         key = Key(
@@ -123,11 +123,11 @@ class KeyStore:
         with self._changing:
             self._db.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", row)
             self._keys = {**self._keys, key.id: key}
-            self._ever = True
+            self._is_guarded = True
         return CreatedKey(**key.describe().model_dump(), key=text)
 
     def describe_all(self) -> list[KeyDescription]:
-        """The keys that were not revoked, oldest first."""
+        """The keys that are not revoked, oldest first."""
         return [key.describe() for key in self._keys.values()]
 
     def revoke(self, identity: str) -> None:
@@ -136,18 +136,18 @@ class KeyStore:
             if identity not in self._keys:
                 raise Refusal(
                     ProblemKind.UNKNOWN_KEY,
-                    f"There is no key with the id {identity[:80]!r}. `askew key list` shows the ids.",
+                    f"There is no key with the id {identity[:80]!r}. `askew key list` lists the ids.",
                 )
-            # The row stays: that there was a key once keeps the server from being open to all again.
+            # The row stays: a server that ever had a key must never again serve requests without one.
             now = datetime.now(UTC).isoformat(timespec="microseconds")
             self._db.execute("UPDATE keys SET revoked_at = ?, digest = x'' WHERE id = ?", (now, identity))
             self._keys = {each: key for each, key in self._keys.items() if each != identity}
 
     def find(self, text: str) -> Key | None:
-        """The key that this text is, expired or not; None when it is none, or a revoked one."""
+        """The key of a text, expired or not. None if the text is not a key, or a revoked one."""
         form = _FORM.fullmatch(text)
         key = self._keys.get(form[1]) if form else None
-        # An unknown id takes as long as a wrong secret.
+        # Compared even if the id is unknown, so that an unknown id takes as long as a wrong secret.
         is_known = hmac.compare_digest(_digest(text), _NO_DIGEST if key is None else key.digest)
         return key if is_known else None
 

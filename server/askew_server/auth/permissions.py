@@ -1,4 +1,4 @@
-"""What a call needs, and whether a key may make it."""
+"""What a call requires, and whether a key allows it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class Reach(Enum):
     """Which galleries a call can read or change."""
 
     OPEN = "open"
-    """Reveals nothing about any gallery: no key is needed."""
+    """Needs no key, as it reveals nothing about any gallery."""
     ONE_GALLERY = "one gallery"
-    """The one that its path or its query names, or the default gallery; no other."""
+    """Only the gallery that its path or its query names, or the default gallery."""
     FILTERED = "filtered"
-    """Its answer holds only what the key may see."""
+    """Its answer is reduced to the galleries that the key may see."""
     BEYOND = "beyond one gallery"
-    """The whole server, or another gallery that its body names. Refused to a key that is limited to galleries."""
+    """The whole server, or another gallery, named in its body. Refused to a key that is limited to galleries."""
 
 
 @dataclass(frozen=True)
 class Permission:
-    """What a call needs. `scope`: that the key must have; None where the call is open."""
+    """What a call requires. `scope`: that the key must have; None if no key is needed."""
 
     scope: Scope | None
     reach: Reach
@@ -36,14 +36,14 @@ class Permission:
 
 OPEN = Permission(None, Reach.OPEN)
 UNDECLARED = Permission("admin", Reach.BEYOND)
-"""For a path that no route matches: it reveals to nobody but an unlimited admin that there is no such path."""
+"""For a path that no route matches: only an unlimited admin key learns that it does not exist."""
 
 
 def check_permission(key: Key, permission: Permission, gallery: str | None, resolve: Callable[[str], str]) -> Access:
-    """The galleries that the sender of a call may see.
+    """Check that a key allows a call, and return the galleries that its sender may see.
 
-    `gallery`: the name of the gallery that the call is about, no alias. `resolve`: turns an alias into the name of its
-    gallery. Raises Refusal (forbidden).
+    `gallery`: the name of the gallery that the call is about, not an alias. `resolve`: turns an alias into the name of
+    its gallery. Raises Refusal (forbidden).
     """
     if permission.scope is None:
         return Access()
@@ -58,9 +58,9 @@ def check_permission(key: Key, permission: Permission, gallery: str | None, reso
         return Access()
     access = Access(frozenset(resolve(name) for name in key.galleries))
     if permission.reach is Reach.BEYOND:
-        raise _beyond(key, "this call is about more than these. It takes an admin key without limits.")
+        raise _beyond(key, "this call is about more than that. Use an admin key without limits.")
     if permission.reach is Reach.ONE_GALLERY and (gallery is None or not access.sees(gallery)):
-        raise _beyond(key, f"this call is about gallery {(gallery or '')[:80]!r}.")
+        raise _beyond(key, f"this call is about gallery {(gallery or '')[:80]!r}. Use another key.")
     return access
 
 

@@ -1,7 +1,7 @@
-"""What a running server counts, for Prometheus.
+"""The metrics of a running server, for Prometheus.
 
-Labels hold only names out of admitted sets: galleries and encoders that exist, route templates, problem kinds, key
-ids. Nothing that a request brings becomes a label, so no client can make the number of series grow.
+Labels hold only known names: galleries and encoders that exist, route templates, problem kinds, key ids. No text from a
+request becomes a label, so clients cannot increase the number of series.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Stage = Literal["describe", "decode", "queue", "search", "finish"]
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 NO_NAME = "(none)"
-"""The label of what has no admitted name; neither a gallery, an encoder nor a route can be called so."""
+"""The label where there is no known name. No gallery, encoder or route can have this name."""
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _REJECTIONS = {"space-mismatch": "mismatch", "space-missing": "missing"}
@@ -32,10 +32,11 @@ _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
 @dataclass(frozen=True)
 class GalleryNumbers:
-    """What is asked of a gallery when the metrics are read. `tail`, `removed`: vectors added and removed since a build.
+    """The numbers of one gallery at the moment when the metrics are read.
 
-    `written`, `deleted`: items, since it was opened; `rebuilds` of its index, by outcome (ok, failed).
-    `expected_match_scores`: by encoder, the median score of matches when it was admitted.
+    `waiting`: requests. `written`, `deleted`: items since the gallery was opened. `rebuilds`: of its index, by outcome
+    (ok, failed). `tail`, `removed`: vectors added and removed since the index was built. `bytes_memory`,
+    `bytes_mapped`: of the index. `expected_match_scores`: by encoder, the median score of matches at its admission.
     """
 
     name: str
@@ -55,9 +56,10 @@ class GalleryNumbers:
 
 @dataclass(frozen=True)
 class ServerNumbers:
-    """What is asked of the server when the metrics are read.
+    """The numbers of the server at the moment when the metrics are read.
 
-    `jobs`: how many by (kind, state). `progress`: of each running job, by (kind, gallery), in [0, 1].
+    `quarantined`: galleries that are damaged and do not serve. `waiting_photos`: photos to be described. `jobs`: their
+    number by (kind, state). `progress`: of each running job, by (kind, gallery), in [0, 1].
     """
 
     ready: bool
@@ -69,77 +71,81 @@ class ServerNumbers:
 
 
 class Metrics:
-    """The counters of one app, in a registry of its own. Safe to use from any thread."""
+    """The metrics of one app, in a registry of its own. May be used from any thread."""
 
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.registry)
-        self._now = _Now()
-        self.registry.register(self._now)
-        self._searches = self._counter("searches", "Calls that search, by how they ended.", "gallery", "outcome")
+        self._gauges = _Gauges()
+        self.registry.register(self._gauges)
+        self._searches = self._counter("searches", "Search requests, by outcome.", "gallery", "outcome")
         self._stages = self._histogram(
-            "search_duration_seconds", "How long a search spent in each stage.", _STAGE_SECONDS, "gallery", "stage"
+            "search_duration_seconds", "Time that searches spent in each stage.", _STAGE_SECONDS, "gallery", "stage"
         )
         self._batch_sizes = self._histogram(
-            "search_batch_size", "Query vectors that the index was asked for at once.", _BATCH_SIZES, "gallery"
+            "search_batch_size", "Query vectors in one search of the index.", _BATCH_SIZES, "gallery"
         )
         self._top_scores = self._histogram(
-            "top1_score", "The best hit's score of unfiltered queries, by who described them.", _SCORES,
+            "top1_score", "Score of the best hit of unfiltered queries, by the encoder of the query.", _SCORES,
             "gallery", "encoder",
         )  # fmt: skip
         self._rejections = self._counter(
-            "space_rejections", "Vectors that were refused for their space.", "gallery", "reason"
+            "space_rejections", "Vectors that were refused because of their space.", "gallery", "reason"
         )
-        self._rate_limited = self._counter("rate_limited", "Requests beyond the rate of their key.", "key")
+        self._rate_limited = self._counter(
+            "rate_limited", "Requests that were refused because of the rate of their key.", "key"
+        )
         self._requests = self._counter("http_requests", "Requests answered.", "method", "route", "status")
         self._request_seconds = self._histogram(
-            "http_request_duration_seconds", "From the request's first byte to the answer's last.", _REQUEST_SECONDS,
+            "http_request_duration_seconds", "Time from a request's first byte to its answer's last.", _REQUEST_SECONDS,
             "method", "route",
         )  # fmt: skip
         self._running = Gauge(
             "askew_http_requests_in_progress", "Requests that are being answered.", registry=self.registry
         )
-        build = Gauge("askew_build_info", "What runs here; always 1.", ("version", "python"), registry=self.registry)
+        build = Gauge(
+            "askew_build_info", "Versions of Askew and Python; always 1.", ("version", "python"), registry=self.registry
+        )
         build.labels(version, platform.python_version()).set(1)
 
     def request_began(self) -> None:
-        """A request came in."""
+        """Count a request that begins."""
         self._running.inc()
 
     def request_ended(self, method: str, route: str, status: int, seconds: float) -> None:
-        """A request was answered; `route` is its template, NO_NAME where no route took it."""
+        """Count a request that was answered. `route`: its template, NO_NAME if no route matched."""
         self._running.dec()
         method = method if method in _METHODS else NO_NAME
         self._requests.labels(method, route, status).inc()
         self._request_seconds.labels(method, route).observe(seconds)
 
     def search_ended(self, gallery: str, outcome: str, stages: Iterable[tuple[Stage, float]]) -> None:
-        """A search was answered: `outcome` is ok or the problem's slug, `stages` the seconds spent in each."""
+        """Count a search that was answered. `outcome`: ok or the problem's slug. `stages`: the seconds spent in each."""
         self._searches.labels(gallery, outcome).inc()
         for stage, seconds in stages:
             self._stages.labels(gallery, stage).observe(seconds)
 
     def refused(self, gallery: str, problem: str, key: str | None) -> None:
-        """A request ended in a problem; those about spaces and rates are counted. `key`: the id of one that exists."""
+        """Count a problem, if it is about a space or a rate. `key`: the id of an existing key."""
         if problem in _REJECTIONS:
             self._rejections.labels(gallery, _REJECTIONS[problem]).inc()
         if problem == "rate-limited" and key is not None:
             self._rate_limited.labels(key).inc()
 
     def batch_searched(self, gallery: str, queries: int) -> None:
-        """The index was asked for this many query vectors at once."""
+        """Count one search of the index. `queries`: its query vectors."""
         self._batch_sizes.labels(gallery).observe(queries)
 
     def top_score(self, gallery: str, encoder: str | None, score: float) -> None:
-        """The best hit of an unfiltered query; `encoder` is one that the gallery admitted, or None."""
+        """Count the score of the best hit of an unfiltered query. `encoder`: one that the gallery admitted, or None."""
         self._top_scores.labels(gallery, encoder or NO_NAME).observe(score)
 
     def render(self, now: ServerNumbers) -> bytes:
-        """Everything in Prometheus's text format, with the numbers of this moment; what no longer exists is dropped."""
+        """All metrics in Prometheus's text format. `now`: the current numbers. Series of deleted galleries are dropped."""
         known = {gallery.name for gallery in now.galleries} | {NO_NAME}
         for metric in (self._searches, self._stages, self._batch_sizes, self._top_scores, self._rejections):
             _forget_other_galleries(metric, known)
-        self._now.numbers = now
+        self._gauges.numbers = now
         return generate_latest(_WithoutCreated(self.registry))
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -149,58 +155,60 @@ class Metrics:
         return Histogram(f"askew_{name}", text, labels, registry=self.registry, buckets=buckets)
 
 
-class _Now:
-    """What the parts count themselves, taken at the moment at which the metrics are read."""
+class _Gauges:
+    """Numbers that the parts of the server count themselves, read when the metrics are read."""
 
     def __init__(self) -> None:
         self.numbers = ServerNumbers(ready=False)
 
     def collect(self) -> Iterator[Metric]:
-        """Gauges and counters."""
+        """The metrics made from the numbers."""
         now = self.numbers
-        yield _gauge("ready", "Whether the galleries are open and searches are answered.", {(): float(now.ready)})
-        yield _gauge("galleries", "Galleries, by whether they serve.", _by_state(now), "state")
+        yield _gauge("ready", "1 if the galleries are open and searches are answered, else 0.", {(): float(now.ready)})
+        yield _gauge(
+            "galleries", "Galleries by state: ok, or quarantined because they are damaged.", _by_state(now), "state"
+        )
         written, deleted = _by_gallery(now, "written"), _by_gallery(now, "deleted")
         yield _counter("items_written", "Items inserted or replaced.", written, "gallery")
         yield _counter("items_deleted", "Items deleted.", deleted, "gallery")
         rebuilds: dict[tuple[str, ...], float] = {
             (each.name, outcome): count for each in now.galleries for outcome, count in each.rebuilds.items()
         }
-        yield _counter("index_rebuilds", "Rebuilds of an index, by how they ended.", rebuilds, "gallery", "outcome")
+        yield _counter("index_rebuilds", "Rebuilds of an index, by outcome.", rebuilds, "gallery", "outcome")
         yield _gauge("describe_queue_depth", "Photos that wait to be described.", {(): now.waiting_photos})
         yield _of_galleries(now, "queue_depth", "Requests that wait for a gallery.", "waiting")
-        yield _of_galleries(now, "index_vectors", "Vectors that the index holds.", "vectors")
-        yield _of_galleries(now, "index_tail_vectors", "Vectors that came after the last build of the index.", "tail")
+        yield _of_galleries(now, "index_vectors", "Vectors in the index.", "vectors")
+        yield _of_galleries(now, "index_tail_vectors", "Vectors added since the index was built.", "tail")
         yield _of_galleries(
-            now, "index_removed_vectors", "Removed vectors that still take room in the index.", "removed"
+            now, "index_removed_vectors", "Removed vectors that still take space in the index.", "removed"
         )
-        yield _of_galleries(now, "index_generation", "How often the index was built anew.", "generation")
-        yield _of_galleries(now, "snapshots", "Snapshots that are kept.", "snapshots")
+        yield _of_galleries(now, "index_generation", "How often the index was rebuilt.", "generation")
+        yield _of_galleries(now, "snapshots", "Snapshots of a gallery.", "snapshots")
         expected: dict[tuple[str, ...], float] = {
             (each.name, encoder): score
             for each in now.galleries
             for encoder, score in each.expected_match_scores.items()
         }
-        text = "The median score of matches when the encoder was admitted, beside askew_top1_score."
+        text = "Median score of matches when the encoder was admitted; compare it with askew_top1_score."
         yield _gauge("expected_match_score", text, expected, "gallery", "encoder")
         sizes: dict[tuple[str, ...], float] = {}
         for each in now.galleries:
             sizes |= {(each.name, "memory"): each.bytes_memory, (each.name, "mapped"): each.bytes_mapped}
         yield _gauge("index_bytes", "Bytes of the index, in memory and in mapped files.", sizes, "gallery", "where")
-        yield _gauge("jobs", "JobQueue that are remembered, by kind and state.", now.jobs, "kind", "state")
-        text = "How far running jobs are, from 0 to 1."
+        yield _gauge("jobs", "Jobs that the server remembers, by kind and state.", now.jobs, "kind", "state")
+        text = "Progress of running jobs, from 0 to 1."
         yield _gauge("job_progress_ratio", text, now.progress, "kind", "gallery")
-        yield _gauge("memory_bytes", "Resident memory: of our own, and pages of mapped files.", _memory(), "kind")
+        yield _gauge("memory_bytes", "Resident memory: anonymous, and pages of mapped files.", _memory(), "kind")
 
 
 class _WithoutCreated:
-    """A registry without the moment at which each series began, which doubles their number and tells nobody anything."""
+    """A registry without the samples that say when each series was created: they double the number of series."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
 
     def collect(self) -> Iterator[Metric]:
-        """Every family, without those samples."""
+        """All metrics without these samples."""
         for family in self._registry.collect():
             family.samples = [each for each in family.samples if not each.name.endswith("_created")]
             yield family
@@ -233,7 +241,7 @@ def _counter(name: str, text: str, values: Mapping[tuple[str, ...], float], *lab
 
 
 def _memory() -> dict[tuple[str, ...], float]:
-    """Resident bytes by kind, where the system tells them (Linux)."""
+    """Resident bytes by kind. Empty where the system does not report them (it does on Linux)."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:

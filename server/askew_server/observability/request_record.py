@@ -1,4 +1,4 @@
-"""The record of one request; its metrics, log line, trace and Server-Timing are made from it."""
+"""The record of one request, from which its metrics, log line, trace and Server-Timing header are made."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from askew_server.observability.metrics import NO_NAME, Stage
 
 CLIENT_HAS_GONE = 499
+"""The status of a request whose client closed the connection before the answer."""
 
 
 @dataclass
 class RequestRecord:
     """One request. Times are seconds of `time.perf_counter`.
 
-    `route`: the template that took it. `gallery`: the name of one that exists. `key`: the id of a key, never the key.
-    `problem`: the slug of what it was answered with. `stages`: what a search spent its time on.
+    `route`: the template that it matched. `gallery`: the name of an existing one. `key`: the id of a key, never the key.
+    `problem`: the slug of the problem that it was answered with. `stages`: of a search, with begin and end.
     """
 
     request_id: str
@@ -35,14 +36,14 @@ class RequestRecord:
     trace_id: str | None = None
 
     def note(self, stage: Stage, began: float, ended: float) -> None:
-        """A stage of the search took from `began` to `ended`."""
+        """Note that a stage of the search took from `began` to `ended`."""
         self.stages.append((stage, began, ended))
 
     def epoch_ns(self, moment: float) -> int:
-        """A time of `time.perf_counter` as nanoseconds since 1970."""
+        """Convert a time of `time.perf_counter` to nanoseconds since 1970."""
         return self.began_ns + int(1e9 * (moment - self.began))
 
     def timing(self, now: float) -> str:
-        """The header Server-Timing: milliseconds of each stage, and of the whole until `now`."""
+        """The header Server-Timing: milliseconds of each stage, and in total until `now`."""
         total: tuple[str, float, float] = ("total", self.began, now)
         return ", ".join(f"{name};dur={1000 * (ended - began):.2f}" for name, began, ended in (*self.stages, total))

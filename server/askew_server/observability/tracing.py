@@ -1,4 +1,4 @@
-"""Traces for OpenTelemetry, an extra: `askew-server[tracing]`. Nothing of it is imported while tracing is off."""
+"""OpenTelemetry traces: the extra `askew-server[tracing]`. OpenTelemetry is not imported while tracing is off."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Tracing:
-    """Makes a span of each request, and below it one of each stage of a search."""
+    """Makes a span of each request, with a child span for each stage of a search."""
 
     def __init__(self, provider: TracerProvider) -> None:
-        """Raises EngineMissing without the extra."""
+        """`provider`: makes and exports the spans. Raises EngineMissing without the extra."""
         try:
             from opentelemetry.trace import SpanKind, StatusCode
             from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -30,51 +30,51 @@ class Tracing:
         self._server, self._error = SpanKind.SERVER, StatusCode.ERROR
         self._propagator = TraceContextTextMapPropagator()
 
-    def begin(self, call: RequestRecord, headers: Mapping[str, str]) -> Span:
-        """The span of a request; a W3C `traceparent` among its headers makes it the child of the caller's."""
+    def begin(self, request: RequestRecord, headers: Mapping[str, str]) -> Span:
+        """Start the span of a request. A W3C `traceparent` among its headers makes it a child of the caller's span."""
         carrier = {name: headers[name] for name in ("traceparent", "tracestate") if name in headers}
         span = self._tracer.start_span(
-            call.method, self._propagator.extract(carrier), self._server, start_time=call.epoch_ns(call.began)
+            request.method, self._propagator.extract(carrier), self._server, start_time=request.epoch_ns(request.began)
         )
         context = span.get_span_context()
         if context.is_valid:
-            call.trace_id = f"{context.trace_id:032x}"
+            request.trace_id = f"{context.trace_id:032x}"
         return span
 
-    def end(self, span: Span, call: RequestRecord) -> None:
-        """Name the span, add the stages, and end it. No path, query or body gets into a trace: only what is admitted."""
+    def end(self, span: Span, request: RequestRecord) -> None:
+        """Name the span, add the stages, and end it. No path, query or body is put into a trace."""
         from opentelemetry.trace import set_span_in_context
 
-        span.update_name(f"{call.method} {call.route}")
+        span.update_name(f"{request.method} {request.route}")
         span.set_attributes(
             {
-                "http.request.method": call.method,
-                "http.route": call.route,
-                "http.response.status_code": call.status,
-                "http.request.body.size": call.bytes_in,
-                "http.response.body.size": call.bytes_out,
-                "askew.request_id": call.request_id,
+                "http.request.method": request.method,
+                "http.route": request.route,
+                "http.response.status_code": request.status,
+                "http.request.body.size": request.bytes_in,
+                "http.response.body.size": request.bytes_out,
+                "askew.request_id": request.request_id,
             }
         )
-        if call.gallery is not None:
-            span.set_attribute("db.collection.name", call.gallery)
-        if call.problem is not None:
-            span.set_attribute("error.type", call.problem)
-        if call.status >= 500:
+        if request.gallery is not None:
+            span.set_attribute("db.collection.name", request.gallery)
+        if request.problem is not None:
+            span.set_attribute("error.type", request.problem)
+        if request.status >= 500:
             span.set_status(self._error)
         inside = set_span_in_context(span)
-        for stage, began, ended in call.stages:
-            child = self._tracer.start_span(stage, inside, start_time=call.epoch_ns(began))
-            child.end(call.epoch_ns(ended))
-        span.end(call.epoch_ns(call.ended))
+        for stage, began, ended in request.stages:
+            child = self._tracer.start_span(stage, inside, start_time=request.epoch_ns(began))
+            child.end(request.epoch_ns(ended))
+        span.end(request.epoch_ns(request.ended))
 
     def close(self) -> None:
-        """Export what waits, and stop."""
+        """Export the spans that wait, and stop."""
         self._provider.shutdown()
 
 
 def open_tracing(version: str) -> Tracing:
-    """Tracing to an OTLP collector, set up by the standard OTEL_* variables. Raises EngineMissing without the extra."""
+    """Trace to an OTLP collector, configured by the standard OTEL_* variables. Raises EngineMissing without the extra."""
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
@@ -90,6 +90,6 @@ def open_tracing(version: str) -> Tracing:
 
 def _extra_missing() -> EngineMissing:
     return EngineMissing(
-        "Tracing needs OpenTelemetry, which is not installed. pip install 'askew-server[tracing]', or leave "
-        "ASKEW_TRACING off."
+        "Tracing needs OpenTelemetry, which is not installed. Install it (pip install 'askew-server[tracing]'), or set "
+        "ASKEW_TRACING=off."
     )
