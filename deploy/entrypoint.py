@@ -1,6 +1,6 @@
-"""The entry point of the server image: with DEMO=1, describe the demo gallery on the first start; then serve.
+"""The entry point of the server image: serve, and with DEMO=1 describe the demo gallery before the first start.
 
-Arguments are handed on to `askew serve`. Environment: DEMO, PORT, and Askew's own ASKEW_* settings.
+Arguments are passed on to `askew serve`. Environment: DEMO, DEMO_DIR, PORT, and the ASKEW_* settings.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ GALLERY = "demo"
 
 
 def main() -> None:
-    """Prepare the demo where it is asked for, then become `askew serve`."""
-    # A container's first process ignores SIGTERM unless it says otherwise; indexing survives being stopped.
+    """Prepare the demo if DEMO=1, then become `askew serve`."""
+    # The first process of a container ignores SIGTERM unless it handles it. Indexing can be stopped at any time.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    askew = shutil.which("askew") or sys.exit("There is no `askew` command in this image.")
+    askew = shutil.which("askew") or sys.exit("Expected the command `askew` on the PATH of this image, but there is none. Rebuild the image.")
     data = Path(os.environ.get("ASKEW_DATA", "/data"))
     serve = [askew, "serve", "--data", str(data), "--host", "0.0.0.0", "--listen-publicly"]
     serve += ["--port", os.environ.get("PORT", "8000")]
@@ -32,7 +32,7 @@ def main() -> None:
 def prepare_demo(askew: str, data: Path, demo: Path) -> None:
     """Describe the demo gallery with its teacher and admit its student, once for each volume.
 
-    The mark is written last: a first start that was cut off is taken up where it stopped.
+    A mark is written at the end. Without it the next start continues where this one was interrupted.
     """
     mark = data / ".demo-is-ready"
     if mark.exists():

@@ -1,4 +1,4 @@
-"""docs/commands.md: every command, subcommand, argument and option, from the commands themselves. Written to stdout."""
+"""Writes docs/commands.md to stdout: every command with its arguments and options, from the commands themselves."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from typer.main import get_command
 
 HEAD = """# Every command
 
-What `askew COMMAND --help` says, on one page; written by `make commands`, and a test fails where it is not what the commands
-say. How they are used: [server.md](server.md), [client.md](client.md), [training.md](training.md) and the other pages.
+The output of `askew COMMAND --help` for every command, written by `make commands`. How the commands are used: [server.md](server.md), [client.md](client.md), [training.md](training.md) and the other pages.
 
 """
 
@@ -34,7 +33,7 @@ def command_reference() -> str:
 
 
 def leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
-    """Every command that is no group of commands, by its whole name."""
+    """Every command that is not a group of commands, with its full name."""
     inner = getattr(command, "commands", None)
     if inner is None:
         yield name, command

@@ -1,4 +1,4 @@
-"""The documents name everything there is: a setting, path, problem or command without a word about it fails here."""
+"""The documents are complete: every setting, path, problem and command is documented, and every link works."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def text() -> str:
     return "\n".join(path.read_text() for path in DOCUMENTS)
 
 
-def test_the_table_of_settings_is_what_the_settings_say() -> None:
+def test_the_table_of_settings_is_up_to_date() -> None:
     committed = settings_table.PAGE.read_text()
     assert_same(committed, settings_table.with_settings_table(committed), "docs/server.md", "make settings")
     table = committed.partition(settings_table.BEGIN)[2].partition(settings_table.END)[0]
@@ -62,7 +62,7 @@ def test_every_command_is_documented(text: str) -> None:
     assert [name for name in commands if f"askew {name}" not in text] == []
 
 
-def test_the_page_of_commands_is_what_the_commands_say() -> None:
+def test_the_page_of_commands_is_up_to_date() -> None:
     now = command_reference()
     assert_same((ROOT / "docs/commands.md").read_text(), now, "docs/commands.md", "make commands")
     assert "## `askew serve`" in now
@@ -74,7 +74,7 @@ def assert_same(committed: str, now: str, page: str, remedy: str) -> None:
     assert not shown, f"Run `{remedy}`.\n{shown}"
 
 
-def test_links_between_documents_lead_somewhere() -> None:
+def test_links_between_documents_work() -> None:
     broken = []
     for path in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#\s]+)", path.read_text()):
@@ -83,7 +83,7 @@ def test_links_between_documents_lead_somewhere() -> None:
     assert broken == []
 
 
-def test_the_product_names_no_place_of_its_makers() -> None:
+def test_the_product_names_no_path_of_the_machine_it_was_made_on() -> None:
     suffixes = {".py", ".md", ".toml", ".js", ".html", ".css", ".yml", ".sh", ".txt", ".csv", ".cfg"}
     product = [ROOT / name for name in ("client", "server", "training", "demo", "deploy", "docs", "README.md")]
     files = [
