@@ -19,7 +19,9 @@ def main() -> None:
     """Prepare the demo if DEMO=1, then become `askew serve`."""
     # The first process of a container ignores SIGTERM unless it handles it. Indexing can be stopped at any time.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    askew = shutil.which("askew") or sys.exit("Expected the command `askew` on the PATH of this image, but there is none. Rebuild the image.")
+    askew = shutil.which("askew") or sys.exit(
+        "Expected the command `askew` on the PATH of this image, but there is none. Rebuild the image."
+    )
     data = Path(os.environ.get("ASKEW_DATA", "/data"))
     serve = [askew, "serve", "--data", str(data), "--host", "0.0.0.0", "--listen-publicly"]
     serve += ["--port", os.environ.get("PORT", "8000")]

@@ -88,7 +88,7 @@ def retire(
     server: Server = None,
     key: Key = None,
 ) -> None:
-    """Refuse further queries of a student. Devices that still use it are told its successors."""
+    """Refuse further queries of a student. The refusal names its successors."""
     with _open(data, server, key) as target:
         target.retire_encoder(encoder_id, gallery=gallery)
     typer.echo(f"{encoder_id} is retired from gallery {gallery!r}.")
@@ -107,7 +107,7 @@ def default(
     wanted = _runtime(runtime)
     with _open(data, server, key) as target:
         target.set_default_encoder(encoder_id, gallery=gallery, runtime=wanted)
-    typer.echo(f"{encoder_id} is what {runtime} gets in gallery {gallery!r}, where it fits.")
+    typer.echo(f"{encoder_id} is the choice for {runtime} in gallery {gallery!r}, for devices that it fits.")
 
 
 @probes.command()
@@ -130,12 +130,12 @@ def add(
     with _open(data, server, key) as target:
         _check_teacher(teacher, target.gallery(gallery))
         report = index_photos(found, teacher, _ProbeSet(target, gallery, teacher.space_id), lambda: None)
-        kept = target.probes(gallery=gallery)
+        probe_set = target.probes(gallery=gallery)
     print_skipped(report.skipped)
-    missing = kept.needed - len(kept.probes)
+    missing = probe_set.needed - len(probe_set.probes)
     typer.echo(
-        f"Gallery {gallery!r}: {report.described} probes added, {report.known} known already, {len(kept.probes)} in all"
-        + (f"; the gate uses them from {kept.needed} on." if missing > 0 else ".")
+        f"Gallery {gallery!r}: {report.described} probes added, {report.known} known already, {len(probe_set.probes)} in all"
+        + (f"; the gate uses them from {probe_set.needed} on." if missing > 0 else ".")
     )
     if report.skipped:
         raise typer.Exit(EXIT_SKIPPED)

@@ -47,11 +47,11 @@ def open_target(
     opens_galleries: bool = True,
     timeout: float = 10,
 ) -> Iterator[Target]:
-    """What a command acts on: `served` of a client if a server is named, else `local` of the DATA directory.
+    """Open what a command acts on: `served(client)` if a server is named, else `local(data)`.
 
-    `command`: the owner of DATA that other processes are told while it is open. `opens_galleries`: False where the
-    command reads files only, which takes no index into memory. `timeout`: of one request, in seconds. Raises AskewError
-    if neither a server nor DATA is named, DataInUse if another process owns DATA.
+    `command`: named as the owner of DATA in the error that another process gets in the meantime. `opens_galleries`:
+    False for a command that only reads files, and so needs no index in memory. `timeout`: of one request, in seconds.
+    Raises AskewError if neither a server nor DATA is named, DataInUse if another process owns DATA.
     """
     with ExitStack() as closing:
         if server is not None:

@@ -53,13 +53,13 @@ def test_neither_the_key_nor_its_secret_part_is_on_the_disk(store: KeyStore, tmp
 def test_keys_outlive_the_store_and_revoked_ones_do_not(store: KeyStore, tmp_path: Path) -> None:
     ends = datetime(2100, 1, 1, tzinfo=UTC)
     wanted = _wanted(scopes=["write", "search"], galleries=["b", "a"], requests_per_second=2.5, expires_at=ends)
-    kept, revoked = store.create(wanted), store.create(_wanted())
+    valid, revoked = store.create(wanted), store.create(_wanted())
     store.revoke(revoked.id)
     store.close()
     again = KeyStore(tmp_path)
     assert again.find(revoked.key) is None
     (listed,) = again.describe_all()
-    assert listed.model_dump() == kept.model_dump(exclude={"key"})
+    assert listed.model_dump() == valid.model_dump(exclude={"key"})
     assert (listed.scopes, listed.galleries, listed.requests_per_second) == (["search", "write"], ["a", "b"], 2.5)
     again.close()
 
