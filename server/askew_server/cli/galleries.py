@@ -137,6 +137,7 @@ class _LocalGalleries:
     """The galleries of a DATA directory."""
 
     def __init__(self, owned: OwnedData) -> None:
+        self._owned = owned
         self._catalog = owned.catalog
 
     def galleries(self) -> GalleryList:
@@ -153,15 +154,10 @@ class _LocalGalleries:
         return self._catalog.describe(name)
 
     def create_gallery(self, name: str, teacher: Path) -> GalleryDescription:
-        from askew_client.contract.encoder_file import parse_encoder_file
         from askew_client.encoding.encoder import Encoder
 
         Encoder(teacher, threads=1).check_golden()
-        content = teacher.read_bytes()
-        file = parse_encoder_file(content, str(teacher))
-        created, _ = self._catalog.get_or_create(name, file.manifest)
-        created.run(lambda each: each.keep_encoder(file, content, None))
-        return self.gallery(created.name)
+        return self.gallery(self._owned.create_gallery(name, teacher).name)
 
     def delete_gallery(self, name: str) -> None:
         self._catalog.delete(name)

@@ -1,4 +1,4 @@
-"""`askew index`. What is heavy is imported when a command runs."""
+"""`askew index`. Heavy modules are imported when the command runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from askew_server.cli.options import AsJson, Data, GalleryOption, Key, PhotoFolder, Server, check_name
+from askew_server.cli.options import AsJson, Data, GalleryOption, Key, PhotoFolder, Server
 from askew_server.cli.target import OwnedData, open_target
 from askew_server.cli.terminal import EXIT_SKIPPED, print_skipped, show_progress
 
@@ -68,7 +68,7 @@ def index(
 def _open(
     data: Path | None, server: str | None, key: str | None, gallery: str, teacher: Encoder
 ) -> AbstractContextManager[Destination]:
-    """The gallery that the photos go to; it is made if it does not exist."""
+    """Open the gallery that the photos go to. It is created if it does not exist."""
 
     def served(client: Client) -> Destination:
         from askew_server.ingest.index_photos import ServedGallery
@@ -77,13 +77,8 @@ def _open(
         return ServedGallery(client, gallery, teacher.manifest)
 
     def local(owned: OwnedData) -> Destination:
-        from askew_client.contract.encoder_file import parse_encoder_file
         from askew_server.ingest.index_photos import LocalGallery
 
-        made, _ = owned.catalog.get_or_create(check_name(gallery), teacher.manifest)
-        content = teacher.path.read_bytes()
-        file = parse_encoder_file(content, str(teacher.path))
-        made.run(lambda each: each.keep_encoder(file, content, None))
-        return LocalGallery(made)
+        return LocalGallery(owned.create_gallery(gallery, teacher.path))
 
     return open_target(data, server, key, command="askew index", served=served, local=local)

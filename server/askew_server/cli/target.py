@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from askew_client.errors import AskewError
+from askew_server.cli.options import check_name
 
 if TYPE_CHECKING:
     from askew_client import Client
     from askew_server.gallery.catalog import Catalog
+    from askew_server.gallery.live import LiveGallery
 
 Target = TypeVar("Target")
 
@@ -33,6 +35,20 @@ class OwnedData:
         from askew_server.gallery.catalog import gallery_folder
 
         return gallery_folder(self.catalog, self.folder / "galleries", gallery)
+
+    def create_gallery(self, name: str, teacher: Path) -> LiveGallery:
+        """The gallery of a name, which keeps its teacher's file. It is created if it does not exist.
+
+        Raises AskewError for a name that a gallery cannot have or a file that is not an encoder, Refusal if the gallery
+        has another teacher.
+        """
+        from askew_client.contract.encoder_file import parse_encoder_file
+
+        content = teacher.read_bytes()
+        file = parse_encoder_file(content, str(teacher))
+        gallery, _ = self.catalog.get_or_create(check_name(name), file.manifest)
+        gallery.run(lambda each: each.keep_encoder(file, content, None))
+        return gallery
 
 
 @contextmanager
