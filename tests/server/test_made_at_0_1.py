@@ -178,7 +178,7 @@ def test_a_snapshot_is_restored(tmp_path: Path, expected: Any) -> None:
             galleries, "again", MADE / "objects-snapshot.tar", lambda *_: None, before_adoption=lambda: None
         )
         assert (manifest.items, manifest.photos, manifest.sequence) == (24, 12, 27)
-        page = galleries.get("again").run(lambda each: read_page(each.store, None, 1_000, None, with_vectors=True))
+        page = galleries.get("again").run(lambda each: read_page(each.store, None, 1_000, with_vectors=True))
     finally:
         galleries.close()
     items = expected["answers"][f"{OBJECTS}/items?limit=1000&with_vectors=true"]["items"]

@@ -13,12 +13,13 @@ import re
 import secrets
 import threading
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import get_args
 
 from askew_client.contract.keys import CreatedKey, CreateKeyRequest, KeyDescription, Scope
 from askew_client.contract.problems import ProblemKind
+from askew_server.clock import utc_microseconds
 from askew_server.errors import Refusal
 from askew_server.storage.server_database import open_server_database
 
@@ -107,7 +108,7 @@ class KeyStore:
             scopes=tuple(scope for scope in SCOPES if scope in wanted.scopes),
             galleries=None if wanted.galleries is None else tuple(sorted(set(wanted.galleries))),
             requests_per_second=wanted.requests_per_second,
-            created_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+            created_at=utc_microseconds(),
             expires_at=wanted.expires_at,
         )
         row = (
@@ -139,7 +140,7 @@ class KeyStore:
                     f"There is no key with the id {identity[:80]!r}. `askew key list` lists the ids.",
                 )
             # The row stays: a server that ever had a key must never again serve requests without one.
-            now = datetime.now(UTC).isoformat(timespec="microseconds")
+            now = utc_microseconds()
             self._db.execute("UPDATE keys SET revoked_at = ?, digest = x'' WHERE id = ?", (now, identity))
             self._keys = {each: key for each, key in self._keys.items() if each != identity}
 

@@ -131,24 +131,27 @@ class _LocalSource:
     def read(self, gallery: str, condition: Filter | None, *, with_vectors: bool) -> _FoundItems:
         from askew_server.ingest.parquet import ParquetRow
         from askew_server.storage.facts import GalleryFacts
-        from askew_server.storage.filters import filter_to_sql
+        from askew_server.storage.filter_sql import EVERY_ITEM
+        from askew_server.storage.filters import PayloadFilter
+        from askew_server.storage.photos import photo_sha256
         from askew_server.storage.raw_items import raw_items
+        from askew_server.storage.reader import GalleryReader
         from askew_server.storage.sqlite import Database
 
-        path = self._owned.gallery_folder(gallery) / "gallery.db"
-        database = self._owned.closing.enter_context(Database.open_read_only(path))
-        sql, parameters = ("true", ()) if condition is None else filter_to_sql(condition)
+        folder = self._owned.gallery_folder(gallery)
+        database = self._owned.closing.enter_context(Database.open_read_only(folder / "gallery.db"))
+        reader = GalleryReader(database, folder)
+        wanted = EVERY_ITEM if condition is None else PayloadFilter(reader).sql(condition)
         rows = (
             ParquetRow(
                 id=str(item.id),
                 vector=item.vector if with_vectors and isinstance(item.vector, bytes) else None,
                 payload=str(item.payload),
-                photo_sha256=None if item.photo is None else Path(str(item.photo)).stem,
+                photo_sha256=None if item.photo is None else photo_sha256(str(item.photo)),
             )
-            for item in raw_items(database, sql, *parameters)
+            for item in raw_items(database, wanted)
         )
-        total = int(database.value(f"SELECT count(*) FROM items WHERE {sql}", parameters))
-        return _FoundItems(GalleryFacts.read(database).teacher, total, rows)
+        return _FoundItems(GalleryFacts.read(database).teacher, reader.count_where(wanted), rows)
 
 
 class _ServedSource:

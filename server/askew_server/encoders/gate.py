@@ -30,6 +30,7 @@ from askew_server.index.port import VectorIndex
 from askew_server.index.types import Vectors
 from askew_server.storage.probes import FEWEST_PROBES, StoredProbe
 from askew_server.storage.reader import GalleryReader
+from askew_server.storage.vectors import unpack_vector
 
 MOST_PROBES = 200
 MEAN_COSINE_FLOOR = 0.25
@@ -201,7 +202,7 @@ def _choose_probes(kept: list[StoredProbe], reader: GalleryReader) -> list[GateP
         return [GateProbe(probe.photo, probe.vector, None) for probe in _spread(kept)]
     photos = dict(_spread(reader.items_with_photo()))
     return [
-        GateProbe(reader.photo_path(photos[label]), np.frombuffer(vector, dtype="<f2").astype(np.float32), item)
+        GateProbe(reader.photo_path(photos[label]), unpack_vector(vector), item)
         for label, item, _, vector in sorted(reader.candidates(list(photos)))
     ]
 

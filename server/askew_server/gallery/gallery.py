@@ -5,22 +5,22 @@ A Gallery is used by its writer, one thread at a time (see live.py); its index h
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 from askew_client.contract.encoder_file import EncoderFile
 from askew_client.contract.encoders import AdmissionReport, EncoderDescription
-from askew_client.contract.filters import Filter
 from askew_client.contract.galleries import GalleryDescription
 from askew_client.contract.manifest import Manifest
+from askew_server.clock import utc_microseconds
 from askew_server.errors import DamagedGallery
 from askew_server.gallery.index_manager import OpenIndex, open_index
 from askew_server.gallery.items import unknown_item
 from askew_server.index.port import VectorIndex
 from askew_server.index.types import IndexStatistics
 from askew_server.storage.encoders import EncoderStore
-from askew_server.storage.filters import filter_to_sql
+from askew_server.storage.facts import GalleryFacts
+from askew_server.storage.filter_sql import SqlCondition
 from askew_server.storage.items import Change, ItemBatch, ItemStore
 from askew_server.storage.probes import ProbeStore
 from askew_server.storage.reader import GalleryReader
@@ -36,9 +36,10 @@ class Gallery:
     def __init__(self, name: str, store: ItemStore, open_index: OpenIndex) -> None:
         self.name = name
         self.store = store
-        self.space = store.fact("space") or ""
-        self.dim = int(store.fact("dim") or 0)
-        self.teacher = Manifest.model_validate_json(store.fact("teacher") or "{}")
+        facts = GalleryFacts.read(store.connection)
+        self.space = facts.space
+        self.dim = facts.dim
+        self.teacher = facts.teacher
         self.encoders = EncoderStore(store.connection, store.folder / "encoders", name, self.teacher)
         self.probes = ProbeStore(store.connection, store.folder / "probes", name)
         self.index: VectorIndex = open_index(name, store, self.dim)
@@ -67,8 +68,7 @@ class Gallery:
     def create(cls, folder: Path, teacher: Manifest, open_index: OpenIndex = open_index) -> Self:
         """Begin an empty gallery in the teacher's space."""
         store = ItemStore(folder)
-        facts = {"space": teacher.space_id, "dim": str(teacher.dim), "teacher": teacher.model_dump_json()}
-        store.begin({**facts, "created_at": _now()})
+        store.begin({**GalleryFacts.of_new_gallery(teacher), "created_at": utc_microseconds()})
         return cls(folder.name, store, open_index)
 
     def close(self) -> None:
@@ -118,9 +118,9 @@ class Gallery:
         """Delete those of these items that there are; what that changed."""
         return self._deleted(self.store.delete(ids))
 
-    def delete_where(self, condition: Filter) -> Change:
-        """Delete the items that meet a condition; what that changed. Raises Refusal for a filter."""
-        return self._deleted(self.store.delete_where(*filter_to_sql(condition)))
+    def delete_where(self, condition: SqlCondition) -> Change:
+        """Delete the items that meet a condition, which PayloadFilter.sql has checked; what that changed."""
+        return self._deleted(self.store.delete_where(condition))
 
     # Encoders
 
@@ -142,7 +142,3 @@ class Gallery:
         if len(change.removed):
             self.index.remove(change.removed)
         return change
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.contract.filters import Filter
 from askew_client.contract.items import Item, ItemPage
 from askew_client.contract.problems import ProblemKind
 from askew_server.errors import Refusal
-from askew_server.storage.filters import filter_to_sql
+from askew_server.storage.filter_sql import EVERY_ITEM, SqlCondition
 from askew_server.storage.reader import GalleryReader, ItemRow
+from askew_server.storage.vectors import unpack_vector
 
 
 def read_item(reader: GalleryReader, gallery: str, item_id: str, *, with_vector: bool) -> Item:
@@ -25,13 +25,15 @@ def read_item(reader: GalleryReader, gallery: str, item_id: str, *, with_vector:
 
 
 def read_page(
-    reader: GalleryReader, cursor: str | None, limit: int, condition: Filter | None, *, with_vectors: bool
+    reader: GalleryReader,
+    cursor: str | None,
+    limit: int,
+    condition: SqlCondition = EVERY_ITEM,
+    *,
+    with_vectors: bool,
 ) -> ItemPage:
-    """One page of the items that meet a condition, by id. Raises Refusal (validation) for a foreign cursor, a filter."""
-    after = _read_cursor(cursor)
-    rows = (
-        reader.page(after, limit + 1) if condition is None else reader.page(after, limit + 1, filter_to_sql(condition))
-    )
+    """One page of the items that meet a condition, by id. Raises Refusal (validation) for a foreign cursor."""
+    rows = reader.page(_read_cursor(cursor), limit + 1, condition)
     following = _write_cursor(rows[limit - 1].id) if len(rows) > limit else None
     return ItemPage(items=[_item(row, with_vectors) for row in rows[:limit]], next_cursor=following)
 
@@ -41,7 +43,7 @@ def vector_of(reader: GalleryReader, gallery: str, item_id: str) -> NDArray[np.f
     row = reader.item(item_id)
     if row is None:
         raise unknown_item(gallery, item_id)
-    return np.frombuffer(row.vector, dtype="<f2").astype(np.float32)
+    return unpack_vector(row.vector)
 
 
 def photo_of(reader: GalleryReader, gallery: str, item_id: str) -> Path:
@@ -64,7 +66,7 @@ def _item(row: ItemRow, with_vector: bool) -> Item:
         id=row.id,
         payload=row.payload,
         has_photo=row.photo is not None,
-        photo_sha256=None if row.photo is None else Path(row.photo).stem,
+        photo_sha256=row.photo_sha256,
         vector=base64.b64encode(row.vector).decode() if with_vector else None,
         dtype="f16le" if with_vector else None,
     )

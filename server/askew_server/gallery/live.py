@@ -13,7 +13,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self, TypeVar
 
-from askew_client.contract.filters import Filter
 from askew_client.contract.galleries import GalleryDescription
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
@@ -25,7 +24,7 @@ from askew_server.gallery.search import GallerySearch, SearchResult
 from askew_server.index.port import VectorIndex
 from askew_server.index.types import IndexStatistics, Vectors
 from askew_server.storage.encoders import EncoderStore
-from askew_server.storage.payload_columns import Columns
+from askew_server.storage.filters import PayloadFilter
 from askew_server.storage.reader import GalleryReader
 
 Result = TypeVar("Result")
@@ -55,10 +54,10 @@ class LiveGallery:
         self._places = threading.BoundedSemaphore(max_waiting)
         self._searching = 0
         self._is_closed = False
-        # One reader belongs to the event loop, the other one, with the columns, to the reading thread.
+        # One reader belongs to the event loop, the other one, with the filter, to the reading thread.
         self._loop_reader = GalleryReader.open(gallery.store.folder)
         self._thread_reader = GalleryReader.open(gallery.store.folder)
-        self._columns = Columns(self._thread_reader)
+        self._payload_filter = PayloadFilter(self._thread_reader)
         self._reading = ThreadPoolExecutor(1, f"read-{gallery.name}")
         self._search = GallerySearch(gallery.index, self._loop_reader, self.read)
 
@@ -136,9 +135,11 @@ class LiveGallery:
         """Run a task on the writer; one that has not begun is cancelled with its caller. Raises Refusal (overloaded)."""
         return await asyncio.wrap_future(self.submit(task))
 
-    async def read(self, task: Callable[[GalleryReader, Columns], Result]) -> Result:
+    async def read(self, task: Callable[[GalleryReader, PayloadFilter], Result]) -> Result:
         """Read the gallery without waiting for writes. Raises Refusal (overloaded) when too many wait already."""
-        return await asyncio.wrap_future(self._queued(self._reading, lambda: task(self._thread_reader, self._columns)))
+        return await asyncio.wrap_future(
+            self._queued(self._reading, lambda: task(self._thread_reader, self._payload_filter))
+        )
 
     async def describe(self) -> GalleryDescription:
         """The gallery as its users see it, without waiting for writes."""
@@ -157,10 +158,6 @@ class LiveGallery:
             return await self._search.run(vectors, options, threshold)
         finally:
             self._searching -= 1
-
-    async def check_filter(self, condition: Filter) -> None:
-        """Refuse (validation) a filter that a search would refuse."""
-        await self._search.allowed(condition)
 
     def close(self) -> None:
         """Let searches and queued tasks finish, end the threads, close the files. New requests are refused."""

@@ -12,7 +12,7 @@ from askew_client.contract.search import SearchOptions
 from askew_server.gallery.ranking import Choice, FoundItem, Groups, items_of
 from askew_server.index.port import VectorIndex
 from askew_server.index.types import Labels, Neighbours, Vectors
-from askew_server.storage.payload_columns import Columns
+from askew_server.storage.filters import PayloadFilter
 from askew_server.storage.reader import GalleryReader
 
 Result = TypeVar("Result")
@@ -28,7 +28,7 @@ _WIDENED = 4
 class ReadInThread(Protocol):
     """Runs a read on the gallery's reading thread."""
 
-    def __call__(self, task: Callable[[GalleryReader, Columns], Result]) -> Awaitable[Result]:
+    def __call__(self, task: Callable[[GalleryReader, PayloadFilter], Result]) -> Awaitable[Result]:
         """The result of the read. Raises Refusal (overloaded)."""
 
 
@@ -82,7 +82,7 @@ class GallerySearch:
 
     async def allowed(self, condition: Filter, depth: int = 1) -> Labels:
         """The labels of the items that meet a condition, rising. Raises Refusal (validation)."""
-        return await self._read_in_thread(lambda _, columns: columns.allowed(condition, depth))
+        return await self._read_in_thread(lambda _, payload_filter: payload_filter.labels(condition, depth))
 
     async def _hits(
         self, vectors: Vectors, choice: Choice, allowed: Labels | None, options: SearchOptions, result: SearchResult

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from askew_client.errors import AskewError
 from askew_client.files import flush_folder
+from askew_server.clock import utc_seconds
 from askew_server.index.calibration import QUERIES, TARGET_RECALL, Queries, Truth, calibrate, held_out
 from askew_server.index.faiss_library import import_faiss
 from askew_server.index.on_disk import LABELS, REFINE, SCAN, described, map_codebooks
@@ -74,7 +74,7 @@ def build_main(source: VectorSource, folder: Path, kind: CodedKind, report: Repo
             order=built.order.tolist(),
             refine=built.refine,
             calibration=built.calibration,
-            built_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            built_at=utc_seconds(),
             build_seconds=round(time.monotonic() - began, 1),
             faiss=faiss.__version__,
             files={name: described(work / name) for name in (SCAN, REFINE, LABELS)},

@@ -1,12 +1,13 @@
-"""Describe a folder of photos into a gallery: here, in a DATA directory, or in a running server."""
+"""Describe a folder of photos into a gallery: into a DATA directory, or into a running server."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import tee
 from pathlib import Path
 from typing import Protocol
 
@@ -28,12 +29,15 @@ from askew_server.storage.items import ItemBatch, StoredItem
 
 BATCH = 16
 
+StoredPhoto = tuple[str | None, Payload]
+"""SHA-256 of an item's photo, None if it has none, and the item's payload."""
+
 
 class Destination(Protocol):
-    """Where described photos go."""
+    """Where described photos are written."""
 
-    def known(self) -> dict[str, tuple[str | None, Payload]]:
-        """SHA-256 of the photo, and the payload, of every item by id."""
+    def known(self) -> dict[str, StoredPhoto]:
+        """Photo and payload of every item, by id."""
 
     def write(self, items: list[StoredItem]) -> None:
         """Insert or replace items; they are on the disk when it returns."""
@@ -41,7 +45,7 @@ class Destination(Protocol):
 
 @dataclass
 class IndexReport:
-    """What became of the photos: ids described now, ids known before, and a sentence for each that was skipped."""
+    """How many photos were described now and known before, and a sentence for each skipped one, by path."""
 
     described: int = 0
     known: int = 0
@@ -54,9 +58,9 @@ class LocalGallery:
     def __init__(self, gallery: LiveGallery) -> None:
         self._gallery = gallery
 
-    def known(self) -> dict[str, tuple[str | None, Payload]]:
+    def known(self) -> dict[str, StoredPhoto]:
         """See Destination."""
-        found: dict[str, tuple[str | None, Payload]] = {}
+        found: dict[str, StoredPhoto] = {}
         cursor: str | None = None
         while True:
             page = self._gallery.run(partial(_page, cursor))
@@ -78,7 +82,7 @@ class ServedGallery:
         self._gallery = gallery
         self._teacher = teacher
 
-    def known(self) -> dict[str, tuple[str | None, Payload]]:
+    def known(self) -> dict[str, StoredPhoto]:
         """See Destination."""
         items = self._client.items(gallery=self._gallery)
         return {item.id: (item.photo_sha256, item.payload) for item in items}
@@ -97,27 +101,41 @@ class ServedGallery:
             )
 
 
+@dataclass(frozen=True)
+class _ReadPhoto:
+    """A photo to describe with its bytes. `error`: why it could not be read; then the bytes are empty."""
+
+    photo: PhotoFile
+    content: bytes
+    error: str | None = None
+
+
 def index_photos(
     photos: list[PhotoFile], encoder: Encoder, destination: Destination, progress: Callable[[], None]
 ) -> IndexReport:
-    """Describe the photos that the destination does not have yet, a batch at a time.
+    """Describe the photos that the destination does not have yet, and write them in batches.
 
-    Interrupted, it leaves every batch that was written; the same call goes on behind it. `encoder` should use one
-    thread: as many photos are described at once as there are cores. `progress` is called after each photo.
+    Interrupted, it keeps what it has described; the same call continues from there. `encoder` should use one thread:
+    several photos are described in parallel, one on each core. `progress` is called after each photo.
     """
     report = IndexReport()
-    known = destination.known()
-    waiting: list[tuple[PhotoFile, bytes]] = []
+    new = _without_known(photos, destination.known())
+    report.known = len(photos) - len(new)
+    for _ in range(report.known):
+        progress()
+    # The encoder reads some photos ahead. `tee` keeps those until their vectors come.
+    ahead, in_step = tee(_read(new))
+    vectors = encoder.encode_stream((read.content for read in ahead), workers=os.cpu_count() or 1)
     batch: list[StoredItem] = []
     try:
-        for vector in encoder.encode_stream(
-            _new_photos(photos, known, waiting, report, progress), workers=os.cpu_count() or 1
-        ):
-            photo, content = waiting.pop(0)
-            if isinstance(vector, PhotoError):
-                report.skipped[str(photo.path)] = _about(photo.path, vector)
+        for read, vector in zip(in_step, vectors, strict=True):
+            path = read.photo.path
+            if read.error is not None:
+                report.skipped[str(path)] = read.error
+            elif isinstance(vector, PhotoError):
+                report.skipped[str(path)] = _sentence(path, vector)
             else:
-                batch.append(_item(photo, content, vector))
+                batch.append(_item(read, vector))
             progress()
             if len(batch) == BATCH:
                 _write(destination, batch, report)
@@ -128,27 +146,27 @@ def index_photos(
     return report
 
 
-def _new_photos(
-    photos: list[PhotoFile],
-    known: dict[str, tuple[str | None, Payload]],
-    waiting: list[tuple[PhotoFile, bytes]],
-    report: IndexReport,
-    progress: Callable[[], None],
-) -> Iterator[bytes]:
-    """The bytes of each photo that is new or changed; it is noted in `waiting` until its vector comes."""
+def _without_known(photos: list[PhotoFile], known: dict[str, StoredPhoto]) -> list[PhotoFile]:
+    """The photos that are not stored with the same bytes and payload. Only photos with a known id are read."""
+    return [photo for photo in photos if photo.id not in known or not _is_stored(photo, known[photo.id])]
+
+
+def _is_stored(photo: PhotoFile, stored: StoredPhoto) -> bool:
+    sha256, payload = stored
+    if payload != photo.payload:
+        return False
+    try:
+        return hashlib.sha256(photo.path.read_bytes()).hexdigest() == sha256
+    except OSError:
+        return False
+
+
+def _read(photos: Iterable[PhotoFile]) -> Iterator[_ReadPhoto]:
     for photo in photos:
         try:
-            content = photo.path.read_bytes()
+            yield _ReadPhoto(photo, photo.path.read_bytes())
         except OSError as error:
-            report.skipped[str(photo.path)] = f"{photo.path} cannot be read: {error.strerror}."
-            progress()
-            continue
-        if known.get(photo.id) == (hashlib.sha256(content).hexdigest(), photo.payload):
-            report.known += 1
-            progress()
-            continue
-        waiting.append((photo, content))
-        yield content
+            yield _ReadPhoto(photo, b"", f"{photo.path} cannot be read: {error.strerror}.")
 
 
 def _write(destination: Destination, batch: list[StoredItem], report: IndexReport) -> None:
@@ -158,11 +176,12 @@ def _write(destination: Destination, batch: list[StoredItem], report: IndexRepor
         batch.clear()
 
 
-def _item(photo: PhotoFile, content: bytes, vector: NDArray[np.float32]) -> StoredItem:
-    return StoredItem(photo.id, vector, photo.payload, (content, SUFFIX_BY_MEDIA_TYPE[media_type(content)]))
+def _item(read: _ReadPhoto, vector: NDArray[np.float32]) -> StoredItem:
+    photo = read.photo
+    return StoredItem(photo.id, vector, photo.payload, (read.content, SUFFIX_BY_MEDIA_TYPE[media_type(read.content)]))
 
 
-def _about(path: Path, error: PhotoError) -> str:
+def _sentence(path: Path, error: PhotoError) -> str:
     text = str(error)
     if isinstance(error, UnreadablePhoto) or text.startswith("The photo "):
         return text.replace("The photo", str(path), 1)
@@ -170,4 +189,4 @@ def _about(path: Path, error: PhotoError) -> str:
 
 
 def _page(cursor: str | None, gallery: Gallery) -> ItemPage:
-    return read_page(gallery.store, cursor, 1_000, None, with_vectors=False)
+    return read_page(gallery.store, cursor, 1_000, with_vectors=False)

@@ -1,8 +1,8 @@
-"""Items as a Parquet file, for export, import, and every tool that reads Parquet. Needs pyarrow.
+"""Items as a Parquet file, for export, import, and any tool that reads Parquet. Needs pyarrow.
 
 Columns: `id` (string), `vector` (fixed_size_list of float16: the stored bytes), `payload` (JSON text), `photo_sha256`
-(string). The schema's metadata says which space the vectors lie in: `askew.space`, `askew.dim`, `askew.teacher` (its
-manifest as JSON), `askew.version`. Rows are written and read a row group, or less, at a time.
+(string). The schema's metadata names the space of the vectors: `askew.space`, `askew.dim`, `askew.teacher` (its manifest
+as JSON), `askew.version`. At most one row group at a time is written or read, so memory does not grow with the file.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from askew_client.contract.common import ItemId, Payload
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.wire import NORM_TOLERANCE, check_vector
 from askew_client.errors import AskewError, WireError
+from askew_server.files import replacing
 
 ROWS_IN_GROUP = 2_048
 """8 MB of 2048-d vectors."""
@@ -30,7 +31,7 @@ _BATCH = 1_000
 
 @dataclass(frozen=True)
 class ParquetRow:
-    """An item to write. `vector`: little-endian float16, None where vectors are left out; `payload`: JSON text."""
+    """An item to write. `vector`: little-endian float16, None if vectors are left out; `payload`: JSON text."""
 
     id: str
     vector: bytes | None
@@ -40,7 +41,7 @@ class ParquetRow:
 
 @dataclass(frozen=True)
 class ParquetBatch:
-    """Items that were read: `vectors` float32 [n, D] of unit length."""
+    """Items that were read. `vectors`: float32 [n, D], unit length."""
 
     ids: list[str]
     vectors: NDArray[np.float32]
@@ -50,31 +51,29 @@ class ParquetBatch:
 def write_parquet(
     path: Path, teacher: Manifest, rows: Iterable[ParquetRow], *, with_vectors: bool, written: Callable[[int], None]
 ) -> int:
-    """Write rows to a file that is there when it is whole: how many. `written(n)` is called after each row group."""
+    """Write rows to a file, which is replaced once it is complete; returns the number of rows.
+
+    `written(n)` is called with the number of rows so far after each row group. Raises OSError.
+    """
     arrow, parquet = _pyarrow()
     schema = _schema(arrow, teacher, with_vectors)
-    beside = path.with_name(f".{path.name}.part")
+    # Vectors do not compress; only the text columns do.
+    compression = {"id": "zstd", "payload": "zstd", "photo_sha256": "zstd"}
+    options = {"compression": compression, "use_dictionary": False, "write_page_checksum": True}
     count = 0
-    try:
-        # Vectors are as good as random; only the text columns gain by being compressed.
-        compression = {"id": "zstd", "payload": "zstd", "photo_sha256": "zstd"}
-        options = {"compression": compression, "use_dictionary": False, "write_page_checksum": True}
-        with parquet.ParquetWriter(beside, schema, **options) as writer:
-            for group in _groups(rows):
-                writer.write_table(_table(arrow, schema, group, teacher.dim), row_group_size=ROWS_IN_GROUP)
-                count += len(group)
-                written(count)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as beside, parquet.ParquetWriter(beside, schema, **options) as writer:
+        for group in _groups(rows):
+            writer.write_table(_table(arrow, schema, group, teacher.dim), row_group_size=ROWS_IN_GROUP)
+            count += len(group)
+            written(count)
     return count
 
 
 class ParquetItems:
-    """A Parquet file to import: of `askew items export`, or any with the columns `id` and `vector`."""
+    """A Parquet file to import: one from `askew items export`, or any with the columns `id` and `vector`."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file and look at its columns. Raises AskewError."""
+        """Open the file and check its columns. Raises AskewError."""
         self._arrow, parquet = _pyarrow()
         self._path = path
         try:
@@ -82,40 +81,43 @@ class ParquetItems:
             self._file = parquet.ParquetFile(path, **options)
         except (OSError, self._arrow.ArrowException) as error:
             reason = str(error).splitlines()[0]
-            raise AskewError(f"Expected a Parquet file, but {path} cannot be read: {reason}") from None
+            raise AskewError(
+                f"Expected a Parquet file, but {path} cannot be read ({reason}). Check the path and the file."
+            ) from None
         names = set(self._file.schema_arrow.names)
         if not {"id", "vector"} <= names:
             raise AskewError(
                 f"Expected the columns `id` and `vector` in {path}, got {', '.join(sorted(names)) or 'none'}. "
-                "A file that was exported without vectors cannot be imported."
+                "A file that was exported without vectors cannot be imported; export it with vectors."
             )
         self._columns = ["id", "vector", *(["payload"] if "payload" in names else [])]
         self._metadata: dict[bytes, bytes] = self._file.schema_arrow.metadata or {}
 
     @property
     def rows(self) -> int:
-        """How many items it holds."""
+        """The number of items in the file."""
         return int(self._file.metadata.num_rows)
 
     @property
     def space(self) -> str | None:
-        """The space that the file says its vectors lie in; None where it says nothing."""
+        """The space of the vectors, as stated in the file; None if it states none."""
         space = self._metadata.get(b"askew.space")
         return None if space is None else space.decode(errors="replace")
 
     @property
     def teacher(self) -> Manifest | None:
-        """The manifest of the teacher that the file names; None where it names none."""
+        """The manifest of the teacher, as stated in the file; None if it states none. Raises AskewError."""
         text = self._metadata.get(b"askew.teacher")
         try:
             return None if text is None else Manifest.model_validate_json(text)
         except ValidationError:
             raise AskewError(
-                f"The teacher's manifest in {self._path} does not hold together. Was the file changed since its export?"
+                f"The teacher's manifest in {self._path} is inconsistent. Was the file changed since its export? Export the "
+                "items again."
             ) from None
 
     def batches(self, dim: int) -> Iterator[ParquetBatch]:
-        """The items, up to a thousand at a time. Raises AskewError with the row of the first that does not hold."""
+        """The items, up to a thousand at a time. Raises AskewError with the number of the first invalid row."""
         start = 0
         try:
             for batch in self._file.iter_batches(batch_size=_BATCH, columns=self._columns):
@@ -123,7 +125,7 @@ class ParquetItems:
                 start += batch.num_rows
         except (OSError, self._arrow.ArrowException) as error:
             reason = str(error).splitlines()[0]
-            raise AskewError(f"{self._path} cannot be read behind row {start}: {reason}") from None
+            raise AskewError(f"{self._path} cannot be read from row {start} on: {reason}") from None
 
     def _read(self, batch: Any, dim: int, start: int) -> ParquetBatch:
         ids = self._ids(batch.column("id"), start)
@@ -143,7 +145,7 @@ class ParquetItems:
                 adapter.validate_python(value)
             except ValidationError:
                 raise AskewError(
-                    f"Row {start + row} of {self._path} has the id {str(value)[:80]!r}; an id has 1 to 512 characters and no "
+                    f"Row {start + row} of {self._path} has the id {str(value)[:80]!r}; expected 1 to 512 characters without "
                     "control characters."
                 ) from None
         return [str(value) for value in ids]
@@ -157,7 +159,9 @@ class ParquetItems:
                 f"Expected lists of float16, float32 or float64 in the column `vector` of {self._path}, got {kind}."
             )
         if column.null_count:
-            raise AskewError(f"Some item behind row {start} of {self._path} has no vector. Leave such items out.")
+            raise AskewError(
+                f"An item in rows {start} to {start + len(column) - 1} of {self._path} has no vector. Leave such items out."
+            )
         if types.is_fixed_size_list(kind):
             lengths = np.full(len(column), kind.list_size)
         else:
@@ -170,9 +174,10 @@ class ParquetItems:
         flat = column.flatten()
         if flat.null_count:
             raise AskewError(
-                f"Some vector behind row {start} of {self._path} has an empty value. Leave such items out."
+                f"A vector in rows {start} to {start + len(column) - 1} of {self._path} has a missing value. Leave such "
+                "items out."
             )
-        # Huge values overflow to infinite ones, which are refused right below.
+        # Huge values overflow to infinity, which the check below refuses.
         with np.errstate(over="ignore"):
             vectors = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), dim)
             norms = np.linalg.norm(vectors, axis=1)
@@ -190,7 +195,7 @@ class ParquetItems:
             return TypeAdapter(Payload).validate_json(text if isinstance(text, str | bytes) else str(text))
         except ValidationError as error:
             reason = error.errors(include_url=False)[0]["msg"]
-            raise AskewError(f"Row {row} of {self._path}: expected a JSON object as payload: {reason}.") from None
+            raise AskewError(f"Row {row} of {self._path}: expected a JSON object as payload ({reason}).") from None
 
 
 def _schema(arrow: Any, teacher: Manifest, with_vectors: bool) -> Any:

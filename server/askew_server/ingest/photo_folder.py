@@ -1,4 +1,4 @@
-"""A folder of photos, and a CSV of what is known about each."""
+"""A folder of photos, and a CSV with ids and payloads for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from askew_client.errors import AskewError
 
 @dataclass(frozen=True)
 class PhotoFile:
-    """A photo to index: where it lies, the id and the payload that its item gets."""
+    """A photo to index: its path, and the id and payload of its item."""
 
     path: Path
     id: str
@@ -26,10 +26,10 @@ class PhotoFile:
 def find_photos(folder: Path, payloads: Path | None) -> list[PhotoFile]:
     """Every JPEG, PNG and WebP file under a folder, sorted by path.
 
-    `payloads` is a CSV with a column `file` (relative to the CSV). Its column `id`, if there is one, becomes the
-    item's id; the other columns, where they are not empty, its payload. A photo without a line has its path in the
-    folder as id. Raises AskewError for a folder that is missing, cannot be read or holds no photo, for a CSV without
-    `file`, and for two photos with one id.
+    `payloads`: a CSV with a column `file` (relative to the CSV). The column `id`, if there is one, becomes the item's id;
+    the other columns, where they are not empty, become its payload. The id of a photo without a line is its path in the
+    folder. Raises AskewError for a folder that is missing, cannot be read or holds no photo, for a CSV without `file`,
+    and for two photos with the same id.
     """
     lines = {} if payloads is None else _read_payloads(payloads)
     photos = []
@@ -38,11 +38,15 @@ def find_photos(folder: Path, payloads: Path | None) -> list[PhotoFile]:
         identity = line.pop("id", "") or path.relative_to(folder).as_posix()
         photos.append(PhotoFile(path, _checked_id(identity, path), dict(line)))
     if not photos:
-        raise AskewError(f"Expected photos ({', '.join(sorted(SUFFIXES))}) under {folder}, but there are none.")
+        raise AskewError(
+            f"Expected photos ({', '.join(sorted(SUFFIXES))}) under {folder}, but there are none. Check the folder."
+        )
     by_id: dict[str, Path] = {}
     for photo in photos:
         if photo.id in by_id:
-            raise AskewError(f"{photo.path} and {by_id[photo.id]} have the same id {photo.id!r}. Ids must differ.")
+            raise AskewError(
+                f"{photo.path} and {by_id[photo.id]} have the same id {photo.id!r}. Give them different ids."
+            )
         by_id[photo.id] = photo.path
     return photos
 
@@ -50,11 +54,13 @@ def find_photos(folder: Path, payloads: Path | None) -> list[PhotoFile]:
 def _photo_paths(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise AskewError(
-            f"Expected a folder of photos, but {folder} is {'no folder' if folder.exists() else 'missing'}."
+            f"Expected a folder of photos, but {folder} {'is not a folder' if folder.exists() else 'is missing'}. Check the path."
         )
 
     def refuse(error: OSError) -> None:
-        raise AskewError(f"The folder {error.filename} cannot be read: {error.strerror}. Nothing was indexed.")
+        raise AskewError(
+            f"The folder {error.filename} cannot be read: {error.strerror}. Nothing was indexed; check its permissions."
+        )
 
     found = []
     for parent, folders, names in os.walk(folder, onerror=refuse):
@@ -68,10 +74,12 @@ def _read_payloads(path: Path) -> dict[Path, dict[str, str]]:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
             if "file" not in (reader.fieldnames or []):
-                raise AskewError(f"Expected a column `file` in {path}, got the columns {reader.fieldnames or []}.")
+                raise AskewError(
+                    f"Expected a column `file` in {path}, got the columns {reader.fieldnames or []}. Name the column of photos `file`."
+                )
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AskewError(f"The payloads in {path} cannot be read: {error}.") from None
+        raise AskewError(f"The payloads in {path} cannot be read: {error}. Expected a CSV in UTF-8.") from None
     return {
         (path.parent / row["file"]).resolve(): {
             column: text
@@ -87,5 +95,6 @@ def _checked_id(identity: str, path: Path) -> str:
         return TypeAdapter(ItemId).validate_python(identity)
     except ValidationError:
         raise AskewError(
-            f"{path} would get the id {identity[:80]!r}; an id has 1 to 512 characters and no control characters."
+            f"{path} would get the id {identity[:80]!r}; expected 1 to 512 characters without control characters. Give it "
+            "an id in the CSV."
         ) from None

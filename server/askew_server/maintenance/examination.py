@@ -1,12 +1,11 @@
-"""What can be wrong with one gallery on disk, found by looking: nothing is changed here."""
+"""Examines one gallery on disk for damage. Nothing is changed here."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -15,29 +14,43 @@ from askew_client.contract.common import ItemId
 from askew_client.contract.encoder_file import read_encoder_file
 from askew_client.contract.wire import NORM_TOLERANCE
 from askew_client.errors import EncoderError
+from askew_server.files import file_sha256
 from askew_server.index.on_disk import open_main, verify_blocks
 from askew_server.maintenance.gallery_copy import FOLDERS, named_files
-from askew_server.maintenance.snapshot_archive import MEMBER_NAMES, is_photo
+from askew_server.maintenance.snapshot_archive import is_photo
 from askew_server.maintenance.snapshots import Snapshots
-from askew_server.storage.checksums import damaged_rows, has_checksums
+from askew_server.storage.checksums import damaged_rows
+from askew_server.storage.encoders import encoder_member
 from askew_server.storage.errors import DatabaseError
 from askew_server.storage.facts import examine_facts, read_facts
+from askew_server.storage.photos import is_intact_photo, is_photo_name
 from askew_server.storage.raw_items import RawItem, raw_items
 from askew_server.storage.sqlite import Database
+from askew_server.storage.vectors import unpack_vector
 from askew_server.storage.write_ahead_log import examine_log
 
-Repair = Literal["remove", "remove index", "salvage", "set photo aside"]
-"""What `askew doctor --repair` does about a finding; none of it loses what can still be read."""
+_SALVAGE_ADVICE = "Run `askew doctor --repair`, which saves the valid rows, or restore a snapshot of the gallery."
 
-_BATCH = 2_048
-_SALVAGE = "Run `askew doctor --repair`, which saves the rows that hold, or restore a snapshot of the gallery."
+
+class Repair(Enum):
+    """What `askew doctor --repair` does about a finding. None of these loses what can still be read."""
+
+    REMOVE = auto()
+    """Remove a file or folder that nothing refers to."""
+    REMOVE_INDEX = auto()
+    """Remove the saved index, which the next start rebuilds."""
+    SET_PHOTO_ASIDE = auto()
+    """Move a damaged photo away; its items continue without one."""
+    SALVAGE = auto()
+    """Save every valid row into a new database, and keep the damaged one."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: where, a sentence on what, and one on what to do.
+    """One thing that is wrong: the file, a sentence on what is wrong, and one on what to do.
 
-    `is_damage`: something is lost or cannot be served; else it is only in the way. `repair`: what --repair does.
+    `is_damage`: something is lost or cannot be served; otherwise the file is only superfluous or incomplete.
+    `repair`: what --repair does; None where nothing is safe.
     """
 
     gallery: str | None
@@ -53,61 +66,34 @@ def examine_gallery(name: str, folder: Path) -> list[Finding]:
     path = folder / "gallery.db"
     if not path.is_file():
         return [Finding(name, path, "The database is missing.", "Restore a snapshot of the gallery, or delete it.")]
-    found = _examine_log(name, path) + examine_database(name, path)
-    if not any(finding.repair == "salvage" for finding in found):
-        # What else there is to say depends on what the database says.
+    found = _examine_log(name, path) + _examine_database(name, path)
+    if not any(finding.repair is Repair.SALVAGE for finding in found):
+        # What the other files should be is stated in the database.
         with Database.open_read_only(path) as database:
             found += _examine_photos(name, folder, database)
             found += _examine_encoders(name, folder, database)
             dim = str(read_facts(database).get("dim"))
         if dim.isdecimal():
             found += _examine_index(name, folder / "index", int(dim))
-    return found + _examine_snapshots(name, folder) + _leftovers(name, folder)
-
-
-def examine_database(name: str, path: Path) -> list[Finding]:
-    """What is wrong inside a gallery's database, which is there."""
-    try:
-        with Database.open_read_only(path) as database:
-            for check in ("quick_check", "integrity_check"):
-                verdict = [str(row[0]) for row in database.each(f"PRAGMA {check}(5)")]
-                if verdict != ["ok"]:
-                    what = f"SQLite's {check} finds the database damaged: {'; '.join(verdict)[:400]}."
-                    return [Finding(name, path, what, _SALVAGE, repair="salvage")]
-            refused = database.row(
-                "SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view') OR sql LIKE 'CREATE VIRTUAL%' LIMIT 1"
-            )
-            if refused is not None:
-                what = (
-                    f"The database holds {str(refused[0])[:80]!r}, a trigger, view or virtual table; Askew makes none."
-                )
-                return [Finding(name, path, what, "Do not trust where it came from; restore another snapshot.")]
-            facts = read_facts(database)
-            fault = examine_facts(facts)
-            if fault is not None:
-                return [Finding(name, path, f"The gallery's facts are damaged: {fault}.", _SALVAGE, repair="salvage")]
-            return _examine_items(name, path, database, facts)
-    except DatabaseError as error:
-        return [Finding(name, path, f"The database cannot be read: {error}.", _SALVAGE, repair="salvage")]
+    return found + _examine_snapshots(name, folder) + _examine_other_files(name, folder)
 
 
 def fault_of(item: RawItem, dim: int) -> str | None:
-    """What is wrong with one item in itself; None for one that holds."""
+    """What is wrong with one item by itself, as the end of a sentence; None if it is valid."""
     try:
         TypeAdapter(ItemId).validate_python(item.id, strict=True)
     except ValidationError:
         return "has no valid id"
     try:
         if not isinstance(item.payload, str) or not isinstance(json.loads(item.payload), dict):
-            return "has a payload that is no JSON object"
+            return "has a payload that is not a JSON object"
     except ValueError:
-        return "has a payload that is no JSON"
-    if item.photo is not None and MEMBER_NAMES.fullmatch(f"photos/{str(item.photo)[:2]}/{item.photo}") is None:
+        return "has a payload that is not JSON"
+    if item.photo is not None and not is_photo_name(item.photo):
         return "has a photo that is not named by a SHA-256"
     if not isinstance(item.vector, bytes) or len(item.vector) != 2 * dim:
         return f"has no vector of {dim} values"
-    vector = np.frombuffer(item.vector, dtype="<f2").astype(np.float64)
-    length = float(np.linalg.norm(vector))
+    length = float(np.linalg.norm(unpack_vector(item.vector).astype(np.float64)))
     if not abs(length - 1.0) <= NORM_TOLERANCE:
         return f"has a vector of length {length:.4g}, not 1"
     return None
@@ -120,23 +106,45 @@ def _examine_log(name: str, path: Path) -> list[Finding]:
     if damage.loses_acknowledged:
         what = (
             f"The write-ahead log is damaged at frame {damage.frame} of {damage.frames}; about {damage.commits} "
-            "acknowledged writes behind it cannot be read."
+            "acknowledged writes after that frame cannot be read."
         )
         advice = "Run `askew doctor --repair`, which saves what is readable, and repeat the last writes; or restore a snapshot."
-        return [Finding(name, damage.path, what, advice, repair="salvage")]
-    what = f"The write-ahead log ends in a write that is not whole (frame {damage.frame} of {damage.frames})."
-    advice = "A crash or a power cut in the middle of a write leaves this; what was acknowledged before it is there."
+        return [Finding(name, damage.path, what, advice, repair=Repair.SALVAGE)]
+    what = f"The write-ahead log ends in an incomplete write (frame {damage.frame} of {damage.frames})."
+    advice = "A crash or a power cut during a write causes this. Everything that was acknowledged before it is there."
     return [Finding(name, damage.path, what, advice, is_damage=False)]
 
 
-def _examine_items(name: str, path: Path, database: Database, facts: dict[str, str]) -> list[Finding]:
-    """Items that do not hold, told together: how many, and what is wrong with the first."""
-    dim, sequence = int(facts["dim"]), int(facts["sequence"])
+def _examine_database(name: str, path: Path) -> list[Finding]:
+    """What is wrong inside a gallery's database, which exists."""
+    try:
+        with Database.open_read_only(path) as database:
+            for check in ("quick_check", "integrity_check"):
+                verdict = [str(row[0]) for row in database.each(f"PRAGMA {check}(5)")]
+                if verdict != ["ok"]:
+                    what = f"SQLite's {check} finds the database damaged: {'; '.join(verdict)[:400]}."
+                    return [_damaged_database(name, path, what)]
+            foreign = database.value(
+                "SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view') OR sql LIKE 'CREATE VIRTUAL%' LIMIT 1"
+            )
+            if foreign is not None:
+                what = f"The database has {str(foreign)[:80]!r}, a trigger, view or virtual table; Askew creates none."
+                return [Finding(name, path, what, "Do not trust where it came from; restore another snapshot.")]
+            facts = read_facts(database)
+            fault = examine_facts(facts)
+            if fault is not None:
+                return [_damaged_database(name, path, f"The gallery's facts are damaged: {fault}.")]
+            return _examine_items(name, path, database, int(facts["dim"]), int(facts["sequence"]))
+    except DatabaseError as error:
+        return [_damaged_database(name, path, f"The database cannot be read: {error}.")]
+
+
+def _examine_items(name: str, path: Path, database: Database, dim: int, sequence: int) -> list[Finding]:
+    """Damaged items, reported together: how many rows, and what is wrong with the first."""
     bad, first, count, highest = 0, "", 0, 0
-    if has_checksums(database):
-        for faults in damaged_rows(database):
-            bad += len(faults)
-            first = first or (faults[0] if faults else "")
+    for faults in damaged_rows(database):
+        bad += len(faults)
+        first = first or (faults[0] if faults else "")
     for item in raw_items(database):
         count, highest = count + 1, item.label
         fault = fault_of(item, dim)
@@ -145,84 +153,80 @@ def _examine_items(name: str, path: Path, database: Database, facts: dict[str, s
             first = first or f"item {str(item.id)[:80]!r} (label {item.label}) {fault}"
     found = []
     if bad:
-        what = f"{bad} rows of {count} items do not hold: {first}."
-        found.append(Finding(name, path, what, _SALVAGE, repair="salvage"))
+        found.append(_damaged_database(name, path, f"{bad} rows of {count} items are damaged: {first}."))
     if highest > sequence:
         what = f"The last item has label {highest}, but the gallery's sequence number is {sequence}."
-        found.append(Finding(name, path, what, _SALVAGE, repair="salvage"))
+        found.append(_damaged_database(name, path, what))
     return found
+
+
+def _damaged_database(name: str, path: Path, what: str) -> Finding:
+    return Finding(name, path, what, _SALVAGE_ADVICE, repair=Repair.SALVAGE)
 
 
 def _examine_photos(name: str, folder: Path, database: Database) -> list[Finding]:
     found = []
     named = named_files(database)
-    advice = (
-        "Send the photo again (PUT …/items/ID), or restore a snapshot; --repair lets its items go on without a photo."
-    )
+    advice = "Send the photo again (PUT …/items/ID), or restore a snapshot; with --repair its items continue without a photo."
     for path in (folder / member for member in sorted(named) if is_photo(member)):
         try:
-            with path.open("rb") as stream:
-                is_whole = hashlib.file_digest(stream, "sha256").hexdigest() == path.stem
-            what = "The photo is damaged: its bytes are not those of its SHA-256."
+            is_intact = is_intact_photo(path)
+            what = "The photo is damaged: its bytes do not have the SHA-256 that it is named by."
         except OSError as error:
-            is_whole, what = False, f"The photo cannot be read: {error.strerror}."
-        if not is_whole:
-            found.append(Finding(name, path, what, advice, repair="set photo aside"))
+            is_intact, what = False, f"The photo cannot be read: {error.strerror}."
+        if not is_intact:
+            found.append(Finding(name, path, what, advice, repair=Repair.SET_PHOTO_ASIDE))
     files = [path for top in FOLDERS for path in sorted((folder / top).rglob("*")) if path.is_file()]
-    strays = [path for path in files if path.relative_to(folder).as_posix() not in named]
-    return found + [_orphan(name, path, "Nothing in the gallery's database names this file.") for path in strays]
+    unnamed = [path for path in files if path.relative_to(folder).as_posix() not in named]
+    return found + [_orphan(name, path, "Nothing in the gallery's database names this file.") for path in unnamed]
 
 
 def _examine_encoders(name: str, folder: Path, database: Database) -> list[Finding]:
     found: list[Finding] = []
     if not database.has_table("encoders"):
         return found
-    rows = database.rows("SELECT id, sha256, has_file FROM encoders ORDER BY id")
-    for identity, sha256, has_file in rows:
-        path = folder / "encoders" / f"{sha256}.onnx"
-        if not has_file:
-            continue
-        advice = f"Put the file of {identity} there again: `askew admit`, or PUT /v1/galleries/{name} for the teacher."
+    for identity, sha256 in database.rows("SELECT id, sha256 FROM encoders WHERE has_file ORDER BY id"):
+        path = folder / encoder_member(sha256)
+        advice = f"Send the file of {identity} again: a student with `askew admit`, the teacher with PUT /v1/galleries/{name}."
         try:
-            came = read_encoder_file(path)
-            if (came.sha256, came.manifest.encoder_id) != (sha256, identity):
-                found.append(Finding(name, path, f"The file is another encoder, {came.manifest.encoder_id}.", advice))
+            file = read_encoder_file(path)
+            if (file.sha256, file.manifest.encoder_id) != (sha256, identity):
+                what = f"The file is another encoder, {file.manifest.encoder_id}."
+                found.append(Finding(name, path, what, advice))
         except EncoderError as error:
-            found.append(Finding(name, path, f"The file of encoder {identity} does not hold: {error}", advice))
+            found.append(Finding(name, path, f"The file of encoder {identity} is damaged: {error}", advice))
     return found
 
 
 def _examine_index(name: str, folder: Path, dim: int) -> list[Finding]:
-    """Damage of the saved index, which is derived: searches are right without it."""
+    """Damage of the saved index. Searches are right without it, because it is rebuilt."""
     if not folder.is_dir():
         return []
     blocks = (each.damage for each in verify_blocks(folder))
     damage = open_main(folder, dim).damage or next((each for each in blocks if each), None)
     if damage is None:
         return []
-    advice = "The next start of the server builds it anew from the database; --repair removes it now."
-    return [Finding(name, folder, f"The saved index is damaged: {damage.rstrip('.')}.", advice, repair="remove index")]
+    what = f"The saved index is damaged: {damage.rstrip('.')}."
+    advice = "The next start of the server rebuilds it from the database; --repair removes it now."
+    return [Finding(name, folder, what, advice, repair=Repair.REMOVE_INDEX)]
 
 
 def _examine_snapshots(name: str, folder: Path) -> list[Finding]:
-    kept = Snapshots(name, folder)
-    found = []
-    for snapshot in kept.list():
-        path = kept.path(snapshot.name)
-        with path.open("rb") as stream:
-            is_whole = hashlib.file_digest(stream, "sha256").hexdigest() == snapshot.sha256
-        if not is_whole:
-            what = "The snapshot is damaged: its bytes are not those of its SHA-256."
-            found.append(
-                Finding(name, path, what, f"Delete it and take another one: `askew snapshot create --gallery {name}`.")
-            )
-    whole = {f"{snapshot.name}{suffix}" for snapshot in kept.list() for suffix in (".tar", ".json")}
-    strays = [path for path in sorted((folder / "snapshots").glob("*")) if path.name not in whole]
-    return found + [_orphan(name, path, "It is part of a snapshot that was never finished.") for path in strays]
+    snapshots = Snapshots(name, folder)
+    advice = f"Delete it and make another one: `askew snapshot create --gallery {name}`."
+    what = "The snapshot is damaged: its bytes do not have its SHA-256."
+    found, complete = [], set[str]()
+    for snapshot in snapshots.list():
+        complete |= {f"{snapshot.name}.tar", f"{snapshot.name}.json"}
+        path = snapshots.path(snapshot.name)
+        if file_sha256(path) != snapshot.sha256:
+            found.append(Finding(name, path, what, advice))
+    unfinished = [path for path in sorted((folder / "snapshots").glob("*")) if path.name not in complete]
+    return found + [_orphan(name, path, "It is part of a snapshot that was never finished.") for path in unfinished]
 
 
-def _leftovers(name: str, folder: Path) -> list[Finding]:
-    """What a crash left beside the database, and what Askew does not know."""
+def _examine_other_files(name: str, folder: Path) -> list[Finding]:
+    """Files that a crash left beside the database, and files that Askew does not know."""
     known = {
         "gallery.db",
         "gallery.db-wal",
@@ -238,15 +242,11 @@ def _leftovers(name: str, folder: Path) -> list[Finding]:
         if path.name.endswith(".part"):
             found.append(_orphan(name, path, "It was being written when the server ended."))
         elif path.name not in known:
-            found.append(
-                Finding(
-                    name, path, "Askew does not know this file.", "Move it away if it is not needed.", is_damage=False
-                )
-            )
+            advice = "Move it away if it is not needed."
+            found.append(Finding(name, path, "Askew does not know this file.", advice, is_damage=False))
     return found
 
 
 def _orphan(name: str, path: Path, what: str) -> Finding:
-    return Finding(
-        name, path, what, "It takes space and does no harm; --repair removes it.", is_damage=False, repair="remove"
-    )
+    advice = "It takes space and does no harm; --repair removes it."
+    return Finding(name, path, what, advice, is_damage=False, repair=Repair.REMOVE)

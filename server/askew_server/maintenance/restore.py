@@ -1,4 +1,4 @@
-"""Restore a gallery from a snapshot file: unpacked beside the galleries, examined there, taken in when it is whole."""
+"""Restore a gallery from a snapshot file: unpacked beside the galleries, examined there, and taken in if it is complete."""
 
 from __future__ import annotations
 
@@ -11,38 +11,45 @@ from askew_client.contract.problems import ProblemKind
 from askew_client.contract.snapshots import SnapshotManifest
 from askew_client.files import flush_folder
 from askew_server.errors import Refusal
+from askew_server.files import free_path, link_or_copy
 from askew_server.gallery.catalog import Catalog
-from askew_server.maintenance.examination import Finding, examine_gallery
+from askew_server.maintenance.examination import examine_gallery
 from askew_server.maintenance.snapshot_archive import Advance, read_manifest, read_snapshot
-from askew_server.maintenance.snapshots import SPARE_BYTES, require_space
+from askew_server.maintenance.snapshots import SPARE_BYTES, FreeBytes, free_bytes, require_space
 from askew_server.storage.errors import DatabaseError
 from askew_server.storage.facts import GalleryFacts
 from askew_server.storage.sqlite import Database
 
-_KEPT = ("snapshots", "damaged")
+_KEPT_FOLDERS = ("snapshots", "damaged")
 
 
 def restore_gallery(
-    galleries: Catalog, name: str, archive: Path, advance: Advance, before_adoption: Callable[[], None]
+    galleries: Catalog,
+    name: str,
+    archive: Path,
+    advance: Advance,
+    before_adoption: Callable[[], None],
+    *,
+    free_bytes: FreeBytes = free_bytes,
 ) -> SnapshotManifest:
-    """Make the gallery `name` out of a snapshot file: a new name, or that of a gallery that is set aside as damaged.
+    """Make the gallery `name` from a snapshot file. The name is a new one, or that of a damaged gallery, set aside.
 
-    The damaged one's snapshots stay, and its database is kept in the folder `damaged`. Raises Refusal
-    (gallery-conflict, damaged-snapshot, would-not-fit); then everything is as it was. `before_adoption` is called when
-    nothing is left to do but to take the gallery in.
+    The damaged gallery's snapshots are kept, and its database goes into the folder `damaged`. `before_adoption` is called
+    when everything is done but taking the gallery in. Raises Refusal (gallery-conflict, damaged-snapshot, would-not-fit);
+    then nothing has changed.
     """
     galleries.check_free(name)
     manifest = read_manifest(archive)
     made = galleries.new_folder(name)
     needed = sum(member.bytes for member in manifest.members) + SPARE_BYTES
-    require_space(made.parent, needed, f"the gallery of {archive.name}")
+    require_space(made.parent, needed, f"the gallery of {archive.name}", free_bytes)
     try:
         made.mkdir()
         read_snapshot(archive, made, advance)
-        _refuse_what_does_not_hold(name, made, archive, manifest)
-        old = galleries.damaged_folder(name)
-        if old is not None:
-            _keep_of_damaged(old, made)
+        _check_complete(name, made, archive, manifest)
+        damaged = galleries.damaged_folder(name)
+        if damaged is not None:
+            _keep_from_damaged(damaged, made)
         # One flush for all the files: one for each of some hundred thousand photos would take hours.
         os.sync()
         before_adoption()
@@ -53,10 +60,11 @@ def restore_gallery(
     return manifest
 
 
-def _refuse_what_does_not_hold(name: str, made: Path, archive: Path, manifest: SnapshotManifest) -> None:
-    found: list[Finding] = [finding for finding in examine_gallery(name, made) if finding.is_damage]
-    if found:
-        raise _refusal(archive, f"{found[0].file.relative_to(made)}: {found[0].what}")
+def _check_complete(name: str, made: Path, archive: Path, manifest: SnapshotManifest) -> None:
+    """Check the unpacked gallery, and that it is what the manifest states. Raises Refusal (damaged-snapshot)."""
+    for finding in examine_gallery(name, made):
+        if finding.is_damage:
+            raise _refusal(archive, f"{finding.file.relative_to(made)}: {finding.what}")
     try:
         with Database.open_read_only(made / "gallery.db") as database:
             facts = GalleryFacts.read(database)
@@ -70,32 +78,20 @@ def _refuse_what_does_not_hold(name: str, made: Path, archive: Path, manifest: S
         )
 
 
-def _keep_of_damaged(old: Path, made: Path) -> None:
-    """Link what must outlive a damaged gallery into the one that takes its place."""
-    for folder in _KEPT:
-        for path in (old / folder).rglob("*"):
+def _keep_from_damaged(damaged: Path, made: Path) -> None:
+    """Link the snapshots and the database of a damaged gallery into the one that replaces it."""
+    for folder in _KEPT_FOLDERS:
+        for path in (damaged / folder).rglob("*"):
             if path.is_file():
-                _link(path, made / path.relative_to(old))
-    aside = made / "damaged" / "before-restore"
-    number = 1
-    while aside.exists():
-        number += 1
-        aside = aside.with_name(f"before-restore-{number}")
-    for path in old.glob("gallery.db*"):
-        _link(path, aside / path.name)
+                link_or_copy(path, made / path.relative_to(damaged))
+    aside = free_path(made / "damaged" / "before-restore")
+    for path in damaged.glob("gallery.db*"):
+        link_or_copy(path, aside / path.name)
     flush_folder(made)
-
-
-def _link(path: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(path, target)
-    except OSError:
-        shutil.copyfile(path, target)
 
 
 def _refusal(archive: Path, reason: str) -> Refusal:
     return Refusal(
         ProblemKind.DAMAGED_SNAPSHOT,
-        f"{archive.name} cannot be restored: {reason.rstrip('.')}. Nothing was changed; take another snapshot.",
+        f"{archive.name} cannot be restored: {reason.rstrip('.')}. Nothing was changed; restore another snapshot.",
     )

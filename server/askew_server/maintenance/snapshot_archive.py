@@ -1,13 +1,14 @@
 """The snapshot file: an uncompressed tar that any tar program unpacks.
 
-    manifest.json                what the gallery was, and length and SHA-256 of every member that follows, in order
+    manifest.json                what the gallery was; length and SHA-256 of every member that follows, in order
     gallery.db                   the database, one file
     photos/ab/ab….jpg, probes/….jpg, encoders/….onnx
 
-It is read by a reader of its own, because a snapshot may come from anywhere: a member is a plain file whose name is
-one of these, of the length that the manifest states, or the file is refused. The manifest is bounded and comes first,
-nothing is compressed, and what the manifest states must add up to the length of the file: so nothing can grow while it
-is unpacked.
+A snapshot may come from anyone, so it is not read with `tarfile.open`, which follows extension headers before its caller
+can look at them: one header with a long name makes it read gigabytes into memory. Here each member must be a plain file
+with one of the names above and the length that the manifest states, or the file is refused. The manifest is bounded and
+comes first, nothing is compressed, and the lengths in the manifest must add up to the length of the file. So nothing can
+grow while it is unpacked.
 """
 
 from __future__ import annotations
@@ -25,27 +26,38 @@ from pydantic import ValidationError
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.snapshots import SNAPSHOT_FORMAT, SnapshotManifest, SnapshotMember
 from askew_server.errors import Refusal
+from askew_server.storage.photos import is_photo_name, photo_member, photo_sha256
 
 Advance = Callable[[int, int], None]
 """advance(done, total) in bytes; it may raise, to stop the work."""
 
 DATABASE = "gallery.db"
-MEMBER_NAMES = re.compile(
-    r"gallery\.db|photos/([0-9a-f]{2})/\1[0-9a-f]{62}\.(?:jpg|png|webp)|probes/[0-9a-f]{64}\.(?:jpg|png|webp)"
-    r"|encoders/[0-9a-f]{64}\.onnx"
-)
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 
 _MANIFEST = "manifest.json"
+_ENCODER = re.compile(r"encoders/[0-9a-f]{64}\.onnx")
 _BLOCK = tarfile.BLOCKSIZE
 _CHUNK = 1024 * 1024
 _END = bytes(2 * _BLOCK)
 
 
-def write_snapshot(folder: Path, manifest: SnapshotManifest, stream: BinaryIO, advance: Advance) -> tuple[int, str]:
-    """Write the members of `manifest`, which lie under `folder`, as a snapshot: its length and SHA-256.
+def is_member_name(path: str) -> bool:
+    """Whether a snapshot can have a member of this path."""
+    folder, _, name = path.rpartition("/")
+    if is_photo_name(name):
+        return folder == "probes" or path == photo_member(name)
+    return path == DATABASE or _ENCODER.fullmatch(path) is not None
 
-    Raises Refusal (damaged-gallery) where a file has not the bytes that the manifest states.
+
+def is_photo(member: str) -> bool:
+    """Whether a member is a photo, whose file is named by its SHA-256."""
+    return member.startswith(("photos/", "probes/"))
+
+
+def write_snapshot(folder: Path, manifest: SnapshotManifest, stream: BinaryIO, advance: Advance) -> tuple[int, str]:
+    """Write the members of `manifest`, files under `folder`, as a snapshot; returns its length and SHA-256.
+
+    Raises Refusal (damaged-gallery) where a file does not have the bytes that the manifest states.
     """
     digest = hashlib.sha256()
     written = 0
@@ -57,56 +69,51 @@ def write_snapshot(folder: Path, manifest: SnapshotManifest, stream: BinaryIO, a
         written += len(content)
 
     text = manifest.model_dump_json().encode()
-    total = _length(len(text), manifest)
+    total = _archive_length(len(text), manifest)
     write(_header(_MANIFEST, len(text)) + text + bytes(_padding(len(text))))
     for member in manifest.members:
         write(_header(member.path, member.bytes))
-        found = hashlib.sha256()
+        member_digest = hashlib.sha256()
         length = 0
         with (folder / member.path).open("rb") as source:
             # One byte more than stated is enough to know that the file has changed.
             while chunk := source.read(min(_CHUNK, member.bytes + 1 - length)):
                 length += len(chunk)
-                found.update(chunk)
+                member_digest.update(chunk)
                 write(chunk)
                 advance(written, total)
-        if (length, found.hexdigest()) != (member.bytes, member.sha256):
+        if (length, member_digest.hexdigest()) != (member.bytes, member.sha256):
             raise Refusal(
                 ProblemKind.DAMAGED_GALLERY,
-                f"No snapshot was made: {member.path} of gallery {manifest.gallery!r} is damaged, its bytes are not "
-                "those of its SHA-256. `askew doctor` names everything that is damaged, and --repair sets it aside.",
+                f"No snapshot was made: {member.path} of gallery {manifest.gallery!r} is damaged, its bytes do not have the "
+                "expected SHA-256. Run `askew doctor` to see everything that is damaged; --repair sets it aside.",
             )
         write(bytes(_padding(length)))
     write(_END)
     return written, digest.hexdigest()
 
 
-def is_photo(member: str) -> bool:
-    """Whether a member is a photo, whose file is named by its SHA-256."""
-    return member.startswith(("photos/", "probes/"))
-
-
 def read_manifest(path: Path) -> SnapshotManifest:
-    """The manifest of a snapshot file; its members are not looked at. Raises Refusal (damaged-snapshot)."""
+    """Read the manifest of a snapshot file, without its members. Raises Refusal (unknown-snapshot, damaged-snapshot)."""
     with _open(path) as stream:
         return _read_manifest(stream, path)
 
 
 def read_snapshot(path: Path, into: Path | None, advance: Advance) -> SnapshotManifest:
-    """Read a whole snapshot and verify every member; `into`: a folder that its files are written to, or None.
+    """Read a complete snapshot and verify every member. `into`: a folder to write its files to; None: only verify.
 
-    Raises Refusal (damaged-snapshot).
+    Raises Refusal (unknown-snapshot, damaged-snapshot).
     """
     with _open(path) as stream:
         manifest = _read_manifest(stream, path)
         total = path.stat().st_size
         for member in manifest.members:
-            _expect_header(stream, path, member.path, member.bytes)
+            _read_header(stream, path, member.path, member.bytes)
             digest = hashlib.sha256()
-            with _sink(into, member) as sink:
+            with _open_target(into, member) as target:
                 for chunk in _chunks(stream, path, member):
                     digest.update(chunk)
-                    sink.write(chunk)
+                    target.write(chunk)
                     advance(stream.tell(), total)
             if digest.hexdigest() != member.sha256:
                 raise _damaged(
@@ -115,14 +122,14 @@ def read_snapshot(path: Path, into: Path | None, advance: Advance) -> SnapshotMa
                 )
             stream.read(_padding(member.bytes))
         if stream.read(len(_END)) != _END:
-            raise _damaged(path, "it has no end")
+            raise _damaged(path, "its end is missing")
     return manifest
 
 
 def _read_manifest(stream: BinaryIO, path: Path) -> SnapshotManifest:
-    length = _expect_header(stream, path, _MANIFEST, None)
+    length = _read_header(stream, path, _MANIFEST, None)
     if length > MAX_MANIFEST_BYTES:
-        raise _damaged(path, f"its manifest has {length} bytes, and {MAX_MANIFEST_BYTES} are the most")
+        raise _damaged(path, f"its manifest has {length} bytes, more than {MAX_MANIFEST_BYTES}")
     text = stream.read(length)
     stream.read(_padding(length))
     try:
@@ -133,40 +140,37 @@ def _read_manifest(stream: BinaryIO, path: Path) -> SnapshotManifest:
         if where == "format":
             raise Refusal(
                 ProblemKind.DAMAGED_SNAPSHOT,
-                f"{path.name} is a snapshot of a format that this Askew does not read; it reads {SNAPSHOT_FORMAT}. "
+                f"{path.name} is a snapshot in a format that this Askew does not read; it reads format {SNAPSHOT_FORMAT}. "
                 "Upgrade Askew.",
             ) from None
-        raise _damaged(path, f"its manifest does not hold together: {where}: {first['msg']}") from None
+        raise _damaged(path, f"its manifest is inconsistent: {where}: {first['msg']}") from None
     for member in manifest.members:
-        if MEMBER_NAMES.fullmatch(member.path) is None:
-            raise _damaged(path, f"no snapshot has a member {member.path[:120]!r}")
-        if is_photo(member.path) and Path(member.path).stem != member.sha256:
+        if not is_member_name(member.path):
+            raise _damaged(path, f"a snapshot cannot have a member {member.path[:120]!r}")
+        if is_photo(member.path) and photo_sha256(member.path) != member.sha256:
             raise _damaged(path, f"the photo {member.path} is not named by its SHA-256")
     if all(member.path != DATABASE for member in manifest.members):
-        raise _damaged(path, "it holds no database")
-    came, expected = path.stat().st_size, _length(length, manifest)
-    if came != expected:
-        raise _damaged(path, f"expected {expected} bytes by its manifest, got {came}")
+        raise _damaged(path, "it contains no database")
+    size, expected = path.stat().st_size, _archive_length(length, manifest)
+    if size != expected:
+        raise _damaged(path, f"expected {expected} bytes by its manifest, got {size}")
     return manifest
 
 
-def _expect_header(stream: BinaryIO, path: Path, name: str, length: int | None) -> int:
-    """Read the next member's header and demand a plain file of this name and length: its length."""
-    block = stream.read(_BLOCK)
+def _read_header(stream: BinaryIO, path: Path, name: str, length: int | None) -> int:
+    """Read the next member's header, which must be that of a plain file of this name and length; returns the length."""
+    position = stream.tell()
     try:
-        info = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+        info = tarfile.TarInfo.frombuf(stream.read(_BLOCK), "utf-8", "strict")
     except (tarfile.HeaderError, UnicodeDecodeError):
-        raise _damaged(path, f"expected the header of {name} at byte {stream.tell() - len(block)}") from None
-    if (
-        info.type != tarfile.REGTYPE
-        or info.name != name
-        or info.size < 0
-        or (length is not None and info.size != length)
-    ):
+        raise _damaged(path, f"expected the header of {name} at byte {position}") from None
+    is_expected = info.type == tarfile.REGTYPE and info.name == name and info.size >= 0
+    if not is_expected or (length is not None and info.size != length):
+        of_length = "" if length is None else f" of {length} bytes"
         raise _damaged(
             path,
-            f"expected the plain file {name}{'' if length is None else f' of {length} bytes'} at byte "
-            f"{stream.tell() - _BLOCK}, got {info.name[:120]!r} (type {info.type!r}, {info.size} bytes)",
+            f"expected the plain file {name}{of_length} at byte {position}, got {info.name[:120]!r} (type {info.type!r}, "
+            f"{info.size} bytes)",
         )
     return info.size
 
@@ -181,7 +185,7 @@ def _chunks(stream: BinaryIO, path: Path, member: SnapshotMember) -> Iterator[by
         yield chunk
 
 
-def _sink(into: Path | None, member: SnapshotMember) -> BinaryIO:
+def _open_target(into: Path | None, member: SnapshotMember) -> BinaryIO:
     if into is None:
         return Path(os.devnull).open("wb")
     path = into / member.path
@@ -194,7 +198,8 @@ def _open(path: Path) -> BinaryIO:
         return path.open("rb")
     except OSError as error:
         raise Refusal(
-            ProblemKind.UNKNOWN_SNAPSHOT, f"Expected a snapshot file, but {path} cannot be read: {error.strerror}."
+            ProblemKind.UNKNOWN_SNAPSHOT,
+            f"Expected a snapshot file, but {path} cannot be read: {error.strerror}. Check the path.",
         ) from None
 
 
@@ -202,7 +207,7 @@ def _header(name: str, length: int) -> bytes:
     info = tarfile.TarInfo(name)
     info.size = length
     info.mode = 0o644
-    # GNU's form of the header takes lengths of 8 GiB and more in the one block.
+    # GNU's form of the header states lengths of 8 GiB and more in the one block.
     return info.tobuf(tarfile.GNU_FORMAT)
 
 
@@ -210,8 +215,8 @@ def _padding(length: int) -> int:
     return -length % _BLOCK
 
 
-def _length(manifest_bytes: int, manifest: SnapshotManifest) -> int:
-    """How long the file is by its manifest."""
+def _archive_length(manifest_bytes: int, manifest: SnapshotManifest) -> int:
+    """The length of the file, by its manifest."""
     lengths = [manifest_bytes, *(member.bytes for member in manifest.members)]
     return sum(_BLOCK + length + _padding(length) for length in lengths) + len(_END)
 
@@ -219,5 +224,6 @@ def _length(manifest_bytes: int, manifest: SnapshotManifest) -> int:
 def _damaged(path: Path, reason: str) -> Refusal:
     return Refusal(
         ProblemKind.DAMAGED_SNAPSHOT,
-        f"{path.name} is no whole snapshot: {reason}. Nothing was taken from it; fetch it again, or take an older one.",
+        f"{path.name} is not a complete snapshot: {reason}. Nothing was restored from it; download it again, or take an "
+        "older one.",
     )

@@ -1,17 +1,17 @@
-"""Snapshots of a gallery while it serves: made, listed, verified, deleted.
+"""The snapshots of a gallery: made while it serves, listed, verified, deleted.
 
-A snapshot is one file under `DATA/galleries/NAME/snapshots/` (see snapshot_file.py), with a record beside it. The
-database is copied by SQLite's online backup over a connection of its own, inside one read transaction: writers go on
-meanwhile, and the copy is the gallery at one sequence number. The index is derived and is left out.
+A snapshot is one file under `DATA/galleries/NAME/snapshots/` (see snapshot_archive.py), with a record beside it. The
+database is copied by SQLite's online backup over a separate connection, inside one read transaction, so the copy is the
+gallery at one sequence number and writers need not wait. The index is left out, because it can be rebuilt.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,28 +22,56 @@ from askew_client.contract.problems import ProblemKind
 from askew_client.contract.snapshots import Snapshot, SnapshotManifest, SnapshotMember, SnapshotName
 from askew_client.errors import EncoderError
 from askew_client.files import flush_folder, write_atomically
+from askew_server.clock import Clock, utc_milliseconds
 from askew_server.errors import Refusal
-from askew_server.maintenance.gallery_copy import copy_gallery, gallery_files, named_files
+from askew_server.files import file_sha256, free_path, replacing
+from askew_server.maintenance.gallery_copy import (
+    LinkFiles,
+    copy_gallery,
+    gallery_files,
+    link_files,
+    named_files,
+)
 from askew_server.maintenance.snapshot_archive import DATABASE, Advance, is_photo, read_snapshot, write_snapshot
-from askew_server.storage.checksums import damaged_rows, has_checksums
+from askew_server.storage.checksums import damaged_rows
 from askew_server.storage.facts import GalleryFacts
+from askew_server.storage.photos import photo_sha256
 from askew_server.storage.sqlite import Database
 
 SPARE_BYTES = 64 * 1024 * 1024
-"""What must stay free on the disk when a snapshot has been made or restored."""
+"""What must stay free on the disk after a snapshot has been made or restored."""
+
+FreeBytes = Callable[[Path], int]
+"""Returns the free bytes of the disk that a path is on."""
+
+
+def free_bytes(path: Path) -> int:
+    """The free bytes of the disk that a path is on."""
+    return shutil.disk_usage(path).free
 
 
 class Snapshots:
-    """The snapshots that one gallery keeps."""
+    """The snapshots of one gallery. Used from any thread; snapshots are made one at a time, by a job or a command."""
 
-    def __init__(self, gallery: str, folder: Path) -> None:
-        """`folder`: the gallery's own."""
+    def __init__(
+        self,
+        gallery: str,
+        folder: Path,
+        *,
+        clock: Clock = utc_milliseconds,
+        free_bytes: FreeBytes = free_bytes,
+        link_files: LinkFiles = link_files,
+    ) -> None:
+        """`folder`: the gallery's folder."""
         self._gallery = gallery
         self._source = folder
         self._folder = folder / "snapshots"
+        self._clock = clock
+        self._free_bytes = free_bytes
+        self._link_files = link_files
 
     def list(self) -> list[Snapshot]:
-        """All snapshots, the newest first."""
+        """All snapshots, newest first."""
         found = [self._read(record) for record in self._folder.glob("*.json")]
         return sorted((each for each in found if each), key=lambda each: (each.created_at, each.name), reverse=True)
 
@@ -59,13 +87,22 @@ class Snapshots:
             known = ", ".join(each.name for each in self.list()[:20]) or "none yet"
             raise Refusal(
                 ProblemKind.UNKNOWN_SNAPSHOT,
-                f"Gallery {self._gallery!r} keeps no snapshot {name[:80]!r}. It keeps: {known}.",
+                f"Gallery {self._gallery!r} has no snapshot {name[:80]!r}. Its snapshots: {known}.",
             )
         return found
 
     def path(self, name: str) -> Path:
         """The file of a snapshot. Raises Refusal (unknown-snapshot)."""
         return self._folder / f"{self.get(name).name}.tar"
+
+    def copy_to(self, name: str, path: Path) -> None:
+        """Copy a snapshot's file to `path`, which is replaced once the copy is verified.
+
+        Raises Refusal (unknown-snapshot, damaged-snapshot), OSError.
+        """
+        with replacing(path) as beside:
+            shutil.copyfile(self.path(name), beside)
+            read_snapshot(beside, None, lambda done, total: None)
 
     def delete(self, name: str) -> None:
         """Delete a snapshot. Raises Refusal (unknown-snapshot)."""
@@ -75,34 +112,34 @@ class Snapshots:
         flush_folder(self._folder)
 
     def verify(self, name: str, advance: Advance) -> Snapshot:
-        """Read a whole snapshot and compare every digest. Raises Refusal (unknown-snapshot, damaged-snapshot)."""
-        kept = self.get(name)
+        """Read a complete snapshot and compare every digest. Raises Refusal (unknown-snapshot, damaged-snapshot)."""
+        snapshot = self.get(name)
         path = self.path(name)
         read_snapshot(path, None, advance)
-        with path.open("rb") as stream:
-            came = hashlib.file_digest(stream, "sha256").hexdigest()
-        if came != kept.sha256:
+        sha256 = file_sha256(path)
+        if sha256 != snapshot.sha256:
             raise Refusal(
                 ProblemKind.DAMAGED_SNAPSHOT,
-                f"{path.name} has SHA-256 {came[:12]}…, but {kept.sha256[:12]}… when it was made. Take another one.",
+                f"{path.name} has SHA-256 {sha256[:12]}…, but had {snapshot.sha256[:12]}… when it was made. Use another "
+                "snapshot.",
             )
-        return kept
+        return snapshot
 
     def remove_unfinished(self) -> None:
-        """Remove what a snapshot left that was interrupted by the end of the server."""
+        """Remove what is left of snapshots that were being made when the server ended."""
         for path in self._folder.glob(".making-*"):
             shutil.rmtree(path, ignore_errors=True)
 
     def create(self, advance: Advance) -> Snapshot:
-        """Make a snapshot of the gallery as it is now; others may read and write meanwhile.
+        """Make a snapshot of the gallery as it is now; reads and writes continue.
 
-        Raises Refusal (would-not-fit; damaged-gallery, where a file does not have the bytes it should have).
+        Raises Refusal (would-not-fit; damaged-gallery where a file does not have the bytes that it should have).
         """
         self._folder.mkdir(exist_ok=True)
         self._require_space()
         staging = Path(tempfile.mkdtemp(prefix=".making-", dir=self._folder))
         try:
-            copy_gallery(self._gallery, self._source, staging, advance)
+            copy_gallery(self._gallery, self._source, staging, advance, link_files=self._link_files)
             manifest = self._manifest(staging)
             return self._pack(staging, manifest, advance)
         finally:
@@ -110,21 +147,20 @@ class Snapshots:
 
     def _require_space(self) -> None:
         database = sum(map(_size, self._source.glob(f"{DATABASE}*")))
-        # The database is copied first and packed then; photos and encoders are linked first.
+        # The database is copied and then packed; photos and encoders are linked and then packed.
         needed = 2 * database + sum(map(_size, gallery_files(self._source))) + SPARE_BYTES
-        require_space(self._source, needed, f"a snapshot of gallery {self._gallery!r}")
+        require_space(self._source, needed, f"a snapshot of gallery {self._gallery!r}", self._free_bytes)
 
     def _manifest(self, staging: Path) -> SnapshotManifest:
         with Database.open(staging / DATABASE) as database:
             # One file without a log beside it.
             database.execute("PRAGMA journal_mode = DELETE")
-            verdict = str(database.value("PRAGMA quick_check(1)"))
-            faults = [verdict] if verdict != "ok" else _first_faults(database)
-            if faults:
+            fault = _first_fault(database)
+            if fault is not None:
                 raise Refusal(
                     ProblemKind.DAMAGED_GALLERY,
-                    f"No snapshot was made: the database of gallery {self._gallery!r} is damaged ({faults[0][:200]}). "
-                    "Stop the server and run `askew doctor --repair`, or restore an older snapshot.",
+                    f"No snapshot was made: the database of gallery {self._gallery!r} is damaged ({fault[:200]}). Stop the "
+                    "server and run `askew doctor --repair`, or restore an older snapshot.",
                 )
             facts = GalleryFacts.read(database)
             items = int(database.value("SELECT count(*) FROM items"))
@@ -132,7 +168,7 @@ class Snapshots:
             named = sorted(named_files(database))
         return SnapshotManifest(
             gallery=self._gallery,
-            created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            created_at=self._clock(),
             askew=version("askew-server"),
             space=facts.space,
             dim=facts.dim,
@@ -144,8 +180,8 @@ class Snapshots:
         )
 
     def _pack(self, staging: Path, manifest: SnapshotManifest, advance: Advance) -> Snapshot:
-        beside = staging / "snapshot.part"
-        with beside.open("xb") as stream:
+        packed = staging / "snapshot.part"
+        with packed.open("xb") as stream:
             length, sha256 = write_snapshot(staging, manifest, stream, advance)
             stream.flush()
             os.fsync(stream.fileno())
@@ -159,31 +195,30 @@ class Snapshots:
             sha256=sha256,
             space=manifest.space,
         )
-        # The file first: a record is never without its file, and a file without a record is an orphan.
-        beside.replace(self._folder / f"{snapshot.name}.tar")
+        # The file comes first: a record always has its file, and a file without a record is removed by the doctor.
+        packed.replace(self._folder / f"{snapshot.name}.tar")
         flush_folder(self._folder)
         write_atomically(self._folder / f"{snapshot.name}.json", snapshot.model_dump_json(indent=1).encode())
         return snapshot
 
     def _free_name(self, created_at: str) -> str:
-        """A name after the moment; numbered where the clock shows a moment for the second time."""
+        """A name made from the time, numbered where a snapshot of that name exists."""
         moment = datetime.fromisoformat(created_at).strftime("%Y%m%dT%H%M%SZ")
-        names = [moment, *(f"{moment}-{number}" for number in range(2, 10_000))]
-        return next(name for name in names if not (self._folder / f"{name}.tar").exists())
+        return free_path(self._folder / f"{moment}.tar").stem
 
     def _read(self, record: Path) -> Snapshot | None:
-        """The record of a snapshot; None where there is none, or no file to it."""
+        """The snapshot of a record; None if there is no valid record or no file beside it."""
         try:
             snapshot = Snapshot.model_validate_json(record.read_bytes())
         except (OSError, ValidationError):
             return None
-        is_there = record.with_suffix(".tar").is_file() and record.stem == snapshot.name
-        return snapshot if is_there else None
+        is_complete = record.with_suffix(".tar").is_file() and record.stem == snapshot.name
+        return snapshot if is_complete else None
 
 
-def require_space(folder: Path, needed: int, what: str) -> None:
-    """Refuse (would-not-fit) what would not fit on the disk."""
-    free = shutil.disk_usage(folder).free
+def require_space(folder: Path, needed: int, what: str, free_bytes: FreeBytes = free_bytes) -> None:
+    """Check that `needed` bytes are free on the disk of a folder. Raises Refusal (would-not-fit)."""
+    free = free_bytes(folder)
     if free < needed:
         raise Refusal(
             ProblemKind.WOULD_NOT_FIT,
@@ -193,38 +228,39 @@ def require_space(folder: Path, needed: int, what: str) -> None:
 
 
 def _size(path: Path) -> int:
-    """The bytes of a file; 0 for one that was deleted since it was listed."""
+    """The bytes of a file; 0 if it was deleted since it was listed."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
 
 
-def _first_faults(database: Database) -> list[str]:
-    """What is wrong with the first rows that do not hold; a gallery of layout 1 has nothing to tell it by."""
-    return next(filter(None, damaged_rows(database)), []) if has_checksums(database) else []
+def _first_fault(database: Database) -> str | None:
+    """What is wrong with the database; None if it is valid."""
+    verdict = str(database.value("PRAGMA quick_check(1)"))
+    if verdict != "ok":
+        return verdict
+    return next((faults[0] for faults in damaged_rows(database) if faults), None)
 
 
 def _member(folder: Path, path: Path) -> SnapshotMember:
     name = path.relative_to(folder).as_posix()
     if is_photo(name):
-        # A photo is named by its digest; that it has these bytes is checked when it is packed.
-        return SnapshotMember(path=name, bytes=path.stat().st_size, sha256=path.stem)
+        # A photo is named by its digest. Packing checks that it has these bytes.
+        return SnapshotMember(path=name, bytes=path.stat().st_size, sha256=photo_sha256(name))
     if name.startswith("encoders/"):
-        _require_encoder(name, path)
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return SnapshotMember(path=name, bytes=path.stat().st_size, sha256=digest)
+        _check_encoder(name, path)
+    return SnapshotMember(path=name, bytes=path.stat().st_size, sha256=file_sha256(path))
 
 
-def _require_encoder(name: str, path: Path) -> None:
+def _check_encoder(name: str, path: Path) -> None:
     try:
-        whole = read_encoder_file(path).sha256 == path.stem
+        is_intact = read_encoder_file(path).sha256 == path.stem
     except EncoderError:
-        whole = False
-    if not whole:
+        is_intact = False
+    if not is_intact:
         raise Refusal(
             ProblemKind.DAMAGED_GALLERY,
-            f"No snapshot was made: {name} is damaged. Send this encoder's file again: `askew admit`, or "
-            "PUT /v1/galleries/NAME for the teacher.",
+            f"No snapshot was made: {name} is damaged. Send the encoder's file again: a student with `askew admit`, the "
+            "teacher with PUT /v1/galleries/NAME.",
         )

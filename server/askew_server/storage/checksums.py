@@ -1,4 +1,4 @@
-"""A checksum with every row of items and vectors: SQLite has none, and would hand out a flipped bit as it is.
+"""A checksum with every row of items and vectors: SQLite keeps none, and would return a flipped bit unnoticed.
 
 CRC-32, against decay and not against people; written with the row, compared when a gallery is opened or examined.
 """
@@ -34,26 +34,28 @@ def vector_checksum(label: int, vector: bytes) -> int:
 
 
 def install_checksums(database: Database) -> None:
-    """Make both checksums functions of SQL on this connection."""
+    """Make both checksums available as SQL functions on this connection."""
     database.define_function(ITEM_CHECKSUM, 4, item_checksum)
     database.define_function(VECTOR_CHECKSUM, 2, vector_checksum)
 
 
 def has_checksums(database: Database) -> bool:
-    """Whether the database is of a layout with checksums. Raises DatabaseError."""
+    """Whether the database's layout has checksums. Raises DatabaseError."""
     return any(row[1] == "checksum" for row in database.each("PRAGMA table_info(vectors)"))
 
 
 def damaged_rows(database: Database) -> Iterator[list[str]]:
-    """Walk a gallery's rows a thousand at a time: what is wrong with those of each step, mostly nothing.
+    """Check a gallery's rows, a thousand at a time: a sentence for each damaged row of each step. Raises DatabaseError.
 
-    Each step is a read of its own, so that a walk over millions of rows holds up no checkpoint; rows that come and go
-    meanwhile are no damage. Raises DatabaseError.
+    Each step is a read of its own, so that a walk over millions of rows does not delay checkpoints. Rows that are
+    written or deleted during the walk do not count as damaged. Nothing is yielded for a layout without checksums.
     """
+    if not has_checksums(database):
+        return
     last = -1
     while rows := database.rows(_ITEMS, (last, _ROWS_AT_ONCE)):
         yield [
-            f"item {str(item_id)[:80]!r} (label {label}) is not as it was written"
+            f"item {str(item_id)[:80]!r} (label {label}) does not match its checksum"
             for label, item_id, payload, photo, checksum, _ in rows
             if item_checksum(label, item_id, payload, photo) != checksum
         ] + [
@@ -65,7 +67,7 @@ def damaged_rows(database: Database) -> Iterator[list[str]]:
     last = -1
     while rows := database.rows(_VECTORS, (last, _ROWS_AT_ONCE)):
         yield [
-            f"the vector of label {label} is not as it was written"
+            f"the vector of label {label} does not match its checksum"
             for label, vector, checksum in rows
             if vector_checksum(label, vector) != checksum
         ]

@@ -1,7 +1,7 @@
 """The encoders of one gallery: rows in its database, files beside it, and the facts that searches read.
 
-Whoever owns the gallery's connection changes encoders. What a search asks of them lies in `EncoderFacts`, which never
-changes and is replaced as a whole: any thread may read it at any time.
+Encoders are changed on the thread that owns the gallery's connection. Searches read `EncoderFacts`, which is immutable
+and replaced as a whole, so that any thread may read it at any time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from askew_client.contract.encoders import AdmissionReport, EncoderDescription, 
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
 from askew_client.files import write_atomically
+from askew_server.clock import utc_microseconds
 from askew_server.errors import DamagedGallery, Refusal
 from askew_server.storage.errors import DatabaseError
 from askew_server.storage.sqlite import Database
@@ -34,12 +34,17 @@ CREATE TABLE IF NOT EXISTS default_encoders (runtime TEXT PRIMARY KEY, id TEXT N
 """
 
 
+def encoder_member(sha256: str) -> str:
+    """The path of an encoder's file within its gallery's folder."""
+    return f"encoders/{sha256}.onnx"
+
+
 @dataclass(frozen=True)
 class EncoderFacts:
-    """What a gallery knows about its encoders at one moment. Nobody changes it, nor what it holds.
+    """What a gallery knows about its encoders at one moment; immutable.
 
     `encoders`: newest first. `manifests`: JSON text by id. `files`: the file of each encoder that has one, by id.
-    `retired`: the day of each retired one, by id. `defaults`: the encoder chosen for a runtime.
+    `retired`: when each retired encoder was retired, by id. `defaults`: the encoder chosen for each runtime.
     """
 
     gallery: str
@@ -52,14 +57,14 @@ class EncoderFacts:
 
     @property
     def admitted(self) -> list[str]:
-        """The ids of the encoders whose queries this gallery answers, newest first; its teacher among them."""
+        """The ids of the encoders whose queries this gallery answers, its teacher included; newest first."""
         ids = [encoder.id for encoder in self.encoders]
         return ids if self.teacher in ids else [*ids, self.teacher]
 
     @property
     def teacher_file(self) -> Path | None:
-        """The teacher's file, where the gallery keeps one."""
-        # One that came through the gate carries a report: it may query, but does not describe the gallery.
+        """The teacher's file; None if the gallery keeps none."""
+        # A teacher with a report came through the gate: its queries are answered, but it does not describe the gallery.
         teachers = [each.id for each in self.encoders if each.role == "teacher" and each.report is None]
         return next((self.files[each] for each in teachers if each in self.files), None)
 
@@ -70,15 +75,15 @@ class EncoderFacts:
             raise Refusal(
                 ProblemKind.CANNOT_DESCRIBE,
                 f"Gallery {self.gallery!r} keeps no file of its teacher {self.teacher}, so the server cannot describe photos "
-                "for it. Send the teacher's file with PUT /v1/galleries/NAME, or send the vector with the photo "
-                "(`askew probes add --encoder TEACHER` does, for probes).",
+                "for it. Send the teacher's file with PUT /v1/galleries/NAME, or send each photo with its vector "
+                "(for probes: `askew probes add --encoder TEACHER`).",
             )
         return path
 
     def check(self, encoder: str | None) -> None:
-        """Refuse a query that names an encoder which this gallery has not admitted, or has retired.
+        """Check that the encoder a query names is admitted. None, for a query that names none, passes.
 
-        Raises Refusal (encoder-not-admitted).
+        Raises Refusal (encoder-not-admitted), also for a retired encoder.
         """
         if encoder is None or encoder == self.teacher or any(encoder == each.id for each in self.encoders):
             return
@@ -92,19 +97,22 @@ class EncoderFacts:
         )
 
     def file(self, encoder_id: str) -> Path:
-        """The file of an encoder by id. Raises Refusal (unknown-encoder, encoder-not-admitted where it is retired)."""
+        """The file of an encoder by id. Raises Refusal (unknown-encoder; encoder-not-admitted if it is retired)."""
         if encoder_id in self.files:
             return self.files[encoder_id]
         if encoder_id in self.retired:
             raise self._retired(encoder_id)
-        kept = ", ".join(self.files) or "none"
+        available = ", ".join(self.files) or "none"
         raise Refusal(
             ProblemKind.UNKNOWN_ENCODER,
-            f"Gallery {self.gallery!r} keeps no file of encoder {encoder_id[:140]!r}. It keeps: {kept}.",
+            f"Gallery {self.gallery!r} keeps no file of encoder {encoder_id[:140]!r}. It keeps files of: {available}.",
         )
 
     def threshold_for(self, encoder: str | None, max_false_match: float) -> float:
-        """The score that a share of `max_false_match` of this encoder's unmatched queries would still reach."""
+        """The score that a share `max_false_match` of this encoder's queries without a match would still reach.
+
+        Raises Refusal (validation) for an encoder without such measurements.
+        """
         report = next((each.report for each in self.encoders if each.id == encoder and each.report), None)
         if report is None or report.false_matches is None:
             raise Refusal(
@@ -116,7 +124,7 @@ class EncoderFacts:
         return float(np.interp(position, np.arange(101), report.false_matches.percentiles))
 
     def expected_match_scores(self) -> dict[str, float]:
-        """By encoder id, the median score of matches at its admission: live top-1 scores far below it are drift."""
+        """The median score of matches at each encoder's admission, by id: live top-1 scores far below it show drift."""
         reports = {encoder.id: encoder.report for encoder in self.encoders}
         return {each: report.matches.percentiles[50] for each, report in reports.items() if report and report.matches}
 
@@ -124,17 +132,17 @@ class EncoderFacts:
         successors = [each.id for each in self.encoders if each.role == "student"] or [self.teacher]
         return Refusal(
             ProblemKind.ENCODER_NOT_ADMITTED,
-            f"Gallery {self.gallery!r} retired encoder {encoder[:140]!r} on {self.retired[encoder][:10]} and answers none "
-            f"of its queries since. Describe the photo with one of its successors: {', '.join(successors)}.",
+            f"Gallery {self.gallery!r} retired encoder {encoder[:140]!r} on {self.retired[encoder][:10]} and no longer "
+            f"answers its queries. Describe the photo with one of its successors: {', '.join(successors)}.",
             {"received": encoder[:140], "admitted_encoders": self.admitted, "successors": successors},
         )
 
 
 class EncoderStore:
-    """The encoders of one gallery. What is not for any thread belongs to the one that owns the connection."""
+    """The encoders of one gallery. Methods not marked "any thread" belong to the thread that owns the connection."""
 
     def __init__(self, database: Database, folder: Path, gallery: str, teacher: Manifest) -> None:
-        """Over the gallery's connection, with the files in `folder`. Raises DamagedGallery."""
+        """Open the encoders. `database`: the gallery's; `folder`: of the files. Raises DamagedGallery."""
         self._db = database
         self._folder = folder
         self._gallery = gallery
@@ -150,16 +158,16 @@ class EncoderStore:
 
     @property
     def facts(self) -> EncoderFacts:
-        """What there is at this moment; for any thread."""
+        """The encoders at this moment (any thread)."""
         return self._facts
 
     @contextmanager
     def one_candidate(self) -> Iterator[None]:
-        """One candidate is examined at a time, each in a process of its own; for any thread. Raises Refusal (overloaded)."""
+        """Hold the gate: one candidate is examined at a time (any thread). Raises Refusal (overloaded)."""
         if not self._examining.acquire(blocking=False):
             raise Refusal(
                 ProblemKind.OVERLOADED,
-                f"The gate of gallery {self._gallery!r} examines another candidate. Try again in 5 seconds.",
+                f"The gate of gallery {self._gallery!r} is examining another candidate. Try again in 5 seconds.",
                 retry_after=5,
             )
         try:
@@ -168,31 +176,28 @@ class EncoderStore:
             self._examining.release()
 
     def check_identity(self, file: EncoderFile) -> None:
-        """Refuse a file whose name and version belong to other bytes, now or before: an encoder never changes.
-
-        Raises Refusal (encoder-conflict).
-        """
+        """Check that no other file has, or had, this encoder's name and version. Raises Refusal (encoder-conflict)."""
         identity = file.manifest.encoder_id
         sql = "SELECT sha256 FROM encoders WHERE id = ?1 UNION ALL SELECT sha256 FROM retired_encoders WHERE id = ?1"
         for (known,) in self._db.each(sql, (identity,)):
             if known != file.sha256:
                 raise Refusal(
                     ProblemKind.ENCODER_CONFLICT,
-                    f"Gallery {self._gallery!r} knows {identity} already, with other bytes. An encoder never changes: "
-                    "give the new one a new version.",
+                    f"Gallery {self._gallery!r} already knows an encoder {identity} with other bytes. An encoder never "
+                    "changes: give the new file a new version.",
                     {"expected": known, "received": file.sha256},
                 )
 
     def write_file(self, file: EncoderFile, content: bytes) -> None:
-        """Write an encoder's file, named by its digest; for any thread. It counts once `keep` was called for it."""
+        """Write an encoder's file, named by its digest (any thread). It is used once `keep` was called for it."""
         write_atomically(self._path(file.sha256), content)
 
     def keep(self, file: EncoderFile, report: AdmissionReport | None) -> EncoderDescription:
-        """Keep an encoder that was admitted, or the teacher, whose file is written. Raises Refusal (encoder-conflict)."""
+        """Record an encoder, admitted or the teacher, whose file is written. Raises Refusal (encoder-conflict)."""
         self.check_identity(file)
         identity, manifest = file.manifest.encoder_id, file.manifest.model_dump_json(exclude_none=True)
         text = None if report is None else report.model_dump_json()
-        row = (identity, file.sha256, manifest, file.size, 1, _now(), text)
+        row = (identity, file.sha256, manifest, file.size, 1, utc_microseconds(), text)
         with self._db.transaction():
             self._db.execute("DELETE FROM retired_encoders WHERE id = ?", (identity,))
             self._db.execute("INSERT OR REPLACE INTO encoders VALUES (?, ?, ?, ?, ?, ?, ?)", row)
@@ -200,7 +205,7 @@ class EncoderStore:
         return self._description(identity)
 
     def retire(self, encoder_id: str) -> EncoderDescription:
-        """Answer no more queries of an encoder, and remove its file; what it was is returned.
+        """Stop answering an encoder's queries and remove its file; returns its last description.
 
         Raises Refusal: unknown-encoder, or encoder-in-use for the teacher.
         """
@@ -208,27 +213,27 @@ class EncoderStore:
         if encoder_id == self._teacher.encoder_id or description.report is None:
             raise Refusal(
                 ProblemKind.ENCODER_IN_USE,
-                f"{encoder_id} is the teacher of gallery {self._gallery!r}: its vectors are what the gallery holds, so it "
-                "cannot be retired. Another teacher needs a gallery of its own.",
+                f"{encoder_id} is the teacher of gallery {self._gallery!r}: the gallery holds its vectors, so it cannot be "
+                "retired. For another teacher, create another gallery.",
             )
         with self._db.transaction():
             self._db.execute("DELETE FROM encoders WHERE id = ?", (encoder_id,))
             self._db.execute("DELETE FROM default_encoders WHERE id = ?", (encoder_id,))
-            row = (encoder_id, description.sha256, _now())
+            row = (encoder_id, description.sha256, utc_microseconds())
             self._db.execute("INSERT OR REPLACE INTO retired_encoders VALUES (?, ?, ?)", row)
         self._facts = self._read_facts()
         self._path(description.sha256).unlink(missing_ok=True)
         return description
 
     def set_default(self, encoder_id: str, runtime: Runtime) -> EncoderDescription:
-        """Choose an encoder for a runtime, in the place of what was chosen before. Raises Refusal (unknown-encoder)."""
+        """Choose the default encoder of a runtime. Raises Refusal (unknown-encoder)."""
         self._description(encoder_id)
         self._db.execute("INSERT OR REPLACE INTO default_encoders VALUES (?, ?)", (runtime, encoder_id))
         self._facts = self._read_facts()
         return self._description(encoder_id)
 
     def _path(self, sha256: str) -> Path:
-        return self._folder / f"{sha256}.onnx"
+        return self._folder.parent / encoder_member(sha256)
 
     def _description(self, encoder_id: str) -> EncoderDescription:
         for encoder in self._facts.encoders:
@@ -274,7 +279,3 @@ class EncoderStore:
             retired=dict(self._db.rows("SELECT id, retired_at FROM retired_encoders")),
             defaults=defaults,
         )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")

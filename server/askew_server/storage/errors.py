@@ -1,9 +1,9 @@
-"""What a disk or a database refuses with, and the problem that each refusal stands for.
+"""Errors of databases and disks, and the problem that each is reported as.
 
 DatabaseError          SQLite could not do what was asked; the text is SQLite's
 ├── DamagedDatabase    the file is not a database, or cannot be read
 ├── DiskFull           there was no room for a write
-└── DiskNotWritable    the disk takes no writes
+└── DiskNotWritable    the disk does not accept writes
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ class DiskFull(DatabaseError):
 
 
 class DiskNotWritable(DatabaseError):
-    """The disk takes no writes."""
+    """The disk does not accept writes."""
 
 
 def database_error(error: sqlite3.Error) -> DatabaseError:
-    """Our error for one of SQLite's, with the same text."""
+    """Askew's error for an error of SQLite, with the same text."""
     return _class_of(error)(str(error))
 
 
 def _class_of(error: sqlite3.Error) -> type[DatabaseError]:
-    # An error of the sqlite3 module itself, rather than of SQLite, has no code.
+    # Errors of the sqlite3 module itself have no code.
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return DatabaseError
@@ -64,12 +64,12 @@ def _class_of(error: sqlite3.Error) -> type[DatabaseError]:
 
 
 def storage_problem(error: BaseException) -> tuple[ProblemKind, str] | None:
-    """The kind of problem and the sentence for an error of the disk or of a database; None for any other error."""
+    """The kind of problem and the sentence for an error of a disk or a database; None for any other error."""
     if isinstance(error, DamagedDatabase):
         return (
             ProblemKind.DAMAGED_GALLERY,
-            f"The database of the gallery is damaged ({error}), so nothing was answered from it. The other galleries serve. "
-            "Stop the server and run `askew doctor`, or restore a snapshot.",
+            f"The database of the gallery is damaged ({error}), so the request was not answered. Other galleries are not "
+            "affected. Stop the server and run `askew doctor`, or restore a snapshot.",
         )
     if isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in _FULL):
         return (
@@ -86,6 +86,6 @@ def storage_problem(error: BaseException) -> tuple[ProblemKind, str] | None:
 def _not_writable(reason: str) -> tuple[ProblemKind, str]:
     return (
         ProblemKind.INSUFFICIENT_STORAGE,
-        f"The server's disk takes no writes ({reason}), so nothing was written; searches continue. "
+        f"The server's disk does not accept writes ({reason}), so nothing was written; searches continue. "
         "Check the disk and try again.",
     )

@@ -1,4 +1,4 @@
-"""The facts of a gallery: its space, dimension, teacher and sequence number, one row each."""
+"""The facts of a gallery: its space, dimension, teacher, sequence number and others, one row each."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from askew_client.contract.manifest import Manifest
 from askew_server.storage.sqlite import Database
+
+FACTS_SCHEMA = "CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class GalleryFacts:
 
     @classmethod
     def read(cls, database: Database) -> Self:
-        """Read them from a gallery's database. Raises DatabaseError, ValueError when they are inconsistent."""
+        """Read the facts from a gallery's database. Raises DatabaseError, or ValueError when they are inconsistent."""
         facts = read_facts(database)
         fault = examine_facts(facts)
         if fault is not None:
@@ -30,10 +32,26 @@ class GalleryFacts:
         teacher = Manifest.model_validate_json(facts["teacher"])
         return cls(facts["space"], int(facts["dim"]), teacher, int(facts["sequence"]))
 
+    @staticmethod
+    def of_new_gallery(teacher: Manifest) -> dict[str, str]:
+        """The facts, by key, that a new gallery gets from its teacher."""
+        return {"space": teacher.space_id, "dim": str(teacher.dim), "teacher": teacher.model_dump_json()}
+
 
 def read_facts(database: Database) -> dict[str, str]:
-    """All facts by key, whatever they say. Raises DatabaseError."""
+    """All facts by key, unchecked. Raises DatabaseError."""
     return {str(key): str(value) for key, value in database.rows("SELECT key, value FROM facts")}
+
+
+def read_fact(database: Database, key: str) -> str | None:
+    """One fact, unchecked; None if it is missing. Raises DatabaseError."""
+    value = database.value("SELECT value FROM facts WHERE key = ?", (key,))
+    return None if value is None else str(value)
+
+
+def write_fact(database: Database, key: str, value: str) -> None:
+    """Add or replace one fact. Raises DatabaseError."""
+    database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, value))
 
 
 def examine_facts(facts: dict[str, str]) -> str | None:

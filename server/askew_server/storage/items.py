@@ -1,12 +1,11 @@
-"""A gallery on disk: SQLite is the truth about its items, photos lie beside it.
+"""A gallery on disk: its items in SQLite, the photos in files beside it.
 
 Every change of an item takes the next sequence number, which is also the item's label in the index. A label is never
-used again: an index that holds other labels than the database is brought up to date by the difference.
+used again, so an index that holds other labels than the database is brought up to date by the difference.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,24 +17,26 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from askew_client.contract.common import Payload
-from askew_client.files import flush_folder, write_atomically
 from askew_server.errors import DamagedGallery
 from askew_server.index.types import Labels, Vectors
 from askew_server.storage.checksums import item_checksum, vector_checksum
 from askew_server.storage.errors import DatabaseError
+from askew_server.storage.facts import FACTS_SCHEMA, write_fact
+from askew_server.storage.filter_sql import SqlCondition
+from askew_server.storage.photos import write_photo
 from askew_server.storage.reader import GalleryReader
-from askew_server.storage.schema import SCHEMA, from_layout_1
+from askew_server.storage.schema import SCHEMA, migrate_from_layout_1
 from askew_server.storage.sqlite import Database
+from askew_server.storage.vectors import STORED_DTYPE
 
 LAYOUT = 2
 
-_FACTS = "CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
 _CHECKPOINT_PAGES = 4_000
 
 
 @dataclass(frozen=True)
 class StoredItem:
-    """An item to write: `vector` float32 [D]; `photo` the file's bytes and suffix, None to keep the photo it has."""
+    """An item to write: `vector` float32 [D]; `photo`: the file's bytes and suffix, None to keep the photo it has."""
 
     id: str
     vector: NDArray[np.float32]
@@ -47,7 +48,7 @@ class StoredItem:
 class ItemBatch:
     """Items to write together: `vectors` float16 [n, D], `payloads` as JSON text.
 
-    `photos`: bytes and suffix by id, where one comes along. The last of a repeated id counts.
+    `photos`: bytes and suffix, by id, of the items that get a photo. Of a repeated id, the last one counts.
     """
 
     ids: list[str]
@@ -61,7 +62,7 @@ class ItemBatch:
         last = {item.id: item for item in items}
         return cls(
             ids=list(last),
-            vectors=np.stack([item.vector for item in last.values()]).astype("<f2"),
+            vectors=np.stack([item.vector for item in last.values()]).astype(STORED_DTYPE),
             payloads=[to_json(item.payload).decode() for item in last.values()],
             photos={item.id: item.photo for item in last.values() if item.photo},
         )
@@ -69,7 +70,7 @@ class ItemBatch:
 
 @dataclass(frozen=True)
 class Change:
-    """What a write changed: labels added, rising, with their float32 [n, D] vectors, and labels removed."""
+    """What a write changed: labels added with their float32 [n, D] vectors, and labels removed; both ascending."""
 
     sequence: int
     added: Labels
@@ -78,21 +79,21 @@ class Change:
 
 
 class ItemStore(GalleryReader):
-    """The files of one gallery, read and written. Used by one thread at a time."""
+    """The files of one gallery, read and written. Used by one thread at a time. Methods raise DatabaseError, OSError."""
 
     def __init__(self, folder: Path) -> None:
-        """Open, or begin, the gallery in `folder`; one of an older layout is brought to this one. Raises DamagedGallery."""
+        """Open the gallery in `folder`, or create it. An older layout is migrated to this one. Raises DamagedGallery."""
         (folder / "photos").mkdir(parents=True, exist_ok=True)
         database = Database.open(folder / "gallery.db")
         super().__init__(database, folder)
         try:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
-            # A write of a thousand vectors is as long as SQLite's own bound, and would be copied twice right away.
+            # SQLite's own bound is as long as one write of a thousand vectors, which would then be copied twice.
             database.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-            database.execute_script(_FACTS)
+            database.execute_script(FACTS_SCHEMA)
             if self.fact("layout") == "1":
-                from_layout_1(database, folder / "index")
+                migrate_from_layout_1(database, folder / "index")
             layout = self.fact("layout") or str(LAYOUT)
             if layout == str(LAYOUT):
                 database.execute_script(SCHEMA)
@@ -101,7 +102,9 @@ class ItemStore(GalleryReader):
             raise DamagedGallery(f"The gallery in {folder} cannot be opened: {error}.") from None
         if layout != str(LAYOUT):
             database.close()
-            raise DamagedGallery(f"The gallery in {folder} has layout {layout}; this Askew reads {LAYOUT}. Upgrade it.")
+            raise DamagedGallery(
+                f"The gallery in {folder} has layout {layout}; this Askew reads layout {LAYOUT}. Upgrade Askew."
+            )
 
     def close(self) -> None:
         """Close the database; what was committed is on the disk already."""
@@ -109,43 +112,43 @@ class ItemStore(GalleryReader):
 
     @property
     def connection(self) -> Database:
-        """The database, for those who keep tables of their own in it; they use it on the store's thread."""
+        """The database, for EncoderStore and ProbeStore, whose tables are in it; used on the store's thread."""
         return self._db
 
     def begin(self, facts: dict[str, str]) -> None:
         """Write the facts of a new gallery, together with the layout."""
         with self._db.transaction():
-            rows = [("layout", str(LAYOUT)), ("sequence", "0"), *facts.items()]
-            self._db.execute_many("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
+            for key, value in {"layout": str(LAYOUT), "sequence": "0", **facts}.items():
+                write_fact(self._db, key, value)
 
     def set_fact(self, key: str, value: str) -> None:
-        """Write one of the gallery's own facts."""
-        self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, value))
+        """Write one of the gallery's facts."""
+        write_fact(self._db, key, value)
 
     def upsert(self, batch: ItemBatch) -> Change:
         """Insert or replace items, all or none; on the disk when it returns."""
         positions = list({item_id: position for position, item_id in enumerate(batch.ids)}.values())
-        photos = {item_id: self._write_photo(*photo) for item_id, photo in batch.photos.items()}
+        photos = {item_id: write_photo(self.folder, *photo) for item_id, photo in batch.photos.items()}
         ids = [batch.ids[position] for position in positions]
         with self._db.transaction():
             before = self.sequence
             labels = range(before + 1, before + 1 + len(ids))
             replaced = self._labels_and_photos(ids)
-            kept = {item_id: photo for item_id, (_, photo) in replaced.items() if photo and item_id not in photos}
+            unchanged = {item_id: photo for item_id, (_, photo) in replaced.items() if photo and item_id not in photos}
             removed = [label for label, _ in replaced.values()]
             self._remove(removed)
-            shown = {**kept, **photos}
+            photo_of = {**unchanged, **photos}
             self._db.execute_many(
                 "INSERT INTO items VALUES (?, ?, ?, ?, ?)",
                 (
                     (*row, item_checksum(*row))
                     for row in (
-                        (label, item_id, batch.payloads[position], shown.get(item_id))
+                        (label, item_id, batch.payloads[position], photo_of.get(item_id))
                         for label, item_id, position in zip(labels, ids, positions, strict=True)
                     )
                 ),
             )
-            vectors = np.ascontiguousarray(batch.vectors[positions], dtype="<f2")
+            vectors = np.ascontiguousarray(batch.vectors[positions], dtype=STORED_DTYPE)
             rows = ((label, vector.tobytes()) for label, vector in zip(labels, vectors, strict=True))
             self._db.execute_many(
                 "INSERT INTO vectors VALUES (?, ?, ?)", ((*row, vector_checksum(*row)) for row in rows)
@@ -153,21 +156,21 @@ class ItemStore(GalleryReader):
             self._set_sequence(labels[-1])
         self._unlink_orphans(photo for item_id, (_, photo) in replaced.items() if item_id in photos)
         added = np.arange(labels[0], labels[-1] + 1, dtype=np.int64)
-        # What is searched is what is stored: float16, also before a restart.
+        # The index gets the values that are stored, rounded to float16, so that a restart changes no score.
         return Change(labels[-1], added, vectors.astype(np.float32), np.array(sorted(removed), dtype=np.int64))
 
     def delete(self, ids: Sequence[str]) -> Change:
-        """Delete those of these items that there are."""
+        """Delete items; unknown ids are ignored."""
         with self._db.transaction():
             rows = list(self._labels_and_photos(ids).values())
             change = self._delete(rows)
         self._unlink_orphans(photo for _, photo in rows)
         return change
 
-    def delete_where(self, condition: str, parameters: Sequence[object]) -> Change:
-        """Delete the items that meet an SQL condition over `payload`."""
+    def delete_where(self, condition: SqlCondition) -> Change:
+        """Delete the items that meet a condition."""
         with self._db.transaction():
-            rows = self._db.rows(f"SELECT label, photo FROM items WHERE {condition}", tuple(parameters))
+            rows = self._db.rows(f"SELECT label, photo FROM items WHERE {condition.sql}", condition.parameters)
             change = self._delete(rows)
         self._unlink_orphans(photo for _, photo in rows)
         return change
@@ -191,18 +194,7 @@ class ItemStore(GalleryReader):
         self._db.execute_many("DELETE FROM vectors WHERE label = ?", rows)
 
     def _set_sequence(self, sequence: int) -> None:
-        self._db.execute("UPDATE facts SET value = ? WHERE key = 'sequence'", (str(sequence),))
-
-    def _write_photo(self, photo: bytes, suffix: str) -> str:
-        name = hashlib.sha256(photo).hexdigest() + suffix
-        path = self.photo_path(name)
-        # A photo that has decayed on the disk is healed by sending it again.
-        if not path.exists() or path.read_bytes() != photo:
-            if not path.parent.exists():
-                path.parent.mkdir()
-                flush_folder(self.photos)
-            write_atomically(path, photo)
-        return name
+        write_fact(self._db, "sequence", str(sequence))
 
     def _unlink_orphans(self, photos: Iterable[str | None]) -> None:
         for photo in photos:

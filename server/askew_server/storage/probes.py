@@ -1,14 +1,13 @@
-"""The probe set of a gallery: photos with the teacher's vectors, apart from its items, by which the gate judges.
+"""The probe set of a gallery: photos with the teacher's vectors, which the gate shows to candidates.
 
-A gallery whose items came as vectors has no photo that a candidate could describe. Its probe set has: rows in the
-gallery's database, files in `probes/` beside it.
+A gallery whose items were sent as vectors has no photos that a candidate could describe; its probe set has them. Probes
+are rows in the gallery's database, with their photos in `probes/`, apart from the items.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +16,16 @@ from numpy.typing import NDArray
 from askew_client.contract.encoders import Probe, ProbeList
 from askew_client.contract.problems import ProblemKind
 from askew_client.files import write_atomically
+from askew_server.clock import utc_microseconds
 from askew_server.errors import DamagedGallery, Refusal
 from askew_server.storage.errors import DatabaseError
+from askew_server.storage.photos import photo_sha256
 from askew_server.storage.sqlite import Database
 
 FEWEST_PROBES = 10
-"""From so many on the gate uses them, and judges at all."""
+"""With fewer probes the gate uses the photos of items; with fewer of those it judges no candidate."""
 
-MOST_KEPT = 1_000
+MAX_PROBES = 1_000
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS probes (
@@ -35,7 +36,7 @@ CREATE TABLE IF NOT EXISTS probes (
 
 @dataclass(frozen=True)
 class StoredProbe:
-    """A probe: the teacher's vector, float32 [D] of unit length, and the photo's file."""
+    """A probe: the teacher's vector, float32 [D] of unit length, and the path of the photo."""
 
     id: str
     vector: NDArray[np.float32]
@@ -46,7 +47,7 @@ class ProbeStore:
     """The probe set of one gallery. Used by the thread that owns the gallery's connection."""
 
     def __init__(self, database: Database, folder: Path, gallery: str) -> None:
-        """Over the gallery's connection, with the photos in `folder`. Raises DamagedGallery."""
+        """Open the probe set. `database`: the gallery's; `folder`: of the photos. Raises DamagedGallery."""
         self._db = database
         self._folder = folder
         self._gallery = gallery
@@ -57,19 +58,19 @@ class ProbeStore:
             raise DamagedGallery(f"The probes of the gallery in {folder.parent} cannot be read: {error}.") from None
 
     def put(self, probe_id: str, vector: NDArray[np.float32], photo: bytes, suffix: str) -> Probe:
-        """Add a probe, or replace it: float32 [D] of unit length, the photo's bytes and its file's suffix.
+        """Add or replace a probe: float32 [D] of unit length, the photo's bytes, and the suffix of its file.
 
         Raises Refusal (validation) when the set is full.
         """
         old = self._photo_of(probe_id)
-        if old is None and self._count() >= MOST_KEPT:
+        if old is None and self._count() >= MAX_PROBES:
             raise Refusal(
                 ProblemKind.VALIDATION,
-                f"Gallery {self._gallery!r} has {MOST_KEPT} probes already; the gate shows a candidate 200 of them. Remove "
-                "some first.",
+                f"Expected at most {MAX_PROBES} probes, and gallery {self._gallery!r} has that many already. Remove some first "
+                "(DELETE …/probes/ID); the gate shows a candidate 200 of them.",
             )
         digest = hashlib.sha256(photo).hexdigest()
-        probe = Probe(id=probe_id, photo_sha256=digest, added_at=datetime.now(UTC).isoformat(timespec="microseconds"))
+        probe = Probe(id=probe_id, photo_sha256=digest, added_at=utc_microseconds())
         name = digest + suffix
         write_atomically(self._folder / name, photo)
         row = (probe_id, np.ascontiguousarray(vector, dtype="<f4").tobytes(), name, probe.added_at)
@@ -80,25 +81,25 @@ class ProbeStore:
         return probe
 
     def remove(self, probe_id: str) -> None:
-        """Remove a probe and, if no other has it, its photo. Raises Refusal (unknown-probe)."""
+        """Remove a probe, and its photo if no other probe has it. Raises Refusal (unknown-probe)."""
         photo = self._photo_of(probe_id)
         if photo is None:
             raise Refusal(
                 ProblemKind.UNKNOWN_PROBE,
-                f"The probe set of gallery {self._gallery!r} has no photo {probe_id[:200]!r}.",
+                f"The probe set of gallery {self._gallery!r} has no probe {probe_id[:200]!r}. GET …/probes lists them.",
             )
         with self._db.transaction():
             self._db.execute("DELETE FROM probes WHERE id = ?", (probe_id,))
         self._unlink_if_unused(photo)
 
     def describe_all(self) -> ProbeList:
-        """The probe set as its users see it, by id."""
+        """The probe set as the API shows it, by id."""
         rows = self._db.rows("SELECT id, photo, added_at FROM probes ORDER BY id")
-        probes = [Probe(id=each, photo_sha256=Path(photo).stem, added_at=added) for each, photo, added in rows]
+        probes = [Probe(id=each, photo_sha256=photo_sha256(photo), added_at=added) for each, photo, added in rows]
         return ProbeList(probes=probes, needed=FEWEST_PROBES)
 
     def all(self) -> list[StoredProbe]:
-        """The probes whose photos are there, by id."""
+        """The probes whose photos exist, by id."""
         rows = self._db.rows("SELECT id, vector, photo FROM probes ORDER BY id")
         probes = [
             StoredProbe(each, np.frombuffer(vector, dtype="<f4").astype(np.float32), self._folder / photo)
@@ -110,8 +111,8 @@ class ProbeStore:
         return int(self._db.value("SELECT count(*) FROM probes"))
 
     def _photo_of(self, probe_id: str) -> str | None:
-        row = self._db.row("SELECT photo FROM probes WHERE id = ?", (probe_id,))
-        return None if row is None else str(row[0])
+        photo = self._db.value("SELECT photo FROM probes WHERE id = ?", (probe_id,))
+        return None if photo is None else str(photo)
 
     def _unlink_if_unused(self, photo: str) -> None:
         if self._db.row("SELECT 1 FROM probes WHERE photo = ? LIMIT 1", (photo,)) is None:

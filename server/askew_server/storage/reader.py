@@ -1,4 +1,4 @@
-"""What is read of a gallery's items, over a connection that one thread uses at a time."""
+"""Reads of a gallery's items, over a connection that one thread uses at a time."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ import numpy as np
 
 from askew_client.contract.common import Payload
 from askew_server.index.types import Labels, Vectors
+from askew_server.storage.facts import read_fact
+from askew_server.storage.filter_sql import EVERY_ITEM, SqlCondition
+from askew_server.storage.photos import photo_member, photo_sha256
 from askew_server.storage.sqlite import Database
 from askew_server.storage.vectors import vectors_of
 
-_MOST_PARAMETERS = 512
+_MAX_PARAMETERS = 512
 _MAPPED_BYTES = 1 << 40
 
 
 @dataclass(frozen=True)
 class ItemRow:
-    """An item as it lies in the database; `vector` is little-endian float16."""
+    """An item as stored. `photo`: its file's name; `vector`: little-endian float16, see vectors.py."""
 
     label: int
     id: str
@@ -29,22 +32,26 @@ class ItemRow:
     photo: str | None
     vector: bytes
 
+    @property
+    def photo_sha256(self) -> str | None:
+        """The SHA-256 of its photo, as hex digits; None if it has no photo."""
+        return None if self.photo is None else photo_sha256(self.photo)
+
 
 Candidate = tuple[int, str, str, bytes]
 """Label, id, payload as JSON text, and the vector's bytes (little-endian float16) of an item that may become a hit."""
 
 
 class GalleryReader:
-    """Reads of one gallery's database."""
+    """Reads of one gallery's database. Methods raise DatabaseError."""
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.folder = folder
-        self.photos = folder / "photos"
         self._db = database
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """A reader of its own beside the gallery's writer: it sees what was committed and never waits."""
+        """A reader with its own connection beside the gallery's writer: it sees what was committed and never waits."""
         database = Database.open_read_only(folder / "gallery.db")
         # Vectors are read from the page cache in place: half the time of copying them into SQLite's own.
         database.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
@@ -55,9 +62,8 @@ class GalleryReader:
         self._db.close()
 
     def fact(self, key: str) -> str | None:
-        """One of the gallery's own facts: space, dim, teacher, …"""
-        row = self._db.row("SELECT value FROM facts WHERE key = ?", (key,))
-        return None if row is None else str(row[0])
+        """One of the gallery's facts, unchecked; None if it is missing."""
+        return read_fact(self._db, key)
 
     @property
     def sequence(self) -> int:
@@ -65,40 +71,44 @@ class GalleryReader:
         return int(self.fact("sequence") or 0)
 
     def item(self, item_id: str) -> ItemRow | None:
-        """One item by id."""
+        """One item by id; None if it does not exist."""
         rows = list(self._rows("WHERE id = ?", (item_id,)))
         return rows[0] if rows else None
 
-    def page(self, after: str, limit: int, condition: tuple[str, Sequence[object]] = ("1", ())) -> list[ItemRow]:
-        """Up to `limit` items with ids behind `after` that meet an SQL condition over `payload`, in the order of ids."""
-        sql, parameters = condition
-        return list(self._rows(f"WHERE id > ? AND ({sql}) ORDER BY id LIMIT ?", (after, *parameters, limit)))
+    def page(self, after: str, limit: int, condition: SqlCondition = EVERY_ITEM) -> list[ItemRow]:
+        """Up to `limit` items that meet a condition, in the order of ids, starting after the id `after`."""
+        clause = f"WHERE id > ? AND ({condition.sql}) ORDER BY id LIMIT ?"
+        return list(self._rows(clause, (after, *condition.parameters, limit)))
 
     def candidates(self, labels: Sequence[int]) -> list[Candidate]:
-        """The items of these labels, in no order; labels without an item are left out."""
-        if len(labels) > _MOST_PARAMETERS:
-            parts = [labels[start : start + _MOST_PARAMETERS] for start in range(0, len(labels), _MOST_PARAMETERS)]
+        """The items of these labels, in any order; labels without an item are left out."""
+        if len(labels) > _MAX_PARAMETERS:
+            parts = [labels[start : start + _MAX_PARAMETERS] for start in range(0, len(labels), _MAX_PARAMETERS)]
             return [candidate for part in parts for candidate in self.candidates(part)]
         marks = ",".join("?" * len(labels))
         sql = f"SELECT label, id, payload, vector FROM items JOIN vectors USING (label) WHERE label IN ({marks})"
         return self._db.rows(sql, labels)
 
     def payloads(self, labels: Sequence[int]) -> list[tuple[int, str, str]]:
-        """Label, id and payload as JSON text of these labels, in no order; labels without an item are left out."""
+        """Label, id and payload as JSON text of these labels, in any order; labels without an item are left out."""
         marks = ",".join("?" * len(labels))
         return self._db.rows(f"SELECT label, id, payload FROM items WHERE label IN ({marks})", labels)
 
     def labels(self) -> Labels:
-        """The labels of all items, rising."""
+        """The labels of all items, ascending."""
         rows = self._db.rows("SELECT label FROM items")
         labels = np.fromiter((label for (label,) in rows), dtype=np.int64, count=len(rows))
         labels.sort()
         return labels
 
-    def labels_where(self, condition: str, parameters: Sequence[object]) -> Labels:
-        """The labels of the items that meet an SQL condition over `payload`, rising."""
-        rows = self._db.rows(f"SELECT label FROM items WHERE {condition} ORDER BY label", tuple(parameters))
+    def labels_where(self, condition: SqlCondition) -> Labels:
+        """The labels of the items that meet a condition, ascending."""
+        rows = self._db.rows(f"SELECT label FROM items WHERE {condition.sql} ORDER BY label", condition.parameters)
         return np.array([label for (label,) in rows], dtype=np.int64)
+
+    def count_where(self, condition: SqlCondition) -> int:
+        """How many items meet a condition."""
+        return int(self._db.value(f"SELECT count(*) FROM items WHERE {condition.sql}", condition.parameters))
 
     def fields_after(self, label: int, paths: Sequence[str]) -> list[tuple[Any, ...]]:
         """Label, then JSON type and value at each path, of the items with higher labels, by label."""
@@ -108,18 +118,18 @@ class GalleryReader:
         return self._db.rows(sql, (*parameters, label))
 
     def vectors_of(self, labels: Labels, dim: int, batch: int = 4_096) -> Iterator[tuple[Labels, Vectors]]:
-        """Labels and float32 [n, D] vectors of the items of these rising labels, in batches."""
+        """Labels and float32 [n, D] vectors of the items of these ascending labels, in batches."""
         return vectors_of(self._db, labels, dim, batch=batch)
 
     def counts(self) -> tuple[int, int]:
-        """How many items there are, and how many of them have a photo."""
+        """The number of items, and of items with a photo."""
         items = self._db.value("SELECT count(*) FROM items")
         photos = self._db.value("SELECT count(*) FROM items WHERE photo IS NOT NULL")
         return int(items), int(photos)
 
     def photo_path(self, photo: str) -> Path:
-        """Where a photo named in an item lies."""
-        return self.photos / photo[:2] / photo
+        """The path of a photo; `photo`: its file's name, as the item's row has it."""
+        return self.folder / photo_member(photo)
 
     def items_with_photo(self) -> list[tuple[int, str]]:
         """Label and photo of every item that has one, by label."""

@@ -1,10 +1,11 @@
-"""The tables of a gallery's database, and how one of an older layout comes to this one."""
+"""The tables of a gallery's items, and the migration from the older layout."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from askew_server.storage.checksums import install_checksums
+from askew_server.storage.facts import write_fact
 from askew_server.storage.sqlite import Database
 
 SCHEMA = """
@@ -16,11 +17,14 @@ CREATE TABLE IF NOT EXISTS vectors (
     label INTEGER PRIMARY KEY, vector BLOB NOT NULL, checksum INTEGER NOT NULL
 ) STRICT;
 """
-"""Vectors lie apart from the items, so that whoever reads payloads does not walk 4 kB blobs."""
+"""Vectors have a table of their own, so that a walk over payloads does not read 4 kB of vector for each item."""
 
 
-def from_layout_1(database: Database, index: Path) -> None:
-    """Bring a database in which items hold their vectors to layout 2, all or nothing; its saved index goes."""
+def migrate_from_layout_1(database: Database, index: Path) -> None:
+    """Migrate a database of layout 1, in which items hold their vectors, to layout 2, all or nothing.
+
+    The saved index of layout 1, in the folder `index`, is removed. Raises DatabaseError.
+    """
     install_checksums(database)
     with database.transaction():
         database.execute("DROP INDEX IF EXISTS items_by_photo")
@@ -36,6 +40,6 @@ def from_layout_1(database: Database, index: Path) -> None:
         )
         database.execute("DROP TABLE items_of_layout_1")
         database.execute("DROP TABLE IF EXISTS removed")
-        database.execute("UPDATE facts SET value = '2' WHERE key = 'layout'")
+        write_fact(database, "layout", "2")
     for path in [*index.glob("exact-*.faiss"), index / "index.json"]:
         path.unlink(missing_ok=True)

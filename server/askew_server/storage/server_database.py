@@ -1,4 +1,4 @@
-"""DATA/askew.db: what belongs to the server as a whole. Each table is made by the module that owns it."""
+"""DATA/askew.db: keys, aliases and jobs. Each table is created by the module that uses it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from askew_server.storage.write_ahead_log import examine_log
 
 
 def open_server_database(data: Path, schema: str) -> Database:
-    """A connection of one's own to DATA/askew.db, with one's tables made; commits are on the disk when they return.
+    """A new connection to DATA/askew.db, on which the tables of `schema` exist; commits are on the disk when they return.
 
-    Use it from one thread at a time. Raises AskewError when the file is no database or a damaged one.
+    Use it from one thread at a time. Raises AskewError when the file is not a database, or is damaged.
     """
     path = data / "askew.db"
     damage = examine_log(path)
-    # An empty file would open as a database without keys, and a server without keys asks nobody for one.
+    # SQLite opens an empty file as a database without keys, and a server without keys serves everybody.
     if (path.exists() and not path.stat().st_size) or (damage is not None and damage.loses_acknowledged):
         raise _unreadable(path, "it is truncated" if damage is None else "its write-ahead log is damaged")
     database = Database.open(path, timeout=10)
@@ -36,6 +36,6 @@ def open_server_database(data: Path, schema: str) -> Database:
 
 def _unreadable(path: Path, reason: str) -> AskewError:
     return AskewError(
-        f"{path} cannot be read: {reason}. It holds keys, aliases and jobs. Put a copy of it back; or move it away, to begin "
-        "without any: the galleries are not in it."
+        f"{path} cannot be read: {reason}. It holds keys, aliases and jobs; the galleries are not in it. Put back a copy of "
+        "the file, or move it away to start without keys, aliases and jobs."
     )

@@ -1,4 +1,4 @@
-"""Connections to SQLite. Its errors leave this module as those of storage/errors.py."""
+"""Connections to SQLite, whose errors are raised as those of storage/errors.py."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Database:
 
     @classmethod
     def open(cls, path: Path, *, timeout: float = 5) -> Self:
-        """Open a database, or begin one. `timeout`: seconds to wait for another connection's lock."""
+        """Open a database, or create it. `timeout`: seconds to wait for another connection's lock."""
         return cls._connected(path, uri=False, timeout=timeout)
 
     @classmethod
     def open_read_only(cls, path: Path, *, timeout: float = 30) -> Self:
-        """Open a database that this connection cannot change; its writers are not held up."""
+        """Open a database that this connection cannot change; writers need not wait for it."""
         options = "mode=ro"
-        # Even a reader makes files beside a database with a log; where none can be made, nobody can change it either.
+        # SQLite makes files beside a database with a log, even for a reader. Where it cannot, no one can write either.
         if not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
             options += "&immutable=1"
         return cls._connected(f"{path.absolute().as_uri()}?{options}", uri=True, timeout=timeout)
@@ -106,11 +106,11 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of what is done inside, or none of it; on the disk when it ends."""
+        """Commit what the block does, or none of it if the block raises; on the disk when it ends."""
         self.execute("BEGIN IMMEDIATE")
         try:
             yield
-            # A commit fails, too, when the disk is full; the transaction must not stay open then.
+            # A commit also fails when the disk is full, and the transaction must not stay open.
             self.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
@@ -118,7 +118,7 @@ class Database:
             raise
 
     def define_function(self, name: str, arguments: int, function: Callable[..., int]) -> None:
-        """Make a function of Python's available to SQL on this connection. Equal arguments must give equal results."""
+        """Make a Python function available to SQL on this connection. Equal arguments must give equal results."""
         self._connection.create_function(name, arguments, function, deterministic=True)
 
     def has_table(self, name: str) -> bool:
@@ -126,9 +126,9 @@ class Database:
         return self.row("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)) is not None
 
     def back_up(self, target: Path, progress: Callable[[int, int], None]) -> None:
-        """Copy the database, as an open transaction sees it, to a new file.
+        """Copy the database, as the open transaction sees it, to a new file.
 
-        `progress`: called with the bytes copied and the bytes in all.
+        `progress(copied, total)`: called in bytes.
         """
         size = int(self.value("PRAGMA page_size"))
         with Database.open(target) as copy:

@@ -1,4 +1,4 @@
-"""The vectors of a gallery's database, for the process that builds an index from them."""
+"""The vectors of a gallery's database, for the process that builds the index."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from askew_server.index.types import Labels, Vectors
+from askew_server.storage.facts import read_fact
 from askew_server.storage.sqlite import Database
 from askew_server.storage.vectors import vectors_of
 
@@ -17,19 +18,19 @@ _BATCH = 4_096
 
 @dataclass(frozen=True)
 class SqliteVectorSource:
-    """Reads the vectors that a gallery's database holds; it pickles, so that a child process can read them."""
+    """A VectorSource that reads a gallery's database. It can be pickled, so that a child process can read them."""
 
     database: Path
     dim: int
 
     def covered(self) -> tuple[int, Labels]:
-        """The sequence number to cover, and every label up to it, rising."""
+        """The sequence number to cover, and every label up to it, ascending."""
         with Database.open_read_only(self.database) as database:
-            sequence = int(database.value("SELECT value FROM facts WHERE key = 'sequence'"))
+            sequence = int(read_fact(database, "sequence") or 0)
             rows = database.each("SELECT label FROM vectors WHERE label <= ? ORDER BY label", (sequence,))
             return sequence, np.fromiter((label for (label,) in rows), dtype=np.int64)
 
     def batches(self, labels: Labels) -> Iterator[tuple[Labels, Vectors]]:
-        """Those of these rising labels that still exist, and their vectors, float32 [n, D], in batches."""
+        """The labels among these, ascending ones, that still exist, with float32 [n, D] vectors, in batches."""
         with Database.open_read_only(self.database) as database:
             yield from vectors_of(database, labels, self.dim, batch=_BATCH)

@@ -6,22 +6,30 @@ import json
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from askew_server.index.types import Labels, Vectors
 from askew_server.storage.sqlite import Database
 
+STORED_DTYPE = np.dtype("<f2")
+
 _BY_LABEL = "SELECT label, vector FROM vectors WHERE label IN (SELECT value FROM json_each(?)) ORDER BY label"
+
+
+def unpack_vector(vector: bytes) -> NDArray[np.float32]:
+    """One stored vector as float32 [D]."""
+    return np.frombuffer(vector, dtype=STORED_DTYPE).astype(np.float32)
 
 
 def unpack_vectors(vectors: Sequence[bytes], dim: int) -> Vectors:
     """Stored vectors as float32 [n, D]."""
-    return np.frombuffer(b"".join(vectors), dtype="<f2").reshape(len(vectors), dim).astype(np.float32)
+    return unpack_vector(b"".join(vectors)).reshape(len(vectors), dim)
 
 
 def vectors_of(database: Database, labels: Labels, dim: int, *, batch: int) -> Iterator[tuple[Labels, Vectors]]:
-    """Those of these rising labels that exist, and their vectors, float32 [n, D], `batch` labels at a time.
+    """The labels among these, ascending ones, that exist, with float32 [n, D] vectors; `batch` labels at a time.
 
-    Each batch is a read of its own, so that a long walk holds up no checkpoint.
+    Each batch is a read of its own, so that a long walk does not delay checkpoints.
     """
     for start in range(0, len(labels), batch):
         rows = database.rows(_BY_LABEL, (json.dumps(labels[start : start + batch].tolist()),))

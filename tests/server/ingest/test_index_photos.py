@@ -72,7 +72,7 @@ def test_bad_photos_are_named_and_skipped_and_the_exit_code_says_so(
 def test_folders_that_cannot_be_indexed(folder: Path, teacher_file: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    for photos, word in ((empty, "there are none"), (tmp_path / "missing", "missing"), (teacher_file, "no folder")):
+    for photos, word in ((empty, "there are none"), (tmp_path / "missing", "missing"), (teacher_file, "not a folder")):
         done = run_askew("index", photos, "--encoder", teacher_file, "--data", tmp_path / "d")
         assert done.returncode == 1
         assert word in done.stderr

@@ -361,7 +361,7 @@ def test_damage_in_a_large_gallery_is_found_while_it_serves(data: Path) -> None:
             assert time.monotonic() < deadline, "the damage was not found"
             time.sleep(0.01)
         assert galleries.names() == ["whole"]
-        assert "is not as it was written" in galleries.damaged()["objects"]
+        assert "does not match its checksum" in galleries.damaged()["objects"]
         with pytest.raises(Refusal, match="askew doctor"):
             galleries.get("objects")
     finally:

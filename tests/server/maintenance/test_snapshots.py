@@ -12,7 +12,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -26,7 +25,7 @@ from askew_server.errors import Refusal
 from askew_server.gallery.catalog import Catalog
 from askew_server.jobs.kind import JobStopped, Task
 from askew_server.jobs.snapshots import RestoreJob, SnapshotJob
-from askew_server.maintenance import gallery_copy
+from askew_server.maintenance.gallery_copy import link_files
 from askew_server.maintenance.restore import restore_gallery
 from askew_server.maintenance.snapshot_archive import read_snapshot
 from askew_server.maintenance.snapshots import Snapshots
@@ -166,32 +165,14 @@ def test_a_snapshot_is_one_moment_although_writes_and_deletes_go_on(
     assert len(seen) == 4, "nothing was written meanwhile, so nothing was shown"
 
 
-def test_a_snapshot_of_the_same_second_and_of_a_clock_that_went_back_gets_another_name(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = data / "galleries" / "objects"
-    kept = Snapshots("objects", folder)
-    names = []
-    for moment in ("2031-01-01T00:00:00+00:00", "2031-01-01T00:00:00+00:00", "1999-12-31T23:59:59+00:00"):
-        monkeypatch.setattr("askew_server.maintenance.snapshots.datetime", _Clock(moment))
-        names.append(kept.create(_nowhere).name)
+def test_a_snapshot_of_the_same_second_and_of_a_clock_that_went_back_gets_another_name(data: Path) -> None:
+    moments = iter(["2031-01-01T00:00:00+00:00", "2031-01-01T00:00:00+00:00", "1999-12-31T23:59:59+00:00"])
+    kept = Snapshots("objects", data / "galleries" / "objects", clock=lambda: next(moments))
+    names = [kept.create(_nowhere).name for _ in range(3)]
     assert names == ["20310101T000000Z", "20310101T000000Z-2", "19991231T235959Z"]
     assert [each.name for each in kept.list()] == ["20310101T000000Z-2", "20310101T000000Z", "19991231T235959Z"]
     for name in names:
         kept.verify(name, _nowhere)
-
-
-class _Clock:
-    """A datetime whose `now` is decided."""
-
-    def __init__(self, moment: str) -> None:
-        self._moment = moment
-
-    def now(self, _: object) -> datetime:
-        return datetime.fromisoformat(self._moment)
-
-    def fromisoformat(self, text: str) -> datetime:
-        return datetime.fromisoformat(text)
 
 
 @pytest.fixture(scope="module")
@@ -376,20 +357,14 @@ def test_a_truncated_snapshot_is_refused_wherever_it_ends(archive: Path, tmp_pat
         read_snapshot(path, None, _nowhere)
 
 
-def test_what_would_not_fit_is_refused_before_it_is_written(
-    data: Path, archive: Path, restoring: Restoring, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = shutil.disk_usage(data)
-    monkeypatch.setattr(
-        "askew_server.maintenance.snapshots.shutil.disk_usage", lambda _: usage._replace(free=60_000_000)
-    )
+def test_what_would_not_fit_is_refused_before_it_is_written(data: Path, archive: Path, restoring: Restoring) -> None:
     folder = data / "galleries" / "objects"
     with pytest.raises(Refusal, match="60,000,000 are free") as refused:
-        Snapshots("objects", folder).create(_nowhere)
+        Snapshots("objects", folder, free_bytes=lambda _: 60_000_000).create(_nowhere)
     assert refused.value.kind is ProblemKind.WOULD_NOT_FIT
     assert list((folder / "snapshots").iterdir()) == []
     with pytest.raises(Refusal, match="60,000,000 are free"):
-        restore_gallery(restoring.galleries, "new", archive, _nowhere, lambda: None)
+        restore_gallery(restoring.galleries, "new", archive, _nowhere, lambda: None, free_bytes=lambda _: 60_000_000)
 
 
 def test_a_damaged_gallery_is_not_snapshotted_as_if_it_were_whole(data: Path) -> None:
@@ -413,7 +388,7 @@ def test_a_damaged_gallery_is_not_snapshotted_as_if_it_were_whole(data: Path) ->
     path = folder / "gallery.db"
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b'"kind":"object"', b'"kind":"objecu"', 1))
-    with pytest.raises(Refusal, match="is not as it was written"):
+    with pytest.raises(Refusal, match="does not match its checksum"):
         kept.create(_nowhere)
     path.write_bytes(whole)
     kept.create(_nowhere)
@@ -497,7 +472,7 @@ def test_the_command_line_does_it_all_on_a_server_and_without_one(data: Path, tm
     path.write_bytes(path.read_bytes()[:-600])
     bad = run_askew("snapshot", "verify", path)
     assert bad.returncode == 1
-    assert "no whole snapshot" in bad.stderr
+    assert "not a complete snapshot" in bad.stderr
     taken = run_askew("snapshot", "restore", tmp_path / "other.tar", *local, "--gallery", "objects")
     assert taken.returncode == 1
     assert "There is a gallery 'objects' already" in taken.stderr
@@ -581,14 +556,11 @@ def test_a_restore_that_is_run_again_after_a_crash_is_done(data: Path, archive: 
     assert list((data / "galleries" / "objects" / "snapshots").iterdir()) == []
 
 
-def test_photos_that_come_and_go_between_the_steps_of_a_snapshot_are_in_it(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_photos_that_come_and_go_between_the_steps_of_a_snapshot_are_in_it(data: Path, tmp_path: Path) -> None:
     """A photo that is put when the files are linked already, and replaced as soon as the moment is fixed."""
     folder = data / "galleries" / "objects"
     content = next((folder / "photos").glob("*/*.jpg")).read_bytes()
     store = ItemStore(folder)
-    link = gallery_copy._link
     written: list[bytes] = []
 
     def put() -> None:
@@ -599,12 +571,11 @@ def test_photos_that_come_and_go_between_the_steps_of_a_snapshot_are_in_it(
         if len(written) == 1:
             # The moment is fixed, and speaks of the first photo, which goes before it can be linked.
             put()
-        link(source, target, names)
+        link_files(source, target, names)
         if not written:
             put()
 
-    monkeypatch.setattr(gallery_copy, "_link", link_in_between)
-    kept = Snapshots("objects", folder)
+    kept = Snapshots("objects", folder, link_files=link_in_between)
     snapshot = kept.create(_nowhere)
     store.close()
     assert len(written) == 2

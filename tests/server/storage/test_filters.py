@@ -1,4 +1,4 @@
-"""Filters over columns are what SQL over the payloads says, whatever was written and deleted meanwhile."""
+"""Filters over columns admit what SQL over the payloads admits, whatever is written and deleted in the meantime."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from askew_client.contract.filters import Filter
+from askew_client.contract.filters import Filter, Not
 from askew_server.errors import Refusal
-from askew_server.storage.filters import filter_to_sql
+from askew_server.storage.filters import PayloadFilter
 from askew_server.storage.items import ItemBatch, ItemStore, StoredItem
-from askew_server.storage.payload_columns import MOST_FIELDS, Columns
+from askew_server.storage.payload_columns import MAX_FIELDS
 from askew_server.storage.reader import GalleryReader
 
 FILTER: TypeAdapter[Filter] = TypeAdapter(Filter)
@@ -42,27 +42,22 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ItemStore]:
 
 
 @pytest.fixture(scope="module")
-def columns(store: ItemStore) -> Iterator[Columns]:
-    """Columns that lived through writes, replacements and deletions."""
+def payload_filter(store: ItemStore) -> Iterator[PayloadFilter]:
+    """A filter whose columns lived through writes, replacements and deletions."""
     reader = GalleryReader.open(store.folder)
-    columns = Columns(reader)
+    payload_filter = PayloadFilter(reader)
     for start in range(0, 200, 50):
         store.upsert(ItemBatch.of([_item(n, PAYLOADS[n]) for n in range(start, start + 50)]))
-        columns.allowed(FILTER.validate_python({"field": FIELDS[start // 50], "exists": True}))
+        payload_filter.labels(FILTER.validate_python({"field": FIELDS[start // 50], "exists": True}))
     store.upsert(ItemBatch.of([_item(n, PAYLOADS[(n + 1) % 200]) for n in range(0, 200, 11)]))
     store.delete([f"item-{n}" for n in range(0, 200, 13)])
-    yield columns
+    yield payload_filter
     reader.close()
 
 
 def _held(store: ItemStore, labels: np.ndarray) -> list[int]:
     """Those of these labels that items have: columns may name some that are gone."""
     return sorted(set(labels.tolist()) & set(store.labels().tolist()))
-
-
-def _by_sql(store: ItemStore, condition: Filter) -> list[int]:
-    labels: list[int] = store.labels_where(*filter_to_sql(condition)).tolist()
-    return labels
 
 
 _SCALARS = st.sampled_from([*VALUES, 3, "nothing"])
@@ -92,27 +87,46 @@ _CONDITIONS = st.recursive(
 
 
 @given(_CONDITIONS)
-def test_columns_admit_what_sql_admits(store: ItemStore, columns: Columns, condition: dict[str, object]) -> None:
+def test_columns_admit_what_sql_admits(
+    store: ItemStore, payload_filter: PayloadFilter, condition: dict[str, object]
+) -> None:
     parsed = FILTER.validate_python(condition)
     try:
-        allowed = columns.allowed(parsed)
+        allowed = payload_filter.labels(parsed)
     except Refusal as refusal:
         assert "Types are not converted" in str(refusal)
+        # Every way in has the same rule.
+        for checked in (payload_filter.sql, payload_filter.check):
+            with pytest.raises(Refusal, match="Types are not converted"):
+                checked(parsed)
         return
-    assert _held(store, allowed) == _by_sql(store, parsed)
+    payload_filter.check(parsed)
+    by_sql = payload_filter.sql(parsed)
+    assert _held(store, allowed) == store.labels_where(by_sql).tolist()
+    assert store.count_where(by_sql) == len(_held(store, allowed))
     assert np.all(allowed[1:] > allowed[:-1])
+
+
+@pytest.mark.parametrize("way", ["labels", "sql", "check"])
+def test_a_filter_of_nine_levels_is_refused_whatever_it_is_for(payload_filter: PayloadFilter, way: str) -> None:
+    condition: Filter = FILTER.validate_python({"field": "odd", "eq": True})
+    for _ in range(7):
+        condition = Not.model_construct(negated=condition)
+    getattr(payload_filter, way)(condition)
+    with pytest.raises(Refusal, match="at most 8 levels"):
+        getattr(payload_filter, way)(Not.model_construct(negated=condition))
 
 
 def test_a_write_is_seen_by_the_next_filter(tmp_path: Path) -> None:
     store = ItemStore(tmp_path / "gallery")
     store.begin({"dim": "8"})
-    columns = Columns(GalleryReader.open(store.folder))
+    payload_filter = PayloadFilter(GalleryReader.open(store.folder))
     condition = FILTER.validate_python({"field": "n", "eq": 5})
-    assert columns.allowed(condition).tolist() == []
+    assert payload_filter.labels(condition).tolist() == []
     change = store.upsert(ItemBatch.of([_item(5, {"n": 5}), _item(6, {"n": 6})]))
-    assert columns.allowed(condition).tolist() == change.added[:1].tolist()
+    assert payload_filter.labels(condition).tolist() == change.added[:1].tolist()
     change = store.upsert(ItemBatch.of([_item(6, {"n": 5})]))
-    assert columns.allowed(condition).tolist() == [1, *change.added.tolist()]
+    assert payload_filter.labels(condition).tolist() == [1, *change.added.tolist()]
 
 
 @pytest.mark.parametrize(
@@ -126,20 +140,20 @@ def test_a_write_is_seen_by_the_next_filter(tmp_path: Path) -> None:
 def test_integers_beyond_float64_are_told_apart(tmp_path: Path, payloads: list[dict[str, object]]) -> None:
     store = ItemStore(tmp_path / "gallery")
     store.begin({"dim": "8"})
-    columns = Columns(GalleryReader.open(store.folder))
+    payload_filter = PayloadFilter(GalleryReader.open(store.folder))
     for n, payload in enumerate(payloads):
         store.upsert(ItemBatch.of([_item(n, payload)]))
         condition = FILTER.validate_python({"field": "id", "eq": payload["id"]})
-        assert columns.allowed(condition).tolist() == [n + 1]
+        assert payload_filter.labels(condition).tolist() == [n + 1]
 
 
 def test_more_fields_than_columns_are_kept(tmp_path: Path) -> None:
     store = ItemStore(tmp_path / "gallery")
     store.begin({"dim": "8"})
-    columns = Columns(GalleryReader.open(store.folder))
-    store.upsert(ItemBatch.of([_item(n, {f"f{field}": n for field in range(3 * MOST_FIELDS)}) for n in range(20)]))
-    for field in [*range(3 * MOST_FIELDS), 0, 1]:
+    payload_filter = PayloadFilter(GalleryReader.open(store.folder))
+    store.upsert(ItemBatch.of([_item(n, {f"f{field}": n for field in range(3 * MAX_FIELDS)}) for n in range(20)]))
+    for field in [*range(3 * MAX_FIELDS), 0, 1]:
         condition = FILTER.validate_python({"field": f"f{field}", "range": {"lt": 2}})
-        assert columns.allowed(condition).tolist() == [1, 2]
-    wide = {"and": [{"field": f"f{field}", "eq": 3} for field in range(MOST_FIELDS + 2)]}
-    assert columns.allowed(FILTER.validate_python(wide)).tolist() == [4]
+        assert payload_filter.labels(condition).tolist() == [1, 2]
+    wide = {"and": [{"field": f"f{field}", "eq": 3} for field in range(MAX_FIELDS + 2)]}
+    assert payload_filter.labels(FILTER.validate_python(wide)).tolist() == [4]

@@ -85,9 +85,9 @@ def test_the_answer_is_507(full_store: ItemStore, kind: str) -> None:
     [
         (errno.ENOSPC, ProblemKind.INSUFFICIENT_STORAGE, "disk is full"),
         (errno.EDQUOT, ProblemKind.INSUFFICIENT_STORAGE, "disk is full"),
-        (errno.EROFS, ProblemKind.INSUFFICIENT_STORAGE, "takes no writes (Read-only file system)"),
-        (errno.EACCES, ProblemKind.INSUFFICIENT_STORAGE, "takes no writes (Permission denied)"),
-        (errno.EIO, ProblemKind.INSUFFICIENT_STORAGE, "takes no writes"),
+        (errno.EROFS, ProblemKind.INSUFFICIENT_STORAGE, "does not accept writes (Read-only file system)"),
+        (errno.EACCES, ProblemKind.INSUFFICIENT_STORAGE, "does not accept writes (Permission denied)"),
+        (errno.EIO, ProblemKind.INSUFFICIENT_STORAGE, "does not accept writes"),
     ],
 )
 def test_what_a_disk_says_no_with_is_a_sentence(code: int, kind: ProblemKind, words: str) -> None:
@@ -227,7 +227,7 @@ def test_while_the_disk_takes_no_writes_searches_go_on_and_afterwards_writes_wor
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, hard))
         for _ in range(3):
             assert_problem(
-                _written(server, space, 20), 507, "insufficient-storage", "takes no writes", "searches continue"
+                _written(server, space, 20), 507, "insufficient-storage", "does not accept writes", "searches continue"
             )
         assert_problem(server.http.delete(f"{ITEMS}/new-3"), 507, "insufficient-storage")
         assert_problem(server.http.post("/v1/galleries/objects/snapshots"), 507, "insufficient-storage")
@@ -256,7 +256,7 @@ def test_what_cannot_be_owned_is_a_sentence_and_can_still_be_examined(data: Path
         assert "Traceback" not in served.stderr
         examined = run_askew("doctor", "--data", disk)
         assert examined.returncode == 1
-        assert "takes no writes" in examined.stdout
+        assert "does not accept writes" in examined.stdout
         assert "gallery 'objects': 49 items" in examined.stdout
         assert examined.stdout.count("damage:") == 1
         (archive,) = (disk / "galleries" / "objects" / "snapshots").glob("*.tar")

@@ -108,5 +108,5 @@ def test_a_migration_that_fails_leaves_the_gallery_as_it_was(old: Path) -> None:
 def test_a_layout_of_the_future_is_refused(old: Path) -> None:
     with sqlite3.connect(old / "galleries/default/gallery.db") as database:
         database.execute("UPDATE facts SET value = '3' WHERE key = 'layout'")
-    with pytest.raises(DamagedGallery, match="layout 3; this Askew reads 2"):
+    with pytest.raises(DamagedGallery, match="layout 3; this Askew reads layout 2"):
         ItemStore(old / "galleries/default")

@@ -36,8 +36,11 @@ from askew_server.http.routing import make_router, of_one_gallery
 from askew_server.http.search_answer import search_answer
 from askew_server.http.search_query import options_of, run_search
 from askew_server.http.state import InGallery, InState
+from askew_server.storage.filter_sql import EVERY_ITEM
+from askew_server.storage.filters import PayloadFilter
 from askew_server.storage.items import ItemBatch, StoredItem
-from askew_server.storage.verification import require_whole_photo
+from askew_server.storage.photos import photo_sha256, require_intact_photo
+from askew_server.storage.reader import GalleryReader
 
 router = make_router(prefix="/v1/galleries/{gallery}/items", tags=["items"])
 
@@ -65,8 +68,8 @@ async def delete_items(gallery: InGallery, wanted: ItemsToDelete) -> Response:
     """Delete items by their ids, ignoring unknown ones, or all that meet a filter."""
     if wanted.filter is not None:
         condition = wanted.filter
-        await gallery.check_filter(condition)
-        change = await gallery.write(lambda each: each.delete_where(condition))
+        checked = await gallery.read(lambda _, payload_filter: payload_filter.sql(condition))
+        change = await gallery.write(lambda each: each.delete_where(checked))
     else:
         ids = wanted.ids or []
         change = await gallery.write(lambda each: each.delete_items(ids))
@@ -104,11 +107,13 @@ async def list_items(
     ] = None,
 ) -> Response:
     """List items in the order of their ids; follow `next_cursor` to the end."""
-    condition = None if filter_text is None else _FILTER.validate_json(filter_text)
-    if condition is not None:
-        await gallery.check_filter(condition)
-    page = await gallery.read(lambda reader, _: read_page(reader, cursor, limit, condition, with_vectors=with_vectors))
-    return json_answer(page)
+    wanted = None if filter_text is None else _FILTER.validate_json(filter_text)
+
+    def read(reader: GalleryReader, payload_filter: PayloadFilter) -> ItemPage:
+        condition = EVERY_ITEM if wanted is None else payload_filter.sql(wanted)
+        return read_page(reader, cursor, limit, condition, with_vectors=with_vectors)
+
+    return json_answer(await gallery.read(read))
 
 
 @router.get("/{item_id}", response_model=Item, responses=problems(404))
@@ -164,11 +169,11 @@ async def get_photo(gallery: InGallery, item_id: str) -> Response:
     """Download the photo of an item, as it was indexed."""
     identity = unquote(item_id)
     path = await gallery.read(lambda reader, _: photo_of(reader, gallery.name, identity))
-    await asyncio.to_thread(require_whole_photo, path)
+    await asyncio.to_thread(require_intact_photo, path)
     kinds = {suffix: kind for kind, suffix in SUFFIX_BY_MEDIA_TYPE.items()}
     headers = {
         "Cache-Control": "no-cache",
-        "ETag": f'"{path.stem}"',
+        "ETag": f'"{photo_sha256(path.name)}"',
         "Content-Security-Policy": "default-src 'none'",
     }
     return FileAnswer(path, media_type=kinds.get(path.suffix), headers=headers)
