@@ -28,7 +28,7 @@ from askew_server.http.context import RequestContext
 from askew_server.http.middleware.raw_search import RawSearch
 from askew_server.http.routing import RouteMatch, RouteRules
 from askew_server.http.state import AppState
-from askew_server.jobs.kind import Cancelled, Lane, Report, Result, Task
+from askew_server.jobs.kind import Cancelled, Lane, Report, Task
 from askew_server.jobs.queue import JobQueue
 from askew_server.observability.request_record import RequestRecord
 from askew_server.settings import Settings
@@ -150,7 +150,7 @@ class FailingJob:
     def check_input(self, task: Task) -> None:
         pass
 
-    def run(self, task: Task, report: Report, cancelled: Cancelled) -> Result:
+    def run(self, task: Task, report: Report, cancelled: Cancelled) -> BaseModel:
         raise self._error
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from askew_client.contract.common import GalleryName
+from askew_client.contract.indexes import IndexKind
 from askew_client.contract.problems import Problem
+from askew_client.contract.snapshots import Snapshot
 
 JobState = Literal["waiting", "running", "done", "failed", "cancelled"]
 ENDED_STATES: frozenset[JobState] = frozenset({"done", "failed", "cancelled"})
@@ -58,3 +62,85 @@ class RedescribeEstimate(BaseModel):
     items_without_photo: int = Field(ge=0)
     seconds: float = Field(ge=0)
     bytes: int = Field(ge=0)
+
+
+class PhotosResult(BaseModel):
+    """The result of a `photos` job: how many photos were described, known already, and refused.
+
+    `reasons`: why, by item id, of up to 1,000 refused photos.
+    """
+
+    described: int
+    known: int
+    refused: int
+    reasons: dict[str, str]
+
+
+class RedescribeVerification(BaseModel):
+    """What a `redescribe` job found when it checked the gallery that it filled.
+
+    `items` of `expected` are there; `find_themselves` of `searched` items are found first by their own vectors.
+    `lowest_cosine`: between stored vectors and those of `described_again` photos described once more; None for 0 photos.
+    """
+
+    items: int
+    expected: int
+    find_themselves: int
+    searched: int
+    described_again: int
+    lowest_cosine: float | None
+
+
+class RedescribeResult(BaseModel):
+    """The result of a `redescribe` job: what it described and deleted in the gallery that it filled.
+
+    `items_without_photo`: items of the old gallery that could not be described. `reasons`: why, by item id, of up to
+    1,000 of the `refused` photos.
+    """
+
+    described: int
+    deleted: int
+    items_without_photo: int
+    refused: int
+    reasons: dict[str, str]
+    verification: RedescribeVerification
+
+
+class RestoreResult(BaseModel):
+    """The result of a `restore` job: the gallery that it made. `created_at`: when the snapshot was made."""
+
+    gallery: str
+    items: int
+    photos: int
+    space: str
+    created_at: str
+
+
+class RebuildResult(BaseModel):
+    """The result of a `rebuild-index` job: the new index, in the terms of IndexDescription."""
+
+    kind: IndexKind
+    exact: bool
+    vectors: int
+    main: int
+    tail: int
+    removed: int
+    bytes_memory: int
+    bytes_mapped: int
+    k_factor: float | None
+    recall_at_10: float | None
+    generation: int
+    state: Literal["ready", "unverified", "damaged"]
+
+
+RESULT_MODELS: Mapping[str, type[BaseModel]] = MappingProxyType(
+    {
+        "photos": PhotosResult,
+        "rebuild-index": RebuildResult,
+        "redescribe": RedescribeResult,
+        "restore": RestoreResult,
+        "snapshot": Snapshot,
+        "verify-snapshot": Snapshot,
+    }
+)
+"""The model of `Job.result`, by `Job.kind`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 import typer
 
@@ -14,12 +14,14 @@ from askew_server.cli.target import OwnedData, open_target
 from askew_server.cli.terminal import Advance, show_progress
 
 if TYPE_CHECKING:
-    from pydantic import JsonValue
+    from pydantic import BaseModel
 
     from askew_client import Client
     from askew_client.contract.jobs import Job
     from askew_client.contract.snapshots import Snapshot, SnapshotList
     from askew_server.maintenance.snapshots import Snapshots
+
+Result = TypeVar("Result", bound="BaseModel")
 
 SnapshotName = Annotated[
     str, typer.Argument(metavar="SNAPSHOT", help="The snapshot's name, as `askew snapshot list` shows it.")
@@ -180,38 +182,42 @@ class _ServedSnapshots:
     def create(self, gallery: str, advance: Advance) -> Snapshot:
         from askew_client.contract.snapshots import Snapshot
 
-        return Snapshot.model_validate(self._wait(self._client.create_snapshot(gallery=gallery), advance))
+        return self._wait(self._client.create_snapshot(gallery=gallery), advance, Snapshot)
 
     def download(self, gallery: str, name: str, output: Path) -> None:
         self._client.download_snapshot(name, output, gallery=gallery)
 
     def verify(self, gallery: str, name: str, advance: Advance) -> None:
-        self._wait(self._client.verify_snapshot(name, gallery=gallery), advance)
+        from askew_client.contract.snapshots import Snapshot
+
+        self._wait(self._client.verify_snapshot(name, gallery=gallery), advance, Snapshot)
 
     def delete(self, gallery: str, name: str) -> None:
         self._client.delete_snapshot(name, gallery=gallery)
 
     def restore(self, into: str, gallery: str, name: str, advance: Advance) -> int:
-        return _restored_items(self._wait(self._client.restore(into, gallery=gallery, snapshot=name), advance))
+        return self._wait_for_restore(self._client.restore(into, gallery=gallery, snapshot=name), advance)
 
     def restore_file(self, into: str, file: Path, advance: Advance) -> int:
-        return _restored_items(self._wait(self._client.restore_file(into, file), advance))
+        return self._wait_for_restore(self._client.restore_file(into, file), advance)
 
-    def _wait(self, job: Job, advance: Advance) -> dict[str, JsonValue]:
-        """The result of a job, once it is done."""
-        ended = self._client.wait(job, progress=lambda now: advance(now.done, now.total))
-        return ended.result or {}
+    def _wait_for_restore(self, job: Job, advance: Advance) -> int:
+        from askew_client.contract.jobs import RestoreResult
 
+        return self._wait(job, advance, RestoreResult).items
 
-def _restored_items(result: dict[str, JsonValue]) -> int:
-    """How many items a restored gallery holds, from the result of the job. Raises AskewError."""
-    match result.get("items"):
-        case int(items):
-            return items
-        case other:
+    def _wait(self, job: Job, advance: Advance, expected: type[Result]) -> Result:
+        """The result of a job, once it is done. Raises AskewError if it is not what this version expects."""
+        from pydantic import ValidationError
+
+        result = self._client.wait(job, progress=lambda now: advance(now.done, now.total)).result
+        try:
+            return expected.model_validate(result)
+        except ValidationError as error:
             raise AskewError(
-                f"Expected the number of restored items from the server, got {str(other)[:80]!r}. Is it another version?"
-            )
+                f"Expected a {expected.__name__} as the result of job {job.id}, got {str(result)[:80]!r}. Is the server "
+                "another version?"
+            ) from error
 
 
 class _LocalSnapshots:
@@ -231,17 +237,7 @@ class _LocalSnapshots:
         return snapshots.create(advance)
 
     def download(self, gallery: str, name: str, output: Path) -> None:
-        import shutil
-
-        from askew_server.maintenance.snapshot_archive import read_snapshot
-
-        beside = output.with_name(f".{output.name}.part")
-        try:
-            shutil.copyfile(self._of(gallery).path(name), beside)
-            read_snapshot(beside, None, lambda done, total: None)
-            beside.replace(output)
-        finally:
-            beside.unlink(missing_ok=True)
+        self._of(gallery).copy_to(name, output)
 
     def verify(self, gallery: str, name: str, advance: Advance) -> None:
         self._of(gallery).verify(name, advance)

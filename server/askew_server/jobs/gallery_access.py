@@ -1,4 +1,4 @@
-"""How jobs read, write and describe: they yield to requests, and do not give up because a server is busy."""
+"""How jobs read, write and describe: requests go first, and a busy server makes a job wait, not fail."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from askew_server.errors import Refusal
 from askew_server.gallery.gallery import Gallery
 from askew_server.gallery.live import LiveGallery
 from askew_server.jobs.kind import Cancelled, JobStopped
-from askew_server.storage.reader import GalleryReader, ItemRow
-
-_SECONDS_BEFORE_NEXT_TRY = 0.5
+from askew_server.storage.reader import GalleryReader
 
 BATCH = 16
-"""Photos described, and committed, together."""
-_SECONDS_BETWEEN_LOOKS = 0.25
+"""Photos that are described, and committed, together."""
+
+_SECONDS_BEFORE_NEXT_TRY = 0.5
+_SECONDS_BETWEEN_CHECKS = 0.25
 
 Answer = TypeVar("Answer")
 
 
 def run_in(gallery: LiveGallery, task: Callable[[Gallery], Answer], cancelled: Cancelled) -> Answer:
-    """Run a task on a gallery's thread, as soon as there is a place. Raises JobStopped, and what the task raises."""
+    """Run a task on a gallery's writer as soon as there is a place. Raises JobStopped, and what the task raises."""
     while True:
         try:
             return wait_for(gallery.submit(task), cancelled)
@@ -45,28 +45,23 @@ def run_in(gallery: LiveGallery, task: Callable[[Gallery], Answer], cancelled: C
 
 @contextmanager
 def reading(gallery: LiveGallery, cancelled: Cancelled) -> Iterator[GalleryReader]:
-    """A reader of the job's own: it takes no place from requests, and they wait for nothing that it does."""
+    """A reader for the job alone: it takes no place from requests, and they need not wait for it."""
     folder = run_in(gallery, lambda each: each.store.folder, cancelled)
     with closing(GalleryReader.open(folder)) as reader:
         yield reader
 
 
 def known_photos(reader: GalleryReader, ids: Iterable[str]) -> dict[str, tuple[str | None, Payload]]:
-    """SHA-256 of the photo, and the payload, of those of these items that there are, by id."""
+    """SHA-256 of the photo, and the payload, of the items among these ids that exist, by id."""
     rows = [row for row in map(reader.item, ids) if row is not None]
-    return {row.id: (photo_sha256(row), row.payload) for row in rows}
-
-
-def photo_sha256(row: ItemRow) -> str | None:
-    """SHA-256 of an item's photo, as hex digits; None where it has none."""
-    return None if row.photo is None else Path(row.photo).stem
+    return {row.id: (row.photo_sha256, row.payload) for row in rows}
 
 
 class JobDescriber:
-    """The describing child of one job: it is not the one that answers requests, and ends with the job."""
+    """The child process that describes photos for one job. Requests have another one; this one ends with the job."""
 
     def __init__(self, encoder: Path, *, max_pixels: int, cancelled: Cancelled) -> None:
-        """`encoder`: the file that describes."""
+        """`encoder`: the teacher's file."""
         self._encoder = encoder
         self._cancelled = cancelled
         self._describer = Describer(max_waiting=1, max_pixels=max_pixels)
@@ -74,7 +69,7 @@ class JobDescriber:
     def describe(self, photos: list[Path]) -> list[Described]:
         """A vector, float32 [D], or a PhotoError for each photo. Raises JobStopped, EncoderError.
 
-        When the child ends over a batch, its photos are tried one by one, so that one photo costs itself only.
+        When the child ends during a batch, its photos are tried one by one, so that only the photo that ends it is lost.
         """
         try:
             return self._batch(photos)
@@ -82,7 +77,7 @@ class JobDescriber:
             return [self._alone(photo) for photo in photos]
 
     def seconds_per_photo(self, photos: list[Path]) -> float:
-        """How long a photo takes when many are described, measured on these."""
+        """Seconds per photo when many are described, measured on these."""
         return wait_for(self._describer.time_photos(self._encoder, photos), self._cancelled)
 
     def __enter__(self) -> Self:
@@ -97,17 +92,17 @@ class JobDescriber:
         try:
             return self._batch([photo])[0]
         except BrokenProcessPool:
-            return UnreadablePhoto("The process that describes photos ended while it was at work on this one.")
+            return UnreadablePhoto("The process that describes photos ended while it described this one.")
 
     def _batch(self, photos: list[Path]) -> list[Described]:
         return wait_for(self._describer.describe_files(self._encoder, photos), self._cancelled)
 
 
 def wait_for(future: Future[Answer], cancelled: Cancelled) -> Answer:
-    """The answer of a task elsewhere. Raises JobStopped as soon as the job is cancelled, and what the task raised."""
+    """Wait for a task of another thread or process. Raises JobStopped once the job is cancelled, and what the task raises."""
     while True:
         try:
-            return future.result(timeout=_SECONDS_BETWEEN_LOOKS)
+            return future.result(timeout=_SECONDS_BETWEEN_CHECKS)
         except TimeoutError:
             if future.done():
                 raise

@@ -1,4 +1,4 @@
-"""The jobs of a server: submitted, waiting, run one after the other in each lane, cancelled, resumed."""
+"""The queue of a server's jobs: submitted, run one after the other in each lane, cancelled, resumed after a restart."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from askew_client.contract.jobs import ENDED_STATES, Job
 from askew_client.contract.problems import Problem, ProblemKind, problem_of
 from askew_server.errors import Refusal
 from askew_server.jobs.kind import JobKind, JobStopped, Lane, Task
-from askew_server.jobs.store import JobStore
+from askew_server.jobs.store import MAX_ENDED, JobStore
 from askew_server.problems import report_error
 
 SECONDS_BETWEEN_WRITES = 5.0
-"""How old the progress on the disk may be; what is asked for comes from memory."""
+"""How old a job's progress on the disk may be; requests are answered from memory."""
 RETRY_AFTER = 30
 
 
 class JobQueue:
-    """The queue of jobs of one DATA directory. Kinds are registered first, then it is started."""
+    """The jobs of one DATA directory. Kinds are registered first, then the queue is started."""
 
-    def __init__(self, data: Path, *, max_jobs: int) -> None:
-        """`max_jobs`: how many may be unfinished at once."""
+    def __init__(self, data: Path, *, max_jobs: int, max_ended: int = MAX_ENDED) -> None:
+        """`max_jobs`: how many jobs may be unfinished at once. `max_ended`: how many ended jobs are remembered."""
         self._data = data
         self._max_jobs = max_jobs
+        self._max_ended = max_ended
         self._kinds: dict[str, JobKind] = {}
         self._opened: JobStore | None = None
         self._lanes: dict[Lane, queue.Queue[tuple[JobKind, Task] | None]] = {
@@ -50,17 +51,17 @@ class JobQueue:
         self._log = logging.getLogger("askew.jobs")
 
     def register(self, kind: JobKind) -> None:
-        """Add a kind of job; before `start`."""
+        """Add a kind of job. Called before `start`."""
         self._kinds[kind.name] = kind
 
     def start(self) -> None:
-        """Open the table, take up what was unfinished when the server ended, begin to work. Raises AskewError."""
-        store = JobStore(self._data)
-        store.remove_strays()
+        """Open the table of jobs, queue those that were unfinished, and start the lanes. Raises AskewError."""
+        store = JobStore(self._data, max_ended=self._max_ended)
+        store.remove_orphans()
         for name, task in store.unfinished():
             kind = self._kinds.get(name)
             if kind is None:
-                detail = f"This server knows no jobs of kind {name!r}. Send the request again."
+                detail = f"This server has no jobs of kind {name!r}. Send the request again."
                 store.end(task.id, "failed", problem=problem_of(ProblemKind.INTERNAL, detail, {}, None))
                 continue
             self._unfinished[task.id] = task
@@ -72,7 +73,7 @@ class JobQueue:
             self._threads.append(thread)
 
     def close(self) -> None:
-        """Stop the jobs that run, which go on at the next start, and close the table."""
+        """Stop the running jobs, which continue at the next start, and close the table."""
         self._stopping.set()
         for waiting in self._lanes.values():
             waiting.put(None)
@@ -83,9 +84,9 @@ class JobQueue:
 
     @contextmanager
     def spool(self) -> Iterator[Path]:
-        """A folder for a job's input, to be given to `submit`; without that, it is removed again.
+        """A folder for a job's input, to be passed to `submit`; removed at the end of the block if it was not.
 
-        Holds a place in the queue meanwhile. Raises Refusal (overloaded) when there is none.
+        Holds a place in the queue until then. Raises Refusal (overloaded) when there is none.
         """
         job_id = secrets.token_hex(8)
         with self._lock:
@@ -99,14 +100,14 @@ class JobQueue:
             with self._lock:
                 self._spooling.discard(job_id)
                 submitted = job_id in self._unfinished
-            # A job that has ended since has removed its folder itself.
+            # A submitted job removes its folder itself when it has ended, which may be by now.
             if not submitted:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def submit(self, kind: str, *, gallery: str, parameters: dict[str, JsonValue], folder: Path | None = None) -> Job:
-        """Queue a job; it is on the disk when this returns. Raises Refusal (overloaded) when too many are unfinished.
+        """Queue a job; it is on the disk when this returns. `folder`: the job's input, from `spool`.
 
-        `folder`: the job's input, from `spool`.
+        Raises Refusal (overloaded) when too many jobs are unfinished.
         """
         job_id = secrets.token_hex(8) if folder is None else folder.name
         task = Task(job_id, gallery, parameters, self._store.folder / job_id)
@@ -130,17 +131,18 @@ class JobQueue:
         if job is None:
             raise Refusal(
                 ProblemKind.UNKNOWN_JOB,
-                f"There is no job {job_id[:80]!r}. The last 1,000 that ended are remembered; GET /v1/jobs lists them.",
+                f"There is no job {job_id[:80]!r}. The last {self._max_ended:,} jobs that ended are remembered; "
+                "GET /v1/jobs lists them.",
             )
         return self._with_progress(job)
 
     def newest(self, limit: int, gallery: str | None) -> list[Job]:
-        """The newest jobs first, without their results."""
+        """The newest jobs of one gallery, or of all, newest first and without their results."""
         jobs = self._store.newest(limit, gallery)
         return [self._with_progress(job).model_copy(update={"result": None}) for job in jobs]
 
     def cancel(self, job_id: str) -> Job:
-        """Cancel a job: one that waits at once, one that runs within seconds. Raises Refusal (unknown-job, job-conflict)."""
+        """Cancel a job: at once if it waits, within seconds if it runs. Raises Refusal (unknown-job, job-conflict)."""
         self.job(job_id)
         with self._lock:
             job = self.job(job_id)
@@ -153,23 +155,23 @@ class JobQueue:
                 return self.job(job_id)
         raise Refusal(
             ProblemKind.JOB_CONFLICT,
-            f"Job {job_id} has ended already ({job.state}), so there is nothing to cancel.",
+            f"Job {job_id} has already ended ({job.state}), so it cannot be cancelled.",
             {"state": job.state},
         )
 
     def unfinished_of(self, gallery: str) -> list[str]:
-        """The ids of the jobs that work on a gallery, or will."""
+        """The ids of the unfinished jobs that use a gallery."""
         with self._lock:
             return [
                 task.id for task in self._unfinished.values() if gallery in {task.gallery, task.parameters.get("into")}
             ]
 
     def counts_by_kind(self) -> dict[tuple[str, ...], float]:
-        """How many jobs are remembered of each kind in each state."""
+        """The number of remembered jobs of each kind in each state."""
         return self._store.counts()
 
     def running(self) -> list[Job]:
-        """The jobs that are at work, with their progress."""
+        """The jobs that are running, with their progress."""
         with self._lock:
             ids = sorted(self._running)
         return [self._with_progress(job) for job in map(self._store.job, ids) if job is not None]
@@ -184,7 +186,7 @@ class JobQueue:
         if len(self._unfinished) + len(self._spooling) >= self._max_jobs:
             raise Refusal(
                 ProblemKind.OVERLOADED,
-                f"{self._max_jobs} jobs wait or run already. Try again in {RETRY_AFTER} seconds.",
+                f"{self._max_jobs} jobs already wait or run. Try again in {RETRY_AFTER} seconds.",
                 retry_after=RETRY_AFTER,
             )
 
@@ -209,9 +211,9 @@ class JobQueue:
                 self._running.add(task.id)
             try:
                 self._run(kind, task)
-            # Such as a full disk under the table of jobs: the next job may fare better, and this one runs at the next start.
+            # For example a full disk under the table of jobs. The next job may succeed, and this one runs at the next start.
             except Exception:  # noqa: BLE001
-                self._log.exception("job %s could not be kept", task.id)
+                self._log.exception("job %s could not be recorded", task.id)
             finally:
                 with self._lock:
                     self._forget(task.id)
@@ -234,19 +236,19 @@ class JobQueue:
             kind.check_input(task)
             result = kind.run(task, report, cancelled)
         except JobStopped:
-            self._keep_progress(task)
+            self._record_progress(task)
             if task.id in self._cancelled:
                 self._store.end(task.id, "cancelled")
             else:
                 self._store.wait_again(task.id)
         except Exception as error:  # noqa: BLE001
-            self._keep_progress(task)
+            self._record_progress(task)
             self._store.end(task.id, "failed", problem=self._problem(task, error))
         else:
-            self._keep_progress(task)
+            self._record_progress(task)
             self._store.end(task.id, "done", result=result)
 
-    def _keep_progress(self, task: Task) -> None:
+    def _record_progress(self, task: Task) -> None:
         if task.id in self._progress:
             self._store.progress(task.id, *self._progress[task.id])
 

@@ -1,16 +1,17 @@
-"""Build a gallery's index anew, as a job that somebody asked for."""
+"""The job that rebuilds a gallery's index on request."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 
+from askew_client.contract.jobs import RebuildResult
 from askew_server.gallery.catalog import Catalog
 from askew_server.index.port import BuildCancelled
-from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Result, Task
+from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Task
 
 
 class RebuildJob:
-    """The index lives with its gallery, which builds one at a time; this waits for its turn and for the end."""
+    """Rebuilds an index. A gallery builds one index at a time; the job waits for its turn and for the end."""
 
     name = "rebuild-index"
     lane: Lane = "keeping"
@@ -19,13 +20,13 @@ class RebuildJob:
         self._galleries = galleries
 
     def check_input(self, task: Task) -> None:
-        """See JobKind: the gallery is there."""
+        """See JobKind."""
         self._galleries.get(task.gallery)
 
-    def run(self, task: Task, report: Report, cancelled: Cancelled) -> Result:
-        """See JobKind; the result tells of the new index."""
+    def run(self, task: Task, report: Report, cancelled: Cancelled) -> RebuildResult:
+        """See JobKind."""
         index = self._galleries.get(task.gallery).index
         try:
-            return asdict(index.rebuild(report, cancelled))
+            return RebuildResult.model_validate(asdict(index.rebuild(report, cancelled)))
         except BuildCancelled:
             raise JobStopped from None

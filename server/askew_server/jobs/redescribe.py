@@ -1,7 +1,7 @@
-"""The day the teacher changes: describe a gallery's photos anew, by the teacher of another gallery, into that gallery.
+"""The job for a new teacher: re-describe a gallery's photos with the teacher of another gallery, into that gallery.
 
-The old gallery serves on meanwhile, and stays. What is written to it during the work is caught up: passes over it go on
-until one finds nothing to do. Then the new gallery is verified; letting an alias name it is one call.
+The old gallery continues to serve, and stays. Changes made to it during the work are caught up: the job passes over it
+until a pass finds nothing to do. Then the new gallery is verified; pointing an alias at it is one call.
 """
 
 from __future__ import annotations
@@ -10,38 +10,29 @@ import contextlib
 import json
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import JsonValue
-
-from askew_client.contract.jobs import RedescribeEstimate
+from askew_client.contract.jobs import RedescribeEstimate, RedescribeResult, RedescribeVerification
 from askew_client.contract.problems import ProblemKind
 from askew_client.errors import PhotoError
 from askew_client.files import flush_folder, write_atomically
-from askew_server.encoders.describer import Described
 from askew_server.errors import Refusal
 from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.gallery import Gallery
 from askew_server.gallery.live import LiveGallery
-from askew_server.gallery.ranking import ranked
-from askew_server.jobs.describe_photos import MOST_REFUSED_LISTED
-from askew_server.jobs.gallery_access import BATCH, JobDescriber, known_photos, photo_sha256, reading, run_in
-from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Result, Task
+from askew_server.jobs.describe_photos import MAX_REASONS
+from askew_server.jobs.gallery_access import BATCH, JobDescriber, known_photos, reading, run_in
+from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Task
+from askew_server.jobs.redescribe_check import SELF_SAMPLE, RedescribedGallery, check_redescribed
 from askew_server.storage.items import ItemBatch, StoredItem
 from askew_server.storage.reader import GalleryReader, ItemRow
 
-MOST_PASSES = 100
-SELF_SAMPLE = 100
-"""How many items must find themselves first, at the end."""
-FRESH_SAMPLE = 5
-"""How many photos are described once more, at the end."""
-FRESH_COSINE_FLOOR = 0.999
+MAX_PASSES = 100
 ESTIMATE_SAMPLE = 5
+"""How many photos an estimate describes."""
 
 _PAGE = 500
 _ORIGIN = "redescribed-from.json"
@@ -50,7 +41,7 @@ _ROW_BYTES = 300
 
 
 class RedescribeJob:
-    """Fills `parameters["into"]` from the photos of the job's gallery. Run again, it goes on where it was."""
+    """Fills `parameters["into"]` from the photos of the job's gallery. Run again, it continues where it stopped."""
 
     name = "redescribe"
     lane: Lane = "describing"
@@ -60,10 +51,10 @@ class RedescribeJob:
         self._max_pixels = max_pixels
 
     def check(self, gallery: str, into: str, default_gallery: str) -> tuple[str, str]:
-        """The two galleries' own names, if the one may be filled from the other.
+        """Check that `into` may be filled from `gallery`; returns the names of the two galleries, aliases resolved.
 
-        Raises Refusal: unknown-gallery; cannot-describe; gallery-in-use when `into` is searched already;
-        gallery-conflict when it is the same gallery, or holds what did not come from this one.
+        Raises Refusal: unknown-gallery; cannot-describe; gallery-in-use when `into` is already searched;
+        gallery-conflict when it is the same gallery, or holds items that did not come from this one.
         """
         source, target = self._galleries.get(gallery), self._galleries.get(into)
         if source.name == target.name:
@@ -75,20 +66,21 @@ class RedescribeJob:
         if target.name == self._galleries.resolve(default_gallery):
             raise Refusal(
                 ProblemKind.GALLERY_IN_USE,
-                f"Gallery {target.name!r} is the default one, which is searched. Describe into one that nobody searches yet.",
+                f"Gallery {target.name!r} is the default gallery, which is searched. Describe into one that is not "
+                "searched yet.",
             )
-        self._refuse_named(target)
+        self._check_not_named(target)
         target.encoders.facts.require_teacher_file()
-        _refuse_other_origin(source, target)
+        _check_origin(source, target)
         return source.name, target.name
 
     def estimate(self, gallery: str, into: str) -> RedescribeEstimate:
-        """How much work it is, by describing a few of the photos. Takes seconds."""
+        """Estimate the work by describing a few of the photos. Takes seconds."""
         source, target = self._galleries.get(gallery), self._galleries.get(into)
-        photos, bare, sample, payload_bytes = 0, 0, list[Path](), 0
+        photos, without_photo, sample, payload_bytes = 0, 0, list[Path](), 0
         with reading(source, _never) as old, reading(target, _never) as new:
             for page in _pages(old, _never):
-                bare += sum(row.photo is None for row in page)
+                without_photo += sum(row.photo is None for row in page)
                 missing = _missing(page, new, {})
                 photos += len(missing)
                 payload_bytes += sum(len(json.dumps(row.payload)) for row in missing)
@@ -100,45 +92,54 @@ class RedescribeJob:
                 seconds = photos * describer.seconds_per_photo(sample)
         vector_bytes = 2 * target.dim + _INDEX_BYTES_PER_COMPONENT * target.dim
         size = photos * (vector_bytes + _ROW_BYTES) + payload_bytes
-        return RedescribeEstimate(photos=photos, items_without_photo=bare, seconds=round(seconds, 1), bytes=round(size))
+        return RedescribeEstimate(
+            photos=photos, items_without_photo=without_photo, seconds=round(seconds, 1), bytes=round(size)
+        )
 
     def check_input(self, task: Task) -> None:
-        """See JobKind: the photos lie in the gallery."""
+        """See JobKind. The input is the gallery's photos, so there is nothing to check."""
 
-    def run(self, task: Task, report: Report, cancelled: Cancelled) -> Result:
-        """See JobKind. The result: what was described and deleted, what could not be, and the verification."""
+    def run(self, task: Task, report: Report, cancelled: Cancelled) -> RedescribeResult:
+        """See JobKind. Raises Refusal (verification-failed, gallery-in-use, gallery-conflict)."""
         source = self._galleries.get(task.gallery)
         target = self._galleries.get(str(task.parameters["into"]))
-        _note_origin(source, target, cancelled)
+        _record_origin(source, target, cancelled)
         encoder = target.encoders.facts.require_teacher_file()
         with (
             reading(source, cancelled) as old,
             reading(target, cancelled) as new,
             JobDescriber(encoder, max_pixels=self._max_pixels, cancelled=cancelled) as describer,
         ):
-            work = _Work(target, old, new, describer, report, cancelled)
-            for _ in range(MOST_PASSES):
-                self._refuse_named(target)
-                if not work.pass_over(partial(self._refuse_named, target)):
+            work = _Work(target, old, new, describer, report, cancelled, partial(self._check_not_named, target))
+            for _ in range(MAX_PASSES):
+                if not work.pass_over():
                     break
-            verification = _verify(work)
-        return {**work.result(), "verification": verification}
+            filled = RedescribedGallery(target, new, describer, work.describable, work.sample)
+            return work.result(check_redescribed(filled))
 
-    def _refuse_named(self, target: LiveGallery) -> None:
-        """An alias on the new gallery means that it is searched and written to already: nothing may be undone in it."""
+    def _check_not_named(self, target: LiveGallery) -> None:
+        """Check that no alias names the new gallery: then it is searched and written to, and nothing may be undone in it.
+
+        Raises Refusal (gallery-in-use).
+        """
         aliases = self._galleries.aliases_of(target.name)
         if aliases:
             raise Refusal(
                 ProblemKind.GALLERY_IN_USE,
-                f"Alias {aliases[0]!r} names gallery {target.name!r}, so it is searched already. Describe into one that "
-                "nobody searches yet.",
+                f"Alias {aliases[0]!r} names gallery {target.name!r}, so it is already searched. Describe into one that is "
+                "not searched yet.",
                 {"aliases": list(aliases)},
             )
 
 
 @dataclass
 class _Work:
-    """One job's way through the two galleries."""
+    """The progress of one job through the two galleries.
+
+    `check_target`: raises Refusal if the new gallery may no longer be changed. `refused`: SHA-256 of the photo and the
+    reason, by item id. The numbers and `sample` are those of the last pass: `describable` counts photos that were not
+    refused, `sample` holds the ids of some of their items.
+    """
 
     target: LiveGallery
     old: GalleryReader
@@ -146,6 +147,7 @@ class _Work:
     describer: JobDescriber
     report: Report
     cancelled: Cancelled
+    check_target: Callable[[], None]
     described: int = 0
     deleted: int = 0
     refused: dict[str, tuple[str | None, str]] = field(default_factory=dict)
@@ -154,14 +156,15 @@ class _Work:
     without_photo: int = 0
     sample: list[str] = field(default_factory=list)
 
-    def pass_over(self, check: partial[None]) -> int:
-        """Bring the new gallery up to date with the old one, once; how many items that changed."""
+    def pass_over(self) -> int:
+        """Bring the new gallery up to date with the old one, once; returns how many items that changed."""
         before = self.described + self.deleted
         _, total = self.old.counts()
         draw = random.Random(0)
         self.photos, self.describable, self.without_photo, self.sample = 0, 0, 0, []
+        self.check_target()
         for page in _pages(self.old, self.cancelled):
-            check()
+            self.check_target()
             missing = _missing(page, self.new, self.refused)
             settled = self.photos + sum(row.photo is not None for row in page) - len(missing)
             for start in range(0, len(missing), BATCH):
@@ -174,22 +177,23 @@ class _Work:
                     self.describable += 1
                     self._draw(row.id, draw)
             self.report(min(total, self.photos), total)
-        self._delete_what_is_gone(check)
+        self._delete_what_is_gone()
         return self.described + self.deleted - before
 
-    def result(self) -> Result:
-        """What was done, and what could not be."""
-        reasons: dict[str, JsonValue] = {identity: why for identity, (_, why) in self.refused.items()}
-        return {
-            "described": self.described,
-            "deleted": self.deleted,
-            "items_without_photo": self.without_photo,
-            "refused": len(reasons),
-            "reasons": dict(list(reasons.items())[:MOST_REFUSED_LISTED]),
-        }
+    def result(self, verification: RedescribeVerification) -> RedescribeResult:
+        """What was done, and what could not be described."""
+        reasons = {identity: reason for identity, (_, reason) in self.refused.items()}
+        return RedescribeResult(
+            described=self.described,
+            deleted=self.deleted,
+            items_without_photo=self.without_photo,
+            refused=len(reasons),
+            reasons=dict(list(reasons.items())[:MAX_REASONS]),
+            verification=verification,
+        )
 
     def _draw(self, identity: str, draw: random.Random) -> None:
-        """Keep an even sample of the items that were described."""
+        """Keep a uniform sample of the items that were described."""
         if len(self.sample) < SELF_SAMPLE:
             self.sample.append(identity)
         elif (place := draw.randrange(self.describable)) < SELF_SAMPLE:
@@ -201,12 +205,8 @@ class _Work:
         for row, path, vector in zip(batch, paths, self.describer.describe(paths), strict=True):
             content = _content(path)
             if isinstance(vector, PhotoError) or content is None:
-                current = self.old.item(row.id)
-                # Else replaced or deleted meanwhile; the next pass sees what became of it.
-                if current is not None and current.photo == row.photo:
-                    reason = str(vector).replace(str(path), "The photo") if content else "The photo's file is missing."
-                    self.refused[row.id] = photo_sha256(row), reason
-                    self._delete(row.id)
+                reason = str(vector).replace(str(path), "The photo") if content else "The photo's file is missing."
+                self._refuse(row, reason)
                 continue
             self._share(path)
             items.append(StoredItem(row.id, vector, row.payload, (content, path.suffix)))
@@ -214,8 +214,15 @@ class _Work:
             run_in(self.target, lambda each: each.upsert(ItemBatch.of(items)), self.cancelled)
             self.described += len(items)
 
+    def _refuse(self, row: ItemRow, reason: str) -> None:
+        current = self.old.item(row.id)
+        # If its photo was replaced or deleted since the page was read, the next pass handles it.
+        if current is not None and current.photo == row.photo:
+            self.refused[row.id] = row.photo_sha256, reason
+            self._delete(row.id)
+
     def _delete(self, identity: str) -> bool:
-        """Delete an item of the new gallery; False when there was none."""
+        """Delete an item of the new gallery; False if it did not exist."""
         try:
             run_in(self.target, partial(Gallery.delete, item_id=identity), self.cancelled)
         except Refusal as error:
@@ -225,16 +232,17 @@ class _Work:
         return True
 
     def _share(self, photo: Path) -> None:
-        """Let the new gallery have the same file, which never changes; where a disk cannot, the write copies it."""
+        """Link a photo, which never changes, into the new gallery. Where that fails, the write of the item copies it."""
         shared = self.new.photo_path(photo.name)
         with contextlib.suppress(OSError):
             shared.parent.mkdir(exist_ok=True)
             os.link(photo, shared)
             flush_folder(shared.parent)
 
-    def _delete_what_is_gone(self, check: partial[None]) -> None:
+    def _delete_what_is_gone(self) -> None:
+        """Delete the items whose photo no longer exists in the old gallery."""
         for page in _pages(self.new, self.cancelled):
-            check()
+            self.check_target()
             known = known_photos(self.old, [row.id for row in page])
             gone = [row.id for row in page if row.photo is not None and known.get(row.id, (None, {}))[0] is None]
             self.deleted += sum(map(self._delete, gone))
@@ -257,75 +265,22 @@ def _content(photo: Path) -> bytes | None:
 
 
 def _missing(page: list[ItemRow], new: GalleryReader, refused: dict[str, tuple[str | None, str]]) -> list[ItemRow]:
-    """The items of a page that have a photo which the new gallery does not have, or not with this payload."""
+    """The items of a page whose photo and payload the new gallery does not have, without those refused already."""
     known = known_photos(new, [row.id for row in page])
     return [
         row
         for row in page
         if row.photo is not None
-        and known.get(row.id) != (photo_sha256(row), row.payload)
-        and refused.get(row.id, (None, ""))[0] != photo_sha256(row)
+        and known.get(row.id) != (row.photo_sha256, row.payload)
+        and refused.get(row.id, (None, ""))[0] != row.photo_sha256
     ]
 
 
-def _verify(work: _Work) -> dict[str, JsonValue]:
-    """Whether the new gallery holds every photo, finds its items, and holds what its teacher makes of their photos.
+def _check_origin(source: LiveGallery, target: LiveGallery) -> None:
+    """Check that the new gallery is empty, or was filled from this one: other items must not be deleted.
 
-    Raises Refusal (verification-failed).
+    Raises Refusal (gallery-conflict).
     """
-    _, items = work.new.counts()
-    rows = [row for row in map(work.new.item, work.sample) if row is not None]
-    found = sum(_finds_itself(work, row) for row in rows)
-    again = [row for row in rows[:: max(1, len(rows) // FRESH_SAMPLE)] if row.photo is not None][:FRESH_SAMPLE]
-    fresh = work.describer.describe([work.new.photo_path(row.photo or "") for row in again])
-    cosines = [_cosine(_vector(row), vector) for row, vector in zip(again, fresh, strict=True)]
-    verification: dict[str, JsonValue] = {
-        "items": items,
-        "expected": work.describable,
-        "find_themselves": found,
-        "searched": len(work.sample),
-        "described_again": len(cosines),
-        "lowest_cosine": round(min(cosines), 6) if cosines else None,
-    }
-    faults = []
-    if items != work.describable:
-        faults.append(f"it has {items} items with a photo where {work.describable} were expected")
-    if found != len(work.sample):
-        faults.append(f"{found} of {len(work.sample)} items find themselves first")
-    if cosines and min(cosines) < FRESH_COSINE_FLOOR:
-        faults.append(f"a photo described again comes out at a cosine of {min(cosines):.4f} to what is stored")
-    if faults:
-        raise Refusal(
-            ProblemKind.VERIFICATION_FAILED,
-            f"Gallery {work.target.name!r} does not stand up to the check: {'; '.join(faults)}. Do not switch to it. If "
-            f"the old gallery was being written to, send the request again once it is not.",
-            {"verification": verification},
-        )
-    return verification
-
-
-def _finds_itself(work: _Work, row: ItemRow) -> bool:
-    query = _vector(row)
-    (labels,) = work.target.index.search_blocking(query[None], 1).labels
-    hits = ranked(work.new.candidates(labels[labels >= 0].tolist()), query)
-    own_score = float(query.astype(np.float64) @ query.astype(np.float64))
-    # Another item with the very same vector is as good an answer.
-    return bool(hits) and (hits[0].id == row.id or hits[0].score >= min(1.0, own_score) - 1e-5)
-
-
-def _vector(row: ItemRow) -> NDArray[np.float32]:
-    return np.frombuffer(row.vector, dtype="<f2").astype(np.float32)
-
-
-def _cosine(stored: NDArray[np.float32], described: Described) -> float:
-    if isinstance(described, PhotoError):
-        return 0.0
-    one, other = stored.astype(np.float64), described.astype(np.float64)
-    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
-
-
-def _refuse_other_origin(source: LiveGallery, target: LiveGallery) -> None:
-    """Items that a redescription did not put there are not its to delete: it fills an empty gallery, or its own."""
     origin = _read_origin(target, _never)
     if origin == source.name or run_in(target, Gallery.describe, _never).items == 0:
         return
@@ -337,13 +292,14 @@ def _refuse_other_origin(source: LiveGallery, target: LiveGallery) -> None:
     )
 
 
-def _note_origin(source: LiveGallery, target: LiveGallery, cancelled: Cancelled) -> None:
-    _refuse_other_origin(source, target)
-    note = json.dumps({"gallery": source.name}).encode()
-    run_in(target, lambda each: write_atomically(each.store.folder / _ORIGIN, note), cancelled)
+def _record_origin(source: LiveGallery, target: LiveGallery, cancelled: Cancelled) -> None:
+    _check_origin(source, target)
+    record = json.dumps({"gallery": source.name}).encode()
+    run_in(target, lambda each: write_atomically(each.store.folder / _ORIGIN, record), cancelled)
 
 
 def _read_origin(target: LiveGallery, cancelled: Cancelled) -> str | None:
+    """The gallery that the new one was filled from; None if it was not filled by such a job."""
     path = run_in(target, lambda each: each.store.folder / _ORIGIN, cancelled)
     try:
         return str(json.loads(path.read_bytes())["gallery"])

@@ -1,23 +1,25 @@
-"""Jobs that make, verify and restore snapshots."""
+"""The jobs that make, verify and restore snapshots."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from askew_client.contract.jobs import RestoreResult
 from askew_client.contract.problems import ProblemKind
+from askew_client.contract.snapshots import Snapshot
 from askew_server.errors import Refusal
 from askew_server.gallery.catalog import Catalog
-from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Result, Task
+from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Task
 from askew_server.maintenance.restore import restore_gallery
 from askew_server.maintenance.snapshot_archive import Advance, read_manifest
 from askew_server.maintenance.snapshots import Snapshots
 
 UPLOAD = "snapshot.tar"
-"""An uploaded snapshot's name in its job's folder."""
+"""The file name of an uploaded snapshot in its job's folder."""
 
 
 class SnapshotJob:
-    """Make a snapshot of a gallery; progress is in bytes."""
+    """Makes a snapshot of a gallery; progress is in bytes."""
 
     name = "snapshot"
     lane: Lane = "keeping"
@@ -26,16 +28,18 @@ class SnapshotJob:
         self._galleries = galleries
 
     def check_input(self, task: Task) -> None:
+        """See JobKind."""
         self._galleries.get(task.gallery)
 
-    def run(self, task: Task, report: Report, cancelled: Cancelled) -> Result:
-        kept = Snapshots(task.gallery, self._galleries.folder(task.gallery))
-        kept.remove_unfinished()
-        return kept.create(_advance(report, cancelled)).model_dump(mode="json")
+    def run(self, task: Task, report: Report, cancelled: Cancelled) -> Snapshot:
+        """See JobKind."""
+        snapshots = Snapshots(task.gallery, self._galleries.folder(task.gallery))
+        snapshots.remove_unfinished()
+        return snapshots.create(_advance(report, cancelled))
 
 
 class VerifySnapshotJob:
-    """Compare every digest of a snapshot that is kept; progress is in bytes."""
+    """Compares every digest of a snapshot; progress is in bytes."""
 
     name = "verify-snapshot"
     lane: Lane = "keeping"
@@ -44,15 +48,17 @@ class VerifySnapshotJob:
         self._galleries = galleries
 
     def check_input(self, task: Task) -> None:
+        """See JobKind."""
         self._galleries.folder(task.gallery)
 
-    def run(self, task: Task, report: Report, cancelled: Cancelled) -> Result:
-        kept = Snapshots(task.gallery, self._galleries.folder(task.gallery))
-        return kept.verify(str(task.parameters["snapshot"]), _advance(report, cancelled)).model_dump(mode="json")
+    def run(self, task: Task, report: Report, cancelled: Cancelled) -> Snapshot:
+        """See JobKind."""
+        snapshots = Snapshots(task.gallery, self._galleries.folder(task.gallery))
+        return snapshots.verify(str(task.parameters["snapshot"]), _advance(report, cancelled))
 
 
 class RestoreJob:
-    """Make a gallery of a snapshot that another gallery keeps, or of an uploaded one; progress is in bytes."""
+    """Makes a gallery from a snapshot of another gallery, or from an uploaded one; progress is in bytes."""
 
     name = "restore"
     lane: Lane = "keeping"
@@ -61,24 +67,26 @@ class RestoreJob:
         self._galleries = galleries
 
     def check_input(self, task: Task) -> None:
+        """See JobKind."""
         self._archive(task)
 
-    def run(self, task: Task, report: Report, cancelled: Cancelled) -> Result:
+    def run(self, task: Task, report: Report, cancelled: Cancelled) -> RestoreResult:
+        """See JobKind."""
         archive = self._archive(task)
-        # The name was free when this was written: a gallery of that name is what an earlier run took in.
+        # The name was free when this file was written, so a gallery of that name was taken in by an earlier run.
         adopting = task.folder / "adopting"
         if adopting.exists() and task.gallery in self._galleries.names():
             manifest = read_manifest(archive)
         else:
             advance = _advance(report, cancelled)
             manifest = restore_gallery(self._galleries, task.gallery, archive, advance, adopting.touch)
-        return {
-            "gallery": task.gallery,
-            "items": manifest.items,
-            "photos": manifest.photos,
-            "space": manifest.space,
-            "created_at": manifest.created_at,
-        }
+        return RestoreResult(
+            gallery=task.gallery,
+            items=manifest.items,
+            photos=manifest.photos,
+            space=manifest.space,
+            created_at=manifest.created_at,
+        )
 
     def _archive(self, task: Task) -> Path:
         """The file to restore from. Raises Refusal (unknown-snapshot)."""
@@ -88,7 +96,8 @@ class RestoreJob:
         path = task.folder / UPLOAD
         if not path.is_file():
             raise Refusal(
-                ProblemKind.UNKNOWN_SNAPSHOT, "The snapshot that was sent is not there any more. Send it again."
+                ProblemKind.UNKNOWN_SNAPSHOT,
+                "The snapshot that was sent was lost when the server ended. Send it again.",
             )
         return path
 

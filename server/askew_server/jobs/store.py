@@ -6,16 +6,18 @@ import json
 import shutil
 import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from askew_client.contract.jobs import ENDED_STATES, Job, JobState
 from askew_client.contract.problems import Problem
-from askew_server.jobs.kind import Result, Task
+from askew_server.clock import utc_milliseconds
+from askew_server.jobs.kind import Task
 from askew_server.storage.server_database import open_server_database
 
-KEPT = 1_000
-"""How many ended jobs are remembered."""
+MAX_ENDED = 1_000
+"""How many jobs that have ended are remembered."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -29,12 +31,16 @@ _COLUMNS = "id, kind, gallery, state, done, total, result, problem, created_at, 
 
 
 class JobStore:
-    """Every job that is not forgotten. May be used from several threads."""
+    """Every job that is remembered. May be used from several threads. Methods raise DatabaseError."""
 
-    def __init__(self, data: Path) -> None:
-        """Open the table of jobs. Raises AskewError when the database cannot be read."""
+    def __init__(self, data: Path, *, max_ended: int = MAX_ENDED) -> None:
+        """Open the table of jobs. `max_ended`: how many ended jobs are remembered.
+
+        Raises AskewError when the database cannot be read.
+        """
         self.folder = data / "jobs"
         self.folder.mkdir(exist_ok=True)
+        self._max_ended = max_ended
         self._lock = threading.Lock()
         self._db = open_server_database(data, _SCHEMA)
 
@@ -44,35 +50,35 @@ class JobStore:
             self._db.close()
 
     def insert(self, task: Task, kind: str) -> Job:
-        """Keep a new job, waiting; on the disk when it returns."""
-        values = (task.id, kind, task.gallery, json.dumps(task.parameters), "waiting", 0, _now())
+        """Add a job, which waits; on the disk when it returns."""
+        values = (task.id, kind, task.gallery, json.dumps(task.parameters), "waiting", 0, utc_milliseconds())
         with self._lock:
             self._db.execute(
                 "INSERT INTO jobs (id, kind, gallery, parameters, state, done, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 values,
             )
-        return self._required(task.id)
+        job = self.job(task.id)
+        assert job is not None
+        return job
 
     def job(self, job_id: str) -> Job | None:
-        """One job by id."""
+        """One job by id; None if it is unknown."""
         rows = self._select("WHERE id = ?", (job_id,))
         return _job(rows[0]) if rows else None
 
     def newest(self, limit: int, gallery: str | None) -> list[Job]:
-        """The newest jobs, of one gallery or of all, the newest first."""
-        return [
-            _job(row)
-            for row in self._select("WHERE ?1 IS NULL OR gallery = ?1 ORDER BY number DESC LIMIT ?2", (gallery, limit))
-        ]
+        """The newest jobs of one gallery, or of all, newest first."""
+        rows = self._select("WHERE ?1 IS NULL OR gallery = ?1 ORDER BY number DESC LIMIT ?2", (gallery, limit))
+        return [_job(row) for row in rows]
 
     def counts(self) -> dict[tuple[str, ...], float]:
-        """How many jobs there are of each kind in each state."""
+        """The number of jobs of each kind in each state."""
         with self._lock:
             rows = self._db.rows("SELECT kind, state, COUNT(*) FROM jobs GROUP BY kind, state")
         return {(kind, state): float(count) for kind, state, count in rows}
 
     def unfinished(self) -> list[tuple[str, Task]]:
-        """Kind and task of every job that waits or runs, the oldest first."""
+        """Kind and task of every job that waits or runs, oldest first."""
         with self._lock:
             rows = self._db.rows(
                 "SELECT kind, id, gallery, parameters FROM jobs WHERE state IN ('waiting', 'running') ORDER BY number"
@@ -83,41 +89,40 @@ class JobStore:
         ]
 
     def begin(self, job_id: str) -> None:
-        """A job runs, for the first time or again."""
-        self._write("state = 'running', started_at = coalesce(started_at, ?)", (_now(),), job_id)
+        """Record that a job runs, for the first time or again."""
+        self._write("state = 'running', started_at = coalesce(started_at, ?)", (utc_milliseconds(),), job_id)
 
     def wait_again(self, job_id: str) -> None:
-        """A job that ran goes back to waiting, because the server stops."""
+        """Record that a running job waits again, because the server stops."""
         self._write("state = 'waiting'", (), job_id)
 
     def progress(self, job_id: str, done: int, total: int | None) -> None:
-        """How far a job is."""
+        """Record a job's progress."""
         self._write("done = ?, total = ?", (done, total), job_id)
 
-    def end(self, job_id: str, state: JobState, result: Result | None = None, problem: Problem | None = None) -> None:
-        """A job has ended: its folder goes, and the oldest ended jobs beyond the last 1,000 are forgotten."""
+    def end(
+        self, job_id: str, state: JobState, *, result: BaseModel | None = None, problem: Problem | None = None
+    ) -> None:
+        """Record that a job has ended and remove its folder; the oldest ended jobs beyond `max_ended` are forgotten."""
         assert state in ENDED_STATES
-        texts = (None if result is None else json.dumps(result), None if problem is None else problem.model_dump_json())
-        self._write("state = ?, result = ?, problem = ?, ended_at = ?", (state, *texts, _now()), job_id)
+        result_text = None if result is None else json.dumps(result.model_dump(mode="json"))
+        problem_text = None if problem is None else problem.model_dump_json()
+        values = (state, result_text, problem_text, utc_milliseconds())
+        self._write("state = ?, result = ?, problem = ?, ended_at = ?", values, job_id)
         with self._lock:
             self._db.execute(
                 "DELETE FROM jobs WHERE number IN (SELECT number FROM jobs WHERE state NOT IN ('waiting', 'running')"
                 " ORDER BY number DESC LIMIT -1 OFFSET ?)",
-                (KEPT,),
+                (self._max_ended,),
             )
         shutil.rmtree(self.folder / job_id, ignore_errors=True)
 
-    def remove_strays(self) -> None:
+    def remove_orphans(self) -> None:
         """Remove the folders of jobs that were never submitted, or have ended."""
         known = {task.id for _, task in self.unfinished()}
         for folder in self.folder.iterdir():
             if folder.name not in known:
                 shutil.rmtree(folder, ignore_errors=True)
-
-    def _required(self, job_id: str) -> Job:
-        job = self.job(job_id)
-        assert job is not None
-        return job
 
     def _select(self, clause: str, parameters: Sequence[object]) -> list[tuple[object, ...]]:
         with self._lock:
@@ -134,7 +139,3 @@ def _job(row: tuple[object, ...]) -> Job:
         text = members[name]
         members[name] = json.loads(text) if isinstance(text, str) else None
     return Job.model_validate(members)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

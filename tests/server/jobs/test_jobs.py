@@ -13,7 +13,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from PIL import Image
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 
 from askew_client.contract.jobs import ENDED_STATES, Job
 from askew_client.contract.problems import ProblemKind
@@ -21,7 +21,7 @@ from askew_client.encoding.encoder import Encoder
 from askew_server.errors import Refusal
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Task
 from askew_server.jobs.queue import JobQueue
-from askew_server.jobs.store import KEPT
+from askew_server.jobs.store import MAX_ENDED
 from tests.support.paths import DEMO
 from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer
@@ -243,8 +243,14 @@ def _children(parent: int) -> list[int]:
     return [int(c) for c in dict.fromkeys(found) if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
 
 
+class _Echo(BaseModel):
+    """The result of a held job: the parameter `asked`."""
+
+    asked: JsonValue
+
+
 class _Held:
-    """A kind of job that goes on until it is let go, or fails when it is told to."""
+    """A kind of job that runs until it is released, or fails if its parameters say so."""
 
     name = "held"
     lane: Lane = "keeping"
@@ -256,7 +262,7 @@ class _Held:
     def check_input(self, task: Task) -> None:
         pass
 
-    def run(self, task: Task, report: Report, cancelled: Cancelled) -> dict[str, JsonValue]:
+    def run(self, task: Task, report: Report, cancelled: Cancelled) -> _Echo:
         report(1, 2)
         self.begun.set()
         while not self.go.wait(0.01):
@@ -264,7 +270,7 @@ class _Held:
                 raise JobStopped
         if "fail" in task.parameters:
             raise ValueError("a fault of the program")
-        return {"asked": task.parameters.get("asked")}
+        return _Echo(asked=task.parameters.get("asked"))
 
 
 def _wait(jobs: JobQueue, job: Job) -> Job:
@@ -337,10 +343,9 @@ def test_a_stopped_job_waits_for_the_next_start_and_a_kind_nobody_knows_fails(tm
         other.close()
 
 
-def test_the_oldest_ended_jobs_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert KEPT == 1_000
-    monkeypatch.setattr("askew_server.jobs.store.KEPT", 3)
-    kind, jobs = _Held(), JobQueue(tmp_path, max_jobs=9)
+def test_the_oldest_ended_jobs_are_forgotten(tmp_path: Path) -> None:
+    assert MAX_ENDED == 1_000
+    kind, jobs = _Held(), JobQueue(tmp_path, max_jobs=9, max_ended=3)
     kind.go.set()
     jobs.register(kind)
     jobs.start()

@@ -270,7 +270,7 @@ def test_photos_that_cannot_be_shared_are_copied(
         owned.run(lambda each: each.keep_encoder(file, content, None))
         task = Task("one", "objects", {"into": "next"}, data / "jobs" / "one")
         done = RedescribeJob(galleries, max_pixels=10_000_000).run(task, lambda *_: None, lambda: False)
-        assert done["described"] == 49
+        assert done.described == 49
         photos = list((data / "galleries" / "next" / "photos").rglob("*.jpg"))
         assert len(photos) == 49
         assert {photo.stat().st_nlink for photo in photos} == {1}

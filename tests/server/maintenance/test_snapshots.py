@@ -549,7 +549,7 @@ def test_a_restore_that_is_run_again_after_a_crash_is_done(data: Path, archive: 
     job = RestoreJob(galleries)
     results = [job.run(task, lambda *_: None, lambda: False) for _ in range(2)]
     assert results[0] == results[1]
-    assert results[0]["items"] == 49
+    assert results[0].items == 49
     with pytest.raises(JobStopped):
         SnapshotJob(galleries).run(Task("other", "objects", {}, folder), lambda *_: None, lambda: True)
     galleries.close()
