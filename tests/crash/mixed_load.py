@@ -1,4 +1,4 @@
-"""kill -9 at random moments under a mixed load; afterwards the server must hold exactly what it acknowledged.
+"""kill -9 at random moments under a mixed load; afterwards the server must have exactly what it acknowledged.
 
 `python tests/crash/mixed_load.py --kills 100 --seed 7` runs it alone; `make soak` calls `run`.
 """
@@ -7,33 +7,32 @@ from __future__ import annotations
 
 import argparse
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
-import numpy as np
-from numpy.typing import NDArray
 
-# Also a program of its own.
+# This file is also a program.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from askew_client.contract.encoder_file import read_encoder_file
 from askew_client.contract.wire import pack_base64
-from askew_client.encoding.encoder import Encoder
-from tests.support.running_server import ASKEW, RunningServer
+from tests.support.gallery_files import item_json, unit_vector, write_gallery
+from tests.support.running_server import RunningServer, start_askew
 from tests.support.small_encoders import make_encoder
 
-DIM = 64
 WRITERS = 3
 IDS_OF_WRITER = 400
 LARGEST_BATCH = 40
 LONGEST_LOAD = 1.2
+"""Seconds of load before a kill, at most."""
 KILLED_WHILE_STARTING = 0.2
+"""The share of kills that are preceded by a kill of a server that starts."""
 CHECKED_TOGETHER = 500
 GALLERY = "/v1/galleries/default"
 
@@ -57,7 +56,7 @@ class Report:
 
 @dataclass
 class Writer:
-    """One client that writes; its ids are its own, so that it knows what each of them must be."""
+    """One client that writes. No other client uses its ids, so that it knows what each of them must be."""
 
     name: str
     random: random.Random
@@ -67,7 +66,7 @@ class Writer:
     deletes: int = 0
 
     def work(self, url: str, space: str, ending: threading.Event) -> None:
-        """Write and delete until the server is gone. What has no answer stays in `pending`."""
+        """Write and delete until the server is gone. A request without an answer stays in `pending`."""
         with httpx.Client(base_url=url, timeout=30) as http:
             while not ending.is_set():
                 self.pending = self._next()
@@ -86,7 +85,7 @@ class Writer:
                 self.pending = {}
 
     def settle(self, found: dict[str, int]) -> list[str]:
-        """Decide what became of the request without an answer, all or nothing; the differences that remain."""
+        """Decide whether the request without an answer was committed, all or nothing; returns the remaining differences."""
         own = {item: seed for item, seed in found.items() if item.startswith(f"{self.name}-")}
         after = {**self.known, **self.pending}
         outcomes = [{item: seed for item, seed in state.items() if seed is not None} for state in (self.known, after)]
@@ -120,7 +119,7 @@ class Writer:
 
 
 class Searcher:
-    """A client that searches meanwhile: every answer must be one."""
+    """A client that searches during the writes: every answer must be valid."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -130,7 +129,7 @@ class Searcher:
         """Search until the server is gone."""
         with httpx.Client(base_url=url, timeout=30) as http:
             while not ending.is_set():
-                query = {"vector": pack_base64(unit(self.count)), "dtype": "f16le", "space": space, "limit": 5}
+                query = {"vector": pack_base64(unit_vector(self.count)), "dtype": "f16le", "space": space, "limit": 5}
                 try:
                     answer = http.post("/search", json=query)
                 except httpx.TransportError:
@@ -141,28 +140,27 @@ class Searcher:
                 self.count += 1
 
 
-def run(kills: int, seed: int, data: Path | None = None) -> Report:
+def run(kills: int, seed: int, data: Path | None = None, *, longest_load: float = LONGEST_LOAD) -> Report:
     """Kill a server `kills` times under load, and compare after each. Raises AssertionError for a broken server."""
     if data is None:
         with tempfile.TemporaryDirectory() as folder:
-            return run(kills, seed, Path(folder) / "data")
+            return run(kills, seed, Path(folder) / "data", longest_load=longest_load)
     chance = random.Random(seed)
     report = Report()
-    teacher = make_encoder(data.parent / "crash-teacher.onnx", role="teacher", dim=DIM)
-    space = Encoder(teacher).space_id
+    teacher = make_encoder(data.parent / "crash-teacher.onnx", role="teacher")
+    space = read_encoder_file(teacher).manifest.space_id
+    write_gallery(data, "default", teacher)
     with RunningServer(data) as first:
-        answer = first.http.put(GALLERY, content=teacher.read_bytes())
-        assert answer.status_code == 201, answer.text
         writers = [Writer(f"w{number}", random.Random(seed + number)) for number in range(WRITERS)]
         _fill(first, writers, space)
     searcher = Searcher()
     for _ in range(kills):
         if chance.random() < KILLED_WHILE_STARTING:
-            _kill_while_starting(data, chance.uniform(0.2, 2.0))
+            _kill_while_starting(data, chance.uniform(0.0, 0.5))
             report.kills_while_starting += 1
         server = RunningServer(data)
         report.faults += _compare(server, writers, space, report)
-        _load(server, [*writers, searcher], space, chance.uniform(0.02, LONGEST_LOAD))
+        _load(server, [*writers, searcher], space, chance.uniform(0.02, longest_load))
         report.kills += 1
         if report.faults:
             break
@@ -177,21 +175,11 @@ def run(kills: int, seed: int, data: Path | None = None) -> Report:
 
 def stored(state: State) -> list[dict[str, object]]:
     """Items as they are sent, each with the vector of its seed."""
-    return [
-        {"id": item, "vector": pack_base64(unit(seed)), "dtype": "f16le", "payload": {"seed": seed}}
-        for item, seed in state.items()
-        if seed is not None
-    ]
-
-
-def unit(seed: int) -> NDArray[np.float32]:
-    """A vector that only this seed has: float32 [64] of unit length."""
-    vector = np.random.default_rng(seed).standard_normal(DIM)
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
+    return [item_json(item, seed, seed=seed) for item, seed in state.items() if seed is not None]
 
 
 def _fill(server: RunningServer, writers: list[Writer], space: str) -> None:
-    """So many items that the index has all its parts: a main segment that is mapped, a tail, and what was removed."""
+    """Enough items for an index with all its parts: a mapped main segment, a tail, and removed vectors."""
     for writer in writers:
         writer.known = {f"{writer.name}-{number}": writer.random.randrange(1 << 31) for number in range(IDS_OF_WRITER)}
         answer = server.http.put(f"{GALLERY}/items", json={"space": space, "items": stored(writer.known)})
@@ -221,11 +209,10 @@ def _load(server: RunningServer, clients: list[Writer | Searcher], space: str, s
 
 
 def _kill_while_starting(data: Path, seconds: float) -> None:
-    command = [ASKEW, "serve", "--data", str(data), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = start_askew("serve", "--data", data, "--port", "0")
     time.sleep(seconds)
-    process.send_signal(signal.SIGKILL)
-    process.wait(timeout=20)
+    process.kill()
+    process.communicate(timeout=60)
 
 
 def _compare(server: RunningServer, writers: list[Writer], space: str, report: Report) -> list[str]:
@@ -238,7 +225,7 @@ def _compare(server: RunningServer, writers: list[Writer], space: str, report: R
         for item in page["items"]:
             seed = item["payload"]["seed"]
             found[item["id"]] = seed
-            if item["vector"] != pack_base64(unit(seed)):
+            if item["vector"] != pack_base64(unit_vector(seed)):
                 faults.append(f"{item['id']}: its vector is not the one of its payload")
         if page.get("next_cursor") is None:
             break
@@ -254,16 +241,16 @@ def _compare(server: RunningServer, writers: list[Writer], space: str, report: R
 
 
 def _search_all(server: RunningServer, found: dict[str, int], space: str) -> list[str]:
-    """Every stored vector finds its item first, so that index and database agree; and nothing else is in the index."""
+    """Check that every stored vector finds its item first: then index and database agree."""
     faults = []
     items = list(found.items())
     for start in range(0, len(items), CHECKED_TOGETHER):
         some = items[start : start + CHECKED_TOGETHER]
-        queries = [{"vector": pack_base64(unit(seed)), "dtype": "f16le", "space": space} for _, seed in some]
+        queries = [{"vector": pack_base64(unit_vector(seed)), "dtype": "f16le", "space": space} for _, seed in some]
         answer = server.http.post(f"{GALLERY}/search/batch", json={"queries": queries, "limit": 1, "exact": True})
         assert answer.status_code == 200, answer.text
         for (item, _), result in zip(some, answer.json()["results"], strict=True):
-            best = result["hits"][0] if result["hits"] else {"id": None, "score": 0.0}
+            best: dict[str, Any] = result["hits"][0] if result["hits"] else {"id": None, "score": 0.0}
             if best["id"] != item or best["score"] < 0.999:
                 faults.append(f"{item}: its vector finds {best['id']} with {best['score']}")
     return faults[:5]

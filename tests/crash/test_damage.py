@@ -1,53 +1,47 @@
-"""A flipped bit in any file of a gallery: noticed, and the index rebuilt or the gallery set aside; never a wrong answer.
+"""A flipped bit in any file of a gallery: it is noticed, and the index is rebuilt or the gallery set aside.
 
-Many copies of one gallery, each with one bit flipped somewhere else, lie in one DATA directory beside a whole one.
+A DATA directory holds an intact gallery and many copies of it, each with one other bit flipped. No copy may answer
+wrongly.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
 from askew_client.contract.wire import pack_base64
-from tests.support.running_server import RunningServer, run_askew
+from askew_client.encoding.encoder import Encoder
+from tests.support.gallery_files import described, item_json, unit_vector, write_gallery
+from tests.support.in_process_cli import call_askew
+from tests.support.running_server import RunningServer
 
 COPIES = 12
 SEED = int(os.environ.get("SOAK_SEED", "0"))
-"""Another seed, other bits: `make soak` tries several."""
-DIM = 64
-
-
-def _unit(seed: int) -> np.ndarray:
-    vector = np.random.default_rng(seed).standard_normal(DIM)
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
+"""Another seed flips other bits: `make soak` tries several."""
+FLIPPED_KEYS = 6 if SEED else 2
+"""How many variants of askew.db with one flipped bit are tried."""
 
 
 @pytest.fixture(scope="module")
 def indexed(teacher_file: Path, photos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """DATA with the gallery `objects`: 12 photos of the demo."""
-    folder = tmp_path_factory.mktemp("indexed")
-    (folder / "photos").mkdir()
-    for photo in photos:
-        shutil.copy(photo, folder / "photos" / photo.name)
-    done = run_askew(
-        "index", folder / "photos", "--encoder", teacher_file, "--data", folder / "data", "--gallery", "objects"
-    )
-    assert done.returncode == 0, done.stderr
-    return folder
+    data = tmp_path_factory.mktemp("indexed") / "data"
+    write_gallery(data, "objects", teacher_file, described(Encoder(teacher_file), photos))
+    return data
 
 
 @pytest.fixture(scope="module")
 def stopped(indexed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """DATA of a server that was stopped: the gallery `objects` with a saved index, where there is one to save."""
+    """DATA of a server that was stopped, with the gallery `objects`."""
     data = tmp_path_factory.mktemp("stopped") / "data"
-    shutil.copytree(indexed / "data", data)
+    shutil.copytree(indexed, data)
     with RunningServer(data, "--gallery", "objects") as server:
         _write(server.http, range(30))
     return data
@@ -55,9 +49,9 @@ def stopped(indexed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def killed(indexed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """DATA of a server that was killed: its last writes lie in the write-ahead log."""
+    """DATA of a server that was killed: its last writes are in the write-ahead log."""
     data = tmp_path_factory.mktemp("killed") / "data"
-    shutil.copytree(indexed / "data", data)
+    shutil.copytree(indexed, data)
     server = RunningServer(data, "--gallery", "objects")
     _write(server.http, range(30))
     server.kill()
@@ -71,23 +65,23 @@ def killed(indexed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _write(http: httpx.Client, seeds: range) -> None:
     space = http.get("/v1/galleries/objects").json()["space"]
     for seed in seeds:
-        item = {"id": f"seed-{seed}", "vector": pack_base64(_unit(seed)), "dtype": "f16le", "payload": {"seed": seed}}
-        answer = http.put("/v1/galleries/objects/items", json={"space": space, "items": [item]})
+        items = [item_json(f"seed-{seed}", seed, seed=seed)]
+        answer = http.put("/v1/galleries/objects/items", json={"space": space, "items": items})
         assert answer.status_code == 200, answer.text
 
 
-def _answers(http: httpx.Client, gallery: str) -> Iterator[tuple[str, httpx.Response, object]]:
-    """What a gallery answers: a name of the question, the answer, and what of it must not be wrong."""
-    space = http.get("/v1/galleries/whole").json()["space"]
+def _answers(http: httpx.Client, gallery: str) -> Iterator[tuple[str, httpx.Response, Any]]:
+    """The answers of a gallery: a name of the question, the answer, and the part of it that must be right."""
+    space = http.get("/v1/galleries/intact").json()["space"]
     path = f"/v1/galleries/{gallery}"
     listing = http.get(f"{path}/items?limit=1000&with_vectors=true")
     yield "listing", listing, listing.json().get("items")
     for seed in (0, 7, 29):
-        query = {"vector": pack_base64(_unit(seed)), "dtype": "f16le", "space": space, "limit": 5}
+        query = {"vector": pack_base64(unit_vector(seed)), "dtype": "f16le", "space": space, "limit": 5}
         found = http.post(f"{path}/search", json=query)
         yield f"search {seed}", found, found.json().get("hits")
-        query |= {"filter": {"field": "seed", "range": {"gte": 10}}}
-        found = http.post(f"{path}/search", json=query)
+        filtered = {**query, "filter": {"field": "seed", "range": {"gte": 10}}}
+        found = http.post(f"{path}/search", json=filtered)
         yield f"filtered {seed}", found, found.json().get("hits")
     for item in ("seed-3", "seed-28"):
         one = http.get(f"{path}/items/{item}")
@@ -95,10 +89,10 @@ def _answers(http: httpx.Client, gallery: str) -> Iterator[tuple[str, httpx.Resp
 
 
 def _copies(data: Path, target: Path, file: str, bits: np.random.Generator) -> list[str]:
-    """Make DATA of a whole copy and many with one flipped bit in `file`, a pattern within the gallery's folder."""
+    """Make DATA with an intact copy and many with one flipped bit in `file`, a pattern within the gallery's folder."""
     source = data / "galleries" / "objects"
     names = []
-    shutil.copytree(source, target / "galleries" / "whole")
+    shutil.copytree(source, target / "galleries" / "intact")
     for number in range(COPIES):
         name = f"flipped-{number}"
         folder = target / "galleries" / name
@@ -107,7 +101,7 @@ def _copies(data: Path, target: Path, file: str, bits: np.random.Generator) -> l
         assert files, f"there is no {file}"
         path = files[number % len(files)]
         content = bytearray(path.read_bytes())
-        # Of empty pages nothing is read; and the beginning, which everything else is read by, is hit more often.
+        # Empty pages are never read. The beginning, which everything else depends on, is hit more often.
         used = np.flatnonzero(np.frombuffer(bytes(content), dtype=np.uint8))
         position = int(bits.choice(used[used < 600] if number % 3 == 0 else used))
         content[position] ^= 1 << int(bits.integers(8))
@@ -123,9 +117,9 @@ def test_a_flipped_bit_in_a_database_is_noticed_or_without_effect(
     data = tmp_path / "data"
     names = _copies(stopped if file == "gallery.db" else killed, data, file, np.random.default_rng([len(file), SEED]))
     set_aside = 0
-    with RunningServer(data, "--gallery", "whole") as server:
-        right = {question: value for question, _, value in _answers(server.http, "whole")}
-        assert len(right["listing"]) == 12 + 30  # type: ignore[arg-type]
+    with RunningServer(data, "--gallery", "intact") as server:
+        right = {question: value for question, _, value in _answers(server.http, "intact")}
+        assert len(right["listing"]) == 12 + 30
         for name in names:
             for question, answer, value in _answers(server.http, name):
                 if answer.status_code == 200:
@@ -137,15 +131,15 @@ def test_a_flipped_bit_in_a_database_is_noticed_or_without_effect(
             set_aside += damaged
         output = server.stop()
         assert "Traceback" not in output
-    # The shared memory is made anew; in the others hardly a bit is without meaning.
+    # The shared memory is rebuilt; in the other files almost every bit matters.
     assert set_aside >= (0 if file.endswith("-shm") else COPIES // 2)
 
 
 def test_a_flipped_bit_in_a_photo_is_not_served(stopped: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     names = _copies(stopped, data, "photos/*/*.jpg", np.random.default_rng([3, SEED]))
-    with RunningServer(data, "--gallery", "whole") as server:
-        items = server.http.get("/v1/galleries/whole/items?limit=1000").json()["items"]
+    with RunningServer(data, "--gallery", "intact") as server:
+        items = server.http.get("/v1/galleries/intact/items?limit=1000").json()["items"]
         pictured = [item for item in items if item["has_photo"]]
         for name in names:
             refused = 0
@@ -157,7 +151,7 @@ def test_a_flipped_bit_in_a_photo_is_not_served(stopped: Path, tmp_path: Path) -
             assert refused == 1
 
 
-def test_a_flipped_bit_in_an_encoder_file_is_noticed_by_who_fetches_it_and_by_the_doctor(
+def test_a_flipped_bit_in_an_encoder_file_is_noticed_by_clients_and_by_the_doctor(
     stopped: Path, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
@@ -173,33 +167,33 @@ def test_a_flipped_bit_in_an_encoder_file_is_noticed_by_who_fetches_it_and_by_th
         searched = server.http.post("/search/photo", content=photo, headers={"Content-Type": "image/jpeg"})
         assert searched.status_code >= 400
         assert "Traceback" not in searched.text
-        query = {"vector": pack_base64(_unit(3)), "dtype": "f16le", "limit": 1}
+        query = {"vector": pack_base64(unit_vector(3)), "dtype": "f16le", "limit": 1}
         query["space"] = server.http.get("/v1/galleries/objects").json()["space"]
         assert server.http.post("/search", json=query).json()["hits"][0]["id"] == "seed-3"
     (tmp_path / "fetched.onnx").write_bytes(fetched.content)
-    inspected = run_askew("inspect", tmp_path / "fetched.onnx")
+    inspected = call_askew("inspect", tmp_path / "fetched.onnx")
     assert inspected.returncode == 1
     assert "damaged" in inspected.stderr
-    assert run_askew("doctor", "--data", data).returncode == 1
+    assert call_askew("doctor", "--data", data).returncode == 1
 
 
-@pytest.mark.parametrize("damage", ["flipped", "truncated", "empty", "no database"])
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "empty", "not a database"])
 def test_a_damaged_database_of_the_server_never_opens_it_to_everybody(
     stopped: Path, tmp_path: Path, damage: str
 ) -> None:
-    """Keys lie in askew.db: a server that cannot read them starts with a sentence why not, or not at all."""
+    """Keys are in askew.db: a server that cannot read them starts with a sentence why not, or not at all."""
     data = tmp_path / "data"
     shutil.copytree(stopped, data)
-    made = run_askew("key", "create", "a", "--scope", "admin", "--data", data)
+    made = call_askew("key", "create", "a", "--scope", "admin", "--data", data)
     assert made.returncode == 0, made.stderr
     path = data / "askew.db"
     content = path.read_bytes()
     bits = np.random.default_rng([9, SEED])
     variants = {
-        "flipped": [_flipped(content, bits) for _ in range(6)],
+        "flipped": [_flipped(content, bits) for _ in range(FLIPPED_KEYS)],
         "truncated": [content[: len(content) // 2], content[:100]],
         "empty": [b""],
-        "no database": [b"x" * len(content)],
+        "not a database": [b"x" * len(content)],
     }
     for variant in variants[damage]:
         path.write_bytes(variant)
@@ -222,17 +216,18 @@ def _flipped(content: bytes, bits: np.random.Generator) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.parametrize("length", [0, 1, 100, 4_096, 6_000])
-def test_a_truncated_database_is_set_aside_and_the_others_serve(stopped: Path, tmp_path: Path, length: int) -> None:
+def test_truncated_databases_are_set_aside_and_the_others_serve(stopped: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(stopped, data)
-    shutil.copytree(data / "galleries" / "objects", data / "galleries" / "cut")
-    path = data / "galleries" / "cut" / "gallery.db"
-    path.write_bytes(path.read_bytes()[:length])
+    lengths = (0, 1, 100, 4_096, 6_000)
+    for length in lengths:
+        shutil.copytree(data / "galleries" / "objects", data / "galleries" / f"cut-{length}")
+        path = data / "galleries" / f"cut-{length}" / "gallery.db"
+        path.write_bytes(path.read_bytes()[:length])
     with RunningServer(data, "--gallery", "objects") as server:
-        cut = server.http.get("/v1/galleries/cut")
-        assert cut.status_code == 503
-        assert cut.json()["type"] == "/problems/damaged-gallery"
+        for length in lengths:
+            cut = server.http.get(f"/v1/galleries/cut-{length}")
+            assert cut.status_code == 503, length
+            assert cut.json()["type"] == "/problems/damaged-gallery"
         assert server.http.get("/v1/galleries/objects").json()["items"] == 12 + 30
-        health = json.loads(server.http.get("/readyz").text)
-        assert health["status"] == "ok"
+        assert server.http.get("/readyz").json()["status"] == "ok"

@@ -1,4 +1,4 @@
-"""10 kills at seeded random moments under a mixed load; `make soak` does 100."""
+"""Kills at random moments under a mixed load; `make soak` does 100."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from pathlib import Path
 
 from tests.crash.mixed_load import run
 
+KILLS = 4
+SEED = 20_261_121
+"""With this seed a server is also killed while it starts."""
 
-def test_after_ten_kills_exactly_what_was_acknowledged_is_there_and_found(tmp_path: Path) -> None:
-    report = run(kills=10, seed=20_261_123, data=tmp_path / "data")
+
+def test_after_kills_under_load_exactly_what_was_acknowledged_is_there_and_found(tmp_path: Path) -> None:
+    report = run(KILLS, SEED, tmp_path / "data", longest_load=0.6)
     assert report.faults == []
-    assert report.kills == 10
-    # The load was one: else the test has shown nothing.
-    assert min(report.writes, report.deletes, report.searches) > 20, report
+    assert report.kills == KILLS
+    assert report.kills_while_starting >= 1
+    # Without a load the test would show nothing.
+    assert min(report.writes, report.deletes, report.searches) > 0, report

@@ -20,9 +20,9 @@ from askew_server.gallery.items import read_page
 from askew_server.ingest.parquet import ParquetItems
 from askew_server.maintenance.doctor import examine_data
 from askew_server.maintenance.restore import restore_gallery
+from tests.support.paths import MADE_AT_0_1
 from tests.support.running_server import RunningServer
 
-MADE = Path(__file__).parent / "fixtures" / "made_at_0.1"
 OBJECTS = "/v1/galleries/objects"
 MANY = "/v1/galleries/many"
 
@@ -30,14 +30,14 @@ MANY = "/v1/galleries/many"
 @pytest.fixture(scope="module")
 def expected() -> Any:
     """What Askew 0.1 answered from the DATA that it had written."""
-    return json.loads((MADE / "expected.json").read_text())
+    return json.loads((MADE_AT_0_1 / "expected.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """DATA as Askew 0.1 left it; its last server was killed, so that writes lie in a write-ahead log."""
     folder = tmp_path_factory.mktemp("made")
-    with tarfile.open(MADE / "data.tar.xz") as tar:
+    with tarfile.open(MADE_AT_0_1 / "data.tar.xz") as tar:
         tar.extractall(folder, filter="data")
     return folder / "data"
 
@@ -179,7 +179,7 @@ def test_a_snapshot_is_restored(tmp_path: Path, expected: Any) -> None:
     try:
         galleries.load()
         manifest = restore_gallery(
-            galleries, "again", MADE / "objects-snapshot.tar", lambda *_: None, before_adoption=lambda: None
+            galleries, "again", MADE_AT_0_1 / "objects-snapshot.tar", lambda *_: None, before_adoption=lambda: None
         )
         assert (manifest.items, manifest.photos, manifest.sequence) == (24, 12, 27)
         page = galleries.get("again").run(lambda each: read_page(each.store, None, 1_000, with_vectors=True))
@@ -190,7 +190,7 @@ def test_a_snapshot_is_restored(tmp_path: Path, expected: Any) -> None:
 
 
 def test_a_parquet_file_is_read(expected: Any) -> None:
-    file = ParquetItems(MADE / "objects.parquet")
+    file = ParquetItems(MADE_AT_0_1 / "objects.parquet")
     (batch,) = file.batches(64)
     items = {item["id"]: item for item in expected["answers"][f"{OBJECTS}/items?limit=1000&with_vectors=true"]["items"]}
     assert sorted(batch.ids) == sorted(items)

@@ -8,7 +8,7 @@ photo keeps its vector at another photo size, so that a teacher and its student 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -120,7 +120,7 @@ def _model(weight: NDArray[np.float32], bias: NDArray[np.float32], photo_size: i
         "bias": bias,
     }
     node = helper.make_node
-    antialiased = {"mode": "linear", "antialias": 1, "coordinate_transformation_mode": "half_pixel"}
+    antialiased: dict[str, Any] = {"mode": "linear", "antialias": 1, "coordinate_transformation_mode": "half_pixel"}
     nodes = [
         # The size rule in integers: max(1, (2 · side · min(S, m) + m) // (2 · m)) with m the longest side.
         node("Shape", ["image"], ["shape"]),

@@ -1,4 +1,4 @@
-"""`askew index`: what it describes, skips, refuses and goes on with."""
+"""`askew index`: what it describes, skips and refuses."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.support.in_process_cli import call_askew
 from tests.support.running_server import RunningServer, run_askew
 from tests.support.small_encoders import make_encoder
 
 
 @pytest.fixture
 def folder(indexed: Path, tmp_path: Path) -> Path:
-    """Six photos, one of them in a folder of its own."""
+    """Six photos, one of them in a folder below."""
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
-    for number, photo in enumerate(sorted((indexed / "photos").iterdir())[:6]):
+    for number, photo in enumerate(sorted((indexed / "photos").iterdir(), key=lambda path: path.stat().st_size)[:6]):
         shutil.copy(photo, folder / "more" / photo.name if number == 5 else folder / photo.name)
     return folder
 
@@ -33,18 +34,18 @@ def _ids(data: Path) -> set[str]:
 def test_ids_are_paths_in_the_folder_and_a_second_run_describes_nothing(
     folder: Path, teacher_file: Path, tmp_path: Path
 ) -> None:
-    first = run_askew("index", folder, "--encoder", teacher_file, "--data", tmp_path / "d", "--json")
+    first = call_askew("index", folder, "--encoder", teacher_file, "--data", tmp_path / "d", "--json")
     assert first.returncode == 0, first.stderr
     assert json.loads(first.stdout) == {"described": 6, "known": 0, "skipped": {}}
     assert _ids(tmp_path / "d") == {path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg")}
-    second = run_askew("index", folder, "--encoder", teacher_file, "--data", tmp_path / "d", "--json")
+    second = call_askew("index", folder, "--encoder", teacher_file, "--data", tmp_path / "d", "--json")
     assert json.loads(second.stdout) == {"described": 0, "known": 6, "skipped": {}}
 
 
 def test_a_changed_photo_is_described_again(folder: Path, teacher_file: Path, tmp_path: Path) -> None:
-    run_askew("index", folder, "--encoder", teacher_file, "--data", tmp_path / "d")
+    call_askew("index", folder, "--encoder", teacher_file, "--data", tmp_path / "d")
     Image.new("RGB", (200, 100), (200, 30, 30)).save(next(iter(sorted(folder.glob("*.jpg")))))
-    again = run_askew("index", folder, "--encoder", teacher_file, "--data", tmp_path / "d", "--json")
+    again = call_askew("index", folder, "--encoder", teacher_file, "--data", tmp_path / "d", "--json")
     assert json.loads(again.stdout)["described"] == 1
 
 
@@ -56,7 +57,7 @@ def test_bad_photos_are_named_and_skipped_and_the_exit_code_says_so(
     (folder / "text.png").write_text("no photo")
     (folder / "cut.jpg").write_bytes(good[: len(good) // 2])
     Image.new("RGB", (3000, 4)).save(folder / "thin.png")
-    done = run_askew("index", folder, "--encoder", teacher_file, "--data", tmp_path / "d", "--json")
+    done = call_askew("index", folder, "--encoder", teacher_file, "--data", tmp_path / "d", "--json")
     assert done.returncode == 3, done.stderr
     assert set(json.loads(done.stdout)["skipped"]) == {
         str(folder / n) for n in ("empty.jpg", "text.png", "cut.jpg", "thin.png")
@@ -73,7 +74,7 @@ def test_folders_that_cannot_be_indexed(folder: Path, teacher_file: Path, tmp_pa
     empty = tmp_path / "empty"
     empty.mkdir()
     for photos, word in ((empty, "there are none"), (tmp_path / "missing", "missing"), (teacher_file, "not a folder")):
-        done = run_askew("index", photos, "--encoder", teacher_file, "--data", tmp_path / "d")
+        done = call_askew("index", photos, "--encoder", teacher_file, "--data", tmp_path / "d")
         assert done.returncode == 1
         assert word in done.stderr
         assert "Traceback" not in done.stderr
@@ -82,7 +83,7 @@ def test_folders_that_cannot_be_indexed(folder: Path, teacher_file: Path, tmp_pa
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder; test_photo_folder.py covers the refusal")
 def test_a_folder_without_permission(folder: Path, teacher_file: Path, tmp_path: Path) -> None:
     (folder / "more").chmod(0)
-    done = run_askew("index", folder, "--encoder", teacher_file, "--data", tmp_path / "d")
+    done = call_askew("index", folder, "--encoder", teacher_file, "--data", tmp_path / "d")
     (folder / "more").chmod(0o755)
     assert done.returncode == 1
     assert "cannot be read" in done.stderr
@@ -91,44 +92,43 @@ def test_a_folder_without_permission(folder: Path, teacher_file: Path, tmp_path:
 def test_a_student_cannot_describe_a_gallery_and_another_teacher_cannot_join(
     folder: Path, teacher_file: Path, student_file: Path, tmp_path: Path
 ) -> None:
-    by_student = run_askew("index", folder, "--encoder", student_file, "--data", tmp_path / "d")
+    by_student = call_askew("index", folder, "--encoder", student_file, "--data", tmp_path / "d")
     assert by_student.returncode == 1
     assert "is a student" in by_student.stderr
-    assert run_askew("index", folder, "--encoder", teacher_file, "--data", tmp_path / "d").returncode == 0
+    assert call_askew("index", folder, "--encoder", teacher_file, "--data", tmp_path / "d").returncode == 0
     other = make_encoder(tmp_path / "other.onnx", role="teacher", seed=4)
-    joined = run_askew("index", folder, "--encoder", other, "--data", tmp_path / "d")
+    joined = call_askew("index", folder, "--encoder", other, "--data", tmp_path / "d")
     assert joined.returncode == 1
     assert "Choose another gallery name" in joined.stderr
 
 
-def test_indexing_into_a_running_server(folder: Path, teacher_file: Path, data: Path) -> None:
-    with RunningServer(data, "--gallery", "objects") as running:
-        arguments = ("index", folder, "--encoder", teacher_file, "--server", running.url, "--gallery", "sent", "--json")
-        first = run_askew(*arguments)
-        assert first.returncode == 0, first.stderr
-        assert json.loads(first.stdout)["described"] == 6
-        assert json.loads(run_askew(*arguments).stdout)["known"] == 6
-        item = next(iter(sorted(folder.glob("*.jpg"))))
-        shown = running.http.get(f"/v1/galleries/sent/items/{item.name}/photo")
-        assert shown.content == item.read_bytes()
+def test_indexing_into_a_running_server(folder: Path, teacher_file: Path, server: RunningServer) -> None:
+    arguments = ("index", folder, "--encoder", teacher_file, "--server", server.url, "--gallery", "sent", "--json")
+    first = call_askew(*arguments)
+    assert first.returncode == 0, first.stderr
+    assert json.loads(first.stdout)["described"] == 6
+    assert json.loads(call_askew(*arguments).stdout)["known"] == 6
+    item = next(iter(sorted(folder.glob("*.jpg"))))
+    shown = server.http.get(f"/v1/galleries/sent/items/{item.name}/photo")
+    assert shown.content == item.read_bytes()
 
 
-def test_data_in_use_is_said_with_who_uses_it(folder: Path, teacher_file: Path, data: Path) -> None:
-    with RunningServer(data) as running:
-        done = run_askew("index", folder, "--encoder", teacher_file, "--data", data)
-        assert done.returncode == 1
-        assert running.url in done.stderr
-        assert "--server" in done.stderr
-        second = run_askew("serve", "--data", data, "--port", "0")
-        assert second.returncode == 1
-        assert "is in use by askew serve" in second.stderr
+def test_data_in_use_is_refused_with_the_name_of_its_user(
+    folder: Path, teacher_file: Path, server: RunningServer
+) -> None:
+    done = call_askew("index", folder, "--encoder", teacher_file, "--data", server.data)
+    assert done.returncode == 1
+    assert server.url in done.stderr
+    assert "--server" in done.stderr
+    second = run_askew("serve", "--data", server.data, "--port", "0")
+    assert second.returncode == 1
+    assert "is in use by askew serve" in second.stderr
 
 
-def test_a_busy_port_and_a_public_address_are_refused(data: Path, tmp_path: Path) -> None:
-    with RunningServer(data) as running:
-        busy = run_askew("serve", "--data", tmp_path / "other", "--port", running.url.rsplit(":", 1)[1])
-        assert busy.returncode == 1
-        assert "is in use by another program" in busy.stderr
+def test_a_busy_port_and_a_public_address_are_refused(server: RunningServer, tmp_path: Path) -> None:
+    busy = run_askew("serve", "--data", tmp_path / "other", "--port", server.url.rsplit(":", 1)[1])
+    assert busy.returncode == 1
+    assert "is in use by another program" in busy.stderr
     public = run_askew("serve", "--data", tmp_path / "other", "--host", "0.0.0.0", "--port", "0")
     assert public.returncode == 1
     assert "--listen-publicly" in public.stderr

@@ -1,14 +1,14 @@
-"""Which photos a folder holds, and what a CSV says of them."""
+"""The photos of a folder, and what a CSV says about them."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from askew_client.errors import AskewError
-from askew_server.ingest import photo_folder
 from askew_server.ingest.photo_folder import find_photos
 
 
@@ -50,6 +50,6 @@ def test_a_folder_that_cannot_be_read_stops_before_anything_is_described(
         onerror(PermissionError(13, "Permission denied", str(folder / "locked")))
         yield str(folder), [], []
 
-    monkeypatch.setattr(photo_folder.os, "walk", walk)
+    monkeypatch.setattr(os, "walk", walk)
     with pytest.raises(AskewError, match=r"locked cannot be read: Permission denied"):
         find_photos(tmp_path, None)

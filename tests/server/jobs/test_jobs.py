@@ -1,4 +1,4 @@
-"""Jobs: photos described in the background, with progress; cancelled, resumed after a kill, bounded."""
+"""Jobs: photos are described in the background, with progress; jobs are cancelled, resumed after a kill, bounded."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from askew_server.errors import Refusal
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Task
 from askew_server.jobs.queue import JobQueue
 from askew_server.jobs.store import MAX_ENDED
+from tests.support.job_waiting import DEADLINE, wait_for_job
 from tests.support.paths import DEMO
 from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer
@@ -35,26 +36,16 @@ def _files(photos: dict[str, bytes]) -> Files:
 
 
 def _some(count: int) -> dict[str, bytes]:
-    """Different photos by id: each of the demo's again and again, told apart by bytes behind the picture."""
-    files = sorted((DEMO / "gallery").glob("*.jpg"))
+    """Different small photos by id: some of the demo's repeated, with different bytes after the picture."""
+    files = sorted((DEMO / "gallery").glob("*.jpg"), key=lambda path: path.stat().st_size)[:20]
     return {f"sent-{n}": files[n % len(files)].read_bytes() + n.to_bytes(4, "big") for n in range(count)}
-
-
-def _ended(http: httpx.Client, job_id: str, seconds: float = 60) -> dict[str, object]:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        job: dict[str, object] = http.get(f"/v1/jobs/{job_id}").json()
-        if job["state"] in ENDED_STATES:
-            return job
-        time.sleep(0.02)
-    raise AssertionError(f"the job did not end: {job}")
 
 
 def _count(http: httpx.Client) -> int:
     return int(http.get("/v1/galleries/objects").json()["items"])
 
 
-def test_photos_are_described_as_the_teacher_does_and_carry_their_payloads(
+def test_photos_are_described_by_the_teacher_once_and_keep_their_payloads(
     server: RunningServer, teacher: Encoder
 ) -> None:
     names = ["plain", 'with/slash and "quotes" ü', "../../etc/passwd", "back\\slash"]
@@ -64,7 +55,7 @@ def test_photos_are_described_as_the_teacher_does_and_carry_their_payloads(
     assert sent.status_code == 202, sent.text
     assert sent.headers["location"] == f"/v1/jobs/{sent.json()['id']}"
     assert (sent.json()["kind"], sent.json()["gallery"]) == ("photos", "objects")
-    job = _ended(server.http, sent.json()["id"])
+    job = wait_for_job(server.http, sent.json()["id"])
     assert (job["state"], job["done"], job["total"]) == ("done", 4, 4)
     assert job["result"] == {"described": 4, "known": 0, "refused": 0, "reasons": {}}
     assert job["created_at"] <= job["started_at"] <= job["ended_at"]
@@ -80,14 +71,18 @@ def test_photos_are_described_as_the_teacher_does_and_carry_their_payloads(
     assert [each["id"] for each in listed][:1] == [job["id"]]
     assert "result" not in listed[0]
 
+    again = server.http.post(PHOTOS, files=_files(photos), data={"payloads": json.dumps(payloads)}).json()
+    described_none = wait_for_job(server.http, again["id"])
+    assert described_none["result"] == {"described": 0, "known": 4, "refused": 0, "reasons": {}}
 
-def test_photos_that_cannot_be_described_are_named_and_the_others_go_on(server: RunningServer) -> None:
+
+def test_photos_that_cannot_be_described_are_named_and_the_others_are_described(server: RunningServer) -> None:
     good = _some(3)
     whole = next(iter(good.values()))
     thin = _encoded(Image.new("RGB", (3000, 4)))
     bad = {"cut": whole[: len(whole) // 2], "text": b"no photo at all", "empty": b"", "thin": thin}
     sent = server.http.post(PHOTOS, files=_files({**bad, **good}))
-    job = _ended(server.http, sent.json()["id"])
+    job = wait_for_job(server.http, sent.json()["id"])
     assert (job["state"], job["done"], job["total"]) == ("done", 7, 7)
     result = job["result"]
     assert (result["described"] + result["known"], result["refused"]) == (3, 4)
@@ -104,13 +99,6 @@ def _encoded(image: Image.Image) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "PNG")
     return stream.getvalue()
-
-
-def test_sending_the_same_photos_again_describes_none(server: RunningServer) -> None:
-    photos = _files(_some(5))
-    _ended(server.http, server.http.post(PHOTOS, files=photos).json()["id"])
-    again = _ended(server.http, server.http.post(PHOTOS, files=photos).json()["id"])
-    assert again["result"] == {"described": 0, "known": 5, "refused": 0, "reasons": {}}
 
 
 def test_forms_that_are_refused_leave_nothing_behind(server: RunningServer) -> None:
@@ -159,49 +147,47 @@ def test_a_gallery_without_its_teachers_file_takes_no_photos(server: RunningServ
     assert_problem(refused, 409, "cannot-describe")
 
 
-def test_a_job_is_resumed_after_kill_9_and_describes_every_photo_once(data: Path) -> None:
-    with RunningServer(data, "--gallery", "objects") as first:
-        job_id = first.http.post(PHOTOS, files=_files(_some(150))).json()["id"]
-        queued = first.http.post(PHOTOS, files=_files({"queued": next(iter(_some(1).values()))})).json()
-        assert queued["state"] == "waiting"
-        while _count(first.http) < 49 + 32:
-            time.sleep(0.01)
-        first.kill()
-    with RunningServer(data, "--gallery", "objects") as second:
-        job = _ended(second.http, job_id)
-        assert job["state"] == "done", job
-        result = job["result"]
-        assert (result["described"] + result["known"], result["refused"]) == (150, 0)
-        # At most the batch that was under way when the server was killed was looked at again.
-        assert result["known"] <= 16
-        assert _ended(second.http, queued["id"])["state"] == "done"
-        assert _count(second.http) == 49 + 150 + 1
-        assert list((data / "jobs").iterdir()) == []
+def test_jobs_survive_a_stop_and_a_kill_9_and_describe_every_photo_once(data: Path) -> None:
+    """One job is stopped with its server, killed with the next one, and ends under the third. Two wait for it.
 
-
-def test_a_job_goes_on_after_a_clean_stop_which_does_not_wait_for_it(data: Path) -> None:
+    The last one has lost its input: it fails with a sentence, whenever it runs.
+    """
     first = RunningServer(data, "--gallery", "objects")
     job_id = first.http.post(PHOTOS, files=_files(_some(150))).json()["id"]
-    while _count(first.http) == 49:
-        time.sleep(0.01)
+    queued = first.http.post(PHOTOS, files=_files({"queued": next(iter(_some(1).values()))})).json()
+    lost = first.http.post(PHOTOS, files=_files(_some(2))).json()
+    assert (queued["state"], lost["state"]) == ("waiting", "waiting")
+    for path in (data / "jobs" / lost["id"]).iterdir():
+        path.unlink()
+    stopped_at = _count_above(first.http, 49)
+    # A clean stop does not wait for the job.
     output = first.stop()
     assert "Traceback" not in output
     with RunningServer(data, "--gallery", "objects") as second:
-        assert _count(second.http) > 49
-        job = _ended(second.http, job_id)
-        assert (job["state"], job["done"]) == ("done", 150)
-        assert _count(second.http) == 199
+        _count_above(second.http, stopped_at + 31)
+        second.kill()
+    with RunningServer(data, "--gallery", "objects") as third:
+        job = wait_for_job(third.http, job_id)
+        assert (job["state"], job["done"], job["total"]) == ("done", 150, 150), job
+        result = job["result"]
+        assert (result["described"] + result["known"], result["refused"]) == (150, 0)
+        # At most the batch that was being committed when the server was killed is looked at again.
+        assert result["known"] <= 16
+        assert wait_for_job(third.http, queued["id"])["state"] == "done"
+        failed = wait_for_job(third.http, lost["id"])
+        assert failed["state"] == "failed"
+        assert "Send them again" in failed["problem"]["detail"]
+        assert _count(third.http) == 49 + 150 + 1
+        assert list((data / "jobs").iterdir()) == []
 
 
-def test_a_job_whose_input_is_gone_fails_with_a_sentence(data: Path) -> None:
-    with RunningServer(data, "--gallery", "objects") as first:
-        job_id = first.http.post(PHOTOS, files=_files(_some(150))).json()["id"]
-        first.kill()
-    for path in (data / "jobs" / job_id).iterdir():
-        path.unlink()
-    with RunningServer(data, "--gallery", "objects") as second:
-        job = _ended(second.http, job_id)
-        assert (job["state"], job["problem"]["detail"].split(".")[-2]) == ("failed", " Send them again")
+def _count_above(http: httpx.Client, least: int) -> int:
+    """Wait until the gallery has more items than this, and return how many."""
+    deadline = time.monotonic() + DEADLINE
+    while (count := _count(http)) <= least:
+        assert time.monotonic() < deadline, f"the gallery still has {count} items"
+        time.sleep(0.01)
+    return count
 
 
 def test_a_job_is_cancelled_and_what_it_committed_stays(server: RunningServer) -> None:
@@ -210,27 +196,25 @@ def test_a_job_is_cancelled_and_what_it_committed_stays(server: RunningServer) -
     running = server.http.post(PHOTOS, files=_files(photos)).json()
     waiting = server.http.post(PHOTOS, files=_files(photos)).json()
     assert server.http.post(f"/v1/jobs/{waiting['id']}/cancel").json()["state"] == "cancelled"
-    while _count(server.http) == before:
-        time.sleep(0.01)
+    _count_above(server.http, before)
     assert_problem(server.http.delete("/v1/galleries/objects"), 409, "gallery-in-use")
     server.http.post(f"/v1/jobs/{running['id']}/cancel")
-    job = _ended(server.http, running["id"], seconds=5)
+    job = wait_for_job(server.http, running["id"])
     assert job["state"] == "cancelled"
     assert 0 < job["done"] < 150
     assert before < _count(server.http) < before + 150
     assert_problem(server.http.post(f"/v1/jobs/{running['id']}/cancel"), 409, "job-conflict", "cancelled")
-    assert _ended(server.http, waiting["id"])["state"] == "cancelled"
+    assert wait_for_job(server.http, waiting["id"])["state"] == "cancelled"
 
 
-def test_the_describing_child_may_be_killed_and_costs_no_photo(server: RunningServer) -> None:
+def test_killing_the_describing_child_costs_at_most_one_photo(server: RunningServer) -> None:
     photos = {f"killed-{name}": content for name, content in _some(100).items()}
     before = _count(server.http)
     job_id = server.http.post(PHOTOS, files=_files(photos)).json()["id"]
-    while _count(server.http) == before:
-        time.sleep(0.01)
+    _count_above(server.http, before)
     for child in _children(server.process.pid):
         os.kill(child, 9)
-    job = _ended(server.http, job_id)
+    job = wait_for_job(server.http, job_id)
     assert job["state"] == "done"
     assert job["result"]["described"] + job["result"]["refused"] == 100
     assert job["result"]["refused"] <= 1
@@ -269,13 +253,14 @@ class _Held:
             if cancelled():
                 raise JobStopped
         if "fail" in task.parameters:
-            raise ValueError("a fault of the program")
+            raise ValueError("a bug")
         return _Echo(asked=task.parameters.get("asked"))
 
 
 def _wait(jobs: JobQueue, job: Job) -> Job:
-    deadline = time.monotonic() + 10
-    while jobs.job(job.id).state not in ENDED_STATES and time.monotonic() < deadline:
+    deadline = time.monotonic() + DEADLINE
+    while jobs.job(job.id).state not in ENDED_STATES:
+        assert time.monotonic() < deadline, "the job did not end"
         time.sleep(0.005)
     return jobs.job(job.id)
 
@@ -290,7 +275,7 @@ def test_past_the_bound_jobs_are_refused_with_retry_after(tmp_path: Path) -> Non
             with pytest.raises(Refusal) as refused:
                 attempt()
             assert (refused.value.kind, refused.value.retry_after) == (ProblemKind.OVERLOADED, 30)
-        kind.begun.wait(5)
+        assert kind.begun.wait(DEADLINE)
         assert (jobs.job(submitted[0].id).done, jobs.job(submitted[0].id).total) == (1, 2)
         assert [jobs.job(job.id).state for job in submitted] == ["running", "waiting"]
         assert jobs.unfinished_of("g") == [job.id for job in submitted]
@@ -304,7 +289,7 @@ def test_past_the_bound_jobs_are_refused_with_retry_after(tmp_path: Path) -> Non
         jobs.close()
 
 
-def test_a_fault_of_the_program_fails_one_job_and_the_next_one_runs(tmp_path: Path) -> None:
+def test_a_bug_fails_one_job_and_the_next_one_runs(tmp_path: Path) -> None:
     kind, jobs = _Held(), JobQueue(tmp_path, max_jobs=9)
     kind.go.set()
     jobs.register(kind)
@@ -314,18 +299,18 @@ def test_a_fault_of_the_program_fails_one_job_and_the_next_one_runs(tmp_path: Pa
         assert failed.state == "failed"
         assert failed.problem is not None
         assert failed.id in failed.problem.detail
-        assert "a fault" not in failed.problem.detail
+        assert "a bug" not in failed.problem.detail
         assert _wait(jobs, jobs.submit("held", gallery="g", parameters={})).state == "done"
     finally:
         jobs.close()
 
 
-def test_a_stopped_job_waits_for_the_next_start_and_a_kind_nobody_knows_fails(tmp_path: Path) -> None:
+def test_a_stopped_job_runs_at_the_next_start_and_one_of_an_unknown_kind_fails(tmp_path: Path) -> None:
     kind, jobs = _Held(), JobQueue(tmp_path, max_jobs=9)
     jobs.register(kind)
     jobs.start()
     job = jobs.submit("held", gallery="g", parameters={"asked": "again"})
-    kind.begun.wait(5)
+    assert kind.begun.wait(DEADLINE)
     jobs.close()
     kind.go.set()
     again = JobQueue(tmp_path, max_jobs=9)

@@ -1,4 +1,4 @@
-"""Snapshots: one file that is the gallery at one moment, and nothing else is ever restored."""
+"""Snapshots: one file with the gallery at one moment; a file that is anything else is refused."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import sqlite3
 import tarfile
 import tempfile
 import threading
-import time
+import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.wire import pack_base64
@@ -30,44 +30,17 @@ from askew_server.maintenance.restore import restore_gallery
 from askew_server.maintenance.snapshot_archive import read_snapshot
 from askew_server.maintenance.snapshots import Snapshots
 from askew_server.storage.items import ItemBatch, ItemStore, StoredItem
+from tests.support.gallery_files import item_json, unit_vector
+from tests.support.in_process_cli import call_askew
+from tests.support.job_waiting import result_of, wait_for_accepted
 from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer, run_askew
 
 OBJECTS = "/v1/galleries/objects"
 
 
-def _unit(seed: int) -> NDArray[np.float32]:
-    vector = np.random.default_rng(seed).standard_normal(64)
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
-
-
-def _item(identity: str, seed: int) -> dict[str, object]:
-    return {"id": identity, "vector": pack_base64(_unit(seed)), "dtype": "f16le", "payload": {"seed": seed}}
-
-
-def ended(http: httpx.Client, answer: httpx.Response) -> dict[str, object]:
-    """The job that was accepted, when it has ended."""
-    assert answer.status_code == 202, answer.text
-    assert answer.headers["location"] == f"/v1/jobs/{answer.json()['id']}"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        job: dict[str, object] = http.get(answer.headers["location"]).json()
-        if job["state"] not in {"waiting", "running"}:
-            return job
-        time.sleep(0.05)
-    raise AssertionError("the job did not end")
-
-
-def _done(http: httpx.Client, answer: httpx.Response) -> dict[str, object]:
-    job = ended(http, answer)
-    assert job["state"] == "done", job.get("problem")
-    result = job["result"]
-    assert isinstance(result, dict)
-    return result
-
-
-def _contents(http: httpx.Client, gallery: str) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = []
+def _contents(http: httpx.Client, gallery: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
     cursor = ""
     while True:
         page = http.get(f"/v1/galleries/{gallery}/items?with_vectors=true&limit=1000{cursor}").json()
@@ -78,14 +51,14 @@ def _contents(http: httpx.Client, gallery: str) -> list[dict[str, object]]:
 
 
 def test_a_snapshot_is_made_fetched_verified_and_restored_while_the_server_serves(
-    data: Path, tmp_path: Path, headers: dict[str, str], body: bytes
+    data: Path, headers: dict[str, str], body: bytes
 ) -> None:
     with RunningServer(data, "--gallery", "objects") as server:
         http = server.http
-        snapshot = _done(http, http.post(f"{OBJECTS}/snapshots"))
+        snapshot = result_of(http, http.post(f"{OBJECTS}/snapshots"))
         assert (snapshot["gallery"], snapshot["items"], snapshot["photos"]) == ("objects", 49, 49)
         assert http.get(f"{OBJECTS}/snapshots").json() == {"snapshots": [snapshot]}
-        assert _done(http, http.post(f"{OBJECTS}/snapshots/{snapshot['name']}/verify")) == snapshot
+        assert result_of(http, http.post(f"{OBJECTS}/snapshots/{snapshot['name']}/verify")) == snapshot
 
         url = f"{OBJECTS}/snapshots/{snapshot['name']}"
         whole = http.get(url)
@@ -96,14 +69,14 @@ def test_a_snapshot_is_made_fetched_verified_and_restored_while_the_server_serve
         assert http.get(url, headers={"If-None-Match": whole.headers["etag"]}).status_code == 304
 
         before = _contents(http, "objects")
-        http.put(f"{OBJECTS}/items", json={"space": headers["Askew-Space"], "items": [_item("later", 1)]})
-        kept = {"gallery": "objects", "snapshot": snapshot["name"]}
-        assert _done(http, http.post("/v1/galleries/kept/restore", json=kept))["items"] == 49
+        http.put(f"{OBJECTS}/items", json={"space": headers["Askew-Space"], "items": [item_json("later", 1)]})
+        source = {"gallery": "objects", "snapshot": snapshot["name"]}
+        assert result_of(http, http.post("/v1/galleries/copied/restore", json=source))["items"] == 49
         sent = http.post(
             "/v1/galleries/sent/restore", content=whole.content, headers={"Content-Type": "application/x-tar"}
         )
-        assert _done(http, sent)["items"] == 49
-        for name in ("kept", "sent"):
+        assert result_of(http, sent)["items"] == 49
+        for name in ("copied", "sent"):
             assert _contents(http, name) == before
             first = http.post(f"/v1/galleries/{name}/search", content=body, headers=headers).json()["hits"][0]
             photo = http.get(f"/v1/galleries/{name}/items/{first['id']}/photo")
@@ -115,11 +88,11 @@ def test_a_snapshot_is_made_fetched_verified_and_restored_while_the_server_serve
         assert http.get(f"{OBJECTS}/snapshots").json() == {"snapshots": []}
         assert_problem(http.get(url), 404, "unknown-snapshot", str(snapshot["name"]))
         assert_problem(http.delete(url), 404, "unknown-snapshot")
-        taken = http.post("/v1/galleries/kept/restore", json=kept)
-        assert_problem(taken, 409, "gallery-conflict", "'kept'")
+        taken = http.post("/v1/galleries/copied/restore", json=source)
+        assert_problem(taken, 409, "gallery-conflict", "'copied'")
 
 
-def test_a_snapshot_is_one_moment_although_writes_and_deletes_go_on(
+def test_a_snapshot_is_of_one_moment_although_writes_continue(
     data: Path, tmp_path: Path, headers: dict[str, str]
 ) -> None:
     """Every write puts 20 items that share a number: a snapshot holds all of one number, with whole photos."""
@@ -132,16 +105,20 @@ def test_a_snapshot_is_one_moment_although_writes_and_deletes_go_on(
                 number = 0
                 while not ending.is_set():
                     number += 1
-                    items = [{**_item(f"same-{n}", number * 20 + n), "payload": {"number": number}} for n in range(20)]
+                    items = [item_json(f"same-{n}", number * 20 + n, number=number) for n in range(20)]
                     http.put(f"{OBJECTS}/items", json={"space": headers["Askew-Space"], "items": items})
-                    form = {"vector": pack_base64(_unit(number)), "dtype": "f16le", "space": headers["Askew-Space"]}
+                    form = {
+                        "vector": pack_base64(unit_vector(number)),
+                        "dtype": "f16le",
+                        "space": headers["Askew-Space"],
+                    }
                     content = photos[number % len(photos)].read_bytes() + str(number).encode()
                     http.put(f"{OBJECTS}/items/pictured", data=form, files={"photo": ("p", content, "image/jpeg")})
 
         writer = threading.Thread(target=write)
         writer.start()
         try:
-            made = [_done(server.http, server.http.post(f"{OBJECTS}/snapshots")) for _ in range(4)]
+            made = [result_of(server.http, server.http.post(f"{OBJECTS}/snapshots")) for _ in range(4)]
         finally:
             ending.set()
             writer.join()
@@ -162,17 +139,17 @@ def test_a_snapshot_is_one_moment_although_writes_and_deletes_go_on(
             content = (unpacked / "photos" / photo[:2] / photo).read_bytes()
             assert hashlib.sha256(content).hexdigest() == Path(photo).stem
         seen.add(sequence)
-    assert len(seen) == 4, "nothing was written meanwhile, so nothing was shown"
+    assert len(seen) == 4, "nothing was written between the snapshots, so nothing was shown"
 
 
 def test_a_snapshot_of_the_same_second_and_of_a_clock_that_went_back_gets_another_name(data: Path) -> None:
     moments = iter(["2031-01-01T00:00:00+00:00", "2031-01-01T00:00:00+00:00", "1999-12-31T23:59:59+00:00"])
-    kept = Snapshots("objects", data / "galleries" / "objects", clock=lambda: next(moments))
-    names = [kept.create(_nowhere).name for _ in range(3)]
+    snapshots = Snapshots("objects", data / "galleries" / "objects", clock=lambda: next(moments))
+    names = [snapshots.create(_nowhere).name for _ in range(3)]
     assert names == ["20310101T000000Z", "20310101T000000Z-2", "19991231T235959Z"]
-    assert [each.name for each in kept.list()] == ["20310101T000000Z-2", "20310101T000000Z", "19991231T235959Z"]
+    assert [each.name for each in snapshots.list()] == ["20310101T000000Z-2", "20310101T000000Z", "19991231T235959Z"]
     for name in names:
-        kept.verify(name, _nowhere)
+        snapshots.verify(name, _nowhere)
 
 
 @pytest.fixture(scope="module")
@@ -180,9 +157,9 @@ def archive(indexed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A good snapshot file of the indexed gallery."""
     folder = tmp_path_factory.mktemp("archive")
     shutil.copytree(indexed / "data" / "galleries" / "objects", folder / "objects")
-    kept = Snapshots("objects", folder / "objects")
+    snapshots = Snapshots("objects", folder / "objects")
     path = folder / "good.tar"
-    shutil.copy(kept.path(kept.create(_nowhere).name), path)
+    snapshots.copy_to(snapshots.create(_nowhere).name, path)
     return path
 
 
@@ -190,14 +167,14 @@ def test_any_tar_program_reads_a_snapshot(archive: Path) -> None:
     with tarfile.open(archive, "r:") as tar:
         names = tar.getnames()
         assert names[:2] == ["manifest.json", "gallery.db"]
-        manifest = json.load(tar.extractfile("manifest.json"))  # type: ignore[arg-type]
+        manifest = json.loads(_content(tar, "manifest.json"))
         for member in manifest["members"]:
-            content = tar.extractfile(member["path"]).read()  # type: ignore[union-attr]
+            content = _content(tar, member["path"])
             assert (len(content), hashlib.sha256(content).hexdigest()) == (member["bytes"], member["sha256"])
     assert names[1:] == [member["path"] for member in manifest["members"]]
 
 
-def test_every_flipped_byte_of_a_snapshot_is_noticed(archive: Path, tmp_path: Path) -> None:
+def test_a_flipped_bit_in_any_member_of_a_snapshot_is_noticed(archive: Path, tmp_path: Path) -> None:
     content = archive.read_bytes()
     random = np.random.default_rng(5)
     with tarfile.open(archive, "r:") as tar:
@@ -215,13 +192,22 @@ def test_every_flipped_byte_of_a_snapshot_is_noticed(archive: Path, tmp_path: Pa
             read_snapshot(path, None, _nowhere)
 
 
-def _members(archive: Path) -> tuple[dict[str, object], dict[str, bytes]]:
+Manifest = dict[str, Any]
+
+
+def _members(archive: Path) -> tuple[Manifest, dict[str, bytes]]:
     with tarfile.open(archive, "r:") as tar:
-        contents = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+        contents = {member.name: _content(tar, member) for member in tar}
     return json.loads(contents.pop("manifest.json")), contents
 
 
-def _written(path: Path, manifest: dict[str, object], members: list[tuple[tarfile.TarInfo, bytes]]) -> Path:
+def _content(tar: tarfile.TarFile, member: str | tarfile.TarInfo) -> bytes:
+    stream = tar.extractfile(member)
+    assert stream is not None
+    return stream.read()
+
+
+def _written(path: Path, manifest: Manifest, members: list[tuple[tarfile.TarInfo, bytes]]) -> Path:
     text = json.dumps(manifest).encode()
     with tarfile.open(path, "w:", format=tarfile.GNU_FORMAT) as tar:
         info = tarfile.TarInfo("manifest.json")
@@ -229,7 +215,7 @@ def _written(path: Path, manifest: dict[str, object], members: list[tuple[tarfil
         tar.addfile(info, io.BytesIO(text))
         for info, content in members:
             tar.addfile(info, io.BytesIO(content))
-    # tarfile fills up to a record of 20 blocks, which a snapshot does not.
+    # tarfile pads to a record of 20 blocks, a snapshot does not.
     with tarfile.open(path, "r:") as tar:
         end = max(member.offset_data + -(-member.size // 512) * 512 for member in tar)
     path.write_bytes(path.read_bytes()[: end + 1024])
@@ -248,23 +234,21 @@ def _entry(name: str, content: bytes, **changed: object) -> dict[str, object]:
 
 
 Members = dict[str, bytes]
-Hostile = Callable[[dict[str, object], Members], list[tuple[tarfile.TarInfo, bytes]]]
+Hostile = Callable[[Manifest, Members], list[tuple[tarfile.TarInfo, bytes]]]
 
 
 def _with_extra(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", content: bytes = b"evil") -> Hostile:
-    """A snapshot with one member more, which its manifest names too."""
+    """A snapshot with one member more, which its manifest names as well."""
 
-    def make(manifest: dict[str, object], members: Members) -> list[tuple[tarfile.TarInfo, bytes]]:
-        listed = manifest["members"]
-        assert isinstance(listed, list)
-        listed.append(_entry(name, content))
+    def make(manifest: Manifest, members: Members) -> list[tuple[tarfile.TarInfo, bytes]]:
+        manifest["members"].append(_entry(name, content))
         return [*(_file(each, given) for each, given in members.items()), _file(name, content, kind, link)]
 
     return make
 
 
-def _with_manifest(change: Callable[[dict[str, object]], object]) -> Hostile:
-    def make(manifest: dict[str, object], members: Members) -> list[tuple[tarfile.TarInfo, bytes]]:
+def _with_manifest(change: Callable[[Manifest], object]) -> Hostile:
+    def make(manifest: Manifest, members: Members) -> list[tuple[tarfile.TarInfo, bytes]]:
         change(manifest)
         return [_file(each, given) for each, given in members.items()]
 
@@ -272,9 +256,9 @@ def _with_manifest(change: Callable[[dict[str, object]], object]) -> Hostile:
 
 
 def _with_database(change: str) -> Hostile:
-    """A snapshot whose database was changed by SQL; manifest and digests fit it."""
+    """A snapshot whose database was changed by SQL, with a manifest and digests that match it."""
 
-    def make(manifest: dict[str, object], members: Members) -> list[tuple[tarfile.TarInfo, bytes]]:
+    def make(manifest: Manifest, members: Members) -> list[tuple[tarfile.TarInfo, bytes]]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "gallery.db"
             path.write_bytes(members["gallery.db"])
@@ -282,9 +266,7 @@ def _with_database(change: str) -> Hostile:
             database.executescript(change)
             database.close()
             members["gallery.db"] = path.read_bytes()
-        listed = manifest["members"]
-        assert isinstance(listed, list)
-        listed[0] = _entry("gallery.db", members["gallery.db"])
+        manifest["members"][0] = _entry("gallery.db", members["gallery.db"])
         return [_file(each, given) for each, given in members.items()]
 
     return make
@@ -304,10 +286,10 @@ HOSTILE: dict[str, Hostile] = {
     "wrong photo": _with_extra(PHOTO, content=b"other"),
     "long name": _with_extra("photos/" + "a" * 300),
     "same member twice": _with_extra("gallery.db"),
-    "size bomb": _with_manifest(lambda manifest: manifest["members"][0].update(bytes=1 << 50)),  # type: ignore[index]
-    "negative size": _with_manifest(lambda manifest: manifest["members"][0].update(bytes=-1)),  # type: ignore[index]
-    "wrong digest": _with_manifest(lambda manifest: manifest["members"][0].update(sha256="0" * 64)),  # type: ignore[index]
-    "no database": _with_manifest(lambda manifest: manifest["members"].pop(0)),  # type: ignore[attr-defined]
+    "size bomb": _with_manifest(lambda manifest: manifest["members"][0].update(bytes=1 << 50)),
+    "negative size": _with_manifest(lambda manifest: manifest["members"][0].update(bytes=-1)),
+    "wrong digest": _with_manifest(lambda manifest: manifest["members"][0].update(sha256="0" * 64)),
+    "no database": _with_manifest(lambda manifest: manifest["members"].pop(0)),
     "format of tomorrow": _with_manifest(lambda manifest: manifest.update(format=2)),
     "other space": _with_manifest(lambda manifest: manifest.update(space="sp1-" + "0" * 32)),
     "other count": _with_manifest(lambda manifest: manifest.update(items=48)),
@@ -336,13 +318,31 @@ def test_a_hostile_snapshot_is_refused_and_leaves_nothing(
     assert restoring.galleries.names() == []
 
 
-def test_the_same_way_of_packing_without_malice_is_restored(
+def test_a_snapshot_that_is_packed_like_the_hostile_ones_is_restored(
     archive: Path, tmp_path: Path, restoring: Restoring
 ) -> None:
     manifest, members = _members(archive)
     path = _written(tmp_path / "same.tar", manifest, [_file(name, content) for name, content in members.items()])
     restore_gallery(restoring.galleries, "new", path, _nowhere, lambda: None)
     assert restoring.galleries.names() == ["new"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.GNUTYPE_SPARSE, tarfile.REGTYPE])
+def test_a_header_that_announces_a_gigabyte_is_refused_without_reading_it(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / "announced.tar"
+    info = tarfile.TarInfo("manifest.json")
+    info.type, info.size = kind, 1 << 30
+    with path.open("wb") as stream:
+        stream.write(info.tobuf(tarfile.GNU_FORMAT))
+        stream.truncate(info.size + 2_048)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refusal, match=r"announced\.tar"):
+            read_snapshot(path, None, _nowhere)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_a_truncated_snapshot_is_refused_wherever_it_ends(archive: Path, tmp_path: Path) -> None:
@@ -367,32 +367,32 @@ def test_what_would_not_fit_is_refused_before_it_is_written(data: Path, archive:
         restore_gallery(restoring.galleries, "new", archive, _nowhere, lambda: None, free_bytes=lambda _: 60_000_000)
 
 
-def test_a_damaged_gallery_is_not_snapshotted_as_if_it_were_whole(data: Path) -> None:
+def test_no_snapshot_is_made_of_a_damaged_gallery(data: Path) -> None:
     folder = data / "galleries" / "objects"
     photo = next((folder / "photos").glob("*/*.jpg"))
     whole = photo.read_bytes()
-    kept = Snapshots("objects", folder)
+    snapshots = Snapshots("objects", folder)
     photo.write_bytes(whole[:-10] + bytes(10))
     with pytest.raises(Refusal, match=photo.name):
-        kept.create(_nowhere)
+        snapshots.create(_nowhere)
     photo.unlink()
     with pytest.raises(Refusal, match=photo.name):
-        kept.create(_nowhere)
+        snapshots.create(_nowhere)
     photo.write_bytes(whole)
     (encoder,) = (folder / "encoders").glob("*.onnx")
     whole = encoder.read_bytes()
     encoder.write_bytes(whole[:700] + bytes([whole[700] ^ 1]) + whole[701:])
     with pytest.raises(Refusal, match=encoder.name):
-        kept.create(_nowhere)
+        snapshots.create(_nowhere)
     encoder.write_bytes(whole)
     path = folder / "gallery.db"
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b'"kind":"object"', b'"kind":"objecu"', 1))
     with pytest.raises(Refusal, match="does not match its checksum"):
-        kept.create(_nowhere)
+        snapshots.create(_nowhere)
     path.write_bytes(whole)
-    kept.create(_nowhere)
-    assert len(kept.list()) == 1
+    snapshots.create(_nowhere)
+    assert len(snapshots.list()) == 1
     assert sorted(path.suffix for path in (folder / "snapshots").iterdir()) == [".json", ".tar"]
 
 
@@ -410,7 +410,7 @@ def test_a_damaged_gallery_is_restored_over_and_keeps_its_snapshots(
         )
         assert http.get(f"{OBJECTS}/snapshots").json()["snapshots"][0]["name"] == first.name
         answer = http.post(f"{OBJECTS}/restore", json={"gallery": "objects", "snapshot": first.name})
-        assert _done(http, answer)["items"] == 49
+        assert result_of(http, answer)["items"] == 49
         assert http.post(f"{OBJECTS}/search", content=body, headers=headers).json()["hits"]
         assert http.get(f"{OBJECTS}/snapshots").json()["snapshots"][0]["name"] == first.name
     assert (folder / "damaged" / "before-restore" / "gallery.db").read_bytes() == damaged
@@ -418,15 +418,15 @@ def test_a_damaged_gallery_is_restored_over_and_keeps_its_snapshots(
         assert len(_contents(server.http, "objects")) == 49
 
 
-def test_an_upload_that_is_no_snapshot_fails_with_a_sentence_and_leaves_nothing(data: Path, archive: Path) -> None:
+def test_an_upload_that_is_not_a_snapshot_fails_with_a_sentence_and_leaves_nothing(data: Path, archive: Path) -> None:
     content = archive.read_bytes()
     with RunningServer(data, "--gallery", "objects") as server:
         http = server.http
         for sent in (b"", b"x" * 10_000, content[:-2_000], content[:9_000] + b"y" + content[9_001:]):
             answer = http.post("/v1/galleries/new/restore", content=sent, headers={"Content-Type": "application/x-tar"})
-            job = ended(http, answer)
+            job = wait_for_accepted(http, answer)
             assert job["state"] == "failed"
-            assert job["problem"]["type"] == "/problems/damaged-snapshot"  # type: ignore[index]
+            assert job["problem"]["type"] == "/problems/damaged-snapshot"
         assert_problem(http.get("/v1/galleries/new"), 404, "unknown-gallery")
         json_sent = http.post("/v1/galleries/new/restore", json={"gallery": "objects", "snapshot": "20200101T000000Z"})
         assert_problem(json_sent, 404, "unknown-snapshot")
@@ -442,7 +442,7 @@ def test_the_command_line_does_it_all_on_a_server_and_without_one(data: Path, tm
     path = tmp_path / "objects.tar"
 
     def snapshot(*arguments: str | Path) -> str:
-        done = run_askew("snapshot", *arguments)
+        done = call_askew("snapshot", *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -453,13 +453,14 @@ def test_the_command_line_does_it_all_on_a_server_and_without_one(data: Path, tm
         assert "is whole" in snapshot("verify", made["name"], *served, "--gallery", "objects")
         snapshot("download", made["name"], path, *served, "--gallery", "objects")
         assert "49 items" in snapshot("restore", path, *served, "--gallery", "sent")
-        assert "49 items" in snapshot("restore", made["name"], "--from", "objects", *served, "--gallery", "kept")
-        in_use = run_askew("snapshot", "list", "--data", data, "--gallery", "objects")
+        assert "49 items" in snapshot("restore", made["name"], "--from", "objects", *served, "--gallery", "copied")
+        in_use = call_askew("snapshot", "list", "--data", data, "--gallery", "objects")
         assert in_use.returncode == 1
         assert "in use by askew serve" in in_use.stderr
     assert hashlib.sha256(path.read_bytes()).hexdigest() == made["sha256"]
-    assert "49 items" in snapshot("verify", path)
-    local = ["--data", data]
+    alone = run_askew("snapshot", "verify", path)
+    assert (alone.returncode, "49 items" in alone.stdout) == (0, True), alone.stderr
+    local: list[str | Path] = ["--data", data]
     other = json.loads(snapshot("create", *local, "--gallery", "objects", "--json"))
     assert "is whole" in snapshot("verify", other["name"], *local, "--gallery", "objects")
     snapshot("download", other["name"], tmp_path / "other.tar", *local, "--gallery", "objects")
@@ -470,10 +471,10 @@ def test_the_command_line_does_it_all_on_a_server_and_without_one(data: Path, tm
     assert made["name"] not in snapshot("list", *local, "--gallery", "objects")
 
     path.write_bytes(path.read_bytes()[:-600])
-    bad = run_askew("snapshot", "verify", path)
+    bad = call_askew("snapshot", "verify", path)
     assert bad.returncode == 1
     assert "not a complete snapshot" in bad.stderr
-    taken = run_askew("snapshot", "restore", tmp_path / "other.tar", *local, "--gallery", "objects")
+    taken = call_askew("snapshot", "restore", tmp_path / "other.tar", *local, "--gallery", "objects")
     assert taken.returncode == 1
     assert "There is a gallery 'objects' already" in taken.stderr
 
@@ -484,12 +485,12 @@ def test_a_snapshot_that_is_cancelled_or_killed_leaves_nothing(data: Path) -> No
     def stop(done: int, _: int) -> None:
         raise InterruptedError(str(done))
 
-    kept = Snapshots("objects", folder)
+    snapshots = Snapshots("objects", folder)
     with pytest.raises(InterruptedError):
-        kept.create(stop)
+        snapshots.create(stop)
     assert list((folder / "snapshots").iterdir()) == []
     (folder / "snapshots" / ".making-left").mkdir()
-    kept.remove_unfinished()
+    snapshots.remove_unfinished()
     assert list((folder / "snapshots").iterdir()) == []
 
 
@@ -498,7 +499,7 @@ def _nowhere(done: int, total: int) -> None:
 
 
 class Restoring:
-    """Galleries of an empty DATA directory, and what lies there."""
+    """Galleries of an empty DATA directory, and what is in it."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -516,10 +517,8 @@ def restoring(tmp_path: Path) -> Iterator[Restoring]:
     found.galleries.close()
 
 
-def test_a_crash_between_setting_a_damaged_gallery_aside_and_its_successor_loses_nothing(
-    tmp_path: Path, archive: Path
-) -> None:
-    """The two renames of a restore: whichever was done, the next start has a gallery of that name."""
+def test_a_crash_while_a_damaged_gallery_is_replaced_loses_nothing(tmp_path: Path, archive: Path) -> None:
+    """A restore renames two folders. After either rename, the next start has a gallery of that name."""
     data = tmp_path / "data"
     first = Restoring(data)
     restore_gallery(first.galleries, "objects", archive, _nowhere, lambda: None)
@@ -557,7 +556,7 @@ def test_a_restore_that_is_run_again_after_a_crash_is_done(data: Path, archive: 
 
 
 def test_photos_that_come_and_go_between_the_steps_of_a_snapshot_are_in_it(data: Path, tmp_path: Path) -> None:
-    """A photo that is put when the files are linked already, and replaced as soon as the moment is fixed."""
+    """A photo is added after the files were linked, and replaced as soon as the moment is fixed."""
     folder = data / "galleries" / "objects"
     content = next((folder / "photos").glob("*/*.jpg")).read_bytes()
     store = ItemStore(folder)
@@ -565,25 +564,25 @@ def test_photos_that_come_and_go_between_the_steps_of_a_snapshot_are_in_it(data:
 
     def put() -> None:
         written.append(content + str(len(written)).encode())
-        store.upsert(ItemBatch.of([StoredItem("pictured", _unit(1), {}, (written[-1], ".jpg"))]))
+        store.upsert(ItemBatch.of([StoredItem("pictured", unit_vector(1), {}, (written[-1], ".jpg"))]))
 
     def link_in_between(source: Path, target: Path, names: Iterable[str]) -> None:
         if len(written) == 1:
-            # The moment is fixed, and speaks of the first photo, which goes before it can be linked.
+            # The moment is fixed and names the first photo, which is replaced before it can be linked.
             put()
         link_files(source, target, names)
         if not written:
             put()
 
-    kept = Snapshots("objects", folder, link_files=link_in_between)
-    snapshot = kept.create(_nowhere)
+    snapshots = Snapshots("objects", folder, link_files=link_in_between)
+    snapshot = snapshots.create(_nowhere)
     store.close()
     assert len(written) == 2
     unpacked = tmp_path / "unpacked"
-    read_snapshot(kept.path(snapshot.name), unpacked, _nowhere)
+    read_snapshot(snapshots.path(snapshot.name), unpacked, _nowhere)
     with sqlite3.connect(unpacked / "gallery.db") as database:
         ((photo,),) = database.execute("SELECT photo FROM items WHERE id = 'pictured'").fetchall()
     database.close()
     assert (unpacked / "photos" / photo[:2] / photo).read_bytes() == written[1]
-    # And no photo that the moment does not speak of.
+    # And no photo that the snapshot's database does not name.
     assert len(list((unpacked / "photos").glob("*/*"))) == 49 + 1

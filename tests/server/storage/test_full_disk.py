@@ -1,4 +1,4 @@
-"""A disk that is full or takes no writes: nothing is half written, searches go on, later writes work."""
+"""A disk that is full or does not accept writes: no write is done partially, searches continue, later writes work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import resource
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,6 @@ import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
-from numpy.typing import NDArray
 
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.wire import pack_base64
@@ -27,6 +25,9 @@ from askew_server.maintenance.snapshots import Snapshots
 from askew_server.storage.errors import DamagedDatabase, DatabaseError, DiskFull, DiskNotWritable, storage_problem
 from askew_server.storage.items import ItemBatch, ItemStore, StoredItem
 from askew_server.storage.sqlite import Database
+from tests.support.gallery_files import item_json, unit_vector
+from tests.support.in_process_cli import call_askew
+from tests.support.job_waiting import wait_for_accepted
 from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer, run_askew
 
@@ -39,7 +40,7 @@ def _items(count: int) -> ItemBatch:
 
 @pytest.fixture
 def full_store(tmp_path: Path) -> Iterator[ItemStore]:
-    """A store whose database may not grow any more, as on a full disk: SQLite answers SQLITE_FULL."""
+    """A store whose database must not grow, as on a full disk: SQLite answers SQLITE_FULL."""
     store = ItemStore(tmp_path / "gallery")
     store.begin({"dim": "2048"})
     store.upsert(_items(3))
@@ -60,7 +61,7 @@ def test_a_write_that_finds_the_disk_full_changes_nothing_and_the_next_one_works
 
 
 @pytest.mark.parametrize("kind", ["database", "photo"])
-def test_the_answer_is_507(full_store: ItemStore, kind: str) -> None:
+def test_a_full_disk_is_answered_with_507(full_store: ItemStore, kind: str) -> None:
     app = FastAPI()
     install_problem_handlers(app)
 
@@ -90,7 +91,7 @@ def test_the_answer_is_507(full_store: ItemStore, kind: str) -> None:
         (errno.EIO, ProblemKind.INSUFFICIENT_STORAGE, "does not accept writes"),
     ],
 )
-def test_what_a_disk_says_no_with_is_a_sentence(code: int, kind: ProblemKind, words: str) -> None:
+def test_an_error_of_the_disk_becomes_a_sentence(code: int, kind: ProblemKind, words: str) -> None:
     problem = storage_problem(OSError(code, os.strerror(code)))
     assert problem is not None
     assert problem[0] is kind
@@ -99,7 +100,7 @@ def test_what_a_disk_says_no_with_is_a_sentence(code: int, kind: ProblemKind, wo
     assert storage_problem(ValueError("no disk")) is None
 
 
-def test_a_corrupt_database_and_one_that_takes_no_writes_are_told_apart(tmp_path: Path) -> None:
+def test_a_corrupt_database_is_distinguished_from_one_that_cannot_be_written(tmp_path: Path) -> None:
     path = tmp_path / "some.db"
     path.write_bytes(b"no database" * 1_000)
     with pytest.raises(DamagedDatabase) as corrupt, Database.open(path) as database:
@@ -143,33 +144,25 @@ def _mounted(point: Path, *options: str | Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(point)], check=True)
 
 
-def _unit(seed: int) -> NDArray[np.float32]:
-    vector = np.random.default_rng(seed).standard_normal(64)
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
-
-
 def _written(server: RunningServer, space: str, first: int, count: int = 1, text: str = "") -> httpx.Response:
-    items = [
-        {"id": f"new-{n}", "vector": pack_base64(_unit(n)), "dtype": "f16le", "payload": {"text": text}}
-        for n in range(first, first + count)
-    ]
+    items = [item_json(f"new-{n}", n, text=text) for n in range(first, first + count)]
     return server.http.put(ITEMS, json={"space": space, "items": items})
 
 
 def _found(server: RunningServer, space: str, seed: int) -> str:
-    query = {"vector": pack_base64(_unit(seed)), "dtype": "f16le", "space": space, "limit": 1}
+    query = {"vector": pack_base64(unit_vector(seed)), "dtype": "f16le", "space": space, "limit": 1}
     answer = server.http.post("/search", json=query)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["hits"][0]["id"])
 
 
-def test_on_a_real_full_disk_writes_are_refused_reads_go_on_and_freed_space_is_used(
+def test_on_a_real_full_disk_writes_are_refused_reads_continue_and_freed_space_is_used(
     data: Path, small_disk: Path, headers: dict[str, str]
 ) -> None:
     space = headers["Askew-Space"]
     shutil.copytree(data, small_disk / "data")
     photo = next((data / "galleries" / "objects" / "photos").glob("*/*.jpg")).read_bytes()
-    form = {"vector": pack_base64(_unit(7)), "dtype": "f16le", "space": space}
+    form = {"vector": pack_base64(unit_vector(7)), "dtype": "f16le", "space": space}
     with RunningServer(small_disk / "data", "--gallery", "objects") as server:
         assert _written(server, space, 0, 10).status_code == 200
         ballast = small_disk / "ballast"
@@ -187,9 +180,9 @@ def test_on_a_real_full_disk_writes_are_refused_reads_go_on_and_freed_space_is_u
         assert server.http.get("/readyz").status_code == 200
         snapshot = server.http.post("/v1/galleries/objects/snapshots")
         if snapshot.status_code == 202:
-            job = _ended(server, snapshot.headers["location"])
+            job = wait_for_accepted(server.http, snapshot)
             assert job["state"] == "failed", job
-            assert job["problem"]["status"] == 507  # type: ignore[index]
+            assert job["problem"]["status"] == 507
         else:
             assert_problem(snapshot, 507, "insufficient-storage")
 
@@ -206,17 +199,7 @@ def test_on_a_real_full_disk_writes_are_refused_reads_go_on_and_freed_space_is_u
         assert _found(server, space, 599) == "new-599"
 
 
-def _ended(server: RunningServer, location: str) -> dict[str, object]:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        job: dict[str, object] = server.http.get(location).json()
-        if job["state"] not in {"waiting", "running"}:
-            return job
-        time.sleep(0.05)
-    raise AssertionError("the job did not end")
-
-
-def test_while_the_disk_takes_no_writes_searches_go_on_and_afterwards_writes_work(
+def test_while_the_disk_accepts_no_writes_searches_continue_and_afterwards_writes_work(
     data: Path, headers: dict[str, str]
 ) -> None:
     """The kernel refuses every write of the running server, as it does when a disk has turned read-only."""
@@ -242,7 +225,7 @@ def test_while_the_disk_takes_no_writes_searches_go_on_and_afterwards_writes_wor
         assert _found(server, space, 20) == "new-20"
 
 
-def test_what_cannot_be_owned_is_a_sentence_and_can_still_be_examined(data: Path, tmp_path: Path) -> None:
+def test_a_read_only_directory_is_not_served_but_can_be_examined(data: Path, tmp_path: Path) -> None:
     Snapshots("objects", data / "galleries" / "objects").create(lambda *_: None)
     with _mounted(tmp_path / "disk", "--bind", data) as disk:
         done = subprocess.run(
@@ -254,13 +237,13 @@ def test_what_cannot_be_owned_is_a_sentence_and_can_still_be_examined(data: Path
         assert served.returncode == 1
         assert "cannot be written" in served.stderr
         assert "Traceback" not in served.stderr
-        examined = run_askew("doctor", "--data", disk)
+        examined = call_askew("doctor", "--data", disk)
         assert examined.returncode == 1
         assert "does not accept writes" in examined.stdout
         assert "gallery 'objects': 49 items" in examined.stdout
         assert examined.stdout.count("damage:") == 1
         (archive,) = (disk / "galleries" / "objects" / "snapshots").glob("*.tar")
-        assert "is whole" in run_askew("snapshot", "verify", archive).stdout
+        assert "is whole" in call_askew("snapshot", "verify", archive).stdout
 
 
 def test_a_snapshot_that_the_disk_cannot_hold_is_refused_before_it_begins(data: Path, small_disk: Path) -> None:

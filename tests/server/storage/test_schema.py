@@ -70,7 +70,7 @@ def old(tmp_path: Path, teacher_file: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_a_gallery_of_layout_1_serves_on(old: Path, teacher_file: Path) -> None:
+def test_a_gallery_of_layout_1_is_migrated_and_served(old: Path, teacher_file: Path) -> None:
     space = read_encoder_file(teacher_file).manifest.space_id
     for _ in range(2):
         with RunningServer(old) as server:
@@ -91,7 +91,7 @@ def test_a_gallery_of_layout_1_serves_on(old: Path, teacher_file: Path) -> None:
 def test_a_migration_that_fails_leaves_the_gallery_as_it_was(old: Path) -> None:
     folder = old / "galleries/default"
     database = sqlite3.connect(folder / "gallery.db")
-    # As a crash in the middle would leave it, but for the rollback: a name that the migration needs is taken.
+    # A name that the migration needs is taken, so that it fails in the middle.
     database.execute("CREATE TABLE items_of_layout_1 (x)")
     database.commit()
     with pytest.raises(DamagedGallery, match="items_of_layout_1"):
