@@ -71,6 +71,8 @@ class JobDescriber:
 
         When the child ends during a batch, its photos are tried one by one, so that only the photo that ends it is lost.
         """
+        if not photos:
+            return []
         try:
             return self._batch(photos)
         except BrokenProcessPool:
