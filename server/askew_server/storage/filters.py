@@ -42,10 +42,6 @@ class PayloadFilter:
         self._check(condition, 1)
         return filter_to_sql(condition)
 
-    def check(self, condition: Filter) -> None:
-        """Check a condition without evaluating it."""
-        self._check(condition, 1)
-
     def _check(self, condition: Filter, depth: int) -> bool:
         """Check a condition; whether columns can evaluate it. Where they cannot, types are not checked."""
         _check_depth(condition, depth)
