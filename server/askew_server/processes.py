@@ -1,4 +1,4 @@
-"""Manners of child processes: low priority, deaf to Ctrl-C, and gone when their parent is."""
+"""Set up a child process: low priority, deaf to Ctrl-C, and ended when its parent ends."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import psutil
 
 
 def begin_child(niceness: int, *, is_batch: bool = False) -> None:
-    """Set up this child process. `is_batch`: leave processors and the disk to everything else, too.
+    """Set up this child process. `is_batch`: yield processors and the disk to everything else as well.
 
-    Not so far that a busy server's work is never done.
+    A child still makes progress on a busy server.
     """
-    # Ctrl-C reaches the whole group; the parent decides what becomes of its children.
+    # Ctrl-C reaches the whole process group; the parent decides when its children end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(OSError):
@@ -31,7 +31,7 @@ def begin_child(niceness: int, *, is_batch: bool = False) -> None:
 
 
 def _end_with_parent() -> None:
-    """A child whose parent was killed would work for nobody, or wait for ever."""
+    """End this process once its parent has ended: a child of a killed parent would work for nobody, or wait for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])

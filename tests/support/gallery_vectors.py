@@ -20,7 +20,8 @@ def clustered(count: int, dim: int, seed: int = 0) -> Vectors:
     spectrum = (1 + np.arange(dim)) ** -0.4
     centres = random.standard_normal((max(1, count // 10), dim)) * spectrum
     vectors = centres[random.integers(0, len(centres), count)] + random.standard_normal((count, dim)) * spectrum
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16).astype(np.float32)
+    rounded: Vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16).astype(np.float32)
+    return rounded
 
 
 def nearest(stored: dict[int, Vectors], query: Vectors, limit: int) -> list[int]:
@@ -31,7 +32,7 @@ def nearest(stored: dict[int, Vectors], query: Vectors, limit: int) -> list[int]
 
 
 def recall(found: Labels, stored: dict[int, Vectors], queries: Vectors, limit: int = 10) -> float:
-    """The share of the true nearest that the answers hold, as a gallery that orders them anew would show them."""
+    """The share of the true nearest that the answers hold, however these are ordered."""
     labels = np.array(list(stored))
     order = np.argsort(-(queries @ np.stack(list(stored.values())).T), axis=1, kind="stable")
     true = labels[order[:, :limit]]
@@ -46,7 +47,7 @@ class Given:
 
     @property
     def dim(self) -> int:
-        return self.vectors.shape[1]
+        return int(self.vectors.shape[1])
 
     def covered(self) -> tuple[int, Labels]:
         return len(self.vectors), np.arange(1, len(self.vectors) + 1)
@@ -58,7 +59,7 @@ class Given:
 
 
 def write_database(path: Path, vectors: Vectors, sequence: int) -> None:
-    """A database with the tables that a build reads, under the labels 1, 2, …"""
+    """Write a database with the tables that a build reads; the labels are 1, 2, …"""
     connection = sqlite3.connect(path)
     with connection:
         connection.execute("PRAGMA journal_mode = WAL")

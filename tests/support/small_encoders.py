@@ -86,7 +86,8 @@ def sealed(model: onnx.ModelProto, metadata: dict[str, str]) -> bytes:
 
 def space_of(path: Path) -> str:
     """The space id that an encoder file states."""
-    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}["askew.space_id"]
+    metadata: dict[str, str] = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    return metadata["askew.space_id"]
 
 
 def _linear(dim: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -24,7 +24,7 @@ from askew_server.gallery.folders import GalleryFolders
 from askew_server.gallery.gallery import Gallery
 from askew_server.gallery.index_manager import OpenIndex, open_index
 from askew_server.gallery.live import LiveGallery
-from askew_server.index.faiss_library import import_faiss
+from askew_server.index.faiss_library import require_faiss
 from askew_server.storage.verification import LARGEST_CHECKED_AT_OPEN
 
 
@@ -72,7 +72,7 @@ class Catalog:
 
     def load(self) -> None:
         """Open every gallery on disk; those that are damaged are set aside. Raises EngineMissing."""
-        import_faiss()
+        require_faiss()
         self._folders.remove_leftovers()
         for folder in self._folders.found():
             try:

@@ -1,16 +1,17 @@
 """Build a main segment from a gallery's database: sample, train, encode, calibrate, save.
 
-Vectors are read in batches, each in a transaction of its own, so the gallery goes on being written. What is removed
-meanwhile is left out by the index that takes the segment (segmented.py); what is added later is not the segment's.
+Vectors are read in batches, each in its own transaction, so the gallery can be written during the build. The index
+that takes the segment (segmented.py) skips vectors that were removed during the build; those added later stay in its
+tail.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,50 +20,64 @@ from askew_client.errors import AskewError
 from askew_client.files import flush_folder
 from askew_server.clock import utc_seconds
 from askew_server.index.calibration import QUERIES, TARGET_RECALL, Queries, Truth, calibrate, held_out
-from askew_server.index.faiss_library import import_faiss
-from askew_server.index.on_disk import LABELS, REFINE, SCAN, described, map_codebooks
-from askew_server.index.planning import LEAST_CODED, estimate, lists_for, refuse_too_large, scans_for, training_size
+from askew_server.index.faiss_library import (
+    ScalarCodes,
+    Scan,
+    faiss_version,
+    new_scalar_codes,
+    new_scan,
+    write_scalar_codes,
+    write_scan,
+)
+from askew_server.index.on_disk import BLOCK_BYTES, LABELS, REFINE, SCAN, describe_file, map_codebooks
+from askew_server.index.planning import MIN_CODED, estimate, lists_for, refuse_too_large, scans_for, training_size
 from askew_server.index.port import VectorSource
-from askew_server.index.record import FORMAT, Calibration, Record, Refinement
+from askew_server.index.record import FORMAT, Calibration, Record
+from askew_server.index.slices import ROWS_PER_SLICE
 from askew_server.index.threads import limit_threads, search_threads
-from askew_server.index.two_stage import balanced_order, untrained_refine, untrained_scan
-from askew_server.index.types import MARGIN, CodedKind, Labels, Rows, Vectors
+from askew_server.index.two_stage import balanced_order
+from askew_server.index.types import MARGIN, CodedKind, Labels, Precision, Rows, Vectors
 
-_BATCH = 4_096
 _SPREAD = 256
-_TRAINING_ROUNDS = 8
 _SEED = 20_21
 
 
 class Progress(NamedTuple):
-    """How far a build has come: the stage's name, and its steps."""
+    """The progress of a build: the stage's name, and its steps."""
 
     stage: str
     done: int
     total: int
 
 
-Report = Callable[[Progress], None]
+ReportProgress = Callable[[Progress], None]
 
 
-def build_main(source: VectorSource, folder: Path, kind: CodedKind, report: Report) -> Record:
-    """Build a main segment and make it the one saved in `folder`. The older one stays until `remove_old`.
+def build_main(
+    source: VectorSource,
+    folder: Path,
+    kind: CodedKind,
+    report: ReportProgress,
+    *,
+    rows_per_slice: int = ROWS_PER_SLICE,
+    block_bytes: int = BLOCK_BYTES,
+) -> Record:
+    """Build a main segment and make it the saved one in `folder`. The files of the older one stay until `remove_old`.
 
     Raises AskewError for too few vectors or a dimension that cannot be coded, Refusal (would-not-fit), EngineMissing.
     """
-    faiss = import_faiss()
-    limit_threads(faiss, search_threads())
+    limit_threads(search_threads())
     began = time.monotonic()
     report(Progress("sampling", 0, 1))
     sequence, labels = source.covered()
-    if len(labels) < LEAST_CODED:
-        raise AskewError(f"Expected at least {LEAST_CODED} vectors to build a {kind} index of, got {len(labels)}.")
-    refuse_too_large(estimate(kind, len(labels), source.dim), folder)
+    if len(labels) < MIN_CODED:
+        raise AskewError(f"Expected at least {MIN_CODED} vectors to build a {kind} index from, got {len(labels)}.")
+    refuse_too_large(kind, estimate(kind, len(labels), source.dim), folder)
     generation = _next_generation(folder)
     final, work = folder / f"main-{generation}", folder / f"main-{generation}.part"
     work.mkdir(parents=True)
     try:
-        built = _build_codes(faiss, source, kind, labels, work, report)
+        built = _build_codes(source, kind, labels, work, report, rows_per_slice)
         record = Record(
             format=FORMAT,
             kind=kind,
@@ -72,12 +87,12 @@ def build_main(source: VectorSource, folder: Path, kind: CodedKind, report: Repo
             count=built.size,
             sequence=sequence,
             order=built.order.tolist(),
-            refine=built.refine,
+            refine=built.precision,
             calibration=built.calibration,
             built_at=utc_seconds(),
             build_seconds=round(time.monotonic() - began, 1),
-            faiss=faiss.__version__,
-            files={name: described(work / name) for name in (SCAN, REFINE, LABELS)},
+            faiss=faiss_version(),
+            files={name: describe_file(work / name, block_bytes) for name in (SCAN, REFINE, LABELS)},
         )
         flush_folder(work)
         work.replace(final)
@@ -92,29 +107,35 @@ def build_main(source: VectorSource, folder: Path, kind: CodedKind, report: Repo
 class _Built(NamedTuple):
     size: int
     order: NDArray[np.int64]
-    refine: Refinement
+    precision: Precision
     calibration: Calibration
 
 
+class _Sample(NamedTuple):
+    """What a build reads at random: queries for the calibration, and other vectors to train on, float32 [n, D]."""
+
+    queries: Queries
+    training: Vectors
+
+
 def _build_codes(
-    faiss: Any, source: VectorSource, kind: CodedKind, labels: Labels, work: Path, report: Report
+    source: VectorSource, kind: CodedKind, labels: Labels, work: Path, report: ReportProgress, rows_per_slice: int
 ) -> _Built:
     """Write scan, scalar codes and labels to `work`: the quickest scan, and float16 where 8 bits miss the recall."""
-    random = np.random.default_rng(_SEED)
-    queries, sample = _sample(source, labels, random)
-    order = balanced_order(sample)
-    sample = sample[:, order]
+    sample = _sample(source, labels)
+    order = balanced_order(sample.training)
+    training = sample.training[:, order]
     lists = lists_for(len(labels)) if kind == "ivf-two-stage" else None
     report(Progress("training", 0, 1))
-    scans = [untrained_scan(faiss, source.dim, parts, lists) for parts in scans_for(kind, len(labels), source.dim)]
+    scans = [new_scan(source.dim, parts, lists) for parts in scans_for(kind, len(labels), source.dim)]
     for scan in scans:
-        _train_scan(scan, sample, lists)
-    refine: Refinement
-    for refine in ("SQ8", "SQfp16"):
-        codes = untrained_refine(faiss, source.dim, refine)
-        codes.train(sample)
-        coded = _encode(faiss, source, labels, scans, codes, order, queries, work, report)
-        quickest, calibration = _quickest(faiss, scans, coded, queries, order, work, report)
+        scan.train(training)
+    precision: Precision
+    for precision in ("SQ8", "SQfp16"):
+        codes = new_scalar_codes(source.dim, precision)
+        codes.train(training)
+        encoded = _encode(source, labels, scans, codes, order, sample.queries, work, report)
+        quickest, calibration = _quickest(len(scans), encoded, sample.queries, order, work, report, rows_per_slice)
         if min(calibration.recall_plain, calibration.recall_moved) >= TARGET_RECALL:
             break
         for scan in scans:
@@ -122,94 +143,79 @@ def _build_codes(
     (work / f"{SCAN}.{quickest}").replace(work / SCAN)
     for other in work.glob(f"{SCAN}.*"):
         other.unlink()
-    return _Built(coded.size, order, refine, calibration)
+    return _Built(encoded.size, order, precision, calibration)
 
 
-def _quickest(
-    faiss: Any,
-    scans: list[Any],
-    coded: _Coded,
-    queries: Queries,
-    order: NDArray[np.int64],
-    work: Path,
-    report: Report,
-) -> tuple[int, Calibration]:
-    """The number of the scan that answers quickest, calibrated, and its calibration."""
-    calibrations = []
-    for number in range(len(scans)):
-        codebooks = map_codebooks(faiss, work, order, f"{SCAN}.{number}")
-
-        def report_step(done: int, total: int, number: int = number) -> None:
-            report(Progress("calibrating", number * total + done, len(scans) * total))
-
-        calibration = calibrate(faiss, codebooks, queries, coded.nearest, report_step)
-        calibrations.append((calibration.seconds(coded.size, 10 + MARGIN), number, calibration))
-    _, number, calibration = min(calibrations, key=lambda each: each[:2])
-    return number, calibration
-
-
-def _sample(source: VectorSource, labels: Labels, random: np.random.Generator) -> tuple[Queries, Vectors]:
-    """Queries for the calibration, and other vectors to train on: float32 [n, D] in random order."""
+def _sample(source: VectorSource, labels: Labels) -> _Sample:
+    random = np.random.default_rng(_SEED)
     size = min(len(labels), training_size(source.dim) + QUERIES)
     chosen = np.sort(random.choice(labels, size, replace=False))
     found, vectors = (np.concatenate(parts) for parts in zip(*source.batches(chosen), strict=True))
     order = random.permutation(len(found))
-    asked = min(QUERIES, len(found) // 4)
-    own, training = order[:asked], vectors[order[asked:]]
-    return held_out(found[own], vectors[own], training[:_SPREAD], random), training
+    held = order[: min(QUERIES, len(found) // 4)]
+    training = vectors[order[len(held) :]]
+    return _Sample(held_out(found[held], vectors[held], training[:_SPREAD], random), training)
 
 
-def _train_scan(scan: Any, sample: Vectors, lists: int | None) -> None:
-    if lists is not None:
-        # FAISS's own 10 and more rounds on so many components take minutes; recall is calibrated afterwards anyway.
-        scan.cp.niter = _TRAINING_ROUNDS
-        scan.cp.min_points_per_centroid = 1
-    scan.train(sample)
+class _Encoded(NamedTuple):
+    """How many vectors were coded, and the true nearest rows of the queries among them, int64 [n, 100]."""
 
-
-class _Coded(NamedTuple):
     size: int
     nearest: Rows
 
 
 def _encode(
-    faiss: Any,
     source: VectorSource,
     labels: Labels,
-    scans: list[Any],
-    refine: Any,
+    scans: Sequence[Scan],
+    codes: ScalarCodes,
     order: NDArray[np.int64],
     queries: Queries,
     work: Path,
-    report: Report,
-) -> _Coded:
-    """Code every vector into files, and find the true nearest of the queries on the way."""
+    report: ReportProgress,
+) -> _Encoded:
+    """Code every vector into files. The true nearest of the queries are found in the same pass."""
     truth = Truth(queries)
     count = 0
-    header = bytearray(faiss.serialize_index(refine).tobytes())
-    with (work / REFINE).open("wb") as refine_file, (work / LABELS).open("wb") as label_file:
-        refine_file.write(header)
+    with write_scalar_codes(codes, work / REFINE) as writer, (work / LABELS).open("wb") as label_file:
         for found, vectors in source.batches(labels):
             ordered = vectors[:, order]
             for scan in scans:
                 scan.add(ordered)
-            refine_file.write(refine.sa_encode(ordered).tobytes())
+            writer.append(ordered)
             label_file.write(found.astype("<i8").tobytes())
             truth.see(count, found, vectors)
             count += len(found)
             report(Progress("encoding", count, len(labels)))
-        # The scalar codes never lie in memory as a whole: an empty FAISS index is written, then its codes, then how
-        # many these are. In an IndexScalarQuantizer's file the vectors' number is at byte 8, the codes' before them.
-        header[8:16] = count.to_bytes(8, "little")
-        header[-8:] = (count * refine.code_size).to_bytes(8, "little")
-        refine_file.seek(0)
-        refine_file.write(header)
     for number, scan in enumerate(scans):
-        faiss.write_index(scan, str(work / f"{SCAN}.{number}"))
-    return _Coded(count, truth.nearest())
+        write_scan(scan, work / f"{SCAN}.{number}")
+    return _Encoded(count, truth.nearest())
+
+
+def _quickest(
+    scans: int,
+    encoded: _Encoded,
+    queries: Queries,
+    order: NDArray[np.int64],
+    work: Path,
+    report: ReportProgress,
+    rows_per_slice: int,
+) -> tuple[int, Calibration]:
+    """Calibrate each written scan; the number of the quickest, and its calibration."""
+    calibrations = []
+    for number in range(scans):
+        codebooks = map_codebooks(work, order, f"{SCAN}.{number}")
+
+        def report_step(done: int, total: int, number: int = number) -> None:
+            report(Progress("calibrating", number * total + done, scans * total))
+
+        calibration = calibrate(codebooks, queries, encoded.nearest, report_step, rows_per_slice)
+        calibrations.append((calibration.seconds(encoded.size, 10 + MARGIN), number, calibration))
+    _, number, calibration = min(calibrations, key=lambda each: each[:2])
+    return number, calibration
 
 
 def _next_generation(folder: Path) -> int:
-    """One more than that of any segment in the folder, damaged ones included."""
+    """One more than the generation of any segment in the folder, damaged ones included."""
     numbers = [path.name.removeprefix("main-").removesuffix(".part") for path in folder.glob("main-*")]
     return 1 + max((int(number) for number in numbers if number.isdecimal()), default=0)

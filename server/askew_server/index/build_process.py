@@ -1,4 +1,4 @@
-"""Build in a child process at low priority: searches keep their core, and a build can be ended at any moment."""
+"""Build in a child process at low priority: searches keep their core, and a build can be stopped at any moment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from askew_client.errors import sentence_of
-from askew_server.index.build import Progress, build_main
+from askew_server.index.build import Progress, ReportProgress, build_main
 from askew_server.index.port import BuildCancelled, BuildFailed, VectorSource
 from askew_server.index.types import CodedKind
 from askew_server.processes import begin_child
@@ -21,15 +21,15 @@ def build_in_child(
     source: VectorSource,
     folder: Path,
     kind: CodedKind,
-    report: Callable[[Progress], None],
+    report: ReportProgress,
     cancelled: Callable[[], bool],
 ) -> None:
     """Build a main segment of `source` into `folder`, and wait for it; afterwards `open_main` finds it.
 
-    Blocks the calling thread, in which `report` is called. Raises BuildCancelled soon after `cancelled()` is true, and
+    Blocks the calling thread, which also calls `report`. Raises BuildCancelled soon after `cancelled()` is true, and
     BuildFailed with the child's sentence.
     """
-    # A forked child would share the engine's threads and the database's file locks.
+    # A forked child would share FAISS's threads and the database's file locks.
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_build, args=(sender, source, folder, kind), daemon=True)
@@ -38,7 +38,7 @@ def build_in_child(
     try:
         failure = _listen(receiver, report, cancelled)
     finally:
-        # Whatever it is at: an unfinished build is a folder that no record names.
+        # Killed at any point, it leaves a folder that no record names.
         child.kill()
         child.join()
         receiver.close()
@@ -46,8 +46,8 @@ def build_in_child(
         raise BuildFailed(failure)
 
 
-def _listen(receiver: Connection, report: Callable[[Progress], None], cancelled: Callable[[], bool]) -> str | None:
-    """Pass progress on until the child is done: None, or the sentence why it failed."""
+def _listen(receiver: Connection, report: ReportProgress, cancelled: Callable[[], bool]) -> str | None:
+    """Pass progress on until the child is done: None, or a sentence that says why it failed."""
     while True:
         if cancelled():
             raise BuildCancelled("The build was cancelled. The index is as it was before.")
@@ -56,7 +56,10 @@ def _listen(receiver: Connection, report: Callable[[Progress], None], cancelled:
                 continue
             message = receiver.recv()
         except (EOFError, OSError):
-            return "The process that built the index was ended by the system, for lack of memory perhaps."
+            return (
+                "The process that built the index was ended by the system, perhaps for lack of memory. The older index "
+                "is still used."
+            )
         if isinstance(message, Progress):
             report(message)
         else:

@@ -1,7 +1,7 @@
-"""Measure a new main segment on held-out vectors, and set how it is searched by what is found.
+"""Measure a new main segment on held-out vectors, and choose the search effort by the result.
 
-Half of the queries are vectors of the gallery; the other half are moved to a cosine of 0.8, as queries of a student
-are, in directions in which the gallery itself is spread out.
+Half of the queries are vectors of the gallery. The other half are moved to a cosine of 0.8, as a student's queries
+are, in directions in which the gallery's vectors vary.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from askew_server.index.faiss_library import inverted_lists
 from askew_server.index.record import Calibration, Costs
-from askew_server.index.slices import slices_for
+from askew_server.index.slices import ROWS_PER_SLICE, slices_for
 from askew_server.index.two_stage import Codebooks, TwoStageEngine
 from askew_server.index.types import MARGIN, Labels, Rows, Scores, Vectors
 
 TARGET_RECALL = 0.992
-"""Demanded of both halves: 0.99, and what chance may add on so few queries."""
+"""Required of both halves: 0.99, and the error that is likely on so few queries."""
 
 QUERIES = 400
 MOVED_TO = 0.8
@@ -34,19 +35,19 @@ _TIMED = 15
 
 
 class Queries(NamedTuple):
-    """Held-out queries, float32 [n, D]: the vectors of `own` first, then as many moved ones."""
+    """Held-out queries, float32 [n, D]: first the gallery's vectors under the labels `own`, then the moved ones."""
 
     vectors: Vectors
     own: Labels
 
     @property
     def plain(self) -> int:
-        """How many are vectors of the gallery itself."""
+        """How many queries are vectors of the gallery itself."""
         return len(self.own)
 
 
 def held_out(labels: Labels, vectors: Vectors, spread: Vectors, random: np.random.Generator) -> Queries:
-    """Queries from vectors that nothing was trained on; `spread`: others, which say where vectors may move to."""
+    """Queries from vectors that no code was trained on. `spread`: other vectors; queries move in their directions."""
     plain = len(vectors) // 2
     moved = vectors[plain:]
     noise = random.standard_normal((len(moved), len(spread)), dtype=np.float32) @ (spread - spread.mean(axis=0))
@@ -57,7 +58,7 @@ def held_out(labels: Labels, vectors: Vectors, spread: Vectors, random: np.rando
 
 
 class Truth:
-    """The true nearest rows of queries, gathered while the vectors pass by; a query's own vector is left out."""
+    """The true nearest rows of queries, collected from batches of all vectors; a query's own vector does not count."""
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
@@ -65,7 +66,7 @@ class Truth:
         self._rows: Rows = np.zeros((len(queries.vectors), 0), dtype=np.int64)
 
     def see(self, first_row: int, labels: Labels, vectors: Vectors) -> None:
-        """Take note of rows from `first_row` on."""
+        """Compare the queries with a batch of vectors, the rows from `first_row` on."""
         scores: Scores = (vectors @ self._queries.vectors.T).T
         scores[: self._queries.plain][self._queries.own[:, None] == labels[None]] = -np.inf
         rows = np.broadcast_to(np.arange(first_row, first_row + len(labels)), scores.shape)
@@ -75,24 +76,29 @@ class Truth:
         self._rows = np.take_along_axis(np.concatenate([self._rows, rows], axis=1), kept, axis=1)
 
     def nearest(self) -> Rows:
-        """int64 [n, 100], nearest first."""
+        """The true nearest rows so far: int64 [n, up to 100], nearest first."""
         return np.take_along_axis(self._rows, np.argsort(-self._scores, axis=1, kind="stable"), axis=1)
 
 
 def calibrate(
-    faiss: object, codebooks: Codebooks, queries: Queries, truth: Rows, report: Callable[[int, int], None]
+    codebooks: Codebooks,
+    queries: Queries,
+    truth: Rows,
+    report: Callable[[int, int], None],
+    rows_per_slice: int = ROWS_PER_SLICE,
 ) -> Calibration:
-    """Search with growing effort until recall@10 is reached in both halves, and measure what searching costs.
+    """Search with growing effort until recall@10 is reached in both halves, and measure how long a search takes.
 
-    Where it is not reached, every row is refined, and the recall is what the scalar codes allow.
+    Where it is not reached, every row is refined, and the recall is what the scalar codes allow. `report(done, total)`
+    is called after each step.
     """
-    lists = getattr(codebooks.scan, "nlist", None)
-    slices = 1 if lists is not None else slices_for(int(codebooks.scan.ntotal))
+    lists = inverted_lists(codebooks.scan)
+    slices = 1 if lists is not None else slices_for(int(codebooks.scan.ntotal), rows_per_slice)
     blank = Calibration(
         k_factor=1, k_factor_at_100=1, nprobe=lists, recall_at_10=0, recall_plain=0, recall_moved=0,
         exact_margin=0, exact_margin_at_100=0, slices=slices, costs=Costs(scan_row=0, refine_row=0, test_row=0, score_row=0),
     )  # fmt: skip
-    engine = TwoStageEngine(faiss, codebooks, blank)
+    engine = TwoStageEngine(codebooks, blank)
     steps = 4
     nprobe = None if lists is None else _least_probes(engine, queries, truth, lists)
     report(1, steps)
@@ -122,7 +128,7 @@ def _least_factor(
 ) -> tuple[float, tuple[float, float]]:
     """The smallest k_factor that reaches the recall at `limit`, or the one that refines every row; with the recalls.
 
-    A factor that is too large to pay does no harm: a flat pass is taken where that is cheaper.
+    A very large factor does no harm: a search takes the flat pass where that is cheaper.
     """
     count = limit + MARGIN
     factor = _candidates_needed(engine, queries, truth[:, :limit], nprobe) / count
@@ -131,12 +137,12 @@ def _least_factor(
         recalls = _recalls(rows, truth[:, :limit], queries.plain)
         if min(recalls) >= TARGET_RECALL or factor * count >= engine.rows:
             return factor, recalls
-        # The scan found them, but their scalar codes put them too far behind.
+        # The scan found them, but their scalar codes rank them too low.
         factor *= _MORE
 
 
 def _candidates_needed(engine: TwoStageEngine, queries: Queries, truth: Rows, nprobe: int | None) -> int:
-    """How many candidates of the scan hold enough of the true nearest, in both halves; all rows where none do."""
+    """How many candidates of the scan contain enough of the true nearest, in both halves; all rows if none do."""
     scanned = _FIRST_SCAN
     while scanned < engine.rows:
         rows = engine.candidates(queries.vectors, scanned, nprobe)
@@ -153,7 +159,7 @@ def _candidates_needed(engine: TwoStageEngine, queries: Queries, truth: Rows, np
 
 
 def _least_probes(engine: TwoStageEngine, queries: Queries, truth: Rows, lists: int) -> int:
-    """How many inverted lists must be scanned, by powers of two: the quickest way to the recall, or all of them."""
+    """How many inverted lists to scan: the power of two that reaches the recall quickest, or all lists."""
     quickest, found = np.inf, lists
     probes = 4
     while probes < lists:
@@ -173,23 +179,23 @@ def _search(engine: TwoStageEngine, k_factor: float, nprobe: int, query: Vectors
 
 
 def _recalls(rows: Rows, truth: Rows, plain: int) -> tuple[float, float]:
-    """The share of the true nearest that is among the rows, of plain and of moved queries."""
+    """The share of the true nearest that is among the rows: of plain queries, and of moved ones."""
     shares = np.array([np.isin(true, row).mean() for true, row in zip(truth, rows, strict=True)])
     return float(shares[:plain].mean()), float(shares[plain:].mean())
 
 
 def _exact_margins(engine: TwoStageEngine, queries: Queries, truth: Rows) -> tuple[int, int]:
-    """Twice the most that a true neighbour fell behind by its code, among the true 10 and the true 100."""
+    """Twice the largest number of places that a true neighbour lost by its code, among the true 10 and the true 100."""
     step = max(1, len(queries.vectors) // _EXACT_QUERIES)
     _, rows = engine.flat(queries.vectors[::step], min(_EXACT_WINDOW, engine.rows), None)
     margins = []
     for limit in (10, 100):
-        behind = 0
+        lost = 0
         for true, row in zip(truth[::step, :limit], rows, strict=True):
             places = np.flatnonzero(np.isin(row, true))
             last = int(places[-1]) + 1 if len(places) == len(true) else rows.shape[1]
-            behind = max(behind, last - limit)
-        margins.append(max(MARGIN, 2 * behind))
+            lost = max(lost, last - limit)
+        margins.append(max(MARGIN, 2 * lost))
     return margins[0], margins[1]
 
 
@@ -214,7 +220,7 @@ def _costs(engine: TwoStageEngine, vectors: Vectors, nprobe: int | None) -> Cost
 
 
 def _least_seconds(search: Callable[[Vectors], object], vectors: Vectors) -> float:
-    """The least time of single queries: what the machine's other work adds is no cost of the search."""
+    """The least time of single queries, because other work on the machine only ever adds to it."""
     times: list[float] = []
     for query in np.split(vectors[:_TIMED], len(vectors[:_TIMED])):
         started = time.perf_counter()

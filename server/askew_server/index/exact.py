@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from askew_server.index.types import Found, Labels, Rows, Scores, Vectors
+from askew_server.index.faiss_library import largest
+from askew_server.index.types import Found, Labels, Mask, Rows, Scores, Vectors
 
 BLOCK = 2_048
 """Rows of a block: 16 MiB at 2,048 components."""
@@ -28,9 +27,8 @@ _FEW_QUERIES = 3
 class ExactSegment:
     """Vectors of `dim` components by label. See Segment for the methods that all segments have."""
 
-    def __init__(self, faiss: Any, dim: int, threads: int = 1) -> None:
-        """`faiss`: the module. `threads`: large products are split over so many."""
-        self._faiss = faiss
+    def __init__(self, dim: int, threads: int = 1) -> None:
+        """`threads`: how many threads share a large product."""
         self._dim = dim
         self._blocks: list[Vectors] = []
         self._labels = np.empty(0, dtype=np.int64)
@@ -47,11 +45,11 @@ class ExactSegment:
 
     @property
     def bytes_memory(self) -> int:
-        """What its blocks take."""
+        """Bytes of its blocks and labels."""
         return sum(block.nbytes for block in self._blocks) + self._labels.nbytes
 
     def add(self, labels: Labels, vectors: Vectors) -> None:
-        """Add vectors, float32 [n, D], under labels that it does not hold yet."""
+        """Add vectors, float32 [n, D], under new labels."""
         start, end = len(self), len(self) + len(labels)
         while len(self._blocks) * BLOCK < end:
             self._blocks.append(np.empty((BLOCK, self._dim), dtype=np.float32))
@@ -64,7 +62,7 @@ class ExactSegment:
 
     def remove(self, labels: Labels) -> None:
         known = [label for label in dict.fromkeys(labels.tolist()) if label in self._rows]
-        # A row at a time costs some microseconds; writing the matrix anew costs about one for each row that stays.
+        # Moving a single row costs some microseconds; rewriting the matrix costs about one for each row that stays.
         if len(known) > len(self) // 8:
             self._keep(~np.isin(self.labels, known))
             return
@@ -80,7 +78,7 @@ class ExactSegment:
         self._keep(self.labels > sequence)
 
     def take(self, count: int) -> tuple[Labels, Vectors]:
-        """Remove `count` vectors, whichever is cheapest, and return them with their labels."""
+        """Remove the last `count` rows, which is cheapest, and return their labels and vectors."""
         start = max(0, len(self) - count)
         labels = self.labels[start:].copy()
         vectors = self._gather(np.arange(start, len(self)))
@@ -98,9 +96,9 @@ class ExactSegment:
         return found
 
     def search(self, queries: Vectors, limit: int, allowed: Labels | None, exact: bool) -> Found:
-        """The true nearest; of equal ones the smallest labels. `exact` makes no difference here."""
+        """The true nearest; of equal scores the smallest labels. `exact` makes no difference here."""
         if allowed is None:
-            return _nearest(self._faiss, self._all_scores(queries), self.labels, limit)
+            return _nearest(self._all_scores(queries), self.labels, limit)
         rows = np.flatnonzero(np.isin(self.labels, allowed))
         if len(rows) < GATHER_BELOW * len(self):
             admitted = np.empty((len(rows), len(queries)), dtype=np.float32)
@@ -110,14 +108,14 @@ class ExactSegment:
             scores = admitted.T
         else:
             scores = self._all_scores(queries)[:, rows]
-        return _nearest(self._faiss, scores, self.labels[rows], limit)
+        return _nearest(scores, self.labels[rows], limit)
 
     def _all_scores(self, queries: Vectors) -> Scores:
         scores = np.empty((len(self), len(queries)), dtype=np.float32)
         mapped: Callable[..., Iterable[None]] = map if self._pool is None else self._pool.map
 
         def multiply(start: int) -> None:
-            # The last block may be an empty one (see _drop_empty_blocks), and the one before it is seldom full.
+            # The last block may be empty (see _drop_empty_blocks), and the one before it is seldom full.
             part = scores[start : start + BLOCK]
             _multiply(self._blocks[start // BLOCK][: len(part)], queries, part)
 
@@ -143,12 +141,12 @@ class ExactSegment:
         self._labels[target] = label
         self._rows[label] = target
 
-    def _keep(self, kept: NDArray[np.bool_]) -> None:
+    def _keep(self, kept: Mask) -> None:
         if kept.all():
             return
         rows = np.flatnonzero(kept)
         labels = self.labels[rows]
-        # Rows only move down, block by block, so none is overwritten before it is read.
+        # Rows only move towards the start, block by block, so none is overwritten before it is read.
         for start in range(0, len(rows), BLOCK):
             self._write(start, self._gather(rows[start : start + BLOCK]))
         self._labels[: len(labels)] = labels
@@ -156,7 +154,7 @@ class ExactSegment:
         self._drop_empty_blocks()
 
     def _drop_empty_blocks(self) -> None:
-        # One empty block more is kept, so that one item coming and going does not allocate each time.
+        # One empty block is kept, so that adding and removing one item in turn does not allocate each time.
         del self._blocks[-(-len(self) // BLOCK) + 1 :]
 
 
@@ -172,17 +170,17 @@ def _multiply(vectors: Vectors, queries: Vectors, scores: Scores) -> None:
         np.matmul(vectors, queries.T, out=scores)
 
 
-def _nearest(faiss: Any, scores: Scores, labels: Labels, limit: int) -> Found:
-    """The best `limit` of each row of scores, by falling score, then label."""
+def _nearest(scores: Scores, labels: Labels, limit: int) -> Found:
+    """The best `limit` columns of each row of scores, by falling score, then label."""
     wanted = min(limit, len(labels))
     if not wanted:
         return Found(np.empty((len(scores), 0), np.float32), np.empty((len(scores), 0), np.int64))
-    # In one call without the interpreter's lock: numpy takes it several times a row, and the event loop keeps it meanwhile.
-    best, columns = faiss.kmax(np.ascontiguousarray(scores), min(wanted + 1, len(labels)))
+    # One call that does not hold Python's lock: numpy takes it several times a row, and the event loop keeps it then.
+    best, columns = largest(scores, min(wanted + 1, len(labels)))
     order = np.lexsort((labels[columns], -best))[:, :wanted]
     found = Found(np.take_along_axis(best, order, 1), labels[np.take_along_axis(columns, order, 1)])
     if wanted < len(labels):
-        # Which of equal ones come first is up to the labels, and some of them may not be among the best here.
+        # Equal scores are ordered by label, and some of them may be missing from the best.
         for row in np.flatnonzero(best[:, wanted - 1] == best[:, wanted]):
             equal = np.flatnonzero(scores[row] >= best[row, wanted])
             chosen = equal[np.lexsort((labels[equal], -scores[row, equal]))[:wanted]]

@@ -1,29 +1,318 @@
-"""FAISS, as an extra: imported where it is needed, and refused with a sentence where it is missing."""
+"""FAISS behind typed functions. No other module of the package imports it or knows its classes.
+
+FAISS is an optional dependency and is imported by the first call that needs it, not by `import askew_server`. A call
+raises EngineMissing where it is not installed. FAISS reports its own failures as RuntimeError.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from askew_client.encoding.engines import refuse_several
 from askew_client.errors import EngineMissing
+from askew_server.index.types import Mask, Precision, Rows, Scores, Vectors
+
+FASTSCAN_BLOCK = 32
+"""FastScan packs the codes of this many rows into one block."""
+
+_PRECISIONS = {"SQ8": "QT_8bit", "SQfp16": "QT_fp16"}
+_BITS = 4
+_TRAINING_ROUNDS = 8
+_HINT = "Install one: pip install 'askew-server[cpu]' (or 'askew-server[gpu]' where there is an NVIDIA GPU)."
+_BUILDS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12")
 
 
-def gpu_count(faiss: Any) -> int:
-    """How many GPUs FAISS can use."""
-    # Only builds for GPUs can tell; they run without one, too, and fail when they search then.
-    count: int = getattr(faiss, "get_num_gpus", lambda: 0)()
-    return count
+class Index(Protocol):
+    """A FAISS index of `ntotal` vectors of `d` components by inner product."""
+
+    @property
+    def d(self) -> int: ...
+    @property
+    def ntotal(self) -> int: ...
+    def add(self, vectors: Vectors, /) -> None:
+        """Add vectors, float32 [n, D], as further rows."""
 
 
-def import_faiss() -> Any:
-    """Import faiss, or raise EngineMissing with the sentence that names the extra."""
-    hint = "Install one: pip install 'askew-server[cpu]' (or 'askew-server[gpu]' where there is an NVIDIA GPU)."
-    # Threads that spin at barriers starve the event loop on small machines; read by the OpenMP runtime at import.
+class Scan(Index, Protocol):
+    """4-bit product codes in FastScan's layout, in one list or behind inverted lists."""
+
+    def train(self, vectors: Vectors, /) -> None:
+        """Learn the codebooks from vectors, float32 [n, D]."""
+
+    def reset(self) -> None:
+        """Forget every row; the codebooks stay."""
+
+
+class ScalarCodes(Index, Protocol):
+    """Codes of every component of every row, `code_size` bytes a row."""
+
+    @property
+    def code_size(self) -> int: ...
+    def train(self, vectors: Vectors, /) -> None:
+        """Learn the range of each component from vectors, float32 [n, D]."""
+
+
+class FlatIndex(Index, Protocol):
+    """Vectors as they are, or on the GPU as float16, all compared with each query."""
+
+    def search(self, queries: Vectors, count: int, /) -> tuple[Scores, Rows]:
+        """The nearest rows."""
+
+    def reconstruct_batch(self, rows: Rows, /) -> Vectors:
+        """The vectors of these rows, float32 [n, D]."""
+
+
+class Refined(Index, Protocol):
+    """A scan whose candidates are scored again from scalar codes."""
+
+
+def require_faiss() -> None:
+    """Import FAISS. Raises EngineMissing, naming the extra to install, where it is missing or installed twice."""
+    # Threads that spin at barriers starve the event loop on small machines; the OpenMP runtime reads this at import.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        import faiss
+        import faiss  # noqa: F401
     except ImportError:
-        raise EngineMissing(f"No faiss is installed, which searches galleries. {hint}") from None
-    refuse_several(("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12"), hint)
+        raise EngineMissing(f"FAISS, which searches galleries, is not installed. {_HINT}") from None
+    refuse_several(_BUILDS, _HINT)
+
+
+def faiss_version() -> str:
+    """The version of the installed FAISS."""
+    return str(_faiss().__version__)
+
+
+def limit_faiss_threads(threads: int) -> None:
+    """Limit the threads of FAISS's calls. It counts them for each calling thread, so this limits the current one."""
+    _faiss().omp_set_num_threads(threads)
+
+
+def gpu_count() -> int:
+    """How many GPUs FAISS can use."""
+    # Only builds for GPUs have this function. They also run without a GPU, and fail when they search there.
+    return int(getattr(_faiss(), "get_num_gpus", lambda: 0)())
+
+
+def largest(scores: Scores, count: int) -> tuple[Scores, Rows]:
+    """The `count` largest scores of each row and their columns, in one call that does not hold Python's lock."""
+    found: tuple[Scores, Rows] = _faiss().kmax(np.ascontiguousarray(scores), count)
+    return found
+
+
+# Two stages: making and reading the two kinds of codes
+
+
+def new_scan(dim: int, parts: int, lists: int | None) -> Scan:
+    """An untrained scan with product codes of `parts` sub-vectors; `lists`: the number of inverted lists, if any."""
+    faiss = _faiss()
+    if lists is None:
+        flat: Scan = faiss.IndexPQFastScan(dim, parts, _BITS, faiss.METRIC_INNER_PRODUCT)
+        return flat
+    scan = faiss.IndexIVFPQFastScan(faiss.IndexFlatIP(dim), dim, lists, parts, _BITS, faiss.METRIC_INNER_PRODUCT)
+    # FAISS's own 10 and more rounds take minutes on so many components; recall is calibrated after training anyway.
+    scan.cp.niter = _TRAINING_ROUNDS
+    scan.cp.min_points_per_centroid = 1
+    inverted: Scan = scan
+    return inverted
+
+
+def new_scalar_codes(dim: int, precision: Precision) -> ScalarCodes:
+    """Untrained scalar codes."""
+    faiss = _faiss()
+    scalar = getattr(faiss.ScalarQuantizer, _PRECISIONS[precision])
+    codes: ScalarCodes = faiss.IndexScalarQuantizer(dim, scalar, faiss.METRIC_INNER_PRODUCT)
+    return codes
+
+
+def empty_scan_like(scan: Any) -> Scan:
+    """A scan without rows that codes as `scan` does. It refers to its inverted lists: `scan` must outlive it."""
+    faiss = _faiss()
+    if isinstance(scan, faiss.IndexIVFPQFastScan):
+        empty = faiss.IndexIVFPQFastScan(scan.quantizer, scan.d, scan.nlist, scan.pq.M, scan.pq.nbits, scan.metric_type)
+        empty.by_residual = scan.by_residual
+    else:
+        empty = faiss.IndexPQFastScan(scan.d, scan.pq.M, scan.pq.nbits, scan.metric_type)
+    empty.pq = scan.pq
+    empty.is_trained = True
+    like: Scan = empty
+    return like
+
+
+def empty_scalar_codes_like(codes: Any) -> ScalarCodes:
+    """Scalar codes without rows that code as `codes` do."""
+    empty = _faiss().IndexScalarQuantizer(codes.d, codes.sq.qtype, codes.metric_type)
+    empty.sq = codes.sq
+    empty.is_trained = True
+    like: ScalarCodes = empty
+    return like
+
+
+def refined(scan: Scan, codes: ScalarCodes) -> Refined:
+    """Both stages together. It refers to the two, which must outlive it; rows added to it are added to both."""
+    both: Refined = _faiss().IndexRefine(scan, codes)
+    return both
+
+
+def scan_of_rows(scan: Any, start: int, end: int) -> Scan:
+    """A copy of the rows from `start` to `end` of a scan without inverted lists; `start` begins a FastScan block."""
+    faiss = _faiss()
+    packed = faiss.rev_swig_ptr(scan.codes.get(), scan.codes.size())
+    part = empty_scan_like(scan)
+    padded = -(-(end - start) // FASTSCAN_BLOCK) * FASTSCAN_BLOCK
+    row_bytes = scan.M2 // 2
+    codes = packed[start * row_bytes : (start + padded) * row_bytes]
+    raw: Any = part
+    raw.codes.resize(len(codes))
+    faiss.memcpy(raw.codes.get(), faiss.swig_ptr(codes), len(codes))
+    raw.ntotal, raw.ntotal2 = end - start, padded
+    return part
+
+
+def scalar_codes_of_rows(codes: Any, start: int, end: int) -> ScalarCodes:
+    """The rows from `start` to `end` of scalar codes, where they lie: `codes` must outlive them."""
+    faiss = _faiss()
+    part = empty_scalar_codes_like(codes)
+    view = codes_in_memory(codes)[start * codes.code_size : end * codes.code_size]
+    raw: Any = part
+    raw.codes = faiss.MaybeOwnedVectorUInt8.create_view(faiss.swig_ptr(view), len(view), codes.codes.owner)
+    raw.ntotal = end - start
+    return part
+
+
+def codes_in_memory(codes: Any) -> NDArray[np.uint8]:
+    """The bytes of all scalar codes, where they lie, memory-mapped ones included: uint8 [rows · code_size]."""
+    view: NDArray[np.uint8] = _faiss().rev_swig_ptr(codes.codes.data(), int(codes.ntotal) * codes.code_size)
+    return view
+
+
+def scan_bytes_per_row(scan: Any) -> float:
+    """The bytes that a scan holds for each row."""
+    return float(scan.M2 / 2)
+
+
+def inverted_lists(scan: object) -> int | None:
+    """The number of inverted lists of a scan; None for one without."""
+    return getattr(scan, "nlist", None)
+
+
+# Two stages: searching
+
+
+def search_refined(
+    both: Any, queries: Vectors, count: int, *, k_factor: float, nprobe: int | None
+) -> tuple[Scores, Rows]:
+    """The nearest rows by both stages; the scan finds `k_factor` candidates for each row wanted.
+
+    `nprobe`: how many inverted lists to scan, where the scan has some.
+    """
+    parameters = _faiss().IndexRefineSearchParameters(k_factor=k_factor, base_index_params=_probes(nprobe))
+    found: tuple[Scores, Rows] = both.search(queries, count, params=parameters)
+    return found
+
+
+def search_scan(scan: Any, queries: Vectors, count: int, *, nprobe: int | None) -> tuple[Scores, Rows]:
+    """The nearest rows by the scan alone."""
+    found: tuple[Scores, Rows] = scan.search(queries, count, params=_probes(nprobe))
+    return found
+
+
+def search_scalar_codes(codes: Any, queries: Vectors, count: int, mask: Mask | None) -> tuple[Scores, Rows]:
+    """The nearest of the rows in the mask, bool [rows] (None: of all rows), each of them scored by its scalar codes."""
+    parameters = None
+    if mask is not None:
+        faiss = _faiss()
+        # The selector refers to the packed bits, which live until this function returns.
+        packed = np.packbits(mask, bitorder="little")
+        parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(packed))
+    found: tuple[Scores, Rows] = codes.search(queries, count, params=parameters)
+    return found
+
+
+def _probes(nprobe: int | None) -> Any:
+    return None if nprobe is None else _faiss().SearchParametersIVF(nprobe=nprobe)
+
+
+# Files
+
+
+def read_mapped_scan(path: Path) -> Scan:
+    """The scan in a file, memory-mapped as far as FAISS can. Raises RuntimeError for a file that is not one."""
+    scan: Scan = _read_mapped(path)
+    return scan
+
+
+def read_mapped_scalar_codes(path: Path) -> ScalarCodes:
+    """The scalar codes in a file, memory-mapped. Raises RuntimeError for a file that holds none."""
+    codes: ScalarCodes = _read_mapped(path)
+    return codes
+
+
+def _read_mapped(path: Path) -> Any:
+    faiss = _faiss()
+    index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise RuntimeError(f"{path} holds an index of another metric, expected inner products.")
+    return index
+
+
+def write_scan(scan: Scan, path: Path) -> None:
+    """Write a scan to a file."""
+    _faiss().write_index(scan, str(path))
+
+
+class ScalarCodesWriter:
+    """Writes vectors as scalar codes to an index file, without ever holding all codes in memory."""
+
+    def __init__(self, codes: Any, stream: Any) -> None:
+        self._codes = codes
+        self._stream = stream
+        self.rows = 0
+
+    def append(self, vectors: Vectors) -> None:
+        """Code vectors, float32 [n, D], as further rows."""
+        self._stream.write(self._codes.sa_encode(vectors).tobytes())
+        self.rows += len(vectors)
+
+
+@contextmanager
+def write_scalar_codes(codes: Any, path: Path) -> Iterator[ScalarCodesWriter]:
+    """A writer of rows to an index file, coded as these trained, empty `codes` code."""
+    header = bytearray(_faiss().serialize_index(codes).tobytes())
+    with path.open("wb") as stream:
+        stream.write(header)
+        writer = ScalarCodesWriter(codes, stream)
+        yield writer
+        # An IndexScalarQuantizer's file holds the number of vectors at byte 8, and the number of bytes of the codes
+        # right before the codes.
+        header[8:16] = writer.rows.to_bytes(8, "little")
+        header[-8:] = (writer.rows * codes.code_size).to_bytes(8, "little")
+        stream.seek(0)
+        stream.write(header)
+
+
+# The GPU
+
+
+def new_gpu_index(dim: int) -> tuple[FlatIndex, object]:
+    """An empty index on the GPU that holds vectors as float16, and the resources that must live as long as it does."""
+    faiss = _faiss()
+    resources = faiss.StandardGpuResources()
+    config = faiss.GpuIndexFlatConfig()
+    config.useFloat16 = True
+    return faiss.GpuIndexFlatIP(resources, dim, config), resources
+
+
+def _faiss() -> Any:
+    # Looked up instead of imported: a search makes several such calls.
+    if (faiss := sys.modules.get("faiss")) is None:
+        require_faiss()
+        faiss = sys.modules["faiss"]
     return faiss

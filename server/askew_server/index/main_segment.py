@@ -1,4 +1,4 @@
-"""The main segment of an index: immutable, searched with few bytes a vector, and what is known of it."""
+"""The main segment of an index: immutable, searched with few bytes a vector, with the facts measured at its build."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from askew_server.index.types import MARGIN, Labels
 
 @dataclass(frozen=True)
 class MainFacts:
-    """What is known of a main segment.
+    """Facts about a main segment.
 
-    `sequence`: it stands for every label up to this one. `exact_margins`: how many more than 10, and than 100, an
-    exact search must fetch so that the true nearest are among them.
+    `sequence`: it covers every label up to this one. `exact_margins`: how many more than 10, and than 100, an exact
+    search must fetch so that the true nearest are among them.
     """
 
     kind: IndexKind
@@ -34,9 +34,9 @@ class MainFacts:
 
 
 class MainSegment(MaskedSegment):
-    """A segment that stands for every label up to a sequence number.
+    """A segment that covers every label up to a sequence number.
 
-    `state`: whether its files were found whole, set by whoever verifies them (saved.py).
+    `state`: whether its files were found undamaged; the index manager sets it after verify_blocks (on_disk.py).
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class MainSegment(MaskedSegment):
         make_tail: Callable[[], CodedTail] | None,
         page_in: Callable[[], None] | None = None,
     ) -> None:
-        """`make_tail` makes an empty segment that codes as this one does; None where new vectors stay uncoded."""
+        """`make_tail` makes an empty segment that codes as this one does; None: new vectors stay uncoded."""
         super().__init__(engine, labels)
         self.facts = facts
         self._page_in = page_in
@@ -55,11 +55,11 @@ class MainSegment(MaskedSegment):
         self._make_tail = make_tail
 
     def new_tail(self) -> CodedTail | None:
-        """An empty segment in memory that codes as this one does, where there is such a thing."""
+        """An empty segment in memory that codes as this one does; None where new vectors stay uncoded."""
         return None if self._make_tail is None else self._make_tail()
 
     def page_in(self) -> None:
-        """Read what is memory-mapped, so that no search waits for it. It changes nothing: any thread may do it."""
+        """Read every memory-mapped page, so that no search waits for the disk. Any thread may call it."""
         if self._page_in is not None:
             self._page_in()
 
@@ -68,6 +68,6 @@ class MainSegment(MaskedSegment):
         if not exact:
             return MARGIN
         at_10, at_100 = self.facts.exact_margins
-        # More vectors lie about as far as the last one wanted, the more are wanted.
+        # The more are wanted, the more vectors lie about as far away as the last of them.
         grown = np.interp(limit, (10, 100), (at_10, at_100)) if limit <= 100 else at_100 * limit / 100
         return max(MARGIN, int(np.ceil(grown)))

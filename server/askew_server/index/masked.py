@@ -1,8 +1,8 @@
 """A segment whose rows never move: labels, removals and filters over an engine that knows only rows.
 
-A filter is met in one of two ways. Loose ones: more are fetched than are wanted, and what is not admitted is passed
-over; where too few are left, more are fetched. Tight ones: a flat pass that tests every row and scores the admitted
-ones. The engine says, from times measured when it was built, which is cheaper.
+A filter is applied in one of two ways. Loose ones: fetch more rows than are wanted and skip those that the filter does
+not admit; where too few are left, fetch more. Tight ones: a flat pass that tests every row and scores the admitted
+ones. The engine predicts, from times measured when it was built, which is cheaper.
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ import math
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from askew_server.index.types import Found, Labels, Rows, Scores, Vectors
+from askew_server.index.types import Found, Labels, Mask, Rows, Scores, Vectors
 
-Mask = NDArray[np.bool_]
-
-_MORE_THAN_EXPECTED = 1.2
-_AGAIN = 4
-_MANY = 1 / 16
-_SPREAD = 8
+_SAFETY_FACTOR = 1.2
+_FETCH_GROWTH = 4
+_MANY_LABELS = 1 / 16
+_MAX_LABEL_SPREAD = 8
 
 
 class RowEngine(Protocol):
@@ -31,20 +28,20 @@ class RowEngine(Protocol):
         """Whether `nearest` finds the true nearest."""
 
     @property
-    def most(self) -> int:
-        """The most that one call of `nearest` can find."""
+    def max_nearest(self) -> int:
+        """How many rows one call of `nearest` can find at most."""
 
     def nearest(self, queries: Vectors, count: int) -> tuple[Scores, Rows]:
         """The nearest rows."""
 
     def flat(self, queries: Vectors, count: int, mask: Mask | None) -> tuple[Scores, Rows]:
-        """The nearest of the rows in the mask (bool [rows]; None: of all), each of them scored."""
+        """The nearest of the rows in the mask (bool [rows]; None: of all rows), each of them scored."""
 
     def nearest_seconds(self, count: int) -> float:
-        """What `nearest` takes for one query, about."""
+        """How long `nearest` takes for one query, about."""
 
     def flat_seconds(self, admitted: int) -> float:
-        """What `flat` takes for one query with so many rows in its mask, about."""
+        """How long `flat` takes for one query with `admitted` rows in its mask, about."""
 
 
 class MaskedSegment:
@@ -102,12 +99,12 @@ class MaskedSegment:
         return found
 
     def _overfetch(self, queries: Vectors, found: Found, mask: Mask | None, admitted: int) -> Rows:
-        """Fill `found` as far as over-fetching is the cheaper way; the positions of the queries left over."""
+        """Fill `found` as far as over-fetching is cheaper; returns the positions of the queries that remain."""
         wanted = found.labels.shape[1]
         pending = np.arange(len(queries))
         fetched = wanted
         if mask is not None:
-            fetched += math.ceil(_MORE_THAN_EXPECTED * wanted * (self.rows / admitted - 1)) + 1
+            fetched += math.ceil(_SAFETY_FACTOR * wanted * (self.rows / admitted - 1)) + 1
         while len(pending) and self._is_worth_it(fetched := min(fetched, self.rows), admitted):
             scores, rows = self._engine.nearest(queries[pending], fetched)
             fits = rows >= 0 if mask is None else (rows >= 0) & mask[rows]
@@ -120,15 +117,15 @@ class MaskedSegment:
             pending = pending[~is_enough]
             if fetched == self.rows:
                 break
-            fetched *= _AGAIN
+            fetched *= _FETCH_GROWTH
         return pending
 
     def _is_worth_it(self, fetched: int, admitted: int) -> bool:
         engine = self._engine
-        return fetched <= engine.most and engine.nearest_seconds(fetched) <= engine.flat_seconds(admitted)
+        return fetched <= engine.max_nearest and engine.nearest_seconds(fetched) <= engine.flat_seconds(admitted)
 
     def _mask(self, allowed: Labels | None) -> tuple[Mask | None, int]:
-        """The rows that a search may find, None for all of them, and their number."""
+        """The rows that a search may find (None: all), and their number."""
         if allowed is None:
             return (None if self._count == self.rows else self._alive), self._count
         mask = self._admitted(allowed) & self._alive
@@ -137,8 +134,8 @@ class MaskedSegment:
     def _admitted(self, allowed: Labels) -> Mask:
         """For every row, whether its label is among these."""
         first, last = (int(self._row_labels[0]), int(self._row_labels[-1])) if self.rows else (0, 0)
-        if len(allowed) > _MANY * self.rows and 0 <= last - first < _SPREAD * self.rows:
-            # Many labels are looked up seven times as quickly in a table of all there could be.
+        if len(allowed) > _MANY_LABELS * self.rows and 0 <= last - first < _MAX_LABEL_SPREAD * self.rows:
+            # Looking up many labels in a table of all possible ones is seven times as quick.
             table = np.zeros(last - first + 1, dtype=bool)
             table[allowed[(allowed >= first) & (allowed <= last)] - first] = True
             admitted: Mask = table[self._row_labels - first]

@@ -1,7 +1,7 @@
 """A main segment on disk: its files, and the record that makes them the index of the gallery.
 
-The index is derived from the gallery's database. One that is missing, torn or damaged is never an error: it is
-reported, and built anew. What is where:
+The index is derived from the gallery's database. A missing, torn or damaged one is never an error: it is reported and
+rebuilt. The files:
 
     index/main.json                       the record: what is covered, how it is searched, a digest for every block
     index/main-GENERATION/scan.faiss      4-bit product codes
@@ -16,18 +16,19 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_server.index.faiss_library import import_faiss
+from askew_server.index.faiss_library import read_mapped_scalar_codes, read_mapped_scan, require_faiss
 from askew_server.index.main_segment import MainFacts, MainSegment
 from askew_server.index.record import RECORD, Record, SavedFile
-from askew_server.index.two_stage import Codebooks, CodedTail, TwoStageEngine, empty_like
+from askew_server.index.two_stage import Codebooks, CodedTail, TwoStageEngine
+from askew_server.index.types import Labels
 
 BLOCK_BYTES = 4 << 20
-"""Of so many bytes each, the blocks of a file have digests of their own."""
+"""The bytes of a block; each block of a file has its own digest. The record does not state it: readers must know it."""
 
 SCAN, REFINE, LABELS = "scan.faiss", "refine.faiss", "labels.i64"
 
@@ -36,40 +37,40 @@ _READ_WHOLE = {SCAN, LABELS}
 
 
 class OpenResult(NamedTuple):
-    """A main segment, or None and why there is none: `damage` is a sentence, None where none was ever built."""
+    """A main segment, or None and why: `damage` is a sentence, or None where none was ever built."""
 
     main: MainSegment | None
     damage: str | None
 
 
 class VerifyStep(NamedTuple):
-    """How far a verification has come, in blocks; `damage` names the file and block that do not fit."""
+    """The progress of a verification, in blocks; `damage` names the file and block whose digest does not match."""
 
     done: int
     total: int
     damage: str | None
 
 
-def open_main(folder: Path, dim: int) -> OpenResult:
+def open_main(folder: Path, dim: int, block_bytes: int = BLOCK_BYTES) -> OpenResult:
     """Open the main segment saved in `folder`, in milliseconds: memory-mapped, its structure checked.
 
-    Checked are the record's digest, every file's size, the blocks that are read into memory anyway, the first block
-    of the others, and that FAISS finds in them what the record says. The other blocks: `verify_blocks`. Damage is
-    returned, never raised. Raises EngineMissing.
+    It checks the record's digest, every file's size, all blocks of the files that are read into memory, the first
+    block of the others, and that FAISS finds in them what the record says. `verify_blocks` checks the other blocks.
+    Damage is returned, never raised. Raises EngineMissing.
     """
-    faiss = import_faiss()
+    require_faiss()
     try:
         record = Record.read(folder)
         if record is None:
             return OpenResult(None, None)
-        return OpenResult(_open(faiss, folder / record.folder, record, dim), None)
+        return OpenResult(_open(folder / record.folder, record, dim, block_bytes), None)
     # FAISS answers a file that it cannot read with a RuntimeError.
     except (OSError, ValueError, RuntimeError) as error:
-        return OpenResult(None, f"The saved index cannot be used: {str(error).splitlines()[0]}")
+        return OpenResult(None, _unusable(error))
 
 
-def verify_blocks(folder: Path) -> Iterator[VerifyStep]:
-    """Compare every block of the saved files with its digest, a block for each step; ends at the first damage.
+def verify_blocks(folder: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[VerifyStep]:
+    """Compare every block of the saved files with its digest, one block for each step; ends at the first damage.
 
     The files are read, not mapped, so another thread may do this while the index is searched.
     """
@@ -81,25 +82,24 @@ def verify_blocks(folder: Path) -> Iterator[VerifyStep]:
         done = 0
         for name, file in sorted(record.files.items()):
             path = folder / record.folder / name
-            for number, fits in enumerate(_fitting_blocks(path, file)):
+            for number, matches in enumerate(_matching_blocks(path, file, block_bytes)):
                 done += 1
-                yield VerifyStep(done, total, None if fits else _damaged_block(path, number))
-                if not fits:
+                yield VerifyStep(done, total, None if matches else _damaged_block(path, number, block_bytes))
+                if not matches:
                     return
     except (OSError, ValueError) as error:
-        yield VerifyStep(0, 0, f"The saved index cannot be used: {str(error).splitlines()[0]}")
+        yield VerifyStep(0, 0, _unusable(error))
 
 
-def map_codebooks(faiss: Any, folder: Path, order: NDArray[np.int64], scan: str = SCAN) -> Codebooks:
-    """The FAISS indexes in a segment's folder, memory-mapped as far as FAISS can."""
-    scanned, refined = (faiss.read_index(str(folder / name), faiss.IO_FLAG_MMAP_IFC) for name in (scan, REFINE))
-    return Codebooks(scanned, refined, order)
+def map_codebooks(folder: Path, order: NDArray[np.int64], scan: str = SCAN) -> Codebooks:
+    """The FAISS indexes in a segment's folder, memory-mapped as far as FAISS can. Raises RuntimeError."""
+    return Codebooks(read_mapped_scan(folder / scan), read_mapped_scalar_codes(folder / REFINE), order)
 
 
 def remove_old(folder: Path) -> None:
-    """Remove what the record does not name: older generations, and what an interrupted build has left.
+    """Remove what the record does not name: older generations, and the remains of interrupted builds.
 
-    A generation that is still mapped stays readable until it is let go. Not while a build runs.
+    A generation that is still mapped stays readable until it is unmapped. Must not be called while a build runs.
     """
     try:
         record = Record.read(folder)
@@ -111,45 +111,66 @@ def remove_old(folder: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def described(path: Path) -> SavedFile:
-    """Size and block digests of a file, which is flushed to the disk."""
+def describe_file(path: Path, block_bytes: int = BLOCK_BYTES) -> SavedFile:
+    """Flush a file to the disk, and return its size and block digests."""
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
-        blocks = [_digest(block) for block in iter(lambda: stream.read(BLOCK_BYTES), b"")]
+        blocks = [_digest(block) for block in iter(lambda: stream.read(block_bytes), b"")]
     return SavedFile(bytes=path.stat().st_size, blocks=blocks)
 
 
-def _open(faiss: Any, folder: Path, record: Record, dim: int) -> MainSegment:
+def _open(folder: Path, record: Record, dim: int, block_bytes: int) -> MainSegment:
     if record.dim != dim:
         raise ValueError(f"{folder} holds vectors of {record.dim} components, expected {dim}.")
     for name in (SCAN, REFINE, LABELS):
-        file = record.files.get(name)
-        if file is None:
-            raise ValueError(f"{folder} has no digest for {name}.")
-        size = (folder / name).stat().st_size
-        if size != file.bytes:
-            raise ValueError(f"{folder / name} has {size} bytes, expected {file.bytes}.")
-        for number, fits in enumerate(_fitting_blocks(folder / name, file)):
-            if not fits:
-                raise ValueError(_damaged_block(folder / name, number))
-            if name not in _READ_WHOLE:
-                break
+        _check_file(folder / name, record.files.get(name), block_bytes, whole=name in _READ_WHOLE)
     if sorted(record.order) != list(range(dim)):
-        raise ValueError(f"{folder} does not say in which order its codes take the {dim} components.")
-    codebooks = map_codebooks(faiss, folder, np.array(record.order))
-    for part in (codebooks.scan, codebooks.refine):
-        if part.ntotal != record.count or part.d != dim or part.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise ValueError(f"The record of {folder} does not order the {dim} components: it repeats or lacks some.")
+    codebooks = map_codebooks(folder, np.array(record.order))
+    for part in (codebooks.scan, codebooks.codes):
+        if part.ntotal != record.count or part.d != dim:
             raise ValueError(f"{folder} holds {part.ntotal} vectors of {part.d}, expected {record.count} of {dim}.")
-    labels = np.asarray(np.memmap(folder / LABELS, dtype="<i8", mode="r")).view(np.int64)
-    if len(labels) != record.count or not np.all(labels[1:] > labels[:-1]):
-        raise ValueError(f"{folder / LABELS} does not hold {record.count} rising labels.")
+    labels = _map_labels(folder / LABELS, record.count)
+
+    def make_tail() -> CodedTail:
+        calibration = record.calibration.model_copy(update={"slices": 1})
+        return CodedTail(TwoStageEngine(codebooks.empty(), calibration))
+
+    engine = TwoStageEngine(codebooks, record.calibration)
+    main = MainSegment(engine, labels, _facts(record), make_tail, engine.page_in)
+    main.state = "unverified"
+    return main
+
+
+def _check_file(path: Path, file: SavedFile | None, block_bytes: int, *, whole: bool) -> None:
+    """Compare a file's size and its first block, or all of them, with the record. Raises ValueError."""
+    if file is None:
+        raise ValueError(f"The record of {path.parent} has no digest for {path.name}.")
+    size = path.stat().st_size
+    if size != file.bytes:
+        raise ValueError(f"{path} has {size} bytes, expected {file.bytes}.")
+    for number, matches in enumerate(_matching_blocks(path, file, block_bytes)):
+        if not matches:
+            raise ValueError(_damaged_block(path, number, block_bytes))
+        if not whole:
+            break
+
+
+def _map_labels(path: Path, count: int) -> Labels:
+    labels = np.asarray(np.memmap(path, dtype="<i8", mode="r")).view(np.int64)
+    if len(labels) != count or not np.all(labels[1:] > labels[:-1]):
+        raise ValueError(f"{path} does not hold {count} rising labels.")
+    return labels
+
+
+def _facts(record: Record) -> MainFacts:
     scan_bytes = record.files[SCAN].bytes
-    facts = MainFacts(
+    return MainFacts(
         kind=record.kind,
         exact=False,
         sequence=record.sequence,
         generation=record.generation,
-        # FAISS reads the scan's codes into memory of its own; the other files stay mapped. A byte a row says what lives.
+        # FAISS copies the scan's codes into its own memory; the other files stay mapped. The mask takes a byte a row.
         bytes_memory=scan_bytes + record.count,
         bytes_mapped=sum(file.bytes for file in record.files.values()) - scan_bytes,
         k_factor=record.calibration.k_factor,
@@ -157,21 +178,12 @@ def _open(faiss: Any, folder: Path, record: Record, dim: int) -> MainSegment:
         exact_margins=(record.calibration.exact_margin, record.calibration.exact_margin_at_100),
     )
 
-    def make_tail() -> CodedTail:
-        calibration = record.calibration.model_copy(update={"slices": 1})
-        return CodedTail(TwoStageEngine(faiss, empty_like(faiss, codebooks), calibration))
 
-    engine = TwoStageEngine(faiss, codebooks, record.calibration)
-    main = MainSegment(engine, labels, facts, make_tail, engine.page_in)
-    main.state = "unverified"
-    return main
-
-
-def _fitting_blocks(path: Path, file: SavedFile) -> Iterator[bool]:
-    """For each block of a file, whether its bytes have their digest."""
+def _matching_blocks(path: Path, file: SavedFile, block_bytes: int) -> Iterator[bool]:
+    """For each block of a file, whether its bytes have the digest that the record states."""
     with path.open("rb") as stream:
         for expected in file.blocks:
-            yield _digest(stream.read(BLOCK_BYTES)) == expected
+            yield _digest(stream.read(block_bytes)) == expected
         if stream.read(1):
             raise ValueError(f"{path} is longer than expected.")
 
@@ -180,6 +192,10 @@ def _digest(block: bytes) -> str:
     return hashlib.sha256(block).hexdigest()[:_DIGEST_DIGITS]
 
 
-def _damaged_block(path: Path, number: int) -> str:
-    start = number * BLOCK_BYTES
-    return f"{path} is damaged between bytes {start} and {start + BLOCK_BYTES}: its digest does not fit."
+def _damaged_block(path: Path, number: int, block_bytes: int) -> str:
+    start = number * block_bytes
+    return f"{path} is damaged between bytes {start} and {start + block_bytes}: its digest does not match."
+
+
+def _unusable(error: Exception) -> str:
+    return f"The saved index cannot be used: {str(error).splitlines()[0]}"

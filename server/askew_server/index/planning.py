@@ -4,45 +4,45 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
-from askew_client.contract.indexes import IndexKind, WantedKind
+from askew_client.contract.indexes import IndexEstimate, IndexKind, WantedKind
 from askew_client.contract.problems import ProblemKind
 from askew_client.errors import AskewError
 from askew_server.errors import Refusal
 from askew_server.index.two_stage import sub_vectors
-from askew_server.index.types import Estimate
 
 EXACT_UP_TO = 20_000
 """Vectors up to which a search of all of them is quick enough: some 5 ms at 2,048 components on one core."""
 
 EXACT_AGAIN_UP_TO = EXACT_UP_TO // 2
-"""A gallery that shrinks is searched exactly again from here on, so that it does not change its index each day."""
+"""A gallery that shrinks to this size becomes exact again. The gap keeps it from changing its index each day."""
 
-LEAST_CODED = 1_000
+MIN_CODED = 1_000
 """Fewer vectors can neither train nor calibrate codes."""
 
 FINE_SCAN_UP_TO = 300_000
-"""Vectors up to which a scan of twice the codes is tried as well: beyond, the scan is most of a search."""
+"""Vectors up to which a scan of twice the codes is tried as well: beyond, the scan takes most of a search's time."""
 
 TRAINING_BYTES = 256 << 20
-MOST_TRAINING = 65_536
-"""Codes are trained on at most so many vectors, and so many bytes of float32."""
+MAX_TRAINING = 65_536
+"""Codes are trained on at most this many vectors, and this many bytes of float32."""
 
-_LEFT_FREE = 0.9
+_USABLE_SHARE = 0.9
 _CHILD_BYTES = 300 << 20
 
 
 def chosen_kind(wanted: WantedKind, count: int, dim: int, current: IndexKind) -> IndexKind:
     """The kind of index for `count` vectors of `dim` components in a gallery that has `current` now.
 
-    A GPU and inverted lists are never chosen by themselves: they are named.
+    "auto" never chooses a GPU or inverted lists: a user must name them.
     """
     if wanted in {"exact", "gpu-exact"}:
         return "gpu-exact" if wanted == "gpu-exact" else "exact"
-    if count < LEAST_CODED or not _can_be_coded(dim):
+    if count < MIN_CODED or not _can_be_coded(dim):
         return "exact"
     if wanted == "auto":
         enough = EXACT_UP_TO if current == "exact" else EXACT_AGAIN_UP_TO
@@ -51,64 +51,72 @@ def chosen_kind(wanted: WantedKind, count: int, dim: int, current: IndexKind) ->
 
 
 def lists_for(count: int) -> int:
-    """How many inverted lists `count` vectors are divided among: about twice the square root, a power of two."""
+    """The number of inverted lists for `count` vectors: about twice the square root, a power of two."""
     return 1 << max(4, round(math.log2(2 * math.sqrt(count))))
 
 
 def scans_for(kind: IndexKind, count: int, dim: int) -> list[int]:
-    """The numbers of sub-vectors to try for the scan; the quickest at equal recall is kept."""
+    """The numbers of sub-vectors to try for the scan; the build keeps the quickest at equal recall."""
     possible = sub_vectors(dim)
     return possible if kind == "two-stage" and count <= FINE_SCAN_UP_TO else possible[:1]
 
 
 def training_size(dim: int) -> int:
-    """On how many vectors codes are trained."""
-    return min(MOST_TRAINING, TRAINING_BYTES // (4 * dim))
+    """The number of vectors that codes are trained on."""
+    return min(MAX_TRAINING, TRAINING_BYTES // (4 * dim))
 
 
-def estimate(kind: IndexKind, count: int, dim: int) -> Estimate:
-    """What an index of this kind takes, about. Raises AskewError for a dimension that cannot be coded."""
+def estimate(kind: IndexKind, count: int, dim: int) -> IndexEstimate:
+    """About how much memory and disk an index of this kind takes. Raises AskewError for a dimension that cannot be coded."""
     raw = 4 * count * dim
     if kind == "exact":
-        return Estimate(kind, raw, 0, raw, 0)
+        return _estimate(raw, 0, raw, 0)
     if kind == "gpu-exact":
-        return Estimate(kind, 8 * count, 0, raw // 2, 0)
+        return _estimate(8 * count, 0, raw // 2, 0)
     scan = count * (scans_for(kind, count, dim)[-1] // 2 + 9)
     if kind == "ivf-two-stage":
         scan += 8 * count + 4 * dim * lists_for(count)
     mapped = count * (dim + 8)
     # The sample and FAISS's copy of it; the scalar codes go to their file as they are made.
     building = 2 * 4 * dim * min(count, training_size(dim)) + 2 * scan + _CHILD_BYTES
-    return Estimate(kind, scan, mapped, building, scan + mapped)
+    return _estimate(scan, mapped, building, scan + mapped)
 
 
-def refuse_too_large(estimated: Estimate, folder: Path) -> None:
-    """Raise Refusal (would-not-fit) when memory, or the disk of `folder`, is too small to build this."""
-    memory, disk = free_memory(), shutil.disk_usage(_existing(folder)).free
-    for what, needed, free in (
-        ("memory", estimated.build_bytes_memory, memory),
-        ("disk", estimated.build_bytes_disk, disk),
-    ):
-        if needed > _LEFT_FREE * free:
-            raise Refusal(
-                ProblemKind.WOULD_NOT_FIT,
-                f"Building the {estimated.kind} index needs about {_readable(needed)} of {what}, and {_readable(free)} are "
-                f"free. Free some, or choose another kind of index.",
-                {"kind": estimated.kind, "what": what, "needed_bytes": needed, "free_bytes": free},
-            )
+def _estimate(memory: int, mapped: int, build_memory: int, build_disk: int) -> IndexEstimate:
+    return IndexEstimate(
+        bytes_memory=memory, bytes_mapped=mapped, build_bytes_memory=build_memory, build_bytes_disk=build_disk
+    )
 
 
 def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes of memory that may still be taken: what the machine has, or the container, whichever is less."""
+    """The bytes of memory that are free on the machine or in the container, whichever has less."""
     free = int(psutil.virtual_memory().available)
     try:
         limit = int((cgroup / "memory.max").read_text())
         used = int((cgroup / "memory.current").read_text())
         kept = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
-        # Files in the page cache count as used, and give way when memory is asked for.
+        # Files in the page cache count as used, and are dropped when memory is asked for.
         return max(0, min(free, limit - used + int(kept.get("inactive_file", 0))))
     except (OSError, ValueError):
         return free
+
+
+def refuse_too_large(
+    kind: IndexKind, estimated: IndexEstimate, folder: Path, free_memory: Callable[[], int] = free_memory
+) -> None:
+    """Raise Refusal (would-not-fit) when the free memory, or the disk of `folder`, is too small for this build."""
+    memory, disk = free_memory(), shutil.disk_usage(_existing(folder)).free
+    for what, needed, free in (
+        ("memory", estimated.build_bytes_memory, memory),
+        ("disk", estimated.build_bytes_disk, disk),
+    ):
+        if needed > _USABLE_SHARE * free:
+            raise Refusal(
+                ProblemKind.WOULD_NOT_FIT,
+                f"Building the {kind} index needs about {_readable(needed)} of {what}, and only {_readable(free)} are "
+                f"free. Free some {what}, or choose another kind of index.",
+                {"kind": kind, "what": what, "needed_bytes": needed, "free_bytes": free},
+            )
 
 
 def _can_be_coded(dim: int) -> bool:

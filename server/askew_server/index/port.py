@@ -1,8 +1,9 @@
-"""The index port: what a gallery needs from whatever finds its nearest vectors.
+"""The index port: what a gallery needs from the backend that finds its nearest vectors.
 
-Catalog, the admission gate and re-description know an index by this protocol alone. A further engine is one module
-with a class that fulfils it, and one line in gallery/index_manager.py that opens it. tests/server/index/congruence.py
-holds what every implementation must do.
+The catalog, the admission gate and re-description know an index by this protocol alone. A further backend is one
+module with a class that implements it, and one line in gallery/index_manager.py that opens it.
+tests/server/index/congruence.py checks what every implementation must do; a further backend is one more line in
+tests/server/index/test_congruence.py.
 """
 
 from __future__ import annotations
@@ -11,19 +12,30 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from askew_client.contract.indexes import WantedKind
+from askew_client.contract.problems import ProblemKind
 from askew_client.errors import AskewError
+from askew_server.errors import Refusal
 from askew_server.index.types import IndexStatistics, IndexStatus, Labels, Neighbours, Vectors
 
 Report = Callable[[int, int | None], None]
-"""report(done, total): how far a rebuild is; `total` None where it is unknown."""
+"""report(done, total): the progress of a rebuild; `total` is None where it is unknown."""
 
 
 class BuildCancelled(AskewError):
-    """The build was cancelled; the older index stays."""
+    """The build was cancelled; the older index is still used."""
 
 
 class BuildFailed(AskewError):
-    """The build could not be finished; the older index stays."""
+    """The build failed; the older index is still used."""
+
+
+def gallery_closed(gallery: str) -> Refusal:
+    """The refusal that every method of a closed index raises."""
+    return Refusal(
+        ProblemKind.UNKNOWN_GALLERY,
+        f"Gallery {gallery!r} is closed: it was deleted or set aside as damaged, or the server is stopping. "
+        "GET /v1/galleries lists the galleries that are served.",
+    )
 
 
 class VectorSource(Protocol):
@@ -41,16 +53,17 @@ class VectorSource(Protocol):
 
 
 class VectorIndex(Protocol):
-    """The vectors of one gallery by label. Safe to use from any thread.
+    """The vectors of one gallery by label. Safe to use from any thread, and from any event loop.
 
-    Vectors are float32 [n, D] of unit length, labels int64 [n], rising, and never used a second time.
+    Vectors are float32 [n, D] of unit length. Labels are int64 [n], rising, and never used a second time. Once closed,
+    every method but `rebuilds` and `close` raises Refusal (unknown-gallery) at once.
     """
 
     async def search(self, vectors: Vectors, wanted: int, allowed: Labels | None, exact: bool) -> Neighbours:
-        """At least the `wanted` nearest of each query, as far as there are that many; `allowed`: among these labels only.
+        """At least the `wanted` nearest of each query, or all if there are fewer; `allowed`: among these labels only.
 
-        `exact`: the true nearest, whatever that costs. A caller that is cancelled while it waits costs no search.
-        Raises Refusal (unknown-gallery) once the index is closed.
+        `allowed` may hold unknown labels. `exact`: the true nearest, at any cost. A caller that is cancelled while it
+        waits costs no search. Raises Refusal (unknown-gallery).
         """
 
     def search_blocking(self, vectors: Vectors, wanted: int) -> Neighbours:
@@ -66,12 +79,12 @@ class VectorIndex(Protocol):
         """The size and state of the index. Raises Refusal (unknown-gallery)."""
 
     def status(self) -> IndexStatus:
-        """Which kind it should be and what that would take, and how its rebuilds fared. Raises Refusal, AskewError."""
+        """Which kind it should be, what that takes, and the state of its rebuilds. Raises Refusal, AskewError."""
 
     def choose(self, kind: WantedKind) -> None:
-        """Have an index of this kind from now on; it is built in the background.
+        """Use an index of this kind from now on; it is built in the background. Called by the database's owner thread.
 
-        Raises Refusal: would-not-fit; validation for what this machine or this dimension cannot have.
+        Raises Refusal: would-not-fit; validation for a kind that this machine or this dimension cannot have.
         """
 
     def rebuild(self, report: Report, cancelled: Callable[[], bool]) -> IndexStatistics:
@@ -82,10 +95,10 @@ class VectorIndex(Protocol):
 
     @property
     def rebuilds(self) -> Mapping[str, int]:
-        """How many rebuilds ended since it was opened, by outcome (ok, failed); read without waiting."""
+        """How many rebuilds ended since the index was opened, by outcome (ok, failed). It never waits."""
 
     def require_ready(self) -> None:
-        """Raise Refusal (not-ready) while the index cannot answer because it is being restored."""
+        """Raise Refusal (not-ready) while the index cannot answer because it is being restored. It never waits."""
 
     def close(self) -> None:
-        """Stop rebuilds and threads. Searches that wait are answered first; later calls raise Refusal."""
+        """Stop rebuilds and threads. Searches and changes that wait are answered first; later calls raise Refusal."""

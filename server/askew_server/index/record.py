@@ -1,26 +1,24 @@
-"""What is known of a main segment on disk: `main.json`, written last, which makes the files beside it the index."""
+"""The record of a main segment on disk, `main.json`. It is written last, and makes the files beside it the index."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from askew_client.files import write_atomically
-from askew_server.index.types import MARGIN, CodedKind
+from askew_server.index.types import MARGIN, CodedKind, Precision
 
 RECORD = "main.json"
 FORMAT = 1
 
-Refinement = Literal["SQ8", "SQfp16"]
-
 
 class Costs(BaseModel):
-    """Seconds for one query, measured at the build: what the ways to meet a filter are compared by."""
+    """Seconds for one query, measured at the build. A search picks the cheaper way to apply a filter by them."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -31,16 +29,16 @@ class Costs(BaseModel):
     test_row: float
     """The flat pass, for each row that it tests against a mask."""
     score_row: float
-    """The flat pass, for each row that it scores."""
+    """The flat pass, for each row that it scores as well."""
 
 
 class Calibration(BaseModel):
     """How a main segment is searched, and how well, measured on held-out vectors when it was built.
 
-    `k_factor`: candidates of the scan for each vector asked for; at 10 hits, and at 100. `exact_margin`: how many more
-    than wanted an exact search asks for, likewise. Recalls: the share of the true ten nearest among the answers'
-    first ten after they are ordered by the stored vectors; `plain` for vectors of the gallery itself, `moved` for ones
-    moved to a cosine of 0.8. `slices`: how many parts the rows are searched in.
+    `k_factor`: candidates of the scan for each vector wanted; at 10 hits, and at 100. `exact_margin`: how many more
+    than wanted an exact search fetches; likewise. Recalls: the share of the true ten nearest among the answers' first
+    ten after they are ordered by the stored vectors; `plain` for vectors of the gallery itself, `moved` for vectors
+    moved to a cosine of 0.8. `slices`: how many parts the rows are cut into.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -57,12 +55,12 @@ class Calibration(BaseModel):
     costs: Costs
 
     def factor(self, count: int) -> float:
-        """The factor for so many vectors: between those of 10 and of 100 hits, by the logarithm."""
+        """The k_factor for `count` vectors, interpolated between those of 10 and of 100 hits by the logarithm."""
         known = (self.k_factor, self.k_factor_at_100)
         return float(np.interp(math.log(count), (math.log(10 + MARGIN), math.log(100 + MARGIN)), known))
 
     def seconds(self, rows: int, count: int) -> float:
-        """What a search for so many vectors among so many rows takes, about."""
+        """How long a search for `count` vectors among `rows` rows takes, about."""
         return self.costs.scan_row * rows + self.costs.refine_row * count * self.factor(count)
 
 
@@ -76,10 +74,10 @@ class SavedFile(BaseModel):
 
 
 class Record(BaseModel):
-    """A main segment: `folder` beside the record, its files, what they cover and how they are searched.
+    """A main segment: its `folder` beside the record, its files, what they cover and how they are searched.
 
-    `sequence`: every label up to it that the gallery holds is in the segment, or was removed since. `order`: the order
-    in which the codes take a vector's components.
+    `sequence`: the segment holds every label up to it that the gallery held at the build. `order`: the order in which
+    the codes take a vector's components. `refine`: the precision of the scalar codes.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -92,7 +90,7 @@ class Record(BaseModel):
     count: int
     sequence: int
     order: list[int]
-    refine: Refinement
+    refine: Precision
     calibration: Calibration
     built_at: str
     build_seconds: float
@@ -110,18 +108,18 @@ class Record(BaseModel):
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """The record in `folder`, None where there is none. Raises ValueError, a sentence, for a damaged one."""
+        """The record in `folder`; None if missing. Raises ValueError, with a sentence, for a damaged one."""
         path = folder / RECORD
         try:
             record = cls.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
         except ValidationError:
-            raise ValueError(f"{path} is no record of an index, or a damaged one.") from None
+            raise ValueError(f"{path} is damaged, or is not the record of an index.") from None
         if record.format != FORMAT:
-            raise ValueError(f"{path} has format {record.format}; this Askew reads {FORMAT}.")
+            raise ValueError(f"{path} has format {record.format}; this version of Askew reads format {FORMAT}.")
         if record.digest != record._digest():
-            raise ValueError(f"{path} is damaged: its digest does not fit.")
+            raise ValueError(f"{path} is damaged: its digest does not match.")
         return record
 
     def _digest(self) -> str:

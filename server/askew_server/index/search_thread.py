@@ -1,7 +1,7 @@
 """The thread that searches a gallery's index, and the only one that touches it.
 
-Searches and changes take their turns here, so that an index is never searched while it changes. Nothing slow happens
-on it: no SQLite, no disk, no JSON.
+Searches and changes take turns here, so that an index is never searched while it changes. Nothing slow happens on it:
+no SQLite, no disk, no JSON.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.contract.problems import ProblemKind
-from askew_server.errors import Refusal
+from askew_server.index.port import gallery_closed
 from askew_server.index.segmented import SegmentedIndex
 from askew_server.index.types import Labels, Neighbours, Vectors
 
 Result = TypeVar("Result")
 
-_TOGETHER_EXACT = 32
-"""Half of what 64 clients send: while one half is searched, the answers of the other are written."""
+_BATCH_EXACT = 32
+"""Half of the queries that 64 clients send: while one half is searched, the answers to the other are written."""
 
-_TOGETHER = 8
-_SCORED_HERE = 4_096
+_BATCH = 8
+_MAX_SCORED = 4_096
+"""Scores of more labels than this are left to the caller, so that other searches get their turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """A search that waits for its turn."""
+    """A search that waits for its turn; `answer` belongs to the event loop that waits for it."""
 
     vectors: Vectors
     wanted: int
@@ -43,23 +43,34 @@ class _Query:
     answer: asyncio.Future[Neighbours]
 
     def fits(self, other: _Query) -> bool:
-        """Whether both can be answered by one search."""
-        return self.allowed is other.allowed and self.exact == other.exact
+        """Whether one search, and one call of the event loop, can answer both."""
+        return (
+            self.allowed is other.allowed
+            and self.exact == other.exact
+            and self.answer.get_loop() is other.answer.get_loop()
+        )
+
+
+class _End:
+    """Marks the end of the queue."""
+
+
+_Task = _Query | Callable[[], None] | _End
 
 
 class SearchThread:
     """An index and its thread. Safe to use from any other thread."""
 
-    def __init__(self, index: SegmentedIndex, name: str) -> None:
-        """`name`: of the gallery."""
+    def __init__(self, index: SegmentedIndex, gallery: str) -> None:
+        """`gallery`: its name, for the refusal of calls after the end."""
         self._index = index
-        self._name = name
-        self._waiting: queue.SimpleQueue[_Query | Callable[[], None] | None] = queue.SimpleQueue()
-        self._next_task: _Query | Callable[[], None] | None = None
-        # What is queued under this lock before the end is queued will be worked on.
-        self._closing = threading.Lock()
+        self._gallery = gallery
+        self._waiting: queue.SimpleQueue[_Task] = queue.SimpleQueue()
+        self._next_task: _Task | None = None
+        # Nothing is queued behind the end: both are queued under this lock.
+        self._queueing = threading.Lock()
         self._is_closed = False
-        self._thread = threading.Thread(target=self._run, name=f"search-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"search-{gallery}", daemon=True)
         self._thread.start()
 
     async def search(self, vectors: Vectors, wanted: int, allowed: Labels | None, exact: bool) -> Neighbours:
@@ -82,6 +93,10 @@ class SearchThread:
 
     def change(self, task: Callable[[SegmentedIndex], Result]) -> Result:
         """Run a task on the thread, in its turn, and wait for it. Raises Refusal (unknown-gallery) once closed."""
+        return self.submit(task).result()
+
+    def submit(self, task: Callable[[SegmentedIndex], Result]) -> Future[Result]:
+        """Run a task on the thread, in its turn. Raises Refusal (unknown-gallery) once closed."""
         done: Future[Result] = Future()
 
         def run() -> None:
@@ -91,67 +106,74 @@ class SearchThread:
                 done.set_exception(error)
 
         self._put(run)
-        return done.result()
+        return done
+
+    def require_open(self) -> None:
+        """Raise Refusal (unknown-gallery) once closed. It never waits."""
+        if self._is_closed:
+            raise gallery_closed(self._gallery)
 
     def close(self) -> None:
-        """Let what waits finish, and end the thread; later calls are refused."""
-        with self._closing:
-            self._is_closed = True
-            self._waiting.put(None)
+        """Finish what waits, and end the thread. Later calls are refused; closing again does nothing."""
+        with self._queueing:
+            if not self._is_closed:
+                self._is_closed = True
+                self._waiting.put(_End())
         self._thread.join()
 
-    def _put(self, task: _Query | Callable[[], None]) -> None:
-        with self._closing:
-            if self._is_closed:
-                raise Refusal(ProblemKind.UNKNOWN_GALLERY, f"Gallery {self._name!r} was closed and is gone.")
+    def _put(self, task: _Task) -> None:
+        with self._queueing:
+            self.require_open()
             self._waiting.put(task)
 
     def _run(self) -> None:
-        while (task := self._take()) is not None:
+        # Nothing that a task raises may end this thread: those who wait behind it would wait for ever.
+        while not isinstance(task := self._take(), _End):
             if isinstance(task, _Query):
-                self._answer(self._batch_with(task))
+                self._answer(task)
             else:
                 task()
 
-    def _take(self) -> _Query | Callable[[], None] | None:
+    def _take(self) -> _Task:
         if self._next_task is not None:
             task, self._next_task = self._next_task, None
             return task
         return self._waiting.get()
 
-    def _batch_with(self, first: _Query) -> list[_Query]:
-        """A query and those that fit it and wait behind it, as far as answering them together pays."""
-        limit = _TOGETHER_EXACT if self._index.exact or first.exact else _TOGETHER
-        batch, count = [first], len(first.vectors)
+    def _answer(self, first: _Query) -> None:
+        """Answer a query, together with those that wait behind it as far as that pays."""
+        batch = [first]
+        answers: list[Neighbours | BaseException]
+        try:
+            self._extend(batch)
+            # A caller that was cancelled while it waited costs no search.
+            batch = [query for query in batch if not query.answer.done()]
+            if not batch:
+                return
+            answers = [*self._search_together(batch)]
+        except BaseException as error:  # noqa: BLE001
+            answers = [error] * len(batch)
+        try:
+            first.answer.get_loop().call_soon_threadsafe(_deliver, batch, answers)
+        except RuntimeError:
+            # The event loop has ended, and nobody waits any more.
+            return
+
+    def _extend(self, batch: list[_Query]) -> None:
+        """Take further queries that fit the first one; the task that does not fit comes next."""
+        first = batch[0]
+        limit = _BATCH_EXACT if self._index.exact or first.exact else _BATCH
+        count = len(first.vectors)
         while count < limit:
             try:
                 task = self._waiting.get_nowait()
             except queue.Empty:
-                break
+                return
             if not isinstance(task, _Query) or not task.fits(first):
                 self._next_task = task
-                # The end itself was taken: it comes next, once this batch is answered.
-                if task is None:
-                    self._waiting.put(None)
-                break
+                return
             batch.append(task)
             count += len(task.vectors)
-        # A caller that has gone in the meantime costs no search.
-        return [query for query in batch if not query.answer.done()]
-
-    def _answer(self, batch: list[_Query]) -> None:
-        if not batch:
-            return
-        try:
-            answers: list[Neighbours | BaseException] = list(self._search_together(batch))
-        except BaseException as error:  # noqa: BLE001
-            answers = [error] * len(batch)
-        loop = batch[0].answer.get_loop()
-        try:
-            loop.call_soon_threadsafe(_deliver, batch, answers)
-        except RuntimeError:
-            # The loop has ended, and nobody waits any more.
-            return
 
     def _search_together(self, batch: list[_Query]) -> list[Neighbours]:
         first = batch[0]
@@ -174,17 +196,17 @@ def _search(index: SegmentedIndex, vectors: Vectors, wanted: int, allowed: Label
     began = time.perf_counter()
     available = len(index) if allowed is None else len(allowed)
     fetched = min(index.to_fetch(wanted, exact=exact), available)
-    # FAISS does not take a search for nothing.
+    # FAISS refuses a search for no rows.
     nothing = np.empty((len(vectors), 0), dtype=np.int64)
     labels = index.search(vectors, fetched, allowed, exact) if fetched else nothing
     scores = _scores(index, vectors, labels)
     is_exact = index.exact or exact
-    return Neighbours(labels, scores, index.name, is_exact, available, began, time.perf_counter(), len(vectors))
+    return Neighbours(labels, scores, index.kind, is_exact, available, began, time.perf_counter(), len(vectors))
 
 
 def _scores(index: SegmentedIndex, vectors: Vectors, labels: Labels) -> NDArray[np.float64] | None:
-    """The inner products of the queries with what was found, where the index holds every vector found."""
-    if labels.size > _SCORED_HERE or not labels.size or labels[:, -1].min() < 0:
+    """The inner products of the queries with the vectors found, where the index holds every one of them uncoded."""
+    if labels.size > _MAX_SCORED or not labels.size or labels[:, -1].min() < 0:
         return None
     stored = index.stored(labels.ravel())
     if stored is None:

@@ -1,10 +1,10 @@
 """A gallery's index: a main segment where one was built, and what has changed since.
 
-* main: immutable, memory-mapped, searched in two stages (coded.py), or on the GPU (gpu.py);
-* coded tails: new vectors, coded as the main segment's are, in memory;
+* main: immutable, memory-mapped, searched in two stages (two_stage.py), or on the GPU (gpu.py);
+* coded tails: new vectors in memory, coded with the main segment's codebooks;
 * fresh: the newest vectors, uncoded, searched exactly. Without a main segment all vectors lie here.
 
-Removed vectors keep their place in main and tails, and are passed over, until a rebuild leaves them out.
+Removed vectors keep their place in main and tails, and searches skip them, until a rebuild leaves them out.
 """
 
 from __future__ import annotations
@@ -15,39 +15,49 @@ import numpy as np
 
 from askew_client.contract.indexes import IndexKind, WantedKind
 from askew_server.index.exact import ExactSegment
-from askew_server.index.faiss_library import import_faiss
+from askew_server.index.faiss_library import require_faiss
 from askew_server.index.main_segment import MainSegment
 from askew_server.index.planning import chosen_kind
 from askew_server.index.threads import limit_threads, search_threads
 from askew_server.index.two_stage import CodedTail
 from askew_server.index.types import MARGIN, Found, IndexStatistics, Labels, Segment, Vectors
 
-FRESH = 2_048
-"""Uncoded vectors beside a main segment: scanning so many takes about as long as scanning 100,000 coded ones."""
+MAX_FRESH = 2_048
+"""Uncoded vectors beside a main segment: scanning these takes about as long as scanning 100,000 coded ones."""
 
-TAIL = 20_000
+MIN_TAIL_TO_REBUILD = 20_000
 """Vectors outside the main segment from which on a rebuild pays, once they are also a quarter of it."""
 
-_SETTLE_ON_ADD = 512
-_SETTLE_ON_SEARCH = 64
-_LEAST_REMOVED = 1_000
+_CODED_ON_ADD = 512
+_CODED_ON_SEARCH = 64
+_MIN_REMOVED_TO_REBUILD = 1_000
 
 
 class SegmentedIndex:
     """Vectors by label, searched by inner product; see the module.
 
-    One thread at a time may use it, and searches count as use: they may move a few vectors from one segment to
-    another. Vectors are float32 [n, D] of unit length, labels int64 [n].
+    One thread at a time may use it. A search counts as use: it may move a few vectors from one segment to another.
+    Vectors are float32 [n, D] of unit length, labels int64 [n].
     """
 
-    def __init__(self, dim: int, main: MainSegment | None = None, wanted: WantedKind = "auto") -> None:
-        """`wanted`: the kind that this index should be of; `wants_rebuild` says when it is not. Raises EngineMissing."""
-        self._faiss = import_faiss()
+    def __init__(
+        self,
+        dim: int,
+        main: MainSegment | None = None,
+        wanted: WantedKind = "auto",
+        *,
+        max_fresh: int = MAX_FRESH,
+        min_tail_to_rebuild: int = MIN_TAIL_TO_REBUILD,
+    ) -> None:
+        """`wanted`: the kind that this index should have; `wants_rebuild` says when it has another. Raises EngineMissing."""
+        require_faiss()
         self._dim = dim
         self._threads = search_threads()
         self._limited_thread = 0
+        self._max_fresh = max_fresh
+        self._min_tail_to_rebuild = min_tail_to_rebuild
         self._main = main
-        self._fresh = ExactSegment(self._faiss, dim, self._threads)
+        self._fresh = ExactSegment(dim, self._threads)
         self._tail = main.new_tail() if main is not None else None
         self._old_tails: list[CodedTail] = []
         self.wanted: WantedKind = wanted
@@ -56,8 +66,8 @@ class SegmentedIndex:
         return sum(len(segment) for segment in self._segments())
 
     @property
-    def name(self) -> IndexKind:
-        """How answers and gallery descriptions call this index."""
+    def kind(self) -> IndexKind:
+        """Which kind of index answers now."""
         return self._main.facts.kind if self._main is not None else "exact"
 
     @property
@@ -65,35 +75,30 @@ class SegmentedIndex:
         """Whether every search finds the true nearest."""
         return (self._main is None or self._main.facts.exact) and not self._tails()
 
-    @property
-    def sequence(self) -> int:
-        """Every label up to this one is known to the main segment: what changed later is to be added or removed."""
-        return self._main.facts.sequence if self._main is not None else 0
-
     def labels(self) -> Labels:
         """Every label that it holds, rising: int64 [n]."""
         return np.sort(np.concatenate([segment.labels for segment in self._parts()]))
 
     def add(self, labels: Labels, vectors: Vectors) -> None:
-        """Add vectors under rising labels; one that it holds already is replaced."""
+        """Add vectors under rising labels; a known label is replaced."""
         self.remove(labels)
         self._fresh.add(labels, vectors)
-        self._settle(max(len(labels), _SETTLE_ON_ADD))
+        self._code_some(max(len(labels), _CODED_ON_ADD))
 
     def remove(self, labels: Labels) -> None:
-        """Remove these labels; unknown ones are passed over."""
+        """Remove these labels; unknown ones are ignored."""
         for segment in self._segments():
             segment.remove(labels)
 
     def search(self, queries: Vectors, limit: int, allowed: Labels | None = None, exact: bool = False) -> Labels:
         """The labels of the nearest, nearest first: int64 [n, limit], filled up with -1.
 
-        `allowed`: search among these labels only, int64 [m], rising. Nearness is that of the codes, which is close to
-        the true one: ask for `to_fetch` labels, order them by the stored vectors, and keep the best. `exact`: the true
-        nearest are then among them, whatever that costs.
+        `allowed`: search among these labels only, int64 [m], rising. Scores are those of the codes, which are close to
+        the true ones: ask for `to_fetch` labels, order them by the stored vectors, and keep the best. `exact`: the
+        true nearest are then among them, at any cost.
         """
         self._limit_threads()
-        self._settle(_SETTLE_ON_SEARCH)
+        self._code_some(_CODED_ON_SEARCH)
         found = [segment.search(queries, limit, allowed, exact) for segment in self._segments()]
         labels = np.full((len(queries), limit), -1, dtype=np.int64)
         nearest = _merged(found, limit)
@@ -101,7 +106,7 @@ class SegmentedIndex:
         return labels
 
     def stored(self, labels: Labels) -> Vectors | None:
-        """The vectors under labels that it holds, float32 [n, D], as they were added; None where it codes them."""
+        """The vectors under known labels, float32 [n, D], as they were added; None where it codes them."""
         return self._fresh.vectors(labels) if self._main is None else None
 
     def to_fetch(self, limit: int, *, exact: bool) -> int:
@@ -109,18 +114,17 @@ class SegmentedIndex:
         return limit + (self._main.margin(limit, exact) if self._main is not None else MARGIN)
 
     def statistics(self) -> IndexStatistics:
-        """What there is to tell of it."""
+        """Its size and state."""
         main, facts = self._main, self._main.facts if self._main is not None else None
-        outside = len(self._fresh) + sum(tail.rows for tail in self._tails())
-        held = self._fresh.bytes_memory + sum(tail.bytes_memory for tail in self._tails())
+        in_memory = self._fresh.bytes_memory + sum(tail.bytes_memory for tail in self._tails())
         return IndexStatistics(
-            kind=self.name,
+            kind=self.kind,
             exact=self.exact,
             vectors=len(self),
-            main=main.rows if main is not None else 0,
-            tail=outside,
-            removed=(main.rows if main is not None else 0) + outside - len(self),
-            bytes_memory=held + (facts.bytes_memory if facts is not None else 0),
+            main=self._main_rows,
+            tail=self._tail_rows,
+            removed=self._removed_rows,
+            bytes_memory=in_memory + (facts.bytes_memory if facts is not None else 0),
             bytes_mapped=facts.bytes_mapped if facts is not None else 0,
             k_factor=facts.k_factor if facts is not None else None,
             recall_at_10=facts.recall_at_10 if facts is not None else None,
@@ -129,20 +133,18 @@ class SegmentedIndex:
         )
 
     def wants_rebuild(self) -> str | None:
-        """Why a rebuild pays: "kind" (of another kind than it should be), "tail", "removed"; None: it does not."""
-        if chosen_kind(self.wanted, len(self), self._dim, self.name) != self.name:
+        """Why a rebuild pays: "kind" (the index should have another kind), "tail", "removed"; None: it does not pay."""
+        if chosen_kind(self.wanted, len(self), self._dim, self.kind) != self.kind:
             return "kind"
         if self._main is None:
             return None
-        outside = len(self._fresh) + sum(tail.rows for tail in self._tails())
-        if outside > max(TAIL, self._main.rows // 4):
+        if self._tail_rows > max(self._min_tail_to_rebuild, self._main_rows // 4):
             return "tail"
-        rows = self._main.rows + outside
-        removed = rows - len(self)
-        return "removed" if removed > max(_LEAST_REMOVED, rows // 5) else None
+        rows = self._main_rows + self._tail_rows
+        return "removed" if self._removed_rows > max(_MIN_REMOVED_TO_REBUILD, rows // 5) else None
 
     def replace_main(self, main: MainSegment) -> None:
-        """Take a new main segment: what it covers leaves the tails, what was removed meanwhile is passed over."""
+        """Take a new main segment: the vectors that it covers leave the tails, and those removed since are skipped."""
         main.keep(self.labels())
         self._fresh.remove_up_to(main.facts.sequence)
         for tail in self._tails():
@@ -151,16 +153,28 @@ class SegmentedIndex:
         self._old_tails = [tail for tail in self._tails() if len(tail)]
         self._main, self._tail = main, main.new_tail()
 
-    def _settle(self, count: int) -> None:
-        """Code some of the uncoded vectors, where there are more than a search should scan."""
-        surplus = len(self._fresh) - FRESH
+    @property
+    def _main_rows(self) -> int:
+        return self._main.rows if self._main is not None else 0
+
+    @property
+    def _tail_rows(self) -> int:
+        return len(self._fresh) + sum(tail.rows for tail in self._tails())
+
+    @property
+    def _removed_rows(self) -> int:
+        return self._main_rows + self._tail_rows - len(self)
+
+    def _code_some(self, count: int) -> None:
+        """Code some of the fresh vectors, where there are more than a search should scan."""
+        surplus = len(self._fresh) - self._max_fresh
         if self._tail is not None and surplus > 0:
             self._tail.append(*self._fresh.take(min(count, surplus)))
 
     def _limit_threads(self) -> None:
         # FAISS keeps the number of threads for each calling thread.
         if self._limited_thread != threading.get_ident():
-            limit_threads(self._faiss, self._threads)
+            limit_threads(self._threads)
             self._limited_thread = threading.get_ident()
 
     def _parts(self) -> list[ExactSegment | MainSegment | CodedTail]:

@@ -1,71 +1,79 @@
-"""A two-stage segment cut by rows, so that a single query is searched by several cores.
+"""A two-stage segment cut by rows, so that several cores search for one query.
 
 FAISS searches several queries on several threads, but one query on one. From a quarter of a million rows on a search
-takes long enough to share: at a million, 2,048 components and two cores 7.6 ms instead of 12.9, with the same answers.
-The cut is kept in the calibration: the effort that was found belongs to it, whatever machine opens the segment.
+takes long enough to share: at a million rows, 2,048 components and two cores 7.6 ms instead of 12.9, with the same
+answers. The number of slices is part of the calibration: the search effort was measured with it, and holds on
+whatever machine opens the segment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from askew_server.index.faiss_library import (
+    FASTSCAN_BLOCK,
+    Refined,
+    ScalarCodes,
+    Scan,
+    refined,
+    scalar_codes_of_rows,
+    scan_of_rows,
+)
 from askew_server.index.threads import cores, limit_threads
-from askew_server.index.types import Rows, Scores
+from askew_server.index.types import Rows, Scores, Vectors
 
-_ROWS = 125_000
-_MOST = 8
-_FASTSCAN_BLOCK = 32
-"""FastScan packs the codes of so many rows into one block."""
+ROWS_PER_SLICE = 125_000
+_MAX_SLICES = 8
 
 
-def slices_for(rows: int) -> int:
-    """Into how many slices a segment of so many rows is cut: a power of two, as numbers of cores mostly are."""
-    return min(_MOST, 1 << max(0, (rows // _ROWS).bit_length() - 1))
+def slices_for(rows: int, rows_per_slice: int = ROWS_PER_SLICE) -> int:
+    """How many slices a segment of `rows` rows is cut into: a power of two, like most numbers of cores."""
+    return min(_MAX_SLICES, 1 << max(0, (rows // rows_per_slice).bit_length() - 1))
 
 
 class Slice(NamedTuple):
-    """The rows from `start` on: FAISS's scan and scalar codes of these, and both together (IndexRefine)."""
+    """The rows from `start` on: their scan, their scalar codes, and both together."""
 
     start: int
-    scan: Any
-    refine: Any
-    both: Any
+    scan: Scan
+    codes: ScalarCodes
+    both: Refined
 
     @property
     def rows(self) -> int:
-        """How many they are."""
-        return int(self.refine.ntotal)
+        """How many rows it has."""
+        return int(self.codes.ntotal)
 
 
 class Slices:
-    """The slices of a segment, each searched on a thread of its own."""
+    """The slices of a segment, each searched on its own thread."""
 
-    def __init__(self, faiss: Any, scan: Any, refine: Any, count: int) -> None:
-        """`count`: 1 for a segment that grows or has inverted lists. More take the codes out of `scan`."""
+    def __init__(self, scan: Scan, codes: ScalarCodes, count: int) -> None:
+        """`count`: 1 for a segment that grows or has inverted lists. More slices empty the `scan`: they copy its rows."""
         if count == 1:
-            self._slices = [Slice(0, scan, refine, faiss.IndexRefine(scan, refine))]
+            self._slices = [Slice(0, scan, codes, refined(scan, codes))]
             self._pool = None
             return
-        self._slices = _cut(faiss, scan, refine, count)
+        self._slices = _cut(scan, codes, count)
         threads = min(count, cores())
-        self._pool = ThreadPoolExecutor(threads, "askew-slice", lambda: limit_threads(faiss, 1))
+        self._pool = ThreadPoolExecutor(threads, "askew-slice", lambda: limit_threads(1))
         # The slices refer to the scalar codes where they lie.
-        self._owner = refine
+        self._owner = codes
 
     def __len__(self) -> int:
         return len(self._slices)
 
-    def append(self, vectors: Any) -> None:
+    def append(self, vectors: Vectors) -> None:
         """Code vectors, float32 [n, D] in the codes' order, as further rows of the only slice."""
         (only,) = self._slices
         only.both.add(vectors)
 
     def nearest(self, search: Callable[[Slice], tuple[Scores, Rows]], count: int) -> tuple[Scores, Rows]:
-        """The best `count` of what `search` finds in each slice; its rows are counted from the slice's start."""
+        """The best `count` of what `search` finds in each slice, where it counts rows from the slice's start."""
         if self._pool is None:
             return search(self._slices[0])
         found = list(self._pool.map(search, self._slices))
@@ -78,40 +86,12 @@ class Slices:
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
-def _cut(faiss: Any, scan: Any, refine: Any, count: int) -> list[Slice]:
+def _cut(scan: Scan, codes: ScalarCodes, count: int) -> list[Slice]:
     rows = int(scan.ntotal)
-    starts = [round(rows * number / count / _FASTSCAN_BLOCK) * _FASTSCAN_BLOCK for number in range(count)]
-    packed = faiss.rev_swig_ptr(scan.codes.get(), scan.codes.size())
-    scalar = faiss.rev_swig_ptr(refine.codes.data(), rows * refine.code_size)
+    starts = [round(rows * number / count / FASTSCAN_BLOCK) * FASTSCAN_BLOCK for number in range(count)]
     slices = []
     for start, end in zip(starts, [*starts[1:], rows], strict=True):
-        scan_part = _scan_of(faiss, scan, packed, start, end)
-        refine_part = _refine_of(faiss, refine, scalar, start, end)
-        slices.append(Slice(start, scan_part, refine_part, faiss.IndexRefine(scan_part, refine_part)))
+        scan_part, codes_part = scan_of_rows(scan, start, end), scalar_codes_of_rows(codes, start, end)
+        slices.append(Slice(start, scan_part, codes_part, refined(scan_part, codes_part)))
     scan.reset()
     return slices
-
-
-def _scan_of(faiss: Any, scan: Any, packed: Any, start: int, end: int) -> Any:
-    """A FastScan index of some rows: a copy of their codes."""
-    part = faiss.IndexPQFastScan(scan.d, scan.pq.M, scan.pq.nbits, scan.metric_type)
-    part.pq = scan.pq
-    part.is_trained = True
-    padded = -(-(end - start) // _FASTSCAN_BLOCK) * _FASTSCAN_BLOCK
-    row_bytes = scan.M2 // 2
-    codes = packed[start * row_bytes : (start + padded) * row_bytes]
-    part.codes.resize(len(codes))
-    faiss.memcpy(part.codes.get(), faiss.swig_ptr(codes), len(codes))
-    part.ntotal, part.ntotal2 = end - start, padded
-    return part
-
-
-def _refine_of(faiss: Any, refine: Any, scalar: Any, start: int, end: int) -> Any:
-    """Scalar codes of some rows, where they lie."""
-    part = faiss.IndexScalarQuantizer(refine.d, refine.sq.qtype, refine.metric_type)
-    part.sq = refine.sq
-    part.is_trained = True
-    codes = scalar[start * refine.code_size : end * refine.code_size]
-    part.codes = faiss.MaybeOwnedVectorUInt8.create_view(faiss.swig_ptr(codes), len(codes), refine.codes.owner)
-    part.ntotal = end - start
-    return part

@@ -1,19 +1,20 @@
 """How many threads a search may take, and who runs them.
 
-One core is left to the event loop, save by searches so long that it has little to do meanwhile (slices.py). OpenBLAS
-threads spin for some 20 ms after every product (30 ms of processor time for a product of 5 ms, measured on 2 cores),
-which starves a server; so BLAS gets one thread, and large products are split over threads of our own (exact.py), which
-sleep when they have nothing to do. FAISS counts its threads for each calling thread, so the thread that searches must
-say it.
+One core is left to the event loop, except by searches so long that the loop has little else to do (slices.py).
+OpenBLAS threads spin for some 20 ms after every product (30 ms of processor time for a product of 5 ms, measured on 2
+cores), which starves a server. So BLAS gets one thread, and large products are split over Askew's own threads
+(exact.py), which sleep when they have nothing to do. FAISS counts its threads for each calling thread, so the thread
+that searches must set the limit.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import threadpoolctl
+
+from askew_server.index.faiss_library import limit_faiss_threads
 
 
 def cores() -> int:
@@ -26,9 +27,9 @@ def search_threads() -> int:
     return max(1, cores() - 1)
 
 
-def limit_threads(faiss: Any, threads: int) -> None:
-    """Limit FAISS in the calling thread, and BLAS in the whole process."""
-    faiss.omp_set_num_threads(threads)
+def limit_threads(threads: int) -> None:
+    """Limit FAISS in the calling thread, and BLAS in the whole process to one thread."""
+    limit_faiss_threads(threads)
     threadpoolctl.threadpool_limits(1, user_api="blas")
 
 

@@ -1,4 +1,4 @@
-"""Types that indexes share: arrays, what a search finds, what an index is."""
+"""Types that the modules of the index share: arrays, what a search finds, what an index is."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.contract.indexes import IndexKind, WantedKind
+from askew_client.contract.indexes import IndexEstimate, IndexKind, WantedKind
 
 Labels = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 Scores = NDArray[np.float32]
 Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 CodedKind = Literal["two-stage", "ivf-two-stage"]
+
+Precision = Literal["SQ8", "SQfp16"]
+"""How scalar codes hold a component: in 8 bits, or as float16."""
 
 MARGIN = 8
 """How many more than wanted a search fetches at least, because hits are re-ordered by the stored vectors."""
@@ -32,8 +36,8 @@ class Found(NamedTuple):
 class Neighbours:
     """What an index found: labels int64 [n, m], nearest first, padded with -1.
 
-    `scores`: float64 [n, m], the inner products with the stored vectors, where the index holds these as they are.
-    `began` and `ended`: seconds of `time.perf_counter`. `together`: how many queries were answered in one go.
+    `scores`: float64 [n, m], the inner products with the stored vectors, where the index holds these uncoded; else
+    None. `began` and `ended`: seconds of `time.perf_counter`. `together`: how many queries one call answered.
     `available`: how many vectors there were to choose from.
     """
 
@@ -48,25 +52,16 @@ class Neighbours:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What an index takes: permanently, in memory and in mapped files, and while it is built."""
-
-    kind: IndexKind
-    bytes_memory: int
-    bytes_mapped: int
-    build_bytes_memory: int
-    build_bytes_disk: int
-
-
-@dataclass(frozen=True)
 class IndexStatus:
     """Which kind of index a gallery should have, and whether it is being built.
 
-    `estimate`: of the kind that it gets at its size. `failure`: why the last rebuild failed, a sentence.
+    `chosen`: the kind that it gets at its size, and `estimate` what that takes. `failure`: why the last rebuild
+    failed, a sentence.
     """
 
     wanted: WantedKind
-    estimate: Estimate
+    chosen: IndexKind
+    estimate: IndexEstimate
     is_building: bool
     failure: str | None
 
@@ -78,6 +73,10 @@ class IndexStatistics:
     `main`, `tail`: vectors in the main segment and outside it, removed ones included; `removed`: vectors that still
     take their place. `bytes_mapped`: files that the system pages in and out; `bytes_memory`: everything else.
     `recall_at_10`: measured when the main segment was built; None where every search is exact.
+
+    `contract.indexes.IndexDescription` states the same figures on the wire, where IndexStatus is merged into them. The
+    two stay apart because the search thread makes these for each listing of galleries, without pydantic's validation,
+    and because the order of the wire's members is published.
     """
 
     kind: IndexKind
@@ -95,13 +94,16 @@ class IndexStatistics:
 
 
 class Segment(Protocol):
-    """A part of an index. The thread that owns the index owns its segments."""
+    """What SegmentedIndex needs from each of its parts. Internal to this package: galleries use port.VectorIndex.
+
+    The thread that owns the index owns its segments.
+    """
 
     def __len__(self) -> int:
         """How many vectors it holds, removed ones left out."""
 
     def remove(self, labels: Labels) -> None:
-        """Remove these labels; unknown ones are passed over."""
+        """Remove these labels; unknown ones are ignored."""
 
     def search(self, queries: Vectors, limit: int, allowed: Labels | None, exact: bool) -> Found:
-        """The nearest among `allowed` (sorted; None: all), up to `limit` columns. `exact`: whatever it costs."""
+        """The nearest among `allowed` (rising; None: all), up to `limit` columns. `exact`: at any cost."""

@@ -1,8 +1,9 @@
-"""An index is built in a child process from the gallery's database; the older one stays until the new one is whole."""
+"""An index is built in a child process from the gallery's database; the older one stays until the new one is complete."""
 
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import sqlite3
 import threading
 import time
@@ -24,13 +25,13 @@ from askew_server.index.segmented import SegmentedIndex
 from askew_server.storage.vector_source import SqliteVectorSource
 from tests.support.gallery_vectors import Given, Labels, Vectors, clustered, recall, write_database
 
-DIM = 64
-VECTORS = clustered(1_500, DIM)
+DIM = 32
+VECTORS = clustered(1_200, DIM)
 
 
 @dataclass(frozen=True)
 class Endless:
-    """A source that never comes to an end."""
+    """A source that never ends."""
 
     dim: int = DIM
 
@@ -45,7 +46,7 @@ class Endless:
 
 @dataclass(frozen=True)
 class Ending:
-    """A source whose process is ended while it reads."""
+    """A source that kills the process that reads it."""
 
     dim: int = DIM
 
@@ -61,9 +62,22 @@ def _never() -> bool:
     return False
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("built")
+    build_main(Given(VECTORS), folder, "two-stage", lambda _: None)
+    return folder
+
+
+@pytest.fixture
+def folder(built: Path, tmp_path: Path) -> Path:
+    """A folder of the test's own with the first generation of an index."""
+    return Path(shutil.copytree(built, tmp_path / "index"))
+
+
 def test_a_child_builds_from_the_database_while_it_is_written(tmp_path: Path) -> None:
     database = tmp_path / "gallery.db"
-    write_database(database, VECTORS, sequence=1_450)
+    write_database(database, VECTORS, sequence=1_150)
     writer = sqlite3.connect(database)
     writer.execute("DELETE FROM vectors WHERE label IN (7, 8)")
     writer.commit()
@@ -75,8 +89,8 @@ def test_a_child_builds_from_the_database_while_it_is_written(tmp_path: Path) ->
     main, damage = open_main(tmp_path / "index", DIM)
     assert damage is None
     assert main is not None
-    assert main.facts.sequence == 1_450
-    np.testing.assert_array_equal(main.labels, np.setdiff1d(np.arange(1, 1_451), [7, 8]))
+    assert main.facts.sequence == 1_150
+    np.testing.assert_array_equal(main.labels, np.setdiff1d(np.arange(1, 1_151), [7, 8]))
     assert list(dict.fromkeys(step.stage for step in seen)) == ["sampling", "training", "encoding", "calibrating"]
     assert all(0 <= step.done <= step.total for step in seen)
     found = SegmentedIndex(DIM, main).search(VECTORS[100:200], 18, None, False)
@@ -84,27 +98,23 @@ def test_a_child_builds_from_the_database_while_it_is_written(tmp_path: Path) ->
     assert recall(found, truth, VECTORS[100:200]) >= 0.985
 
 
-def test_a_cancelled_build_leaves_the_older_index(tmp_path: Path) -> None:
-    build_main(Given(VECTORS), tmp_path, "two-stage", lambda _: None)
-    before = (tmp_path / RECORD).read_bytes()
-    cancelled = threading.Event()
-    threading.Timer(1.0, cancelled.set).start()
+def test_a_cancelled_build_leaves_the_older_index(folder: Path) -> None:
+    before = (folder / RECORD).read_bytes()
+    begun = threading.Event()
     with pytest.raises(BuildCancelled):
-        build_in_child(Endless(), tmp_path, "two-stage", lambda _: None, cancelled.is_set)
-    assert (tmp_path / RECORD).read_bytes() == before
-    assert open_main(tmp_path, DIM).damage is None
+        build_in_child(Endless(), folder, "two-stage", lambda _: begun.set(), begun.is_set)
+    assert (folder / RECORD).read_bytes() == before
+    assert open_main(folder, DIM).damage is None
     assert multiprocessing.active_children() == []
 
 
-def test_a_build_that_is_killed_says_so_and_leaves_the_older_index(tmp_path: Path) -> None:
-    build_main(Given(VECTORS), tmp_path, "two-stage", lambda _: None)
+def test_a_build_that_is_killed_says_so_and_leaves_the_older_index(folder: Path) -> None:
     with pytest.raises(BuildFailed, match="ended by the system"):
-        build_in_child(Ending(), tmp_path, "two-stage", lambda _: None, _never)
-    assert open_main(tmp_path, DIM).damage is None
+        build_in_child(Ending(), folder, "two-stage", lambda _: None, _never)
+    assert open_main(folder, DIM).damage is None
 
 
-def test_a_build_that_ends_at_any_stage_leaves_the_older_index(tmp_path: Path) -> None:
-    build_main(Given(VECTORS), tmp_path, "two-stage", lambda _: None)
+def test_a_build_that_ends_at_any_stage_leaves_the_older_index(folder: Path) -> None:
     for stage in ("sampling", "training", "encoding", "calibrating"):
 
         def end(step: Progress, stage: str = stage) -> None:
@@ -112,16 +122,16 @@ def test_a_build_that_ends_at_any_stage_leaves_the_older_index(tmp_path: Path) -
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            build_main(Given(VECTORS[::-1]), tmp_path, "two-stage", end)
-        main, damage = open_main(tmp_path, DIM)
+            build_main(Given(VECTORS[::-1]), folder, "two-stage", end)
+        main, damage = open_main(folder, DIM)
         assert damage is None
         assert main is not None
         assert main.facts.generation == 1
-        assert {path.name for path in tmp_path.iterdir()} == {RECORD, "main-1"}
+        assert {path.name for path in folder.iterdir()} == {RECORD, "main-1"}
 
 
-def test_a_child_tells_what_is_wrong_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(BuildFailed, match="Expected at least 1000 vectors"):
+def test_a_child_says_in_a_sentence_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(BuildFailed, match="Expected at least 1000 vectors to build a two-stage index from, got 900"):
         build_in_child(Given(VECTORS[:900]), tmp_path, "two-stage", lambda _: None, _never)
     with pytest.raises(BuildFailed, match="unable to open database file"):
         missing = SqliteVectorSource(tmp_path / "missing.db", DIM)
@@ -129,12 +139,12 @@ def test_a_child_tells_what_is_wrong_in_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_dimension_that_cannot_be_cut_is_refused_with_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(AskewError, match="cut into parts of 4 to 32 components, got 67"):
+    with pytest.raises(AskewError, match="cut into equal parts of 4 to 32 components, got 67"):
         build_main(Given(clustered(1_200, 67)), tmp_path, "two-stage", lambda _: None)
 
 
-def test_codes_of_8_bits_give_way_to_float16_where_recall_asks_for_it(tmp_path: Path) -> None:
-    # One outlier takes all steps of the 8 bits for itself, so that the other vectors become equal.
+def test_codes_of_8_bits_give_way_to_float16_where_recall_needs_it(tmp_path: Path) -> None:
+    # Outliers stretch the range that 8 bits must cover, so that the codes of all other vectors become equal.
     vectors = VECTORS.copy()
     vectors[:12] = 400 * np.sign(vectors[:12])
     record = build_main(Given(vectors), tmp_path, "two-stage", lambda _: None)

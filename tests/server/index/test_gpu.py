@@ -1,8 +1,11 @@
-"""Search on the GPU, as far as it can be tried without one: the gates, and the comparison with the processor."""
+"""Search on the GPU, as far as it can be tried without one: a FAISS that claims a GPU, and answers on the processor."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import faiss
 import numpy as np
@@ -10,75 +13,90 @@ import pytest
 
 from askew_server.index.gpu import GpuEngine, load_on_gpu
 from askew_server.index.segmented import SegmentedIndex
-from tests.support.gallery_vectors import Given, Vectors, clustered, recall
+from askew_server.index.types import Mask
+from tests.support.gallery_vectors import Given, clustered, recall
 
-DIM = 64
-VECTORS = clustered(2_000, DIM)
+DIM = 32
+COUNT = 1_000
+VECTORS = clustered(COUNT, DIM)
 
 
-def fake_gpu(make_index: object) -> SimpleNamespace:
-    """A FAISS with one GPU, whose flat index is what `make_index` makes."""
-    return SimpleNamespace(
-        get_num_gpus=lambda: 1,
-        StandardGpuResources=lambda: object(),
-        GpuIndexFlatConfig=SimpleNamespace,
-        GpuIndexFlatIP=make_index,
-    )
+@pytest.fixture
+def pretend_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], object]], list[SimpleNamespace]]:
+    """Install a FAISS with one GPU, whose flat index is what `make(dim)` makes; returns the configurations used."""
+
+    def install(make: Callable[[int], object]) -> list[SimpleNamespace]:
+        configs: list[SimpleNamespace] = []
+
+        def make_index(resources: object, dim: int, config: SimpleNamespace) -> object:
+            configs.append(config)
+            return make(dim)
+
+        gpu = {
+            "get_num_gpus": lambda: 1,
+            "StandardGpuResources": object,
+            "GpuIndexFlatConfig": SimpleNamespace,
+            "GpuIndexFlatIP": make_index,
+        }
+        monkeypatch.setitem(sys.modules, "faiss", SimpleNamespace(**{**vars(faiss), **gpu}))
+        return configs
+
+    return install
+
+
+PretendGpu = Callable[[Callable[[int], object]], list[SimpleNamespace]]
 
 
 def test_without_a_gpu_there_is_a_reason() -> None:
-    main, reason = load_on_gpu(faiss, Given(VECTORS))
+    main, reason = load_on_gpu(Given(VECTORS))
     assert main is None
     assert reason is not None
     assert "no GPU" in reason
 
 
-def test_vectors_on_the_gpu_are_searched_exactly_and_new_ones_with_them() -> None:
-    configs = []
-
-    def make(resources: object, dim: int, config: SimpleNamespace) -> object:
-        configs.append(config)
-        return faiss.IndexFlatIP(dim)
-
-    main, reason = load_on_gpu(fake_gpu(make), Given(VECTORS[:1_900]))
+def test_vectors_on_the_gpu_are_searched_exactly_and_new_ones_with_them(pretend_gpu: PretendGpu) -> None:
+    configs = pretend_gpu(faiss.IndexFlatIP)
+    main, reason = load_on_gpu(Given(VECTORS[:900]))
     assert reason is None
     assert main is not None
     assert configs[0].useFloat16
     index = SegmentedIndex(DIM, main, "gpu-exact")
-    assert (index.name, index.exact, index.wants_rebuild()) == ("gpu-exact", True, None)
-    index.add(np.arange(1_901, 2_001), VECTORS[1_900:])
-    index.remove(np.array([3, 4, 1_950]))
-    truth = {label: VECTORS[label - 1] for label in range(1, 2_001) if label not in {3, 4, 1_950}}
-    queries = VECTORS[:2_000:20]
+    assert (index.kind, index.exact, index.wants_rebuild()) == ("gpu-exact", True, None)
+    index.add(np.arange(901, COUNT + 1), VECTORS[900:])
+    index.remove(np.array([3, 4, 950]))
+    truth = {label: VECTORS[label - 1] for label in range(1, COUNT + 1) if label not in {3, 4, 950}}
+    queries = VECTORS[::20]
     assert recall(index.search(queries, 10, None, False), truth, queries) == 1.0
-    for allowed in (np.arange(1, 2_001, 2), np.arange(1_700, 1_720)):
+    for allowed in (np.arange(1, COUNT + 1, 2), np.arange(700, 720)):
         admitted = {int(label): truth[int(label)] for label in allowed if int(label) in truth}
         assert recall(index.search(queries, 10, allowed, False), admitted, queries) == 1.0
 
 
-def test_a_gpu_that_answers_otherwise_is_not_believed() -> None:
+def test_a_gpu_that_answers_otherwise_is_not_used(pretend_gpu: PretendGpu) -> None:
     class Wrong(faiss.IndexFlatIP):
-        def add(self, vectors: Vectors) -> None:
-            super().add(np.ascontiguousarray(np.roll(vectors, 1, axis=0)))
+        def add(self, x: Any) -> None:
+            super().add(np.ascontiguousarray(np.roll(x, 1, axis=0)))
 
-    main, reason = load_on_gpu(fake_gpu(lambda resources, dim, config: Wrong(dim)), Given(VECTORS))
+    pretend_gpu(Wrong)
+    main, reason = load_on_gpu(Given(VECTORS))
     assert main is None
     assert reason is not None
     assert "stays on the CPU" in reason
 
 
-def test_a_gpu_without_enough_memory_is_a_reason() -> None:
-    def full(*_: object) -> object:
+def test_a_gpu_without_enough_memory_is_a_reason(pretend_gpu: PretendGpu) -> None:
+    def full(dim: int) -> object:
         raise RuntimeError("CUDA error 2 out of memory")
 
-    assert "out of memory" in (load_on_gpu(fake_gpu(full), Given(VECTORS)).reason or "")
-    empty = load_on_gpu(fake_gpu(lambda resources, dim, config: faiss.IndexFlatIP(dim)), Given(VECTORS[:0]))
-    assert "no vectors" in (empty.reason or "")
+    pretend_gpu(full)
+    assert "out of memory" in (load_on_gpu(Given(VECTORS)).reason or "")
+    pretend_gpu(faiss.IndexFlatIP)
+    assert "no vectors" in (load_on_gpu(Given(VECTORS[:0])).reason or "")
 
 
-@pytest.mark.parametrize("mask", [None, np.arange(2_000) % 7 == 0])
-def test_rows_fetched_back_from_the_gpu_are_scored_exactly(mask: np.ndarray | None) -> None:
-    engine = GpuEngine(faiss.IndexFlatIP(DIM), None)
+@pytest.mark.parametrize("mask", [None, np.arange(COUNT) % 7 == 0])
+def test_rows_fetched_back_from_the_gpu_are_scored_exactly(mask: Mask | None) -> None:
+    engine = GpuEngine(faiss.IndexFlatIP(DIM))
     engine.append(VECTORS)
     _, rows = engine.flat(VECTORS[:5], 3, mask)
     scores = VECTORS[:5] @ VECTORS.T

@@ -9,7 +9,6 @@ import pytest
 from askew_client.contract.indexes import IndexKind, WantedKind
 from askew_client.contract.problems import ProblemKind
 from askew_server.errors import Refusal
-from askew_server.index import planning as choice
 from askew_server.index.planning import EXACT_UP_TO, chosen_kind, estimate, free_memory, refuse_too_large
 
 
@@ -35,26 +34,26 @@ def test_the_kind_follows_size_and_name(
     assert chosen_kind(wanted, count, dim, current) == expected
 
 
-def test_two_stages_take_a_third_of_float32_or_less() -> None:
-    for kind in ("two-stage", "ivf-two-stage"):
-        taken = estimate(kind, 10**6, 2_048)
-        assert taken.bytes_memory + taken.bytes_mapped < 10**6 * 2_048 * 4 / 3
-        assert taken.build_bytes_disk >= taken.bytes_mapped
-        assert taken.build_bytes_memory < 10**6 * 2_048
+@pytest.mark.parametrize("kind", ["two-stage", "ivf-two-stage"])
+def test_two_stages_take_a_third_of_float32_or_less(kind: IndexKind) -> None:
+    takes = estimate(kind, 10**6, 2_048)
+    assert takes.bytes_memory + takes.bytes_mapped < 10**6 * 2_048 * 4 / 3
+    assert takes.build_bytes_disk >= takes.bytes_mapped
+    assert takes.build_bytes_memory < 10**6 * 2_048
 
 
-def test_what_does_not_fit_is_refused_with_both_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "free_memory", lambda: 10**13)
-    refuse_too_large(estimate("two-stage", 20_000, 256), tmp_path / "not" / "there")
-    with pytest.raises(Refusal, match=r"needs about .* of disk, and .* free") as refused:
-        refuse_too_large(estimate("two-stage", 10**9, 64), tmp_path)
+def test_what_does_not_fit_is_refused_with_both_figures(tmp_path: Path) -> None:
+    small, large, wide = (estimate("two-stage", *size) for size in ((20_000, 256), (10**9, 64), (20_000, 2_048)))
+    refuse_too_large("two-stage", small, tmp_path / "not" / "there", lambda: 10**13)
+    with pytest.raises(Refusal, match=r"needs about .* of disk, and only .* are free") as refused:
+        refuse_too_large("two-stage", large, tmp_path, lambda: 10**13)
     assert refused.value.kind == ProblemKind.WOULD_NOT_FIT
-    monkeypatch.setattr(choice, "free_memory", lambda: 100 << 20)
-    with pytest.raises(Refusal, match=r"needs about .* of memory, and 105 MB are free"):
-        refuse_too_large(estimate("two-stage", 20_000, 2_048), tmp_path)
+    assert refused.value.extras["what"] == "disk"
+    with pytest.raises(Refusal, match=r"needs about .* of memory, and only 105 MB are free. Free some memory"):
+        refuse_too_large("two-stage", wide, tmp_path, lambda: 100 << 20)
 
 
-def test_a_container_counts_as_what_it_may_take(tmp_path: Path) -> None:
+def test_the_free_memory_of_a_container_is_what_its_limit_leaves(tmp_path: Path) -> None:
     assert free_memory(tmp_path) > 0
     (tmp_path / "memory.max").write_text("1000000\n")
     (tmp_path / "memory.current").write_text("900000\n")

@@ -49,9 +49,9 @@ def _describe(gallery: LiveGallery) -> IndexDescription:
             **asdict(gallery.index.statistics()),
             "gallery": gallery.name,
             "wanted": status.wanted,
-            "chosen": status.estimate.kind,
+            "chosen": status.chosen,
             "building": status.is_building,
-            "estimate": asdict(status.estimate),
+            "estimate": status.estimate,
             "failure": status.failure,
         }
     )
