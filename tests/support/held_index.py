@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from askew_client.contract.indexes import WantedKind
+from askew_client.contract.problems import ProblemKind
+from askew_server.errors import Refusal
 from askew_server.gallery.index_manager import bring_up_to_date
 from askew_server.index.planning import estimate
-from askew_server.index.port import Report
+from askew_server.index.port import BuildCancelled, Report
 from askew_server.index.search_thread import SearchThread
 from askew_server.index.segmented import SegmentedIndex
 from askew_server.index.types import IndexStatistics, IndexStatus, Labels, Neighbours, Vectors
@@ -28,7 +30,7 @@ class CountingIndex(SegmentedIndex):
 
 
 class HeldIndex:
-    """A VectorIndex in memory, exact, without rebuilds. Given to `Catalog(open_index=HeldIndex)`."""
+    """A VectorIndex in memory that is always exact. Given to `Catalog(open_index=HeldIndex)`."""
 
     def __init__(self, gallery: str, store: ItemStore, dim: int) -> None:
         self._dim = dim
@@ -36,6 +38,7 @@ class HeldIndex:
         bring_up_to_date(self._index, store, dim)
         self._searches = SearchThread(self._index, gallery)
         self._released = threading.Event()
+        self._rebuilt = 0
 
     @property
     def searched(self) -> int:
@@ -76,22 +79,28 @@ class HeldIndex:
         return self._searches.change(SegmentedIndex.statistics)
 
     def status(self) -> IndexStatus:
-        count = self.statistics().vectors
-        return IndexStatus("exact", estimate("exact", count, self._dim), is_building=False, failure=None)
+        takes = estimate("exact", self.statistics().vectors, self._dim)
+        return IndexStatus("exact", "exact", takes, is_building=False, failure=None)
 
     def choose(self, kind: WantedKind) -> None:
-        raise NotImplementedError
+        self.require_ready()
+        if kind not in {"exact", "auto"}:
+            raise Refusal(ProblemKind.VALIDATION, f"Expected the kind exact, got {kind}: this index has no other.")
 
     def rebuild(self, report: Report, cancelled: Callable[[], bool]) -> IndexStatistics:
+        statistics = self.statistics()
+        if cancelled():
+            raise BuildCancelled("The build was cancelled before it began. The index is as it was before.")
         report(1, 1)
-        return self.statistics()
+        self._rebuilt += 1
+        return statistics
 
     @property
     def rebuilds(self) -> Mapping[str, int]:
-        return {}
+        return {"ok": self._rebuilt, "failed": 0}
 
     def require_ready(self) -> None:
-        pass
+        self._searches.require_open()
 
     def close(self) -> None:
         self._released.set()
