@@ -1,1 +1,1 @@
-"""Encoders of a gallery: the admission gate, the choice for a device, and the process that describes photos."""
+"""A gallery's encoders: the admission gate, the choice for a device, and the process that describes photos."""

@@ -1,6 +1,6 @@
-"""How well a candidate lands in a gallery's space: its vectors of the probes beside the teacher's.
+"""How well a candidate's vectors align with the teacher's, measured on probe photos.
 
-The gallery's vectors stay where they are: everything is asked of its index, a few queries at a time.
+The gallery's vectors are not read: its index is searched, a few queries at a time.
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ from numpy.typing import NDArray
 from askew_server.index.types import Vectors
 
 RECALL_AT = (1, 10)
-MOST_AT_ONCE = 8
-"""Queries in one call of the index, so that searches of others get their turn."""
+MAX_QUERIES = 8
+"""Queries in one call of the index, so that other searches get their turn."""
 
 _SAME = 1 - 1e-4
-_SPARE = 6
-_MOST_HITS = 1_000
+"""The teacher cannot tell two photos apart whose vectors have at least this score."""
+
+_SPARE_HITS = 6
+_MAX_HITS = 1_000
 
 
 @dataclass(frozen=True)
 class GateProbe:
     """A photo that candidates describe, and the teacher's vector of it, float32 [D] of unit length.
 
-    `item`: the id of the gallery's item that it is, None for one of the probe set.
+    `item`: the id of the item that the photo belongs to; None for a photo of the probe set.
     """
 
     photo: Path
@@ -37,22 +39,23 @@ class GateProbe:
 
 @dataclass(frozen=True)
 class Hits:
-    """The items nearest to some queries: (id, score) by falling score for each, and whether the index is exact."""
+    """The items nearest to each query: (id, score) by falling score, and whether the index is exact."""
 
     rows: list[list[tuple[str, float]]]
     exact: bool
 
 
 Nearest = Callable[[Vectors, int], Hits]
-"""The items of the gallery that are nearest to queries, float32 [n, D]: so many, or all there are."""
+"""nearest(queries, count): the `count` items of the gallery nearest to each query, float32 [n, D], or all if fewer."""
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How a candidate lands. Means and shares over probes; `recall` by k, without those that too few items allow.
+    """The agreement of a candidate with the teacher. Shares are means over the probes.
 
-    `own`: float64 [p], scores against the own teacher vector. `best_other`: float64 [q], each probe's best score of any
-    other item. `others`: float64, scores against the teacher's vectors of the other probes.
+    `own`: float64 [p], the score of each probe with its own teacher vector. `best_other`: float64 [q], each probe's
+    best score with any other item. `others`: float64, scores with the teacher's vectors of the other probes. `recall`:
+    by k, left out where the gallery has fewer than k other items.
     """
 
     own: NDArray[np.float64]
@@ -70,17 +73,17 @@ _Key = tuple[str, str]
 def measure_alignment(probes: Sequence[GateProbe], candidate: Vectors, nearest: Nearest, items: int) -> Alignment:
     """Compare a candidate's vectors of the probes, float32 [p, D], with the teacher's.
 
-    `items`: how many the gallery has. A probe set counts as if its photos were items too. What the teacher cannot tell
-    from a probe (the very same vector) is neither right nor wrong.
+    `items`: how many the gallery has. The photos of a probe set count as if they were items, too. An item that the
+    teacher cannot tell from a probe (the very same vector) counts neither for nor against the candidate.
     """
-    # What is not finite points nowhere.
+    # A vector that is not finite has no direction.
     candidate = np.nan_to_num(candidate, nan=0.0, posinf=0.0, neginf=0.0)
     pool = _Pool(probes, nearest)
     compared = items + (0 if probes[0].item else len(probes)) - 1
     best_other, found_itself, shares = [], [], {k: list[float]() for k in RECALL_AT}
     own = np.einsum("pd,pd->p", candidate.astype(np.float64), pool.vectors)
-    for start in range(0, len(probes), MOST_AT_ONCE):
-        chosen = range(start, min(start + MOST_AT_ONCE, len(probes)))
+    for start in range(0, len(probes), MAX_QUERIES):
+        chosen = range(start, min(start + MAX_QUERIES, len(probes)))
         truths = pool.of_teacher(chosen)
         wanted = max(RECALL_AT) + max(len(same) for _, same in truths)
         for index, (truth, same), hits in zip(chosen, truths, pool.hits(candidate[chosen], wanted), strict=True):
@@ -105,7 +108,7 @@ def measure_alignment(probes: Sequence[GateProbe], candidate: Vectors, nearest: 
 
 
 class _Pool:
-    """What is searched: the gallery's items and, beside them, the probes that are none."""
+    """The vectors that are searched: the gallery's items and the probes that are not items."""
 
     def __init__(self, probes: Sequence[GateProbe], nearest: Nearest) -> None:
         self.vectors = np.stack([probe.vector for probe in probes]).astype(np.float64)
@@ -126,15 +129,15 @@ class _Pool:
         return [row[:limit] for row in rows]
 
     def of_teacher(self, chosen: range) -> list[tuple[list[_Key], set[_Key]]]:
-        """For each probe, by the teacher's own vector: the nearest others, and what it cannot be told from."""
+        """For each probe, by its teacher vector: the nearest others, and those that the teacher cannot tell from it."""
         queries = self.vectors[chosen].astype(np.float32)
-        limit = max(RECALL_AT) + _SPARE
+        limit = max(RECALL_AT) + _SPARE_HITS
         while True:
             rows = self.hits(queries, limit)
             is_cut = any(len(row) == limit and row[-max(RECALL_AT)][1] > _SAME for row in rows)
-            if not is_cut or limit >= _MOST_HITS:
+            if not is_cut or limit >= _MAX_HITS:
                 break
-            limit = min(4 * limit, _MOST_HITS)
+            limit = min(4 * limit, _MAX_HITS)
         truths = []
         for index, row in zip(chosen, rows, strict=True):
             same = {key for key, score in row if score > _SAME} | {self._keys[index]}

@@ -1,4 +1,4 @@
-"""Describe photos in a child process at low priority, so that searches keep their core and survive any encoder."""
+"""Describe photos in a child process at low priority: searches keep their core, and survive an encoder that crashes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _NICENESS = 10
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Described = NDArray[np.float32] | PhotoError
-"""What became of a photo: float32 [D] of unit length, or why it cannot be described."""
+"""The result for one photo: float32 [D] of unit length, or why it cannot be described."""
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a candidate made of the probe photos: float32 [n, D], golden distances, milliseconds a photo."""
+    """A candidate's vectors of the probe photos, float32 [n, D], its golden distances, and milliseconds a photo."""
 
     vectors: NDArray[np.float32]
     golden: dict[str, float]
@@ -43,10 +43,10 @@ class ProbeResult:
 
 
 class Describer:
-    """One child process that describes photos; started at the first use, and again after it was killed."""
+    """One child process that describes photos. It starts at the first use, and again if it ended."""
 
     def __init__(self, *, max_waiting: int, max_pixels: int, processor_seconds: int | None = None) -> None:
-        """`processor_seconds`: the system ends the child when it has used that much; None: never."""
+        """`processor_seconds`: the system kills the child when it has used this much processor time; None: never."""
         self._pool: ProcessPoolExecutor | None = None
         self._child: Future[int] | None = None
         self._places = threading.BoundedSemaphore(max_waiting)
@@ -57,20 +57,20 @@ class Describer:
     def describe(self, encoder: Path, photo: bytes) -> Future[NDArray[np.float32]]:
         """Describe a photo file's bytes: float32 [D] of unit length, or PhotoError, or EncoderError.
 
-        Raises Refusal (overloaded) when too many photos wait already.
+        This method and those below raise Refusal (overloaded) when too many photos wait.
         """
         return self._submit(_describe, encoder, photo, self._max_pixels)
 
     def probe(self, encoder: Path, photos: list[Path]) -> Future[ProbeResult]:
-        """Check an encoder's golden vectors and describe probe photos with it; see ProbeResult."""
+        """Check an encoder's golden vectors and describe probe photos with it. The future raises EncoderError."""
         return self._submit(_probe, encoder, photos, self._max_pixels)
 
     def describe_files(self, encoder: Path, photos: list[Path]) -> Future[list[Described]]:
-        """Describe photo files, as many at once as there are cores; a vector or a PhotoError for each, in order."""
+        """Describe photo files, one on each core at a time: a vector or a PhotoError for each, in order."""
         return self._submit(_describe_files, encoder, photos, self._max_pixels)
 
     def time_photos(self, encoder: Path, photos: list[Path]) -> Future[float]:
-        """Seconds a photo when many are described, measured on these; those that cannot be described count too."""
+        """Measure the seconds a photo takes when many are described. Photos that cannot be described count, too."""
         return self._submit(_time_photos, encoder, photos, self._max_pixels)
 
     @property
@@ -79,13 +79,13 @@ class Describer:
         return len(self._unfinished)
 
     def close(self) -> None:
-        """Stop the child process."""
+        """End the child process once it has finished its task; tasks that wait are cancelled."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
     def kill(self) -> None:
-        """End the child process whatever it is at; what it was asked fails with BrokenProcessPool."""
+        """End the child process at once; unfinished tasks fail with BrokenProcessPool."""
         if self._pool is None or self._child is None:
             return
         with contextlib.suppress(BrokenProcessPool):
@@ -102,7 +102,7 @@ class Describer:
         if not self._places.acquire(blocking=False):
             raise Refusal(
                 ProblemKind.OVERLOADED,
-                "Too many photos wait to be described. Try again in 5 seconds.",
+                "Too many photos are waiting to be described. Try again in 5 seconds.",
                 retry_after=5,
             )
         try:
@@ -148,7 +148,8 @@ def _describe(encoder: Path, photo: bytes, max_pixels: int) -> NDArray[np.float3
 
 @functools.lru_cache(maxsize=1)
 def _open_for_many(path: Path, max_pixels: int) -> Encoder:
-    # One thread an inference, one photo a core: faster than all cores on one photo, and decoding comes for free.
+    # One thread for each inference and one photo on each core: faster than all cores on one photo, and photos are
+    # decoded in the meantime.
     return Encoder(path, threads=1, max_pixels=max_pixels)
 
 
@@ -173,7 +174,7 @@ def _probe(path: Path, photos: list[Path], max_pixels: int) -> ProbeResult:
         try:
             vectors.append(encoder.encode(photo)[0])
         except PhotoError:
-            # The candidate may have a smaller photo size than the teacher: too thin for it is no landing.
+            # The candidate may have a smaller photo size than the teacher. A photo too thin for it counts against it.
             vectors.append(np.zeros(encoder.manifest.dim, dtype=np.float32))
     milliseconds = 1000 * (time.perf_counter() - started) / max(1, len(photos))
     shape = (len(photos), encoder.manifest.dim)

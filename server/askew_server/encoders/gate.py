@@ -1,8 +1,8 @@
-"""The gate: a student is admitted to a gallery only if it lands in the gallery's space.
+"""The gate: a student is admitted to a gallery only if its vectors agree with the teacher's.
 
-The space that a file names is a declaration. The gate shows the candidate photos, of the gallery's probe set or of its
-items, and compares its vectors with the teacher's: a random network with a copied space id, or a student with permuted
-dimensions, names the right space, has the right dimension, and does not land.
+The space that a file names is only a claim. The gate has the candidate describe photos, of the gallery's probe set or
+of its items, and compares its vectors with the teacher's. A random network with a copied space id, or a student with
+permuted dimensions, names the right space and has the right dimension; only this comparison finds it out.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from askew_server.storage.probes import FEWEST_PROBES, StoredProbe
 from askew_server.storage.reader import GalleryReader
 from askew_server.storage.vectors import unpack_vector
 
-MOST_PROBES = 200
+MAX_PROBES = 200
 MEAN_COSINE_FLOOR = 0.25
 SELF_RECALL_FLOOR = 0.5
 RECALL_AT_10_FLOOR = 0.2
-FEWEST_ITEMS_FOR_RECALL = 100
-"""Where there are hardly more items than ten, anything finds ten of them: recall@10 is not judged below this."""
+MIN_ITEMS_FOR_RECALL = 100
+"""Recall@10 is not judged below this: with hardly more than ten items, any network finds ten of them."""
 
 PROCESSOR_SECONDS = 600
-"""What a candidate may use to describe its probes: 3 s for each of 200 photos."""
+"""The processor time that a candidate may use to describe its probes: 3 s for each of 200 photos."""
 
 Each = TypeVar("Each")
 
 
 def read_candidate(content: bytes, source: str) -> EncoderFile:
-    """Read an encoder file that was sent. Raises Refusal (not-an-encoder)."""
+    """Read an encoder file from a request. Raises Refusal (not-an-encoder)."""
     try:
         return parse_encoder_file(content, source)
     except EncoderError as error:
@@ -55,7 +55,7 @@ def read_candidate(content: bytes, source: str) -> EncoderFile:
 
 
 def admit(gallery: LiveGallery, content: bytes, source: str, *, max_pixels: int) -> EncoderDescription:
-    """Examine a candidate and, if it lands, keep it. Runs for seconds; its engine runs in a child process.
+    """Examine a candidate and keep it if it passes. Takes seconds; a child process runs the candidate.
 
     Raises Refusal: not-an-encoder, space-mismatch, encoder-conflict, overloaded while another candidate is examined, or
     encoder-refused with the report.
@@ -75,12 +75,12 @@ def admit(gallery: LiveGallery, content: bytes, source: str, *, max_pixels: int)
 
 
 def check_teacher(content: bytes, *, max_pixels: int) -> None:
-    """Run a teacher's file in a child process on its golden pictures, before a gallery is trusted to it.
+    """Check in a child process that a teacher's file computes its golden vectors, before a gallery depends on it.
 
-    Raises Refusal (not-an-encoder) when it cannot be run or does not compute its golden vectors.
+    Raises Refusal (not-an-encoder) when it cannot be run or computes other vectors.
     """
     try:
-        _probe_in_child(content, [], max_pixels)
+        run_candidate(content, [], max_pixels=max_pixels)
     except EncoderError as error:
         raise Refusal(ProblemKind.NOT_AN_ENCODER, str(error), {"reason": "golden-vectors"}) from None
 
@@ -91,8 +91,9 @@ def _check_identity(gallery: LiveGallery, file: EncoderFile) -> None:
     if (manifest.space_id, manifest.dim) != (gallery.space, gallery.dim):
         raise Refusal(
             ProblemKind.SPACE_MISMATCH,
-            f"Gallery {gallery.name!r} lies in space {gallery.space} ({gallery.dim} values); {manifest.encoder_id} makes "
-            f"vectors in {manifest.space_id} ({manifest.dim} values). Admit students of {gallery.teacher.encoder_id}.",
+            f"Gallery {gallery.name!r} is in space {gallery.space} ({gallery.dim} values), but {manifest.encoder_id} "
+            f"makes vectors in {manifest.space_id} ({manifest.dim} values). Admit students of "
+            f"{gallery.teacher.encoder_id}.",
             {"expected": gallery.space, "received": manifest.space_id},
         )
     gallery.run(lambda each: each.encoders.check_identity(file))
@@ -117,46 +118,48 @@ def _examine(gallery: LiveGallery, file: EncoderFile, content: bytes, max_pixels
     highest = max(HIGHEST_OPSETS.values())
     if file.opset > highest:
         reason = (
-            f"It uses ONNX opset {file.opset}; no runtime here goes beyond {highest}. Export it with `askew export`."
+            f"It uses ONNX opset {file.opset}, but no supported runtime goes beyond {highest}. Export it with "
+            "`askew export`."
         )
         return report.model_copy(update={"reasons": [reason]})
     with closing(GalleryReader.open(gallery.run(lambda each: each.store.folder))) as reader:
         probes = _choose_probes(gallery.run(lambda each: each.probes.all()), reader)
         if len(probes) < FEWEST_PROBES:
             reason = (
-                f"The gate needs at least {FEWEST_PROBES} photos to see whether it lands: in the gallery's probe set, or "
-                f"items with photos, of which there are {len(probes)}. Index photos, or add probes with `askew probes add`."
+                f"The gate needs at least {FEWEST_PROBES} photos to compare it with the teacher: in the gallery's probe "
+                f"set, or items with photos, of which there are {len(probes)}. Index photos, or add probes with "
+                "`askew probes add`."
             )
             return report.model_copy(update={"reasons": [reason]})
         try:
-            probed = _probe_in_child(content, [probe.photo for probe in probes], max_pixels)
+            probed = run_candidate(content, [probe.photo for probe in probes], max_pixels=max_pixels)
         except EncoderError as error:
             return report.model_copy(update={"reasons": [str(error)]})
-        landing = measure_alignment(probes, probed.vectors, _GalleryHits(gallery.index, reader), reader.counts()[0])
+        alignment = measure_alignment(probes, probed.vectors, _GalleryHits(gallery.index, reader), reader.counts()[0])
     measured = {
         "probes": len(probes),
         "probes_from": "probes" if probes[0].item is None else "items",
         "golden": probed.golden,
         "milliseconds_per_photo": probed.milliseconds_per_photo,
     }
-    return judge(report.model_copy(update=measured), landing)
+    return judge(report.model_copy(update=measured), alignment)
 
 
-def judge(report: AdmissionReport, landing: Alignment) -> AdmissionReport:
-    """Hold a landing against the floors, and write both into the report."""
-    mean_cosine = float(landing.own.mean())
-    recall = landing.recall.get(10)
+def judge(report: AdmissionReport, alignment: Alignment) -> AdmissionReport:
+    """Compare an alignment with the floors, and add the figures and the verdict to the report."""
+    mean_cosine = float(alignment.own.mean())
+    recall = alignment.recall.get(10)
     reasons = []
     if not mean_cosine >= MEAN_COSINE_FLOOR:
         reasons.append(
             f"Its vectors agree with the teacher's at a mean cosine of {mean_cosine:.3f}; {MEAN_COSINE_FLOOR} is needed."
         )
-    if not landing.self_recall_at_1 >= SELF_RECALL_FLOOR:
+    if not alignment.self_recall_at_1 >= SELF_RECALL_FLOOR:
         reasons.append(
-            f"{landing.self_recall_at_1:.0%} of {len(landing.own)} photos find themselves first; "
+            f"{alignment.self_recall_at_1:.0%} of {len(alignment.own)} photos find themselves first; "
             f"{SELF_RECALL_FLOOR:.0%} is needed."
         )
-    if recall is not None and landing.compared_items >= FEWEST_ITEMS_FOR_RECALL and not recall >= RECALL_AT_10_FLOOR:
+    if recall is not None and alignment.compared_items >= MIN_ITEMS_FOR_RECALL and not recall >= RECALL_AT_10_FLOOR:
         reasons.append(
             f"It finds {recall:.0%} of the ten items that the teacher finds first; {RECALL_AT_10_FLOOR:.0%} is needed."
         )
@@ -167,20 +170,20 @@ def judge(report: AdmissionReport, landing: Alignment) -> AdmissionReport:
             "admitted": not reasons,
             "reasons": reasons,
             "mean_cosine": mean_cosine,
-            "mean_cosine_others": float(landing.others.mean()),
-            "self_recall_at_1": landing.self_recall_at_1,
-            "recall_at_1": landing.recall.get(1),
+            "mean_cosine_others": float(alignment.others.mean()),
+            "self_recall_at_1": alignment.self_recall_at_1,
+            "recall_at_1": alignment.recall.get(1),
             "recall_at_10": recall,
-            "compared_items": landing.compared_items,
-            "exact": landing.exact,
-            "matches": _distribution(landing.own),
-            "false_matches": _distribution(landing.best_other) if len(landing.best_other) else None,
+            "compared_items": alignment.compared_items,
+            "exact": alignment.exact,
+            "matches": _distribution(alignment.own),
+            "false_matches": _distribution(alignment.best_other) if len(alignment.best_other) else None,
         }
     )
 
 
 class _GalleryHits:
-    """Asks a gallery's index, in turn with other searches; scores are those of the stored vectors."""
+    """Searches a gallery's index, in turn with other searches; scores are those of the stored vectors."""
 
     def __init__(self, index: VectorIndex, reader: GalleryReader) -> None:
         self._index = index
@@ -197,7 +200,7 @@ class _GalleryHits:
 
 
 def _choose_probes(kept: list[StoredProbe], reader: GalleryReader) -> list[GateProbe]:
-    """Up to 200 photos, spread evenly over the probe set, or over the gallery's items where there are too few in it."""
+    """Up to 200 photos, spread evenly over the probe set, or over the gallery's items if the probe set is too small."""
     if len(kept) >= FEWEST_PROBES:
         return [GateProbe(probe.photo, probe.vector, None) for probe in _spread(kept)]
     photos = dict(_spread(reader.items_with_photo()))
@@ -208,16 +211,17 @@ def _choose_probes(kept: list[StoredProbe], reader: GalleryReader) -> list[GateP
 
 
 def _spread(candidates: Sequence[Each]) -> list[Each]:
-    step = max(1.0, len(candidates) / MOST_PROBES)
-    return [candidates[int(i * step)] for i in range(min(MOST_PROBES, len(candidates)))]
+    step = max(1.0, len(candidates) / MAX_PROBES)
+    return [candidates[int(i * step)] for i in range(min(MAX_PROBES, len(candidates)))]
 
 
-def _probe_in_child(
-    content: bytes, photos: list[Path], max_pixels: int, processor_seconds: int = PROCESSOR_SECONDS
+def run_candidate(
+    content: bytes, photos: list[Path], *, max_pixels: int, processor_seconds: int = PROCESSOR_SECONDS
 ) -> ProbeResult:
-    """Run the candidate in a process of its own: a hostile or broken file takes nothing down with it.
+    """Run a candidate on photos in its own process, so that a hostile or broken file cannot harm the server.
 
-    Raises EncoderError when it cannot be loaded, miscomputes, crashes its engine or does not come to an end.
+    Raises EncoderError when it cannot be loaded, computes other golden vectors than it states, crashes, or uses more
+    than `processor_seconds` of processor time.
     """
     child = Describer(max_waiting=1, max_pixels=max_pixels, processor_seconds=processor_seconds)
     with tempfile.TemporaryDirectory(prefix="askew-admission-") as folder:
@@ -227,8 +231,8 @@ def _probe_in_child(
             return child.probe(path, photos).result()
         except BrokenProcessPool:
             raise DamagedEncoder(
-                f"The process that ran it ended before it had described {len(photos)} photos: its engine crashed, or it "
-                f"used more than {processor_seconds} s of processor time. Try it with `askew check` on your machine."
+                f"The process that ran it ended before it had described {len(photos)} photos: it crashed, or it used "
+                f"more than {processor_seconds} s of processor time. Try it with `askew check` on your machine."
             ) from None
         finally:
             child.close()

@@ -1,4 +1,4 @@
-"""Which encoders galleries keep, and which one a device gets: the one chosen for it, else the best that fits."""
+"""Which encoders the galleries have, and which one a device gets: the default of its runtime, else the best that fits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from askew_server.storage.encoders import EncoderFacts
 
 
 def all_encoders(galleries: Iterable[LiveGallery]) -> list[tuple[EncoderDescription, LiveGallery]]:
-    """Each encoder once, with the names of all galleries that keep it, and one of these galleries; newest first."""
+    """Each encoder once, with the names of all galleries that have it, and one of these galleries; newest first."""
     found: dict[tuple[str, str], tuple[EncoderDescription, LiveGallery]] = {}
     for owned in galleries:
         for encoder in owned.encoders.facts.encoders:
@@ -27,7 +27,7 @@ def all_encoders(galleries: Iterable[LiveGallery]) -> list[tuple[EncoderDescript
 def find_encoder(
     encoders: list[tuple[EncoderDescription, LiveGallery]], encoder_id: str
 ) -> tuple[EncoderDescription, LiveGallery]:
-    """One of these encoders by id, the newest where galleries keep several. Raises Refusal (unknown-encoder)."""
+    """One of these encoders by id, the newest if galleries have several of it. Raises Refusal (unknown-encoder)."""
     for encoder, owned in encoders:
         if encoder.id == encoder_id:
             return encoder, owned
@@ -38,9 +38,9 @@ def find_encoder(
 def best_encoder(
     facts: EncoderFacts, *, runtime: Runtime | None, max_bytes: int | None, max_milliseconds: float | None
 ) -> EncoderDescription:
-    """The default of the runtime if it fits, else the student with the best recall@10; of equal ones the newest.
+    """The default of the runtime if it fits, else the student with the best recall@10; of equally good ones the newest.
 
-    `max_milliseconds`: a photo, as measured by the gate on the server. Raises Refusal (no-encoder-fits).
+    `max_milliseconds`: for each photo, as the gate measured on the server. Raises Refusal (no-encoder-fits).
     """
     kept = [encoder for encoder in facts.encoders if encoder.id in facts.files]
     fitting = [each for each in kept if _fits(each, runtime, max_bytes, max_milliseconds)]
@@ -49,7 +49,7 @@ def best_encoder(
         return chosen
     students = [each for each in fitting if each.role == "student"]
     if students:
-        # max() keeps the first of equal ones, and they come newest first.
+        # Of equal students max() returns the first, and they are sorted newest first.
         return max(students, key=_recall)
     raise _none_fits(facts, [each for each in kept if each.role == "student"], runtime, max_bytes, max_milliseconds)
 
@@ -66,7 +66,7 @@ def _fits(
 
 
 def _opset(encoder: EncoderDescription) -> int:
-    # Reports from before opsets were noted are of files that every runtime takes.
+    # Older reports do not state the opset; every runtime takes the files that they are about.
     return 0 if encoder.report is None else encoder.report.opset or 0
 
 

@@ -1,4 +1,4 @@
-"""Aliases: second names of galleries, in DATA/askew.db. The day the teacher changes, one write switches all clients."""
+"""Aliases: second names of galleries, in DATA/askew.db. When the teacher changes, one write switches all clients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Aliases:
     def __init__(self, data: Path) -> None:
         """Open the table of aliases. Raises AskewError when the database cannot be read."""
         self._db = open_server_database(data, _SCHEMA)
-        # Replaced as a whole: who reads it sees the aliases before a switch or after it.
+        # Replaced as a whole: a reader sees the aliases before a switch or after it.
         self._named: dict[str, str] = dict(self._db.rows("SELECT alias, gallery FROM aliases ORDER BY alias"))
 
     def close(self) -> None:
@@ -27,7 +27,7 @@ class Aliases:
         return dict(self._named)
 
     def resolve(self, name: str) -> str:
-        """The gallery that an alias names; a name that is no alias stays as it is."""
+        """The gallery that an alias names; any other name is returned as it is."""
         return self._named.get(name, name)
 
     def of(self, gallery: str) -> list[str]:
@@ -35,14 +35,14 @@ class Aliases:
         return sorted(alias for alias, named in self._named.items() if named == gallery)
 
     def set(self, alias: str, gallery: str) -> str | None:
-        """Let an alias name a gallery; on the disk when it returns. What it named before."""
+        """Make an alias name a gallery; returns what it named before. It is then on the disk."""
         previous = self._named.get(alias)
         self._db.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?)", (alias, gallery))
         self._named = {**self._named, alias: gallery}
         return previous
 
     def delete(self, alias: str) -> bool:
-        """Forget an alias; False when there is none of that name."""
+        """Delete an alias; returns whether it existed."""
         self._db.execute("DELETE FROM aliases WHERE alias = ?", (alias,))
         known = alias in self._named
         self._named = {name: gallery for name, gallery in self._named.items() if name != alias}

@@ -16,11 +16,11 @@ _SHARE_OF_TIME = 0.2
 
 
 class BackgroundCheck:
-    """Compares the rows of large galleries with their checksums, once after each start, a fifth of the time."""
+    """Compares the rows of large galleries with their checksums, once after each start, for a fifth of the time."""
 
     def __init__(self, folders: Iterable[Path], set_aside: Callable[[str, str], None], largest: int) -> None:
-        """`set_aside`: called with a gallery's name and a sentence when it turns out to be damaged. `largest`: bytes of a
-        database that was checked before it was opened.
+        """`set_aside`: called with the name of a damaged gallery and a sentence on the damage. `largest`: bytes; databases
+        up to this size were checked before they were opened.
         """
         self._folders = [folder for folder in folders if is_large(folder, largest)]
         self._set_aside = set_aside
@@ -28,7 +28,7 @@ class BackgroundCheck:
         self._thread = threading.Thread(target=self._work, name="background-check", daemon=True)
 
     def start(self) -> None:
-        """Begin, if there is a large gallery."""
+        """Start checking, if there is a large gallery."""
         if self._folders:
             self._thread.start()
 

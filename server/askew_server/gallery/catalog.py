@@ -1,6 +1,6 @@
 """All galleries under one DATA directory, which one process owns at a time, and the aliases that name them.
 
-A gallery that cannot be opened is set aside with its reason; the others serve.
+A gallery that cannot be opened is set aside with its reason; the others are served.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from askew_client.errors import AskewError
 from askew_server.errors import DamagedGallery, Refusal
 from askew_server.gallery.aliases import Aliases
 from askew_server.gallery.background_check import BackgroundCheck
+from askew_server.gallery.damaged import DamagedGalleries
 from askew_server.gallery.data_lock import take_data_lock
 from askew_server.gallery.folders import GalleryFolders
 from askew_server.gallery.gallery import Gallery
@@ -29,9 +30,9 @@ from askew_server.storage.verification import LARGEST_CHECKED_AT_OPEN
 
 
 class Catalog:
-    """The DATA directory: `galleries/NAME/` for each gallery, the aliases, and the lock that makes this process its owner.
+    """The galleries in DATA, their aliases, and the lock that makes this process the owner of DATA.
 
-    Wherever a gallery's name is expected, an alias does.
+    Each gallery is a folder DATA/galleries/NAME. Every method that takes a gallery's name takes an alias, too.
     """
 
     def __init__(
@@ -42,36 +43,42 @@ class Catalog:
         max_waiting: int = 256,
         open_index: OpenIndex = open_index,
         largest_checked: int = LARGEST_CHECKED_AT_OPEN,
+        folders: Callable[[Path], GalleryFolders] = GalleryFolders,
     ) -> None:
-        """Take DATA, which is made when it is missing; galleries are opened by `load`.
+        """Lock DATA, and create it if it is missing; `load` opens the galleries.
 
-        `owner` says who this is, for the sentence that another process gets. `open_index`: opens the index of each gallery.
-        `largest_checked`: bytes of a database that is checked before it is opened; larger ones are in the background. Raises DataInUse, or AskewError when
-        DATA cannot be written or askew.db in it cannot be read.
+        `owner` names this process in the error that another process gets. `open_index`: opens the index of each
+        gallery. `largest_checked`: bytes; a database up to this size is checked before it is opened, a larger one in
+        the background. `folders`: makes, moves and removes the folders. Raises DataInUse, or AskewError when DATA
+        cannot be written or its askew.db cannot be read.
         """
-        folder = data / "galleries"
-        self._folders = GalleryFolders(folder)
+        self._folders = folders(data / "galleries")
         self._max_waiting = max_waiting
         self._open_index = open_index
         self._largest_checked = largest_checked
         self._galleries: dict[str, LiveGallery] = {}
-        self._damaged: dict[str, str] = {}
+        self._damaged = DamagedGalleries()
         self._changing = threading.Lock()
         self._check: BackgroundCheck | None = None
         self._log = logging.getLogger("askew.galleries")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            (data / "galleries").mkdir(parents=True, exist_ok=True)
             self._lock = take_data_lock(data, owner)
         except OSError as error:
-            raise AskewError(f"Expected to keep galleries in {data}, but it cannot be written: {error}.") from None
+            raise AskewError(
+                f"Expected to keep galleries in {data}, but it cannot be written: {error}. Check its owner and "
+                "permissions, or choose another DATA directory."
+            ) from None
         try:
             self._aliases = Aliases(data)
         except BaseException:
             self._lock.release()
             raise
 
+    # Opening and closing
+
     def load(self) -> None:
-        """Open every gallery on disk; those that are damaged are set aside. Raises EngineMissing."""
+        """Open every gallery on disk; damaged ones are set aside. Raises EngineMissing."""
         require_faiss()
         self._folders.remove_leftovers()
         for folder in self._folders.found():
@@ -79,26 +86,28 @@ class Catalog:
                 if not (folder / "gallery.db").exists():
                     raise DamagedGallery(f"The gallery in {folder} cannot be opened: its gallery.db is missing.")
                 self._open(folder.name, partial(self._open_gallery, folder))
-            # Whatever is wrong with one gallery: the others serve.
+            # Whatever is wrong with one gallery, the others are served.
             except Exception as error:  # noqa: BLE001
                 reason = _reason(folder, error)
-                self._damaged = {**self._damaged, folder.name: reason}
-                self._log.critical("gallery %s is set aside: %s", folder.name, reason, exc_info=_unforeseen(error))
-        self._check_in_background()
+                self._damaged.add(folder.name, reason)
+                self._log.critical("gallery %s is set aside: %s", folder.name, reason, exc_info=_is_unforeseen(error))
+        folders = [self._folders.of(name) for name in self.names()]
+        self._check = BackgroundCheck(folders, self.set_aside, self._largest_checked)
+        self._check.start()
 
     def set_aside(self, name: str, reason: str) -> None:
-        """Take a gallery that turns out to be damaged out of service; the others serve."""
+        """Take a gallery out of service because its files are damaged; the others are served."""
         with self._changing:
             gallery = self._galleries.get(name)
             if gallery is None:
                 return
-            self._damaged = {**self._damaged, name: reason}
-            self._galleries = {each: owned for each, owned in self._galleries.items() if each != name}
+            self._damaged.add(name, reason)
+            self._forget(name)
         self._log.critical("gallery %s is set aside: %s", name, reason)
         self._close(gallery)
 
     def close(self) -> None:
-        """Close every gallery and give DATA back."""
+        """Close every gallery and unlock DATA."""
         if self._check is not None:
             self._check.close()
         for gallery in self._galleries.values():
@@ -107,16 +116,18 @@ class Catalog:
         self._aliases.close()
         self._lock.release()
 
+    # Finding
+
     def names(self) -> list[str]:
-        """The names of all galleries that serve, sorted."""
+        """The names of all galleries that are served, sorted."""
         return sorted(self._galleries)
 
     def damaged(self) -> dict[str, str]:
-        """The galleries that are set aside, by name, each with a sentence on what is wrong."""
-        return dict(sorted(self._damaged.items()))
+        """The galleries that are set aside, by name, each with a sentence on what is damaged."""
+        return self._damaged.reasons()
 
     def resolve(self, name: str) -> str:
-        """The name of the gallery that a name or an alias stands for, whether or not there is one."""
+        """The gallery's name that a name or an alias stands for, whether or not such a gallery exists."""
         return self._aliases.resolve(name)
 
     def get(self, name: str) -> LiveGallery:
@@ -124,36 +135,48 @@ class Catalog:
         resolved = self.resolve(name)
         gallery = self._galleries.get(resolved)
         if gallery is None:
-            self._refuse_damaged(resolved)
+            self._damaged.require_intact(resolved)
             known = ", ".join(sorted({*self._galleries, *self._aliases.all()}))
             raise Refusal(
                 ProblemKind.UNKNOWN_GALLERY,
-                f"There is no gallery {name[:80]!r}. Known: {known or 'none yet; `askew index PHOTOS` makes one'}.",
+                f"There is no gallery {name[:80]!r}. Known: {known or 'none yet; `askew index PHOTOS` creates one'}.",
             )
         return gallery
-
-    def get_or_create(self, name: str, teacher: Manifest) -> tuple[LiveGallery, bool]:
-        """The gallery of this name in the teacher's space, and whether it was made now.
-
-        Raises Refusal (gallery-conflict) when there is one of another teacher, photo size or scales, or
-        (damaged-gallery).
-        """
-        with self._changing:
-            resolved = self.resolve(name)
-            self._refuse_damaged(resolved)
-            existing = self._galleries.get(resolved)
-            if existing is None:
-                return self._open(resolved, lambda: self._begin(resolved, teacher)), True
-        _refuse_other_teacher(existing, teacher)
-        return existing, False
 
     def describe(self, name: str) -> GalleryDescription:
         """A gallery as its users see it, with its aliases. Raises Refusal (unknown-gallery, damaged-gallery)."""
         gallery = self.get(name)
         return gallery.run(Gallery.describe).model_copy(update={"aliases": self._aliases.of(gallery.name)})
 
+    def folder(self, name: str) -> Path:
+        """The folder of a gallery, also of a damaged one, by name or alias. Raises Refusal (unknown-gallery)."""
+        resolved = self.resolve(name)
+        if resolved not in self._damaged:
+            resolved = self.get(resolved).name
+        return self._folders.of(resolved)
+
+    def damaged_folder(self, name: str) -> Path | None:
+        """The folder of this gallery if it is set aside as damaged, else None."""
+        return self._folders.of(name) if name in self._damaged else None
+
+    # Creating and deleting
+
+    def get_or_create(self, name: str, teacher: Manifest) -> tuple[LiveGallery, bool]:
+        """The gallery of this name in the teacher's space, and whether it was created now.
+
+        Raises Refusal: gallery-conflict when it exists with another teacher, photo size or scales; damaged-gallery.
+        """
+        with self._changing:
+            resolved = self.resolve(name)
+            self._damaged.require_intact(resolved)
+            existing = self._galleries.get(resolved)
+            if existing is None:
+                return self._open(resolved, lambda: self._create(resolved, teacher)), True
+        existing.check_teacher(teacher)
+        return existing, False
+
     def delete(self, name: str) -> str:
-        """Delete a gallery with everything in it, also a damaged one; its name.
+        """Delete a gallery with everything in it, also a damaged one; returns its name.
 
         Raises Refusal (unknown-gallery; gallery-in-use while an alias names it).
         """
@@ -165,47 +188,43 @@ class Catalog:
             if aliases:
                 raise Refusal(
                     ProblemKind.GALLERY_IN_USE,
-                    f"Gallery {resolved!r} is named by {_listed('alias', 'aliases', aliases)}. Let them name another "
-                    "gallery (PUT /v1/aliases/NAME), or delete them, first.",
+                    f"Gallery {resolved!r} is named by {_listed('alias', 'aliases', aliases)}. Switch them to another "
+                    "gallery (PUT /v1/aliases/NAME) or delete them first.",
                     {"aliases": aliases},
                 )
             gallery = self._galleries.get(resolved)
-            self._galleries = {each: owned for each, owned in self._galleries.items() if each != resolved}
-            self._damaged = {each: reason for each, reason in self._damaged.items() if each != resolved}
+            self._forget(resolved)
+            self._damaged.discard(resolved)
             if gallery is not None:
                 self._close(gallery)
             aside = self._folders.put_aside(resolved)
         self._folders.remove(aside)
         return resolved
 
-    def folder(self, name: str) -> Path:
-        """Where a gallery lies, also a damaged one, by name or alias. Raises Refusal (unknown-gallery)."""
-        resolved = self.resolve(name)
-        if resolved not in self._damaged:
-            resolved = self.get(resolved).name
-        return self._folders.of(resolved)
-
-    def damaged_folder(self, name: str) -> Path | None:
-        """Where the gallery of this name lies, if it is set aside as damaged."""
-        return self._folders.of(name) if name in self._damaged else None
+    # Taking in a folder that was made elsewhere
 
     def check_free(self, name: str) -> None:
-        """Check that `adopt` would take a name. Raises Refusal (gallery-conflict, alias-conflict)."""
+        """Check that `adopt` would take this name. Raises Refusal (gallery-conflict, alias-conflict)."""
         if name in self._galleries:
             raise Refusal(
                 ProblemKind.GALLERY_CONFLICT,
-                f"There is a gallery {name!r} already. Choose another name, then let an alias name it.",
+                f"There is a gallery {name!r} already. Choose another name, then switch an alias to it.",
             )
-        self._refuse_alias(name)
+        if name in self._aliases.all():
+            raise Refusal(
+                ProblemKind.ALIAS_CONFLICT,
+                f"{name!r} is an alias of gallery {self.resolve(name)!r}, so no gallery can have that name. Choose "
+                "another name, or delete the alias first.",
+            )
 
     def new_folder(self, name: str) -> Path:
-        """A path on the galleries' disk where a gallery can be made, to be given to `adopt`; cleaned up by `load`."""
+        """A path on the galleries' disk where a gallery can be made for `adopt`. `load` removes what is left there."""
         return self._folders.new(name)
 
     def adopt(self, made: Path, name: str) -> LiveGallery:
-        """Take in a whole gallery folder under a name that is free, or that of a damaged gallery, which gives way.
+        """Serve a complete gallery folder under a free name, or in place of a damaged gallery.
 
-        Raises Refusal (gallery-conflict, alias-conflict), or DamagedGallery; then everything is as it was.
+        Raises Refusal (gallery-conflict, alias-conflict) or DamagedGallery; then nothing has changed.
         """
         with self._changing:
             self.check_free(name)
@@ -218,7 +237,7 @@ class Catalog:
                 if aside is not None:
                     self._folders.place(aside, name)
                 raise
-            self._damaged = {each: reason for each, reason in self._damaged.items() if each != name}
+            self._damaged.discard(name)
         if aside is not None:
             self._folders.remove(aside)
         return gallery
@@ -229,12 +248,12 @@ class Catalog:
         """The gallery that each alias names, by alias."""
         return self._aliases.all()
 
-    def aliases_of(self, gallery: str) -> list[str]:
+    def aliases_of(self, name: str) -> list[str]:
         """The aliases of a gallery, sorted."""
-        return self._aliases.of(gallery)
+        return self._aliases.of(name)
 
     def set_alias(self, alias: str, gallery: str) -> AliasAnswer:
-        """Let an alias name a gallery, from one request to the next; on the disk when it returns.
+        """Make an alias name a gallery, atomically; it is on the disk when this returns.
 
         Raises Refusal: alias-conflict when a gallery has that name, unknown-gallery, damaged-gallery.
         """
@@ -248,18 +267,13 @@ class Catalog:
             return AliasAnswer(alias=alias, gallery=named, previous=self._aliases.set(alias, named))
 
     def delete_alias(self, alias: str) -> None:
-        """Forget an alias; its gallery stays. Raises Refusal (unknown-alias)."""
+        """Delete an alias; its gallery stays. Raises Refusal (unknown-alias)."""
         with self._changing:
             if not self._aliases.delete(alias):
                 known = ", ".join(self._aliases.all()) or "none yet"
                 raise Refusal(ProblemKind.UNKNOWN_ALIAS, f"There is no alias {alias[:80]!r}. Known: {known}.")
 
-    def _check_in_background(self) -> None:
-        folders = [self._folders.of(name) for name in self.names()]
-        self._check = BackgroundCheck(folders, self.set_aside, self._largest_checked)
-        self._check.start()
-
-    def _begin(self, name: str, teacher: Manifest) -> Gallery:
+    def _create(self, name: str, teacher: Manifest) -> Gallery:
         if teacher.role != "teacher":
             raise Refusal(
                 ProblemKind.GALLERY_CONFLICT,
@@ -274,55 +288,30 @@ class Catalog:
         return Gallery.open(folder, self._open_index, largest_checked=self._largest_checked)
 
     def _open(self, name: str, opening: Callable[[], Gallery]) -> LiveGallery:
-        owned = LiveGallery.open(name, opening, self._max_waiting)
-        self._galleries = {**self._galleries, name: owned}
-        return owned
+        gallery = LiveGallery.open(name, opening, self._max_waiting)
+        self._galleries = {**self._galleries, name: gallery}
+        return gallery
+
+    def _forget(self, name: str) -> None:
+        self._galleries = {each: gallery for each, gallery in self._galleries.items() if each != name}
 
     def _close(self, gallery: LiveGallery) -> None:
         try:
             gallery.close()
-        # A full disk, for example, where the index was to be saved: it is built anew at the next start.
+        # A full disk, for example: what is committed is on it, and the index is rebuilt at the next start.
         except Exception:  # noqa: BLE001
             self._log.exception("gallery %s was not closed cleanly", gallery.name)
 
-    def _refuse_alias(self, name: str) -> None:
-        if name in self._aliases.all():
-            raise Refusal(
-                ProblemKind.ALIAS_CONFLICT,
-                f"{name!r} is an alias of gallery {self.resolve(name)!r}, so no gallery can have that name.",
-            )
 
-    def _refuse_damaged(self, name: str) -> None:
-        reason = self._damaged.get(name)
-        if reason is not None:
-            raise Refusal(
-                ProblemKind.DAMAGED_GALLERY,
-                f"{reason} The other galleries serve. See what is left of it with `askew doctor`, and restore a snapshot "
-                "of it or delete it.",
-                {"gallery": name},
-            )
-
-
-def _refuse_other_teacher(gallery: LiveGallery, teacher: Manifest) -> None:
-    known = gallery.teacher
-    if known.space_id != teacher.space_id:
-        raise Refusal(
-            ProblemKind.GALLERY_CONFLICT,
-            f"Gallery {gallery.name!r} lies in space {known.space_id} of {known.encoder_id}; {teacher.encoder_id} makes "
-            f"vectors in {teacher.space_id}. Choose another gallery name for it.",
-            {"expected": known.space_id, "received": teacher.space_id},
+def gallery_folder(galleries: Catalog, folder: Path, name: str) -> Path:
+    """The folder of a gallery in `folder`, by name or alias, opened or not. Raises AskewError if there is none."""
+    found = folder / galleries.resolve(name)
+    if found.parent != folder or not (found / "gallery.db").is_file():
+        known = sorted(path.parent.name for path in folder.glob("[!.]*/gallery.db"))
+        raise AskewError(
+            f"There is no gallery {name[:80]!r} in {folder.parent}. It holds: {', '.join(known) or 'none'}."
         )
-    if (known.photo_size, known.scales) != (
-        teacher.photo_size,
-        teacher.scales,
-    ) or teacher.role != "teacher":
-        raise Refusal(
-            ProblemKind.GALLERY_CONFLICT,
-            f"Gallery {gallery.name!r} is described by {known.encoder_id} at {known.photo_size} px, scales {known.scales}; "
-            f"{teacher.encoder_id} is a {teacher.role} at {teacher.photo_size} px, scales {teacher.scales}. "
-            "Describe a gallery with one teacher at one size.",
-            {"expected": known.encoder_id, "received": teacher.encoder_id},
-        )
+    return found
 
 
 def _reason(folder: Path, error: Exception) -> str:
@@ -331,20 +320,9 @@ def _reason(folder: Path, error: Exception) -> str:
     return f"The gallery in {folder} cannot be opened: {type(error).__name__}: {error}."
 
 
-def _unforeseen(error: Exception) -> bool:
+def _is_unforeseen(error: Exception) -> bool:
     return not isinstance(error, AskewError)
 
 
 def _listed(one: str, several: str, names: list[str]) -> str:
     return f"{one if len(names) == 1 else several} {', '.join(map(repr, names))}"
-
-
-def gallery_folder(galleries: Catalog, folder: Path, name: str) -> Path:
-    """Where a gallery lies, by name or alias, whether or not it is opened. Raises AskewError where there is none."""
-    found = folder / galleries.resolve(name)
-    if found.parent != folder or not (found / "gallery.db").is_file():
-        known = sorted(path.parent.name for path in folder.glob("[!.]*/gallery.db"))
-        raise AskewError(
-            f"There is no gallery {name[:80]!r} in {folder.parent}. It holds: {', '.join(known) or 'none'}."
-        )
-    return found

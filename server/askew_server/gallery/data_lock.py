@@ -12,14 +12,14 @@ from askew_server.errors import DataInUse
 
 
 def take_data_lock(data: Path, owner: str) -> FileLock:
-    """Lock DATA for this process. Raises DataInUse with the sentence that names its owner."""
+    """Lock DATA for this process. Raises DataInUse with a sentence that names its owner."""
     lock = FileLock(data / "lock", timeout=0)
     note = data / "owner.json"
     try:
         lock.acquire()
     except Timeout:
         raise DataInUse(
-            f"{data} is in use by {_read_owner(note)}. Talk to that server with --server URL, or stop it first."
+            f"{data} is in use by {_read_owner(note)}. Use that server with --server URL, or stop it first."
         ) from None
     note.write_text(json.dumps({"owner": owner, "process": os.getpid()}))
     return lock

@@ -1,7 +1,7 @@
-"""The folders of galleries in DATA/galleries: begun, replaced and removed so that a crash leaves none by half.
+"""The folders of galleries in DATA/galleries: created, replaced and removed so that a crash never leaves a partial one.
 
-A folder whose name begins with a dot is no gallery: it is being made (`.new-…`), removed (`.deleted-…`), or gives way to
-another (`.replaced-…`), and goes at the next start.
+A folder whose name begins with a dot is not a gallery: it is being made (`.new-…`), removed (`.deleted-…`), or replaced
+by another (`.replaced-…`). The next start removes it, or puts a replaced one back if no other took its place.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ _REPLACED = ".replaced-"
 
 
 class GalleryFolders:
-    """DATA/galleries and what lies in it."""
+    """DATA/galleries and the folders in it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._log = logging.getLogger("askew.galleries")
 
     def of(self, name: str) -> Path:
-        """Where a gallery lies, or will lie."""
+        """The folder of a gallery, whether or not it exists."""
         return self._folder / name
 
     def found(self) -> list[Path]:
-        """Every folder that is, or was, a gallery, by name."""
+        """Every folder that is, or once was, a gallery, by name."""
         folders = [each for each in self._folder.iterdir() if each.is_dir() and not each.name.startswith(".")]
-        # An empty folder has lost nothing.
+        # An empty folder holds nothing that could be damaged.
         return sorted(folder for folder in folders if any(path.is_file() for path in folder.rglob("*")))
 
     def new(self, name: str) -> Path:
@@ -38,32 +38,34 @@ class GalleryFolders:
         return self._folder / f".new-{name}-{secrets.token_hex(4)}"
 
     def place(self, made: Path, name: str) -> Path:
-        """Give a folder that is whole its name, which is free. It is on the disk when this returns."""
+        """Give a complete folder its name, which must be free. The rename is on the disk when this returns."""
         folder = self.of(name)
         made.rename(folder)
         flush_folder(self._folder)
         return folder
 
     def put_aside(self, name: str) -> Path:
-        """Take a gallery's name from its folder, which is gone at the next start at the latest."""
+        """Take a gallery's name from its folder; the next start removes what `remove` leaves of it."""
         aside = self._folder / f".deleted-{name}-{secrets.token_hex(4)}"
         self.of(name).rename(aside)
         flush_folder(self._folder)
         return aside
 
     def put_aside_for_another(self, name: str) -> Path:
-        """As `put_aside`, but the folder gets its name back at the next start unless another one has it by then."""
+        """As `put_aside`, but the next start gives the folder its name back unless another one has it by then."""
         aside = self._folder / f"{_REPLACED}{name}-{secrets.token_hex(4)}"
         self.of(name).rename(aside)
         flush_folder(self._folder)
         return aside
 
     def remove(self, aside: Path) -> None:
-        """Remove a folder that is no gallery any more; what cannot be removed now goes at the next start."""
-        shutil.rmtree(aside, onerror=lambda _, path, error: self._log.warning("%s stays: %s", path, error[1]))
+        """Remove a folder that was put aside; the next start removes what cannot be removed now."""
+        shutil.rmtree(
+            aside, onerror=lambda _, path, error: self._log.warning("%s could not be removed: %s", path, error[1])
+        )
 
     def remove_leftovers(self) -> None:
-        """Remove what a crash left: galleries begun and never finished, and deleted ones."""
+        """Remove what a crash left: galleries that were never finished, and deleted ones."""
         for folder in list(self._folder.iterdir()):
             if folder.name.startswith((".new-", ".deleted-")):
                 self.remove(folder)

@@ -1,6 +1,6 @@
 """One gallery: its store and its index, kept in step. No HTTP and no FAISS here.
 
-A Gallery is used by its writer, one thread at a time (see live.py); its index has a thread of its own.
+A Gallery is used by its writer thread alone (see live.py); its index has its own thread.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from askew_server.storage.verification import LARGEST_CHECKED_AT_OPEN, check_bef
 class Gallery:
     """A named set of items in one space, described by one teacher.
 
-    `written`, `deleted`: how many items, since it was opened.
+    `written`, `deleted`: how many items were written and deleted since it was opened.
     """
 
     def __init__(self, name: str, store: ItemStore, open_index: OpenIndex) -> None:
@@ -66,7 +66,7 @@ class Gallery:
 
     @classmethod
     def create(cls, folder: Path, teacher: Manifest, open_index: OpenIndex = open_index) -> Self:
-        """Begin an empty gallery in the teacher's space."""
+        """Create an empty gallery in the teacher's space."""
         store = ItemStore(folder)
         store.begin({**GalleryFacts.of_new_gallery(teacher), "created_at": utc_microseconds()})
         return cls(folder.name, store, open_index)
@@ -78,10 +78,10 @@ class Gallery:
 
     def describe(self) -> GalleryDescription:
         """The gallery as its users see it."""
-        return self.described(self.store, self.index.statistics())
+        return self.describe_from(self.store, self.index.statistics())
 
-    def described(self, reader: GalleryReader, statistics: IndexStatistics) -> GalleryDescription:
-        """The same, on the thread of a reader."""
+    def describe_from(self, reader: GalleryReader, statistics: IndexStatistics) -> GalleryDescription:
+        """The same from another reader, on its thread."""
         items, photos = reader.counts()
         return GalleryDescription(
             name=self.name,
@@ -102,43 +102,43 @@ class Gallery:
     # Items
 
     def upsert(self, batch: ItemBatch) -> int:
-        """Insert or replace items. When it returns they are on the disk, and the next search finds them. The sequence."""
-        sequence = self._applied(self.store.upsert(batch)).sequence
+        """Insert or replace items; returns the sequence number. They are then on the disk, and the next search finds them."""
+        sequence = self._apply(self.store.upsert(batch)).sequence
         self.written += len(batch.ids)
         return sequence
 
     def delete(self, item_id: str) -> int:
-        """Delete an item: the sequence. Raises Refusal (unknown-item)."""
-        change = self._deleted(self.store.delete([item_id]))
+        """Delete an item; returns the sequence number. Raises Refusal (unknown-item)."""
+        change = self._apply_deletion(self.store.delete([item_id]))
         if not len(change.removed):
             raise unknown_item(self.name, item_id)
         return change.sequence
 
     def delete_items(self, ids: list[str]) -> Change:
-        """Delete those of these items that there are; what that changed."""
-        return self._deleted(self.store.delete(ids))
+        """Delete items; unknown ids are ignored. Returns what changed."""
+        return self._apply_deletion(self.store.delete(ids))
 
     def delete_where(self, condition: SqlCondition) -> Change:
-        """Delete the items that meet a condition, which PayloadFilter.sql has checked; what that changed."""
-        return self._deleted(self.store.delete_where(condition))
+        """Delete the items that meet a condition, which PayloadFilter.sql has checked; returns what changed."""
+        return self._apply_deletion(self.store.delete_where(condition))
 
     # Encoders
 
     def keep_encoder(self, file: EncoderFile, content: bytes, report: AdmissionReport | None) -> EncoderDescription:
-        """Keep an encoder that was admitted, or the teacher. Raises Refusal (encoder-conflict)."""
+        """Keep an admitted encoder, or the teacher. Raises Refusal (encoder-conflict)."""
         self.encoders.check_identity(file)
         self.encoders.write_file(file, content)
         return self.encoders.keep(file, report)
 
-    def _deleted(self, change: Change) -> Change:
+    def _apply_deletion(self, change: Change) -> Change:
         self.deleted += len(change.removed)
-        return self._applied(change)
+        return self._apply(change)
 
-    def _applied(self, change: Change) -> Change:
+    def _apply(self, change: Change) -> Change:
         """Bring what was committed into the index."""
         if len(change.added):
             self.index.add(change.added, change.vectors)
-        # What they replace goes last, so that searches in between do not miss an item longer than they must.
+        # Replaced vectors are removed last, so that searches in between miss an item as briefly as possible.
         if len(change.removed):
             self.index.remove(change.removed)
         return change

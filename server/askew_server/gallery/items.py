@@ -1,4 +1,4 @@
-"""One item, or a page of items, as it is read."""
+"""Read one item, a page of items, or a photo, as users see them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_page(
     *,
     with_vectors: bool,
 ) -> ItemPage:
-    """One page of the items that meet a condition, by id. Raises Refusal (validation) for a foreign cursor."""
+    """One page of the items that meet a condition, by id. Raises Refusal (validation) for the cursor."""
     rows = reader.page(_read_cursor(cursor), limit + 1, condition)
     following = _write_cursor(rows[limit - 1].id) if len(rows) > limit else None
     return ItemPage(items=[_item(row, with_vectors) for row in rows[:limit]], next_cursor=following)
@@ -47,7 +47,7 @@ def vector_of(reader: GalleryReader, gallery: str, item_id: str) -> NDArray[np.f
 
 
 def photo_of(reader: GalleryReader, gallery: str, item_id: str) -> Path:
-    """The file of an item's photo. Raises Refusal (unknown-item) when there is no item or no photo."""
+    """The file of an item's photo. Raises Refusal (unknown-item) for an unknown item, or one without a photo."""
     row = reader.item(item_id)
     if row is None:
         raise unknown_item(gallery, item_id)
@@ -57,7 +57,7 @@ def photo_of(reader: GalleryReader, gallery: str, item_id: str) -> Path:
 
 
 def unknown_item(gallery: str, item_id: str) -> Refusal:
-    """The refusal of an item that is not there."""
+    """The refusal of an id that the gallery does not hold."""
     return Refusal(ProblemKind.UNKNOWN_ITEM, f"Gallery {gallery!r} has no item {item_id[:200]!r}.")
 
 
@@ -84,5 +84,5 @@ def _read_cursor(cursor: str | None) -> str:
     except ValueError:
         raise Refusal(
             ProblemKind.VALIDATION,
-            "Expected the next_cursor of an earlier page as cursor. Begin again without one.",
+            "Expected the next_cursor of an earlier page as the cursor. Start again without a cursor.",
         ) from None

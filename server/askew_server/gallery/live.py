@@ -1,7 +1,7 @@
 """A gallery and its threads.
 
-The writer owns the database connection that writes: tasks run there one after the other. The index has a thread of its
-own. Everything else is read over connections of its own, which see what was committed and never wait.
+The writer thread owns the database connection that writes, and runs one task after the other. The index has its own
+thread. Everything else is read over separate connections, which see what was committed and never wait.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from askew_client.contract.space import is_space_id
 from askew_server.errors import Refusal
 from askew_server.gallery.gallery import Gallery
 from askew_server.gallery.search import GallerySearch, SearchResult
-from askew_server.index.port import VectorIndex
+from askew_server.index.port import VectorIndex, gallery_closed
 from askew_server.index.types import IndexStatistics, Vectors
 from askew_server.storage.encoders import EncoderStore
 from askew_server.storage.filters import PayloadFilter
@@ -36,9 +36,9 @@ _SECONDS_BETWEEN_LOOKS = 0.005
 
 
 class LiveGallery:
-    """A gallery in service, safe to use from the event loop and from any thread but its own.
+    """A gallery in service, safe to use from the event loop and from any thread but its writer.
 
-    `name`, `space`, `dim`, `teacher`: they never change. `encoders`: any thread may read its facts.
+    `name`, `space`, `dim` and `teacher` never change. `encoders`: any thread may read its facts.
     """
 
     def __init__(self, gallery: Gallery, writer: ThreadPoolExecutor, max_waiting: int) -> None:
@@ -54,7 +54,7 @@ class LiveGallery:
         self._places = threading.BoundedSemaphore(max_waiting)
         self._searching = 0
         self._is_closed = False
-        # One reader belongs to the event loop, the other one, with the filter, to the reading thread.
+        # One reader belongs to the event loop; the other one, with the filter, to the reading thread.
         self._loop_reader = GalleryReader.open(gallery.store.folder)
         self._thread_reader = GalleryReader.open(gallery.store.folder)
         self._payload_filter = PayloadFilter(self._thread_reader)
@@ -79,12 +79,12 @@ class LiveGallery:
 
     @property
     def waiting(self) -> int:
-        """How many searches wait or are under way; for the event loop."""
+        """How many searches wait or are under way. Read it on the event loop."""
         return self._searching
 
     @property
     def is_full(self) -> bool:
-        """Whether as many searches wait as may."""
+        """Whether a further search would be refused."""
         return self._searching >= self._max_waiting
 
     def check_space(self, space: str | None, *, allow_missing: bool) -> None:
@@ -98,14 +98,14 @@ class LiveGallery:
             raise Refusal(
                 ProblemKind.SPACE_MISSING,
                 f"Expected the space of the vector ({self.space} for gallery {self.name!r}), but none was named. Send the "
-                "encoder's space_id as `space` or in the header Askew-Space.",
+                "encoder's space_id as `space`, or in the header Askew-Space.",
                 {"expected": self.space},
             )
         admitted = self.encoders.facts.admitted
         form = "" if is_space_id(space) else " (which is not a space id)"
         raise Refusal(
             ProblemKind.SPACE_MISMATCH,
-            f"Gallery {self.name!r} lies in space {self.space}, the vector comes from {space[:80]}{form}. "
+            f"Gallery {self.name!r} is in space {self.space}, but the vector comes from {space[:80]}{form}. "
             f"Describe the photo with one of the admitted encoders: {', '.join(admitted)}.",
             {
                 "expected": self.space,
@@ -114,6 +114,26 @@ class LiveGallery:
                 "hint": "GET /v1/encoders lists the admitted encoders with their files.",
             },
         )
+
+    def check_teacher(self, teacher: Manifest) -> None:
+        """Refuse (gallery-conflict) an encoder that could not have described this gallery's items."""
+        known = self.teacher
+        if known.space_id != teacher.space_id:
+            raise Refusal(
+                ProblemKind.GALLERY_CONFLICT,
+                f"Gallery {self.name!r} is in space {known.space_id} of {known.encoder_id}, but {teacher.encoder_id} "
+                f"makes vectors in {teacher.space_id}. Choose another gallery name for it.",
+                {"expected": known.space_id, "received": teacher.space_id},
+            )
+        expected = ("teacher", known.photo_size, known.scales)
+        if (teacher.role, teacher.photo_size, teacher.scales) != expected:
+            raise Refusal(
+                ProblemKind.GALLERY_CONFLICT,
+                f"Gallery {self.name!r} is described by {known.encoder_id} at {known.photo_size} px, scales "
+                f"{known.scales}, but {teacher.encoder_id} is a {teacher.role} at {teacher.photo_size} px, scales "
+                f"{teacher.scales}. Describe a gallery with one teacher at one size.",
+                {"expected": known.encoder_id, "received": teacher.encoder_id},
+            )
 
     async def statistics(self) -> IndexStatistics:
         """The size and state of the index; takes its turn among the searches."""
@@ -128,7 +148,7 @@ class LiveGallery:
         return self._queued(self._writer, lambda: task(self._gallery))
 
     def run(self, task: Callable[[Gallery], Result]) -> Result:
-        """Run a task on the writer and wait for it; for threads that may wait."""
+        """Run a task on the writer and wait for it. Never call it on the event loop. Raises Refusal (overloaded)."""
         return self.submit(task).result()
 
     async def write(self, task: Callable[[Gallery], Result]) -> Result:
@@ -144,7 +164,7 @@ class LiveGallery:
     async def describe(self) -> GalleryDescription:
         """The gallery as its users see it, without waiting for writes."""
         statistics = await self.statistics()
-        return await self.read(lambda reader, _: self._gallery.described(reader, statistics))
+        return await self.read(lambda reader, _: self._gallery.describe_from(reader, statistics))
 
     async def search(self, vectors: Vectors, options: SearchOptions, threshold: float | None) -> SearchResult:
         """The hits of each query, float32 [n, D] of unit length; `threshold` instead of the one in the options.
@@ -160,7 +180,7 @@ class LiveGallery:
             self._searching -= 1
 
     def close(self) -> None:
-        """Let searches and queued tasks finish, end the threads, close the files. New requests are refused."""
+        """Refuse new requests, finish searches and queued tasks, end the threads, close the files."""
         self._is_closed = True
         deadline = time.monotonic() + LONGEST_SEARCH
         while self._searching and time.monotonic() < deadline:
@@ -173,34 +193,31 @@ class LiveGallery:
 
     def _take_search_place(self) -> None:
         if self._is_closed:
-            raise self._gone()
+            raise gallery_closed(self.name)
         if self.is_full:
             raise self._overloaded()
         self._searching += 1
 
     def _queued(self, executor: ThreadPoolExecutor, task: Callable[[], Result]) -> Future[Result]:
         if self._is_closed:
-            raise self._gone()
+            raise gallery_closed(self.name)
         if not self._places.acquire(blocking=False):
             raise self._overloaded()
         try:
             future = executor.submit(task)
         except BaseException as error:
             self._places.release()
-            # The executor's own refusal, when the gallery was closed at this very moment.
+            # The executor refuses with RuntimeError if the gallery was closed since the check above.
             if self._is_closed and isinstance(error, RuntimeError):
-                raise self._gone() from None
+                raise gallery_closed(self.name) from None
             raise
-        # Released also when a waiting task is cancelled because its client has gone.
+        # Also released when a waiting task is cancelled because its client has disconnected.
         future.add_done_callback(lambda _: self._places.release())
         return future
-
-    def _gone(self) -> Refusal:
-        return Refusal(ProblemKind.UNKNOWN_GALLERY, f"Gallery {self.name!r} was closed and is gone.")
 
     def _overloaded(self) -> Refusal:
         return Refusal(
             ProblemKind.OVERLOADED,
-            f"Too many requests wait for gallery {self.name!r}. Try again in a second.",
+            f"Too many requests are waiting for gallery {self.name!r}. Try again in a second.",
             retry_after=1,
         )

@@ -1,7 +1,7 @@
-"""From labels that an index found to hits: scored anew, put in order, and chosen.
+"""Turn the labels that an index found into hits: scored from the stored vectors, ordered, and chosen.
 
-Scores are computed in float64 from the stored vectors and rounded to 1e-6, hits ordered by falling score, then id. So
-a query has the same answer alone and in a batch, whatever the index and its precision.
+Scores are computed in float64 and rounded to 1e-6; hits are ordered by falling score, then id. So a query has the same
+answer alone and in a batch, whatever the index and its precision.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ SCORE_DECIMALS = 6
 class FoundItem(NamedTuple):
     """An item found: `payload` as JSON text, `group` its value of the grouping field.
 
-    `vector`: little-endian float16, empty where nobody asked for it and the index had it at hand.
+    `falling`: the negated score, so that tuples sort as hits do. `vector`: little-endian float16; empty if it was not
+    read, because the index gave the score and the caller does not want it.
     """
 
     falling: float
@@ -53,9 +54,9 @@ def ranked(candidates: Sequence[Candidate], query: NDArray[np.float32]) -> list[
 def items_of(
     reader: GalleryReader, vectors: Vectors, found: Neighbours, *, with_vectors: bool
 ) -> tuple[list[list[FoundItem]], list[bool]]:
-    """What an index found for queries, float32 [n, D]: the ranked items of each, and whether these are all there are.
+    """The ranked items of each query, float32 [n, D], and whether the gallery has no others.
 
-    A label that the database no longer knows is passed over: its item was changed or deleted meanwhile.
+    Labels that the database no longer knows are skipped: their items were changed or deleted since the search.
     """
     items, saw_all = [], []
     for position, row in enumerate(found.labels):
@@ -71,20 +72,20 @@ def items_of(
 def _ordered(
     rows: Sequence[tuple[int, str, str]], labels: Sequence[int], scores: NDArray[np.float64]
 ) -> list[FoundItem]:
-    """Label, id and payload of items, in the order of the scores that their labels have."""
+    """Items from rows of label, id and payload, ordered by the scores of their labels."""
     falling = dict(zip(labels, _falling(scores), strict=True))
     return sorted([FoundItem(falling[label], item_id, payload, b"") for label, item_id, payload in rows])
 
 
 def _falling(scores: NDArray[np.float64]) -> list[float]:
-    # The minimum and the maximum by themselves: numpy's clip takes three times as long for a few numbers.
+    # Not numpy's clip, which takes three times as long for a few numbers.
     rounded: list[float] = (-np.round(np.minimum(np.maximum(scores, -1.0), 1.0), SCORE_DECIMALS)).tolist()
     return rounded
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which of the ranked items become hits: the first `limit` that are not excluded and reach the threshold."""
+    """Chooses hits among ranked items: the first `limit` that are not excluded and reach the threshold."""
 
     limit: int
     threshold: float | None = None
@@ -92,7 +93,7 @@ class Choice:
 
     @property
     def wanted(self) -> int:
-        """How many of the nearest to look at first."""
+        """How many of the nearest items to fetch first."""
         return self.limit + len(self.excluded)
 
     def hits(self, items: list[FoundItem]) -> list[FoundItem]:
@@ -107,7 +108,7 @@ class Choice:
     def is_complete(self, items: list[FoundItem], hits: list[FoundItem]) -> bool:
         """Whether no item beyond the fetched ones can be a hit.
 
-        Of equal scores at the edge of what was fetched, one with a smaller id may lie beyond it.
+        An item beyond them may have the same score as the last one fetched, and a smaller id.
         """
         if not items:
             return False
@@ -126,14 +127,14 @@ class Groups:
     _by_value: dict[tuple[bool, Scalar], list[FoundItem]] = field(default_factory=dict)
 
     def take(self, items: list[FoundItem]) -> None:
-        """Sort items, in their order, into their groups; new groups are begun up to the limit."""
+        """Add ranked items to their groups; new groups are created up to the limit."""
         for item in items:
             value = value_at(item.payload, self.path)
             if item.id in self.choice.excluded or not isinstance(value, bool | int | float | str):
                 continue
             if self.choice.threshold is not None and item.score < self.choice.threshold:
                 return
-            # As dictionary keys, True would be 1.
+            # True and 1 are the same dictionary key.
             members = self._by_value.get((isinstance(value, bool), value))
             if members is None:
                 if len(self._by_value) == self.choice.limit:
@@ -155,7 +156,7 @@ class Groups:
 
     @property
     def is_full(self) -> bool:
-        """Whether there are as many groups as are wanted."""
+        """Whether no further group is wanted."""
         return len(self._by_value) == self.choice.limit
 
     def hits(self) -> list[FoundItem]:
@@ -164,7 +165,7 @@ class Groups:
 
 
 def value_at(payload: str, path: Sequence[str]) -> object:
-    """What a payload, as JSON text, holds at a path of keys; None where it has none."""
+    """The value at a path of keys in a payload, which is JSON text; None if missing."""
     value: object = from_json(payload)
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None

@@ -1,4 +1,4 @@
-"""One search: what the index finds, finished with ids and payloads, until the hits are complete."""
+"""One search: the index finds labels, the database adds ids and payloads, until the hits are complete."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from askew_server.storage.reader import GalleryReader
 Result = TypeVar("Result")
 
 QUERIES_AT_ONCE = 16
-"""Queries of a batch that are searched in one go; other requests take their turn between two of these."""
+"""Queries of a batch that one index call answers; other requests take their turn between two calls."""
 
-_FINISHED_IN_LOOP = 48
-_WIDENED = 4
-"""How many times more items are fetched when the first ones do not complete the hits."""
+_MAX_READ_IN_LOOP = 48
+"""Items up to which ids and payloads are read on the event loop, in a fraction of a millisecond."""
+
+_WIDENING = 4
+"""The factor by which more items are fetched when the first ones do not complete the hits."""
 
 
 class ReadInThread(Protocol):
@@ -34,9 +36,9 @@ class ReadInThread(Protocol):
 
 @dataclass(slots=True)
 class SearchResult:
-    """The hits of each query, the index that found them, and what the time went to.
+    """The hits of each query, the index that found them, and how long each stage took.
 
-    `stages`: seconds of `time.perf_counter`, from and to. `together`: queries that the index answered at once.
+    `stages`: name, begin and end in seconds of `time.perf_counter`. `together`: queries that one index call answered.
     """
 
     hits: list[list[FoundItem]] = field(default_factory=list)
@@ -52,12 +54,10 @@ class SearchResult:
 
 
 class GallerySearch:
-    """Searches one gallery. Hits are finished in the event loop where that takes a fraction of a millisecond, on the
-    reading thread otherwise.
-    """
+    """Searches one gallery. Ids and payloads of a few items are read on the event loop, else on the reading thread."""
 
     def __init__(self, index: VectorIndex, loop_reader: GalleryReader, read_in_thread: ReadInThread) -> None:
-        """`loop_reader`: belongs to the event loop."""
+        """`loop_reader`: used on the event loop alone."""
         self._index = index
         self._loop_reader = loop_reader
         self._read_in_thread = read_in_thread
@@ -97,18 +97,18 @@ class GallerySearch:
                 hits = answers[position] = choice.hits(found)
                 if not is_all and not choice.is_complete(found, hits):
                     incomplete.append(position)
-            pending, wanted = incomplete, _WIDENED * wanted
+            pending, wanted = incomplete, _WIDENING * wanted
         return answers
 
     async def _grouped(
         self, vector: Vectors, groups: Groups, options: SearchOptions, result: SearchResult
     ) -> list[FoundItem]:
-        """The groups nearest to one query, float32 [1, D]: each search looks only among values not seen before."""
+        """The groups nearest to one query, float32 [1, D]. Each search looks only among values not found before."""
         field_path = options.group_by or ""
         conditions: list[Filter] = [Exists(field=field_path, exists=True)]
         if options.filter is not None:
             conditions.append(options.filter)
-        wanted = _WIDENED * groups.choice.wanted
+        wanted = _WIDENING * groups.choice.wanted
         while not groups.is_full:
             others = [Not.model_construct(negated=_one_of(field_path, groups.values))] if groups.values else []
             allowed = await self.allowed(AllOf.model_construct(all_of=[*conditions, *others]), depth=0)
@@ -118,7 +118,7 @@ class GallerySearch:
             if saw_all or (items and groups.choice.threshold is not None and items[-1].score < groups.choice.threshold):
                 break
             if len(groups.values) == before:
-                wanted *= _WIDENED
+                wanted *= _WIDENING
         if groups.size > 1 and groups.open_values:
             members = AllOf.model_construct(all_of=[*conditions, _one_of(field_path, groups.open_values)])
             allowed = await self.allowed(members, depth=0)
@@ -126,17 +126,17 @@ class GallerySearch:
             while groups.open_values and not saw_all:
                 (items,), (saw_all,) = await self._items(vector, wanted, allowed, options, result)
                 groups.take(items)
-                wanted *= _WIDENED
+                wanted *= _WIDENING
         return groups.hits()
 
     async def _items(
         self, vectors: Vectors, wanted: int, allowed: Labels | None, options: SearchOptions, result: SearchResult
     ) -> tuple[list[list[FoundItem]], list[bool]]:
-        """What the index found for each query, ranked, and whether that is everything there is."""
+        """The ranked items of each query, and whether the gallery has no others."""
         asked = time.perf_counter()
         found = await self._index.search(vectors, wanted, allowed, options.exact)
         result.record(asked, found)
-        if len(vectors) * wanted <= _FINISHED_IN_LOOP:
+        if len(vectors) * wanted <= _MAX_READ_IN_LOOP:
             items = items_of(self._loop_reader, vectors, found, with_vectors=options.with_vectors)
         else:
             items = await self._read_in_thread(

@@ -1,1 +1,1 @@
-"""Finding the nearest vectors: the port that a gallery speaks to, and the engines behind it."""
+"""Finding the nearest vectors: the port that galleries use, and its implementation by FAISS."""

@@ -1,0 +1,40 @@
+"""Galleries that are out of service because their files are damaged."""
+
+from __future__ import annotations
+
+from askew_client.contract.problems import ProblemKind
+from askew_server.errors import Refusal
+
+
+class DamagedGalleries:
+    """The reason for each damaged gallery, by name. Read from any thread, changed by one at a time."""
+
+    def __init__(self) -> None:
+        # Replaced as a whole: a reader sees the state before a change or after it.
+        self._reasons: dict[str, str] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._reasons
+
+    def reasons(self) -> dict[str, str]:
+        """A sentence on what is damaged, by name, in the order of names."""
+        return dict(sorted(self._reasons.items()))
+
+    def add(self, name: str, reason: str) -> None:
+        """Take a gallery out of service."""
+        self._reasons = {**self._reasons, name: reason}
+
+    def discard(self, name: str) -> None:
+        """Forget a gallery that was deleted or replaced."""
+        self._reasons = {each: reason for each, reason in self._reasons.items() if each != name}
+
+    def require_intact(self, name: str) -> None:
+        """Raise Refusal (damaged-gallery) if this gallery is damaged."""
+        reason = self._reasons.get(name)
+        if reason is not None:
+            raise Refusal(
+                ProblemKind.DAMAGED_GALLERY,
+                f"{reason} The other galleries are served. Run `askew doctor` to see what is left of this one, then "
+                "restore a snapshot of it or delete it.",
+                {"gallery": name},
+            )
