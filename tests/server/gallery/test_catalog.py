@@ -1,41 +1,97 @@
-"""The life of a gallery: deleted with everything in it, or not at all, and described while it is busy."""
+"""The life of a gallery: created, deleted and replaced as a whole or not at all, and described while it is busy."""
 
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from askew_client.encoding.encoder import Encoder
 from askew_server.errors import Refusal
 from askew_server.gallery.catalog import Catalog
-from tests.support.paths import ROOT
+from askew_server.gallery.folders import GalleryFolders
+from askew_server.gallery.gallery import Gallery
+from askew_server.http.app import create_app
+from askew_server.http.state import AppState
+from askew_server.settings import Settings
 from tests.support.problem_shape import assert_problem
-from tests.support.running_server import RunningServer, run_askew
+from tests.support.running_server import RunningServer
+from tests.support.waiting import DEADLINE, in_thread, wait_until
+
+
+@contextmanager
+def opened(data: Path, folders: Callable[[Path], GalleryFolders] = GalleryFolders) -> Iterator[Catalog]:
+    """The galleries of DATA, opened in this process."""
+    with closing(Catalog(data, owner="a test", folders=folders)) as catalog:
+        catalog.load()
+        yield catalog
 
 
 @pytest.fixture
-def galleries(data: Path) -> Catalog:
-    """The galleries of a copy of DATA, opened in this process."""
-    opened = Catalog(data, owner="a test")
-    opened.load()
-    yield opened
-    opened.close()
+def catalog(data: Path) -> Iterator[Catalog]:
+    with opened(data) as catalog:
+        yield catalog
 
 
-def test_a_deleted_gallery_is_gone_with_its_folder_and_its_name_is_free(data: Path, teacher_file: Path) -> None:
-    with RunningServer(data) as running:
-        assert running.http.delete("/v1/galleries/objects").json() == {"deleted": "objects"}
-        assert_problem(running.http.get("/v1/galleries/objects"), 404, "unknown-gallery")
-        assert_problem(running.http.delete("/v1/galleries/objects"), 404, "unknown-gallery")
-        assert list((data / "galleries").iterdir()) == []
-        made = running.http.put("/v1/galleries/objects", content=teacher_file.read_bytes())
-        assert (made.status_code, made.json()["items"]) == (201, 0)
-    with RunningServer(data) as again:
-        assert again.http.get("/v1/galleries/objects").json()["items"] == 0
+class PowerCutError(Exception):
+    """The process ends here."""
+
+
+def power_cut(copy: Path, *moments: str) -> Callable[[Path], GalleryFolders]:
+    """Folders whose DATA is copied to `copy`, as a killed process leaves it, when one of these methods is called."""
+
+    class Folders(GalleryFolders):
+        def __init__(self, folder: Path) -> None:
+            super().__init__(folder)
+            self.folder = folder
+
+        def place(self, made: Path, name: str) -> Path:
+            self._cut("place")
+            return super().place(made, name)
+
+        def put_aside(self, name: str) -> Path:
+            self._cut("put_aside")
+            return super().put_aside(name)
+
+        def remove(self, aside: Path) -> None:
+            self._cut("remove")
+            super().remove(aside)
+
+        def _cut(self, moment: str) -> None:
+            if moment in moments:
+                shutil.copytree(self.folder.parent, copy)
+                raise PowerCutError
+
+    return Folders
+
+
+def test_a_deleted_gallery_is_gone_with_its_folder_and_its_name_is_free(
+    server: RunningServer, teacher: Encoder
+) -> None:
+    url, folder = "/v1/galleries/passing", server.data / "galleries" / "passing"
+    create = {"teacher": teacher.manifest.model_dump(mode="json", exclude_none=True)}
+    item = {"id": "one", "vector": [1.0] + 63 * [0.0]}
+    assert server.http.put(url, json=create).status_code == 201
+    assert server.http.put(f"{url}/items", json={"space": teacher.space_id, "items": [item]}).status_code == 200
+    assert server.http.delete(url).json() == {"deleted": "passing"}
+    assert_problem(server.http.get(url), 404, "unknown-gallery")
+    assert_problem(server.http.delete(url), 404, "unknown-gallery")
+    assert [path for path in folder.parent.iterdir() if "passing" in path.name] == []
+    again = server.http.put(url, json=create)
+    assert (again.status_code, again.json()["items"]) == (201, 0)
+
+
+def test_a_gallery_created_where_one_was_deleted_is_empty_after_a_restart(data: Path, teacher: Encoder) -> None:
+    with opened(data) as catalog:
+        catalog.delete("objects")
+        catalog.get_or_create("objects", teacher.manifest)
+    with opened(data) as again:
+        assert again.describe("objects").items == 0
 
 
 def test_the_default_gallery_is_not_deleted(server: RunningServer) -> None:
@@ -45,118 +101,72 @@ def test_the_default_gallery_is_not_deleted(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("left", [".deleted-objects-0a1b", ".new-objects-0a1b"])
-def test_what_a_crash_left_behind_is_no_gallery_and_is_cleaned_up(data: Path, left: str) -> None:
+def test_what_a_crash_left_behind_is_not_a_gallery_and_is_cleaned_up(data: Path, left: str) -> None:
     (data / "galleries" / "objects").rename(data / "galleries" / left)
-    opened = Catalog(data, owner="a test")
-    try:
-        opened.load()
-        assert (opened.names(), opened.damaged()) == ([], {})
+    with opened(data) as catalog:
+        assert (catalog.names(), catalog.damaged()) == ([], {})
         assert list((data / "galleries").iterdir()) == []
-    finally:
-        opened.close()
 
 
-def test_a_crash_before_the_folder_is_put_aside_leaves_the_gallery_whole(
-    data: Path, galleries: Catalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def crash(_: str) -> Path:
-        raise RuntimeError("the power is gone")
-
-    monkeypatch.setattr(galleries._folders, "put_aside", crash)
-    with pytest.raises(RuntimeError):
-        galleries.delete("objects")
-    galleries.close()
-    again = Catalog(data, owner="a test")
-    try:
-        again.load()
-        assert again.get("objects").name == "objects"
-    finally:
-        again.close()
+@pytest.mark.parametrize(("moment", "is_left"), [("put_aside", True), ("remove", False)])
+def test_a_gallery_is_deleted_as_a_whole_or_not_at_all(data: Path, tmp_path: Path, moment: str, is_left: bool) -> None:
+    with opened(data, power_cut(tmp_path / "cut", moment)) as catalog, pytest.raises(PowerCutError):
+        catalog.delete("objects")
+    with opened(tmp_path / "cut") as again:
+        assert again.names() == (["objects"] if is_left else [])
+        assert again.damaged() == {}
+        assert not is_left or again.describe("objects").items == 49
+        assert [path.name for path in (tmp_path / "cut" / "galleries").iterdir()] == again.names()
 
 
-def test_a_gallery_is_begun_as_a_whole(data: Path, galleries: Catalog, teacher: Encoder, monkeypatch) -> None:
-    def crash(*_: object) -> Path:
-        raise RuntimeError("the power is gone")
+def test_a_gallery_is_created_as_a_whole_or_not_at_all(data: Path, teacher: Encoder, tmp_path: Path) -> None:
+    with opened(data, power_cut(tmp_path / "cut", "place")) as catalog:
+        with pytest.raises(PowerCutError):
+            catalog.get_or_create("begun", teacher.manifest)
+        assert catalog.names() == ["objects"]
+    with opened(tmp_path / "cut") as again:
+        assert again.names() == ["objects"]
+        assert [path.name for path in (tmp_path / "cut" / "galleries").iterdir()] == ["objects"]
 
-    monkeypatch.setattr(galleries._folders, "place", crash)
-    with pytest.raises(RuntimeError):
-        galleries.get_or_create("begun", teacher.manifest)
-    assert not (data / "galleries" / "begun").exists()
-    assert galleries.names() == ["objects"]
 
-
-def test_who_still_holds_a_deleted_gallery_is_told_that_there_is_none(galleries: Catalog) -> None:
-    held = galleries.get("objects")
-    galleries.delete("objects")
-    with pytest.raises(Refusal) as refused:
-        held.run(lambda each: each.describe())
-    assert refused.value.kind.slug == "unknown-gallery"
+def test_calls_on_a_gallery_that_was_deleted_are_refused_and_none_waits_for_ever(catalog: Catalog) -> None:
+    held = catalog.get("objects")
+    catalog.delete("objects")
+    for call in (lambda: held.run(Gallery.describe), held.index.statistics, held.index.status):
+        error = in_thread(call).exception(DEADLINE)
+        assert isinstance(error, Refusal)
+        assert error.kind.slug == "unknown-gallery"
+        assert "'objects' is closed" in str(error)
 
 
 def test_a_folder_takes_the_place_of_a_damaged_gallery_but_of_no_other(data: Path, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     shutil.copytree(data / "galleries" / "objects", whole)
     (data / "galleries" / "objects" / "gallery.db").write_bytes(b"no database" * 100)
-    opened = Catalog(data, owner="a test")
-    try:
-        opened.load()
-        assert list(opened.damaged()) == ["objects"]
-        made = opened.new_folder("objects")
+    with opened(data) as catalog:
+        assert list(catalog.damaged()) == ["objects"]
+        made = catalog.new_folder("objects")
         shutil.copytree(whole, made)
-        assert opened.adopt(made, "objects").name == "objects"
-        assert (opened.names(), opened.damaged()) == (["objects"], {})
+        assert catalog.adopt(made, "objects").name == "objects"
+        assert (catalog.names(), catalog.damaged()) == (["objects"], {})
         shutil.copytree(whole, made)
         with pytest.raises(Refusal, match="There is a gallery 'objects' already"):
-            opened.adopt(made, "objects")
+            catalog.adopt(made, "objects")
         assert [folder.name for folder in (data / "galleries").iterdir() if folder != made] == ["objects"]
-    finally:
-        opened.close()
 
 
-def test_galleries_are_listed_while_one_is_written_to(data: Path, teacher_file: Path) -> None:
-    with RunningServer(data, "--gallery", "objects") as running:
-        database = sqlite3.connect(data / "galleries" / "objects" / "gallery.db", isolation_level=None)
-        # Somebody's transaction holds up the gallery's writes.
-        database.execute("BEGIN IMMEDIATE")
-        url = "/v1/galleries/objects/items/one"
-        answers = []
-        photo = next((ROOT / "demo" / "gallery").glob("*.jpg")).read_bytes()
-        headers = {"Content-Type": "image/jpeg"}
-        writing = threading.Thread(target=lambda: answers.append(running.http.put(url, content=photo, headers=headers)))
-        writing.start()
-        writing.join(1.5)
-        assert writing.is_alive()
-        listed = running.http.get("/v1/galleries", timeout=2).json()
-        assert [gallery["name"] for gallery in listed["galleries"]] == ["objects"]
-        assert running.http.get("/v1/galleries/objects", timeout=2).json()["items"] == 49
-        assert writing.is_alive()
-        database.execute("ROLLBACK")
-        database.close()
-        writing.join()
-        assert answers[0].status_code == 200
-
-
-@pytest.mark.parametrize("served", [True, False])
-def test_the_command_line(data: Path, teacher_file: Path, served: bool) -> None:
-    running = RunningServer(data, "--gallery", "objects") if served else None
-    where = ("--server", running.url) if running else ("--data", str(data))
-    try:
-        made = run_askew("gallery", "create", "second", "--encoder", teacher_file, *where)
-        assert made.returncode == 0, made.stderr
-        listed = run_askew("gallery", "list", *where)
-        assert "objects" in listed.stdout, listed.stderr
-        assert "second" in listed.stdout
-        assert '"items": 49' in run_askew("gallery", "describe", "objects", "--json", *where).stdout
-        assert run_askew("alias", "set", "newest", "second", *where).returncode == 0
-        assert "newest" in run_askew("alias", "list", *where).stdout
-        refused = run_askew("gallery", "delete", "second", *where)
-        assert refused.returncode == 1
-        assert "alias 'newest'" in refused.stderr
-        assert "Traceback" not in refused.stderr
-        assert run_askew("alias", "delete", "newest", *where).returncode == 0
-        deleted = run_askew("gallery", "delete", "second", *where)
-        assert deleted.returncode == 0, deleted.stderr
-        assert "second" not in run_askew("gallery", "list", *where).stdout
-    finally:
-        if running:
-            running.stop()
+def test_galleries_are_listed_while_one_is_written_to(data: Path) -> None:
+    catalog = Catalog(data, owner="a test")
+    state = AppState(Settings(data=data, default_gallery="objects"), catalog)
+    released = threading.Event()
+    with TestClient(create_app(state, None)) as client:
+        wait_until(lambda: client.get("/readyz").status_code == 200, "the server to be ready")
+        writing = catalog.get("objects").submit(lambda gallery: released.wait(DEADLINE))
+        try:
+            listed = client.get("/v1/galleries").json()
+            assert [gallery["name"] for gallery in listed["galleries"]] == ["objects"]
+            assert client.get("/v1/galleries/objects").json()["items"] == 49
+            assert not writing.done()
+        finally:
+            released.set()
+        assert writing.result(DEADLINE)
