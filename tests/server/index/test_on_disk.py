@@ -17,7 +17,7 @@ from tests.support.gallery_vectors import Given, clustered
 
 DIM = 32
 COUNT = 1_000
-BLOCK = 5_000
+BLOCK = 2_000
 """Bytes of a block here, so that each file has several."""
 
 
