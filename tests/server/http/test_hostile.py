@@ -104,18 +104,17 @@ def test_nothing_is_written_or_deleted_outside_its_folder(
         head = b" HTTP/1.1\r\nHost: a\r\nContent-Type: " + kind + b"\r\nContent-Length: %d\r\n\r\n" % len(body)
         answer = exchange(server.url, call + head + body)
         assert answer.status in {400, 404, 405, 409, 422}, (call, answer)
-    stored = exchange(
-        server.url,
-        b"PUT /v1/galleries/objects/items/"
-        + name
-        + b" HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=b\r\n"
-        b"Content-Length: %d\r\n\r\n" % len(form) + form,
-    )
+    item = ITEMS.encode() + b"/" + name + b" HTTP/1.1\r\nHost: a\r\n"
+    head = b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: %d\r\n\r\n" % len(form)
+    stored = exchange(server.url, b"PUT " + item + head + form)
     assert stored.status in {200, 400, 404, 405, 422}, stored
     data = server.data
     assert {path.name for path in data.iterdir()} <= KNOWN_IN_DATA
     assert {path.name for path in (data / "galleries").iterdir()} == {"objects"}
     assert {path.name for path in data.parent.iterdir()} == {"data"}
+    if stored.status == 200:
+        # As an id it is a text like any other.
+        assert exchange(server.url, b"DELETE " + item + b"\r\n").status == 200
 
 
 KNOWN_IN_DATA = {"askew.db", "askew.db-shm", "askew.db-wal", "galleries", "jobs", "lock", "owner.json"}

@@ -222,7 +222,7 @@ def session(
         assert http.get("/v1/galleries", headers=_bearer(key["key"])).status_code == 200
         assert http.get("/v1/galleries", headers=_bearer("nonsense")).status_code == 401
         output = server.stop()
-        return Session(search, key, output, server.process.returncode)
+        return Session(search, key, output, server.process.wait(timeout=10))
 
 
 def _bearer(key: str) -> dict[str, str]:
