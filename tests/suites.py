@@ -31,8 +31,8 @@ class Suite:
 
 # Each process computes on one thread: the suite has one process for each core.
 PARALLEL = Suite("pytest with its children", ("-m", "not browser and not alone and not installs", *WORKERS))
-ALONE = Suite("tests that compare times", ("-m", "alone", "soak"))
-INSTALLS = Suite("installs", ("-m", "installs", "deploy"), is_budgeted=False)
+ALONE = Suite("tests that compare times", ("-m", "alone", "tests/soak"))
+INSTALLS = Suite("installs", ("-m", "installs", "tests/deploy"), is_budgeted=False)
 FAST = Suite("fast tests", ("-m", "not browser and not alone and not installs and not slow", *WORKERS))
 
 
