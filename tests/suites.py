@@ -33,7 +33,10 @@ class Suite:
 PARALLEL = Suite("pytest with its children", ("-m", "not browser and not alone and not installs", *WORKERS))
 ALONE = Suite("tests that compare times", ("-m", "alone", "tests/soak"))
 INSTALLS = Suite("installs", ("-m", "installs", "tests/deploy"), is_budgeted=False)
-FAST = Suite("fast tests", ("-m", "not browser and not alone and not installs and not slow", *WORKERS))
+_OF_WHOLE_PROCESSES = tuple(
+    f"--ignore=tests/{folder}" for folder in ("browser", "crash", "deploy", "end_to_end", "soak")
+)
+FAST = Suite("fast tests", ("-m", "not alone and not slow", *_OF_WHOLE_PROCESSES, *WORKERS))
 
 
 def run_suite(suite: Suite) -> tuple[int, float, float]:

@@ -37,6 +37,7 @@ async def all_connections_are_busy(server: ScriptedServer) -> None:
 # Many calls at once
 
 
+@pytest.mark.slow
 def test_a_hundred_searches_are_in_progress_at_once_and_the_next_ones_wait(server: ScriptedServer) -> None:
     server.answer(ANSWER)
 
@@ -53,6 +54,7 @@ def test_a_hundred_searches_are_in_progress_at_once_and_the_next_ones_wait(serve
     assert server.max_in_progress == server.connections == MAX_CONNECTIONS
 
 
+@pytest.mark.slow
 def test_a_client_in_many_threads_does_the_same(server: ScriptedServer) -> None:
     server.answer(ANSWER)
     server.gate.clear()
@@ -76,6 +78,7 @@ def test_a_connection_is_used_again(server: ScriptedServer) -> None:
     assert server.connections == 1
 
 
+@pytest.mark.slow
 def test_threads_share_connections(server: ScriptedServer) -> None:
     server.answer(ANSWER)
     with Client(server.url) as client, ThreadPoolExecutor(16) as pool:
@@ -97,6 +100,7 @@ def test_an_idle_connection_that_the_server_closed_is_replaced() -> None:
 # Cancelled calls
 
 
+@pytest.mark.slow
 def test_cancelled_searches_leave_the_client_usable(server: ScriptedServer) -> None:
     server.answer(ANSWER)
 

@@ -101,6 +101,7 @@ def test_an_id_is_one_segment_of_the_path(server: ScriptedServer, client: Client
     assert paths == ["a%2Fb%20c%3F%23%25%C3%A9", "%2E%2E", "%2E", "%252F"]
 
 
+@pytest.mark.slow
 def test_upsert_sends_ten_thousand_items_in_each_request(server: ScriptedServer, client: Client) -> None:
     server.answer({"upserted": 10_000, "sequence": 1})
     server.answer({"upserted": 500, "sequence": 2})
@@ -221,6 +222,7 @@ def test_each_problem_has_its_error(
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_retry_after_in_seconds_is_honoured(server: ScriptedServer, client: Client) -> None:
     server.problem(ProblemKind.OVERLOADED, retry_after="1")
     server.answer(SEARCH_ANSWER)
@@ -231,6 +233,7 @@ def test_retry_after_in_seconds_is_honoured(server: ScriptedServer, client: Clie
     assert first.body == second.body != b""
 
 
+@pytest.mark.slow
 def test_retry_after_as_a_date_is_honoured(server: ScriptedServer, client: Client) -> None:
     moment = datetime.now(UTC) + timedelta(seconds=2)
     server.problem(ProblemKind.NOT_READY, retry_after=format_datetime(moment, usegmt=True))
@@ -239,6 +242,7 @@ def test_retry_after_as_a_date_is_honoured(server: ScriptedServer, client: Clien
     assert datetime.now(UTC) > moment - timedelta(seconds=1.1)
 
 
+@pytest.mark.slow
 def test_a_retry_sends_the_same_form(server: ScriptedServer, client: Client, photos: list[Path]) -> None:
     server.answer(b"<html>", 502, content_type="text/html")
     server.answer({"upserted": 1, "sequence": 1})
@@ -255,6 +259,7 @@ def test_a_server_that_stays_busy_raises_overloaded(server: ScriptedServer, conn
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_retries_are_bounded(server: ScriptedServer, connect: Callable[..., Client]) -> None:
     server.answer(b"", 504)
     client = connect(server.url, retries=2)
@@ -295,6 +300,7 @@ def test_answers_of_another_kind_of_server_are_refused(server: ScriptedServer, c
         client.search(VECTOR, space=SPACE)
 
 
+@pytest.mark.slow
 def test_a_refused_connection_names_the_address(connect: Callable[..., Client]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

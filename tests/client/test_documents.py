@@ -43,6 +43,7 @@ def museum(
         yield server
 
 
+@pytest.mark.slow
 def test_the_python_of_the_document_runs(museum: RunningServer, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     assert len(blocks) >= 9

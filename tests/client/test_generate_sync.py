@@ -43,6 +43,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_committed_files_are_what_the_generator_writes(generator: ModuleType, copy: Path) -> None:
     written = {path.name: path.read_text() for path in (PACKAGE / "_sync").glob("*.py")}
     generated = [name for name, text in written.items() if text.startswith("# Generated from _async/")]
@@ -53,12 +54,14 @@ def test_the_committed_files_are_what_the_generator_writes(generator: ModuleType
     assert {path.name: path.read_text() for path in (copy / "_sync").glob("*.py")} == written
 
 
+@pytest.mark.slow
 def test_the_check_of_unchanged_files_passes() -> None:
     command = [sys.executable, str(ROOT / "client" / "generate_sync.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["_async", "_sync"])
 def test_the_check_names_a_file_that_differs(generator: ModuleType, copy: Path, folder: str) -> None:
     path = copy / folder / "client.py"
@@ -71,6 +74,7 @@ def test_the_check_names_a_file_that_differs(generator: ModuleType, copy: Path, 
     assert (copy / "_sync" / "client.py").read_text() == before
 
 
+@pytest.mark.slow
 def test_the_check_names_a_file_that_has_no_source(generator: ModuleType, copy: Path) -> None:
     (copy / "_async" / "pool.py").unlink()
     assert str(copy / "_sync" / "pool.py") in refused(generator, copy, "--check")

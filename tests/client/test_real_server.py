@@ -16,6 +16,8 @@ from askew_client.errors import EncoderRefused, Forbidden, NotFound, ProblemErro
 from tests.support.running_server import RunningServer
 from tests.support.small_encoders import make_encoder
 
+pytestmark = pytest.mark.slow
+
 AWKWARD = ["a/b c?#%é", "..", 'say "x"', "back\\slash", "ü;x=1"]
 
 

@@ -47,6 +47,7 @@ def test_every_problem_is_documented_with_its_status(text: str) -> None:
     assert [kind.slug for kind in ProblemKind if f"`{kind.slug}`" not in text] == []
 
 
+@pytest.mark.slow
 def test_every_path_is_documented(text: str, tmp_path: Path) -> None:
     galleries = Catalog(tmp_path, owner="a test")
     document = json.loads(create_fastapi(AppState(Settings(data=tmp_path), galleries)).state.openapi_document())

@@ -73,6 +73,7 @@ def server(prepared: Path, tmp_path: Path) -> Iterator[RunningServer]:
         yield running
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CURL is None, reason="the examples call curl, which is not installed")
 @pytest.mark.parametrize("page", [page for page in PAGES if examples(page)], ids=lambda page: page.name)
 def test_the_examples_do_what_they_say(page: Path, prepared: Path, server: RunningServer, tmp_path: Path) -> None:

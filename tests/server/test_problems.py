@@ -171,6 +171,7 @@ def over_a_job(data: Path, error: Exception) -> dict[str, Any]:
     return job.problem.model_dump()
 
 
+@pytest.mark.slow
 def test_an_exception_is_the_same_problem_on_every_way_out(
     case: tuple[Exception, ProblemKind], state: AppState, tmp_path: Path
 ) -> None:

@@ -127,6 +127,7 @@ def relative_error(folder: Path) -> float:
     return float((error / way) ** 0.5)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_is_resumed_as_0_1_would_have(made: Path) -> None:
     run = made / "run-fp32"
     run_command(train, "fp32.toml", "run-fp32", "--cache", "pooled", "--threads", 1, "--resume")
@@ -139,6 +140,7 @@ def test_a_stopped_run_is_resumed_as_0_1_would_have(made: Path) -> None:
     assert [line["epoch"] for line in log_lines(run, "mining")] == epochs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_fast_bf16", [False, True])
 def test_a_stopped_run_in_bf16_is_resumed_and_a_change_of_precision_is_said(
     made: Path, has_fast_bf16: bool, capsys: pytest.CaptureFixture[str]

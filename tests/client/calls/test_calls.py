@@ -134,6 +134,7 @@ CALLS: list[tuple[str, Callable[[Any], Any], str, object]] = [
 SYNONYMS = {"GET /healthz"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("called", "call", "wanted", "body"), CALLS, ids=lambda each: each if isinstance(each, str) else ""
 )

@@ -61,6 +61,7 @@ AWKWARD = st.text(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(AWKWARD, st.binary(max_size=40), min_size=1, max_size=3))
 def test_an_id_arrives_as_it_was_or_is_refused(photos: dict[str, bytes]) -> None:
     sent: dict[str, PhotoFile] = {item_id: JPEG + rest for item_id, rest in photos.items()}
@@ -105,6 +106,7 @@ def test_a_file_that_is_not_a_photo_is_named_before_anything_is_sent(
     assert not server.requests
 
 
+@pytest.mark.slow
 def test_a_retry_sends_the_same_form(server: ScriptedServer, client: Client, photos: list[Path]) -> None:
     server.answer(b"<html>", 502, content_type="text/html")
     server.answer(JOB)
@@ -133,6 +135,7 @@ def few_open_files(more: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.slow
 def test_a_form_of_two_thousand_photos_needs_few_open_files(
     server: ScriptedServer, client: Client, tmp_path: Path
 ) -> None:
@@ -196,6 +199,7 @@ def test_pieces_are_large(tmp_path: Path) -> None:
     assert len(chunks) <= body.length // CHUNK + 1
 
 
+@pytest.mark.slow
 def test_a_retry_sends_a_file_from_its_beginning(
     server: ScriptedServer, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,7 @@ def test_version_and_help() -> None:
         assert command in alone.stdout.decode()
 
 
+@pytest.mark.slow
 def test_help_imports_no_large_library() -> None:
     done = python("""
 import contextlib, io, sys
@@ -107,6 +108,7 @@ def test_inspect_prints_the_manifest(teacher_file: Path) -> None:
     assert Encoder(teacher_file).space_id in shown.stdout.decode()
 
 
+@pytest.mark.slow
 def test_inspect_needs_no_onnxruntime(teacher_file: Path) -> None:
     found = json.loads(askew_without("onnxruntime", "inspect", teacher_file, "--json").stdout)
     assert found["manifest"] == Encoder(teacher_file).manifest.model_dump(exclude_none=True)
@@ -154,6 +156,7 @@ def one_line(result: Ended) -> str:
     return line
 
 
+@pytest.mark.slow
 def test_errors_are_one_line(teacher_file: Path, photos: list[Path], tmp_path: Path) -> None:
     assert "is not an ONNX file" in one_line(askew("inspect", photos[0]))
     assert "cannot be read" in one_line(askew("encode", "missing.jpg", "--encoder", teacher_file, "--json"))
@@ -224,6 +227,7 @@ def test_the_exit_code_of_a_stopped_command_is_130() -> None:
     assert (stopped.returncode, stopped.stderr.decode().strip()) == (130, "askew: stopped")
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_not_an_error(teacher_file: Path, photos: list[Path]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -238,6 +242,7 @@ def test_a_closed_pipe_is_not_an_error(teacher_file: Path, photos: list[Path]) -
     assert (process.returncode, process.stderr) == (1, b"")
 
 
+@pytest.mark.slow
 def test_the_http_client_is_imported_when_it_is_first_used() -> None:
     lines = (
         "import sys, askew_client, askew_server.http.server",

@@ -56,6 +56,7 @@ def test_a_truncated_file_is_refused(teacher_file: Path) -> None:
             parse_encoder_file(model[:length], "the file")
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=300))
 def test_random_bytes_raise_only_our_errors(model: bytes) -> None:
     with pytest.raises(AskewError):

@@ -68,6 +68,7 @@ def test_the_whole_tree_is_tried() -> None:
     assert len(ERRORS) == len(set(ERRORS)) > 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda each: each.__name__)
 @given(data=st.data())
 def test_an_error_survives_pickling_and_copying(kind: type[AskewError], data: st.DataObject) -> None:

@@ -192,6 +192,7 @@ def test_the_client_imports_no_engine_and_no_server() -> None:
     assert run_python(code).stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_the_small_encoders_of_the_tests_can_miss_the_space(
     tmp_path: Path, teacher: Encoder, photos: list[Path]
 ) -> None:

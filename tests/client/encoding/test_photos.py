@@ -242,6 +242,7 @@ def test_the_size_rule_is_the_exact_formula(height: int, width: int, size: int) 
     assert shrunk_size(height, width, size) == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GOLDEN_SIZES)
 def test_the_code_still_draws_the_golden_pictures(name: str) -> None:
     assert np.array_equal(draw_golden_picture(name), golden_pictures()[name])

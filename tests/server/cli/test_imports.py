@@ -6,9 +6,12 @@ import subprocess
 import sys
 from importlib.metadata import entry_points
 
+import pytest
+
 HEAVY = ("numpy", "PIL", "onnxruntime", "faiss", "fastapi", "starlette", "uvicorn", "httpx", "structlog", "sqlite3")
 
 
+@pytest.mark.slow
 def test_the_commands_import_nothing_heavy() -> None:
     commands = {
         point.module for point in entry_points(group="askew.commands") if point.module.startswith("askew_server")

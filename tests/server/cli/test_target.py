@@ -14,6 +14,8 @@ from askew_server.gallery.catalog import Catalog
 from tests.support.command_line import call_askew
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.slow
+
 LISTS = ("gallery list", "alias list", "encoder list", "probes list", "key list", "snapshot list")
 
 

@@ -25,6 +25,8 @@ from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer, run_askew
 from tests.support.small_encoders import make_encoder, sealed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def running(indexed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:

@@ -60,6 +60,7 @@ def put_probe(server: RunningServer, gallery: str, identity: str, photo: Path) -
     assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.slow
 def test_a_gallery_of_vectors_judges_a_student_by_its_probe_set(
     running: RunningServer, student_file: Path, probe_photos: Path, teacher: Encoder, tmp_path: Path
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_gallery_of_vectors_judges_a_student_by_its_probe_set(
     assert random_report["recall_at_10"] < 0.4
 
 
+@pytest.mark.slow
 def test_probes_are_not_items_and_survive_a_kill(prepared: Path, probe_photos: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     (data / "galleries").mkdir(parents=True)
@@ -107,6 +109,7 @@ def test_probes_are_not_items_and_survive_a_kill(prepared: Path, probe_photos: P
         assert len(again.http.get(f"{url}/probes").json()["probes"]) == 2
 
 
+@pytest.mark.slow
 def test_a_photo_shared_by_two_probes_is_removed_with_the_second(running: RunningServer, probe_photos: Path) -> None:
     photo = next(probe_photos.iterdir())
     for identity in ("one", "folder%2Ftwo"):
@@ -138,6 +141,7 @@ def test_a_probe_may_bring_its_vector_in_the_right_space(
     )
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_probes_described_by_the_gallerys_own_teacher_only(
     data: Path, probe_photos: Path, tmp_path: Path
 ) -> None:

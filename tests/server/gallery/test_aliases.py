@@ -84,6 +84,7 @@ def test_a_gallery_with_an_alias_is_not_deleted(running: RunningServer) -> None:
     assert_problem(running.http.delete("/v1/galleries/objects"), 409, "gallery-in-use")
 
 
+@pytest.mark.slow
 def test_no_search_fails_while_an_alias_is_switched(
     running: RunningServer, headers: dict[str, str], body: bytes
 ) -> None:
@@ -111,6 +112,7 @@ def test_no_search_fails_while_an_alias_is_switched(
     assert {gallery for _, gallery in answers} == {"objects", "second"}
 
 
+@pytest.mark.slow
 def test_a_switch_names_what_was_before_and_survives_a_kill(prepared: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(prepared, data)

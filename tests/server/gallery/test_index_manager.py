@@ -31,6 +31,8 @@ from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer
 from tests.support.waiting import DEADLINE, wait_until
 
+pytestmark = pytest.mark.slow
+
 DIM = 64
 COUNT = 1_100
 GALLERY = "/v1/galleries/default"

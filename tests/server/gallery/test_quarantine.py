@@ -98,6 +98,7 @@ def test_every_call_of_a_damaged_gallery_says_what_is_damaged(
     assert_problem(running.http.put(f"/v1/aliases/{name}", json={"gallery": "objects"}), 409, "alias-conflict")
 
 
+@pytest.mark.slow
 def test_a_damaged_gallery_can_be_deleted_even_when_it_is_the_default(data: Path, teacher: Encoder) -> None:
     _overwritten(data / "galleries" / "objects")
     create = {"teacher": teacher.manifest.model_dump(mode="json", exclude_none=True)}
@@ -109,6 +110,7 @@ def test_a_damaged_gallery_can_be_deleted_even_when_it_is_the_default(data: Path
         assert server.http.get("/v1/galleries").json().get("damaged", []) == []
 
 
+@pytest.mark.slow
 def test_damage_that_shows_later_is_reported_as_such(data: Path, photo: Path) -> None:
     database_file = data / "galleries" / "objects" / "gallery.db"
     with closing(sqlite3.connect(database_file)) as database:

@@ -64,6 +64,7 @@ def _query(encoder: Encoder, photo: Path) -> dict[str, object]:
     return {"vector": vector, "space": encoder.space_id, "encoder": encoder.manifest.encoder_id, "limit": 3}
 
 
+@pytest.mark.slow
 def test_a_retired_students_queries_are_refused_with_its_successors(
     running: RunningServer, students: dict[str, Path], photo: Path, data: Path
 ) -> None:
@@ -112,6 +113,7 @@ def test_the_teacher_cannot_be_retired(running: RunningServer) -> None:
     assert running.http.get("/v1/encoders/teacher@1/file").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_file_that_another_gallery_has_is_still_served(
     running: RunningServer, student_file: Path, teacher_file: Path, indexed: Path
 ) -> None:
@@ -130,6 +132,7 @@ def test_a_file_that_another_gallery_has_is_still_served(
     assert_problem(absent, 404, "unknown-encoder")
 
 
+@pytest.mark.slow
 def test_a_file_answers_range_conditions_and_head(running: RunningServer, student_file: Path) -> None:
     _admit(running, student_file)
     content = student_file.read_bytes()
@@ -157,6 +160,7 @@ def test_a_file_answers_range_conditions_and_head(running: RunningServer, studen
     assert manifest.status_code == 304
 
 
+@pytest.mark.slow
 def test_the_best_encoder_is_the_choice_for_the_runtime_or_the_one_with_the_best_recall(
     running: RunningServer, students: dict[str, Path]
 ) -> None:
@@ -235,6 +239,7 @@ def test_of_equal_students_the_newest_is_best_and_a_choice_that_does_not_fit_is_
         best(max_bytes=199)
 
 
+@pytest.mark.slow
 def test_searches_go_on_while_the_gate_examines_one_candidate_at_a_time(
     running: RunningServer, student_file: Path, students: dict[str, Path], teacher: Encoder, photo: Path
 ) -> None:
@@ -262,6 +267,7 @@ def test_searches_go_on_while_the_gate_examines_one_candidate_at_a_time(
     assert slowest < 1
 
 
+@pytest.mark.slow
 def test_the_metrics_show_the_score_that_matches_had_at_admission(running: RunningServer, student_file: Path) -> None:
     report = _admit(running, student_file)["report"]
     expected = report["matches"]["percentiles"][50]
@@ -270,6 +276,7 @@ def test_the_metrics_show_the_score_that_matches_had_at_admission(running: Runni
     assert found == [f'askew_expected_match_score{{encoder="student@1",gallery="objects"}} {expected}']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("served", [False, True])
 def test_the_command_line_lists_chooses_fetches_and_retires(
     data: Path, student_file: Path, tmp_path: Path, served: bool

@@ -29,6 +29,7 @@ def test_a_ready_server_says_how_many_galleries_serve(server: RunningServer) -> 
     assert server.http.head("/readyz").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_damaged_gallery_leaves_the_server_ready_and_is_counted(data: Path) -> None:
     shutil.copytree(data / "galleries/objects", data / "galleries/broken")
     (data / "galleries/broken/gallery.db").write_bytes(b"no database" * 1000)
@@ -60,6 +61,7 @@ def test_a_server_that_loads_lives_and_is_not_ready(data: Path, monkeypatch: pyt
         assert "askew_ready 1.0" in client.get("/metrics").text
 
 
+@pytest.mark.slow
 def test_a_server_that_drains_says_so_and_answers_on(
     data: Path, body: bytes, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +78,7 @@ def test_a_server_that_drains_says_so_and_answers_on(
         assert running.http.post("/search", content=body, headers=headers).status_code == 200
 
 
+@pytest.mark.slow
 def test_every_answer_says_how_long_it_took_and_searches_where_the_time_went(
     server: RunningServer, body: bytes, headers: dict[str, str], photo: Path
 ) -> None:

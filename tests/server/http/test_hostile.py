@@ -41,6 +41,7 @@ def unharmed(server: RunningServer) -> Iterator[None]:
     assert process.memory_info().rss - before < 150_000_000
 
 
+@pytest.mark.slow
 def test_hostile_bodies_on_every_decoder() -> None:
     report = hostile_bodies.run(count=25, seed=0)
     assert report.problems == []
@@ -61,6 +62,7 @@ PLACES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("segment", TRAVERSALS)
 def test_no_path_leads_out_of_its_folder(server: RunningServer, segment: str) -> None:
     for place in PLACES:
@@ -75,6 +77,7 @@ def test_no_path_leads_out_of_its_folder(server: RunningServer, segment: str) ->
         assert b"SQLite format" not in answer.body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("segment", TRAVERSALS)
 def test_nothing_is_written_or_deleted_outside_its_folder(
     server: RunningServer, segment: str, teacher: Encoder, photo: Path
@@ -123,6 +126,7 @@ KNOWN_IN_DATA = {"askew.db", "askew.db-shm", "askew.db-wal", "galleries", "jobs"
 # Bombs
 
 
+@pytest.mark.slow
 def test_a_picture_of_900_megapixels_in_4_kb_is_refused_before_it_is_decoded(server: RunningServer) -> None:
     header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
     content = png(header, bytes(4_000_000))
@@ -141,6 +145,7 @@ def test_a_compressed_body_is_not_unpacked(server: RunningServer) -> None:
         assert_problem(answer, 415, "unsupported-media", "uncompressed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [
@@ -175,6 +180,7 @@ def test_json_bombs(server: RunningServer, content: bytes) -> None:
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.slow
 def test_a_body_of_a_million_keys_does_not_keep_others_waiting(server: RunningServer) -> None:
     content = b"{" + b",".join(b'"k%d":%d' % (n, n) for n in range(1_000_000)) + b"}"
     waited: list[float] = []
@@ -379,6 +385,7 @@ def test_numbers_beyond_what_a_database_holds(server: RunningServer, headers: di
 # Secrets
 
 
+@pytest.mark.slow
 def test_no_vector_key_or_photo_gets_into_the_log(
     data: Path, teacher: Encoder, photo: Path, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,6 +114,7 @@ def test_a_foreign_cursor_is_refused(server: RunningServer) -> None:
     assert_problem(server.http.get(f"{ITEMS}?cursor=%F0%9F"), 422, "validation", "cursor")
 
 
+@pytest.mark.slow
 def test_a_photo_is_described_by_the_teacher_and_served_for_display(
     server: RunningServer, teacher: Encoder, photo: Path
 ) -> None:
@@ -229,6 +230,7 @@ def _put_raw(server: RunningServer, body: bytes) -> httpx.Response:
     return server.http.put(ITEMS, content=body, headers={"Content-Type": "application/vnd.askew.items"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["f16le", "f32le"])
 def test_many_items_with_raw_vectors(server: RunningServer, headers: dict[str, str], dtype: str) -> None:
     vectors = np.stack([_unit(seed) for seed in range(3000)])
@@ -314,6 +316,7 @@ def test_a_listing_shows_the_items_that_meet_a_filter(server: RunningServer) -> 
     assert len(found) > 3
 
 
+@pytest.mark.slow
 def test_reading_does_not_wait_for_writing(server: RunningServer, headers: dict[str, str]) -> None:
     vectors = np.stack([_unit(seed) for seed in range(10_000)])
     items: list[dict[str, object]] = [{"id": f"bulk-{n}", "payload": {"bulk": n}} for n in range(len(vectors))]

@@ -244,6 +244,7 @@ def limited(indexed: Path, tmp_path_factory: pytest.TempPathFactory, teacher: En
         yield Limited(server, admin, teacher)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["%0A", "%0D", "%00", "%09", "%7F", "%C2%85", "%0A%0A"])
 def test_control_characters_in_a_path_are_refused_at_the_edge(limited: Limited, end: str) -> None:
     for method, path in (

@@ -136,6 +136,7 @@ def test_threshold_leaves_out_lower_scores(server: RunningServer, body: bytes, h
     assert all(hit["score"] >= 0.5 for hit in hits)
 
 
+@pytest.mark.slow
 def test_search_by_photo(server: RunningServer, photo: Path) -> None:
     answer = server.http.post("/search/photo?limit=1", content=photo.read_bytes())
     assert answer.json()["hits"][0]["id"] == photo.stem
@@ -143,6 +144,7 @@ def test_search_by_photo(server: RunningServer, photo: Path) -> None:
     assert "search;dur=" in answer.headers["server-timing"]
 
 
+@pytest.mark.slow
 def test_photo_search_is_off_unless_enabled(data: Path, photo: Path, body: bytes, headers: dict[str, str]) -> None:
     with RunningServer(data, "--gallery", "objects", "--allow-missing-space") as running:
         answer = running.http.post("/search/photo", content=photo.read_bytes())
@@ -290,6 +292,7 @@ def test_unknown_paths_and_methods_are_problems(server: RunningServer) -> None:
     assert_problem(server.http.get("/page/%2e%2e/settings.py"), 404, "unknown-path")
 
 
+@pytest.mark.slow
 def test_an_unforeseen_failure_is_a_problem_without_its_inside(data: Path) -> None:
     with RunningServer(data, "--gallery", "objects") as running:
         # Nobody but the server writes into its database; so this it does not expect.

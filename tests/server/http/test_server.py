@@ -72,6 +72,7 @@ def _assert_problem(answer: RawAnswer, status: int, slug: str, *words: str) -> N
 # Slow senders
 
 
+@pytest.mark.slow
 def test_headers_that_drip_are_refused(impatient: RunningServer) -> None:
     with closing(connect(impatient.url)) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n")
@@ -80,11 +81,13 @@ def test_headers_that_drip_are_refused(impatient: RunningServer) -> None:
         assert time.monotonic() - began > 0.5
 
 
+@pytest.mark.slow
 def test_a_connection_that_sends_nothing_is_closed(impatient: RunningServer) -> None:
     with closing(connect(impatient.url)) as connection:
         assert connection.recv(1) == b""
 
 
+@pytest.mark.slow
 def test_a_body_that_drips_is_refused(impatient: RunningServer) -> None:
     with closing(connect(impatient.url)) as connection:
         connection.sendall(b"PUT /v1/galleries/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
@@ -95,6 +98,7 @@ def test_a_body_that_drips_is_refused(impatient: RunningServer) -> None:
         assert connection.recv(1) == b""
 
 
+@pytest.mark.slow
 def test_a_large_body_may_take_longer_than_a_small_one(impatient: RunningServer) -> None:
     with closing(connect(impatient.url)) as connection:
         connection.sendall(b"PUT /v1/galleries/x HTTP/1.1\r\nHost: a\r\nContent-Length: 60001\r\n\r\n" + b"x" * 60_000)
@@ -103,6 +107,7 @@ def test_a_large_body_may_take_longer_than_a_small_one(impatient: RunningServer)
         _assert_problem(read_answer(connection), 422, "not-an-encoder")
 
 
+@pytest.mark.slow
 def test_an_idle_connection_is_closed_and_one_in_use_is_not(impatient: RunningServer) -> None:
     request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
     with closing(connect(impatient.url)) as connection:
@@ -114,6 +119,7 @@ def test_an_idle_connection_is_closed_and_one_in_use_is_not(impatient: RunningSe
         assert connection.recv(1) == b""
 
 
+@pytest.mark.slow
 def test_the_rest_of_a_refused_body_is_not_read_for_ever(impatient: RunningServer) -> None:
     head = b"POST /search HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 90000000\r\n\r\n"
     with closing(connect(impatient.url)) as connection:
@@ -232,6 +238,7 @@ def test_a_client_that_reads_no_answer_does_not_hold_the_server(impatient: Runni
         assert exchange(impatient.url, b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n").status == 200
 
 
+@pytest.mark.slow
 def test_a_flood_of_broken_requests_leaves_the_memory_as_it_was(impatient: RunningServer) -> None:
     process = psutil.Process(impatient.process.pid)
 
@@ -269,6 +276,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return certificate, key
 
 
+@pytest.mark.slow
 def test_tls(tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
     options = ("--tls-certificate", str(certificate[0]), "--tls-key", str(certificate[1]))
@@ -312,6 +320,7 @@ def test_a_certificate_that_cannot_be_used_is_refused_at_start(
 # Starting and stopping
 
 
+@pytest.mark.slow
 def test_the_first_line_means_that_clients_may_connect_and_clients_that_leave_are_not_logged(tmp_path: Path) -> None:
     serving = start_askew("serve", "--data", tmp_path, "--port", "0", stderr=subprocess.STDOUT)
     assert serving.stdout is not None
@@ -337,6 +346,7 @@ def _unit(seed: int) -> NDArray[np.float32]:
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_acknowledged_writes_outlive_sigterm_and_none_is_half_done(data: Path, teacher: Encoder) -> None:
     """Four writers send batches when SIGTERM arrives. All items of a batch are stored, or none."""
     acknowledged: set[str] = set()

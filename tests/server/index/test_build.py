@@ -75,6 +75,7 @@ def folder(built: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(built, tmp_path / "index"))
 
 
+@pytest.mark.slow
 def test_a_child_builds_from_the_database_while_it_is_written(tmp_path: Path) -> None:
     database = tmp_path / "gallery.db"
     write_database(database, VECTORS, sequence=1_150)
@@ -98,6 +99,7 @@ def test_a_child_builds_from_the_database_while_it_is_written(tmp_path: Path) ->
     assert recall(found, truth, VECTORS[100:200]) >= 0.985
 
 
+@pytest.mark.slow
 def test_a_cancelled_build_leaves_the_older_index(folder: Path) -> None:
     before = (folder / RECORD).read_bytes()
     begun = threading.Event()
@@ -108,6 +110,7 @@ def test_a_cancelled_build_leaves_the_older_index(folder: Path) -> None:
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_says_so_and_leaves_the_older_index(folder: Path) -> None:
     with pytest.raises(BuildFailed, match="ended by the system"):
         build_in_child(Ending(), folder, "two-stage", lambda _: None, _never)
@@ -130,6 +133,7 @@ def test_a_build_that_ends_at_any_stage_leaves_the_older_index(folder: Path) -> 
         assert {path.name for path in folder.iterdir()} == {RECORD, "main-1"}
 
 
+@pytest.mark.slow
 def test_a_child_says_in_a_sentence_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(BuildFailed, match="Expected at least 1000 vectors to build a two-stage index from, got 900"):
         build_in_child(Given(VECTORS[:900]), tmp_path, "two-stage", lambda _: None, _never)
@@ -143,6 +147,7 @@ def test_a_dimension_that_cannot_be_cut_is_refused_with_a_sentence(tmp_path: Pat
         build_main(Given(clustered(1_200, 67)), tmp_path, "two-stage", lambda _: None)
 
 
+@pytest.mark.slow
 def test_codes_of_8_bits_give_way_to_float16_where_recall_needs_it(tmp_path: Path) -> None:
     # Outliers stretch the range that 8 bits must cover, so that the codes of all other vectors become equal.
     vectors = VECTORS.copy()

@@ -9,6 +9,8 @@ from askew_server.index.types import CodedKind
 from tests.server.index.congruence import Backend, IndexCongruence
 from tests.support.held_index import HeldIndex
 
+pytestmark = pytest.mark.slow
+
 CODED: list[CodedKind] = ["two-stage", "ivf-two-stage"]
 BACKENDS = [
     Backend("HeldIndex", HeldIndex, impossible="two-stage"),

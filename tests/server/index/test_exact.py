@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +25,7 @@ def test_of_equal_vectors_the_smallest_labels_are_found() -> None:
     assert segment.search(VECTORS[:1], 7, None, False).labels[0].tolist() == [1, 2, 3, 4, 5, 6, 7]
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(40))
 @given(st.integers(1, 90), st.integers(1, 40), st.integers(1, 6), st.integers(0, 10**6))
 def test_the_nearest_come_by_score_then_label_however_many_are_equal(

@@ -31,6 +31,7 @@ except AskewError as error:
 """
 
 
+@pytest.mark.slow
 def test_without_faiss_every_module_is_importable_and_a_sentence_names_the_extra(tmp_path: Path) -> None:
     command = [sys.executable, "-c", WITHOUT_FAISS, str(tmp_path / "data")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

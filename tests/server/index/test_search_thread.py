@@ -127,6 +127,7 @@ def test_the_end_that_lies_behind_a_batch_is_reached(thread: SearchThread) -> No
         assert (answer.labels[0, 0], answer.together) == (1, 3)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(st.lists(st.sampled_from(["search", "filtered", "exact", "change", "failing", "end"]), max_size=30))
 def test_what_waits_before_the_end_is_done_and_the_rest_is_refused(tasks: list[str]) -> None:

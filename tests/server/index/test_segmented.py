@@ -74,6 +74,7 @@ def every(count: int) -> Labels:
     return np.arange(1, count + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "dim"), [("two-stage", 128), ("two-stage", 69), ("ivf-two-stage", 100)])
 def test_a_coded_main_reaches_the_recall_that_it_states(kind: CodedKind, dim: int, tmp_path: Path) -> None:
     """Vectors that are cut into parts of 8, of 23 and of 10 components."""
@@ -118,6 +119,7 @@ def test_slices_find_what_the_whole_finds(main: MainSegment, sliced: Path) -> No
     assert cut.search(QUERIES, 7, np.array([1, 2, COUNT]), False)[0, 3:].tolist() == [-1] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [3, 1_000])
 def test_a_filter_over_labels_with_gaps(tmp_path: Path, step: int) -> None:
     labels = np.arange(1, 1_001) * step

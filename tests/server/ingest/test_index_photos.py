@@ -15,6 +15,8 @@ from tests.support.in_process_cli import call_askew
 from tests.support.running_server import RunningServer, run_askew
 from tests.support.small_encoders import make_encoder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(indexed: Path, tmp_path: Path) -> Path:

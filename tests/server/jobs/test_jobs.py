@@ -45,6 +45,7 @@ def _count(http: httpx.Client) -> int:
     return int(http.get("/v1/galleries/objects").json()["items"])
 
 
+@pytest.mark.slow
 def test_photos_are_described_by_the_teacher_once_and_keep_their_payloads(
     server: RunningServer, teacher: Encoder
 ) -> None:
@@ -76,6 +77,7 @@ def test_photos_are_described_by_the_teacher_once_and_keep_their_payloads(
     assert described_none["result"] == {"described": 0, "known": 4, "refused": 0, "reasons": {}}
 
 
+@pytest.mark.slow
 def test_photos_that_cannot_be_described_are_named_and_the_others_are_described(server: RunningServer) -> None:
     good = _some(3)
     whole = next(iter(good.values()))
@@ -128,6 +130,7 @@ def test_forms_that_are_refused_leave_nothing_behind(server: RunningServer) -> N
     assert_problem(server.http.post("/v1/jobs/none/cancel"), 404, "unknown-job")
 
 
+@pytest.mark.slow
 def test_too_many_photos_or_bytes_are_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASKEW_MAX_JOB_PHOTOS", "3")
     monkeypatch.setenv("ASKEW_MAX_JOB_BYTES", "300000")
@@ -147,6 +150,7 @@ def test_a_gallery_without_its_teachers_file_takes_no_photos(server: RunningServ
     assert_problem(refused, 409, "cannot-describe")
 
 
+@pytest.mark.slow
 def test_jobs_survive_a_stop_and_a_kill_9_and_describe_every_photo_once(data: Path) -> None:
     """One job is stopped with its server, killed with the next one, and ends under the third. Two wait for it.
 
@@ -190,6 +194,7 @@ def _count_above(http: httpx.Client, least: int) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_a_job_is_cancelled_and_what_it_committed_stays(server: RunningServer) -> None:
     before = _count(server.http)
     photos = {f"cancelled-{name}": content for name, content in _some(150).items()}
@@ -207,6 +212,7 @@ def test_a_job_is_cancelled_and_what_it_committed_stays(server: RunningServer) -
     assert wait_for_job(server.http, waiting["id"])["state"] == "cancelled"
 
 
+@pytest.mark.slow
 def test_killing_the_describing_child_costs_at_most_one_photo(server: RunningServer) -> None:
     photos = {f"killed-{name}": content for name, content in _some(100).items()}
     before = _count(server.http)

@@ -140,6 +140,7 @@ class _Clients:
                 time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_new_teacher_takes_over_while_clients_search(
     running: RunningServer, teacher: Encoder, second: Encoder, photo: Path
 ) -> None:
@@ -191,6 +192,7 @@ def _fill_next(data: Path, second_file: Path, items: list[StoredItem]) -> None:
     (data / "galleries" / "next" / "redescribed-from.json").write_text(json.dumps({"gallery": "objects"}))
 
 
+@pytest.mark.slow
 def test_what_is_written_to_the_old_gallery_is_caught_up(
     data: Path, chosen: list[Path], second: Encoder, second_file: Path, photo: Path
 ) -> None:
@@ -213,6 +215,7 @@ def test_what_is_written_to_the_old_gallery_is_caught_up(
         assert new[ids[1]]["payload"] == {"changed": True}
 
 
+@pytest.mark.slow
 def test_items_without_a_photo_and_photos_that_cannot_be_described_are_reported(
     running: RunningServer, data: Path, teacher: Encoder
 ) -> None:
@@ -237,6 +240,7 @@ def test_items_without_a_photo_and_photos_that_cannot_be_described_are_reported(
     assert job["result"]["verification"]["expected"] == PHOTOS - 1
 
 
+@pytest.mark.slow
 def test_it_continues_after_kill_9(chosen: list[Path], teacher_file: Path, second_file: Path, tmp_path: Path) -> None:
     """The old gallery's vectors do not matter, so they are random ones."""
     data = tmp_path / "data"
@@ -262,6 +266,7 @@ def test_it_continues_after_kill_9(chosen: list[Path], teacher_file: Path, secon
         assert ended["result"]["described"] <= count - 48
 
 
+@pytest.mark.slow
 def test_a_gallery_that_fails_the_verification_fails_the_job(
     data: Path, chosen: list[Path], second: Encoder, second_file: Path
 ) -> None:
@@ -300,6 +305,7 @@ def test_what_may_not_be_filled_is_refused(running: RunningServer, teacher: Enco
     assert http.get("/v1/jobs").json() == {"jobs": []}
 
 
+@pytest.mark.slow
 def test_photos_that_cannot_be_shared_are_copied(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_links(*_: object) -> None:
         raise OSError("another disk")

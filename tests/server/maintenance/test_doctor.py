@@ -127,6 +127,7 @@ def test_a_damaged_encoder_file_is_named(data: Path) -> None:
     assert str(encoder) in call_askew("doctor", "--data", data).stdout
 
 
+@pytest.mark.slow
 def test_a_damaged_index_is_removed_because_it_is_rebuilt(tmp_path: Path) -> None:
     """By the saved two-stage index of a gallery that Askew 0.1 made."""
     with tarfile.open(MADE_AT_0_1 / "data.tar.xz") as tar:
@@ -155,6 +156,7 @@ def _rows(database: Path, sql: str) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sql", "words"),
     [
@@ -181,6 +183,7 @@ def test_a_damaged_item_is_left_out_by_a_repair_and_the_others_are_saved(data: P
     assert (path.parent / "damaged" / "before-repair" / "gallery.db").is_file()
 
 
+@pytest.mark.slow
 def test_what_is_readable_of_a_torn_database_is_saved(data: Path, teacher_file: Path) -> None:
     """Pages in the middle are overwritten: items on them are lost, all others are as they were."""
     # More items, so that there are many pages.
@@ -278,6 +281,7 @@ def _flip(position: Callable[[int], int]) -> Callable[[bytearray], bytearray]:
     return change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "loses"),
     [

@@ -50,6 +50,7 @@ def _contents(http: httpx.Client, gallery: str) -> list[dict[str, Any]]:
         cursor = f"&cursor={page['next_cursor']}"
 
 
+@pytest.mark.slow
 def test_a_snapshot_is_made_fetched_verified_and_restored_while_the_server_serves(
     data: Path, headers: dict[str, str], body: bytes
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_snapshot_is_made_fetched_verified_and_restored_while_the_server_serve
         assert_problem(taken, 409, "gallery-conflict", "'copied'")
 
 
+@pytest.mark.slow
 def test_a_snapshot_is_of_one_moment_although_writes_continue(
     data: Path, tmp_path: Path, headers: dict[str, str]
 ) -> None:
@@ -174,6 +176,7 @@ def test_any_tar_program_reads_a_snapshot(archive: Path) -> None:
     assert names[1:] == [member["path"] for member in manifest["members"]]
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_any_member_of_a_snapshot_is_noticed(archive: Path, tmp_path: Path) -> None:
     content = archive.read_bytes()
     random = np.random.default_rng(5)
@@ -304,6 +307,7 @@ HOSTILE: dict[str, Hostile] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_a_hostile_snapshot_is_refused_and_leaves_nothing(
     archive: Path, tmp_path: Path, hostile: str, restoring: Restoring
@@ -396,6 +400,7 @@ def test_no_snapshot_is_made_of_a_damaged_gallery(data: Path) -> None:
     assert sorted(path.suffix for path in (folder / "snapshots").iterdir()) == [".json", ".tar"]
 
 
+@pytest.mark.slow
 def test_a_damaged_gallery_is_restored_over_and_keeps_its_snapshots(
     data: Path, headers: dict[str, str], body: bytes
 ) -> None:
@@ -418,6 +423,7 @@ def test_a_damaged_gallery_is_restored_over_and_keeps_its_snapshots(
         assert len(_contents(server.http, "objects")) == 49
 
 
+@pytest.mark.slow
 def test_an_upload_that_is_not_a_snapshot_fails_with_a_sentence_and_leaves_nothing(data: Path, archive: Path) -> None:
     content = archive.read_bytes()
     with RunningServer(data, "--gallery", "objects") as server:
@@ -438,6 +444,7 @@ def test_an_upload_that_is_not_a_snapshot_fails_with_a_sentence_and_leaves_nothi
     assert list((data / "jobs").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_command_line_does_it_all_on_a_server_and_without_one(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "objects.tar"
 

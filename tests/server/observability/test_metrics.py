@@ -115,6 +115,7 @@ def test_the_gallery_and_the_process_are_measured(server: RunningServer, teacher
     assert [dict(labels)["version"] for name, labels in now if name == "askew_build_info"] == ["0.1.0"]
 
 
+@pytest.mark.slow
 def test_jobs_snapshots_and_items_that_jobs_write_are_counted(server: RunningServer, photos: list[Path]) -> None:
     gallery = "/v1/galleries/objects"
     form = [("photo", (f"from-a-job-{number}", photo.read_bytes())) for number, photo in enumerate(photos[:2])]
@@ -155,6 +156,7 @@ def _bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
+@pytest.mark.slow
 def test_hostile_names_add_no_series(
     server: RunningServer, headers: dict[str, str], body: bytes, teacher: Encoder
 ) -> None:

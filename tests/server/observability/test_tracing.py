@@ -96,6 +96,7 @@ def test_no_span_holds_a_path_or_a_query(http: TestClient, exporter: InMemorySpa
     assert "the-secret-word" not in "".join(span.to_json() for span in spans)
 
 
+@pytest.mark.slow
 def test_while_it_is_off_nothing_of_it_is_imported() -> None:
     program = (
         "import sys, askew_server.http.server\n"

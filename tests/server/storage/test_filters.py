@@ -86,6 +86,7 @@ _CONDITIONS = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(_CONDITIONS)
 def test_columns_admit_what_sql_admits(
     store: ItemStore, payload_filter: PayloadFilter, condition: dict[str, object]

@@ -156,6 +156,7 @@ def _found(server: RunningServer, space: str, seed: int) -> str:
     return str(answer.json()["hits"][0]["id"])
 
 
+@pytest.mark.slow
 def test_on_a_real_full_disk_writes_are_refused_reads_continue_and_freed_space_is_used(
     data: Path, small_disk: Path, headers: dict[str, str]
 ) -> None:
@@ -199,6 +200,7 @@ def test_on_a_real_full_disk_writes_are_refused_reads_continue_and_freed_space_i
         assert _found(server, space, 599) == "new-599"
 
 
+@pytest.mark.slow
 def test_while_the_disk_accepts_no_writes_searches_continue_and_afterwards_writes_work(
     data: Path, headers: dict[str, str]
 ) -> None:
@@ -225,6 +227,7 @@ def test_while_the_disk_accepts_no_writes_searches_continue_and_afterwards_write
         assert _found(server, space, 20) == "new-20"
 
 
+@pytest.mark.slow
 def test_a_read_only_directory_is_not_served_but_can_be_examined(data: Path, tmp_path: Path) -> None:
     Snapshots("objects", data / "galleries" / "objects").create(lambda *_: None)
     with _mounted(tmp_path / "disk", "--bind", data) as disk:

@@ -70,6 +70,7 @@ def old(tmp_path: Path, teacher_file: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.slow
 def test_a_gallery_of_layout_1_is_migrated_and_served(old: Path, teacher_file: Path) -> None:
     space = read_encoder_file(teacher_file).manifest.space_id
     for _ in range(2):

@@ -14,6 +14,7 @@ from tests.support.tiny_trunk import TINY_TRUNK
 from tests.support.training_helpers import checkpoint_of, run_command, tiny_network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trunk", "projection", "channels", "stride", "parameters", "millions", "gflops"),
     [
@@ -65,6 +66,7 @@ def test_unknown_networks_and_options_beside_a_checkpoint_are_refused(tmp_path: 
     assert run_command(describe_network, tmp_path / "network.pt", "--dim", 8).exit_code == 2
 
 
+@pytest.mark.slow
 def test_a_pooling_can_be_chosen() -> None:
     def parameters(*options: str) -> int:
         result = run_command(describe_network, TINY_TRUNK, "--projection", 8, "--json", *options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from askew_training.cli.distil import distil
@@ -11,6 +12,7 @@ from askew_training.networks.checkpoint import load_checkpoint
 from tests.support.training_helpers import run_command
 
 
+@pytest.mark.slow
 def test_a_distilled_student_stays_in_its_teachers_space(
     whitened: Path, photos: tuple[object, ...], tmp_path: Path
 ) -> None:

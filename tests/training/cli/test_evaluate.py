@@ -19,6 +19,7 @@ from tests.support.training_helpers import run_command
 COMMON = ("--name", "tiny", "--licence", "CC0")
 
 
+@pytest.mark.slow
 def test_from_weights_to_a_measured_pair(project: Path, photos: tuple[object, ...], tmp_path: Path) -> None:
     start = ("--trunk", TINY_TRUNK, "--weights", project / "weights.pth")
     whitened = run_command(whiten, tmp_path / "teacher.pt", *start, *photos, "--photo-size", 128, "--dim", 4)

@@ -6,9 +6,12 @@ import pkgutil
 import subprocess
 import sys
 
+import pytest
+
 from askew_training import cli
 
 
+@pytest.mark.slow
 def test_the_commands_import_nothing_heavy() -> None:
     heavy = "('torch', 'timm', 'onnx', 'onnxruntime', 'accelerate')"
     modules = ", ".join(f"askew_training.cli.{each.name}" for each in pkgutil.iter_modules(cli.__path__))

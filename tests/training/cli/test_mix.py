@@ -14,6 +14,7 @@ from askew_training.networks.checkpoint import load_checkpoint, save_checkpoint
 from tests.support.training_helpers import checkpoint_of, run_command, tiny_network
 
 
+@pytest.mark.slow
 def test_a_tuned_network_is_mixed_with_its_start_and_put_combined_another(
     project: Path, photos: tuple[object, ...], tmp_path: Path
 ) -> None:

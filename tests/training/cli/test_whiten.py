@@ -27,6 +27,7 @@ def layer_of(checkpoint: Path) -> nn.Linear:
     return linear
 
 
+@pytest.mark.slow
 def test_several_trunks_side_by_side_make_one_teacher(
     project: Path, photos: tuple[object, ...], tmp_path: Path
 ) -> None:
@@ -53,6 +54,7 @@ def test_invalid_scales_are_refused(project: Path, tmp_path: Path, scales: str) 
     assert "two to eight factors" in words(result.output)
 
 
+@pytest.mark.slow
 def test_a_network_can_be_whitened_again_and_truncated_into_other_spaces(
     whitened: Path, photos: tuple[object, ...], tmp_path: Path
 ) -> None:

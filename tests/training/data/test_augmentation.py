@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ def test_cutting_keeps_the_middle_and_stretches_nothing():
     assert abs(cut(square, (60, 43)).mean() - 127.5) < 3
 
 
+@pytest.mark.slow
 @given(st.integers(32, 200), st.integers(32, 200), st.integers(0, 99))
 def test_an_augmented_photo_has_its_shape_and_depends_only_on_the_random_numbers(height, width, seed):
     photo = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)

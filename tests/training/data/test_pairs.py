@@ -57,6 +57,7 @@ def test_positives_are_drawn_uniformly_from_the_instance() -> None:
     assert all(photos[q].instance_id == photos[p].instance_id and q != p for q, p in zip(*once, strict=True))
 
 
+@pytest.mark.slow
 def test_pairs_of_a_large_instance_are_not_listed() -> None:
     pairs = pairs_within_instances(labelled(*["tower"] * 50_000))
     queries, positives = pairs.draw(2000, np.random.default_rng(0))

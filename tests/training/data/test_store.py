@@ -132,6 +132,7 @@ def test_a_changed_photo_is_decoded_again(paths: list[Path], tmp_path: Path) -> 
         store[1]
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(cut=st.integers(0, 900), index=st.booleans())
 def test_torn_files_are_detected(tmp_path_factory: pytest.TempPathFactory, cut: int, index: bool) -> None:
@@ -238,6 +239,7 @@ def test_threads_and_processes_can_fill_the_same_cache(tmp_path: Path) -> None:
             assert np.array_equal(photo, known)
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_only_complete_photos(tmp_path: Path) -> None:
     paths = [save(tmp_path / f"{number}.png", 50, 60, seed=number) for number in range(200)]
     program = (

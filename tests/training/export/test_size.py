@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from askew_training.export.graph import encoder_graph
 from askew_training.export.precision import store_half
 from askew_training.export.size import expected_bytes
 from tests.support.training_helpers import tiny_network
 
 
+@pytest.mark.slow
 def test_a_file_has_the_expected_size() -> None:
     network = tiny_network(dim=512, trunk="mobilenetv3_small_050")
     graph = encoder_graph(network, 128)

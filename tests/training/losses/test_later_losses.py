@@ -90,6 +90,7 @@ def naive_d3still(students: Tensor, teachers: Tensor, neighbours: int, alpha: fl
     return alpha * absolute + total(relational) / count
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES)
 @given(counts, dims, st.integers(3, 8), seeds)
 def test_d3still_equals_its_definition(count, dim, neighbours, seed):

@@ -138,6 +138,7 @@ def labelled() -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, Tensor, Te
     return anchors, references, positives, ~positives, (labels, references, others)
 
 
+@pytest.mark.slow
 def test_contrastive_agrees_with_another_library() -> None:
     anchors, references, positives, negatives, (labels, _, others) = labelled()
     from pytorch_metric_learning import distances, losses, reducers
@@ -156,6 +157,7 @@ def test_contrastive_agrees_with_another_library() -> None:
     compare(2 * ours, theirs, anchors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("margin", [0.1, 0.7, 1.5])
 def test_triplet_agrees_with_another_library(margin):
     anchors, references, positives, negatives, (labels, _, others) = labelled()
@@ -366,6 +368,7 @@ def test_multi_similarity_does_not_overflow_in_single_precision() -> None:
     assert bool(gradient_of(anchors).isfinite().all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "loss",
     [

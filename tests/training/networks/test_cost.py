@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +32,7 @@ def test_operations_are_two_for_each_multiply_accumulate() -> None:
     assert cost_of(network, 160).flops == expected
 
 
+@pytest.mark.slow
 def test_each_scale_and_each_branch_is_counted() -> None:
     branch, other = Branch(Trunk(TINY_TRUNK)), Branch(Trunk(TINY_TRUNK), 32)
     one, another = cost_of(Network([branch]), 128), cost_of(Network([other]), 128)

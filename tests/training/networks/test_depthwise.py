@@ -48,6 +48,7 @@ def test_outputs_and_gradients_are_those_of_torch(
     torch.testing.assert_close(actual, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [TINY_TRUNK, "mobilenetv3_small_050", "tf_efficientnet_lite0", "tf_efficientnet_b3"])
 def test_a_quickened_trunk_has_the_same_names_outputs_and_gradients(name: str) -> None:
     torch.manual_seed(0)

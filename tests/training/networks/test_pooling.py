@@ -100,6 +100,7 @@ def test_rmac_is_the_published_one(published):
     torch.testing.assert_close(RMAC()(published["feature_map"]).float(), published["rmac_L3"], atol=2e-6, rtol=1e-6)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(sides, sides, st.integers(0, 99))
 def test_regional_poolings_sum_over_the_squares_of_the_paper(height, width, seed):
@@ -201,6 +202,7 @@ def test_only_gem_averages_scales_with_a_power(name: PoolingName) -> None:
         torch.testing.assert_close(branch(pixels, (1.0, 0.5)), unit_length(singles[0] + singles[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BESIDE_GEM)
 def test_exported_networks_compute_the_same_for_photos_of_any_shape(name: PoolingName) -> None:
     network = small(name, scales=(1.0, 0.5))
@@ -215,6 +217,7 @@ def test_exported_networks_compute_the_same_for_photos_of_any_shape(name: Poolin
         np.testing.assert_allclose(actual, expected, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rmac", "rgem"])
 def test_exported_regions_are_exact_for_maps_of_any_shape(name: PoolingName, tmp_path: Path) -> None:
     pool, file = off_start(pooling_of(name, 3)).eval(), tmp_path / "pool.onnx"

@@ -10,6 +10,7 @@ from askew_training.networks.trunks import Trunk
 from tests.support.tiny_trunk import TINY_TRUNK
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "channels", "stride", "unused"),
     [
@@ -37,6 +38,7 @@ def test_an_unknown_trunk_is_refused() -> None:
         Trunk("resnet9000")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "levit_128"])
 def test_a_trunk_that_is_not_convolutional_is_refused(name: str) -> None:
     with pytest.raises(WeightsError, match="Expected a convolutional trunk, such as resnet101"):

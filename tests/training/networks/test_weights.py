@@ -86,6 +86,7 @@ def test_weights_may_be_safetensors_or_random(tmp_path: Path) -> None:
     assert trunk_with_weights(TINY_TRUNK, "random").channels == TINY_CHANNELS
 
 
+@pytest.mark.slow
 def test_pretrained_weights_are_timms_with_the_papers_tag(monkeypatch: pytest.MonkeyPatch) -> None:
     downloaded: list[str] = []
 

@@ -27,6 +27,7 @@ from tests.training.train.project import (
 )
 
 
+@pytest.mark.slow
 def test_a_teacher_learns_by_labels_and_leaves_checkpoints_and_logs(folder: Path) -> None:
     printed = run_recipe(folder, SYMMETRIC.replace("epochs = 2", "epochs = 4"))
     assert "16 steps" in printed and "best mAP" in printed
@@ -49,6 +50,7 @@ def test_a_teacher_learns_by_labels_and_leaves_checkpoints_and_logs(folder: Path
     assert running and all(torch.equal(before[name], after[name]) for name in running)
 
 
+@pytest.mark.slow
 def test_a_student_learns_its_teachers_vectors_in_the_teachers_space(folder: Path) -> None:
     run_recipe(folder, ASYMMETRIC.replace("epochs = 2", "epochs = 6"))
     validations = log_lines(folder / "out", "validation")
@@ -62,6 +64,7 @@ def test_a_student_learns_its_teachers_vectors_in_the_teachers_space(folder: Pat
     assert sum(source.photos for source in loaded.description.data) == len(kept) - 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [MINED, MINED_SYMMETRIC], ids=["asymmetric", "symmetric"])
 def test_tuples_are_mined_in_each_epoch_and_the_mining_is_logged(folder: Path, recipe: str) -> None:
     run_recipe(folder, recipe.replace("epochs = 2", "epochs = 5"))
@@ -74,6 +77,7 @@ def test_tuples_are_mined_in_each_epoch_and_the_mining_is_logged(folder: Path, r
     assert len(validations) == 6 and all(0 <= line["mAP"] <= 1 for line in validations)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_trained_further_keeps_its_history(folder: Path) -> None:
     run_recipe(folder, SYMMETRIC)
     further = SYMMETRIC.replace(f'trunk = "{TINY_TRUNK}"\nweights = "random"', 'checkpoint = "out/last.pt"')
@@ -85,6 +89,7 @@ def test_a_checkpoint_that_is_trained_further_keeps_its_history(folder: Path) ->
     assert [source.name for source in description.data] == ["pool", "walls"]
 
 
+@pytest.mark.slow
 def test_a_run_is_neither_overwritten_nor_continued_with_another_recipe(folder: Path) -> None:
     recipe = SYMMETRIC.replace("epochs = 2", "epochs = 1")
     run_recipe(folder, recipe)
@@ -99,6 +104,7 @@ def test_a_run_is_neither_overwritten_nor_continued_with_another_recipe(folder: 
         run_recipe(folder, recipe, "--resume")
 
 
+@pytest.mark.slow
 def test_accumulated_batches_are_one_step(folder: Path) -> None:
     run_recipe(folder, SYMMETRIC.replace("unlabelled = 2", "unlabelled = 2\naccumulate = 3"))
     steps = log_lines(folder / "out", "train")
@@ -126,6 +132,7 @@ def truncate_photos(folder: Path, count: int) -> None:
 ALL_PHOTOS = ASYMMETRIC.replace('head = "ridge"', 'head = "random"\ndim = 8').replace("held_out = 0.3\n", "")
 
 
+@pytest.mark.slow
 def test_a_damaged_photo_in_an_epoch_is_skipped_and_counted(folder: Path) -> None:
     truncate_photos(folder, 2)
     assert run_recipe(folder, ALL_PHOTOS).count("skipped: ") >= 2
@@ -142,6 +149,7 @@ def test_too_many_damaged_photos_stop_the_run(folder: Path) -> None:
         run_recipe(folder, ALL_PHOTOS)
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_last_good_checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_recipe(folder, SYMMETRIC)
     content = torch.load(folder / "out" / "last.pt", weights_only=True)
@@ -166,6 +174,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(folder: Path, monkeypatch: p
     assert "12 steps" in run_recipe(folder, SYMMETRIC, "--resume")
 
 
+@pytest.mark.slow
 def test_decoded_photos_can_be_stored(folder: Path) -> None:
     run_recipe(folder, SYMMETRIC, output="plain")
     printed = run_recipe(folder, SYMMETRIC.replace("[batches]", 'decoded = "decoded"\n[batches]'), output="stored")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ class Pool:
         return np.asarray(self.vectors[indices])
 
 
+@pytest.mark.slow
 @given(st.integers(1, 6), st.integers(1, 60), st.integers(1, 9), st.integers(1, 6), st.integers(0, 999))
 def test_hard_negatives_are_the_most_similar_with_one_at_most_of_each_other_cluster(
     queries: int, photos: int, clusters: int, count: int, seed: int

@@ -60,6 +60,7 @@ def recorded_precision(path: Path) -> object:
     return torch.load(path, weights_only=True)["precision"]
 
 
+@pytest.mark.slow
 def test_a_bf16_recipe_computes_in_float32_without_fast_bf16_and_says_so(folder: Path) -> None:
     assert NO_FAST_BF16 in train(folder, BF16, False, "out")
     assert NO_FAST_BF16 not in train(folder, SYMMETRIC, False, "fp32")
@@ -68,6 +69,7 @@ def test_a_bf16_recipe_computes_in_float32_without_fast_bf16_and_says_so(folder:
         assert recorded_precision(folder / "out" / name) == "fp32"
 
 
+@pytest.mark.slow
 def test_a_bf16_recipe_computes_in_bf16_with_fast_bf16(folder: Path) -> None:
     assert NO_FAST_BF16 not in train(folder, BF16, True, "out")
     tensors = tensors_of(folder / "out" / "last.pt")
@@ -77,6 +79,7 @@ def test_a_bf16_recipe_computes_in_bf16_with_fast_bf16(folder: Path) -> None:
         assert recorded_precision(folder / "out" / name) == "bf16"
 
 
+@pytest.mark.slow
 def test_a_run_that_continues_in_another_precision_says_so(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,6 +32,7 @@ main()
 """The command line, in a process that sends itself a signal after the log line of a step: before this step is saved."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "number", "step"),
     [(SYMMETRIC, signal.SIGKILL, 6), (ASYMMETRIC, signal.SIGINT, 6), (MINED, signal.SIGKILL, 5)],

@@ -101,6 +101,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", TRAINED, ids=[f"{path.parent.name}-{path.stem}" for path in TRAINED])
 def test_a_shipped_recipe_trains(path: Path, sfm120k: Path, labelled: Path, tmp_path: Path) -> None:
     folder = sfm120k if path.parent.name == "paper" else labelled

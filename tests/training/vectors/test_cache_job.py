@@ -104,6 +104,7 @@ CacheJob(teacher, photos_in(photos), output, Dtype.f32, saved_every=-1).run(kill
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_only_what_it_had_not_saved(teacher: Path, folder: Path, tmp_path: Path) -> None:
     describe(teacher, photos_in(folder), tmp_path / "whole")
     arguments = [sys.executable, "-c", KILLED, str(teacher), str(folder), str(tmp_path / "out")]

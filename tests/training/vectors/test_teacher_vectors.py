@@ -52,6 +52,7 @@ def test_damage_is_reported(teacher: Path, tmp_path: Path) -> None:
         TeacherVectors.open(out)
 
 
+@pytest.mark.slow
 def test_a_large_cache_is_not_loaded(tmp_path: Path) -> None:
     """100,000 × 2048 in half precision: 410 MB on the disk, and only a fraction of that in memory."""
     count, dim = 100_000, 2048

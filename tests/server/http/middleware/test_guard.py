@@ -61,6 +61,7 @@ def guarded(indexed: Path, tmp_path_factory: pytest.TempPathFactory, teacher: En
         running.admin.close()
 
 
+@pytest.mark.slow
 def test_without_a_key_only_what_reveals_nothing_of_galleries_is_answered(guarded: Guarded) -> None:
     for method, template, scope in calls():
         answer = guarded.server.http.request(method, template.replace("{", "").replace("}", ""))
@@ -203,6 +204,7 @@ def test_a_bucket_fills_at_its_rate_and_holds_one_second() -> None:
     assert slow.take("k", 0.1, now=10.0) == 0
 
 
+@pytest.mark.slow
 def test_metrics_need_admin_once_there_is_a_key_unless_the_server_was_told_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +228,7 @@ def test_the_first_key_is_not_made_from_another_machine(tmp_path: Path) -> None:
         assert server.http.get("/v1/galleries").status_code == 200
 
 
+@pytest.mark.slow
 def test_without_keys_the_pages_of_other_sites_change_nothing(tmp_path: Path) -> None:
     with RunningServer(tmp_path / "data") as server:
         host = server.url.removeprefix("http://")
@@ -237,6 +240,7 @@ def test_without_keys_the_pages_of_other_sites_change_nothing(tmp_path: Path) ->
         assert_problem(own, 404, "unknown-gallery")
 
 
+@pytest.mark.slow
 def test_browsers_let_no_other_page_read_answers_unless_its_origin_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +263,7 @@ def test_browsers_let_no_other_page_read_answers_unless_its_origin_is_named(
         assert "access-control-allow-origin" not in other.headers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("origins", ["*", "app.example", "https://app.example/page"])
 def test_origins_that_are_none_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, origins: str) -> None:
     monkeypatch.setenv("ASKEW_CORS_ORIGINS", origins)
@@ -267,6 +272,7 @@ def test_origins_that_are_none_are_refused(tmp_path: Path, monkeypatch: pytest.M
     assert "cors_origins" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_server_listens_beyond_loopback_only_with_a_key_or_when_told_so(tmp_path: Path) -> None:
     done = run_askew("serve", "--data", tmp_path, "--host", "0.0.0.0", "--port", "0")
     assert done.returncode == 1
@@ -279,6 +285,7 @@ def test_the_server_listens_beyond_loopback_only_with_a_key_or_when_told_so(tmp_
         assert_problem(server.http.get("/v1/galleries"), 401, "unauthorised")
 
 
+@pytest.mark.slow
 def test_keys_are_named_in_the_log_by_their_id_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASKEW_LOG_LEVEL", "debug")
     made = run_askew("key", "create", "x", "--scope", "search", "--data", tmp_path)

@@ -37,6 +37,7 @@ def _requests(teacher: Encoder, indexed: Path) -> list[tuple[str, bytes]]:
     return [(photo.stem, pack(vector)) for photo, vector in zip(photos, teacher.encode(photos), strict=True)]
 
 
+@pytest.mark.slow
 def test_sixteen_clients_get_their_own_answers_while_items_change(
     server: RunningServer, teacher: Encoder, indexed: Path, headers: dict[str, str]
 ) -> None:
@@ -55,6 +56,7 @@ def test_sixteen_clients_get_their_own_answers_while_items_change(
             ]
 
 
+@pytest.mark.slow
 def test_past_the_bound_requests_are_refused_with_retry_after(
     data: Path, teacher: Encoder, indexed: Path, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +112,7 @@ def _raw_request(body: bytes, headers: dict[str, str]) -> bytes:
     return f"POST /search HTTP/1.1\r\nHost: askew\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["raw", "json"])
 def test_a_request_whose_client_has_gone_costs_no_search(
     data: Path, body: bytes, headers: dict[str, str], form: str
@@ -134,6 +137,7 @@ def _metrics(port: int) -> str:
     return httpx.get(f"http://127.0.0.1:{port}/metrics").text
 
 
+@pytest.mark.slow
 def test_the_queue_is_bounded_and_empties(data: Path, body: bytes, headers: dict[str, str]) -> None:
     with ServerHere(data, max_waiting=3) as server, ThreadPoolExecutor(3) as clients:
         url = f"http://127.0.0.1:{server.port}/search"
