@@ -59,9 +59,9 @@ def test_every_path_that_is_named_exists(text: str) -> None:
     assert missing == []
 
 
-def test_the_modules_on_the_ways_through_the_tree_exist() -> None:
-    ways = MAP[MAP.index("## Four ways") : MAP.index("## The decisions")]
-    named = set(re.findall(r"`((?:http|gallery|storage|index|encoders|encoding|train|data|ingest)/[\w/]+)`", ways))
+def test_the_modules_on_the_paths_through_the_code_exist() -> None:
+    paths = MAP[MAP.index("## Four paths") : MAP.index("## Design decisions")]
+    named = set(re.findall(r"`((?:http|gallery|storage|index|encoders|encoding|train|data|ingest)/[\w/]+)`", paths))
     assert len(named) > 12
     places = [ROOT / package for package in PACKAGES]
     missing = [each for each in named if not any((place / f"{each}.py").exists() for place in places)]
