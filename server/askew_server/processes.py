@@ -1,4 +1,4 @@
-"""Set up a child process: low priority, deaf to Ctrl-C, and ended when its parent ends."""
+"""Set up a child process: low priority, ignores Ctrl-C, and ends when its parent ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import psutil
 
 
 def begin_child(niceness: int, *, is_batch: bool = False) -> None:
-    """Set up this child process. `is_batch`: yield processors and the disk to everything else as well.
+    """Set up this child process. `is_batch`: also use batch scheduling and idle disk priority.
 
     A child still makes progress on a busy server.
     """
@@ -31,7 +31,7 @@ def begin_child(niceness: int, *, is_batch: bool = False) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process once its parent has ended: a child of a killed parent would work for nobody, or wait for ever."""
+    """End this process once its parent has ended: otherwise the child of a killed parent would run or wait for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])

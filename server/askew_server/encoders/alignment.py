@@ -1,6 +1,6 @@
-"""How well a candidate's vectors align with the teacher's, measured on probe photos.
+"""Measure on probe photos how well a candidate's vectors align with the teacher's.
 
-The gallery's vectors are not read: its index is searched, a few queries at a time.
+This does not read the gallery's vectors; it searches the gallery's index, a few queries at a time.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from askew_server.index.types import Vectors
 
 RECALL_AT = (1, 10)
 MAX_QUERIES = 8
-"""Queries in one call of the index, so that other searches get their turn."""
+"""Queries in one call of the index; few, so that other searches get their turn."""
 
 _SAME = 1 - 1e-4
-"""The teacher cannot tell two photos apart whose vectors have at least this score."""
+"""Two photos count as the same for the teacher if their vectors have at least this score."""
 
 _SPARE_HITS = 6
 _MAX_HITS = 1_000
@@ -46,12 +46,12 @@ class Hits:
 
 
 Nearest = Callable[[Vectors, int], Hits]
-"""nearest(queries, count): the `count` items of the gallery nearest to each query, float32 [n, D], or all if fewer."""
+"""nearest(queries, count): the `count` items of the gallery nearest to each query, float32 [n, D]; all if it has fewer."""
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """The agreement of a candidate with the teacher. Shares are means over the probes.
+    """How well a candidate agrees with the teacher. Shares are means over the probes.
 
     `own`: float64 [p], the score of each probe with its own teacher vector. `best_other`: float64 [q], each probe's
     best score with any other item. `others`: float64, scores with the teacher's vectors of the other probes. `recall`:
@@ -73,10 +73,10 @@ _Key = tuple[str, str]
 def measure_alignment(probes: Sequence[GateProbe], candidate: Vectors, nearest: Nearest, items: int) -> Alignment:
     """Compare a candidate's vectors of the probes, float32 [p, D], with the teacher's.
 
-    `items`: how many the gallery has. The photos of a probe set count as if they were items, too. An item that the
-    teacher cannot tell from a probe (the very same vector) counts neither for nor against the candidate.
+    `items`: how many items the gallery has. The photos of a probe set are treated like items, too. An item with the same
+    teacher vector as a probe counts neither for nor against the candidate.
     """
-    # A vector that is not finite has no direction.
+    # A vector with values that are not finite has no direction, so it must not score.
     candidate = np.nan_to_num(candidate, nan=0.0, posinf=0.0, neginf=0.0)
     pool = _Pool(probes, nearest)
     compared = items + (0 if probes[0].item else len(probes)) - 1
@@ -108,7 +108,7 @@ def measure_alignment(probes: Sequence[GateProbe], candidate: Vectors, nearest: 
 
 
 class _Pool:
-    """The vectors that are searched: the gallery's items and the probes that are not items."""
+    """What is searched: the gallery's items, and the probes that are not items."""
 
     def __init__(self, probes: Sequence[GateProbe], nearest: Nearest) -> None:
         self.vectors = np.stack([probe.vector for probe in probes]).astype(np.float64)
@@ -119,7 +119,7 @@ class _Pool:
         ]
 
     def hits(self, queries: Vectors, limit: int) -> list[list[tuple[_Key, float]]]:
-        """The nearest of each query, by falling score."""
+        """The nearest to each query, by falling score."""
         found = self._nearest(queries, limit)
         self.exact = self.exact and found.exact
         rows: list[list[tuple[_Key, float]]] = [[(("item", item), score) for item, score in row] for row in found.rows]
@@ -129,7 +129,7 @@ class _Pool:
         return [row[:limit] for row in rows]
 
     def of_teacher(self, chosen: range) -> list[tuple[list[_Key], set[_Key]]]:
-        """For each probe, by its teacher vector: the nearest others, and those that the teacher cannot tell from it."""
+        """For each probe, by its teacher vector: the nearest others, and those with the same teacher vector."""
         queries = self.vectors[chosen].astype(np.float32)
         limit = max(RECALL_AT) + _SPARE_HITS
         while True:

@@ -1,4 +1,4 @@
-"""Describe photos in a child process at low priority: searches keep their core, and survive an encoder that crashes."""
+"""Describe photos in a child process at low priority: searches keep their core, and a crashing encoder cannot harm them."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class ProbeResult:
 
 
 class Describer:
-    """One child process that describes photos. It starts at the first use, and again if it ended."""
+    """One child process that describes photos. It is started on first use, and restarted if it has ended."""
 
     def __init__(self, *, max_waiting: int, max_pixels: int, processor_seconds: int | None = None) -> None:
-        """`processor_seconds`: the system kills the child when it has used this much processor time; None: never."""
+        """`processor_seconds`: the system kills the child after this much processor time; None: no limit."""
         self._pool: ProcessPoolExecutor | None = None
         self._child: Future[int] | None = None
         self._places = threading.BoundedSemaphore(max_waiting)
@@ -55,9 +55,9 @@ class Describer:
         self._processor_seconds = processor_seconds
 
     def describe(self, encoder: Path, photo: bytes) -> Future[NDArray[np.float32]]:
-        """Describe a photo file's bytes: float32 [D] of unit length, or PhotoError, or EncoderError.
+        """Describe a photo file's bytes: float32 [D] of unit length. The future raises PhotoError, EncoderError.
 
-        This method and those below raise Refusal (overloaded) when too many photos wait.
+        This method and those below raise Refusal (overloaded) if too many photos are waiting.
         """
         return self._submit(_describe, encoder, photo, self._max_pixels)
 
@@ -66,11 +66,11 @@ class Describer:
         return self._submit(_probe, encoder, photos, self._max_pixels)
 
     def describe_files(self, encoder: Path, photos: list[Path]) -> Future[list[Described]]:
-        """Describe photo files, one on each core at a time: a vector or a PhotoError for each, in order."""
+        """Describe photo files, one per core at a time: a vector or a PhotoError for each, in order."""
         return self._submit(_describe_files, encoder, photos, self._max_pixels)
 
     def time_photos(self, encoder: Path, photos: list[Path]) -> Future[float]:
-        """Measure the seconds a photo takes when many are described. Photos that cannot be described count, too."""
+        """Measure the seconds per photo when many are described. Photos that cannot be described count, too."""
         return self._submit(_time_photos, encoder, photos, self._max_pixels)
 
     @property
@@ -148,8 +148,7 @@ def _describe(encoder: Path, photo: bytes, max_pixels: int) -> NDArray[np.float3
 
 @functools.lru_cache(maxsize=1)
 def _open_for_many(path: Path, max_pixels: int) -> Encoder:
-    # One thread for each inference and one photo on each core: faster than all cores on one photo, and photos are
-    # decoded in the meantime.
+    # One photo per core with one thread each is faster than all cores on one photo, and decoding overlaps with it.
     return Encoder(path, threads=1, max_pixels=max_pixels)
 
 

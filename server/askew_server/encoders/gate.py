@@ -1,8 +1,8 @@
 """The gate: a student is admitted to a gallery only if its vectors agree with the teacher's.
 
-The space that a file names is only a claim. The gate has the candidate describe photos, of the gallery's probe set or
-of its items, and compares its vectors with the teacher's. A random network with a copied space id, or a student with
-permuted dimensions, names the right space and has the right dimension; only this comparison finds it out.
+The space that a file names is only a claim. The gate lets the candidate describe photos from the gallery's probe set or
+items, and compares its vectors with the teacher's. A random network with a copied space id, or a student with permuted
+dimensions, names the right space and has the right dimension; only this comparison exposes it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MEAN_COSINE_FLOOR = 0.25
 SELF_RECALL_FLOOR = 0.5
 RECALL_AT_10_FLOOR = 0.2
 MIN_ITEMS_FOR_RECALL = 100
-"""Recall@10 is not judged below this: with hardly more than ten items, any network finds ten of them."""
+"""Recall@10 is not judged with fewer items: if there are hardly more than ten, any network finds ten of them."""
 
 PROCESSOR_SECONDS = 600
 """The processor time that a candidate may use to describe its probes: 3 s for each of 200 photos."""
@@ -57,8 +57,8 @@ def read_candidate(content: bytes, source: str) -> EncoderFile:
 def admit(gallery: LiveGallery, content: bytes, source: str, *, max_pixels: int) -> EncoderDescription:
     """Examine a candidate and keep it if it passes. Takes seconds; a child process runs the candidate.
 
-    Raises Refusal: not-an-encoder, space-mismatch, encoder-conflict, overloaded while another candidate is examined, or
-    encoder-refused with the report.
+    Raises Refusal: not-an-encoder, space-mismatch, encoder-conflict, overloaded while another candidate is being
+    examined, or encoder-refused with the report.
     """
     file = read_candidate(content, source)
     _check_identity(gallery, file)
@@ -77,7 +77,7 @@ def admit(gallery: LiveGallery, content: bytes, source: str, *, max_pixels: int)
 def check_teacher(content: bytes, *, max_pixels: int) -> None:
     """Check in a child process that a teacher's file computes its golden vectors, before a gallery depends on it.
 
-    Raises Refusal (not-an-encoder) when it cannot be run or computes other vectors.
+    Raises Refusal (not-an-encoder) if it cannot be run or computes other vectors.
     """
     try:
         run_candidate(content, [], max_pixels=max_pixels)
@@ -118,7 +118,7 @@ def _examine(gallery: LiveGallery, file: EncoderFile, content: bytes, max_pixels
     highest = max(HIGHEST_OPSETS.values())
     if file.opset > highest:
         reason = (
-            f"It uses ONNX opset {file.opset}, but no supported runtime goes beyond {highest}. Export it with "
+            f"It uses ONNX opset {file.opset}, but no supported runtime supports more than {highest}. Export it with "
             "`askew export`."
         )
         return report.model_copy(update={"reasons": [reason]})
@@ -126,8 +126,8 @@ def _examine(gallery: LiveGallery, file: EncoderFile, content: bytes, max_pixels
         probes = _choose_probes(gallery.run(lambda each: each.probes.all()), reader)
         if len(probes) < FEWEST_PROBES:
             reason = (
-                f"The gate needs at least {FEWEST_PROBES} photos to compare it with the teacher: in the gallery's probe "
-                f"set, or items with photos, of which there are {len(probes)}. Index photos, or add probes with "
+                f"The gate needs at least {FEWEST_PROBES} photos to compare it with the teacher, from the gallery's probe "
+                f"set or its items with photos, of which there are {len(probes)}. Index photos, or add probes with "
                 "`askew probes add`."
             )
             return report.model_copy(update={"reasons": [reason]})
@@ -183,7 +183,7 @@ def judge(report: AdmissionReport, alignment: Alignment) -> AdmissionReport:
 
 
 class _GalleryHits:
-    """Searches a gallery's index, in turn with other searches; scores are those of the stored vectors."""
+    """Searches a gallery's index, taking turns with other searches; scores are computed from the stored vectors."""
 
     def __init__(self, index: VectorIndex, reader: GalleryReader) -> None:
         self._index = index
@@ -220,8 +220,8 @@ def run_candidate(
 ) -> ProbeResult:
     """Run a candidate on photos in its own process, so that a hostile or broken file cannot harm the server.
 
-    Raises EncoderError when it cannot be loaded, computes other golden vectors than it states, crashes, or uses more
-    than `processor_seconds` of processor time.
+    Raises EncoderError if it cannot be loaded, computes golden vectors that differ from those in its file, crashes, or
+    uses more than `processor_seconds` of processor time.
     """
     child = Describer(max_waiting=1, max_pixels=max_pixels, processor_seconds=processor_seconds)
     with tempfile.TemporaryDirectory(prefix="askew-admission-") as folder:

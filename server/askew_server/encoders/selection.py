@@ -1,4 +1,4 @@
-"""Which encoders the galleries have, and which one a device gets: the default of its runtime, else the best that fits."""
+"""List the encoders of all galleries, and choose one for a device: the default of its runtime, else the best that fits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from askew_server.storage.encoders import EncoderFacts
 
 
 def all_encoders(galleries: Iterable[LiveGallery]) -> list[tuple[EncoderDescription, LiveGallery]]:
-    """Each encoder once, with the names of all galleries that have it, and one of these galleries; newest first."""
+    """Each encoder once, with the names of its galleries, and one of these galleries to read it from; newest first."""
     found: dict[tuple[str, str], tuple[EncoderDescription, LiveGallery]] = {}
     for owned in galleries:
         for encoder in owned.encoders.facts.encoders:
@@ -27,7 +27,7 @@ def all_encoders(galleries: Iterable[LiveGallery]) -> list[tuple[EncoderDescript
 def find_encoder(
     encoders: list[tuple[EncoderDescription, LiveGallery]], encoder_id: str
 ) -> tuple[EncoderDescription, LiveGallery]:
-    """One of these encoders by id, the newest if galleries have several of it. Raises Refusal (unknown-encoder)."""
+    """Find an encoder by id; the newest if galleries have different ones of that id. Raises Refusal (unknown-encoder)."""
     for encoder, owned in encoders:
         if encoder.id == encoder_id:
             return encoder, owned
@@ -38,9 +38,9 @@ def find_encoder(
 def best_encoder(
     facts: EncoderFacts, *, runtime: Runtime | None, max_bytes: int | None, max_milliseconds: float | None
 ) -> EncoderDescription:
-    """The default of the runtime if it fits, else the student with the best recall@10; of equally good ones the newest.
+    """The default of the runtime if it fits, else the student with the best recall@10, or the newest of equally good ones.
 
-    `max_milliseconds`: for each photo, as the gate measured on the server. Raises Refusal (no-encoder-fits).
+    `max_milliseconds`: per photo, as the gate measured it on the server. Raises Refusal (no-encoder-fits).
     """
     kept = [encoder for encoder in facts.encoders if encoder.id in facts.files]
     fitting = [each for each in kept if _fits(each, runtime, max_bytes, max_milliseconds)]
@@ -66,7 +66,7 @@ def _fits(
 
 
 def _opset(encoder: EncoderDescription) -> int:
-    # Older reports do not state the opset; every runtime takes the files that they are about.
+    # Older reports do not state the opset; every runtime supports the files of that time.
     return 0 if encoder.report is None else encoder.report.opset or 0
 
 
@@ -83,9 +83,9 @@ def _none_fits(
     max_milliseconds: float | None,
 ) -> Refusal:
     if not students:
-        detail = f"Gallery {facts.gallery!r} has admitted no student. Admit one with `askew admit`."
+        detail = f"Gallery {facts.gallery!r} has no admitted student. Admit one with `askew admit`."
         return Refusal(ProblemKind.NO_ENCODER_FITS, detail)
-    wishes = [
+    limits = [
         *([] if runtime is None else [f"opset {HIGHEST_OPSETS[runtime]} at most, for {runtime}"]),
         *([] if max_bytes is None else [f"{max_bytes} bytes at most"]),
         *([] if max_milliseconds is None else [f"{max_milliseconds:g} ms a photo at most"]),
@@ -97,7 +97,7 @@ def _none_fits(
     )
     return Refusal(
         ProblemKind.NO_ENCODER_FITS,
-        f"No student of gallery {facts.gallery!r} fits ({'; '.join(wishes)}). The smallest is {smallest.id}: "
+        f"No student of gallery {facts.gallery!r} fits ({'; '.join(limits)}). The smallest is {smallest.id}: "
         f"{smallest.size} bytes, opset {_opset(smallest)}{time}.",
         {"smallest": smallest.id, "smallest_bytes": smallest.size},
     )

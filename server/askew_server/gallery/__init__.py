@@ -1,1 +1,1 @@
-"""Galleries without HTTP and without FAISS: search, items, the catalog of galleries, aliases."""
+"""Galleries, independent of HTTP and FAISS: search, items, the catalog of galleries, aliases."""

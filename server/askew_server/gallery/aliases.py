@@ -10,12 +10,12 @@ _SCHEMA = "CREATE TABLE IF NOT EXISTS aliases (alias TEXT PRIMARY KEY, gallery T
 
 
 class Aliases:
-    """Which gallery each alias names. Read from any thread, changed by one at a time."""
+    """The gallery that each alias names. Any thread may read it; only one at a time may change it."""
 
     def __init__(self, data: Path) -> None:
         """Open the table of aliases. Raises AskewError when the database cannot be read."""
         self._db = open_server_database(data, _SCHEMA)
-        # Replaced as a whole: a reader sees the aliases before a switch or after it.
+        # Replaced as a whole, so that a reader sees the aliases either before or after a change.
         self._named: dict[str, str] = dict(self._db.rows("SELECT alias, gallery FROM aliases ORDER BY alias"))
 
     def close(self) -> None:
@@ -35,7 +35,7 @@ class Aliases:
         return sorted(alias for alias, named in self._named.items() if named == gallery)
 
     def set(self, alias: str, gallery: str) -> str | None:
-        """Make an alias name a gallery; returns what it named before. It is then on the disk."""
+        """Make an alias name a gallery, and save that; returns the gallery that it named before."""
         previous = self._named.get(alias)
         self._db.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?)", (alias, gallery))
         self._named = {**self._named, alias: gallery}

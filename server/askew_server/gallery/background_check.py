@@ -16,11 +16,11 @@ _SHARE_OF_TIME = 0.2
 
 
 class BackgroundCheck:
-    """Compares the rows of large galleries with their checksums, once after each start, for a fifth of the time."""
+    """Compares the rows of large galleries with their checksums, once after each start, working a fifth of the time."""
 
     def __init__(self, folders: Iterable[Path], set_aside: Callable[[str, str], None], largest: int) -> None:
-        """`set_aside`: called with the name of a damaged gallery and a sentence on the damage. `largest`: bytes; databases
-        up to this size were checked before they were opened.
+        """`set_aside`: called with the name of a damaged gallery and a sentence about the damage. `largest`: bytes;
+        databases up to this size were checked before they were opened.
         """
         self._folders = [folder for folder in folders if is_large(folder, largest)]
         self._set_aside = set_aside

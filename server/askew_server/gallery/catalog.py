@@ -1,6 +1,6 @@
-"""All galleries under one DATA directory, which one process owns at a time, and the aliases that name them.
+"""All galleries in one DATA directory, which one process owns at a time, and their aliases.
 
-A gallery that cannot be opened is set aside with its reason; the others are served.
+A gallery that cannot be opened is set aside with the reason; the others are served.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Catalog:
 
         `owner` names this process in the error that another process gets. `open_index`: opens the index of each
         gallery. `largest_checked`: bytes; a database up to this size is checked before it is opened, a larger one in
-        the background. `folders`: makes, moves and removes the folders. Raises DataInUse, or AskewError when DATA
-        cannot be written or its askew.db cannot be read.
+        the background. `folders`: makes, moves and removes the folders. Raises DataInUse, or AskewError if DATA cannot
+        be written or its askew.db cannot be read.
         """
         self._folders = folders(data / "galleries")
         self._max_waiting = max_waiting
@@ -86,7 +86,7 @@ class Catalog:
                 if not (folder / "gallery.db").exists():
                     raise DamagedGallery(f"The gallery in {folder} cannot be opened: its gallery.db is missing.")
                 self._open(folder.name, partial(self._open_gallery, folder))
-            # Whatever is wrong with one gallery, the others are served.
+            # A failure of any kind in one gallery must not keep the others from being served.
             except Exception as error:  # noqa: BLE001
                 reason = _reason(folder, error)
                 self._damaged.add(folder.name, reason)
@@ -123,11 +123,11 @@ class Catalog:
         return sorted(self._galleries)
 
     def damaged(self) -> dict[str, str]:
-        """The galleries that are set aside, by name, each with a sentence on what is damaged."""
+        """The galleries that are set aside, by name, each with a sentence about the damage."""
         return self._damaged.reasons()
 
     def resolve(self, name: str) -> str:
-        """The gallery's name that a name or an alias stands for, whether or not such a gallery exists."""
+        """The gallery name that a name or an alias refers to, whether or not such a gallery exists."""
         return self._aliases.resolve(name)
 
     def get(self, name: str) -> LiveGallery:
@@ -149,7 +149,7 @@ class Catalog:
         return gallery.run(Gallery.describe).model_copy(update={"aliases": self._aliases.of(gallery.name)})
 
     def folder(self, name: str) -> Path:
-        """The folder of a gallery, also of a damaged one, by name or alias. Raises Refusal (unknown-gallery)."""
+        """The folder of a gallery, by name or alias; damaged ones included. Raises Refusal (unknown-gallery)."""
         resolved = self.resolve(name)
         if resolved not in self._damaged:
             resolved = self.get(resolved).name
@@ -162,9 +162,9 @@ class Catalog:
     # Creating and deleting
 
     def get_or_create(self, name: str, teacher: Manifest) -> tuple[LiveGallery, bool]:
-        """The gallery of this name in the teacher's space, and whether it was created now.
+        """The gallery of this name in the teacher's space, and whether this call created it.
 
-        Raises Refusal: gallery-conflict when it exists with another teacher, photo size or scales; damaged-gallery.
+        Raises Refusal: gallery-conflict if it exists with another teacher, photo size or scales; damaged-gallery.
         """
         with self._changing:
             resolved = self.resolve(name)
@@ -176,7 +176,7 @@ class Catalog:
         return existing, False
 
     def delete(self, name: str) -> str:
-        """Delete a gallery with everything in it, also a damaged one; returns its name.
+        """Delete a gallery with everything in it; returns its name. It may be a damaged one.
 
         Raises Refusal (unknown-gallery; gallery-in-use while an alias names it).
         """
@@ -201,10 +201,10 @@ class Catalog:
         self._folders.remove(aside)
         return resolved
 
-    # Taking in a folder that was made elsewhere
+    # Adopting a folder that was made elsewhere
 
     def check_free(self, name: str) -> None:
-        """Check that `adopt` would take this name. Raises Refusal (gallery-conflict, alias-conflict)."""
+        """Check that `adopt` would accept this name. Raises Refusal (gallery-conflict, alias-conflict)."""
         if name in self._galleries:
             raise Refusal(
                 ProblemKind.GALLERY_CONFLICT,
@@ -218,13 +218,13 @@ class Catalog:
             )
 
     def new_folder(self, name: str) -> Path:
-        """A path on the galleries' disk where a gallery can be made for `adopt`. `load` removes what is left there."""
+        """A path on the galleries' disk where a gallery can be made for `adopt`. `load` removes leftovers there."""
         return self._folders.new(name)
 
     def adopt(self, made: Path, name: str) -> LiveGallery:
         """Serve a complete gallery folder under a free name, or in place of a damaged gallery.
 
-        Raises Refusal (gallery-conflict, alias-conflict) or DamagedGallery; then nothing has changed.
+        Raises Refusal (gallery-conflict, alias-conflict) or DamagedGallery, and then changes nothing.
         """
         with self._changing:
             self.check_free(name)
@@ -253,9 +253,9 @@ class Catalog:
         return self._aliases.of(name)
 
     def set_alias(self, alias: str, gallery: str) -> AliasAnswer:
-        """Make an alias name a gallery, atomically; it is on the disk when this returns.
+        """Make an alias name a gallery, atomically, and save that.
 
-        Raises Refusal: alias-conflict when a gallery has that name, unknown-gallery, damaged-gallery.
+        Raises Refusal: alias-conflict if a gallery has that name, unknown-gallery, damaged-gallery.
         """
         with self._changing:
             if alias in self._galleries or alias in self._damaged:
@@ -298,13 +298,13 @@ class Catalog:
     def _close(self, gallery: LiveGallery) -> None:
         try:
             gallery.close()
-        # A full disk, for example: what is committed is on it, and the index is rebuilt at the next start.
+        # The disk may be full, for example. Committed items are safe, and the index is rebuilt at the next start.
         except Exception:  # noqa: BLE001
             self._log.exception("gallery %s was not closed cleanly", gallery.name)
 
 
 def gallery_folder(galleries: Catalog, folder: Path, name: str) -> Path:
-    """The folder of a gallery in `folder`, by name or alias, opened or not. Raises AskewError if there is none."""
+    """The folder of a gallery in `folder`, by name or alias, open or not. Raises AskewError if there is none."""
     found = folder / galleries.resolve(name)
     if found.parent != folder or not (found / "gallery.db").is_file():
         known = sorted(path.parent.name for path in folder.glob("[!.]*/gallery.db"))

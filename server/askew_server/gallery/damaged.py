@@ -7,17 +7,17 @@ from askew_server.errors import Refusal
 
 
 class DamagedGalleries:
-    """The reason for each damaged gallery, by name. Read from any thread, changed by one at a time."""
+    """The reason for each damaged gallery, by name. Any thread may read it; only one at a time may change it."""
 
     def __init__(self) -> None:
-        # Replaced as a whole: a reader sees the state before a change or after it.
+        # Replaced as a whole, so that a reader sees the state either before or after a change.
         self._reasons: dict[str, str] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._reasons
 
     def reasons(self) -> dict[str, str]:
-        """A sentence on what is damaged, by name, in the order of names."""
+        """A sentence about the damage of each gallery, sorted by name."""
         return dict(sorted(self._reasons.items()))
 
     def add(self, name: str, reason: str) -> None:
@@ -25,7 +25,7 @@ class DamagedGalleries:
         self._reasons = {**self._reasons, name: reason}
 
     def discard(self, name: str) -> None:
-        """Forget a gallery that was deleted or replaced."""
+        """Remove a gallery that was deleted or replaced."""
         self._reasons = {each: reason for each, reason in self._reasons.items() if each != name}
 
     def require_intact(self, name: str) -> None:

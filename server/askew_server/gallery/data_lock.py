@@ -12,7 +12,7 @@ from askew_server.errors import DataInUse
 
 
 def take_data_lock(data: Path, owner: str) -> FileLock:
-    """Lock DATA for this process. Raises DataInUse with a sentence that names its owner."""
+    """Lock DATA for this process. Raises DataInUse, whose message names the owner."""
     lock = FileLock(data / "lock", timeout=0)
     note = data / "owner.json"
     try:

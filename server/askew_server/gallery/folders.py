@@ -1,7 +1,7 @@
 """The folders of galleries in DATA/galleries: created, replaced and removed so that a crash never leaves a partial one.
 
 A folder whose name begins with a dot is not a gallery: it is being made (`.new-…`), removed (`.deleted-…`), or replaced
-by another (`.replaced-…`). The next start removes it, or puts a replaced one back if no other took its place.
+by another (`.replaced-…`). The next start removes it, or restores a replaced one if no other has taken its place.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class GalleryFolders:
         return self._folder / name
 
     def found(self) -> list[Path]:
-        """Every folder that is, or once was, a gallery, by name."""
+        """Every folder that is, or once was, a gallery, sorted by name."""
         folders = [each for each in self._folder.iterdir() if each.is_dir() and not each.name.startswith(".")]
         # An empty folder holds nothing that could be damaged.
         return sorted(folder for folder in folders if any(path.is_file() for path in folder.rglob("*")))
 
     def new(self, name: str) -> Path:
-        """A path beside the galleries where a new one can be made, to be given to `place`."""
+        """A path next to the galleries where a new one can be made before `place` moves it."""
         return self._folder / f".new-{name}-{secrets.token_hex(4)}"
 
     def place(self, made: Path, name: str) -> Path:
@@ -45,14 +45,14 @@ class GalleryFolders:
         return folder
 
     def put_aside(self, name: str) -> Path:
-        """Take a gallery's name from its folder; the next start removes what `remove` leaves of it."""
+        """Rename a gallery's folder, so that it can be removed; the next start removes what `remove` leaves."""
         aside = self._folder / f".deleted-{name}-{secrets.token_hex(4)}"
         self.of(name).rename(aside)
         flush_folder(self._folder)
         return aside
 
     def put_aside_for_another(self, name: str) -> Path:
-        """As `put_aside`, but the next start gives the folder its name back unless another one has it by then."""
+        """Like `put_aside`, but the next start restores the folder's name unless another one has it by then."""
         aside = self._folder / f"{_REPLACED}{name}-{secrets.token_hex(4)}"
         self.of(name).rename(aside)
         flush_folder(self._folder)
@@ -65,7 +65,7 @@ class GalleryFolders:
         )
 
     def remove_leftovers(self) -> None:
-        """Remove what a crash left: galleries that were never finished, and deleted ones."""
+        """Remove what a crash left behind: unfinished and deleted galleries."""
         for folder in list(self._folder.iterdir()):
             if folder.name.startswith((".new-", ".deleted-")):
                 self.remove(folder)

@@ -1,6 +1,6 @@
-"""One gallery: its store and its index, kept in step. No HTTP and no FAISS here.
+"""One gallery: its store and its index, kept in sync. No HTTP and no FAISS here.
 
-A Gallery is used by its writer thread alone (see live.py); its index has its own thread.
+Only its writer thread uses a Gallery (see live.py); its index has its own thread.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Gallery:
         return self.describe_from(self.store, self.index.statistics())
 
     def describe_from(self, reader: GalleryReader, statistics: IndexStatistics) -> GalleryDescription:
-        """The same from another reader, on its thread."""
+        """The same as `describe`, read from another reader on that reader's thread."""
         items, photos = reader.counts()
         return GalleryDescription(
             name=self.name,
@@ -102,7 +102,7 @@ class Gallery:
     # Items
 
     def upsert(self, batch: ItemBatch) -> int:
-        """Insert or replace items; returns the sequence number. They are then on the disk, and the next search finds them."""
+        """Insert or replace items, on the disk and in the index; returns the sequence number."""
         sequence = self._apply(self.store.upsert(batch)).sequence
         self.written += len(batch.ids)
         return sequence
@@ -135,10 +135,10 @@ class Gallery:
         return self._apply(change)
 
     def _apply(self, change: Change) -> Change:
-        """Bring what was committed into the index."""
+        """Apply a committed change to the index."""
         if len(change.added):
             self.index.add(change.added, change.vectors)
-        # Replaced vectors are removed last, so that searches in between miss an item as briefly as possible.
+        # Replaced vectors are removed last, so that a search in between misses an item for as short as possible.
         if len(change.removed):
             self.index.remove(change.removed)
         return change

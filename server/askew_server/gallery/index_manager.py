@@ -1,8 +1,8 @@
-"""The index of one gallery from opening to closing: brought up to date, changed, verified, rebuilt.
+"""Manages the index of one gallery: brings it up to date, changes, verifies and rebuilds it.
 
 Slow work runs on one background thread, one task at a time, so there are never two builds. Searches continue during a
-build. The saved index is derived: a missing or damaged one is rebuilt from the database, and until then every vector is
-compared.
+build. The saved index is derived: a missing or damaged one is rebuilt from the database, and until then searches
+compare every vector.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from askew_server.storage.reader import GalleryReader
 from askew_server.storage.vector_source import SqliteVectorSource
 
 WANTED_KIND = "index_kind"
-"""The gallery's fact that holds the kind of index that was asked for."""
+"""The name of the gallery's fact that stores the requested kind of index."""
 
 _USABLE_SHARE_OF_MEMORY = 0.8
 _ADDED_AT_ONCE = 64
-"""Coding this many vectors for the tail takes about as long as a search, and searches take their turn in between."""
+"""Coding this many vectors for the tail takes about as long as a search; searches get their turn in between."""
 
 _BLOCKS_BETWEEN_PAUSES = 16
 _PAUSE_SECONDS = 0.02
@@ -59,7 +59,7 @@ def open_index(gallery: str, store: ItemStore, dim: int) -> VectorIndex:
 
 
 class IndexManager:
-    """A VectorIndex by FAISS: the saved index, the thread that searches it, and its rebuilds."""
+    """A VectorIndex that uses FAISS: the saved index, its search thread, and its rebuilds."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class IndexManager:
         self._changing = threading.Lock()
         opened = open_main(self._saved, dim)
         if opened.damage is not None:
-            self._log.error("%s It is rebuilt.", opened.damage)
+            self._log.error("%s It is being rebuilt.", opened.damage)
         index = SegmentedIndex(dim, opened.main, _wanted(store))
         self._is_whole = opened.main is not None or self._fits_in_memory(store.counts()[0])
         if self._is_whole:
@@ -103,7 +103,7 @@ class IndexManager:
         return self._searches.search_blocking(vectors, wanted)
 
     def require_ready(self) -> None:
-        """Raise Refusal (not-ready) while the saved index is lost and comparing every vector takes too much memory."""
+        """Raise Refusal (not-ready) while the saved index is lost and comparing every vector would take too much memory."""
         self._searches.require_open()
         if not self._is_whole:
             raise Refusal(
@@ -114,7 +114,7 @@ class IndexManager:
             )
 
     def add(self, labels: Labels, vectors: Vectors) -> None:
-        """See VectorIndex. Adds a few vectors at a time, so that searches take their turn in between."""
+        """See VectorIndex. Adds a few vectors at a time, so that searches get their turn in between."""
         reason = None
         with self._changing:
             for start in range(0, len(labels), _ADDED_AT_ONCE):
@@ -181,7 +181,7 @@ class IndexManager:
         return self._searches.change(lambda index: index.wanted)
 
     def _plan(self, wanted: WantedKind) -> tuple[IndexKind, IndexEstimate]:
-        """The kind that the gallery gets at its size, and what that takes. Raises AskewError."""
+        """The kind chosen for the gallery's size, and its memory and disk. Raises AskewError."""
         current = self.statistics().kind
         with closing(GalleryReader.open(self._folder)) as reader:
             count = reader.counts()[0]
@@ -218,7 +218,7 @@ class IndexManager:
         if opened.main is None:
             raise AskewError(opened.damage or f"The index was built, but its files are missing from {self._saved}.")
         main = opened.main
-        # It was just written and read back, so it needs no verification.
+        # The files were just written and read back, so they need no verification.
         main.page_in()
         main.state = "ready"
         self._take(main, reader)
@@ -239,7 +239,7 @@ class IndexManager:
         index = SegmentedIndex(self._dim, None, self._wanted_kind())
         bring_up_to_date(index, reader, self._dim)
         with self._changing:
-            # Catches up with what was written while the vectors were read; nothing is written now.
+            # Catch up with what was written while the vectors were read; the lock keeps out further changes.
             bring_up_to_date(index, reader, self._dim)
             self._searches.replace(index)
             self._is_whole = True
@@ -259,12 +259,12 @@ class IndexManager:
             raise AskewError(reason)
 
     def _verify(self, main: MainSegment) -> None:
-        """Compare the saved files with their digests, with pauses. A damaged index is no longer searched, and rebuilt."""
+        """Compare the saved files with their digests, with pauses. A damaged index is taken out of use and rebuilt."""
         for number, verified in enumerate(self._verify_saved(self._saved)):
             if self._rebuilds.is_closed:
                 return
             if verified.damage is not None:
-                self._log.error("%s It is rebuilt.", verified.damage)
+                self._log.error("%s It is being rebuilt.", verified.damage)
                 main.state = "damaged"
                 with closing(GalleryReader.open(self._folder)) as reader:
                     if self._fits_in_memory(reader.counts()[0]):

@@ -1,4 +1,4 @@
-"""Read one item, a page of items, or a photo, as users see them."""
+"""Read one item, a page of items, a vector or a photo, in the form that the API returns."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_page(
     *,
     with_vectors: bool,
 ) -> ItemPage:
-    """One page of the items that meet a condition, by id. Raises Refusal (validation) for the cursor."""
+    """One page of the items that meet a condition, sorted by id. Raises Refusal (validation) for an invalid cursor."""
     rows = reader.page(_read_cursor(cursor), limit + 1, condition)
     following = _write_cursor(rows[limit - 1].id) if len(rows) > limit else None
     return ItemPage(items=[_item(row, with_vectors) for row in rows[:limit]], next_cursor=following)
@@ -57,7 +57,7 @@ def photo_of(reader: GalleryReader, gallery: str, item_id: str) -> Path:
 
 
 def unknown_item(gallery: str, item_id: str) -> Refusal:
-    """The refusal of an id that the gallery does not hold."""
+    """The refusal for an id that the gallery does not have."""
     return Refusal(ProblemKind.UNKNOWN_ITEM, f"Gallery {gallery!r} has no item {item_id[:200]!r}.")
 
 

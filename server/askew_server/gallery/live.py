@@ -1,7 +1,7 @@
 """A gallery and its threads.
 
-The writer thread owns the database connection that writes, and runs one task after the other. The index has its own
-thread. Everything else is read over separate connections, which see what was committed and never wait.
+The writer thread owns the database connection that writes, and runs one task after another. The index has its own
+thread. All reads use separate connections, which see what was committed and never wait for a write.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ Result = TypeVar("Result")
 LONGEST_SEARCH = 10.0
 """Seconds that closing a gallery waits for searches under way."""
 
-_SECONDS_BETWEEN_LOOKS = 0.005
+_POLL_SECONDS = 0.005
 
 
 class LiveGallery:
-    """A gallery in service, safe to use from the event loop and from any thread but its writer.
+    """A gallery in service, safe to use from the event loop and from any thread except its writer.
 
     `name`, `space`, `dim` and `teacher` never change. `encoders`: any thread may read its facts.
     """
@@ -54,7 +54,7 @@ class LiveGallery:
         self._places = threading.BoundedSemaphore(max_waiting)
         self._searching = 0
         self._is_closed = False
-        # One reader belongs to the event loop; the other one, with the filter, to the reading thread.
+        # The event loop has one reader; the reading thread has the other one and the filter.
         self._loop_reader = GalleryReader.open(gallery.store.folder)
         self._thread_reader = GalleryReader.open(gallery.store.folder)
         self._payload_filter = PayloadFilter(self._thread_reader)
@@ -88,7 +88,7 @@ class LiveGallery:
         return self._searching >= self._max_waiting
 
     def check_space(self, space: str | None, *, allow_missing: bool) -> None:
-        """Refuse a vector of another space, or, unless `allow_missing`, one that names none.
+        """Refuse a vector from another space, and, unless `allow_missing`, one without a space.
 
         Raises Refusal (space-mismatch, space-missing).
         """
@@ -144,7 +144,7 @@ class LiveGallery:
             self._searching -= 1
 
     def submit(self, task: Callable[[Gallery], Result]) -> Future[Result]:
-        """Queue a task for the writer. Raises Refusal (overloaded) when too many wait already."""
+        """Queue a task for the writer. Raises Refusal (overloaded) if too many are waiting."""
         return self._queued(self._writer, lambda: task(self._gallery))
 
     def run(self, task: Callable[[Gallery], Result]) -> Result:
@@ -152,11 +152,11 @@ class LiveGallery:
         return self.submit(task).result()
 
     async def write(self, task: Callable[[Gallery], Result]) -> Result:
-        """Run a task on the writer; one that has not begun is cancelled with its caller. Raises Refusal (overloaded)."""
+        """Run a task on the writer. If the caller is cancelled before it begins, so is the task. Raises Refusal (overloaded)."""
         return await asyncio.wrap_future(self.submit(task))
 
     async def read(self, task: Callable[[GalleryReader, PayloadFilter], Result]) -> Result:
-        """Read the gallery without waiting for writes. Raises Refusal (overloaded) when too many wait already."""
+        """Read the gallery without waiting for writes. Raises Refusal (overloaded) if too many are waiting."""
         return await asyncio.wrap_future(
             self._queued(self._reading, lambda: task(self._thread_reader, self._payload_filter))
         )
@@ -167,10 +167,10 @@ class LiveGallery:
         return await self.read(lambda reader, _: self._gallery.describe_from(reader, statistics))
 
     async def search(self, vectors: Vectors, options: SearchOptions, threshold: float | None) -> SearchResult:
-        """The hits of each query, float32 [n, D] of unit length; `threshold` instead of the one in the options.
+        """The hits of each query, float32 [n, D] of unit length. `threshold` replaces the one in the options.
 
-        A caller that is cancelled while it waits costs no search. Raises Refusal: overloaded when too many wait
-        already, validation for a filter, not-ready while the index is restored.
+        If a caller is cancelled while it waits, its search is not run. Raises Refusal: overloaded if too many are
+        waiting, validation for a filter, not-ready while the index is being restored.
         """
         self.index.require_ready()
         self._take_search_place()
@@ -180,11 +180,11 @@ class LiveGallery:
             self._searching -= 1
 
     def close(self) -> None:
-        """Refuse new requests, finish searches and queued tasks, end the threads, close the files."""
+        """Refuse new requests, finish searches and queued tasks, end the threads, and close the files."""
         self._is_closed = True
         deadline = time.monotonic() + LONGEST_SEARCH
         while self._searching and time.monotonic() < deadline:
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            time.sleep(_POLL_SECONDS)
         self._reading.shutdown()
         self._loop_reader.close()
         self._thread_reader.close()

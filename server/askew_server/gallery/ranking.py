@@ -1,7 +1,7 @@
-"""Turn the labels that an index found into hits: scored from the stored vectors, ordered, and chosen.
+"""Turn the labels that an index found into hits: score them from the stored vectors, order and select them.
 
-Scores are computed in float64 and rounded to 1e-6; hits are ordered by falling score, then id. So a query has the same
-answer alone and in a batch, whatever the index and its precision.
+Scores are computed in float64 and rounded to 1e-6; hits are ordered by falling score, then id. So a query gets the same
+scores alone and in a batch, and with any kind of index.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ SCORE_DECIMALS = 6
 class FoundItem(NamedTuple):
     """An item found: `payload` as JSON text, `group` its value of the grouping field.
 
-    `falling`: the negated score, so that tuples sort as hits do. `vector`: little-endian float16; empty if it was not
-    read, because the index gave the score and the caller does not want it.
+    `falling`: the negated score, so that tuples sort like hits. `vector`: little-endian float16; empty if it was not
+    read because the index returned the score and the caller does not want the vector.
     """
 
     falling: float
@@ -54,9 +54,9 @@ def ranked(candidates: Sequence[Candidate], query: NDArray[np.float32]) -> list[
 def items_of(
     reader: GalleryReader, vectors: Vectors, found: Neighbours, *, with_vectors: bool
 ) -> tuple[list[list[FoundItem]], list[bool]]:
-    """The ranked items of each query, float32 [n, D], and whether the gallery has no others.
+    """The ranked items of each query, float32 [n, D], and whether these are all items that a search could find.
 
-    Labels that the database no longer knows are skipped: their items were changed or deleted since the search.
+    Labels that are no longer in the database are skipped: their items were changed or deleted since the search.
     """
     items, saw_all = [], []
     for position, row in enumerate(found.labels):
@@ -78,7 +78,7 @@ def _ordered(
 
 
 def _falling(scores: NDArray[np.float64]) -> list[float]:
-    # Not numpy's clip, which takes three times as long for a few numbers.
+    # numpy's clip takes three times as long for a few numbers.
     rounded: list[float] = (-np.round(np.minimum(np.maximum(scores, -1.0), 1.0), SCORE_DECIMALS)).tolist()
     return rounded
 
@@ -97,7 +97,7 @@ class Choice:
         return self.limit + len(self.excluded)
 
     def hits(self, items: list[FoundItem]) -> list[FoundItem]:
-        """The hits among items in their order."""
+        """The hits among ranked items, in the same order."""
         if self.excluded:
             items = [item for item in items if item.id not in self.excluded]
         chosen = items[: self.limit]
@@ -119,7 +119,7 @@ class Choice:
 
 @dataclass(slots=True)
 class Groups:
-    """Hits by the value of a payload field: of at most `limit` values, at most `size` each."""
+    """Groups hits by the value of a payload field: at most `limit` groups with at most `size` hits each."""
 
     path: tuple[str, ...]
     choice: Choice
@@ -134,7 +134,7 @@ class Groups:
                 continue
             if self.choice.threshold is not None and item.score < self.choice.threshold:
                 return
-            # True and 1 are the same dictionary key.
+            # True and 1 would be the same dictionary key.
             members = self._by_value.get((isinstance(value, bool), value))
             if members is None:
                 if len(self._by_value) == self.choice.limit:
@@ -151,12 +151,12 @@ class Groups:
 
     @property
     def open_values(self) -> list[Scalar]:
-        """The values whose groups have room."""
+        """The values whose groups are not full."""
         return [value for (_, value), members in self._by_value.items() if len(members) < self.size]
 
     @property
     def is_full(self) -> bool:
-        """Whether no further group is wanted."""
+        """Whether the maximum number of groups is reached."""
         return len(self._by_value) == self.choice.limit
 
     def hits(self) -> list[FoundItem]:

@@ -1,4 +1,4 @@
-"""The rebuilds of one index: on one background thread, one at a time, begun by need or by request."""
+"""Rebuilds of one index: one at a time on a background thread, started automatically or on request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Rebuilds:
     """Runs rebuilds for an index that stays in use. Safe to use from any thread."""
 
     def __init__(self, gallery: str, build: Build, reason: Callable[[], str | None]) -> None:
-        """`reason`: why a rebuild pays now, or None; see SegmentedIndex.wants_rebuild."""
+        """`reason`: returns why a rebuild pays now, or None; see SegmentedIndex.wants_rebuild."""
         self._gallery = gallery
         self._build = build
         self._reason = reason
@@ -46,37 +46,37 @@ class Rebuilds:
 
     @property
     def is_building(self) -> bool:
-        """Whether a rebuild that was begun by need is under way, or waits for its turn."""
+        """Whether an automatic rebuild is running or queued."""
         return self._latest is not None and not self._latest.done()
 
     @property
     def is_closed(self) -> bool:
-        """Whether no rebuild begins any more, and one under way is being cancelled."""
+        """Whether `close` was called: no rebuild begins any more, and a running one is being cancelled."""
         return self._closed.is_set()
 
     def submit(self, task: Callable[[], Result]) -> Future[Result]:
-        """Run a task on the background thread, in its turn. Raises Refusal (unknown-gallery) once closed."""
+        """Queue a task for the background thread. Raises Refusal (unknown-gallery) once closed."""
         with self._submitting:
             if self.is_closed:
                 raise gallery_closed(self._gallery)
             return self._thread.submit(task)
 
     def retry_now(self) -> None:
-        """Do not wait after an earlier failure."""
+        """Let the next rebuild begin without the delay that follows a failure."""
         self._not_before = 0.0
 
     def begin(self, reason: str | None) -> None:
-        """Begin a rebuild in the background where there is a reason, and none is under way."""
+        """Begin a rebuild in the background if there is a reason and none is running or queued."""
         if reason is None:
             return
         with self._submitting:
             if self.is_building or self.is_closed or time.monotonic() < self._not_before:
                 return
-            self._log.info("the index is rebuilt: %s", reason)
+            self._log.info("rebuilding the index: %s", reason)
             self._latest = self._thread.submit(self.run_while_needed)
 
     def run_while_needed(self) -> None:
-        """Rebuild, and again while there is a reason. A failure is logged; the older index stays in use."""
+        """Rebuild, and repeat while there is a reason. A failure is logged; the older index stays in use."""
         try:
             for _ in range(_MAX_BUILDS_IN_A_ROW):
                 self._run(lambda done, total: None, self._closed.is_set)
@@ -85,16 +85,16 @@ class Rebuilds:
                     return
         except BuildCancelled:
             return
-        # Whatever failed: a later change tries again.
+        # Any failure: a later change of the gallery tries again.
         except Exception as error:  # noqa: BLE001
             self._not_before = time.monotonic() + _SECONDS_AFTER_FAILURE
             self._log.exception("the index could not be rebuilt: %s", error)
 
     def run(self, report: Report, cancelled: Callable[[], bool]) -> None:
-        """Rebuild after a rebuild that is under way, and wait for it.
+        """Rebuild and wait for it. A rebuild that is under way is finished first.
 
-        Raises BuildCancelled, also when the index is closed in the meantime, Refusal (unknown-gallery) once closed,
-        and what the build raises.
+        Raises BuildCancelled, also if the index is closed in the meantime, Refusal (unknown-gallery) once closed, and
+        anything that the build raises.
         """
 
         def is_cancelled() -> bool:
@@ -116,7 +116,7 @@ class Rebuilds:
             raise BuildCancelled(_NOT_BEGUN) from None
 
     def close(self) -> None:
-        """Cancel what is under way, drop what waits, and end the thread."""
+        """Cancel the running task, drop queued ones, and end the thread."""
         with self._submitting:
             self._closed.set()
         self._thread.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""One search: the index finds labels, the database adds ids and payloads, until the hits are complete."""
+"""One search: the index finds labels, the database adds ids and payloads; repeated until the hits are complete."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from askew_server.storage.reader import GalleryReader
 Result = TypeVar("Result")
 
 QUERIES_AT_ONCE = 16
-"""Queries of a batch that one index call answers; other requests take their turn between two calls."""
+"""Queries of a batch that one index call answers; other requests get their turn between two calls."""
 
 _MAX_READ_IN_LOOP = 48
-"""Items up to which ids and payloads are read on the event loop, in a fraction of a millisecond."""
+"""Ids and payloads of up to this many items are read on the event loop, in a fraction of a millisecond."""
 
 _WIDENING = 4
-"""The factor by which more items are fetched when the first ones do not complete the hits."""
+"""The factor by which more items are fetched if the first ones do not complete the hits."""
 
 
 class ReadInThread(Protocol):
@@ -38,7 +38,7 @@ class ReadInThread(Protocol):
 class SearchResult:
     """The hits of each query, the index that found them, and how long each stage took.
 
-    `stages`: name, begin and end in seconds of `time.perf_counter`. `together`: queries that one index call answered.
+    `stages`: name, begin and end in seconds of `time.perf_counter`. `together`: how many queries one index call answered.
     """
 
     hits: list[list[FoundItem]] = field(default_factory=list)
@@ -54,16 +54,16 @@ class SearchResult:
 
 
 class GallerySearch:
-    """Searches one gallery. Ids and payloads of a few items are read on the event loop, else on the reading thread."""
+    """Searches one gallery. Ids and payloads of a few items are read on the event loop, of more on the reading thread."""
 
     def __init__(self, index: VectorIndex, loop_reader: GalleryReader, read_in_thread: ReadInThread) -> None:
-        """`loop_reader`: used on the event loop alone."""
+        """`loop_reader`: used only on the event loop."""
         self._index = index
         self._loop_reader = loop_reader
         self._read_in_thread = read_in_thread
 
     async def run(self, vectors: Vectors, options: SearchOptions, threshold: float | None) -> SearchResult:
-        """The hits of each query, float32 [n, D] of unit length; `threshold` instead of the one in the options.
+        """The hits of each query, float32 [n, D] of unit length. `threshold` replaces the one in the options.
 
         Raises Refusal: overloaded, validation for a filter.
         """
@@ -81,7 +81,7 @@ class GallerySearch:
         return result
 
     async def allowed(self, condition: Filter, depth: int = 1) -> Labels:
-        """The labels of the items that meet a condition, rising. Raises Refusal (validation)."""
+        """The labels of the items that meet a condition, ascending. Raises Refusal (validation)."""
         return await self._read_in_thread(lambda _, payload_filter: payload_filter.labels(condition, depth))
 
     async def _hits(
@@ -132,7 +132,7 @@ class GallerySearch:
     async def _items(
         self, vectors: Vectors, wanted: int, allowed: Labels | None, options: SearchOptions, result: SearchResult
     ) -> tuple[list[list[FoundItem]], list[bool]]:
-        """The ranked items of each query, and whether the gallery has no others."""
+        """The ranked items of each query, and whether these are all items that the search could find."""
         asked = time.perf_counter()
         found = await self._index.search(vectors, wanted, allowed, options.exact)
         result.record(asked, found)

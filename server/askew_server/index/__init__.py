@@ -1,1 +1,1 @@
-"""Finding the nearest vectors: the port that galleries use, and its implementation by FAISS."""
+"""Vector indexes: the port that galleries use, and its implementation with FAISS."""

@@ -62,7 +62,7 @@ def build_main(
     rows_per_slice: int = ROWS_PER_SLICE,
     block_bytes: int = BLOCK_BYTES,
 ) -> Record:
-    """Build a main segment and make it the saved one in `folder`. The files of the older one stay until `remove_old`.
+    """Build a main segment and save it as the current one in `folder`. `remove_old` removes the files of the older one.
 
     Raises AskewError for too few vectors or a dimension that cannot be coded, Refusal (would-not-fit), EngineMissing.
     """
@@ -112,7 +112,7 @@ class _Built(NamedTuple):
 
 
 class _Sample(NamedTuple):
-    """What a build reads at random: queries for the calibration, and other vectors to train on, float32 [n, D]."""
+    """Vectors drawn at random: queries for the calibration, and others to train on, float32 [n, D]."""
 
     queries: Queries
     training: Vectors
@@ -121,7 +121,7 @@ class _Sample(NamedTuple):
 def _build_codes(
     source: VectorSource, kind: CodedKind, labels: Labels, work: Path, report: ReportProgress, rows_per_slice: int
 ) -> _Built:
-    """Write scan, scalar codes and labels to `work`: the quickest scan, and float16 where 8 bits miss the recall."""
+    """Write scan, scalar codes and labels to `work`. Keeps the fastest scan, and uses float16 if 8 bits miss the recall."""
     sample = _sample(source, labels)
     order = balanced_order(sample.training)
     training = sample.training[:, order]
@@ -158,7 +158,7 @@ def _sample(source: VectorSource, labels: Labels) -> _Sample:
 
 
 class _Encoded(NamedTuple):
-    """How many vectors were coded, and the true nearest rows of the queries among them, int64 [n, 100]."""
+    """The number of vectors coded, and the queries' true nearest rows among them, int64 [n, 100]."""
 
     size: int
     nearest: Rows
@@ -174,7 +174,7 @@ def _encode(
     work: Path,
     report: ReportProgress,
 ) -> _Encoded:
-    """Code every vector into files. The true nearest of the queries are found in the same pass."""
+    """Write the codes of every vector to files. The same pass finds the true nearest rows of the queries."""
     truth = Truth(queries)
     count = 0
     with write_scalar_codes(codes, work / REFINE) as writer, (work / LABELS).open("wb") as label_file:
@@ -201,7 +201,7 @@ def _quickest(
     report: ReportProgress,
     rows_per_slice: int,
 ) -> tuple[int, Calibration]:
-    """Calibrate each written scan; the number of the quickest, and its calibration."""
+    """Calibrate each written scan. Returns the number of the fastest one and its calibration."""
     calibrations = []
     for number in range(scans):
         codebooks = map_codebooks(work, order, f"{SCAN}.{number}")
@@ -216,6 +216,6 @@ def _quickest(
 
 
 def _next_generation(folder: Path) -> int:
-    """One more than the generation of any segment in the folder, damaged ones included."""
+    """One more than the highest generation of the segments in the folder, damaged ones included."""
     numbers = [path.name.removeprefix("main-").removesuffix(".part") for path in folder.glob("main-*")]
     return 1 + max((int(number) for number in numbers if number.isdecimal()), default=0)

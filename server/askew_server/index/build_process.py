@@ -24,10 +24,10 @@ def build_in_child(
     report: ReportProgress,
     cancelled: Callable[[], bool],
 ) -> None:
-    """Build a main segment of `source` into `folder`, and wait for it; afterwards `open_main` finds it.
+    """Build a main segment of `source` into `folder`, and wait for it; `open_main` opens it afterwards.
 
     Blocks the calling thread, which also calls `report`. Raises BuildCancelled soon after `cancelled()` is true, and
-    BuildFailed with the child's sentence.
+    BuildFailed with the child's error message.
     """
     # A forked child would share FAISS's threads and the database's file locks.
     context = multiprocessing.get_context("spawn")
@@ -38,7 +38,7 @@ def build_in_child(
     try:
         failure = _listen(receiver, report, cancelled)
     finally:
-        # Killed at any point, it leaves a folder that no record names.
+        # A child killed at any point leaves only a folder that no record names.
         child.kill()
         child.join()
         receiver.close()
@@ -47,7 +47,7 @@ def build_in_child(
 
 
 def _listen(receiver: Connection, report: ReportProgress, cancelled: Callable[[], bool]) -> str | None:
-    """Pass progress on until the child is done: None, or a sentence that says why it failed."""
+    """Report progress until the child is done. Returns None, or a sentence that says why it failed."""
     while True:
         if cancelled():
             raise BuildCancelled("The build was cancelled. The index is as it was before.")

@@ -20,7 +20,7 @@ from askew_server.index.two_stage import Codebooks, TwoStageEngine
 from askew_server.index.types import MARGIN, Labels, Rows, Scores, Vectors
 
 TARGET_RECALL = 0.992
-"""Required of both halves: 0.99, and the error that is likely on so few queries."""
+"""Required of both halves: 0.99, plus a margin for the sampling error on 400 queries."""
 
 QUERIES = 400
 MOVED_TO = 0.8
@@ -47,7 +47,7 @@ class Queries(NamedTuple):
 
 
 def held_out(labels: Labels, vectors: Vectors, spread: Vectors, random: np.random.Generator) -> Queries:
-    """Queries from vectors that no code was trained on. `spread`: other vectors; queries move in their directions."""
+    """Make queries from vectors that no code was trained on. `spread`: other vectors, which give the directions to move in."""
     plain = len(vectors) // 2
     moved = vectors[plain:]
     noise = random.standard_normal((len(moved), len(spread)), dtype=np.float32) @ (spread - spread.mean(axis=0))
@@ -87,10 +87,10 @@ def calibrate(
     report: Callable[[int, int], None],
     rows_per_slice: int = ROWS_PER_SLICE,
 ) -> Calibration:
-    """Search with growing effort until recall@10 is reached in both halves, and measure how long a search takes.
+    """Raise the search effort until recall@10 is reached in both halves, and measure how long a search takes.
 
-    Where it is not reached, every row is refined, and the recall is what the scalar codes allow. `report(done, total)`
-    is called after each step.
+    If it is never reached, every row is refined, and the scalar codes limit the recall. `report(done, total)` is called
+    after each step.
     """
     lists = inverted_lists(codebooks.scan)
     slices = 1 if lists is not None else slices_for(int(codebooks.scan.ntotal), rows_per_slice)
@@ -126,9 +126,9 @@ def calibrate(
 def _least_factor(
     engine: TwoStageEngine, queries: Queries, truth: Rows, limit: int, nprobe: int | None
 ) -> tuple[float, tuple[float, float]]:
-    """The smallest k_factor that reaches the recall at `limit`, or the one that refines every row; with the recalls.
+    """The smallest k_factor that reaches the recall at `limit`, or the one that refines every row; and both recalls.
 
-    A very large factor does no harm: a search takes the flat pass where that is cheaper.
+    A very large factor does no harm: a search uses the flat pass if that is cheaper.
     """
     count = limit + MARGIN
     factor = _candidates_needed(engine, queries, truth[:, :limit], nprobe) / count
@@ -137,12 +137,12 @@ def _least_factor(
         recalls = _recalls(rows, truth[:, :limit], queries.plain)
         if min(recalls) >= TARGET_RECALL or factor * count >= engine.rows:
             return factor, recalls
-        # The scan found them, but their scalar codes rank them too low.
+        # The scan found the true nearest, but their scalar codes rank them too low.
         factor *= _MORE
 
 
 def _candidates_needed(engine: TwoStageEngine, queries: Queries, truth: Rows, nprobe: int | None) -> int:
-    """How many candidates of the scan contain enough of the true nearest, in both halves; all rows if none do."""
+    """How many candidates of the scan are needed to include enough of the true nearest in both halves; at most all rows."""
     scanned = _FIRST_SCAN
     while scanned < engine.rows:
         rows = engine.candidates(queries.vectors, scanned, nprobe)
@@ -159,7 +159,7 @@ def _candidates_needed(engine: TwoStageEngine, queries: Queries, truth: Rows, np
 
 
 def _least_probes(engine: TwoStageEngine, queries: Queries, truth: Rows, lists: int) -> int:
-    """How many inverted lists to scan: the power of two that reaches the recall quickest, or all lists."""
+    """How many inverted lists to scan: the power of two that reaches the recall in the least time, or all lists."""
     quickest, found = np.inf, lists
     probes = 4
     while probes < lists:
@@ -179,13 +179,13 @@ def _search(engine: TwoStageEngine, k_factor: float, nprobe: int, query: Vectors
 
 
 def _recalls(rows: Rows, truth: Rows, plain: int) -> tuple[float, float]:
-    """The share of the true nearest that is among the rows: of plain queries, and of moved ones."""
+    """The share of the true nearest that is among the rows, for plain queries and for moved ones."""
     shares = np.array([np.isin(true, row).mean() for true, row in zip(truth, rows, strict=True)])
     return float(shares[:plain].mean()), float(shares[plain:].mean())
 
 
 def _exact_margins(engine: TwoStageEngine, queries: Queries, truth: Rows) -> tuple[int, int]:
-    """Twice the largest number of places that a true neighbour lost by its code, among the true 10 and the true 100."""
+    """Twice the largest number of ranks that a true neighbour lost because of its code, for the true 10 and the true 100."""
     step = max(1, len(queries.vectors) // _EXACT_QUERIES)
     _, rows = engine.flat(queries.vectors[::step], min(_EXACT_WINDOW, engine.rows), None)
     margins = []
@@ -220,7 +220,7 @@ def _costs(engine: TwoStageEngine, vectors: Vectors, nprobe: int | None) -> Cost
 
 
 def _least_seconds(search: Callable[[Vectors], object], vectors: Vectors) -> float:
-    """The least time of single queries, because other work on the machine only ever adds to it."""
+    """The shortest time of a single query: other work on the machine can only make a query slower."""
     times: list[float] = []
     for query in np.split(vectors[:_TIMED], len(vectors[:_TIMED])):
         started = time.perf_counter()

@@ -1,7 +1,7 @@
-"""The exact segment: a growing float32 matrix, searched by one product with the queries.
+"""The exact segment: a growing float32 matrix, searched by one matrix product with the queries.
 
-One product over the stored matrix reads memory about twice as fast as FAISS's flat scan. The matrix grows by blocks,
-so that a new vector never moves the others.
+A product over the stored matrix reads memory about twice as fast as FAISS's flat scan. The matrix grows by blocks, so
+that adding a vector never moves the others.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ BLOCK = 2_048
 """Rows of a block: 16 MiB at 2,048 components."""
 
 GATHER_BELOW = 0.25
-"""Under this share of admitted rows, gathering them is cheaper than a product with all (measured: 2 µs a gathered row
-of 2,048 components, 0.5 µs a row of the whole product)."""
+"""Below this share of admitted rows, gathering them is cheaper than a product with all rows (measured: 2 µs for a
+gathered row of 2,048 components, 0.5 µs for a row of the whole product)."""
 
 _FEW_QUERIES = 3
 
@@ -40,7 +40,7 @@ class ExactSegment:
 
     @property
     def labels(self) -> Labels:
-        """The labels that it holds, in no order: int64 [n]."""
+        """The labels that it holds, in no particular order: int64 [n]."""
         return self._labels[: len(self)]
 
     @property
@@ -62,7 +62,7 @@ class ExactSegment:
 
     def remove(self, labels: Labels) -> None:
         known = [label for label in dict.fromkeys(labels.tolist()) if label in self._rows]
-        # Moving a single row costs some microseconds; rewriting the matrix costs about one for each row that stays.
+        # Moving a single row costs a few microseconds; rewriting the matrix costs about one for each row that stays.
         if len(known) > len(self) // 8:
             self._keep(~np.isin(self.labels, known))
             return
@@ -78,7 +78,7 @@ class ExactSegment:
         self._keep(self.labels > sequence)
 
     def take(self, count: int) -> tuple[Labels, Vectors]:
-        """Remove the last `count` rows, which is cheapest, and return their labels and vectors."""
+        """Remove the last `count` rows, the cheapest ones to remove, and return their labels and vectors."""
         start = max(0, len(self) - count)
         labels = self.labels[start:].copy()
         vectors = self._gather(np.arange(start, len(self)))
@@ -96,7 +96,7 @@ class ExactSegment:
         return found
 
     def search(self, queries: Vectors, limit: int, allowed: Labels | None, exact: bool) -> Found:
-        """The true nearest; of equal scores the smallest labels. `exact` makes no difference here."""
+        """The true nearest; equal scores are ordered by label. `exact` makes no difference here."""
         if allowed is None:
             return _nearest(self._all_scores(queries), self.labels, limit)
         rows = np.flatnonzero(np.isin(self.labels, allowed))
@@ -115,7 +115,7 @@ class ExactSegment:
         mapped: Callable[..., Iterable[None]] = map if self._pool is None else self._pool.map
 
         def multiply(start: int) -> None:
-            # The last block may be empty (see _drop_empty_blocks), and the one before it is seldom full.
+            # The last block may be empty (see _drop_empty_blocks), and the one before it is rarely full.
             part = scores[start : start + BLOCK]
             _multiply(self._blocks[start // BLOCK][: len(part)], queries, part)
 
@@ -161,7 +161,7 @@ class ExactSegment:
 def _multiply(vectors: Vectors, queries: Vectors, scores: Scores) -> None:
     """Inner products of float32 [rows, D] and [n, D] into float32 [rows, n].
 
-    BLAS multiplies by two columns more slowly than twice by one.
+    One product with two columns takes BLAS longer than two products with one column.
     """
     if len(queries) < _FEW_QUERIES:
         for column, query in enumerate(queries):
@@ -175,7 +175,7 @@ def _nearest(scores: Scores, labels: Labels, limit: int) -> Found:
     wanted = min(limit, len(labels))
     if not wanted:
         return Found(np.empty((len(scores), 0), np.float32), np.empty((len(scores), 0), np.int64))
-    # One call that does not hold Python's lock: numpy takes it several times a row, and the event loop keeps it then.
+    # One call that releases the GIL. numpy would take the GIL several times a row, and wait for the event loop each time.
     best, columns = largest(scores, min(wanted + 1, len(labels)))
     order = np.lexsort((labels[columns], -best))[:, :wanted]
     found = Found(np.take_along_axis(best, order, 1), labels[np.take_along_axis(columns, order, 1)])

@@ -1,7 +1,7 @@
-"""FAISS behind typed functions. No other module of the package imports it or knows its classes.
+"""FAISS behind typed functions. No other module of the package imports it or uses its classes.
 
-FAISS is an optional dependency and is imported by the first call that needs it, not by `import askew_server`. A call
-raises EngineMissing where it is not installed. FAISS reports its own failures as RuntimeError.
+FAISS is an optional dependency. It is imported by the first call that needs it, not by `import askew_server`; if it is
+not installed, the call raises EngineMissing. FAISS reports its own failures as RuntimeError.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FASTSCAN_BLOCK = 32
 _PRECISIONS = {"SQ8": "QT_8bit", "SQfp16": "QT_fp16"}
 _BITS = 4
 _TRAINING_ROUNDS = 8
-_HINT = "Install one: pip install 'askew-server[cpu]' (or 'askew-server[gpu]' where there is an NVIDIA GPU)."
+_HINT = "Install one: pip install 'askew-server[cpu]' (or 'askew-server[gpu]' for an NVIDIA GPU)."
 _BUILDS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12")
 
 
@@ -42,13 +42,13 @@ class Index(Protocol):
 
 
 class Scan(Index, Protocol):
-    """4-bit product codes in FastScan's layout, in one list or behind inverted lists."""
+    """4-bit product codes in FastScan's layout, in one list or in inverted lists."""
 
     def train(self, vectors: Vectors, /) -> None:
         """Learn the codebooks from vectors, float32 [n, D]."""
 
     def reset(self) -> None:
-        """Forget every row; the codebooks stay."""
+        """Remove every row; the codebooks stay."""
 
 
 class ScalarCodes(Index, Protocol):
@@ -61,7 +61,7 @@ class ScalarCodes(Index, Protocol):
 
 
 class FlatIndex(Index, Protocol):
-    """Vectors as they are, or on the GPU as float16, all compared with each query."""
+    """Uncoded vectors, or float16 ones on the GPU; a search compares all of them with each query."""
 
     def search(self, queries: Vectors, count: int, /) -> tuple[Scores, Rows]:
         """The nearest rows."""
@@ -71,11 +71,11 @@ class FlatIndex(Index, Protocol):
 
 
 class Refined(Index, Protocol):
-    """A scan whose candidates are scored again from scalar codes."""
+    """A scan whose candidates are re-scored from scalar codes."""
 
 
 def require_faiss() -> None:
-    """Import FAISS. Raises EngineMissing, naming the extra to install, where it is missing or installed twice."""
+    """Import FAISS. Raises EngineMissing, naming the extra to install, if it is missing or installed twice."""
     # Threads that spin at barriers starve the event loop on small machines; the OpenMP runtime reads this at import.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
@@ -91,18 +91,18 @@ def faiss_version() -> str:
 
 
 def limit_faiss_threads(threads: int) -> None:
-    """Limit the threads of FAISS's calls. It counts them for each calling thread, so this limits the current one."""
+    """Limit the threads of FAISS for calls from the current thread; FAISS keeps a limit for each calling thread."""
     _faiss().omp_set_num_threads(threads)
 
 
 def gpu_count() -> int:
     """How many GPUs FAISS can use."""
-    # Only builds for GPUs have this function. They also run without a GPU, and fail when they search there.
+    # Only GPU builds have this function. They also run on machines without a GPU, but fail when they search on it.
     return int(getattr(_faiss(), "get_num_gpus", lambda: 0)())
 
 
 def largest(scores: Scores, count: int) -> tuple[Scores, Rows]:
-    """The `count` largest scores of each row and their columns, in one call that does not hold Python's lock."""
+    """The `count` largest scores of each row and their columns, in one call that releases the GIL."""
     found: tuple[Scores, Rows] = _faiss().kmax(np.ascontiguousarray(scores), count)
     return found
 
@@ -117,7 +117,7 @@ def new_scan(dim: int, parts: int, lists: int | None) -> Scan:
         flat: Scan = faiss.IndexPQFastScan(dim, parts, _BITS, faiss.METRIC_INNER_PRODUCT)
         return flat
     scan = faiss.IndexIVFPQFastScan(faiss.IndexFlatIP(dim), dim, lists, parts, _BITS, faiss.METRIC_INNER_PRODUCT)
-    # FAISS's own 10 and more rounds take minutes on so many components; recall is calibrated after training anyway.
+    # FAISS's default of 10 or more rounds takes minutes at 2,048 components; recall is calibrated after training anyway.
     scan.cp.niter = _TRAINING_ROUNDS
     scan.cp.min_points_per_centroid = 1
     inverted: Scan = scan
@@ -177,7 +177,7 @@ def scan_of_rows(scan: Any, start: int, end: int) -> Scan:
 
 
 def scalar_codes_of_rows(codes: Any, start: int, end: int) -> ScalarCodes:
-    """The rows from `start` to `end` of scalar codes, where they lie: `codes` must outlive them."""
+    """A view of the rows from `start` to `end` of scalar codes, not a copy: `codes` must outlive it."""
     faiss = _faiss()
     part = empty_scalar_codes_like(codes)
     view = codes_in_memory(codes)[start * codes.code_size : end * codes.code_size]
@@ -188,7 +188,7 @@ def scalar_codes_of_rows(codes: Any, start: int, end: int) -> ScalarCodes:
 
 
 def codes_in_memory(codes: Any) -> NDArray[np.uint8]:
-    """The bytes of all scalar codes, where they lie, memory-mapped ones included: uint8 [rows · code_size]."""
+    """A view of the bytes of all scalar codes, memory-mapped ones included: uint8 [rows · code_size]."""
     view: NDArray[np.uint8] = _faiss().rev_swig_ptr(codes.codes.data(), int(codes.ntotal) * codes.code_size)
     return view
 
@@ -199,7 +199,7 @@ def scan_bytes_per_row(scan: Any) -> float:
 
 
 def inverted_lists(scan: object) -> int | None:
-    """The number of inverted lists of a scan; None for one without."""
+    """The number of inverted lists of a scan; None if it has none."""
     return getattr(scan, "nlist", None)
 
 
@@ -211,7 +211,7 @@ def search_refined(
 ) -> tuple[Scores, Rows]:
     """The nearest rows by both stages; the scan finds `k_factor` candidates for each row wanted.
 
-    `nprobe`: how many inverted lists to scan, where the scan has some.
+    `nprobe`: how many inverted lists to scan; None for a scan without.
     """
     parameters = _faiss().IndexRefineSearchParameters(k_factor=k_factor, base_index_params=_probes(nprobe))
     found: tuple[Scores, Rows] = both.search(queries, count, params=parameters)
@@ -225,7 +225,7 @@ def search_scan(scan: Any, queries: Vectors, count: int, *, nprobe: int | None) 
 
 
 def search_scalar_codes(codes: Any, queries: Vectors, count: int, mask: Mask | None) -> tuple[Scores, Rows]:
-    """The nearest of the rows in the mask, bool [rows] (None: of all rows), each of them scored by its scalar codes."""
+    """The nearest of the rows in the mask, bool [rows] (None: all rows). Every row is scored from its scalar codes."""
     parameters = None
     if mask is not None:
         faiss = _faiss()
@@ -244,13 +244,13 @@ def _probes(nprobe: int | None) -> Any:
 
 
 def read_mapped_scan(path: Path) -> Scan:
-    """The scan in a file, memory-mapped as far as FAISS can. Raises RuntimeError for a file that is not one."""
+    """The scan in a file, memory-mapped as far as FAISS supports it. Raises RuntimeError for any other file."""
     scan: Scan = _read_mapped(path)
     return scan
 
 
 def read_mapped_scalar_codes(path: Path) -> ScalarCodes:
-    """The scalar codes in a file, memory-mapped. Raises RuntimeError for a file that holds none."""
+    """The scalar codes in a file, memory-mapped. Raises RuntimeError for any other file."""
     codes: ScalarCodes = _read_mapped(path)
     return codes
 
@@ -259,7 +259,7 @@ def _read_mapped(path: Path) -> Any:
     faiss = _faiss()
     index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
-        raise RuntimeError(f"{path} holds an index of another metric, expected inner products.")
+        raise RuntimeError(f"{path} holds an index for another metric, expected inner products.")
     return index
 
 
@@ -269,7 +269,7 @@ def write_scan(scan: Scan, path: Path) -> None:
 
 
 class ScalarCodesWriter:
-    """Writes vectors as scalar codes to an index file, without ever holding all codes in memory."""
+    """Writes vectors as scalar codes to an index file, without keeping all codes in memory."""
 
     def __init__(self, codes: Any, stream: Any) -> None:
         self._codes = codes
@@ -284,7 +284,7 @@ class ScalarCodesWriter:
 
 @contextmanager
 def write_scalar_codes(codes: Any, path: Path) -> Iterator[ScalarCodesWriter]:
-    """A writer of rows to an index file, coded as these trained, empty `codes` code."""
+    """Write an index file row by row, with the quantiser of `codes`, which are trained and empty."""
     header = bytearray(_faiss().serialize_index(codes).tobytes())
     with path.open("wb") as stream:
         stream.write(header)

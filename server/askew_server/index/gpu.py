@@ -1,7 +1,7 @@
-"""Exact search on the GPU: every vector in its memory as float16; new vectors stay in the CPU's exact segment.
+"""Exact search on the GPU, which holds every vector as float16. New vectors stay in the CPU's exact segment.
 
-FAISS's GPU resources belong to one thread, the one that searches. The GPU's answers are compared with the processor's
-before they are used. Where anything fails, the gallery stays on the CPU, with a reason.
+FAISS's GPU resources belong to one thread, the search thread. The GPU's answers are compared with the CPU's before the
+GPU is used. If anything fails, the gallery stays on the CPU and the reason is reported.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MIN_AGREEMENT = 0.999
 _BLOCK = 8_192
 _SEED = 20_21
 
-# Rough figures, to choose between over-fetching and a pass over the admitted rows alone, which come over the bus.
+# Rough figures, to choose between over-fetching and a flat pass, which copies the admitted rows from the GPU.
 _SECONDS_A_CALL = 2e-4
 _BYTES_A_SECOND_ON_GPU = 5e11
 _BYTES_A_SECOND_FROM_GPU = 4e9
@@ -30,7 +30,7 @@ NO_GPU = "FAISS finds no GPU here. Install askew-server[gpu] on a machine with a
 
 
 class OnGpu(NamedTuple):
-    """A main segment on the GPU, or None and a sentence that says why there is none."""
+    """A main segment on the GPU, or None and a sentence that says why."""
 
     main: MainSegment | None
     reason: str | None
@@ -41,7 +41,7 @@ class GpuEngine:
 
     exact = True
     max_nearest = 2_048
-    """How many rows FAISS's kernels can find at once."""
+    """The number of rows that one call of FAISS's kernels can find."""
 
     def __init__(self, index: FlatIndex, resources: object = None) -> None:
         """`resources`: what else must live as long as the index."""
@@ -72,9 +72,9 @@ class GpuEngine:
 
 
 def load_on_gpu(source: VectorSource) -> OnGpu:
-    """Bring every vector of a gallery to the GPU. Call it on the thread that searches.
+    """Copy every vector of a gallery to the GPU. Call it on the search thread.
 
-    A GPU that is missing, too small, or answers differently raises nothing: the result says why it is not used.
+    If the GPU is missing, too small or answers differently, nothing is raised: the result says why it is not used.
     """
     if not gpu_count():
         return OnGpu(None, NO_GPU)
@@ -87,12 +87,12 @@ def load_on_gpu(source: VectorSource) -> OnGpu:
 def _load(source: VectorSource) -> OnGpu:
     sequence, labels = source.covered()
     if not len(labels):
-        return OnGpu(None, "There are no vectors to bring to the GPU yet.")
+        return OnGpu(None, "The gallery has no vectors to copy to the GPU yet.")
     engine = GpuEngine(*new_gpu_index(source.dim))
     random = np.random.default_rng(_SEED)
     asked = np.sort(random.choice(labels, min(QUERIES, len(labels)), replace=False))
     own, vectors = (np.concatenate(parts) for parts in zip(*source.batches(asked), strict=True))
-    # Calibration leaves out each query's own vector. Here it should be found, so no label is named as own.
+    # Calibration leaves out each query's own vector. Here it should be found, so no own labels are passed.
     queries = Queries(held_out(own, vectors, vectors, random).vectors, own[:0])
     truth = Truth(queries)
     loaded = labels[:0]
@@ -117,6 +117,6 @@ def _disagreement(engine: GpuEngine, queries: Vectors, truth: Rows) -> str | Non
     if share >= _MIN_AGREEMENT:
         return None
     return (
-        f"The GPU finds a share of {share:.4f} of the vectors that the processor finds nearest, expected "
+        f"The GPU finds a share of {share:.4f} of the vectors that the CPU finds nearest, expected "
         f"{_MIN_AGREEMENT} or more. The gallery stays on the CPU."
     )

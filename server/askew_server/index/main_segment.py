@@ -1,4 +1,4 @@
-"""The main segment of an index: immutable, searched with few bytes a vector, with the facts measured at its build."""
+"""The main segment of an index: immutable, compact, and stored with the figures measured when it was built."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class MainFacts:
 class MainSegment(MaskedSegment):
     """A segment that covers every label up to a sequence number.
 
-    `state`: whether its files were found undamaged; the index manager sets it after verify_blocks (on_disk.py).
+    `state`: whether its files were verified or found damaged; the index manager sets it after verify_blocks (on_disk.py).
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class MainSegment(MaskedSegment):
         make_tail: Callable[[], CodedTail] | None,
         page_in: Callable[[], None] | None = None,
     ) -> None:
-        """`make_tail` makes an empty segment that codes as this one does; None: new vectors stay uncoded."""
+        """`make_tail` makes an empty segment with the same codebooks; None: new vectors stay uncoded."""
         super().__init__(engine, labels)
         self.facts = facts
         self._page_in = page_in
@@ -55,7 +55,7 @@ class MainSegment(MaskedSegment):
         self._make_tail = make_tail
 
     def new_tail(self) -> CodedTail | None:
-        """An empty segment in memory that codes as this one does; None where new vectors stay uncoded."""
+        """An empty segment in memory with the same codebooks; None if new vectors stay uncoded."""
         return None if self._make_tail is None else self._make_tail()
 
     def page_in(self) -> None:
@@ -64,10 +64,10 @@ class MainSegment(MaskedSegment):
             self._page_in()
 
     def margin(self, limit: int, exact: bool) -> int:
-        """How many more than `limit` to fetch, so that the best `limit` are among them after exact scoring."""
+        """How many more than `limit` to fetch, so that the best `limit` by exact score are among them."""
         if not exact:
             return MARGIN
         at_10, at_100 = self.facts.exact_margins
-        # The more are wanted, the more vectors lie about as far away as the last of them.
+        # The larger the limit, the more vectors are about as far away as the last hit.
         grown = np.interp(limit, (10, 100), (at_10, at_100)) if limit <= 100 else at_100 * limit / 100
         return max(MARGIN, int(np.ceil(grown)))

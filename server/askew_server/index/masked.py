@@ -1,8 +1,8 @@
-"""A segment whose rows never move: labels, removals and filters over an engine that knows only rows.
+"""A segment whose rows never move: adds labels, removals and filters to an engine that knows only rows.
 
-A filter is applied in one of two ways. Loose ones: fetch more rows than are wanted and skip those that the filter does
-not admit; where too few are left, fetch more. Tight ones: a flat pass that tests every row and scores the admitted
-ones. The engine predicts, from times measured when it was built, which is cheaper.
+A filter is applied in one of two ways. If it is loose, more rows are fetched than are wanted, and those that the filter
+does not admit are dropped; if too few are left, more are fetched. If it is tight, a flat pass tests every row and scores
+the admitted ones. The engine predicts which way is cheaper from times measured when it was built.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MAX_LABEL_SPREAD = 8
 
 
 class RowEngine(Protocol):
-    """Finds rows of a matrix, by number. Results are float32 [n, count] and int64 [n, count], filled with -1."""
+    """Finds rows of a matrix, by number. Results are float32 [n, count] and int64 [n, count], padded with -1."""
 
     @property
     def exact(self) -> bool:
@@ -29,26 +29,26 @@ class RowEngine(Protocol):
 
     @property
     def max_nearest(self) -> int:
-        """How many rows one call of `nearest` can find at most."""
+        """The largest `count` that `nearest` supports."""
 
     def nearest(self, queries: Vectors, count: int) -> tuple[Scores, Rows]:
         """The nearest rows."""
 
     def flat(self, queries: Vectors, count: int, mask: Mask | None) -> tuple[Scores, Rows]:
-        """The nearest of the rows in the mask (bool [rows]; None: of all rows), each of them scored."""
+        """The nearest of the rows in the mask (bool [rows]; None: all rows). Every row in the mask is scored."""
 
     def nearest_seconds(self, count: int) -> float:
-        """How long `nearest` takes for one query, about."""
+        """About how long `nearest` takes for one query."""
 
     def flat_seconds(self, admitted: int) -> float:
-        """How long `flat` takes for one query with `admitted` rows in its mask, about."""
+        """About how long `flat` takes for one query with `admitted` rows in its mask."""
 
 
 class MaskedSegment:
-    """The rows of an engine under rising labels. See Segment for the methods that all segments have."""
+    """The rows of an engine, with ascending labels. See Segment for the methods that all segments have."""
 
     def __init__(self, engine: RowEngine, labels: Labels) -> None:
-        """`labels`: int64 [rows], rising; may be memory-mapped."""
+        """`labels`: int64 [rows], ascending; may be memory-mapped."""
         self._engine = engine
         self._row_labels = labels
         self._alive = np.ones(len(labels), dtype=bool)
@@ -78,7 +78,7 @@ class MaskedSegment:
         self._count = int(np.count_nonzero(self._alive))
 
     def keep(self, labels: Labels) -> None:
-        """Remove every label but these, int64 [n]."""
+        """Remove every label except these, int64 [n]."""
         self._alive &= np.isin(self._row_labels, labels)
         self._count = int(np.count_nonzero(self._alive))
 
@@ -99,7 +99,7 @@ class MaskedSegment:
         return found
 
     def _overfetch(self, queries: Vectors, found: Found, mask: Mask | None, admitted: int) -> Rows:
-        """Fill `found` as far as over-fetching is cheaper; returns the positions of the queries that remain."""
+        """Fill `found` by over-fetching while that is cheaper; returns the positions of the queries that remain."""
         wanted = found.labels.shape[1]
         pending = np.arange(len(queries))
         fetched = wanted
@@ -135,7 +135,7 @@ class MaskedSegment:
         """For every row, whether its label is among these."""
         first, last = (int(self._row_labels[0]), int(self._row_labels[-1])) if self.rows else (0, 0)
         if len(allowed) > _MANY_LABELS * self.rows and 0 <= last - first < _MAX_LABEL_SPREAD * self.rows:
-            # Looking up many labels in a table of all possible ones is seven times as quick.
+            # For many labels, a look-up table of all possible ones is seven times as fast.
             table = np.zeros(last - first + 1, dtype=bool)
             table[allowed[(allowed >= first) & (allowed <= last)] - first] = True
             admitted: Mask = table[self._row_labels - first]
@@ -145,7 +145,7 @@ class MaskedSegment:
         return mask
 
     def _rows_of(self, labels: Labels) -> Rows:
-        """The rows of those of these labels that it knows."""
+        """The rows of these labels; unknown labels are left out."""
         rows = np.searchsorted(self._row_labels, labels)
         rows = np.minimum(rows, max(0, self.rows - 1))
         known: Rows = rows[self._row_labels[rows] == labels] if self.rows else rows[:0]

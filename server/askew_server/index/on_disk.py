@@ -1,12 +1,12 @@
 """A main segment on disk: its files, and the record that makes them the index of the gallery.
 
-The index is derived from the gallery's database. A missing, torn or damaged one is never an error: it is reported and
-rebuilt. The files:
+The index is derived from the gallery's database, so a missing or damaged one is not an error: it is reported and rebuilt.
+The files:
 
-    index/main.json                       the record: what is covered, how it is searched, a digest for every block
+    index/main.json                       the record: the sequence number covered, the calibration, a digest of every block
     index/main-GENERATION/scan.faiss      4-bit product codes
     index/main-GENERATION/refine.faiss    scalar codes, in the same order
-    index/main-GENERATION/labels.i64      the labels of the rows, rising, little-endian
+    index/main-GENERATION/labels.i64      the labels of the rows, ascending, little-endian
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from askew_server.index.two_stage import Codebooks, CodedTail, TwoStageEngine
 from askew_server.index.types import Labels
 
 BLOCK_BYTES = 4 << 20
-"""The bytes of a block; each block of a file has its own digest. The record does not state it: readers must know it."""
+"""The size of a block in bytes; each block of a file has its own digest. The record does not store the size."""
 
 SCAN, REFINE, LABELS = "scan.faiss", "refine.faiss", "labels.i64"
 
@@ -37,7 +37,7 @@ _READ_WHOLE = {SCAN, LABELS}
 
 
 class OpenResult(NamedTuple):
-    """A main segment, or None and why: `damage` is a sentence, or None where none was ever built."""
+    """A main segment or None. `damage`: a sentence that says why it cannot be used; None if none was ever built."""
 
     main: MainSegment | None
     damage: str | None
@@ -52,11 +52,11 @@ class VerifyStep(NamedTuple):
 
 
 def open_main(folder: Path, dim: int, block_bytes: int = BLOCK_BYTES) -> OpenResult:
-    """Open the main segment saved in `folder`, in milliseconds: memory-mapped, its structure checked.
+    """Open the main segment saved in `folder`, memory-mapped, in milliseconds.
 
-    It checks the record's digest, every file's size, all blocks of the files that are read into memory, the first
-    block of the others, and that FAISS finds in them what the record says. `verify_blocks` checks the other blocks.
-    Damage is returned, never raised. Raises EngineMissing.
+    Checks the record's digest, every file's size, all blocks of the files that are read into memory, the first block of
+    the others, and that FAISS reads the size and dimension that the record states. `verify_blocks` checks the other
+    blocks. Damage is returned, never raised. Raises EngineMissing.
     """
     require_faiss()
     try:
@@ -64,7 +64,7 @@ def open_main(folder: Path, dim: int, block_bytes: int = BLOCK_BYTES) -> OpenRes
         if record is None:
             return OpenResult(None, None)
         return OpenResult(_open(folder / record.folder, record, dim, block_bytes), None)
-    # FAISS answers a file that it cannot read with a RuntimeError.
+    # FAISS raises RuntimeError for a file that it cannot read.
     except (OSError, ValueError, RuntimeError) as error:
         return OpenResult(None, _unusable(error))
 
@@ -92,12 +92,12 @@ def verify_blocks(folder: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Veri
 
 
 def map_codebooks(folder: Path, order: NDArray[np.int64], scan: str = SCAN) -> Codebooks:
-    """The FAISS indexes in a segment's folder, memory-mapped as far as FAISS can. Raises RuntimeError."""
+    """The FAISS indexes in a segment's folder, memory-mapped as far as FAISS supports it. Raises RuntimeError."""
     return Codebooks(read_mapped_scan(folder / scan), read_mapped_scalar_codes(folder / REFINE), order)
 
 
 def remove_old(folder: Path) -> None:
-    """Remove what the record does not name: older generations, and the remains of interrupted builds.
+    """Remove everything that the record does not name: older generations, and the remains of interrupted builds.
 
     A generation that is still mapped stays readable until it is unmapped. Must not be called while a build runs.
     """
@@ -125,7 +125,7 @@ def _open(folder: Path, record: Record, dim: int, block_bytes: int) -> MainSegme
     for name in (SCAN, REFINE, LABELS):
         _check_file(folder / name, record.files.get(name), block_bytes, whole=name in _READ_WHOLE)
     if sorted(record.order) != list(range(dim)):
-        raise ValueError(f"The record of {folder} does not order the {dim} components: it repeats or lacks some.")
+        raise ValueError(f"The record of {folder} does not list each of the {dim} components exactly once.")
     codebooks = map_codebooks(folder, np.array(record.order))
     for part in (codebooks.scan, codebooks.codes):
         if part.ntotal != record.count or part.d != dim:
@@ -143,7 +143,7 @@ def _open(folder: Path, record: Record, dim: int, block_bytes: int) -> MainSegme
 
 
 def _check_file(path: Path, file: SavedFile | None, block_bytes: int, *, whole: bool) -> None:
-    """Compare a file's size and its first block, or all of them, with the record. Raises ValueError."""
+    """Compare a file's size and its first block (`whole`: all blocks) with the record. Raises ValueError."""
     if file is None:
         raise ValueError(f"The record of {path.parent} has no digest for {path.name}.")
     size = path.stat().st_size
@@ -159,7 +159,7 @@ def _check_file(path: Path, file: SavedFile | None, block_bytes: int, *, whole: 
 def _map_labels(path: Path, count: int) -> Labels:
     labels = np.asarray(np.memmap(path, dtype="<i8", mode="r")).view(np.int64)
     if len(labels) != count or not np.all(labels[1:] > labels[:-1]):
-        raise ValueError(f"{path} does not hold {count} rising labels.")
+        raise ValueError(f"{path} does not hold {count} labels in ascending order.")
     return labels
 
 
@@ -170,7 +170,7 @@ def _facts(record: Record) -> MainFacts:
         exact=False,
         sequence=record.sequence,
         generation=record.generation,
-        # FAISS copies the scan's codes into its own memory; the other files stay mapped. The mask takes a byte a row.
+        # FAISS copies the scan's codes into memory; the other files stay mapped. The mask takes one byte per row.
         bytes_memory=scan_bytes + record.count,
         bytes_mapped=sum(file.bytes for file in record.files.values()) - scan_bytes,
         k_factor=record.calibration.k_factor,

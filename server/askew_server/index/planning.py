@@ -1,4 +1,4 @@
-"""Which index a gallery gets, and whether it would fit."""
+"""Choose the kind of index for a gallery, and check that memory and disk suffice for it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from askew_server.errors import Refusal
 from askew_server.index.two_stage import sub_vectors
 
 EXACT_UP_TO = 20_000
-"""Vectors up to which a search of all of them is quick enough: some 5 ms at 2,048 components on one core."""
+"""Up to this many vectors, comparing all of them is fast enough: about 5 ms at 2,048 components on one core."""
 
 EXACT_AGAIN_UP_TO = EXACT_UP_TO // 2
-"""A gallery that shrinks to this size becomes exact again. The gap keeps it from changing its index each day."""
+"""A gallery that shrinks to this size becomes exact again. The gap keeps it from switching back and forth."""
 
 MIN_CODED = 1_000
-"""Fewer vectors can neither train nor calibrate codes."""
+"""Fewer vectors are too few to train and calibrate codes."""
 
 FINE_SCAN_UP_TO = 300_000
-"""Vectors up to which a scan of twice the codes is tried as well: beyond, the scan takes most of a search's time."""
+"""Up to this many vectors, a scan with twice the codes is also tried; beyond, the scan dominates the search time."""
 
 TRAINING_BYTES = 256 << 20
 MAX_TRAINING = 65_536
@@ -38,7 +38,7 @@ _CHILD_BYTES = 300 << 20
 def chosen_kind(wanted: WantedKind, count: int, dim: int, current: IndexKind) -> IndexKind:
     """The kind of index for `count` vectors of `dim` components in a gallery that has `current` now.
 
-    "auto" never chooses a GPU or inverted lists: a user must name them.
+    "auto" never chooses a GPU or inverted lists: the user must ask for them.
     """
     if wanted in {"exact", "gpu-exact"}:
         return "gpu-exact" if wanted == "gpu-exact" else "exact"
@@ -56,7 +56,7 @@ def lists_for(count: int) -> int:
 
 
 def scans_for(kind: IndexKind, count: int, dim: int) -> list[int]:
-    """The numbers of sub-vectors to try for the scan; the build keeps the quickest at equal recall."""
+    """The numbers of sub-vectors to try for the scan; the build keeps the fastest at equal recall."""
     possible = sub_vectors(dim)
     return possible if kind == "two-stage" and count <= FINE_SCAN_UP_TO else possible[:1]
 
@@ -67,7 +67,7 @@ def training_size(dim: int) -> int:
 
 
 def estimate(kind: IndexKind, count: int, dim: int) -> IndexEstimate:
-    """About how much memory and disk an index of this kind takes. Raises AskewError for a dimension that cannot be coded."""
+    """Estimate the memory and disk for an index of this kind. Raises AskewError for a dimension that cannot be coded."""
     raw = 4 * count * dim
     if kind == "exact":
         return _estimate(raw, 0, raw, 0)
@@ -77,7 +77,7 @@ def estimate(kind: IndexKind, count: int, dim: int) -> IndexEstimate:
     if kind == "ivf-two-stage":
         scan += 8 * count + 4 * dim * lists_for(count)
     mapped = count * (dim + 8)
-    # The sample and FAISS's copy of it; the scalar codes go to their file as they are made.
+    # The sample and FAISS's copy of it; the scalar codes are written to their file as they are computed.
     building = 2 * 4 * dim * min(count, training_size(dim)) + 2 * scan + _CHILD_BYTES
     return _estimate(scan, mapped, building, scan + mapped)
 
@@ -89,13 +89,13 @@ def _estimate(memory: int, mapped: int, build_memory: int, build_disk: int) -> I
 
 
 def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """The bytes of memory that are free on the machine or in the container, whichever has less."""
+    """The free memory of the machine or of the container, whichever is less, in bytes."""
     free = int(psutil.virtual_memory().available)
     try:
         limit = int((cgroup / "memory.max").read_text())
         used = int((cgroup / "memory.current").read_text())
         kept = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
-        # Files in the page cache count as used, and are dropped when memory is asked for.
+        # Files in the page cache count as used, but the system drops them when it needs memory.
         return max(0, min(free, limit - used + int(kept.get("inactive_file", 0))))
     except (OSError, ValueError):
         return free

@@ -1,9 +1,8 @@
 """The index port: what a gallery needs from the backend that finds its nearest vectors.
 
-The catalog, the admission gate and re-description know an index by this protocol alone. A further backend is one
-module with a class that implements it, and one line in gallery/index_manager.py that opens it.
-tests/server/index/congruence.py checks what every implementation must do; a further backend is one more line in
-tests/server/index/test_congruence.py.
+The catalog, the admission gate and re-description use an index only through this protocol. To add a backend, write a
+module with a class that implements it, and open it in gallery/index_manager.py. tests/server/index/congruence.py checks
+what every implementation must do; add the backend to the list in tests/server/index/test_congruence.py.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from askew_server.errors import Refusal
 from askew_server.index.types import IndexStatistics, IndexStatus, Labels, Neighbours, Vectors
 
 Report = Callable[[int, int | None], None]
-"""report(done, total): the progress of a rebuild; `total` is None where it is unknown."""
+"""report(done, total): the progress of a rebuild; `total` is None if it is unknown."""
 
 
 class BuildCancelled(AskewError):
@@ -39,35 +38,35 @@ def gallery_closed(gallery: str) -> Refusal:
 
 
 class VectorSource(Protocol):
-    """Where an index reads the vectors of a gallery. It is sent to the process that builds, so it must pickle."""
+    """Where an index reads the vectors of a gallery. It is sent to the build process, so it must be picklable."""
 
     @property
     def dim(self) -> int:
         """Components of a vector."""
 
     def covered(self) -> tuple[int, Labels]:
-        """The sequence number to cover, and every label up to it, rising."""
+        """The sequence number to cover, and every label up to it, ascending."""
 
     def batches(self, labels: Labels) -> Iterator[tuple[Labels, Vectors]]:
-        """Those of these rising labels that still exist, and their vectors, float32 [n, D], in batches."""
+        """The vectors of these ascending labels, float32 [n, D], in batches; labels that no longer exist are left out."""
 
 
 class VectorIndex(Protocol):
     """The vectors of one gallery by label. Safe to use from any thread, and from any event loop.
 
-    Vectors are float32 [n, D] of unit length. Labels are int64 [n], rising, and never used a second time. Once closed,
-    every method but `rebuilds` and `close` raises Refusal (unknown-gallery) at once.
+    Vectors are float32 [n, D] of unit length. Labels are int64 [n], ascending, and never reused. Once closed, every
+    method except `rebuilds` and `close` raises Refusal (unknown-gallery) at once.
     """
 
     async def search(self, vectors: Vectors, wanted: int, allowed: Labels | None, exact: bool) -> Neighbours:
-        """At least the `wanted` nearest of each query, or all if there are fewer; `allowed`: among these labels only.
+        """Find at least the `wanted` nearest of each query, or all if there are fewer.
 
-        `allowed` may hold unknown labels. `exact`: the true nearest, at any cost. A caller that is cancelled while it
-        waits costs no search. Raises Refusal (unknown-gallery).
+        `allowed`: search only among these labels, which may include unknown ones. `exact`: the true nearest, at any
+        cost. If a caller is cancelled while it waits, its search is not run. Raises Refusal (unknown-gallery).
         """
 
     def search_blocking(self, vectors: Vectors, wanted: int) -> Neighbours:
-        """As `search` among all vectors, for a thread that may wait. Raises Refusal (unknown-gallery)."""
+        """Like `search` among all vectors, for a thread that may block. Raises Refusal (unknown-gallery)."""
 
     def add(self, labels: Labels, vectors: Vectors) -> None:
         """Add vectors; the next search finds them. Raises Refusal (unknown-gallery)."""
@@ -79,26 +78,29 @@ class VectorIndex(Protocol):
         """The size and state of the index. Raises Refusal (unknown-gallery)."""
 
     def status(self) -> IndexStatus:
-        """Which kind it should be, what that takes, and the state of its rebuilds. Raises Refusal, AskewError."""
+        """The kind that it should have, the resources that this takes, and the state of rebuilds.
+
+        Raises Refusal (unknown-gallery), AskewError.
+        """
 
     def choose(self, kind: WantedKind) -> None:
         """Use an index of this kind from now on; it is built in the background. Called by the database's owner thread.
 
-        Raises Refusal: would-not-fit; validation for a kind that this machine or this dimension cannot have.
+        Raises Refusal: would-not-fit; validation for a kind that this machine or this dimension does not support.
         """
 
     def rebuild(self, report: Report, cancelled: Callable[[], bool]) -> IndexStatistics:
-        """Rebuild the index, after a rebuild that is under way, and wait for it.
+        """Rebuild the index and wait for it. A rebuild that is under way is finished first.
 
         Raises BuildCancelled, BuildFailed, Refusal (would-not-fit, unknown-gallery).
         """
 
     @property
     def rebuilds(self) -> Mapping[str, int]:
-        """How many rebuilds ended since the index was opened, by outcome (ok, failed). It never waits."""
+        """How many rebuilds ended since the index was opened, by outcome (ok, failed). Never blocks."""
 
     def require_ready(self) -> None:
-        """Raise Refusal (not-ready) while the index cannot answer because it is being restored. It never waits."""
+        """Raise Refusal (not-ready) while the index cannot answer because it is being restored. Never blocks."""
 
     def close(self) -> None:
-        """Stop rebuilds and threads. Searches and changes that wait are answered first; later calls raise Refusal."""
+        """Stop rebuilds and threads. Waiting searches and changes are finished first; later calls raise Refusal."""

@@ -1,4 +1,4 @@
-"""The record of a main segment on disk, `main.json`. It is written last, and makes the files beside it the index."""
+"""The record of a main segment on disk, `main.json`. It is written last; only the files that it names are the index."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ FORMAT = 1
 
 
 class Costs(BaseModel):
-    """Seconds for one query, measured at the build. A search picks the cheaper way to apply a filter by them."""
+    """Seconds for one query, measured during the build. A search uses them to pick the cheaper way to apply a filter."""
 
     model_config = ConfigDict(extra="forbid")
 
     scan_row: float
     """The scan, for each row of the segment."""
     refine_row: float
-    """Each candidate that the scan leaves to be refined."""
+    """The refinement, for each candidate of the scan."""
     test_row: float
     """The flat pass, for each row that it tests against a mask."""
     score_row: float
-    """The flat pass, for each row that it scores as well."""
+    """The flat pass, for each row that it also scores."""
 
 
 class Calibration(BaseModel):
-    """How a main segment is searched, and how well, measured on held-out vectors when it was built.
+    """The search parameters of a main segment, and its recall, measured on held-out vectors when it was built.
 
-    `k_factor`: candidates of the scan for each vector wanted; at 10 hits, and at 100. `exact_margin`: how many more
-    than wanted an exact search fetches; likewise. Recalls: the share of the true ten nearest among the answers' first
-    ten after they are ordered by the stored vectors; `plain` for vectors of the gallery itself, `moved` for vectors
+    `k_factor`: candidates of the scan for each vector wanted, at 10 hits and at 100. `exact_margin`: how many more than
+    wanted an exact search fetches, at 10 hits and at 100. Recalls: the share of the true ten nearest among the first ten
+    hits after they are ordered by the stored vectors; `plain` for vectors of the gallery itself, `moved` for vectors
     moved to a cosine of 0.8. `slices`: how many parts the rows are cut into.
     """
 
@@ -55,12 +55,12 @@ class Calibration(BaseModel):
     costs: Costs
 
     def factor(self, count: int) -> float:
-        """The k_factor for `count` vectors, interpolated between those of 10 and of 100 hits by the logarithm."""
+        """The k_factor for `count` vectors, interpolated logarithmically between those for 10 and for 100 hits."""
         known = (self.k_factor, self.k_factor_at_100)
         return float(np.interp(math.log(count), (math.log(10 + MARGIN), math.log(100 + MARGIN)), known))
 
     def seconds(self, rows: int, count: int) -> float:
-        """How long a search for `count` vectors among `rows` rows takes, about."""
+        """About how long a search for `count` vectors among `rows` rows takes."""
         return self.costs.scan_row * rows + self.costs.refine_row * count * self.factor(count)
 
 
@@ -74,10 +74,10 @@ class SavedFile(BaseModel):
 
 
 class Record(BaseModel):
-    """A main segment: its `folder` beside the record, its files, what they cover and how they are searched.
+    """A main segment: its `folder` next to the record, its files, their content and calibration.
 
-    `sequence`: the segment holds every label up to it that the gallery held at the build. `order`: the order in which
-    the codes take a vector's components. `refine`: the precision of the scalar codes.
+    `sequence`: the segment holds every label up to it that the gallery held during the build. `order`: the order in
+    which the codes take a vector's components. `refine`: the precision of the scalar codes.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -99,7 +99,7 @@ class Record(BaseModel):
     digest: str = ""
 
     def sealed(self) -> Self:
-        """The record with the digest of everything else in it."""
+        """The record with its digest filled in, which covers all other fields."""
         return self.model_copy(update={"digest": self._digest()})
 
     def write(self, folder: Path) -> None:
@@ -108,7 +108,7 @@ class Record(BaseModel):
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """The record in `folder`; None if missing. Raises ValueError, with a sentence, for a damaged one."""
+        """The record in `folder`; None if missing. Raises ValueError, with a readable message, for a damaged one."""
         path = folder / RECORD
         try:
             record = cls.model_validate_json(path.read_bytes())

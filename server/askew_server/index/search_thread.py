@@ -1,7 +1,7 @@
-"""The thread that searches a gallery's index, and the only one that touches it.
+"""The thread that searches a gallery's index. No other thread uses the index.
 
-Searches and changes take turns here, so that an index is never searched while it changes. Nothing slow happens on it:
-no SQLite, no disk, no JSON.
+Searches and changes take turns on it, so that an index is never searched while it changes. Nothing slow runs on it: no
+SQLite, no disk access, no JSON.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from askew_server.index.types import Labels, Neighbours, Vectors
 Result = TypeVar("Result")
 
 _BATCH_EXACT = 32
-"""Half of the queries that 64 clients send: while one half is searched, the answers to the other are written."""
+"""Half of the queries of 64 clients: while one half is searched, the answers to the other half are written."""
 
 _BATCH = 8
 _MAX_SCORED = 4_096
-"""Scores of more labels than this are left to the caller, so that other searches get their turn."""
+"""For more labels than this, the caller computes the scores, so that other searches get their turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """A search that waits for its turn; `answer` belongs to the event loop that waits for it."""
+    """A waiting search. `answer` belongs to the event loop of its caller."""
 
     vectors: Vectors
     wanted: int
@@ -62,12 +62,12 @@ class SearchThread:
     """An index and its thread. Safe to use from any other thread."""
 
     def __init__(self, index: SegmentedIndex, gallery: str) -> None:
-        """`gallery`: its name, for the refusal of calls after the end."""
+        """`gallery`: its name, for the error of calls on a closed index."""
         self._index = index
         self._gallery = gallery
         self._waiting: queue.SimpleQueue[_Task] = queue.SimpleQueue()
         self._next_task: _Task | None = None
-        # Nothing is queued behind the end: both are queued under this lock.
+        # Held while queueing, so that no task is queued behind the end mark.
         self._queueing = threading.Lock()
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name=f"search-{gallery}", daemon=True)
@@ -92,11 +92,11 @@ class SearchThread:
         self.change(task)
 
     def change(self, task: Callable[[SegmentedIndex], Result]) -> Result:
-        """Run a task on the thread, in its turn, and wait for it. Raises Refusal (unknown-gallery) once closed."""
+        """Queue a task for the thread and wait for its result. Raises Refusal (unknown-gallery) once closed."""
         return self.submit(task).result()
 
     def submit(self, task: Callable[[SegmentedIndex], Result]) -> Future[Result]:
-        """Run a task on the thread, in its turn. Raises Refusal (unknown-gallery) once closed."""
+        """Queue a task for the thread. Raises Refusal (unknown-gallery) once closed."""
         done: Future[Result] = Future()
 
         def run() -> None:
@@ -109,12 +109,12 @@ class SearchThread:
         return done
 
     def require_open(self) -> None:
-        """Raise Refusal (unknown-gallery) once closed. It never waits."""
+        """Raise Refusal (unknown-gallery) once closed. Never blocks."""
         if self._is_closed:
             raise gallery_closed(self._gallery)
 
     def close(self) -> None:
-        """Finish what waits, and end the thread. Later calls are refused; closing again does nothing."""
+        """Finish waiting searches and tasks, and end the thread. Later calls are refused; closing again does nothing."""
         with self._queueing:
             if not self._is_closed:
                 self._is_closed = True
@@ -127,7 +127,7 @@ class SearchThread:
             self._waiting.put(task)
 
     def _run(self) -> None:
-        # Nothing that a task raises may end this thread: those who wait behind it would wait for ever.
+        # An exception must never end this thread: the callers in the queue would wait for ever.
         while not isinstance(task := self._take(), _End):
             if isinstance(task, _Query):
                 self._answer(task)
@@ -141,12 +141,12 @@ class SearchThread:
         return self._waiting.get()
 
     def _answer(self, first: _Query) -> None:
-        """Answer a query, together with those that wait behind it as far as that pays."""
+        """Answer a query, together with the next ones in the queue that fit it."""
         batch = [first]
         answers: list[Neighbours | BaseException]
         try:
             self._extend(batch)
-            # A caller that was cancelled while it waited costs no search.
+            # A query whose caller was cancelled while it waited is not searched.
             batch = [query for query in batch if not query.answer.done()]
             if not batch:
                 return
@@ -156,11 +156,11 @@ class SearchThread:
         try:
             first.answer.get_loop().call_soon_threadsafe(_deliver, batch, answers)
         except RuntimeError:
-            # The event loop has ended, and nobody waits any more.
+            # The event loop has ended, so nobody waits for the answers.
             return
 
     def _extend(self, batch: list[_Query]) -> None:
-        """Take further queries that fit the first one; the task that does not fit comes next."""
+        """Take further queries that fit the first one. A task that does not fit is kept as the next one."""
         first = batch[0]
         limit = _BATCH_EXACT if self._index.exact or first.exact else _BATCH
         count = len(first.vectors)
@@ -205,7 +205,7 @@ def _search(index: SegmentedIndex, vectors: Vectors, wanted: int, allowed: Label
 
 
 def _scores(index: SegmentedIndex, vectors: Vectors, labels: Labels) -> NDArray[np.float64] | None:
-    """The inner products of the queries with the vectors found, where the index holds every one of them uncoded."""
+    """The inner products of the queries with the vectors found; None unless the index holds all of them uncoded."""
     if labels.size > _MAX_SCORED or not labels.size or labels[:, -1].min() < 0:
         return None
     stored = index.stored(labels.ravel())

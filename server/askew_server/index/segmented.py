@@ -1,10 +1,10 @@
-"""A gallery's index: a main segment where one was built, and what has changed since.
+"""A gallery's index: a main segment, if one was built, and the changes since.
 
 * main: immutable, memory-mapped, searched in two stages (two_stage.py), or on the GPU (gpu.py);
 * coded tails: new vectors in memory, coded with the main segment's codebooks;
-* fresh: the newest vectors, uncoded, searched exactly. Without a main segment all vectors lie here.
+* fresh: the newest vectors, uncoded, searched exactly. Without a main segment, it holds all vectors.
 
-Removed vectors keep their place in main and tails, and searches skip them, until a rebuild leaves them out.
+Removed vectors stay in main and tails, where searches skip them, until a rebuild drops them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from askew_server.index.two_stage import CodedTail
 from askew_server.index.types import MARGIN, Found, IndexStatistics, Labels, Segment, Vectors
 
 MAX_FRESH = 2_048
-"""Uncoded vectors beside a main segment: scanning these takes about as long as scanning 100,000 coded ones."""
+"""Uncoded vectors next to a main segment: scanning these takes about as long as scanning 100,000 coded ones."""
 
 MIN_TAIL_TO_REBUILD = 20_000
-"""Vectors outside the main segment from which on a rebuild pays, once they are also a quarter of it."""
+"""A rebuild pays if more vectors than this are outside the main segment, and more than a quarter of its size."""
 
 _CODED_ON_ADD = 512
 _CODED_ON_SEARCH = 64
@@ -49,7 +49,7 @@ class SegmentedIndex:
         max_fresh: int = MAX_FRESH,
         min_tail_to_rebuild: int = MIN_TAIL_TO_REBUILD,
     ) -> None:
-        """`wanted`: the kind that this index should have; `wants_rebuild` says when it has another. Raises EngineMissing."""
+        """`wanted`: the kind that this index should have; see `wants_rebuild`. Raises EngineMissing."""
         require_faiss()
         self._dim = dim
         self._threads = search_threads()
@@ -67,7 +67,7 @@ class SegmentedIndex:
 
     @property
     def kind(self) -> IndexKind:
-        """Which kind of index answers now."""
+        """The kind of index that answers now."""
         return self._main.facts.kind if self._main is not None else "exact"
 
     @property
@@ -76,11 +76,11 @@ class SegmentedIndex:
         return (self._main is None or self._main.facts.exact) and not self._tails()
 
     def labels(self) -> Labels:
-        """Every label that it holds, rising: int64 [n]."""
+        """Every label that it holds, ascending: int64 [n]."""
         return np.sort(np.concatenate([segment.labels for segment in self._parts()]))
 
     def add(self, labels: Labels, vectors: Vectors) -> None:
-        """Add vectors under rising labels; a known label is replaced."""
+        """Add vectors under ascending labels; a known label is replaced."""
         self.remove(labels)
         self._fresh.add(labels, vectors)
         self._code_some(max(len(labels), _CODED_ON_ADD))
@@ -91,11 +91,11 @@ class SegmentedIndex:
             segment.remove(labels)
 
     def search(self, queries: Vectors, limit: int, allowed: Labels | None = None, exact: bool = False) -> Labels:
-        """The labels of the nearest, nearest first: int64 [n, limit], filled up with -1.
+        """The labels of the nearest, nearest first: int64 [n, limit], padded with -1.
 
-        `allowed`: search among these labels only, int64 [m], rising. Scores are those of the codes, which are close to
-        the true ones: ask for `to_fetch` labels, order them by the stored vectors, and keep the best. `exact`: the
-        true nearest are then among them, at any cost.
+        `allowed`: search only among these labels, int64 [m], ascending. The order is by the scores of the codes, which
+        approximate the true ones: ask for `to_fetch` labels, order them by the stored vectors, and keep the best.
+        `exact`: the true nearest are then among them, at any cost.
         """
         self._limit_threads()
         self._code_some(_CODED_ON_SEARCH)
@@ -106,7 +106,7 @@ class SegmentedIndex:
         return labels
 
     def stored(self, labels: Labels) -> Vectors | None:
-        """The vectors under known labels, float32 [n, D], as they were added; None where it codes them."""
+        """The vectors of known labels, float32 [n, D], as they were added; None if the index may have coded them."""
         return self._fresh.vectors(labels) if self._main is None else None
 
     def to_fetch(self, limit: int, *, exact: bool) -> int:
@@ -133,7 +133,7 @@ class SegmentedIndex:
         )
 
     def wants_rebuild(self) -> str | None:
-        """Why a rebuild pays: "kind" (the index should have another kind), "tail", "removed"; None: it does not pay."""
+        """Why a rebuild pays: "kind" (the index should have another kind), "tail" or "removed"; None if it does not."""
         if chosen_kind(self.wanted, len(self), self._dim, self.kind) != self.kind:
             return "kind"
         if self._main is None:
@@ -144,7 +144,7 @@ class SegmentedIndex:
         return "removed" if self._removed_rows > max(_MIN_REMOVED_TO_REBUILD, rows // 5) else None
 
     def replace_main(self, main: MainSegment) -> None:
-        """Take a new main segment: the vectors that it covers leave the tails, and those removed since are skipped."""
+        """Use a new main segment. Vectors that it covers are dropped from the tails; those removed since are skipped."""
         main.keep(self.labels())
         self._fresh.remove_up_to(main.facts.sequence)
         for tail in self._tails():
@@ -166,7 +166,7 @@ class SegmentedIndex:
         return self._main_rows + self._tail_rows - len(self)
 
     def _code_some(self, count: int) -> None:
-        """Code some of the fresh vectors, where there are more than a search should scan."""
+        """Code some of the fresh vectors if there are more than a search should scan."""
         surplus = len(self._fresh) - self._max_fresh
         if self._tail is not None and surplus > 0:
             self._tail.append(*self._fresh.take(min(count, surplus)))
@@ -188,7 +188,7 @@ class SegmentedIndex:
 
 
 def _merged(found: list[Found], limit: int) -> Labels:
-    """The best of what the segments found: int64 [n, up to limit]."""
+    """The best labels of all segments' results: int64 [n, up to limit]."""
     parts = [each for each in found if each.labels.shape[1]]
     if len(parts) == 1:
         return parts[0].labels

@@ -1,9 +1,9 @@
 """A two-stage segment cut by rows, so that several cores search for one query.
 
-FAISS searches several queries on several threads, but one query on one. From a quarter of a million rows on a search
-takes long enough to share: at a million rows, 2,048 components and two cores 7.6 ms instead of 12.9, with the same
-answers. The number of slices is part of the calibration: the search effort was measured with it, and holds on
-whatever machine opens the segment.
+FAISS searches several queries on several threads, but a single query on one. From a quarter of a million rows on, a
+search takes long enough to split: at a million rows, 2,048 components and two cores it takes 7.6 ms instead of 12.9,
+with the same answers. The number of slices is part of the calibration: the search effort was measured with it, so every
+machine that opens the segment uses the same number.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Slices:
     """The slices of a segment, each searched on its own thread."""
 
     def __init__(self, scan: Scan, codes: ScalarCodes, count: int) -> None:
-        """`count`: 1 for a segment that grows or has inverted lists. More slices empty the `scan`: they copy its rows."""
+        """`count`: must be 1 for a segment that grows or has inverted lists. If more, the rows move out of `scan`."""
         if count == 1:
             self._slices = [Slice(0, scan, codes, refined(scan, codes))]
             self._pool = None
@@ -61,7 +61,7 @@ class Slices:
         self._slices = _cut(scan, codes, count)
         threads = min(count, cores())
         self._pool = ThreadPoolExecutor(threads, "askew-slice", lambda: limit_threads(1))
-        # The slices refer to the scalar codes where they lie.
+        # The slices are views of these scalar codes.
         self._owner = codes
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class Slices:
         only.both.add(vectors)
 
     def nearest(self, search: Callable[[Slice], tuple[Scores, Rows]], count: int) -> tuple[Scores, Rows]:
-        """The best `count` of what `search` finds in each slice, where it counts rows from the slice's start."""
+        """Run `search` on each slice and return the best `count`. `search` counts rows from the slice's start."""
         if self._pool is None:
             return search(self._slices[0])
         found = list(self._pool.map(search, self._slices))

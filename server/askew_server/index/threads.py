@@ -1,10 +1,10 @@
-"""How many threads a search may take, and who runs them.
+"""How many threads a search may use.
 
-One core is left to the event loop, except by searches so long that the loop has little else to do (slices.py).
-OpenBLAS threads spin for some 20 ms after every product (30 ms of processor time for a product of 5 ms, measured on 2
+One core is left to the event loop, except in searches so long that the loop has little else to do (slices.py).
+OpenBLAS threads spin for about 20 ms after every product (30 ms of processor time for a product of 5 ms, measured on 2
 cores), which starves a server. So BLAS gets one thread, and large products are split over Askew's own threads
-(exact.py), which sleep when they have nothing to do. FAISS counts its threads for each calling thread, so the thread
-that searches must set the limit.
+(exact.py), which sleep when they have nothing to do. FAISS keeps its limit for each calling thread, so the search thread
+must set it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def search_threads() -> int:
 
 
 def limit_threads(threads: int) -> None:
-    """Limit FAISS in the calling thread, and BLAS in the whole process to one thread."""
+    """Limit FAISS to `threads` in the calling thread, and BLAS to one thread in the whole process."""
     limit_faiss_threads(threads)
     threadpoolctl.threadpool_limits(1, user_api="blas")
 
 
 def _cores_of_container(cgroup: Path) -> int:
-    """The cores that a container's quota grants; a large number where there is no quota."""
+    """The cores that a container's quota grants; a large number if there is no quota."""
     try:
         quota, period = (cgroup / "cpu.max").read_text().split()
         return max(1, round(int(quota) / int(period)))

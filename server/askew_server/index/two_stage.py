@@ -1,12 +1,12 @@
 """Two stages inside FAISS: a scan of 4-bit product codes (FastScan), refined from scalar codes of every component.
 
-FastScan rounds the partial products of all sub-vectors to 8 bits on one scale, so sub-vectors of unequal variance lose
-most of theirs. Components are therefore dealt to sub-vectors by their variance first. On 100,000 × 2048 half-whitened
-vectors, 64 candidates for each hit then reach the recall@10 of 0.99 that takes 1,024 candidates otherwise.
+FastScan rounds the partial products of all sub-vectors to 8 bits on one scale, so sub-vectors of low variance lose most
+of their precision. Components are therefore distributed over the sub-vectors by their variance first. On 100,000 × 2048
+half-whitened vectors, 64 candidates for each hit then reach a recall@10 of 0.99, which otherwise takes 1,024 candidates.
 
-The scan reads D/16 bytes a vector where a flat one reads 4 D; the refinement scores `k_factor` candidates for each hit
-wanted. Both are memory-mapped from files as far as FAISS can (the scalar codes: 94 % of the bytes). FastScan takes no
-selector, so masked.py applies the filters.
+The scan reads D/16 bytes per vector, a flat scan 4 D; the refinement scores `k_factor` candidates for each hit wanted.
+Both are memory-mapped from files as far as FAISS supports it (the scalar codes: 94 % of the bytes). FastScan does not
+support selectors, so masked.py applies the filters.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SHORTEST_HALVED = 8
 class Codebooks(NamedTuple):
     """The FAISS indexes of a segment: the scan, and the scalar codes of the same rows.
 
-    `order`: the order in which they take a vector's components, int64 [D]. `owner`: what else must live as long as
+    `order`: the order in which they take a vector's components, int64 [D]. `owner`: an object that must live as long as
     they do.
     """
 
@@ -51,16 +51,16 @@ class Codebooks(NamedTuple):
     owner: object = None
 
     def empty(self) -> Codebooks:
-        """Indexes without rows that code as these do."""
-        # The inverted lists stay the property of the original scan.
+        """Indexes without rows and with the same codebooks."""
+        # The original scan owns the inverted lists, so it must stay alive.
         return Codebooks(empty_scan_like(self.scan), empty_scalar_codes_like(self.codes), self.order, self.scan)
 
 
 def sub_vectors(dim: int) -> list[int]:
     """The numbers of equal parts that a vector may be cut into for 4-bit product codes, fewest first.
 
-    Parts of 8 components, where they fit, and parts of 4, which double the scan and leave fewer candidates to refine.
-    Raises AskewError for a dimension that cannot be cut into equal parts.
+    Parts of 8 components if possible, and parts of 4, which double the scan and leave fewer candidates to refine. Raises
+    AskewError for a dimension that cannot be cut into equal parts.
     """
     fitting = [length for length in range(8, _LONGEST_SUB_VECTOR + 1) if dim % length == 0]
     fitting += [length for length in range(7, 3, -1) if dim % length == 0]
@@ -74,11 +74,11 @@ def sub_vectors(dim: int) -> list[int]:
 
 
 def balanced_order(vectors: Vectors) -> NDArray[np.int64]:
-    """The order of components, int64 [D], in which every sub-vector has its share of large and small variances."""
+    """The order of components, int64 [D], that gives every sub-vector a similar mix of large and small variances."""
     dim = vectors.shape[1]
-    # Two neighbouring short parts make a long one, so the long ones have their share, too.
+    # Two neighbouring short parts make a long one, so the long ones are balanced, too.
     dealt = np.argsort(-vectors.var(axis=0), kind="stable").reshape(-1, sub_vectors(dim)[-1])
-    # Every second round is dealt backwards, so that no part always gets the larger one.
+    # Every second round is dealt in reverse, so that no part always gets the larger variance.
     dealt[1::2] = dealt[1::2, ::-1]
     return dealt.T.reshape(dim)
 
@@ -90,7 +90,7 @@ class TwoStageEngine:
     max_nearest = 1 << 30
 
     def __init__(self, codebooks: Codebooks, calibration: Calibration) -> None:
-        """Where the calibration asks for several slices, the rows move from the codebooks' scan into these."""
+        """If the calibration has several slices, the rows move from the codebooks' scan into them."""
         self._codebooks = codebooks
         self._calibration = calibration
         self._slices = Slices(codebooks.scan, codebooks.codes, calibration.slices)
@@ -110,14 +110,14 @@ class TwoStageEngine:
         self._slices.append(self._ordered(vectors))
 
     def page_in(self) -> None:
-        """Touch every page of the memory-mapped codes: a search of untouched pages takes three times as long."""
+        """Read every page of the memory-mapped codes: a search of pages not yet in memory takes three times as long."""
         codes_in_memory(self._codebooks.codes)[:: mmap.PAGESIZE].max(initial=0)
 
     def nearest(self, queries: Vectors, count: int) -> tuple[Scores, Rows]:
         return self.nearest_by(queries, count, self._calibration.factor(count), self._calibration.nprobe)
 
     def nearest_by(self, queries: Vectors, count: int, k_factor: float, nprobe: int | None) -> tuple[Scores, Rows]:
-        """The nearest rows at another effort than the calibrated one."""
+        """The nearest rows at this effort instead of the calibrated one."""
         ordered = self._ordered(queries)
 
         def search(part: Slice) -> tuple[Scores, Rows]:
@@ -129,7 +129,7 @@ class TwoStageEngine:
         return self._slices.nearest(search, count)
 
     def candidates(self, queries: Vectors, count: int, nprobe: int | None) -> Rows:
-        """What the scan alone finds: int64 [n, count]."""
+        """The rows that the scan finds without refinement: int64 [n, count]."""
         ordered = self._ordered(queries)
 
         def search(part: Slice) -> tuple[Scores, Rows]:
@@ -158,7 +158,7 @@ class TwoStageEngine:
 
 
 class CodedTail(MaskedSegment):
-    """A segment in memory that grows: vectors coded with the main segment's codebooks, under labels in any order."""
+    """A growing segment in memory: vectors coded with the main segment's codebooks, with labels in any order."""
 
     def __init__(self, engine: TwoStageEngine) -> None:
         super().__init__(engine, np.empty(0, dtype=np.int64))
@@ -167,7 +167,7 @@ class CodedTail(MaskedSegment):
 
     @property
     def bytes_memory(self) -> int:
-        """Bytes of its codes and labels, about."""
+        """The approximate bytes of its codes and labels."""
         return int(self.rows * (self._coder.bytes_per_row + 9))
 
     def append(self, labels: Labels, vectors: Vectors) -> None:

@@ -1,4 +1,4 @@
-"""Types that the modules of the index share: arrays, what a search finds, what an index is."""
+"""Types that the modules of the index share: arrays, search results, the state of an index."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Mask = NDArray[np.bool_]
 CodedKind = Literal["two-stage", "ivf-two-stage"]
 
 Precision = Literal["SQ8", "SQfp16"]
-"""How scalar codes hold a component: in 8 bits, or as float16."""
+"""How scalar codes store a component: in 8 bits, or as float16."""
 
 MARGIN = 8
 """How many more than wanted a search fetches at least, because hits are re-ordered by the stored vectors."""
 
 
 class Found(NamedTuple):
-    """What a segment found for n queries, nearest first: float32 [n, m] and int64 [n, m]; -inf and -1 fill up."""
+    """What a segment found for n queries, nearest first: float32 [n, m] and int64 [n, m], padded with -inf and -1."""
 
     scores: Scores
     labels: Labels
@@ -36,9 +36,9 @@ class Found(NamedTuple):
 class Neighbours:
     """What an index found: labels int64 [n, m], nearest first, padded with -1.
 
-    `scores`: float64 [n, m], the inner products with the stored vectors, where the index holds these uncoded; else
-    None. `began` and `ended`: seconds of `time.perf_counter`. `together`: how many queries one call answered.
-    `available`: how many vectors there were to choose from.
+    `scores`: float64 [n, m], the inner products with the stored vectors if the index holds these uncoded, else None.
+    `began` and `ended`: seconds of `time.perf_counter`. `together`: how many queries were answered in one call.
+    `available`: how many vectors the search could choose from.
     """
 
     labels: Labels
@@ -55,8 +55,8 @@ class Neighbours:
 class IndexStatus:
     """Which kind of index a gallery should have, and whether it is being built.
 
-    `chosen`: the kind that it gets at its size, and `estimate` what that takes. `failure`: why the last rebuild
-    failed, a sentence.
+    `chosen`: the kind chosen for its current size; `estimate`: the memory and disk for that kind. `failure`: a sentence
+    that says why the last rebuild failed.
     """
 
     wanted: WantedKind
@@ -70,13 +70,13 @@ class IndexStatus:
 class IndexStatistics:
     """The size and state of an index.
 
-    `main`, `tail`: vectors in the main segment and outside it, removed ones included; `removed`: vectors that still
-    take their place. `bytes_mapped`: files that the system pages in and out; `bytes_memory`: everything else.
-    `recall_at_10`: measured when the main segment was built; None where every search is exact.
+    `main`, `tail`: vectors in the main segment and outside it, removed ones included; `removed`: removed vectors that
+    still take up space. `bytes_mapped`: files that the system pages in and out; `bytes_memory`: everything else.
+    `recall_at_10`: measured when the main segment was built; None if every search is exact.
 
-    `contract.indexes.IndexDescription` states the same figures on the wire, where IndexStatus is merged into them. The
-    two stay apart because the search thread makes these for each listing of galleries, without pydantic's validation,
-    and because the order of the wire's members is published.
+    `contract.indexes.IndexDescription` has the same figures for the API, merged with IndexStatus. The two classes are
+    separate because the search thread makes these for each listing of galleries, without pydantic's validation, and
+    because the order of the API's members is published.
     """
 
     kind: IndexKind
@@ -106,4 +106,4 @@ class Segment(Protocol):
         """Remove these labels; unknown ones are ignored."""
 
     def search(self, queries: Vectors, limit: int, allowed: Labels | None, exact: bool) -> Found:
-        """The nearest among `allowed` (rising; None: all), up to `limit` columns. `exact`: at any cost."""
+        """The nearest among `allowed` (ascending; None: all), up to `limit` columns. `exact`: at any cost."""

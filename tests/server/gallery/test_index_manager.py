@@ -304,7 +304,7 @@ def test_a_damaged_index_is_rebuilt_and_searches_continue(
         assert items.index.status().is_building
         assert_complete(items)
         # A missing index was perhaps never built; the others are reported.
-        assert ("It is rebuilt." in caplog.text) == (damage is not _remove)
+        assert ("It is being rebuilt." in caplog.text) == (damage is not _remove)
         # A build takes a second, so it is waited for once.
         if damage is _flip:
             wait_until(lambda: items.index.statistics().kind == "two-stage", "the rebuilt index")
@@ -327,7 +327,7 @@ def test_damage_behind_the_first_block_is_found_in_the_background(
         wait_until(lambda: items.index.statistics().generation == 2, "the second generation")
         assert_complete(items)
         assert (items.index.statistics().state, items.index.statistics().vectors) == ("ready", COUNT)
-    assert f"{damaged} It is rebuilt." in caplog.text
+    assert f"{damaged} It is being rebuilt." in caplog.text
 
 
 def test_a_rebuild_that_fails_is_reported_and_the_older_index_is_used(gallery: Path) -> None:
