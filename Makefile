@@ -1,5 +1,5 @@
-# `make` alone lists what there is. Each environment is made once and then reused: its stamp is renewed only when
-# a pyproject.toml or a pinned version changes. The packages are installed editable, so source changes need no reinstall.
+# `make` alone lists the targets. Each environment is made once and then reused; it is updated only if a pyproject.toml
+# or a pinned version changes. The packages are installed editable, so source changes need no reinstall.
 
 PYTHON     ?= python3
 VENV       ?= .venv
@@ -8,7 +8,7 @@ VENV_PEERS ?= .venv-peers
 PORT       ?= 8000
 CHECK      ?=
 
-# How long `make soak` takes: 0 leaves a part out.
+# The extent of each part of `make soak`; 0 skips the part.
 KILLS    ?= 100
 MINUTES  ?= 30
 BODIES   ?= 10000
@@ -29,7 +29,7 @@ help: ## list the targets
 	@echo
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
 	@echo
-	@echo "  PYTHON=python3.12 picks the interpreter (3.11 or newer), PORT=8000 the port of the demo."
+	@echo "  PYTHON=python3.12 chooses the interpreter (3.11 or newer), PORT=8000 the port of the demo."
 
 demo: $(VENV_DEMO)/.installed ## index the demo gallery, serve it, search it with a student (CHECK=1: check, then stop)
 	@PORT=$(PORT) CHECK=$(CHECK) $(VENV_DEMO)/bin/python demo/run.py
@@ -39,19 +39,19 @@ test: lint $(VENV_DEMO)/.installed ## lint, types and all tests
 ifneq ($(and $(CHROMIUM),$(DRIVER)),)
 	@$(MAKE) --no-print-directory test-browser
 else
-	@echo "!! The tests of the page did NOT run: they need chromium and chromedriver (Debian: chromium, chromium-driver)." >&2
+	@echo "!! The browser tests did NOT run: they need chromium and chromedriver (Debian: chromium, chromium-driver)." >&2
 endif
 
-test-fast: $(VENV)/.installed ## what answers within 90 seconds, for the inner loop
+test-fast: $(VENV)/.installed ## the fast tests, within 90 seconds
 	$(VENV)/bin/python tests/suites.py --fast
 
-test-browser: $(VENV)/.installed ## the page in a headless Chromium
+test-browser: $(VENV)/.installed ## test the page in a headless Chromium
 	$(VENV)/bin/python -m pytest -m browser tests/browser
 
-test-image: $(VENV)/.installed $(VENV_DEMO)/.installed ## the image's entry point, with only the image's packages
+test-image: $(VENV)/.installed $(VENV_DEMO)/.installed ## test the image's entry point, with only the image's packages
 	$(VENV)/bin/python -m pytest tests/deploy
 
-lint: $(VENV)/.installed ## ruff, mypy --strict, the layers of imports, generated files
+lint: $(VENV)/.installed ## ruff, mypy --strict, import rules, generated files
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/python client/generate_sync.py --check
@@ -59,14 +59,14 @@ lint: $(VENV)/.installed ## ruff, mypy --strict, the layers of imports, generate
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy demo/run.py deploy/entrypoint.py client/generate_sync.py
 
-format: $(VENV)/.installed ## rewrite the sources as ruff wants them
+format: $(VENV)/.installed ## format the sources with ruff
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-unasync: $(VENV)/.installed ## generate the synchronous client, after a change of client/askew_client/_async
+unasync: $(VENV)/.installed ## generate the synchronous client, after a change in client/askew_client/_async
 	$(VENV)/bin/python client/generate_sync.py
 
-openapi: $(VENV)/.installed ## rewrite docs/openapi.json, after a change of the API that is meant
+openapi: $(VENV)/.installed ## rewrite docs/openapi.json, after an intended change of the API
 	$(VENV)/bin/python -m askew_server.http.openapi_document > docs/openapi.json.part
 	mv docs/openapi.json.part docs/openapi.json
 
@@ -81,24 +81,24 @@ soak: $(VENV)/.soak ## kills, overload, faults, schemathesis, hostile bodies; ho
 	$(VENV)/bin/python tests/soak/soak.py --kills $(KILLS) --minutes $(MINUTES) --bodies $(BODIES) \
 		--examples $(EXAMPLES) --seeds $(SEEDS) --seed $(SEED)
 
-bench-serving: $(VENV)/.installed ## POST /search beside the bare call over the same index, 100,000 and 10,000 x 2048
+bench-serving: $(VENV)/.installed ## POST /search, compared with bare calls of the same index, 100,000 and 10,000 x 2048
 	$(VENV)/bin/python benchmarks/serving.py
 
 bench-index: $(VENV)/.installed ## the index alone: recall, times, bytes, filters, 100,000 x 2048
 	$(VENV)/bin/python benchmarks/index.py
 
-bench-ingest: $(VENV)/.installed ## filling a gallery over HTTP beside bare SQLite and FAISS, and searches meanwhile
+bench-ingest: $(VENV)/.installed ## filling a gallery over HTTP, compared with bare SQLite and FAISS, and searches during it
 	$(VENV)/bin/python benchmarks/ingest.py
 
-bench-peers: $(VENV)/.installed $(VENV_PEERS)/.installed ## every vector store that installs from PyPI, the same vectors
+bench-peers: $(VENV)/.installed $(VENV_PEERS)/.installed ## Askew, compared with vector stores from PyPI on the same vectors
 	$(VENV)/bin/python benchmarks/peers.py --peers-python $(VENV_PEERS)/bin/python
 
-bench-training: $(VENV)/.installed ## askew train beside a bare pass and the published schemes; mining beside FAISS
+bench-training: $(VENV)/.installed ## askew train, compared with a bare pass and the published schemes; mining with FAISS
 	$(VENV)/bin/python benchmarks/training.py
 	$(VENV)/bin/python benchmarks/training_schemes.py
 	$(VENV)/bin/python benchmarks/mining.py
 
-bench-indexing: $(VENV)/.installed ## askew index beside a bare ONNX Runtime loop
+bench-indexing: $(VENV)/.installed ## askew index, compared with a bare ONNX Runtime loop
 	$(VENV)/bin/python benchmarks/indexing.py
 
 clean: ## remove the environments, caches and the demo's data
@@ -106,7 +106,7 @@ clean: ## remove the environments, caches and the demo's data
 	find client server training tests demo deploy benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 python-is-new-enough:
-	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here. Name a Python 3.11 or newer: make PYTHON=..." >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "The command $(PYTHON) was not found. Name a Python 3.11 or newer: make PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "Askew needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another one: make PYTHON=..." >&2; exit 1; }
 
@@ -128,7 +128,7 @@ $(VENV)/.soak: $(VENV)/.installed requirements/soak.txt
 	@$(VENV)/bin/python $(PIP) install $(PINNED) --requirement requirements/soak.txt
 	@touch $@
 
-# Pins of its own: what the peers need does not fit what Askew is tested with.
+# The peers have separate pins: their requirements conflict with the versions that Askew is tested with.
 $(VENV_PEERS)/.installed: requirements/peers.txt | python-is-new-enough
 	@echo "Making $(VENV_PEERS), the environment of the stores that Askew is compared with (once) ..."
 	@test -x $(VENV_PEERS)/bin/python || $(PYTHON) -m venv $(VENV_PEERS)

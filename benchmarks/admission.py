@@ -1,11 +1,11 @@
-"""What the gate measures of students that land and of files that only claim to, so that its floors stand on figures.
+"""What the admission gate measures for a real student and for files that only claim its space; the basis of its floors.
 
     python benchmarks/admission.py --teacher demo/encoders/teacher.onnx --student demo/encoders/student.onnx \
         --photos demo/gallery
 
-From the student's file it makes others of the same manifest: one with its weights shuffled (a random network with a
-copied space id), one with its dimensions permuted, and weaker and weaker ones, by noise on their weights. Every one is
-real ONNX with golden vectors of its own. Needs the training environment (onnx).
+From the student's file it makes others with the same manifest: one with shuffled weights (a random network with a copied
+space id), one with permuted dimensions, and increasingly weak ones with noise on their weights. Each is a valid ONNX
+file with matching golden vectors. Needs the training environment (onnx).
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ def main() -> None:
     print("| candidate | mean cosine | finds itself first | recall@1 | recall@10 |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name, path in _candidates(arguments.student, Path(folder), arguments.noise):
-            landing = measure_alignment(probes, _describe(path, photos), nearest, len(photos))
+            alignment = measure_alignment(probes, _describe(path, photos), nearest, len(photos))
             print(
-                f"| {name} | {landing.own.mean():.3f} | {landing.self_recall_at_1:.3f} | {landing.recall[1]:.3f} "
-                f"| {landing.recall[10]:.3f} |",
+                f"| {name} | {alignment.own.mean():.3f} | {alignment.self_recall_at_1:.3f} | {alignment.recall[1]:.3f} "
+                f"| {alignment.recall[10]:.3f} |",
                 flush=True,
             )
 

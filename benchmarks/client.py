@@ -1,10 +1,10 @@
-"""The cost of a search in the client alone: a server that answers at once, and the layers above a bare socket.
+"""The cost of a search in the client alone, compared with simpler clients, against a server that answers at once.
 
     python benchmarks/client.py [--dim 2048] [--seconds 2]
 
-A child process answers every request with the same ten hits, so that the rows differ only by the client's own work. The rows
-take turns in one run. Each shows the median time of a search and the processor time of this process for each search, which
-depends less on the load of the machine. The last row is for many searches at once with one AsyncClient.
+A child process answers every request with the same ten hits, so that the rows differ only in the client's work. The rows
+take turns in one run. Each shows the median time of a search and the processor time of this process per search, which
+depends less on the load of the machine. The last row is for many concurrent searches with one AsyncClient.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def measure(port: int, dim: int, seconds: float) -> None:
             )
 
         rows: dict[str, Callable[[], object]] = {
-            "bare socket, nothing parsed": with_socket,
+            "bare socket, answer not parsed": with_socket,
             "http.client and json": with_standard_library,
             "httpx.Client and the model": with_httpx,
             "askew_client.Client": lambda: client.search(vector, space=SPACE),
@@ -92,14 +92,14 @@ def measure(port: int, dim: int, seconds: float) -> None:
                 turn = times(search, seconds / TURNS)
                 took[name] += turn
                 worked[name].append(1e6 * (time.process_time() - before) / (len(turn) + WARM_UP))
-    print(f"{'one search at a time':28} {'median':>9} {'processor time':>18}")
+    print(f"{'one search at a time':30} {'median':>9} {'processor time':>18}")
     for name, each in took.items():
-        print(f"{name:28} {statistics.median(each):6.0f} µs {statistics.median(worked[name]):15.0f} µs")
-    print(f"{f'AsyncClient, {AT_ONCE} at once':28} {'':9} {asyncio.run(at_once(url, vector)):15.0f} µs")
+        print(f"{name:30} {statistics.median(each):6.0f} µs {statistics.median(worked[name]):15.0f} µs")
+    print(f"{f'AsyncClient, {AT_ONCE} concurrent':30} {'':9} {asyncio.run(at_once(url, vector)):15.0f} µs")
 
 
 def times(search: Callable[[], object], seconds: float) -> list[float]:
-    """Microseconds of each search, one after the other. The first ones of a turn are not counted."""
+    """Microseconds of each search, one after another. The first searches of a turn are a warm-up and not counted."""
     for _ in range(WARM_UP):
         search()
     took: list[float] = []
@@ -125,7 +125,7 @@ async def at_once(url: str, vector: np.ndarray) -> float:
 
 
 def answer_at_once(parent: Connection) -> None:
-    """Serve until the process is ended: the same answer to every request, once its body has arrived."""
+    """Serve until the process is ended: send the same answer to every request once its body has arrived."""
     content = json.dumps(ANSWER, separators=(",", ":")).encode()
     head = (
         f"HTTP/1.1 200 OK\r\ndate: Mon, 01 Jan 2024 00:00:00 GMT\r\nserver: uvicorn\r\ncontent-length: {len(content)}\r\n"

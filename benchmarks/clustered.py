@@ -1,7 +1,7 @@
 """Vectors like those of a real gallery, for benchmarks: clusters of very different sizes, and a falling spectrum.
 
-A third of the vectors stand alone, the others belong to clusters whose sizes follow Zipf's law; components fall off
-by a power law, as those of a whitened network do. Two vectors of a cluster have a cosine of 0.5 to 0.9.
+A third of the vectors belong to no cluster; the others belong to clusters whose sizes follow Zipf's law. Components fall
+off by a power law, like those of a whitened network. Two vectors of a cluster have a cosine of 0.5 to 0.9.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ def clustered_blocks(count: int, dim: int, seed: int = 0) -> Iterator[NDArray[np
 
 
 def clustered(count: int, dim: int, seed: int = 0) -> NDArray[np.float32]:
-    """All at once: float32 [count, dim]."""
+    """The vectors of `clustered_blocks` in one array: float32 [count, dim]."""
     return np.concatenate(list(clustered_blocks(count, dim, seed)))
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows brought to unit length."""
+    """Scale rows to unit length."""
     scaled: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return scaled
 
 
 def exact_neighbours(stored: NDArray[np.float32], queries: NDArray[np.float32], limit: int) -> NDArray[np.int64]:
-    """The positions of the true nearest, nearest first: int64 [n, limit], computed in blocks."""
+    """The rows of the true nearest, nearest first: int64 [n, limit], computed in blocks."""
     best = np.empty((len(queries), 0), dtype=np.float32)
     positions = np.empty((len(queries), 0), dtype=np.int64)
     for start in range(0, len(stored), BLOCK):
@@ -56,6 +56,6 @@ def exact_neighbours(stored: NDArray[np.float32], queries: NDArray[np.float32], 
 
 
 def recall(found: list[list[int]], truth: NDArray[np.int64]) -> float:
-    """The mean share of the true nearest that were found."""
+    """The share of the true nearest that were found, averaged over queries."""
     hits = [len(set(row) & set(true.tolist())) / len(true) for row, true in zip(found, truth, strict=True)]
     return float(np.mean(hits))

@@ -1,4 +1,4 @@
-"""Photos per second in one thread: decoded from their files, and read from the cache of decoded photos.
+"""Photos per second in one thread: decoded from files, and read from the cache of decoded photos.
 
     python benchmarks/decoding.py FOLDER --longest-side 256 [--photos 1000] [--rounds 3]
 

@@ -1,10 +1,10 @@
-"""The index alone, on vectors like a gallery's: recall, times, bytes, and what filters cost.
+"""The index alone, on vectors like a gallery's: recall, times, bytes, and the cost of filters.
 
     python benchmarks/index.py [--items 100000] [--dim 2048] [--kind two-stage] [--folder DIR]
 
-Vectors are written to a file first and mapped from there, so that the figures of memory are the index's own. Recall
-is that of a gallery: the index gives ten and a margin, which are ordered by the stored float16 vectors. One query at a
-time, on one core less than there are.
+Vectors are written to a file first and memory-mapped, so that the memory figures are the index's own. Recall is that of
+a gallery: the index returns ten and a margin, which are ordered by the stored float16 vectors. One query at a time, on
+all cores but one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BLOCK = 10_000
 
 @dataclass(frozen=True)
 class Stored:
-    """float16 vectors in a file, under the labels 1, 2, …"""
+    """float16 vectors in a file, with the labels 1, 2, …"""
 
     path: Path
     items: int
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def write_vectors(path: Path, items: int, dim: int) -> tuple[Stored, Vectors]:
-    """`items` vectors in a file, and the queries: others of the same clusters, float32 [300, dim]."""
+    """Write `items` vectors to a file. Returns them and the queries: others from the same clusters, float32 [300, dim]."""
     left, queries = items, []
     with path.open("wb") as stream:
         for block in clustered_blocks(items + QUERIES, dim):
@@ -110,11 +110,12 @@ def measure(stored: Stored, queries: Vectors, folder: Path) -> None:
     print(f"paged in within {time.perf_counter() - began:.2f} s")
     index = SegmentedIndex(stored.dim, opened.main)
     index.search(queries[:1], LIMIT)
-    told = index.statistics()
+    statistics = index.statistics()
     raw = 4 * stored.items * stored.dim
-    share = (told.bytes_memory + told.bytes_mapped) / raw
+    share = (statistics.bytes_memory + statistics.bytes_mapped) / raw
     print(
-        f"memory {megabytes(told.bytes_memory)}, mapped {megabytes(told.bytes_mapped)}: {share:.1%} of float32",
+        f"memory {megabytes(statistics.bytes_memory)}, mapped {megabytes(statistics.bytes_mapped)}: "
+        f"{share:.1%} of float32",
         end="; ",
     )
     print(f"anonymous memory grew by {megabytes(anonymous_bytes() - before)}")
@@ -127,14 +128,14 @@ def measure(stored: Stored, queries: Vectors, folder: Path) -> None:
     for start in range(0, len(queries), BATCH):
         index.search(queries[start : start + BATCH], index.to_fetch(LIMIT, exact=False))
     print(f"batches of {BATCH}: {len(queries) / (time.perf_counter() - began):.0f} queries a second")
-    exactly = index.search(queries[:50], index.to_fetch(LIMIT, exact=True), None, exact=True)
-    print(f"exact searches: recall@10 {recall(exactly, truth(stored, queries[:50], None)):.5f}")
+    found = index.search(queries[:50], index.to_fetch(LIMIT, exact=True), None, exact=True)
+    print(f"exact searches: recall@10 {recall(found, truth(stored, queries[:50], None)):.5f}")
 
 
 def times(index: SegmentedIndex, stored: Stored, queries: Vectors, name: str, allowed: Labels | None) -> None:
     fetched = index.to_fetch(LIMIT, exact=False)
     found, milliseconds = [], []
-    # The first round pages the codes in.
+    # The first round is a warm-up that pages the codes in.
     for _ in range(2):
         found, milliseconds = [], []
         for query in queries:
@@ -164,7 +165,7 @@ def truth(stored: Stored, queries: Vectors, allowed: Labels | None) -> Labels:
 
 
 def recall(found: Labels, true: Labels) -> float:
-    """The share of the true nearest that is among what was found, and so among the first ten once it is ordered."""
+    """The share of the true nearest among the labels found, and so among the first ten once these are ordered."""
     return float(np.mean([np.isin(nearest, row).mean() for nearest, row in zip(true, found, strict=True)]))
 
 

@@ -1,4 +1,4 @@
-"""`askew index` beside a bare ONNX Runtime loop over the same photos, decoded beforehand.
+"""`askew index`, compared with a bare ONNX Runtime loop over the same photos, decoded beforehand.
 
     python benchmarks/indexing.py [--encoder demo/encoders/teacher.onnx] [--photos demo/gallery]
 
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def indexing_rate(photos: list[PhotoFile], path: Path) -> float:
-    """Photos a second, from reading the files to the last commit; loading the encoder is not counted."""
+    """Photos per second, from reading the files to the last commit, without loading the encoder."""
     encoder = Encoder(path, threads=1)
     encoder.encode(photos[0].path)
     with tempfile.TemporaryDirectory() as folder:

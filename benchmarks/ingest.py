@@ -1,11 +1,11 @@
-"""Filling a gallery over HTTP beside what SQLite and FAISS do bare, and searches while it is filled.
+"""Filling a gallery over HTTP, compared with bare SQLite and FAISS; and searches while it is filled.
 
     python benchmarks/ingest.py [--items 100000] [--dim 2048]
 
-Bare: the same float16 vectors and payloads into one SQLite file (WAL, synchronous=FULL, a commit for each 1,000) and into
-FAISS indexes of both kinds that Askew's own vectors pass through. Over HTTP: askew_client.Client, 1,000 items in a request, one
-after the other. Searches: one client, which rests 5 ms after each answer, first with the server at rest, then while a second 20,000 go in
-behind a built index.
+Bare: the same float16 vectors and payloads are inserted into one SQLite file (WAL, synchronous=FULL, a commit for each
+1,000), and the vectors into a FAISS IndexFlatIP. Over HTTP: askew_client.Client sends requests of 1,000 items, one after
+another. Searches: one client, which pauses 5 ms after each answer; first with an otherwise idle server, then while a
+further 20,000 items are written with the index already built, then with these items outside the main segment.
 """
 
 from __future__ import annotations
@@ -52,23 +52,23 @@ def main() -> None:
             filling.start()
             busy = load(gallery.url, requests, 1, 4, pause=0.005)
             filling.join()
-            behind = load(gallery.url, requests, 1, 8, pause=0.005)
+            with_tail = load(gallery.url, requests, 1, 8, pause=0.005)
             index = gallery.index()
     rate = len(stored) / gallery.insert_seconds
-    together = len(stored) / (in_sqlite + in_faiss)
+    bare_rate = len(stored) / (in_sqlite + in_faiss)
     print(f"{options.items} x {options.dim}, {os.cpu_count()} cores")
     print(f"SQLite alone           {len(stored) / in_sqlite:8.0f} vectors/s")
     print(f"FAISS alone            {len(stored) / in_faiss:8.0f} vectors/s")
-    print(f"SQLite, then FAISS     {together:8.0f} vectors/s")
-    print(f"Askew over HTTP        {rate:8.0f} vectors/s   {rate / together:.2f} of both")
+    print(f"SQLite, then FAISS     {bare_rate:8.0f} vectors/s")
+    print(f"Askew over HTTP        {rate:8.0f} vectors/s   {rate / bare_rate:.2f} of SQLite, then FAISS")
     print(f"its index was ready    {gallery.build_seconds:.1f} s after the last acknowledgement")
-    print(f"searches at rest                  {idle.line()}")
-    print(f"searches while {options.tail} go in       {busy.line()}")
-    print(f"searches with them behind         {behind.line()}   {index}")
+    print(f"searches, server otherwise idle   {idle.line()}")
+    print(f"searches during {options.tail} writes     {busy.line()}")
+    print(f"searches with these in the tail   {with_tail.line()}   {index}")
 
 
 def fill_tail(url: str, tail: NDArray[np.float32]) -> None:
-    """More items, under new ids."""
+    """Insert more items, with new ids."""
     with Client(url) as client:
         for start in range(0, len(tail), BATCH):
             part = tail[start : start + BATCH]
@@ -77,7 +77,7 @@ def fill_tail(url: str, tail: NDArray[np.float32]) -> None:
 
 
 def bare(folder: Path, stored: NDArray[np.float32]) -> tuple[float, float]:
-    """Seconds of SQLite and of FAISS for the same vectors."""
+    """The seconds that SQLite and FAISS take to insert the same vectors."""
     database = sqlite3.connect(folder / "bare.db", isolation_level=None)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")

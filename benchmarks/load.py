@@ -1,6 +1,6 @@
-"""A load on a server from a process of its own: so many connections, each with one request under way at any time.
+"""A load generator in a separate process: N connections, each with one request under way at any time.
 
-Plain sockets and no HTTP library: on two cores every microsecond that the client takes is missing in the server.
+It uses plain sockets and no HTTP library: on two cores, the server lacks every microsecond that the client uses.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Load:
-    """What came of a load: answers a second, milliseconds of each answer, and how many had another status than 200."""
+    """The result of a load: answers per second, milliseconds of each answer, and the number of answers other than 200."""
 
     rate: float
     milliseconds: NDArray[np.float64]
     refused: int
 
     def line(self) -> str:
-        """For a table on a terminal."""
+        """One line for the terminal."""
         p50, p99 = np.percentile(self.milliseconds, [50, 99])
         refused = f"   {self.refused} refused" if self.refused else ""
         return f"{self.rate:8.0f} /s   median {p50:7.2f} ms   p99 {p99:7.2f} ms{refused}"
 
 
 def post_requests(url: str, path: str, headers: dict[str, str], bodies: list[bytes]) -> list[bytes]:
-    """Whole requests as they travel."""
+    """The bytes of complete HTTP requests, one for each body."""
     host = urlsplit(url).netloc
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return [
@@ -43,7 +43,7 @@ def post_requests(url: str, path: str, headers: dict[str, str], bodies: list[byt
 
 
 def load(url: str, requests: list[bytes], connections: int, seconds: float, pause: float = 0.0) -> Load:
-    """Send the requests in turns over `connections` for `seconds`; `pause`: seconds that a connection rests between."""
+    """Send the requests in turn over `connections` for `seconds`. `pause`: seconds to wait after each answer."""
     here, there = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(
         target=_send, args=(there, url, requests, connections, seconds, pause)
@@ -55,7 +55,7 @@ def load(url: str, requests: list[bytes], connections: int, seconds: float, paus
     return Load(rate, milliseconds, refused)
 
 
-class _Conversation:
+class _OpenConnection:
     def __init__(self, address: tuple[str, int]) -> None:
         self.socket = socket.create_connection(address)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -68,7 +68,7 @@ class _Conversation:
         self.socket.sendall(request)
 
     def receive(self) -> bytes | None:
-        """The status of the answer, once it is whole."""
+        """The status of the answer; None until it is complete."""
         chunk = self.socket.recv(1 << 18)
         if not chunk:
             raise ConnectionError("the server closed a connection")
@@ -90,11 +90,11 @@ class _Conversation:
 def _send(pipe: Connection, url: str, requests: list[bytes], connections: int, seconds: float, pause: float) -> None:
     host, _, port = urlsplit(url).netloc.partition(":")
     waiting = selectors.DefaultSelector()
-    all_of_them = [_Conversation((host, int(port))) for _ in range(connections)]
-    for number, each in enumerate(all_of_them):
+    open_connections = [_OpenConnection((host, int(port))) for _ in range(connections)]
+    for number, each in enumerate(open_connections):
         waiting.register(each.socket, selectors.EVENT_READ, each)
         each.send(requests[number % len(requests)])
-    following, refused = connections, 0
+    next_request, refused = connections, 0
     times: list[float] = []
     began = time.perf_counter()
     while (now := time.perf_counter()) - began < seconds:
@@ -109,9 +109,9 @@ def _send(pipe: Connection, url: str, requests: list[bytes], connections: int, s
                 refused += 1
             if pause:
                 time.sleep(pause)
-            each.send(requests[following % len(requests)])
-            following += 1
+            each.send(requests[next_request % len(requests)])
+            next_request += 1
     taken = now - began
-    for each in all_of_them:
+    for each in open_connections:
         each.socket.close()
     pipe.send((len(times) / taken, np.array(times), refused))

@@ -1,4 +1,4 @@
-"""A served gallery of given vectors, filled over HTTP as a user would fill it, its index built."""
+"""A real server with one gallery of given vectors, filled over HTTP like a user's, with its index built."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BATCH = 1_000
 
 
 class MeasuredGallery:
-    """`with MeasuredGallery(data, stored) as gallery`: a real server, and how long filling and building took."""
+    """`with MeasuredGallery(data, stored) as gallery`: the server, and the seconds that filling and building took."""
 
     headers = {"Content-Type": "application/octet-stream", "Askew-Space": SPACE, "Askew-Dtype": "f16le"}  # noqa: RUF012
 
@@ -51,7 +51,7 @@ class MeasuredGallery:
         self.stop()
 
     def start(self) -> float:
-        """Start the server; the seconds until it was ready."""
+        """Start the server; returns the seconds until it was ready."""
         began = time.perf_counter()
         command = [str(Path(sys.executable).with_name("askew")), "serve", "--data", str(self.data), "--port", "0"]
         self._process = subprocess.Popen(
@@ -82,7 +82,7 @@ class MeasuredGallery:
         self.build_seconds = time.perf_counter() - began
 
     def stop(self) -> None:
-        """Stop the server in good order."""
+        """Shut the server down with SIGTERM and wait for it."""
         self.http.close()
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(120)
@@ -91,16 +91,16 @@ class MeasuredGallery:
 
     @property
     def process_id(self) -> int:
-        """Of the server."""
+        """The server's process id."""
         return self._process.pid
 
     def index(self) -> dict[str, object]:
-        """What the server says of its index."""
+        """The server's description of its index."""
         described: dict[str, object] = self.http.get("/v1/galleries/default/index").raise_for_status().json()
         return described
 
     def wait_for_index(self) -> None:
-        """Until no build is under way or due."""
+        """Wait until no build is running or due."""
         quiet = 0
         while quiet < 3:
             index = self.index()
@@ -116,7 +116,7 @@ class MeasuredGallery:
 
 
 def upsert(client: Client, stored: NDArray[np.float32], start: int) -> None:
-    """One request of items, with payloads."""
+    """Send one request with up to 1,000 items and payloads, from row `start` on."""
     rows = range(start, min(start + BATCH, len(stored)))
     client.upsert(
         [f"item-{n:07d}" for n in rows],

@@ -3,8 +3,8 @@
     python benchmarks/mining.py [--cached 100000] [--rounds 3]
 
 The cache holds random unit vectors in half precision; the pool is 20,000 of its rows, in 5,000 clusters. FAISS searches
-for the number of neighbours that the mining starts with (40), has the pool in memory, and neither skips clusters nor
-reads the cache. Anonymous memory is the memory of the process without mapped files, as Linux counts it (RssAnon).
+for the number of neighbours that the mining starts with (40). It has the pool in memory, and neither skips clusters nor
+reads the cache. Anonymous memory is the memory of the process without mapped files, as counted by Linux (RssAnon).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""One peer of Askew on the benchmark's vectors; run by benchmarks/peers.py in an environment with the peers.
+"""Measure one peer of Askew on the benchmark's vectors; run by benchmarks/peers.py in an environment with the peers.
 
     python peer.py NAME FOLDER LIMIT_SECONDS
 
-FOLDER holds stored.npy, queries.npy (float32, unit length) and truth.npy (int64). Each peer is given what its own documents
-recommend for vectors of this size, payloads included where it keeps any, and then the smallest search effort of a few
-that reaches a recall@10 of 0.99. Prints one line of JSON.
+FOLDER holds stored.npy, queries.npy (float32, unit length) and truth.npy (int64). Each peer is set up as its own
+documentation recommends for vectors of this size, with payloads if it supports them. Of several search efforts, the
+smallest that reaches a recall@10 of 0.99 is used. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ BATCH = 1_000
 
 
 class Peer(ABC):
-    """What each peer does with the same vectors."""
+    """The operations that are measured for each peer."""
 
     efforts: tuple[int, ...] = (0,)
-    """Search efforts to try, rising: ef, nprobes, … 0 where there is no choice."""
+    """Search efforts to try, ascending: ef, nprobes, …; 0 for a peer without such a setting."""
 
     @abstractmethod
     def insert(self, stored: NDArray[np.float32], folder: Path) -> None:
-        """Take all vectors, each with a payload where the peer keeps payloads."""
+        """Insert all vectors, each with a payload if the peer supports payloads."""
 
     def build(self) -> None:  # noqa: B027
-        """Build the index where that is a step of its own."""
+        """Build the index, if that is a separate step."""
 
     def effort(self, value: int) -> None:  # noqa: B027
         """Set the search effort."""
 
     @abstractmethod
     def search(self, query: NDArray[np.float32]) -> list[int]:
-        """The ten nearest."""
+        """The numbers of the ten nearest vectors."""
 
     def processes(self) -> list[psutil.Process]:
         """The processes whose memory counts."""
@@ -273,7 +273,7 @@ def main() -> None:
 
 
 def own_bytes(process_id: int) -> int:
-    """What a process holds for itself, and its share of shared memory; mapped files, which the system may drop, left out."""
+    """A process's private memory and its share of shared memory, without mapped files, which the system may drop."""
     lines = Path(f"/proc/{process_id}/smaps_rollup").read_text().splitlines()
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
 

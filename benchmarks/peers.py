@@ -1,11 +1,11 @@
-"""Askew over HTTP beside every vector store that installs from PyPI: the same vectors, one machine, one run.
+"""Askew over HTTP, compared with vector stores that install from PyPI: the same vectors, one machine, one run.
 
     python benchmarks/peers.py --peers-python .venv-peers/bin/python [--items 100000] [--dim 2048] [--only NAME ...]
 
-Each is filled with the same unit vectors, is set to the smallest search effort that reaches a recall@10 of 0.99, and then
-answers one query after the other; its memory is what its processes hold for themselves at the end, and shared memory (mapped
-files that the system may drop are not in it). Askew answers over HTTP, with payloads; hnswlib and usearch are bare libraries, called in
-the process, on one thread and without payloads.
+Each store is filled with the same unit vectors, set to the smallest search effort that reaches a recall@10 of 0.99, and
+then answers one query after another. Its memory is the private and shared memory of its processes at the end, without
+mapped files, which the system may drop. Askew answers over HTTP, with payloads; hnswlib and usearch are bare libraries,
+called in the benchmark's process, on one thread and without payloads.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def askew(folder: Path) -> dict[str, object]:
-    """The same over HTTP: a real server, raw bodies, payloads."""
+    """Measure Askew over HTTP: a real server, raw bodies, payloads."""
     stored, queries = np.load(folder / "stored.npy"), np.load(folder / "queries.npy")
     truth = np.load(folder / "truth.npy")
     with MeasuredGallery(folder / "askew", stored) as gallery:
@@ -92,7 +92,7 @@ def askew(folder: Path) -> dict[str, object]:
 
 
 def line_of(result: dict[str, object]) -> str:
-    """One row of the table."""
+    """A row of the table."""
     if "failed" in result:
         return f"| {result['name']} | {result['failed']} |"
     return (

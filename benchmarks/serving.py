@@ -1,13 +1,13 @@
-"""POST /search beside the bare call, over the same index and with the same threads.
+"""POST /search, compared with bare calls of the same index with the same number of threads.
 
     python benchmarks/serving.py [--items 100000] [--flat-items 10000] [--dim 2048] [--seconds 8]
 
-Two galleries of clustered vectors with payloads are served, raw float16 bodies, ten hits:
+Two galleries of clustered vectors with payloads are searched with raw float16 bodies for ten hits:
 
-* two-stage: the server's own index files are opened once more here and searched in a loop, one query at a time, on one
-  thread: the bare loop. Beside it one client, then 16 and 64.
-* exact: 64 clients beside bare FAISS (IndexFlatIP) and beside a bare matrix product of numpy, both in batches of 64, on as many
-  threads as the server gives them (cores - 1).
+* two-stage: the bare loop opens the server's index files in this process and searches them, one query at a time, on one
+  thread. It is compared with 1, 16 and 64 clients.
+* exact: 64 clients are compared with bare FAISS (IndexFlatIP) and a bare numpy matrix product, both in batches of 64 on
+  as many threads as the server uses (cores - 1).
 """
 
 from __future__ import annotations
@@ -77,17 +77,17 @@ def report(
     seconds: float,
     clients: list[int],
 ) -> None:
-    """In turns: the bare loop, one client, several clients; medians of the turns."""
+    """Run the bare loop, one client and several clients in turns, and print the medians of the turns."""
     requests = post_requests(gallery.url, "/search?limit=10", gallery.headers, [pack(query) for query in queries])
     load(gallery.url, requests, 1, 1)
-    bares: list[NDArray[np.float64]] = []
+    bare: list[NDArray[np.float64]] = []
     served: dict[int, list[Load]] = {count: [] for count in [1, *clients]}
     for _ in range(TURNS):
-        bares.append(bare_loop(bare_search, queries, seconds / TURNS))
+        bare.append(bare_loop(bare_search, queries, seconds / TURNS))
         for count, loads in served.items():
             loads.append(load(gallery.url, requests, count, seconds / TURNS))
-    bare_rate = statistics.median(1000 / times.mean() for times in bares)
-    bare_median = statistics.median(float(np.median(times)) for times in bares)
+    bare_rate = statistics.median(1000 / times.mean() for times in bare)
+    bare_median = statistics.median(float(np.median(times)) for times in bare)
     print(f"bare loop       {bare_rate:8.0f} /s   median {bare_median:7.2f} ms")
     for count, loads in served.items():
         rate = statistics.median(each.rate for each in loads)
@@ -102,7 +102,7 @@ def report(
 def bare_loop(
     search: Callable[[NDArray[np.float32]], object], queries: NDArray[np.float32], seconds: float
 ) -> NDArray[np.float64]:
-    """Milliseconds of each search, one after the other."""
+    """Milliseconds of each search, one after another."""
     times: list[float] = []
     began = time.perf_counter()
     while time.perf_counter() - began < seconds:
@@ -141,7 +141,7 @@ def flat(data: Path, items: int, dim: int, seconds: float) -> None:
 
 
 def rate_of(work: Callable[[], object], seconds: float) -> float:
-    """How often a second it is done."""
+    """How many times per second `work` can be called."""
     count, began = 0, time.perf_counter()
     while time.perf_counter() - began < seconds:
         work()

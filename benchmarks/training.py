@@ -4,8 +4,8 @@
 
 Both train the same network on the same batches in one process, in bf16 if the machine has fast bf16 and otherwise in
 float32. The trainer does all of its work (reading, decoding, augmenting, clipping, logging); the bare loop runs on the
-trainer's batches, kept in memory. A second bare loop uses torch's own depthwise convolutions, to show how much Askew's
-save.
+trainer's batches, kept in memory. A second bare loop uses torch's own depthwise convolutions, to show how much time
+Askew's save.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What `make demo` runs: index the demo gallery, serve it, and search it with a student over real HTTP.
+"""The script behind `make demo`: index the demo gallery, serve it, and search it with a student over HTTP.
 
-Environment: PORT (8000), CHECK=1 (stop after the searches; exit 0 only if every landmark came first) and
-DEMO_DATA (where the gallery is kept: demo/data).
+Environment: PORT (default 8000), CHECK=1 (stop after the searches; exit 0 only if every landmark comes first) and
+DEMO_DATA (the folder of the gallery, default demo/data).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CREDITS = HERE / "credits.csv"
 GALLERY = "demo"
 SECONDS_TO_GET_READY = 60
 
-# Whoever starts this file by hand with an older Python shall read a sentence, not an ImportError.
+# With an older Python, print a readable message instead of an ImportError.
 if sys.version_info < (3, 11):  # noqa: UP036
     sys.exit(f"Askew needs Python 3.11 or newer; this is {sys.version.split()[0]}. Use: make demo PYTHON=...")
 try:
@@ -42,7 +42,7 @@ except ImportError as error:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for one query photo."""
+    """The answer for one query photo."""
 
     photo: Path
     wanted: str
@@ -59,16 +59,16 @@ class Answer:
 
 
 def main() -> int:
-    """Run the demo; the exit code says whether it did what it should."""
+    """Run the demo. Returns 0 if every landmark came first, else 1."""
     check = os.environ.get("CHECK", "") not in ("", "0")
     port = port_to_serve_on()
     data = Path(os.environ.get("DEMO_DATA") or HERE / "data")
     for encoder in (TEACHER, STUDENT):
         if not encoder.is_file():
-            give_up(f"{encoder} is missing: the demo's encoders belong to the checkout (demo/encoders/).")
+            give_up(f"{encoder} is missing. The demo's encoders are part of the repository: restore demo/encoders/.")
     out = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 
-    out.print("[bold]1[/]  The teacher describes the gallery (what is described already is skipped).")
+    out.print("[bold]1[/]  The teacher describes the gallery (photos that are described already are skipped).")
     into = ["--gallery", GALLERY, "--data", str(data)]
     askew("index", str(HERE / "gallery"), *into, "--encoder", str(TEACHER), "--payloads", str(CREDITS))
     out.print("[bold]2[/]  The student is admitted only if it lands in the teacher's space.")
@@ -89,10 +89,10 @@ def main() -> int:
 
 
 def port_to_serve_on() -> int:
-    """The port that PORT names, if nobody listens there yet: better said now than after indexing."""
+    """The port in PORT. Ends the demo if it is invalid or in use, before the gallery is indexed."""
     text = os.environ.get("PORT") or "8000"
     if not text.isdecimal() or not 1 <= int(text) <= 65_535:
-        give_up(f"PORT={text} is no port; it must be a number from 1 to 65535.")
+        give_up(f"PORT={text} is not a port: expected a number from 1 to 65535.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -103,20 +103,20 @@ def port_to_serve_on() -> int:
 
 
 def askew(*arguments: str) -> None:
-    """Run one `askew` command; its output is the demo's output, and its failure the demo's failure."""
+    """Run one `askew` command and show its output. Ends the demo if it fails."""
     code = subprocess.run(askew_command(*arguments), check=False).returncode
     if code != 0:
         give_up(f"`askew {arguments[0]}` failed with exit code {code}; see above.", code)
 
 
 def askew_command(*arguments: str) -> list[str]:
-    """The command line of the interpreter that runs the demo, whatever PATH says."""
+    """A command line of `askew` in the demo's own environment, independent of PATH."""
     return [sys.executable, "-m", "askew_client.cli.main", *arguments]
 
 
 @contextmanager
 def server(data: Path, port: int) -> Iterator[tuple[str, float]]:
-    """A running `askew serve`: its address, and the seconds until it was ready. It is stopped at the end."""
+    """Run `askew serve` until the block ends. Yields its URL and the seconds until it was ready."""
     url = f"http://127.0.0.1:{port}"
     log = data / "serve.log"
     began = time.perf_counter()
@@ -124,7 +124,7 @@ def server(data: Path, port: int) -> Iterator[tuple[str, float]]:
         command = askew_command(
             "serve", "--data", str(data), "--gallery", GALLERY, "--port", str(port), "--photo-search"
         )
-        # In a session of its own: Ctrl-C reaches this process, which then stops the server in good order.
+        # In a separate session, so that Ctrl-C reaches only this process, which then shuts the server down.
         child = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     try:
         while not is_ready(url):
@@ -145,7 +145,7 @@ def server(data: Path, port: int) -> Iterator[tuple[str, float]]:
 
 
 def is_ready(url: str) -> bool:
-    """Whether the server says that it can answer."""
+    """Whether `/readyz` answers 200."""
     try:
         return httpx.get(f"{url}/readyz", timeout=2, trust_env=False).status_code == 200
     except httpx.TransportError:
@@ -153,7 +153,7 @@ def is_ready(url: str) -> bool:
 
 
 def search_with_the_student(url: str) -> list[Answer]:
-    """Describe each query photo here, as a phone does, and send the vector alone."""
+    """Describe each query photo in this process, as a phone does, and send only the vector."""
     with CREDITS.open(encoding="utf-8", newline="") as lines:
         queries = [(HERE / row["file"], row["id"]) for row in csv.DictReader(lines) if row["role"] == "query"]
     student = Encoder(STUDENT)
@@ -172,7 +172,7 @@ def search_with_the_student(url: str) -> list[Answer]:
 
 
 def show(out: Console, answers: list[Answer]) -> None:
-    """Print what was found, how fast, and how little was sent."""
+    """Print the hits, the times and the bytes sent."""
     table = Table(title="Five photos that are not in the gallery, described by the student", title_justify="left")
     table.add_column("query photo")
     table.add_column("best three hits, by score")
@@ -193,24 +193,24 @@ def show(out: Console, answers: list[Answer]) -> None:
 
 
 def stay_up(out: Console, url: str) -> None:
-    """Serve until somebody stops it."""
-    out.print(f"\nOpen [bold]{url}/[/] in a browser and search with a photo of your own, or ask from a shell:")
+    """Serve until the user stops the demo."""
+    out.print(f"\nOpen [bold]{url}/[/] in a browser and search with your own photo, or search from a shell:")
     photo = "demo/queries/taj-mahal.jpg"
     out.print(
         f'  curl -H "Content-Type: image/jpeg" --data-binary @{photo} "{url}/search/photo?limit=3"',
         soft_wrap=True,
     )
-    out.print("The server stays up until Ctrl-C.")
+    out.print("The server runs until you press Ctrl-C.")
     signal.pause()
 
 
 def give_up(sentence: str, code: int = 1) -> NoReturn:
-    """End the demo with a sentence that says why."""
+    """End the demo with an error message."""
     print(sentence, file=sys.stderr)
     sys.exit(code)
 
 
 if __name__ == "__main__":
-    # A plain `kill` stops the demo as Ctrl-C does, server included.
+    # A plain `kill` stops the demo and its server like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -17,10 +17,10 @@ GALLERY = "demo"
 
 def main() -> None:
     """Prepare the demo if DEMO=1, then become `askew serve`."""
-    # The first process of a container ignores SIGTERM unless it handles it. Indexing can be stopped at any time.
+    # The first process of a container ignores SIGTERM unless it has a handler. Indexing can be stopped at any time.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     askew = shutil.which("askew") or sys.exit(
-        "Expected the command `askew` on the PATH of this image, but there is none. Rebuild the image."
+        "Expected the command `askew` on the PATH of this image, but it was not found. Rebuild the image."
     )
     data = Path(os.environ.get("ASKEW_DATA", "/data"))
     serve = [askew, "serve", "--data", str(data), "--host", "0.0.0.0", "--listen-publicly"]
@@ -34,10 +34,10 @@ def main() -> None:
 def prepare_demo(askew: str, data: Path, demo: Path) -> None:
     """Describe the demo gallery with its teacher and admit its student, once for each volume.
 
-    A mark is written at the end. Without it the next start continues where this one was interrupted.
+    A marker file is written at the end. Without it, the next start continues where this one was interrupted.
     """
-    mark = data / ".demo-is-ready"
-    if mark.exists():
+    marker = data / ".demo-is-ready"
+    if marker.exists():
         return
     into = ["--gallery", GALLERY, "--data", str(data)]
     teacher, student = (str(demo / "encoders" / f"{role}.onnx") for role in ("teacher", "student"))
@@ -50,7 +50,7 @@ def prepare_demo(askew: str, data: Path, demo: Path) -> None:
         code = subprocess.run(step, check=False).returncode
         if code != 0:
             sys.exit(f"`{' '.join(step[:2])}` failed with exit code {code}; see above.")
-    mark.touch()
+    marker.touch()
 
 
 if __name__ == "__main__":

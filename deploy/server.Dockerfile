@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The server, without torch, which only training needs. Build from the root of the checkout:
+# The server, without torch, which only training needs. Build from the root of the repository:
 #   docker build -f deploy/server.Dockerfile -t askew .
 
 FROM python:3.12-slim AS build
@@ -16,7 +16,7 @@ ENV PATH=/opt/askew/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     ASKEW_DATA=/data
-# A fixed number, so that a volume has the same owner with the next image.
+# A fixed user id, so that volumes keep their owner across image updates.
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin askew \
     && install --directory --owner=askew --group=askew /data
 COPY --from=build /opt/askew /opt/askew
@@ -24,7 +24,7 @@ COPY demo/credits.csv /usr/share/askew/demo/credits.csv
 COPY demo/gallery /usr/share/askew/demo/gallery
 COPY demo/encoders/teacher.onnx demo/encoders/student.onnx /usr/share/askew/demo/encoders/
 COPY deploy/entrypoint.py /usr/local/lib/askew/entrypoint.py
-# A number, so that Kubernetes can check that it is not root.
+# By number, so that Kubernetes can verify that the user is not root.
 USER 10001
 WORKDIR /data
 VOLUME /data

@@ -84,4 +84,4 @@ def test_a_busy_port_is_one_sentence_and_nothing_is_indexed(tmp_path: Path) -> N
 def test_a_port_that_is_none_is_one_sentence(port: str) -> None:
     refused = subprocess.run(RUN, env={**os.environ, "PORT": port}, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
-    assert refused.stderr.startswith(f"PORT={port} is no port")
+    assert refused.stderr.startswith(f"PORT={port} is not a port")
