@@ -1,4 +1,4 @@
-"""A real server with a part of the demo gallery, and a headless Chromium that looks at its page."""
+"""A real server with the demo gallery, and a headless Chromium that opens its page."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FLAGS = (
 
 @pytest.fixture(scope="session")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with the demo gallery and its student. ASKEW_BROWSER_URL names one that runs already."""
+    """The URL of a server with the demo gallery and its student, or ASKEW_BROWSER_URL if it is set."""
     running = os.environ.get("ASKEW_BROWSER_URL")
     if running:
         yield running.rstrip("/")
@@ -75,7 +75,7 @@ def wait_until_ready(url: str, serving: subprocess.Popen[bytes]) -> None:
 
 @dataclass
 class Browser:
-    """Chromium at work, with what it logged and what it asked for."""
+    """A running Chromium, with its console messages and requests."""
 
     driver: webdriver.Chrome
 
@@ -94,7 +94,7 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     chromedriver = shutil.which("chromedriver")
     if not chromium or not chromedriver:
-        pytest.skip("no Chromium here (Debian: apt-get install chromium chromium-driver)")
+        pytest.skip("Chromium or its driver is not installed (Debian: apt-get install chromium chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for flag in (*FLAGS, "--window-size=1100,900", f"--user-data-dir={tmp_path / 'profile'}"):

@@ -1,4 +1,4 @@
-"""The page at `/`, as a person sees it."""
+"""The page at `/`, tested in a browser."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_an_uploaded_photo_shows_its_landmark_first(browser: Browser, url: str, 
     assert " ms" in status
 
 
-def test_the_student_is_the_usual_describer_and_the_teacher_can_be_chosen(browser: Browser, url: str) -> None:
+def test_the_student_describes_by_default_and_the_teacher_can_be_chosen(browser: Browser, url: str) -> None:
     open_page(browser, url)
     choice = Select(at(browser, "encoder"))
     assert "(student)" in choice.first_selected_option.text
@@ -101,7 +101,7 @@ def test_the_student_is_the_usual_describer_and_the_teacher_can_be_chosen(browse
 
 def test_a_dropped_photo_is_searched(browser: Browser, url: str) -> None:
     open_page(browser, url)
-    # The driver cannot drag a file from outside: the event is made of a photo that the page fetched itself.
+    # The driver cannot drag a file into the page, so the event is made from a photo that the page fetches.
     browser.driver.execute_async_script(
         """const done = arguments[0];
         fetch("/v1/galleries/demo/items/petra/photo").then(answer => answer.blob()).then(blob => {
@@ -132,12 +132,14 @@ def test_an_unreadable_file_shows_the_problem_and_the_next_photo_clears_it(
     assert not at(browser, "banner").is_displayed()
 
 
-def test_nothing_is_asked_of_another_host_and_the_console_stays_silent(browser: Browser, url: str) -> None:
+def test_the_page_calls_no_other_host_and_logs_nothing_to_the_console(browser: Browser, url: str) -> None:
     open_page(browser, url)
     search(browser, DEMO / "queries" / "qutub-minar.jpg")
-    asked = [urlsplit(request["url"]) for request in browser.requests()]
-    assert len(asked) > 5
-    assert {part.netloc for part in asked if part.scheme in ("http", "https", "ws", "wss")} == {urlsplit(url).netloc}
+    requested = [urlsplit(request["url"]) for request in browser.requests()]
+    assert len(requested) > 5
+    assert {part.netloc for part in requested if part.scheme in ("http", "https", "ws", "wss")} == {
+        urlsplit(url).netloc
+    }
     assert browser.console() == []
 
 
@@ -150,8 +152,8 @@ def test_the_page_can_be_used_from_the_keyboard(browser: Browser, url: str) -> N
         reached.append(browser.driver.switch_to.active_element.get_attribute("id"))
     assert "photo" in reached and "encoder" in reached
     unnamed = browser.driver.execute_script(
-        """const isNamed = one => one.labels?.length || one.ariaLabel || one.textContent.trim() ;
-        return [...document.querySelectorAll("input, select, button")].filter(one => !isNamed(one)).map(one => one.id)
+        """const isNamed = element => element.labels?.length || element.ariaLabel || element.textContent.trim();
+        return [...document.querySelectorAll("input, select, button")].filter(each => !isNamed(each)).map(each => each.id)
           .concat([...document.images].filter(image => !image.hasAttribute("alt")).map(image => image.src))"""
     )
     assert unnamed == []
@@ -167,7 +169,7 @@ def test_a_narrow_phone_needs_no_sideways_scrolling(browser: Browser, url: str) 
     assert browser.driver.execute_script("return document.documentElement.scrollWidth") <= 360
 
 
-@pytest.mark.skipif(not os.environ.get("WRITE_IMAGES"), reason="WRITE_IMAGES=1 renews the picture in docs/")
+@pytest.mark.skipif(not os.environ.get("WRITE_IMAGES"), reason="WRITE_IMAGES=1 takes a new picture for docs/")
 def test_the_picture_in_the_readme(browser: Browser, url: str) -> None:
     driver = browser.driver
     driver.execute_cdp_cmd(

@@ -1,9 +1,9 @@
-"""Hostile bodies for everything that the server decodes: made from valid ones, each a function of seed and number.
+"""Hostile bodies for everything that the server decodes, made from valid ones; each is a function of seed and number.
 
     python tests/soak/hostile_bodies.py [--count 10000] [--seed 0]
 
-sends `count` of them to each decoder of a real server, and fails for an answer of 500, an error that is not a problem, a traceback, a
-process that ended, or memory that grows.
+This sends `count` of them to each decoder of a real server. It fails on an answer of 500, an error that is not
+problem+json, a traceback, a process that ended, or growing memory.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from tests.support.small_encoders import make_encoder, sealed
 
 DIM = 64
 GALLERY = "/v1/galleries/objects"
-MOST_GROWTH = 60e6
-"""Bytes that the server may take beyond what it had after the first tenth: the allocator's slack."""
+MAX_GROWTH = 60e6
+"""Bytes by which the server's memory may grow after the first tenth of the bodies: the allocator's slack."""
 _JSON_TYPE = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True)
 class HostileBody:
-    """One request; `path` is encoded already."""
+    """One request; `path` is percent-encoded already."""
 
     method: str
     path: str
@@ -53,7 +53,7 @@ class HostileBody:
 
 @dataclass
 class Report:
-    """What came of it; `problems` is empty when all was as promised."""
+    """The result of a run; `problems` is empty if the server behaved correctly."""
 
     statuses: dict[str, Counter[int]] = field(default_factory=dict)
     megabytes: list[float] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Report:
 
 
 class Samples:
-    """Valid bodies to begin with: a gallery's space, a vector, a photo, an encoder file."""
+    """The valid values that hostile bodies are made from: a gallery's space, a vector, a photo, an encoder file."""
 
     def __init__(self, folder: Path) -> None:
         self.teacher = make_encoder(folder / "teacher.onnx", role="teacher", dim=DIM)
@@ -77,7 +77,7 @@ class Samples:
 
 
 def run(count: int, seed: int, report: Callable[[str], None] = lambda _: None) -> Report:
-    """Send `count` hostile bodies to each decoder of a new server; what came of it."""
+    """Send `count` hostile bodies to each decoder of a new server, and report the result."""
     result = Report()
     with tempfile.TemporaryDirectory() as folder:
         samples = Samples(Path(folder))
@@ -99,7 +99,7 @@ def run(count: int, seed: int, report: Callable[[str], None] = lambda _: None) -
                     result.megabytes.append(process.memory_info().rss / 1e6)
             result.statuses[decoder] = counted
             report(f"{decoder}: {dict(counted)}, {result.megabytes[-1]:.0f} MB")
-            if result.megabytes[-1] - result.megabytes[-2] > MOST_GROWTH / 1e6:
+            if result.megabytes[-1] - result.megabytes[-2] > MAX_GROWTH / 1e6:
                 result.problems.append(f"{decoder}: memory grew from {result.megabytes[-2:]} MB")
         if server.http.get("/readyz").status_code != 200:
             result.problems.append("afterwards the server was not ready")
@@ -110,20 +110,20 @@ def run(count: int, seed: int, report: Callable[[str], None] = lambda _: None) -
 
 
 def hostile_bodies(decoder: str, samples: Samples, count: int, seed: int) -> Iterator[HostileBody]:
-    """`count` bodies for a decoder."""
+    """The first `count` bodies for a decoder."""
     for number in range(count):
         yield hostile_body(decoder, samples, seed, number)
 
 
 def hostile_body(decoder: str, samples: Samples, seed: int, number: int) -> HostileBody:
-    """One body for a decoder."""
+    """The body for a decoder with this seed and number."""
     return DECODERS[decoder](samples, Random(f"{seed} {decoder} {number}"))
 
 
 def _send(http: httpx.Client, body: HostileBody, name: str, result: Report) -> int:
     headers = [(name.encode(), value.encode("latin-1")) for name, value in body.headers.items()]
     request = http.build_request(body.method, "/", headers=headers, content=body.content)
-    # As it is: httpx would encode the path once more.
+    # Set the path unchanged: httpx would encode it once more.
     request.url = request.url.copy_with(raw_path=body.path.encode())
     try:
         answer = http.send(request)
@@ -268,7 +268,7 @@ def _manifest(samples: Samples, random: Random) -> HostileBody:
 def _encoder(samples: Samples, random: Random) -> HostileBody:
     if random.random() < 0.5:
         return HostileBody("POST", f"{GALLERY}/encoders", {}, spoiled(samples.student, random))
-    # Sound as a file, so that the manifest is what is read; the role keeps it from being run.
+    # A valid file, so that its manifest is parsed; the invalid role prevents the encoder from being run.
     metadata = {**samples.metadata, "askew.role": "oracle"}
     for _ in range(random.randint(1, 3)):
         name = random.choice(sorted(metadata))
@@ -322,7 +322,7 @@ def _photos_form(samples: Samples, random: Random) -> HostileBody:
         for name, value in parts
     )
     content += b"--" + boundary + b"--\r\n"
-    # Cut or torn, so that no job begins: there would be thousands.
+    # Truncated or corrupted, so that no job begins: there would be thousands.
     sent = content[: random.randrange(len(content) - 8)] if random.random() < 0.5 else spoiled(content[:-8], random)
     return HostileBody(
         "POST", f"{GALLERY}/items/photos", {"Content-Type": "multipart/form-data; boundary=boundary"}, sent
@@ -352,9 +352,9 @@ def _path(_: Samples, random: Random) -> HostileBody:
     method = random.choice(["GET", "GET", "GET", "DELETE"])
     segment = "".join(random.choice(segments) for _ in range(random.randint(1, 3)))
     template = random.choice(templates)
-    # The gallery itself is needed for the rest.
-    is_fatal = method == "DELETE" and template == "/v1/galleries/{}" and segment == "objects"
-    return HostileBody("GET" if is_fatal else method, template.format(segment), {}, b"")
+    # The later bodies need the gallery, so it must not be deleted.
+    deletes_gallery = method == "DELETE" and template == "/v1/galleries/{}" and segment == "objects"
+    return HostileBody("GET" if deletes_gallery else method, template.format(segment), {}, b"")
 
 
 DECODERS: dict[str, Callable[[Samples, Random], HostileBody]] = {

@@ -1,10 +1,10 @@
-"""Twice the load that a server sustains, for as long as asked: bounded memory, and each answer right or a 429.
+"""Twice the sustainable load for some minutes: memory must stay bounded, and each answer must be correct or a 429.
 
     python tests/soak/overload.py [--minutes 30] [--items 5000] [--dim 512]
 
-The sustainable rate is measured first, with 32 clients that each wait for their answer. Then requests are sent at twice that rate
-whether answers come or not, over as many connections as it takes. Each query is a stored vector, so its item must come first. In
-the end the server must answer one client as quickly as before.
+The sustainable rate is measured first, with 32 clients that each wait for their answer. Then requests are sent at twice
+that rate, without waiting for answers, over as many connections as needed. Each query is a stored vector, so its item
+must come first. At the end the server must answer one client as fast as before.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from measured_gallery import MeasuredGallery
 
 from askew_client.contract.wire import pack
 
-MOST_CONNECTIONS = 600
-LONGEST_ANSWER = 30.0
-LEAST_RATE = 0.25
-"""Of the sustainable one: refusing costs the server, too, and what sends has the same processor."""
-MOST_MEMORY_GROWTH = 150e6
-"""Bytes: what the buffers of 600 connections and the allocator's slack may take."""
+MAX_CONNECTIONS = 600
+MAX_ANSWER_SECONDS = 30.0
+MIN_RATE = 0.25
+"""A share of the sustainable rate: refusals take processor time, too, and so does the load generator."""
+MAX_MEMORY_GROWTH = 150e6
+"""Bytes for the buffers of 600 connections and the allocator's slack."""
 
 
 @dataclass
 class Report:
-    """What came of it; `problems` is empty when all was as promised."""
+    """The result of a run; `problems` is empty if the server behaved correctly."""
 
     sustainable: float = 0.0
     rate: float = 0.0
@@ -57,7 +57,7 @@ class Report:
 
 
 def run(minutes: float, items: int, dim: int) -> Report:
-    """Do it; the report says how it went."""
+    """Overload a new server for `minutes`, and report the result. `items`, `dim`: the size of its gallery."""
     random = np.random.default_rng(0)
     vectors = random.standard_normal((items, dim), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -76,15 +76,15 @@ def run(minutes: float, items: int, dim: int) -> Report:
 
 
 def _judge(report: Report) -> None:
-    foreign = set(report.statuses) - {200, 429}
-    if foreign:
-        report.problems.append(f"answers with status {sorted(foreign)}")
+    unexpected = set(report.statuses) - {200, 429}
+    if unexpected:
+        report.problems.append(f"answers with status {sorted(unexpected)}")
     if not report.statuses[429]:
-        report.problems.append("nothing was refused, so this was no overload")
-    if report.rate < LEAST_RATE * report.sustainable:
+        report.problems.append("nothing was refused, so the server was not overloaded")
+    if report.rate < MIN_RATE * report.sustainable:
         report.problems.append(f"only {report.rate:.0f} answers /s, {report.sustainable:.0f} /s were sustainable")
     settled = report.memory[len(report.memory) // 5]
-    if max(report.memory) - settled > MOST_MEMORY_GROWTH:
+    if max(report.memory) - settled > MAX_MEMORY_GROWTH:
         report.problems.append(f"memory grew from {settled / 1e6:.0f} to {max(report.memory) / 1e6:.0f} MB")
     if report.median_after > 3 * report.median_before + 5:
         report.problems.append(
@@ -93,7 +93,7 @@ def _judge(report: Report) -> None:
 
 
 class _Connection:
-    """One request under way at a time; plain sockets, so that the server has the processor."""
+    """A plain socket with one request under way at a time. It uses little processor time, which the server needs."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.socket = socket.create_connection(address)
@@ -106,7 +106,7 @@ class _Connection:
         self.socket.sendall(request)
 
     def receive(self) -> tuple[bytes, bytes] | None:
-        """Head and body of the answer, once it is whole."""
+        """Head and body of the answer; None until it is complete."""
         chunk = self.socket.recv(1 << 16)
         if not chunk:
             raise ConnectionError("the server closed a connection")
@@ -128,13 +128,13 @@ def _overload(
     connections: list[_Connection] = []
     under_way = 0
     began = time.monotonic()
-    next_look = began
+    next_memory_reading = began
     while (now := time.monotonic()) - began < seconds or under_way:
         due = int((now - began) * rate) - report.sent - report.not_sent if now - began < seconds else 0
         for _ in range(due):
             if idle:
                 connection = idle.pop()
-            elif len(connections) < MOST_CONNECTIONS:
+            elif len(connections) < MAX_CONNECTIONS:
                 connection = _Connection((host, int(port)))
                 connections.append(connection)
                 waiting.register(connection.socket, selectors.EVENT_READ, connection)
@@ -149,20 +149,20 @@ def _overload(
             answer = key.data.receive()
             if answer is not None:
                 head, body = answer
-                _look_at(key.data.number, head, body, report)
+                _check_answer(key.data.number, head, body, report)
                 idle.append(key.data)
                 under_way -= 1
-        if now >= next_look:
+        if now >= next_memory_reading:
             report.memory.append(float(process.memory_info().rss))
-            next_look = now + 1
-        if now - began > seconds + LONGEST_ANSWER:
-            report.problems.append(f"{under_way} requests had no answer {LONGEST_ANSWER:g} s later")
+            next_memory_reading = now + 1
+        if now - began > seconds + MAX_ANSWER_SECONDS:
+            report.problems.append(f"{under_way} requests had no answer {MAX_ANSWER_SECONDS:g} s later")
             break
     for connection in connections:
         connection.socket.close()
 
 
-def _look_at(number: int, head: bytes, body: bytes, report: Report) -> None:
+def _check_answer(number: int, head: bytes, body: bytes, report: Report) -> None:
     status = int(head[9:12])
     report.statuses[status] += 1
     if status == 200 and (found := json.loads(body)["hits"][0])["id"] != f"item-{number:07d}":
@@ -172,19 +172,19 @@ def _look_at(number: int, head: bytes, body: bytes, report: Report) -> None:
 
 
 def main() -> int:
-    """Run it and say what came of it."""
+    """Run the test and print the result; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--items", type=int, default=5_000)
     parser.add_argument("--dim", type=int, default=512)
     options = parser.parse_args()
-    # Under overload each search is a slow one, and a line in the log.
+    # Under overload every search is slow, and each would write a warning to the log.
     os.environ.setdefault("ASKEW_LOG_LEVEL", "error")
     report = run(options.minutes, options.items, options.dim)
     answered = ", ".join(f"{count} with {status}" for status, count in sorted(report.statuses.items()))
     print(f"sustainable {report.sustainable:.0f} /s; {report.sent} sent in {options.minutes:g} min: {answered}")
-    print(f"right answers under overload: {report.rate:.0f} /s")
-    print(f"kept back because {MOST_CONNECTIONS} waited already: {report.not_sent}")
+    print(f"correct answers under overload: {report.rate:.0f} /s")
+    print(f"not sent because {MAX_CONNECTIONS} requests were waiting: {report.not_sent}")
     print(
         f"memory {min(report.memory) / 1e6:.0f} to {max(report.memory) / 1e6:.0f} MB (median {statistics.median(report.memory) / 1e6:.0f})"
     )

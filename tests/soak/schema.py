@@ -1,4 +1,4 @@
-"""schemathesis over the whole OpenAPI document of a real server: no failure, no answer that the document does not describe.
+"""schemathesis on the whole OpenAPI document of a real server: no failures, and no answer that the document lacks.
 
 python tests/soak/schema.py [--examples 50] [--seed 1]
 """
@@ -19,18 +19,18 @@ from tests.support.paths import DEMO
 from tests.support.running_server import RunningServer, run_askew
 from tests.support.small_encoders import make_encoder
 
-LEFT_OUT = "positive_data_acceptance"
-"""A schema cannot say how long a vector must be, that it is of unit length, or which gallery there is."""
+EXCLUDED_CHECK = "positive_data_acceptance"
+"""A schema cannot express a vector's number of values and unit length, or which galleries exist."""
 WITH_FILTERS = r"/(search|search/batch|items/delete)$"
-"""Bodies with a filter, which holds filters: the coverage phase makes tens of thousands of cases of each such path."""
+"""Paths whose body has a recursive filter: the coverage phase makes tens of thousands of cases for each of them."""
 COVERAGE_SECONDS = 30
 CONFIGURATION = """
 [checks.negative_data_rejection]
-# What schemathesis expects, and what the document describes besides: too slow, too large, an address that is too long.
+# The statuses that schemathesis expects, and others in the document: too slow, too large, URL too long.
 expected-statuses = [400, 401, 403, 404, 405, 406, 408, 409, 413, 415, 422, 428, 429, 431, "5xx"]
 
 [[operations]]
-# The path takes what items/{item_id} takes, too, for the item "photos"; the document states each path alone.
+# This path also matches items/{item_id} with the id "photos", so it allows more methods than the document lists for it.
 include-path = "/v1/galleries/{gallery}/items/photos"
 checks.allow_header_conformance.enabled = false
 """
@@ -38,17 +38,17 @@ THE_GALLERY = """
 [parameters]
 "path.gallery" = "default"
 """
-"""Names at random are mostly those of no gallery, and get no further than its 404."""
+"""Random gallery names mostly do not exist, and such requests end with a 404."""
 
 
 def run(examples: int, seed: int) -> list[str]:
-    """Run it; what schemathesis says that is wrong, one line each (the whole is printed)."""
+    """Run schemathesis and print its output; returns its failures, one line each."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data, key = _gallery(folder)
         with RunningServer(data, "--photo-search") as server:
             common = [
-                f"{server.url}/openapi.json", "-H", f"Authorization: Bearer {key}", "--exclude-checks", LEFT_OUT, "--seed", str(seed),
+                f"{server.url}/openapi.json", "-H", f"Authorization: Bearer {key}", "--exclude-checks", EXCLUDED_CHECK, "--seed", str(seed),
                 "--max-examples", str(examples), "--continue-on-failure", "--request-timeout", "60",
                 "--suppress-health-check", "all", "--no-color", "--warnings", "off",
             ]  # fmt: skip
@@ -65,7 +65,7 @@ def run(examples: int, seed: int) -> list[str]:
                     folder, *common, "--phases", "coverage", "--include-path-regex", WITH_FILTERS, "--max-time", str(COVERAGE_SECONDS)
                 )  # fmt: skip
             if server.process.poll() is not None or server.http.get("/livez").status_code != 200:
-                problems.append("afterwards the server did not live")
+                problems.append("afterwards the server was not running")
             output = server.stop()
             if "Traceback" in output:
                 problems.append(f"a traceback in the log: {output[:4000]}")
@@ -73,7 +73,7 @@ def run(examples: int, seed: int) -> list[str]:
 
 
 def _gallery(folder: Path) -> tuple[Path, str]:
-    """DATA with a gallery of 20 photos, and a key that may do everything."""
+    """Make a DATA directory with a gallery of 20 photos. Returns it and an admin key."""
     teacher = make_encoder(folder / "teacher.onnx", role="teacher")
     photos = folder / "photos"
     photos.mkdir()
@@ -97,7 +97,7 @@ def _schemathesis(folder: Path, *options: str) -> list[str]:
 
 
 def main() -> int:
-    """Run it from a command line."""
+    """Run it from the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)

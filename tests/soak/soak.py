@@ -1,8 +1,8 @@
-"""Everything that a server must live through, one part after another, with one summary. `make soak` runs it.
+"""All long tests of what a server must survive, one part after another, with a summary. `make soak` runs it.
 
     python tests/soak/soak.py [--kills 100] [--minutes 30] [--bodies 10000] [--examples 50] [--seeds 5] [--seed 1]
 
-A part that is given 0 is left out. Exit code 0: every part held what it promises.
+A part whose option is 0 is skipped. The exit code is 0 if every part passed.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 FAULTS = ("server/storage/test_full_disk.py", "crash/test_clock.py", "crash/test_kill.py")
-"""Full disk, a disk that takes no writes, clocks that jump, snapshots and builds that are killed: as in `make test`."""
+"""Full disk, read-only disk, clocks that jump, snapshots and builds that are killed: the same tests as in `make test`."""
 DAMAGE = "crash/test_damage.py"
-"""Flipped bits in every file: as in `make test`, and again with other bits."""
+"""Flipped bits in every file: the same test as in `make test`, repeated with other seeds."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One command, and what it holds the server to."""
+    """One command, and the name of what it tests."""
 
     name: str
     command: list[str | Path]
     environment: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> tuple[bool, float]:
-        """Run it; whether it held, and the seconds it took."""
+        """Run it; returns whether it passed, and the seconds it took."""
         print(f"\n=== {self.name}\n", flush=True)
         began = time.monotonic()
         done = subprocess.run(
@@ -41,13 +41,13 @@ class Part:
 
 
 def parts(options: argparse.Namespace) -> list[Part]:
-    """What is to be run, the short ones first."""
+    """The parts to run, short ones first."""
     pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider"]
     wanted: list[tuple[int | float, Part]] = [
         (
             options.examples,
             Part(
-                f"schemathesis over the whole OpenAPI document, {options.examples} examples of each call",
+                f"schemathesis on the whole OpenAPI document, {options.examples} examples of each call",
                 [TESTS / "soak/schema.py", "--examples", str(options.examples), "--seed", str(options.seed)],
             ),
         ),
@@ -83,7 +83,7 @@ def parts(options: argparse.Namespace) -> list[Part]:
         (
             options.kills,
             Part(
-                f"{options.kills} times kill -9 under a mixed load",
+                f"kill -9 under a mixed load, {options.kills} times",
                 [TESTS / "crash/mixed_load.py", "--kills", str(options.kills), "--seed", str(options.seed)],
             ),
         ),
@@ -99,7 +99,7 @@ def parts(options: argparse.Namespace) -> list[Part]:
 
 
 def main() -> int:
-    """Run it from a command line."""
+    """Run all parts and print the summary; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--minutes", type=float, default=30)
@@ -109,9 +109,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     results = [(part.name, *part.run()) for part in parts(parser.parse_args())]
     print("\n=== Summary\n")
-    for name, held, seconds in results:
-        print(f"{'held  ' if held else 'FAILED'}  {seconds:6.0f} s  {name}")
-    return 0 if all(held for _, held, _ in results) else 1
+    for name, passed, seconds in results:
+        print(f"{'passed' if passed else 'FAILED'}  {seconds:6.0f} s  {name}")
+    return 0 if all(passed for _, passed, _ in results) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-// What the page asks of the server. Every failure becomes a Problem that has a sentence for a person.
+// The page's requests to the server. Every failure becomes a Problem with a sentence for the user.
 
 export class Problem extends Error {
   constructor(title, detail, link = null) {
@@ -51,10 +51,10 @@ async function readProblem(response) {
   try {
     problem = await response.json();
   } catch {
-    // A proxy in front of the server may answer with a page of its own.
+    // A proxy in front of the server may answer with its own error page.
   }
   const type = typeof problem.type === "string" ? problem.type : "";
-  // Only our own explanations are linked: whatever else stands there could lead anywhere.
+  // Link only to the server's own explanations: any other URL could lead anywhere.
   const link = /^\/problems\/[a-z-]+$/.test(type) ? type : null;
   return new Problem(
     problem.title || `The server answered ${response.status}`,

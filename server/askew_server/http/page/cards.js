@@ -1,4 +1,4 @@
-// Photos with their captions. Whatever comes from the server is set as text, never as markup.
+// Photos with their captions. Everything from the server is set as text, never as markup.
 
 import { photoUrl } from "/page/api.js";
 
@@ -70,5 +70,5 @@ function caption(item) {
   return made;
 }
 
-// A payload is anybody's text: javascript: and the like must never become a link.
+// A payload is untrusted text: javascript: and similar URLs must never become a link.
 const isWebAddress = (text) => typeof text === "string" && /^https?:\/\//i.test(text);

@@ -36,7 +36,7 @@ async function openGallery(gallery) {
 }
 
 function listEncodersOf(gallery) {
-  // The server lists the newest first; a student is the usual describer of a query.
+  // The server lists the newest first; by default a student describes the query.
   const students = state.encoders.filter(({ role, galleries }) => role === "student" && galleries.includes(gallery.name));
   const choices = students.map(({ id }) => option(id, `${id} (student)`));
   choices.push(option(gallery.teacher, `${gallery.teacher} (teacher)`));
@@ -143,7 +143,7 @@ const milliseconds = (ms) => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
 
 at("photo").addEventListener("change", ({ target }) => {
   takePhoto(target.files[0]);
-  // So that choosing the same file again searches again.
+  // Reset the input, so that choosing the same file again starts a search.
   target.value = "";
 });
 at("query").addEventListener("error", () => {
@@ -161,7 +161,7 @@ at("more").addEventListener("click", () => attempt(showMore));
 at("banner-close").addEventListener("click", closeBanner);
 at("search").addEventListener("submit", (event) => event.preventDefault());
 
-// The whole page takes a dropped photo: one that misses the frame must not make the browser leave the page.
+// The whole page accepts a dropped photo: one that misses the frame must not make the browser leave the page.
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
   at("drop").classList.add("over");
