@@ -1,6 +1,6 @@
 """Generates `askew_client/_sync` from `askew_client/_async`: `make unasync` writes it, `make lint` compares (`--check`).
 
-unasync renames the tokens of the code (NAMES). Docstrings and comments are prose, so they have a table of their own (PROSE).
+unasync renames the tokens of the code (NAMES). Docstrings and comments are prose, so they have a separate table (PROSE).
 ruff then sorts the imports and formats the result as the rest of the repository.
 """
 

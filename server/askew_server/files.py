@@ -39,10 +39,10 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside this one to write a large file to; it takes this one's place when the block ends without an error."""
-    beside = path.with_name(f".{path.name}.part")
+    """A temporary path in the same folder, which replaces `path` when the block ends without an error."""
+    part = path.with_name(f".{path.name}.part")
     try:
-        yield beside
-        beside.replace(path)
+        yield part
+        part.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)

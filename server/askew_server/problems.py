@@ -1,4 +1,4 @@
-"""Which problem an exception stands for: one table for HTTP answers, raw searches and jobs."""
+"""The problem that each exception is reported as: one table for HTTP answers, raw searches and jobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_COUNTED = 1_000
 
 @dataclass(frozen=True)
 class ErrorReport:
-    """What an exception is reported as. `is_foreseen`: no traceback needs to be logged."""
+    """How an exception is reported. `is_foreseen`: no traceback needs to be logged."""
 
     kind: ProblemKind
     detail: str

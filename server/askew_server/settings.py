@@ -23,11 +23,11 @@ from askew_server.observability.logs import LogFormat, LogLevel
 ENVIRONMENT_PREFIX = "ASKEW_"
 
 Origin = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s*]+$")]
-"""A web page's origin as browsers send it: scheme, host and perhaps port, no path."""
+"""A web page's origin as browsers send it: scheme, host and optional port, no path."""
 
 
 NAME_RULE = "lower-case letters, digits, - and _, of which the first is a letter or a digit, at most 63"
-"""What names of galleries and aliases are made of."""
+"""The rule for names of galleries and aliases, for error messages."""
 
 
 def _max_pixels() -> int:

@@ -44,9 +44,9 @@ def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
 
 
 def _set(setting: Path, moment: str) -> None:
-    beside = setting.with_suffix(".next")
-    beside.write_text(moment)
-    beside.replace(setting)
+    part = setting.with_suffix(".next")
+    part.write_text(moment)
+    part.replace(setting)
 
 
 def test_a_server_continues_when_the_clock_jumps_by_ten_years(

@@ -197,8 +197,8 @@ def test_a_damaged_database_of_the_server_never_opens_it_to_everybody(
     }
     for variant in variants[damage]:
         path.write_bytes(variant)
-        for beside in data.glob("askew.db-*"):
-            beside.unlink()
+        for file in data.glob("askew.db-*"):
+            file.unlink()
         try:
             server = RunningServer(data, "--gallery", "objects")
         except AssertionError as error:

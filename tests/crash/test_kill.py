@@ -68,7 +68,7 @@ def _best(server: RunningServer, space: str, seed: int) -> str | None:
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
 def test_indexing_continues_after_the_last_batch(tmp_path: Path, teacher_file: Path, sent: signal.Signals) -> None:
-    """One photo is a pipe that nobody writes to: the command waits there, on any machine, until it is stopped."""
+    """One photo is a pipe without a writer: the command waits there, on any machine, until it is stopped."""
     photos = tmp_path / "photos"
     photos.mkdir()
     small = sorted((DEMO / "gallery").glob("*.jpg"), key=lambda path: path.stat().st_size)[:10]

@@ -11,7 +11,7 @@ SEED = 20_261_121
 """With this seed a server is also killed while it starts."""
 
 
-def test_after_kills_under_load_exactly_what_was_acknowledged_is_there_and_found(tmp_path: Path) -> None:
+def test_after_kills_under_load_exactly_the_acknowledged_items_exist_and_are_found(tmp_path: Path) -> None:
     report = run(KILLS, SEED, tmp_path / "data", longest_load=0.6)
     assert report.faults == []
     assert report.kills == KILLS

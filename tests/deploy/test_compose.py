@@ -53,7 +53,7 @@ def test_the_container_has_no_more_rights_than_it_needs(service: dict[str, Any])
     assert "privileged" not in service and "user" not in service
 
 
-def test_the_data_lies_in_a_volume_and_the_server_comes_back(service: dict[str, Any]) -> None:
+def test_the_data_is_in_a_volume_and_the_server_restarts(service: dict[str, Any]) -> None:
     assert service["volumes"] == ["askew-data:/data"]
     assert service["restart"] == "unless-stopped"
     assert "/readyz" in " ".join(service["healthcheck"]["test"])
@@ -76,7 +76,7 @@ def test_what_watches_the_server_is_a_profile_and_reachable_from_this_machine_on
         assert [volume for volume in mounted if not (ROOT / volume.split(":")[0]).is_file()] == []
 
 
-def test_prometheus_is_told_the_servers_name_and_port() -> None:
+def test_prometheus_is_configured_with_the_servers_name_and_port() -> None:
     document = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())
     assert document["scrape_configs"][0]["static_configs"][0]["targets"] == ["askew:8000"]
     assert document["rule_files"] == ["/etc/prometheus/alerts.yml"]

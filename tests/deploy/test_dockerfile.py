@@ -49,7 +49,7 @@ def test_it_does_not_run_as_root() -> None:
     assert "RUN" not in names[names.index("USER") :]
 
 
-def test_it_says_whether_it_is_healthy_and_keeps_its_data() -> None:
+def test_the_image_has_a_health_check_and_a_volume() -> None:
     assert len(of("HEALTHCHECK")) == 1
     assert "/readyz" in of("HEALTHCHECK")[0]
     assert of("VOLUME") == ["/data"]

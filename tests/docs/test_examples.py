@@ -1,4 +1,4 @@
-"""The curl examples of the README and the docs, run as they stand against a real server."""
+"""The curl examples of the README and the docs, run unchanged against a real server."""
 
 from __future__ import annotations
 

@@ -45,14 +45,14 @@ def test_every_error_is_documented_as_a_problem(text: str) -> None:
                 assert content[MEDIA_TYPE]["schema"] == {"$ref": "#/components/schemas/Problem"}, (call, status)
 
 
-def test_every_call_says_how_the_layers_around_the_routes_answer(text: str) -> None:
+def test_every_call_documents_the_answers_of_the_layers_around_the_routes(text: str) -> None:
     everything = operations(json.loads(text))
     everywhere = {"400", "408", "413", "431", "500"}
     assert [call for call, each in everything if not everywhere <= set(each["responses"])] == []
     assert [call for call, each in everything if "{" in call and "404" not in each["responses"]] == []
 
 
-def test_every_call_behind_the_guard_says_which_key_it_takes_and_how_the_guard_answers(text: str) -> None:
+def test_every_guarded_call_documents_its_key_and_the_guards_answers(text: str) -> None:
     without_key = {call for call, (scope, _) in EXPECTED.items() if scope is None}
     document = json.loads(text)
     guarded = {call: each for call, each in operations(document) if call not in without_key}

@@ -51,7 +51,7 @@ def test_a_second_run_describes_nothing_and_stays_up_until_ctrl_c(data: Path) ->
             printed += line
             if "stays up until Ctrl-C" in line:
                 break
-        # What took half a minute the first time is not done again, however slow this machine is.
+        # The indexing, which took half a minute the first time, is not repeated.
         assert "0 photos described" in printed, printed
         assert {path: path.stat().st_mtime_ns for path in photos} == photos
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=60) as answer:
@@ -81,7 +81,7 @@ def test_a_busy_port_is_one_sentence_and_nothing_is_indexed(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("port", ["http", "0", "70000"])
-def test_a_port_that_is_none_is_one_sentence(port: str) -> None:
+def test_an_invalid_port_is_reported_in_one_sentence(port: str) -> None:
     refused = subprocess.run(RUN, env={**os.environ, "PORT": port}, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"PORT={port} is not a port")

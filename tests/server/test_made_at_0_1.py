@@ -35,7 +35,7 @@ def expected() -> Any:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """DATA as Askew 0.1 left it; its last server was killed, so that writes lie in a write-ahead log."""
+    """DATA as Askew 0.1 left it; its last server was killed, so that writes are in a write-ahead log."""
     folder = tmp_path_factory.mktemp("made")
     with tarfile.open(MADE_AT_0_1 / "data.tar.xz") as tar:
         tar.extractall(folder, filter="data")
@@ -124,7 +124,7 @@ def test_photos_are_served_to_the_byte(server: RunningServer, expected: Any) -> 
         assert photo.headers["etag"] == f'"{item["photo_sha256"]}"'
 
 
-def test_keys_open_what_they_opened_and_a_revoked_one_nothing(server: RunningServer, expected: Any) -> None:
+def test_old_keys_keep_their_permissions_and_a_revoked_one_has_none(server: RunningServer, expected: Any) -> None:
     def status(path: str, key: str | None) -> int:
         headers = {} if key is None else {"Authorization": f"Bearer {expected['keys'][key]}"}
         return http.get(path, headers=headers).status_code

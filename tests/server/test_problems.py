@@ -187,14 +187,14 @@ def test_an_exception_is_the_same_problem_on_every_way_out(
     for problem in problems:
         assert (problem["type"], problem["status"]) == (f"/problems/{kind.slug}", kind.status)
         assert "secret" not in str(problem)
-        # What nobody foresaw is named by the request or the job that the log has it under.
+        # An unexpected exception is reported with the request or job under which the log has it.
         details.add(problem["detail"].partition("its log has")[0])
     assert len(details) == 1
     extras = [{k: v for k, v in each.items() if k not in {"instance", "detail"}} for each in problems]
     assert extras[0] == extras[1] == extras[2]
 
 
-def test_a_client_that_has_gone_is_no_problem(state: AppState) -> None:
+def test_a_disconnected_client_is_not_reported_as_a_problem(state: AppState) -> None:
     with pytest.raises(ClientDisconnect):
         over_raw_search(state, ClientDisconnect())
 

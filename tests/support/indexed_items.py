@@ -62,7 +62,7 @@ class IndexedItems:
     def search(
         self, queries: Vectors, wanted: int, allowed: Labels | None = None, *, exact: bool = False
     ) -> Neighbours:
-        """One search, in an event loop of its own."""
+        """One search, in a new event loop."""
         return asyncio.run(self.index.search(queries, wanted, allowed, exact))
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""`askew` as a real process of its own, without importing everything again each time.
+"""`askew` as a separate process, without importing everything again each time.
 
 A server needs a second of processor time to import what it runs on, and the suite starts hundreds. So each process of
 tests has one parent that has imported it already: for every command it forks a child, which takes over the command's

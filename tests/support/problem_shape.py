@@ -1,4 +1,4 @@
-"""The contract of every error: RFC 9457, one shape, whatever went wrong."""
+"""The contract of every error: RFC 9457, always in the same shape."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def connect(url: str, timeout: float = 20) -> socket.socket:
 
 
 def exchange(url: str, request: bytes, timeout: float = 20) -> RawAnswer:
-    """Send bytes on a connection of their own and read the first answer."""
+    """Send bytes on a new connection and read the first answer."""
     with closing(connect(url, timeout)) as connection:
         try:
             connection.sendall(request)

@@ -43,7 +43,7 @@ def end_commands() -> None:
 def start_askew(
     *arguments: str | Path, environment: dict[str, str] | None = None, stderr: int = subprocess.PIPE
 ) -> PreforkedProcess | subprocess.Popen[str]:
-    """Start the command line. A library to be loaded first (LD_PRELOAD) takes an interpreter of its own."""
+    """Start the command line. A library to be loaded first (LD_PRELOAD) needs a new interpreter."""
     started = dict(os.environ) if environment is None else environment
     if "LD_PRELOAD" in started:
         command = [ASKEW, *map(str, arguments)]
@@ -66,9 +66,9 @@ class RunningServer:
     """`askew serve --data DATA` and an HTTP client for it."""
 
     def __init__(self, data: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
-        """`environment`: variables besides those of the test's own process."""
+        """`environment`: variables in addition to those of the test's own process."""
         self.data = data
-        # A line for each request would fill the pipe that nobody reads before the end.
+        # A line for each request would fill the pipe, which is read only at the end.
         variables = {"ASKEW_LOG_LEVEL": "warning", **os.environ, **(environment or {})}
         self.process = start_askew(
             "serve", "--data", data, "--port", "0", *options, environment=variables, stderr=subprocess.STDOUT

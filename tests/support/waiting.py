@@ -23,7 +23,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 def in_thread(call: Callable[[], Result]) -> Future[Result]:
-    """Run a call in a thread of its own, which holds up neither the test nor its process if it never returns."""
+    """Run a call in a daemon thread, which blocks neither the test nor its process if it never returns."""
     outcome: Future[Result] = Future()
 
     def run() -> None:

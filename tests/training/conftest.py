@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_torch_thread() -> None:
-    """The networks are tiny: on a busy machine, threads would wait for one another longer than they compute."""
+    """Use one thread: the networks are so small that several threads would mostly wait for each other."""
     import torch
 
     torch.set_num_threads(1)

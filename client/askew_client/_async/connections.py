@@ -14,7 +14,7 @@ from askew_client.transport.requests import RETRIED_ERRORS, Requests, retry_poli
 
 
 class AsyncConnections:
-    """Sends the calls of one client; calls in progress at the same time each use a connection of their own."""
+    """Sends the calls of one client; each concurrent call uses a separate connection."""
 
     def __init__(self, url: str, *, timeout: float, retries: int, key: str | None) -> None:
         """Prepare; nothing is sent yet. Raises ServerUnreachable if `url` is not an http(s) address, ClientMisused."""

@@ -31,7 +31,7 @@ class AsyncPool(httpx.AsyncBaseTransport):
         self._idle: deque[tuple[float, httpx.AsyncHTTPTransport]] = deque()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request over a connection of its own, which goes back to the pool when the response is closed."""
+        """Send a request over a free connection, which returns to the pool when the response is closed."""
         await self._turns.acquire()
         transport = self._take()
         try:

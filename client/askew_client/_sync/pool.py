@@ -32,7 +32,7 @@ class Pool(httpx.BaseTransport):
         self._idle: deque[tuple[float, httpx.HTTPTransport]] = deque()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request over a connection of its own, which goes back to the pool when the response is closed."""
+        """Send a request over a free connection, which returns to the pool when the response is closed."""
         self._turns.acquire()
         transport = self._take()
         try:

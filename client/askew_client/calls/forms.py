@@ -129,7 +129,7 @@ def _encoded(
 def _chunks(parts: Sequence[_Part], fields: Mapping[str, str], headers: Mapping[str, str]) -> Iterator[bytes]:
     """The body in pieces of CHUNK bytes or more, except the last: each piece that is sent costs a system call.
 
-    Each attempt to send the form has LazyFiles of its own, because the iterator of a failed attempt may be closed late.
+    Each attempt to send the form has its own LazyFiles, because the iterator of a failed attempt may be closed late.
     """
     request, lazy_files = _encoded(parts, fields, headers)
     assert isinstance(request.stream, httpx.SyncByteStream)

@@ -43,7 +43,7 @@ class SimilarParams(TypedDict, total=False):
     group_size: int
     """Hits for each value of `group_by`, 1 to 100. 1 if it is not given."""
     exact: bool
-    """Compare with every vector, whatever the index and however long it takes."""
+    """Compare with every vector, with any kind of index, however long it takes."""
 
 
 class SearchParams(SimilarParams, total=False):

@@ -27,7 +27,7 @@ def run_command(arguments: Sequence[str], commands: Iterable[metadata.EntryPoint
     app.callback(invoke_without_command=True)(_askew)
     for entry_point in called or known:
         _register(app, entry_point)
-    # Not app(): that installs an exception hook of its own.
+    # Not app(): that installs its own exception hook.
     get_command(app)(args=list(arguments), prog_name="askew")
 
 

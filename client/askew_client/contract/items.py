@@ -83,7 +83,7 @@ class DeleteAnswer(BaseModel):
 
 
 class Item(BaseModel):
-    """A stored item. `vector` (base64 of f16le): if it was asked for."""
+    """A stored item. `vector` (base64 of f16le) is present if it was requested."""
 
     id: str
     payload: Payload

@@ -57,7 +57,7 @@ def _read_model(response: httpx.Response, model: type[Model]) -> Model:
 
 
 def check_status(response: httpx.Response) -> None:
-    """Raise the kind of ProblemError that an answer stands for, unless its status is a success."""
+    """Raise the ProblemError for an answer, unless its status is a success."""
     if response.is_success:
         return
     problem = _problem_of(response)

@@ -1,4 +1,4 @@
-"""Receiving a file: written beside its destination, checked there, and only then moved into place."""
+"""Receiving a file: written next to its destination, checked there, and only then moved into place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Download:
     """A file that is being received. Use it in a `with` statement, which removes what was not kept."""
 
     def __init__(self, path: Path) -> None:
-        """Open a temporary file beside `path`. Raises OSError if the folder cannot be written to."""
+        """Open a temporary file next to `path`. Raises OSError if the folder cannot be written to."""
         self._path = path
         self._file = PartialFile(path)
         self.tag: str | None = None

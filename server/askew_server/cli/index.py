@@ -29,7 +29,7 @@ def index(
     payloads: Annotated[
         Path | None,
         typer.Option(
-            help="A CSV with the column `file`, perhaps `id`, and further columns, which become the photos' payloads."
+            help="A CSV with the column `file`, optionally `id`, and further columns, which become the photos' payloads."
         ),
     ] = None,
     as_json: AsJson = False,

@@ -57,7 +57,7 @@ def export_items(
 def import_items(
     source: Annotated[
         Path,
-        typer.Argument(metavar="FILE.parquet", help="A file with the columns `id`, `vector` and perhaps `payload`."),
+        typer.Argument(metavar="FILE.parquet", help="A file with the columns `id`, `vector` and optionally `payload`."),
     ],
     data: Data = None,
     server: Server = None,
@@ -80,7 +80,7 @@ def import_items(
             "that made them: --space sp1-…"
         )
     if space is not None and space != stated:
-        raise AskewError(f"The vectors of {source} lie in {stated}, not in {space}. Leave --space out.")
+        raise AskewError(f"The vectors of {source} are in {stated}, not in {space}. Leave --space out.")
     count = 0
     with (
         _open_destination(data, server, key) as destination,
@@ -165,7 +165,7 @@ class _ServedSource:
         teacher = self._client.encoder_manifest(described.teacher)
         if teacher.space_id != described.space:
             raise AskewError(
-                f"Gallery {gallery!r} lies in {described.space}, but the server's {described.teacher} makes vectors in "
+                f"Gallery {gallery!r} is in {described.space}, but the server's {described.teacher} makes vectors in "
                 f"{teacher.space_id}. Export on the server's machine, with --data."
             )
         wanted = None if condition is None else condition.model_dump(by_alias=True)
@@ -251,7 +251,7 @@ class _ServedDestination:
 def _check_space(gallery: str, expected: str, received: str) -> None:
     if expected != received:
         raise AskewError(
-            f"Gallery {gallery!r} lies in space {expected}, the file's vectors in {received}. Scores between them would mean "
+            f"Gallery {gallery!r} is in space {expected}, the file's vectors are in {received}. Scores between them would mean "
             "nothing; import into a gallery of the file's space."
         )
 

@@ -184,7 +184,7 @@ def _moment(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise AskewError(
-            f"Expected --expires as a date such as 2027-01-31, perhaps with a time, got {text[:80]!r}."
+            f"Expected --expires as a date such as 2027-01-31, optionally with a time, got {text[:80]!r}."
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

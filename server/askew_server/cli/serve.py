@@ -26,7 +26,7 @@ def _signature() -> inspect.Signature:
 
 def _parameter(setting: SettingDescription) -> inspect.Parameter:
     kind: Any = setting.field.annotation
-    # None stands for an option that is not given: the environment variable decides then.
+    # None: the option is not given, so the environment variable is used.
     annotation: object = Annotated[kind | None, typer.Option(setting.option, help=_help(setting))]
     return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 

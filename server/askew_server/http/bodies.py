@@ -97,7 +97,7 @@ class ItemsBody(DeclaredBody):
 
 
 class SnapshotBody(DeclaredBody):
-    """What a gallery is restored from: a snapshot that a gallery keeps (JSON), or a snapshot file."""
+    """The source of a restore: a snapshot that a gallery has (JSON), or a snapshot file."""
 
     def __init__(self) -> None:
         super().__init__({JSON: RestoreRequest, SNAPSHOT_TYPE: BINARY})

@@ -1,4 +1,4 @@
-"""Work beside the event loop: parsing in a thread, waiting for other threads, and for a client that is still there."""
+"""Work outside the event loop: parsing in a thread, waiting for other threads, and for a client that is still there."""
 
 from __future__ import annotations
 

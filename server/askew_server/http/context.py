@@ -30,7 +30,7 @@ def context_of(scope: Scope) -> RequestContext:
 
 
 def request_id_of(scope: Scope) -> str | None:
-    """The id that a request is logged and answered under; None where no observer stands in front."""
+    """The id that a request is logged and answered under; None if there is no observer."""
     context = scope.get("askew")
     return context.record.request_id if isinstance(context, RequestContext) else None
 

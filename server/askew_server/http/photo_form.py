@@ -21,7 +21,7 @@ _HEAD_BYTES = 16
 
 
 class PhotoForm:
-    """Files `photo`, whose file names are item ids, and perhaps a field `payloads`: a JSON object of payloads by id."""
+    """Files named `photo`, whose file names are item ids, and an optional field `payloads`: a JSON object by id."""
 
     def __init__(self, folder: Path, content_type: str, *, max_photos: int, max_payloads_bytes: int) -> None:
         """Write into `folder`. Raises Refusal (unsupported-media, validation)."""

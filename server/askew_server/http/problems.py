@@ -41,7 +41,7 @@ class ProblemAnswer(Response):
 
 
 def answer_error(error: Exception, scope: Scope) -> ProblemAnswer:
-    """The answer to an exception. One that nobody foresaw is logged with its traceback."""
+    """The answer to an exception. An unexpected one is logged with its traceback."""
     request_id = request_id_of(scope)
     report = report_error(error, f"request {request_id}")
     if not report.is_foreseen:

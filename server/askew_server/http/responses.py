@@ -15,7 +15,7 @@ from askew_server.problems import ErrorReport
 
 
 class FileAnswer(FileResponse):
-    """A whole file, or the range of it that was asked for. A bad range is answered with a problem, as every error is."""
+    """A whole file, or the requested range of it. A bad range is answered with a problem, as every error is."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
@@ -49,6 +49,6 @@ def job_answer(job: Job) -> Response:
 
 
 def is_known(request: Request, etag: str) -> bool:
-    """Whether the sender has what it asks for already."""
+    """Whether the client already has this version of the file."""
     known = request.headers.get("if-none-match", "")
     return known.strip() == "*" or etag in known

@@ -1,9 +1,9 @@
-"""One look at a request's method and path, which everything on its way reads.
+"""Match each request's method and path to its route, once.
 
-Each route declares beside itself which key it takes, what its body may be and whether it is a search: the decorators
-`open_to_all`, `of_one_gallery`, `filtered_by_key` and `beyond_one_gallery`. `RouteTable` matches a request once.
-Load shedding, limits, guard, raw search, observer and the framework's router read that match, so that no two of them
-can take one request for two different calls.
+Each route declares which key it needs, what its body may be and whether it is a search, with one of the decorators
+`open_to_all`, `of_one_gallery`, `filtered_by_key` and `beyond_one_gallery`. `RouteTable` matches a request once. Load
+shedding, limits, guard, raw search, observer and the framework's router all use that match, so that no two of them can
+treat one request as two different calls.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 class BodyKind(Enum):
-    """What a body is, and so how large it may be and how long its answer may take; see middleware/limits.py."""
+    """The kind of body, which decides how large it may be and how long the answer may take; see middleware/limits.py."""
 
     PLAIN = "plain"
     QUERY = "query"
@@ -46,10 +46,10 @@ class BodyKind(Enum):
 
 @dataclass(frozen=True)
 class RouteRules:
-    """What a route declares of itself.
+    """The declarations of a route.
 
-    `is_search`: it is counted and traced as a search. `takes_raw_vector`: it is `POST …/search`, refused before
-    anything is read while its gallery is full, and answered ahead of the framework where the vector is raw.
+    `is_search`: it is counted and traced as a search. `takes_raw_vector`: it is `POST …/search`, which is refused before
+    anything is read while its gallery is full, and answered before the framework is involved if the vector is raw.
     """
 
     permission: Permission
@@ -87,7 +87,7 @@ def _declare(endpoint: Endpoint, rules: RouteRules) -> Endpoint:
 
 
 def rules_of(route: APIRoute) -> RouteRules:
-    """What a route declares of itself. Raises TypeError when it declares nothing."""
+    """The rules that a route declares. Raises TypeError if it declares none."""
     rules = getattr(route.endpoint, _RULES, None)
     if not isinstance(rules, RouteRules):
         raise TypeError(
@@ -99,11 +99,11 @@ def rules_of(route: APIRoute) -> RouteRules:
 
 @dataclass(frozen=True, slots=True)
 class RouteMatch:
-    """What a request is, decided once.
+    """The route that a request was matched to.
 
-    `route`: None where no route matches. `template`: its path, for metrics and logs. `parameters`: as in the path.
-    `gallery`: the name of the gallery that the call is about, aliases resolved; None where it is about none.
-    `allowed`: the methods of the path, where the method is not one of them.
+    `route`: None if no route matches. `template`: its path, for metrics and logs. `parameters`: as in the path.
+    `gallery`: the name of the gallery that the call is about, aliases resolved; None if it is about none. `allowed`: the
+    methods of the path if the request has another one.
     """
 
     route: APIRoute | None = None
@@ -116,8 +116,8 @@ class RouteMatch:
 
 @dataclass(frozen=True, slots=True)
 class _Pattern:
-    """A route's path in segments. `literals`: those that are no parameters, by place. `rest`: the last parameter's name,
-    where it takes all remaining segments.
+    """A route's path in segments. `literals`: the segments that are not parameters, by position. `rest`: the name of the
+    last parameter if it takes all remaining segments.
     """
 
     route: APIRoute
@@ -141,7 +141,7 @@ class _Pattern:
 
 
 class RouteTable:
-    """All routes of a server, and what they declare."""
+    """All routes of a server, and their rules."""
 
     def __init__(self, routes: Iterable[APIRoute], resolve: Callable[[str], str], default_gallery: str) -> None:
         """`resolve`: turns an alias into the name of its gallery. Raises TypeError for a route without rules."""
@@ -163,7 +163,7 @@ class RouteTable:
         found = self._find(method, segments)
         if found is None:
             allowed = tuple(each for each in _METHODS if self._find(each, segments) is not None)
-            # HEAD of a path that only GET reads needs the same key, so that it reveals no more.
+            # HEAD on a path with only GET needs the same key as GET, so that it reveals no more.
             read = self._find("GET", segments) if method == "HEAD" else None
             return RouteMatch(allowed=allowed) if read is None else RouteMatch(rules=read[0].rules, allowed=allowed)
         pattern, parameters = found
@@ -197,7 +197,7 @@ class RouteTable:
 
 
 class MatchedRoute(APIRoute):
-    """A route that the framework's router takes where the match says so, and never decides about itself."""
+    """A route that the framework's router uses if the request was matched to it; it does no matching itself."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """See starlette.routing.BaseRoute."""
@@ -209,7 +209,7 @@ class MatchedRoute(APIRoute):
 
 
 def make_router(*, tags: list[str], prefix: str = "") -> APIRouter:
-    """A router of routes that are matched once."""
+    """Make a router whose routes are `MatchedRoute`s."""
     return APIRouter(prefix=prefix, tags=list(tags), route_class=MatchedRoute)
 
 
@@ -225,7 +225,7 @@ def decode_path(scope: Scope) -> str:
 
 
 def has_control_characters(path: str) -> bool:
-    """Whether a decoded path holds a character that no name in a path may hold."""
+    """Whether a decoded path has a control character, which no name in a path may have."""
     return _CONTROL.search(path) is not None
 
 
@@ -238,7 +238,7 @@ def _pattern_of(route: APIRoute) -> _Pattern:
         del kinds[rest]
     if set(kinds.values()) - {"StringConvertor"}:
         raise TypeError(f"The route {route.path} has a parameter that is not a plain segment.")
-    # From the end, where paths of one length differ.
+    # In reverse order: paths of one length mostly differ near the end.
     places = list(reversed(list(enumerate(segments))))
     return _Pattern(
         route=route,
@@ -252,5 +252,5 @@ def _pattern_of(route: APIRoute) -> _Pattern:
 
 @lru_cache(maxsize=256)
 def _gallery_in_query(query: bytes) -> str | None:
-    """The value that the framework would take, too: the last one."""
+    """The last value of `gallery`, which is the one that the framework would use."""
     return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)).get("gallery")

@@ -1,4 +1,4 @@
-"""A search as it is asked for: the options in a query string, and running it for a client that waits."""
+"""Search requests: parsing the options in a query string, and running it for a client that waits."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def write_parquet(
     compression = {"id": "zstd", "payload": "zstd", "photo_sha256": "zstd"}
     options = {"compression": compression, "use_dictionary": False, "write_page_checksum": True}
     count = 0
-    with replacing(path) as beside, parquet.ParquetWriter(beside, schema, **options) as writer:
+    with replacing(path) as part, parquet.ParquetWriter(part, schema, **options) as writer:
         for group in _groups(rows):
             writer.write_table(_table(arrow, schema, group, teacher.dim), row_group_size=ROWS_IN_GROUP)
             count += len(group)

@@ -1,4 +1,4 @@
-"""What a kind of job is, and how to add one.
+"""The interface of a kind of job, and how to add one.
 
 A job outlasts its request, which is answered with 202 and a Job. A kind of job is an object with the members of JobKind,
 registered once before the queue starts:

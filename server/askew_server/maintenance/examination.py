@@ -68,7 +68,7 @@ def examine_gallery(name: str, folder: Path) -> list[Finding]:
         return [Finding(name, path, "The database is missing.", "Restore a snapshot of the gallery, or delete it.")]
     found = _examine_log(name, path) + _examine_database(name, path)
     if not any(finding.repair is Repair.SALVAGE for finding in found):
-        # What the other files should be is stated in the database.
+        # The database states which other files there should be.
         with Database.open_read_only(path) as database:
             found += _examine_photos(name, folder, database)
             found += _examine_encoders(name, folder, database)
@@ -226,7 +226,7 @@ def _examine_snapshots(name: str, folder: Path) -> list[Finding]:
 
 
 def _examine_other_files(name: str, folder: Path) -> list[Finding]:
-    """Files that a crash left beside the database, and files that Askew does not know."""
+    """Files that a crash left next to the database, and files that Askew does not know."""
     known = {
         "gallery.db",
         "gallery.db-wal",

@@ -15,7 +15,7 @@ from askew_server.storage.photos import photo_member
 from askew_server.storage.sqlite import Database
 
 FOLDERS = ("photos", "probes", "encoders")
-"""The folders that belong to a gallery beside its database; the index can be rebuilt."""
+"""The folders that belong to a gallery in addition to its database; the index can be rebuilt."""
 
 _MAX_ROUNDS = 8
 
@@ -69,7 +69,7 @@ def copy_gallery(
 
 
 def gallery_files(folder: Path) -> list[Path]:
-    """The files beside the database that belong to a gallery, sorted."""
+    """The files that belong to a gallery in addition to its database, sorted."""
     found = [path for top in FOLDERS for path in (folder / top).rglob("*") if not path.is_symlink() and path.is_file()]
     return sorted(path for path in found if is_member_name(path.relative_to(folder).as_posix()))
 

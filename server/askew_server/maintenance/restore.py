@@ -1,4 +1,4 @@
-"""Restore a gallery from a snapshot file: unpacked beside the galleries, examined there, and taken in if it is complete."""
+"""Restore a gallery from a snapshot file: unpack it next to the galleries, examine it there, and adopt it if complete."""
 
 from __future__ import annotations
 

@@ -44,28 +44,28 @@ def salvage_database(folder: Path) -> Salvage:
     determined; then nothing has changed.
     """
     damaged = folder / "gallery.db"
-    beside = folder / "salvaging.part"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
+    work = folder / "salvaging.part"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
     try:
         # SQLite recovers the log as it opens the copy; the original is not changed.
-        copy = beside / "damaged.db"
+        copy = work / "damaged.db"
         for path in (folder / "gallery.db", folder / "gallery.db-wal"):
             if path.exists():
-                shutil.copyfile(path, beside / path.name.replace("gallery.db", copy.name))
+                shutil.copyfile(path, work / path.name.replace("gallery.db", copy.name))
         with Database.open(copy) as source:
             teacher = _teacher(source, folder)
-            saved, lost = _save(source, beside / "new", teacher)
+            saved, lost = _save(source, work / "new", teacher)
         aside = free_path(folder / "damaged" / "before-repair")
         aside.mkdir(parents=True)
         for path in folder.glob("gallery.db*"):
             path.rename(aside / path.name)
-        (beside / "new" / "gallery.db").rename(damaged)
+        (work / "new" / "gallery.db").rename(damaged)
         flush_folder(folder)
         # The next start rebuilds it from the saved rows.
         shutil.rmtree(folder / "index", ignore_errors=True)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
     return Salvage(saved, lost, aside)
 
 

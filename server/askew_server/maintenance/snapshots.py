@@ -1,6 +1,6 @@
 """The snapshots of a gallery: made while it serves, listed, verified, deleted.
 
-A snapshot is one file under `DATA/galleries/NAME/snapshots/` (see snapshot_archive.py), with a record beside it. The
+A snapshot is one file under `DATA/galleries/NAME/snapshots/` (see snapshot_archive.py), with a record next to it. The
 database is copied by SQLite's online backup over a separate connection, inside one read transaction, so the copy is the
 gallery at one sequence number and writers need not wait. The index is left out, because it can be rebuilt.
 """
@@ -100,9 +100,9 @@ class Snapshots:
 
         Raises Refusal (unknown-snapshot, damaged-snapshot), OSError.
         """
-        with replacing(path) as beside:
-            shutil.copyfile(self.path(name), beside)
-            read_snapshot(beside, None, lambda done, total: None)
+        with replacing(path) as part:
+            shutil.copyfile(self.path(name), part)
+            read_snapshot(part, None, lambda done, total: None)
 
     def delete(self, name: str) -> None:
         """Delete a snapshot. Raises Refusal (unknown-snapshot)."""
@@ -153,7 +153,7 @@ class Snapshots:
 
     def _manifest(self, staging: Path) -> SnapshotManifest:
         with Database.open(staging / DATABASE) as database:
-            # One file without a log beside it.
+            # A single file, without a separate log.
             database.execute("PRAGMA journal_mode = DELETE")
             fault = _first_fault(database)
             if fault is not None:
@@ -207,7 +207,7 @@ class Snapshots:
         return free_path(self._folder / f"{moment}.tar").stem
 
     def _read(self, record: Path) -> Snapshot | None:
-        """The snapshot of a record; None if there is no valid record or no file beside it."""
+        """The snapshot of a record; None if the record is invalid or its file is missing."""
         try:
             snapshot = Snapshot.model_validate_json(record.read_bytes())
         except (OSError, ValidationError):

@@ -24,7 +24,7 @@ GATHER_SECONDS = 0.05
 class Logs:
     """The process's logging while a server runs: our own loggers, uvicorn's, and Python's warnings.
 
-    Lines are formatted by the thread that logs and written by a thread of their own: a program that reads them and
+    Lines are formatted by the thread that logs and written by a separate thread: a program that reads them and
     stalls does not stall requests.
     """
 
@@ -94,7 +94,7 @@ class DroppingQueueHandler(QueueHandler):
 
 
 class LineWriter(QueueListener):
-    """Writes queued lines to an open file, in a thread of its own."""
+    """Writes queued lines to an open file, in a separate thread."""
 
     def __init__(self, lines: SimpleQueue[str], descriptor: int) -> None:
         super().__init__(lines)
@@ -119,7 +119,7 @@ class LineWriter(QueueListener):
             while text:
                 text = text[os.write(self._descriptor, text) :]
         except OSError:
-            # Nobody reads the log any more.
+            # The reader of the log has closed it.
             return
 
 

@@ -71,7 +71,7 @@ class ServerNumbers:
 
 
 class Metrics:
-    """The metrics of one app, in a registry of its own. May be used from any thread."""
+    """The metrics of one app, in a separate registry. May be used from any thread."""
 
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry(auto_describe=True)

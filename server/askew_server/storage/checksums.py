@@ -47,7 +47,7 @@ def has_checksums(database: Database) -> bool:
 def damaged_rows(database: Database) -> Iterator[list[str]]:
     """Check a gallery's rows, a thousand at a time: a sentence for each damaged row of each step. Raises DatabaseError.
 
-    Each step is a read of its own, so that a walk over millions of rows does not delay checkpoints. Rows that are
+    Each step is a separate read, so that a walk over millions of rows does not delay checkpoints. Rows that are
     written or deleted during the walk do not count as damaged. Nothing is yielded for a layout without checksums.
     """
     if not has_checksums(database):

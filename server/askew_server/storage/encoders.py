@@ -1,4 +1,4 @@
-"""The encoders of one gallery: rows in its database, files beside it, and the facts that searches read.
+"""The encoders of one gallery: rows in its database, files next to it, and the facts that searches read.
 
 Encoders are changed on the thread that owns the gallery's connection. Searches read `EncoderFacts`, which is immutable
 and replaced as a whole, so that any thread may read it at any time.

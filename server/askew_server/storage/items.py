@@ -1,4 +1,4 @@
-"""A gallery on disk: its items in SQLite, the photos in files beside it.
+"""A gallery on disk: its items in SQLite, the photos in files next to it.
 
 Every change of an item takes the next sequence number, which is also the item's label in the index. A label is never
 used again, so an index that holds other labels than the database is brought up to date by the difference.

@@ -51,7 +51,7 @@ class GalleryReader:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """A reader with its own connection beside the gallery's writer: it sees what was committed and never waits."""
+        """A reader with its own connection, separate from the writer's: it sees what was committed and never waits."""
         database = Database.open_read_only(folder / "gallery.db")
         # Vectors are read from the page cache in place: half the time of copying them into SQLite's own.
         database.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")

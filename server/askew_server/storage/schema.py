@@ -17,7 +17,7 @@ CREATE TABLE IF NOT EXISTS vectors (
     label INTEGER PRIMARY KEY, vector BLOB NOT NULL, checksum INTEGER NOT NULL
 ) STRICT;
 """
-"""Vectors have a table of their own, so that a walk over payloads does not read 4 kB of vector for each item."""
+"""Vectors have a separate table, so that a walk over payloads does not read 4 kB of vector for each item."""
 
 
 def migrate_from_layout_1(database: Database, index: Path) -> None:

@@ -31,7 +31,7 @@ class Database:
     def open_read_only(cls, path: Path, *, timeout: float = 30) -> Self:
         """Open a database that this connection cannot change; writers need not wait for it."""
         options = "mode=ro"
-        # SQLite makes files beside a database with a log, even for a reader. Where it cannot, no one can write either.
+        # SQLite makes files next to a database with a log, even for a reader. If it cannot, no process can write either.
         if not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
             options += "&immutable=1"
         return cls._connected(f"{path.absolute().as_uri()}?{options}", uri=True, timeout=timeout)

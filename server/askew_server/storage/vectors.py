@@ -29,7 +29,7 @@ def unpack_vectors(vectors: Sequence[bytes], dim: int) -> Vectors:
 def vectors_of(database: Database, labels: Labels, dim: int, *, batch: int) -> Iterator[tuple[Labels, Vectors]]:
     """The labels among these, ascending ones, that exist, with float32 [n, D] vectors; `batch` labels at a time.
 
-    Each batch is a read of its own, so that a long walk does not delay checkpoints.
+    Each batch is a separate read, so that a long walk does not delay checkpoints.
     """
     for start in range(0, len(labels), batch):
         rows = database.rows(_BY_LABEL, (json.dumps(labels[start : start + batch].tolist()),))

@@ -55,7 +55,7 @@ class _Checked:
 
 
 def examine_log(database: Path) -> LogDamage | None:
-    """Examine the log beside a database that is not open anywhere; None if the log is intact or absent."""
+    """Examine the log of a database that is not open anywhere; None if the log is intact or absent."""
     path = database.with_name(f"{database.name}-wal")
     try:
         content = path.read_bytes()

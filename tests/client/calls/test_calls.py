@@ -296,7 +296,7 @@ def test_similar_has_no_share_of_false_matches(server: ScriptedServer, client: C
     assert not server.requests
 
 
-def test_options_that_are_none_are_left_out(server: ScriptedServer, client: Client) -> None:
+def test_options_that_are_none_are_omitted(server: ScriptedServer, client: Client) -> None:
     server.problem(ProblemKind.INTERNAL)
     with pytest.raises(ProblemError):
         client.search(VECTOR, space=SPACE, score_threshold=None, max_false_match=None, filter=None, group_by=None)

@@ -46,7 +46,7 @@ def test_the_help_describes_each_option_with_its_variable_and_default(monkeypatc
         ((), {"ASKEW_DRAIN_SECONDS": "-1"}, "(ASKEW_DRAIN_SECONDS): Input should be greater than or equal to 0"),
     ],
 )
-def test_a_setting_that_is_not_valid_is_named_with_what_came(
+def test_an_invalid_setting_is_named_with_its_value(
     monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], environment: dict[str, str], sentence: str
 ) -> None:
     for name, value in environment.items():

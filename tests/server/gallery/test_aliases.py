@@ -102,7 +102,7 @@ def test_no_search_fails_while_an_alias_is_switched(
     try:
         for gallery in ("second", "objects") * 15:
             assert running.http.put("/v1/aliases/live", json={"gallery": gallery}).status_code == 200
-            # What is asked after the switch was acknowledged is answered by the new gallery.
+            # Searches after the switch was acknowledged are answered by the new gallery.
             assert running.http.post("/search", content=body, headers=headers).json()["gallery"] == gallery
     finally:
         stopped.set()
@@ -113,7 +113,7 @@ def test_no_search_fails_while_an_alias_is_switched(
 
 
 @pytest.mark.slow
-def test_a_switch_names_what_was_before_and_survives_a_kill(prepared: Path, tmp_path: Path) -> None:
+def test_a_switch_reports_the_previous_gallery_and_survives_a_kill(prepared: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(prepared, data)
     with RunningServer(data, "--gallery", "live") as server:

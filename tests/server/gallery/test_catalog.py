@@ -129,7 +129,7 @@ def test_a_gallery_is_created_as_a_whole_or_not_at_all(data: Path, teacher: Enco
         assert [path.name for path in (tmp_path / "cut" / "galleries").iterdir()] == ["objects"]
 
 
-def test_calls_on_a_gallery_that_was_deleted_are_refused_and_none_waits_for_ever(catalog: Catalog) -> None:
+def test_calls_on_a_deleted_gallery_are_refused_and_never_wait_for_ever(catalog: Catalog) -> None:
     held = catalog.get("objects")
     catalog.delete("objects")
     for call in (lambda: held.run(Gallery.describe), held.index.statistics, held.index.status):

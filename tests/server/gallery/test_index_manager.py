@@ -1,6 +1,6 @@
 """The life of a saved index: chosen, built in the background, brought up to date, verified, rebuilt when damaged.
 
-What searches and changes must do is in tests/server/index/congruence.py.
+tests/server/index/congruence.py tests what searches and changes must do.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def served(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
 # Over HTTP
 
 
-def test_two_stages_find_what_comparing_all_finds(served: RunningServer, space: str) -> None:
+def test_two_stages_find_the_same_as_an_exact_search(served: RunningServer, space: str) -> None:
     assert recall(served, space, known(STORED)) >= 0.985
     assert recall(served, space, known(STORED), exact=True) == 1.0
     asked = {"vector": pack_base64(QUERIES[0]), "dtype": "f16le", "space": space}
@@ -218,7 +218,7 @@ def test_writes_behind_the_main_segment_are_found_at_once_and_after_kill_9(data:
         assert search(server, space, NEW[40], limit=1)[0]["id"] == "item-7"
 
 
-def test_a_rebuild_is_a_job_and_leaves_out_what_was_removed(data: Path, space: str) -> None:
+def test_a_rebuild_is_a_job_and_drops_removed_vectors(data: Path, space: str) -> None:
     with RunningServer(data) as server:
         deleted = server.http.post(f"{GALLERY}/items/delete", json={"filter": {"field": "n", "range": {"lt": 50}}})
         assert deleted.json()["deleted"] == 50
@@ -303,7 +303,7 @@ def test_a_damaged_index_is_rebuilt_and_searches_continue(
         assert items.index.statistics().kind == "exact"
         assert items.index.status().is_building
         assert_complete(items)
-        # A missing index was perhaps never built; the others are reported.
+        # A missing index may never have been built, so only the others are reported.
         assert ("It is being rebuilt." in caplog.text) == (damage is not _remove)
         # A build takes a second, so it is waited for once.
         if damage is _flip:

@@ -240,7 +240,7 @@ def test_of_equal_students_the_newest_is_best_and_a_choice_that_does_not_fit_is_
 
 
 @pytest.mark.slow
-def test_searches_go_on_while_the_gate_examines_one_candidate_at_a_time(
+def test_searches_continue_while_the_gate_examines_one_candidate_at_a_time(
     running: RunningServer, student_file: Path, students: dict[str, Path], teacher: Encoder, photo: Path
 ) -> None:
     answers: list[httpx.Response] = []

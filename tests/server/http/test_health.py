@@ -20,7 +20,7 @@ from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer
 
 
-def test_a_ready_server_says_how_many_galleries_serve(server: RunningServer) -> None:
+def test_a_ready_server_reports_how_many_galleries_it_serves(server: RunningServer) -> None:
     assert server.http.get("/readyz").json() == {"status": "ok", "version": "0.1.0", "galleries": 1, "quarantined": 0}
     assert server.http.get("/version").json() == {"name": "askew", "version": "0.1.0", "api": "v1"}
     for path in ("/healthz", "/livez"):
@@ -62,7 +62,7 @@ def test_a_server_that_loads_lives_and_is_not_ready(data: Path, monkeypatch: pyt
 
 
 @pytest.mark.slow
-def test_a_server_that_drains_says_so_and_answers_on(
+def test_a_draining_server_reports_that_and_still_answers(
     data: Path, body: bytes, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASKEW_DRAIN_SECONDS", "3")
@@ -79,7 +79,7 @@ def test_a_server_that_drains_says_so_and_answers_on(
 
 
 @pytest.mark.slow
-def test_every_answer_says_how_long_it_took_and_searches_where_the_time_went(
+def test_every_answer_has_its_total_time_and_searches_the_time_of_each_stage(
     server: RunningServer, body: bytes, headers: dict[str, str], photo: Path
 ) -> None:
     def names(answer: httpx.Response) -> list[str]:

@@ -32,7 +32,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(autouse=True)
 def unharmed(server: RunningServer) -> Iterator[None]:
-    """Whatever a test does, the server lives, is ready, and has not grown."""
+    """After each test, the server still runs, is ready, and has not grown."""
     process = psutil.Process(server.process.pid)
     before = process.memory_info().rss
     yield
@@ -338,7 +338,7 @@ def test_header_values_are_not_echoed_into_headers(server: RunningServer, header
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e38])
 @pytest.mark.parametrize("dtype", ["<f2", "<f4"])
-def test_vectors_that_are_no_numbers(server: RunningServer, headers: dict[str, str], value: float, dtype: str) -> None:
+def test_vectors_that_are_not_numbers(server: RunningServer, headers: dict[str, str], value: float, dtype: str) -> None:
     vector = np.full(64, 0.125)
     vector[3] = value
     with np.errstate(over="ignore"):
@@ -360,7 +360,7 @@ def test_ids_that_are_none(server: RunningServer, headers: dict[str, str], ident
 
 
 @pytest.mark.parametrize("number", ["9" * 25, "-" + "9" * 25, "1e400", "-0.0", "9223372036854775808", "1e308"])
-def test_numbers_beyond_what_a_database_holds(server: RunningServer, headers: dict[str, str], number: str) -> None:
+def test_numbers_too_large_for_the_database(server: RunningServer, headers: dict[str, str], number: str) -> None:
     vector, space = json.dumps([0.125] * 64), headers["Askew-Space"]
     item = f'{{"id": "number", "vector": {vector}, "payload": {{"n": {number}, "list": [{number}]}}}}'
     stored = server.http.put(ITEMS, content=f'{{"space": "{space}", "items": [{item}]}}', headers=JSON)

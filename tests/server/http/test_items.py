@@ -179,7 +179,7 @@ def _thin() -> bytes:
     ],
     ids=["empty", "text", "broken", "100 megapixels", "3000 x 4"],
 )
-def test_bad_photos_are_refused_and_the_server_goes_on(
+def test_bad_photos_are_refused_and_the_server_keeps_working(
     server: RunningServer, photo: Path, content: bytes, word: str
 ) -> None:
     answer = server.http.put(f"{ITEMS}/bad", content=content, headers={"Content-Type": "image/jpeg"})
@@ -198,7 +198,7 @@ def test_a_truncated_photo_is_refused(server: RunningServer, photo: Path) -> Non
 
 
 @pytest.mark.parametrize("payload", ["[1]", "{", '{"a": NaN}'])
-def test_payloads_that_are_no_json_object(server: RunningServer, photo: Path, payload: str) -> None:
+def test_payloads_that_are_not_json_objects(server: RunningServer, photo: Path, payload: str) -> None:
     answer = server.http.put(
         f"{ITEMS}/p", params={"payload": payload}, content=photo.read_bytes(), headers={"Content-Type": "image/jpeg"}
     )

@@ -72,7 +72,7 @@ def config() -> Config:
     return config
 
 
-def test_uvicorn_has_what_the_protocol_uses(config: Config) -> None:
+def test_uvicorn_has_the_attributes_that_the_protocol_uses(config: Config) -> None:
     loop = asyncio.new_event_loop()
     try:
         protocol = httptools_impl.HttpToolsProtocol(config, ServerState(), {}, loop)
@@ -87,7 +87,7 @@ def test_uvicorn_has_what_the_protocol_uses(config: Config) -> None:
     assert_none(missing(cycle, "RequestResponseCycle", CYCLE))
 
 
-def test_uvicorn_has_what_the_server_uses(config: Config) -> None:
+def test_uvicorn_has_the_attributes_that_the_server_uses(config: Config) -> None:
     server = Server(config)
     assert_none(missing(server, "Server", SERVER))
     assert_none(changed(server, "Server", {"on_tick": 1}))

@@ -105,7 +105,7 @@ def table() -> RouteTable:
     return RouteTable(all_routes(), lambda name: ALIASES.get(name, name), "default")
 
 
-def test_every_call_needs_what_it_should() -> None:
+def test_every_call_needs_the_expected_permission() -> None:
     declared = {call: rules_of(route).permission for call, route in calls()}
     assert {call: (each.scope, each.reach) for call, each in declared.items()} == EXPECTED
 
@@ -176,7 +176,7 @@ def test_what_a_request_is(
         assert match.rules.permission.reach is BEYOND
 
 
-def test_a_known_path_with_another_method_says_which_it_takes(table: RouteTable) -> None:
+def test_a_known_path_with_another_method_lists_the_allowed_ones(table: RouteTable) -> None:
     assert table.match("PATCH", "/v1/galleries/a", b"").allowed == ("GET", "PUT", "DELETE")
     assert table.match("GET", "/nowhere", b"").allowed == ()
     # HEAD of what only GET reads takes the key that GET takes.
@@ -206,7 +206,7 @@ def test_paths_are_matched_as_the_framework_would_but_for_line_ends(table: Route
 
 
 @given(st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=3))
-def test_an_id_stays_one_segment_whatever_it_holds(parts: list[str]) -> None:
+def test_an_id_with_any_characters_stays_one_segment(parts: list[str]) -> None:
     identity = "/".join(parts).encode("utf-8", "replace").decode()
     raw = b"/v1/galleries/a/items/" + quote(identity, safe="").encode()
     path = decode_path({"raw_path": raw, "path": ""})
@@ -256,7 +256,7 @@ def test_control_characters_in_a_path_are_refused_at_the_edge(limited: Limited, 
                 assert_problem(http.request(method, url, json={}), 400, "http", "control characters")
 
 
-def test_a_key_limited_to_one_gallery_restores_no_other_whatever_stands_behind_the_path(limited: Limited) -> None:
+def test_a_key_limited_to_one_gallery_restores_no_other_whatever_follows_the_path(limited: Limited) -> None:
     created = limited.admin.post("/v1/galleries/theirs/snapshots").headers["location"]
     while (job := limited.admin.get(created).json())["state"] != "done":
         assert job["state"] in {"waiting", "running"}, job
@@ -324,7 +324,7 @@ def test_no_refusal_names_a_gallery_that_a_limited_key_may_not_see(limited: Limi
             assert "theirs" not in answer.text, (path, answer.text)
 
 
-def test_what_a_route_declares_is_what_its_description_says() -> None:
+def test_the_openapi_description_of_a_route_matches_its_declared_rules() -> None:
     document = json.loads((Path(__file__).parents[3] / "docs" / "openapi.json").read_text())
     for call, route in calls():
         method, _, path = call.partition(" ")

@@ -61,7 +61,7 @@ def test_batch_answers_are_the_single_answers(server: RunningServer, teacher: En
     assert [result["hits"] for result in batch["results"]] == singles
 
 
-def test_hits_are_what_exact_search_over_the_stored_vectors_gives(
+def test_hits_equal_an_exact_search_over_the_stored_vectors(
     server: RunningServer, query: Query, body: bytes, headers: dict[str, str]
 ) -> None:
     page = server.http.get("/v1/galleries/objects/items?limit=1000&with_vectors=true").json()["items"]
@@ -73,7 +73,7 @@ def test_hits_are_what_exact_search_over_the_stored_vectors_gives(
     assert [hit["score"] for hit in hits] == pytest.approx([-score for score, _ in expected], abs=1e-6)
 
 
-def test_equal_scores_come_in_the_order_of_ids_whatever_the_limit(
+def test_equal_scores_are_ordered_by_id_for_every_limit(
     server: RunningServer, query: Query, headers: dict[str, str], store: Callable[[Items], None]
 ) -> None:
     twins = [{"id": f"twin-{i:02d}", "vector": pack_base64(query), "dtype": "f16le"} for i in reversed(range(30))]
@@ -272,7 +272,7 @@ def test_a_body_too_large_is_refused_whether_or_not_its_length_is_stated(
     assert_problem(answer, 413, "payload-too-large", "2000000")
 
 
-def test_a_request_that_is_no_http_harms_nothing(server: RunningServer, body: bytes, headers: dict[str, str]) -> None:
+def test_a_request_that_is_not_http_does_no_harm(server: RunningServer, body: bytes, headers: dict[str, str]) -> None:
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as connection:
         connection.sendall(b"\x00\xff rubbish\r\n\r\n")
@@ -285,7 +285,7 @@ def test_unknown_paths_and_methods_are_problems(server: RunningServer) -> None:
     answer = server.http.get("/search")
     assert_problem(answer, 405, "method-not-allowed")
     assert answer.headers["allow"] == "POST"
-    # Each of these methods is a route of its own.
+    # Each of these methods is a separate route.
     assert server.http.patch("/v1/galleries/objects/items/a").headers["allow"] == "GET, PUT, DELETE"
     assert server.http.post("/page/").headers["allow"] == "GET, HEAD"
     assert_problem(server.http.get("/page/../../settings.py"), 404, "unknown-path")
@@ -295,7 +295,7 @@ def test_unknown_paths_and_methods_are_problems(server: RunningServer) -> None:
 @pytest.mark.slow
 def test_an_unforeseen_failure_is_a_problem_without_its_inside(data: Path) -> None:
     with RunningServer(data, "--gallery", "objects") as running:
-        # Nobody but the server writes into its database; so this it does not expect.
+        # Only the server writes to its database, so it does not expect this.
         with sqlite3.connect(data / "galleries/objects/gallery.db") as database:
             database.execute("UPDATE items SET payload = '{'")
         answer = running.http.get("/v1/galleries/objects/items?limit=1")
@@ -311,7 +311,7 @@ def _near(query: Query, seed: int, cosine: float) -> str:
     return pack_base64((cosine * query + (1 - cosine**2) ** 0.5 * other).astype(np.float32))
 
 
-def test_excluded_items_are_no_hits_and_others_take_their_place(
+def test_excluded_items_are_left_out_and_others_take_their_place(
     server: RunningServer, body: bytes, headers: dict[str, str]
 ) -> None:
     everything = server.http.post("/search?limit=12", content=body, headers=headers).json()["hits"]
@@ -327,7 +327,7 @@ def test_excluded_items_are_no_hits_and_others_take_their_place(
     assert_problem(server.http.post("/search", json={**asked, "exclude": ["x"] * 101}), 422, "validation", "exclude")
 
 
-def test_hits_carry_what_was_asked_for(
+def test_hits_carry_the_requested_fields(
     server: RunningServer, query: Query, headers: dict[str, str], store: Callable[[Items], None]
 ) -> None:
     payload = {"title": "ä", "place": {"city": "Arles", "zip": 13200}, "none": None}
@@ -417,7 +417,7 @@ def test_a_filter_value_of_a_type_that_the_field_never_has_is_refused(
     assert server.http.post("/search", params=params, content=body, headers=headers).json()["hits"] == []
 
 
-def test_similar_items_are_what_the_items_own_vector_finds(server: RunningServer, photo: Path) -> None:
+def test_similar_items_are_those_that_the_items_own_vector_finds(server: RunningServer, photo: Path) -> None:
     url = f"/v1/galleries/objects/items/{photo.stem}"
     item = server.http.get(f"{url}?with_vectors=true").json()
     space = server.http.get("/v1/galleries/objects").json()["space"]

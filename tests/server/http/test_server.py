@@ -163,7 +163,7 @@ def test_too_many_headers_and_endless_ones_are_refused(impatient: RunningServer)
     [b"1;" + b"x" * 100_000, b"0\r\n" + b"x: y\r\n" * 20_000, b"0\r\nx: " + b"y" * 100_000],
     ids=["a chunk extension", "many trailers", "a long trailer"],
 )
-def test_bytes_beside_the_body_may_not_be_sent_for_ever(impatient: RunningServer, padding: bytes) -> None:
+def test_bytes_outside_the_body_cannot_be_sent_for_ever(impatient: RunningServer, padding: bytes) -> None:
     head = b"PUT /v1/galleries/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     with closing(connect(impatient.url)) as connection:
         connection.sendall(head)
@@ -190,7 +190,7 @@ def test_trailers_are_not_headers(impatient: RunningServer) -> None:
     assert exchange(impatient.url, head + body(b"Authorization")).status == 422
 
 
-def test_connections_beyond_the_limit_are_told_to_come_back(impatient: RunningServer) -> None:
+def test_connections_beyond_the_limit_get_retry_after(impatient: RunningServer) -> None:
     request = b"GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
     wait_for_status(impatient.url, request, 200)
     # Requests whose bodies have not arrived yet: a connection that idles would be closed after some seconds.
@@ -208,7 +208,7 @@ def test_connections_beyond_the_limit_are_told_to_come_back(impatient: RunningSe
 
 
 def wait_for_status(url: str, request: bytes, status: int) -> RawAnswer:
-    """Repeat a request, each on a connection of its own, until the server has noticed what has changed."""
+    """Repeat a request, each time on a new connection, until the server has noticed a change."""
     deadline = time.monotonic() + 60
     while (answer := exchange(url, request)).status != status:
         assert time.monotonic() < deadline, answer
@@ -347,7 +347,7 @@ def _unit(seed: int) -> NDArray[np.float32]:
 
 
 @pytest.mark.slow
-def test_acknowledged_writes_outlive_sigterm_and_none_is_half_done(data: Path, teacher: Encoder) -> None:
+def test_acknowledged_writes_survive_sigterm_and_none_is_partial(data: Path, teacher: Encoder) -> None:
     """Four writers send batches when SIGTERM arrives. All items of a batch are stored, or none."""
     acknowledged: set[str] = set()
     size, enough = 10, threading.Event()

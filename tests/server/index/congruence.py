@@ -129,7 +129,7 @@ class IndexCongruence:
         statistics = empty.index.statistics()
         assert (statistics.vectors, statistics.main, statistics.tail, statistics.removed) == (0, 0, 0, 0)
 
-    def test_answers_tell_when_and_by_what_they_were_found(self, backend: Backend, items: IndexedItems) -> None:
+    def test_answers_report_the_index_and_the_search_time(self, backend: Backend, items: IndexedItems) -> None:
         found = items.search(QUERIES[:3], 5)
         assert 0 < found.began <= found.ended
         assert (found.index, found.together, found.available) == (backend.kind, 3, COUNT)
@@ -213,7 +213,7 @@ class IndexCongruence:
         items.upsert(ids_from(0, 50), NEW[:50])
         check(backend, items, items.search(QUERIES, 10), QUERIES, 10, recall=1.0)
 
-    def test_any_sequence_of_changes_leaves_what_a_dictionary_holds(
+    def test_any_sequence_of_changes_leaves_the_same_vectors_as_in_a_dictionary(
         self, backend: Backend, prepared: Path, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
         @settings(max_examples=examples(8))
@@ -243,7 +243,7 @@ class IndexCongruence:
 
     # Describing
 
-    def test_statistics_count_what_was_changed(self, backend: Backend, items: IndexedItems) -> None:
+    def test_statistics_count_changes(self, backend: Backend, items: IndexedItems) -> None:
         items.upsert(ids_from(COUNT, COUNT + 100), NEW[:100])
         items.delete(ids_from(0, 40))
         statistics = items.index.statistics()
@@ -255,7 +255,7 @@ class IndexCongruence:
         assert statistics.state in {"ready", "unverified"}
         assert statistics.recall_at_10 is None or statistics.recall_at_10 >= backend.recall
 
-    def test_the_status_names_the_kind_and_what_it_takes(self, backend: Backend, items: IndexedItems) -> None:
+    def test_the_status_names_the_kind_and_its_estimated_size(self, backend: Backend, items: IndexedItems) -> None:
         status = items.index.status()
         assert (status.wanted, status.chosen, status.is_building, status.failure) == (
             backend.kind, backend.kind, False, None,
@@ -517,7 +517,7 @@ def check(
     shares = []
     for position, (row, query) in enumerate(zip(found.labels, queries, strict=True)):
         labels = row[row >= 0]
-        assert np.all(row[len(labels) :] == -1), "-1 stands only at the end"
+        assert np.all(row[len(labels) :] == -1), "-1 is only allowed at the end"
         assert len(np.unique(labels)) == len(labels)
         assert set(labels.tolist()) <= set(known)
         assert len(labels) >= min(wanted, len(known))

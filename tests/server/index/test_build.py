@@ -111,7 +111,7 @@ def test_a_cancelled_build_leaves_the_older_index(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_build_that_is_killed_says_so_and_leaves_the_older_index(folder: Path) -> None:
+def test_a_killed_build_is_reported_and_leaves_the_older_index(folder: Path) -> None:
     with pytest.raises(BuildFailed, match="ended by the system"):
         build_in_child(Ending(), folder, "two-stage", lambda _: None, _never)
     assert open_main(folder, DIM).damage is None
@@ -134,7 +134,7 @@ def test_a_build_that_ends_at_any_stage_leaves_the_older_index(folder: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_child_says_in_a_sentence_what_is_wrong(tmp_path: Path) -> None:
+def test_a_failed_child_reports_its_error_message(tmp_path: Path) -> None:
     with pytest.raises(BuildFailed, match="Expected at least 1000 vectors to build a two-stage index from, got 900"):
         build_in_child(Given(VECTORS[:900]), tmp_path, "two-stage", lambda _: None, _never)
     with pytest.raises(BuildFailed, match="unable to open database file"):

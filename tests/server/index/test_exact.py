@@ -1,4 +1,4 @@
-"""The exact segment: true neighbours by score and label, whatever is added, moved and removed."""
+"""The exact segment: true neighbours by score and label, after any additions, moves and removals."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_what_does_not_fit_is_refused_with_both_figures(tmp_path: Path) -> None:
         refuse_too_large("two-stage", wide, tmp_path, lambda: 100 << 20)
 
 
-def test_the_free_memory_of_a_container_is_what_its_limit_leaves(tmp_path: Path) -> None:
+def test_the_free_memory_of_a_container_is_its_limit_minus_its_use(tmp_path: Path) -> None:
     assert free_memory(tmp_path) > 0
     (tmp_path / "memory.max").write_text("1000000\n")
     (tmp_path / "memory.current").write_text("900000\n")

@@ -45,7 +45,7 @@ def thread(index: CountingIndex) -> Iterator[SearchThread]:
 
 @contextmanager
 def held(thread: SearchThread) -> Iterator[None]:
-    """Whatever is asked waits in the queue for as long as this lasts."""
+    """Searches and changes stay in the queue until the block ends."""
     begun, released = threading.Event(), threading.Event()
 
     def hold(_: SegmentedIndex) -> None:
@@ -109,8 +109,8 @@ def test_a_search_or_a_change_after_the_end_is_refused_at_once(thread: SearchThr
         assert "'objects' is closed" in str(error)
 
 
-def test_the_end_that_lies_behind_a_batch_is_reached(thread: SearchThread) -> None:
-    """Queries that one search answers, then the end: taking them together must not lose it."""
+def test_the_thread_ends_when_the_end_mark_follows_a_batch(thread: SearchThread) -> None:
+    """Queries that one search answers, then the end mark, which must not be lost when they are batched."""
 
     async def run() -> list[object]:
         with held(thread):
@@ -227,7 +227,7 @@ def test_a_caller_that_was_cancelled_costs_no_search(thread: SearchThread, index
     assert index.searched == 1
 
 
-def test_a_loop_that_ended_holds_up_nobody(thread: SearchThread) -> None:
+def test_an_event_loop_that_has_ended_blocks_no_other_search(thread: SearchThread) -> None:
     async def leave() -> None:
         # The loop cancels what is left when it ends.
         left.append(queue_search(thread))

@@ -1,6 +1,6 @@
-"""Main segment, coded tails and fresh vectors together: what one index holds, whatever is coded, cut and replaced.
+"""Main segment, coded tails and fresh vectors together: what one index holds after vectors are coded, cut and replaced.
 
-What every index must do is in congruence.py; here are the segments, and the sizes that tests make small.
+congruence.py tests what every index must do; this file tests the segments, with small sizes.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def test_recall_under_a_filter_in_slices(sliced: Path, share: float) -> None:
     assert np.all(found[:, wanted:] == -1)
 
 
-def test_slices_find_what_the_whole_finds(main: MainSegment, sliced: Path) -> None:
+def test_slices_find_the_same_as_the_whole_segment(main: MainSegment, sliced: Path) -> None:
     whole, cut = SegmentedIndex(DIM, main), SegmentedIndex(DIM, opened(sliced))
     for index in (whole, cut):
         index.add(np.arange(COUNT + 1, COUNT + 501), VECTORS[COUNT : COUNT + 500])
@@ -188,7 +188,7 @@ def test_the_first_main_takes_over_from_the_exact_segment(main: MainSegment) -> 
     np.testing.assert_array_equal(index.labels(), every(COUNT + 2_000))
 
 
-def test_an_index_says_why_a_rebuild_pays(main: MainSegment) -> None:
+def test_an_index_reports_why_a_rebuild_pays(main: MainSegment) -> None:
     index = SegmentedIndex(DIM, main, "two-stage", min_tail_to_rebuild=100)
     assert index.wants_rebuild() is None
     index.remove(np.arange(1, 1_002))
@@ -207,7 +207,7 @@ OPERATIONS = st.lists(
 )
 
 
-def test_any_sequence_of_changes_leaves_what_a_dictionary_holds(built: Path, later: Path) -> None:
+def test_any_sequence_of_changes_leaves_the_same_vectors_as_in_a_dictionary(built: Path, later: Path) -> None:
     """As in congruence.py, with coded tails and a new main segment in between."""
 
     @settings(max_examples=examples(20))

@@ -51,7 +51,7 @@ def test_a_changed_photo_is_described_again(folder: Path, teacher_file: Path, tm
     assert json.loads(again.stdout)["described"] == 1
 
 
-def test_bad_photos_are_named_and_skipped_and_the_exit_code_says_so(
+def test_bad_photos_are_named_and_skipped_and_the_exit_code_is_not_zero(
     folder: Path, teacher_file: Path, tmp_path: Path
 ) -> None:
     good = next(iter(sorted(folder.glob("*.jpg")))).read_bytes()

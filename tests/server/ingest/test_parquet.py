@@ -116,7 +116,7 @@ def test_a_file_made_by_others_needs_only_ids_vectors_and_the_name_of_its_space(
     assert "--space" in unnamed.stderr
     foreign = call_askew(*command, "--space", "sp1-" + "0" * 32)
     assert foreign.returncode == 1
-    assert f"lies in space {teacher.space_id}" in foreign.stderr
+    assert f"is in space {teacher.space_id}" in foreign.stderr
     done = call_askew(*command, "--space", teacher.space_id)
     assert done.returncode == 0, done.stderr
     listed = _listed(data, "objects")
@@ -195,7 +195,7 @@ def test_rows_are_written_in_groups_so_that_memory_is_bounded(tmp_path: Path, te
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_export_that_fails_leaves_what_was_there(tmp_path: Path, teacher: Encoder) -> None:
+def test_a_failed_export_leaves_the_older_file(tmp_path: Path, teacher: Encoder) -> None:
     path = tmp_path / "kept.parquet"
     path.write_bytes(b"the older export")
 

@@ -195,7 +195,7 @@ def _count_above(http: httpx.Client, least: int) -> int:
 
 
 @pytest.mark.slow
-def test_a_job_is_cancelled_and_what_it_committed_stays(server: RunningServer) -> None:
+def test_a_cancelled_job_keeps_its_committed_items(server: RunningServer) -> None:
     before = _count(server.http)
     photos = {f"cancelled-{name}": content for name, content in _some(150).items()}
     running = server.http.post(PHOTOS, files=_files(photos)).json()

@@ -181,7 +181,7 @@ def test_a_new_teacher_takes_over_while_clients_search(
         stored = np.frombuffer(base64.b64decode(new["vector"]), dtype="<f2").astype(np.float32)
         fresh = second.encode(http.get(f"/v1/galleries/next/items/{item['id']}/photo").content)[0]
         assert float(stored @ fresh) == pytest.approx(1, abs=1e-3)
-    # The photos lie on the disk once, and survive the old gallery.
+    # The photos are on the disk once, and survive the old gallery.
     assert http.delete("/v1/galleries/objects").status_code == 200
     assert http.get(f"/v1/galleries/next/items/{photo.stem}/photo").content == photo.read_bytes()
 

@@ -127,7 +127,7 @@ def test_a_line_that_cannot_be_formatted_does_not_fail_the_thread_that_logs(
     assert "'%d photos'" in capsys.readouterr().err
 
 
-def test_a_stalled_reader_blocks_nobody_and_dropped_lines_are_counted_where_they_are_missing() -> None:
+def test_a_stalled_reader_blocks_no_request_and_dropped_lines_are_counted_in_their_place() -> None:
     reading, writing = os.pipe()
     received: list[bytes] = []
 
@@ -168,7 +168,7 @@ def test_closing_gives_up_on_a_reader_that_never_reads() -> None:
                 logging.getLogger("askew.requests").info("line %d %s", number, "x" * 1_000)
     finally:
         os.close(reading)
-    # The writer finds that nobody reads any more, and ends.
+    # The writer notices that the reader has closed the pipe, and ends.
     for thread in set(threading.enumerate()) - before:
         thread.join(60)
         assert not thread.is_alive()
@@ -177,7 +177,7 @@ def test_closing_gives_up_on_a_reader_that_never_reads() -> None:
 
 @dataclass(frozen=True)
 class Session:
-    """What some requests to a real server were answered with, and what it wrote about them."""
+    """The answers to some requests to a real server, and its log lines about them."""
 
     search: httpx.Response
     made_key: dict[str, str]
@@ -229,7 +229,7 @@ def _bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-def test_each_request_has_one_line_that_says_how_it_ended(session: Session, body: bytes) -> None:
+def test_each_request_has_one_line_with_its_outcome(session: Session, body: bytes) -> None:
     found, filtered = session.requests("/search")
     (missing, read) = session.requests("/v1/galleries/{gallery}/items/{item_id}")[:2]
     assert found["request_id"] == "my-request"

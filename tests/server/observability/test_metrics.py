@@ -1,4 +1,4 @@
-"""GET /metrics: what it counts, and that nobody who sends requests can make it grow."""
+"""GET /metrics: what it counts, and that requests cannot make it grow without bound."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_the_stages_of_a_search_lie_under_the_request_in_their_order(
     assert [*edges, request.end_time] == sorted([*edges, request.end_time], key=lambda edge: edge or 0)
 
 
-def test_a_refused_request_says_why_and_an_invalid_traceparent_begins_a_new_trace(
+def test_a_refused_requests_span_has_the_reason_and_an_invalid_traceparent_begins_a_new_trace(
     http: TestClient, exporter: InMemorySpanExporter, body: bytes, headers: dict[str, str]
 ) -> None:
     foreign = {**headers, "Askew-Space": "sp1-" + "0" * 32, "traceparent": "00-nonsense"}

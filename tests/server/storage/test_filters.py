@@ -1,4 +1,4 @@
-"""Filters over columns admit what SQL over the payloads admits, whatever is written and deleted in the meantime."""
+"""Filters over columns admit the same items as SQL over the payloads, after any writes and deletions."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ _CONDITIONS = st.recursive(
 
 @pytest.mark.slow
 @given(_CONDITIONS)
-def test_columns_admit_what_sql_admits(
+def test_columns_admit_the_same_items_as_sql(
     store: ItemStore, payload_filter: PayloadFilter, condition: dict[str, object]
 ) -> None:
     parsed = FILTER.validate_python(condition)
@@ -135,7 +135,7 @@ def test_a_write_is_seen_by_the_next_filter(tmp_path: Path) -> None:
     ],
     ids=["from the beginning", "later"],
 )
-def test_integers_beyond_float64_are_told_apart(tmp_path: Path, payloads: list[dict[str, object]]) -> None:
+def test_integers_beyond_float64_are_distinguished(tmp_path: Path, payloads: list[dict[str, object]]) -> None:
     store = ItemStore(tmp_path / "gallery")
     store.begin({"dim": "8"})
     payload_filter = PayloadFilter(GalleryReader.open(store.folder))

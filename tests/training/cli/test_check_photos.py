@@ -37,7 +37,7 @@ def test_the_command_prints_what_it_found(walls: list[Photo], tmp_path: Path) ->
     assert "warning: 1 photo(s) cannot be read and are left out: pool/half.jpg" in thorough.stderr
 
 
-def test_the_command_refuses_what_cannot_be_learned_from(tmp_path: Path) -> None:
+def test_the_command_refuses_photos_that_cannot_be_used_for_training(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(MANIFEST_HEADER + "absent.jpg,,train,,walls\n")
     with pytest.raises(DataError, match=r"1 photo\(s\) are missing: absent\.jpg"):
         run_command(check_photos, "--manifest", tmp_path / "m.csv")

@@ -28,7 +28,7 @@ from tests.support.training_helpers import checkpoint_of, run_command, tiny_netw
         ("vgg16", None, 512, 16, 14_714_689, "14.71", None),
     ],
 )
-def test_networks_cost_what_the_paper_says(
+def test_network_sizes_agree_with_the_paper(
     trunk: str,
     projection: int | None,
     channels: int,
@@ -56,7 +56,7 @@ def test_a_checkpoint_is_described_as_it_is(tmp_path: Path) -> None:
         assert words in result.stdout
 
 
-def test_unknown_networks_and_options_beside_a_checkpoint_are_refused(tmp_path: Path) -> None:
+def test_unknown_networks_and_options_that_conflict_with_a_checkpoint_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="name of a timm network"):
         run_command(describe_network, "resnet9000")
     (tmp_path / "file.pt").write_bytes(b"nothing")

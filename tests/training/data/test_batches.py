@@ -79,7 +79,7 @@ def test_too_few_instances_or_unlabelled_photos_are_refused():
 
 
 @given(st.integers(33, 900), st.integers(33, 900))
-def test_a_shape_keeps_the_aspect_ratio_within_what_is_cut_off(height, width):
+def test_a_shape_keeps_the_aspect_ratio_up_to_the_cropped_margin(height, width):
     shape = batch_shape(height, width, 224)
     assert max(shape) <= 224 and min(shape) >= 32
     if 2 / 3 <= height / width <= 3 / 2 and 40 <= max(height, width) <= 224:

@@ -19,7 +19,7 @@ FIXTURES = TRAINING_FIXTURES
 
 
 class Calls:
-    """What makes a pickle call something when it is read."""
+    """An object whose pickle calls a function when it is read."""
 
     def __init__(self, function, *arguments) -> None:
         self.reduced = (function, arguments)

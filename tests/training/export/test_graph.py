@@ -45,7 +45,7 @@ def test_one_photo_and_a_batch_give_the_same_vector(
         ([TINY_TRUNK, "test_efficientnet"], 48, 32, (2**0.5, 1.0, 0.5**0.5)),
     ],
 )
-def test_exported_networks_compute_what_torch_does(
+def test_exported_networks_compute_the_same_as_torch(
     trunks: list[str], projection: int | None, dim: int | None, scales: tuple[float, ...]
 ) -> None:
     branches = [Branch(varied(Trunk(name)), projection) for name in trunks]

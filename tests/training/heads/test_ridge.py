@@ -20,7 +20,7 @@ def vectors() -> np.ndarray:
     return (mixed + random.standard_normal(12)).astype(np.float32)
 
 
-def test_a_refitted_layer_corrects_what_the_student_sees_differently(vectors):
+def test_a_refitted_layer_corrects_differences_in_the_students_features(vectors):
     start = learn_whitening(vectors, 8, 0.5)
     targets = start.apply(vectors)
     random = np.random.default_rng(1)

@@ -393,7 +393,7 @@ def test_losses_of_relations_have_moderate_gradients_at_identical_vectors(loss, 
 @settings(max_examples=EXAMPLES)
 @given(st.integers(0, 999))
 def test_dark_rank_never_ranks_a_photo_among_its_own_neighbours(seed):
-    """Nor where another one has the very same teacher's vector, and would come before it."""
+    """Nor if another one has the same teacher vector and would come before it."""
     teachers = unit_tensors(5, 4, seed)[[0, 1, 0, 2, 3]]
     students = unit_tensors(5, 4, seed + 1)
     expected = []

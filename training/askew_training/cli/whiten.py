@@ -116,7 +116,7 @@ def whiten(
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="The folder for vectors; default: ~/.cache/askew.")] = None,
 ) -> None:
-    """Make a teacher: a network and a whitening of its vectors. The result defines a space of its own."""
+    """Make a teacher: a network and a whitening of its vectors. The result defines a new space."""
     from askew_training.networks.checkpoint import Checkpoint, Description, branches_of, save_checkpoint
     from askew_training.networks.network import Network
 

@@ -35,7 +35,7 @@ class FileState:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where the pixels of one photo lie: uint8 [height, width, 3], starting at the byte `offset`."""
+    """The position of one photo's pixels: uint8 [height, width, 3], starting at the byte `offset`."""
 
     state: FileState
     offset: int

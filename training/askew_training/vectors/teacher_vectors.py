@@ -15,7 +15,7 @@ from askew_training.vectors.manifest import MANIFEST, PROGRESS, VECTORS, CacheMa
 class TeacherVectors:
     """The vectors of a complete cache, read only. Row i belongs to the photo `ids[i]`.
 
-    The rows stay in the file and are read as they are asked for; only the ids are held in memory. May be read from
+    The rows stay in the file and are read on request; only the ids are held in memory. May be read from
     several threads at the same time.
     """
 

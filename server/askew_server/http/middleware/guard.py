@@ -90,7 +90,7 @@ class Guard:
         if key is None:
             raise Refusal(
                 ProblemKind.UNAUTHORISED,
-                "Expected a key of this server, got one that it does not know (revoked, perhaps). "
+                "Expected a key of this server, got one that is unknown or revoked. "
                 "The server's operator makes keys with `askew key create`.",
             )
         if key.is_expired(datetime.now(UTC)):

@@ -91,7 +91,7 @@ async def get_job(state: InState, access: InAccess, job_id: str) -> Response:
 @router.post("/v1/jobs/{job_id}/cancel", response_model=Job, responses=problems(404, 409, 503))
 @filtered_by_key("write")
 async def cancel_job(state: InState, access: InAccess, job_id: str) -> Response:
-    """Cancel a job: one that waits at once, one that runs within a second or so. What it committed stays."""
+    """Cancel a job: at once if it is waiting, within about a second if it is running. Committed items stay."""
     await _job(state, access, job_id)
     return json_answer(await asyncio.to_thread(state.jobs.cancel, job_id))
 

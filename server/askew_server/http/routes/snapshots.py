@@ -113,7 +113,7 @@ async def _receive(chunks: AsyncIterator[bytes], expected: int, path: Path) -> N
 
     Raises Refusal (would-not-fit) before the disk is full.
     """
-    # It is unpacked beside the file, so that twice its length is needed.
+    # It is unpacked next to the file, so twice its length is needed.
     _require_room(path, 2 * expected, expected)
     received = 0
     with path.open("xb") as stream:

@@ -62,7 +62,7 @@ def guarded(indexed: Path, tmp_path_factory: pytest.TempPathFactory, teacher: En
 
 
 @pytest.mark.slow
-def test_without_a_key_only_what_reveals_nothing_of_galleries_is_answered(guarded: Guarded) -> None:
+def test_without_a_key_only_calls_that_reveal_nothing_about_galleries_are_answered(guarded: Guarded) -> None:
     for method, template, scope in calls():
         answer = guarded.server.http.request(method, template.replace("{", "").replace("}", ""))
         if scope is None:
@@ -77,7 +77,7 @@ def test_without_a_key_only_what_reveals_nothing_of_galleries_is_answered(guarde
 
 
 @pytest.mark.parametrize("scope", ["search", "write"])
-def test_a_key_is_refused_whatever_is_beyond_its_scope(guarded: Guarded, scope: str) -> None:
+def test_a_key_is_refused_every_call_beyond_its_scope(guarded: Guarded, scope: str) -> None:
     beyond = {"search": {"write", "admin"}, "write": {"admin"}}[scope]
     tried = 0
     with guarded.key(scope) as http:
@@ -179,7 +179,7 @@ def test_a_job_of_another_gallery_is_not_shown(guarded: Guarded) -> None:
         assert http.get(path).json()["gallery"] == "objects"
 
 
-def test_a_key_that_asks_too_often_is_told_when_to_come_back(guarded: Guarded) -> None:
+def test_a_key_that_exceeds_its_rate_gets_retry_after(guarded: Guarded) -> None:
     with guarded.key("search", requests_per_second=2) as hasty, guarded.key("search") as other:
         answers = [hasty.get("/v1/galleries") for _ in range(8)]
         assert [answer.status_code for answer in answers[:2]] == [200, 200]
@@ -205,7 +205,7 @@ def test_a_bucket_fills_at_its_rate_and_holds_one_second() -> None:
 
 
 @pytest.mark.slow
-def test_metrics_need_admin_once_there_is_a_key_unless_the_server_was_told_otherwise(
+def test_metrics_need_admin_once_a_key_exists_unless_configured_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = tmp_path / "data"
@@ -265,7 +265,7 @@ def test_browsers_let_no_other_page_read_answers_unless_its_origin_is_named(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("origins", ["*", "app.example", "https://app.example/page"])
-def test_origins_that_are_none_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, origins: str) -> None:
+def test_invalid_origins_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, origins: str) -> None:
     monkeypatch.setenv("ASKEW_CORS_ORIGINS", origins)
     done = run_askew("serve", "--data", tmp_path)
     assert done.returncode == 1
@@ -273,7 +273,7 @@ def test_origins_that_are_none_are_refused(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-def test_the_server_listens_beyond_loopback_only_with_a_key_or_when_told_so(tmp_path: Path) -> None:
+def test_the_server_listens_beyond_loopback_only_with_a_key_or_an_explicit_option(tmp_path: Path) -> None:
     done = run_askew("serve", "--data", tmp_path, "--host", "0.0.0.0", "--port", "0")
     assert done.returncode == 1
     assert "askew key create" in done.stderr

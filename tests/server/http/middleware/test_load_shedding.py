@@ -126,7 +126,7 @@ def test_a_request_whose_client_has_gone_costs_no_search(
             client.sendall(_raw_request(body, headers))
             _wait_for(lambda: server.gallery.waiting == 1)
             client.close()
-            # The place is free while the index is still busy: a client that has gone keeps nobody waiting.
+            # The place is free while the index is still busy: a disconnected client blocks no other.
             _wait_for(lambda: server.gallery.waiting == 0)
         with httpx.Client(base_url=f"http://127.0.0.1:{server.port}") as staying:
             assert staying.post("/search", content=body, headers=headers).status_code == 200
