@@ -2,7 +2,7 @@
 
     python tests/suites.py [--fast]
 
-`--fast`: only what answers within 90 seconds, for the inner loop. Exit code: that of the first suite that failed.
+`--fast`: only the fast tests, within 90 seconds. Exit code: that of the first suite that failed.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def test_a_second_run_describes_nothing_and_stays_up_until_ctrl_c(data: Path) ->
         printed = ""
         for line in demo.stdout:
             printed += line
-            if "stays up until Ctrl-C" in line:
+            if "until you press Ctrl-C" in line:
                 break
         # The indexing, which took half a minute the first time, is not repeated.
         assert "0 photos described" in printed, printed

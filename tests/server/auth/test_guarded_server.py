@@ -75,7 +75,7 @@ def test_the_command_line_sends_the_key_of_the_environment(
     assert "first" in call_askew("key", "list", "--server", guarded.server.url).stdout
     refused = call_askew("key", "list", "--server", guarded.server.url, "--key", "ask_wrong")
     assert refused.returncode == 1
-    assert "does not know" in refused.stderr
+    assert "unknown or revoked" in refused.stderr
 
 
 def test_the_command_line_leaves_the_keys_of_a_running_server_alone(guarded: GuardedServer) -> None:

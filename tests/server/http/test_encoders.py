@@ -167,7 +167,7 @@ def test_the_best_encoder_is_the_choice_for_the_runtime_or_the_one_with_the_best
     def best(**wanted: object) -> httpx.Response:
         return running.http.get("/v1/encoders/best", params=wanted)  # type: ignore[arg-type]
 
-    assert_problem(best(), 404, "no-encoder-fits", "admitted no student")
+    assert_problem(best(), 404, "no-encoder-fits", "no admitted student")
     reports = {each: _admit(running, file)["report"] for each, file in students.items()}
     assert (
         reports["late@1"]["recall_at_10"] > reports["student@1"]["recall_at_10"] > reports["student@2"]["recall_at_10"]
