@@ -108,8 +108,11 @@ class JobStore:
         result_text = None if result is None else json.dumps(result.model_dump(mode="json"))
         problem_text = None if problem is None else problem.model_dump_json()
         values = (state, result_text, problem_text, utc_milliseconds())
-        self._write("state = ?, result = ?, problem = ?, ended_at = ?", values, job_id)
-        with self._lock:
+        # One transaction: nobody reads more than `max_ended` ended jobs.
+        with self._lock, self._db.transaction():
+            self._db.execute(
+                "UPDATE jobs SET state = ?, result = ?, problem = ?, ended_at = ? WHERE id = ?", (*values, job_id)
+            )
             self._db.execute(
                 "DELETE FROM jobs WHERE number IN (SELECT number FROM jobs WHERE state NOT IN ('waiting', 'running')"
                 " ORDER BY number DESC LIMIT -1 OFFSET ?)",
