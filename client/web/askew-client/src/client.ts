@@ -1,0 +1,154 @@
+/** Typed calls of a server's HTTP API (docs/api.md). */
+
+import { ProblemError, readProblem } from "./problems.js";
+import { packFloat16 } from "./wire.js";
+import type {
+  EncoderDescription,
+  GalleryDescription,
+  GalleryList,
+  Item,
+  ItemPage,
+  SearchAnswer,
+} from "./wire-types.js";
+
+/**
+ * `limit`: the maximum number of hits. `maxFalseMatch`: the share of queries without a true match that may still get a
+ * hit, in (0, 1); the server computes the threshold from the encoder's admission report. `scoreThreshold`: instead of
+ * it, a score in [-1, 1].
+ */
+export interface SearchOptions {
+  readonly limit?: number;
+  readonly maxFalseMatch?: number;
+  readonly scoreThreshold?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** A query: the vector with its space and the encoder that made it. */
+export interface Query {
+  readonly vector: Float32Array;
+  readonly space: string;
+  readonly encoder?: string;
+}
+
+/** An answer with what it cost. `milliseconds`: on the network and in the server; `bytesSent`: of the request's body. */
+export interface TimedAnswer extends SearchAnswer {
+  readonly milliseconds: number;
+  readonly bytesSent: number;
+}
+
+export class AskewClient {
+  private readonly base: URL;
+
+  /** `server`: its address, with the path prefix if it has one. `key`: sent as a header, never in an address. */
+  constructor(
+    server: string | URL,
+    private readonly key?: string,
+  ) {
+    this.base = new URL(server);
+    if (!this.base.pathname.endsWith("/")) this.base.pathname += "/";
+    this.base.search = this.base.hash = "";
+  }
+
+  /** Every method throws ProblemError for an answer that is not a success, or if no answer comes. */
+  async galleries(): Promise<GalleryList> {
+    return this.json("v1/galleries");
+  }
+
+  async gallery(name: string): Promise<GalleryDescription> {
+    return this.json(galleryPath(name));
+  }
+
+  async items(gallery: string, options: { cursor?: string; limit?: number } = {}): Promise<ItemPage> {
+    return this.json(`${galleryPath(gallery)}/items`, { ...options });
+  }
+
+  async item(gallery: string, id: string): Promise<Item> {
+    return this.json(itemPath(gallery, id));
+  }
+
+  /** The encoder for this device. `maxBytes`: the largest file that it can take. Throws ProblemError (no-encoder-fits). */
+  async bestEncoder(gallery: string, options: { maxBytes?: number } = {}): Promise<EncoderDescription> {
+    return this.json("v1/encoders/best", { gallery, runtime: "web", max_bytes: options.maxBytes });
+  }
+
+  /** The file of an encoder; its body can be read in parts. */
+  async encoderFile(gallery: string, id: string, signal?: AbortSignal): Promise<Response> {
+    return this.send(`v1/encoders/${encodeURIComponent(id)}/file`, { gallery }, signal ? { signal } : {});
+  }
+
+  /** Search with a vector that was described on this device. */
+  async search(gallery: string, query: Query, options: SearchOptions = {}): Promise<TimedAnswer> {
+    const headers = new Headers({
+      "Content-Type": "application/octet-stream",
+      "Askew-Space": query.space,
+      "Askew-Dtype": "f16le",
+    });
+    if (query.encoder) headers.set("Askew-Encoder", query.encoder);
+    return this.timedSearch(`${galleryPath(gallery)}/search`, packFloat16(query.vector), headers, options);
+  }
+
+  /** Search with a photo that the server describes: the photo leaves this device. Throws ProblemError (photo-search-off). */
+  async searchPhoto(gallery: string, photo: Blob, options: SearchOptions = {}): Promise<TimedAnswer> {
+    const headers = new Headers({ "Content-Type": photo.type || "application/octet-stream" });
+    return this.timedSearch(`${galleryPath(gallery)}/search/photo`, photo, headers, options);
+  }
+
+  /** The items nearest to an item of the gallery, which is left out. */
+  async similar(gallery: string, id: string, options: SearchOptions = {}): Promise<SearchAnswer> {
+    return this.json(`${itemPath(gallery, id)}/similar`, searchParameters(options), options.signal);
+  }
+
+  /** The photo of an item. */
+  async photo(gallery: string, id: string, signal?: AbortSignal): Promise<Blob> {
+    return (await this.send(`${itemPath(gallery, id)}/photo`, {}, signal ? { signal } : {})).blob();
+  }
+
+  private async timedSearch(
+    path: string,
+    body: Uint8Array<ArrayBuffer> | Blob,
+    headers: Headers,
+    options: SearchOptions,
+  ): Promise<TimedAnswer> {
+    const began = performance.now();
+    const init: RequestInit = { method: "POST", body, headers };
+    if (options.signal) init.signal = options.signal;
+    const answer = (await (await this.send(path, searchParameters(options), init)).json()) as SearchAnswer;
+    const bytesSent = body instanceof Blob ? body.size : body.byteLength;
+    return { ...answer, milliseconds: performance.now() - began, bytesSent };
+  }
+
+  private async json<Answer>(path: string, parameters: Parameters = {}, signal?: AbortSignal): Promise<Answer> {
+    return (await (await this.send(path, parameters, signal ? { signal } : {})).json()) as Answer;
+  }
+
+  private async send(path: string, parameters: Parameters, init: RequestInit): Promise<Response> {
+    const url = new URL(path, this.base);
+    for (const [name, value] of Object.entries(parameters)) {
+      if (value !== undefined) url.searchParams.set(name, String(value));
+    }
+    const headers = new Headers(init.headers);
+    if (this.key) headers.set("Authorization", `Bearer ${this.key}`);
+    let response: Response;
+    try {
+      response = await fetch(url, { ...init, headers, credentials: "omit", referrerPolicy: "no-referrer" });
+    } catch (error) {
+      if (error instanceof DOMException && error.name === "AbortError") throw error;
+      throw new ProblemError("unreachable", 0, "No connection", "The server did not answer. Is it running, and this device online?");
+    }
+    if (response.ok) return response;
+    throw await readProblem(response);
+  }
+}
+
+type Parameters = Readonly<Record<string, string | number | undefined>>;
+
+const galleryPath = (gallery: string): string => `v1/galleries/${encodeURIComponent(gallery)}`;
+
+const itemPath = (gallery: string, id: string): string => `${galleryPath(gallery)}/items/${encodeSegment(id)}`;
+
+/** An id as one segment of a path. `.` and `..` would be taken for folders, even when they are encoded. */
+const encodeSegment = (id: string): string => encodeURIComponent(id);
+
+function searchParameters({ limit, maxFalseMatch, scoreThreshold }: SearchOptions): Parameters {
+  return { limit, max_false_match: maxFalseMatch, score_threshold: scoreThreshold };
+}

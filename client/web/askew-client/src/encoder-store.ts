@@ -1,0 +1,108 @@
+/** Fetches encoder files, verifies them, and keeps them on this device in the Cache API, by their SHA-256. */
+
+import type { AskewClient } from "./client.js";
+import { type EncoderFile, readEncoderFile } from "./encoder-file.js";
+import { DeviceError } from "./failures.js";
+import type { EncoderDescription } from "./wire-types.js";
+
+const CACHE = "askew-encoders-1";
+
+/** Called while a file is fetched, with the bytes so far and in all. */
+export type Progress = (done: number, total: number) => void;
+
+/** A fetched file. `isFromCache`: nothing was downloaded. `isKept`: the next start need not download it. */
+export interface FetchedEncoder {
+  readonly file: EncoderFile;
+  readonly isFromCache: boolean;
+  readonly isKept: boolean;
+}
+
+export class EncoderStore {
+  /** `caches`: undefined in an insecure context; then nothing is kept. */
+  constructor(
+    private readonly client: AskewClient,
+    private readonly caches: CacheStorage | undefined = globalThis.caches,
+  ) {}
+
+  /**
+   * The file of an encoder, from this device if it has it, else from the server. A damaged copy is fetched again.
+   *
+   * Throws ProblemError, and DeviceError (not-an-encoder, damaged-encoder) for what the server sent.
+   */
+  async fetch(
+    gallery: string,
+    encoder: EncoderDescription,
+    progress: Progress = () => {},
+    signal?: AbortSignal,
+  ): Promise<FetchedEncoder> {
+    const kept = await this.read(encoder.sha256);
+    if (kept) return { file: kept, isFromCache: true, isKept: true };
+    const response = await this.client.encoderFile(gallery, encoder.id, signal);
+    const file = await readEncoderFile(await readBody(response, encoder.size, progress));
+    if (file.sha256 !== encoder.sha256) {
+      throw new DeviceError(
+        "damaged-encoder",
+        `Expected ${encoder.id} with SHA-256 ${encoder.sha256.slice(0, 12)}…, got ${file.sha256.slice(0, 12)}…. Reload the app.`,
+      );
+    }
+    return { file, isFromCache: false, isKept: await this.keep(file) };
+  }
+
+  /** The kept file of an encoder; undefined if there is none or it is damaged. */
+  async read(sha256: string): Promise<EncoderFile | undefined> {
+    try {
+      const cache = await this.caches?.open(CACHE);
+      const response = await cache?.match(address(sha256));
+      if (!cache || !response) return undefined;
+      try {
+        const file = await readEncoderFile(new Uint8Array(await response.arrayBuffer()));
+        if (file.sha256 === sha256) return file;
+      } catch (error) {
+        if (!(error instanceof DeviceError)) throw error;
+      }
+      await cache.delete(address(sha256));
+    } catch {
+      // A browser may refuse its storage, for example in private mode: the file is fetched then.
+    }
+    return undefined;
+  }
+
+  /** Keep a file and drop all others: phones have little room. False if the browser has no room for it, or no cache. */
+  private async keep(file: EncoderFile): Promise<boolean> {
+    try {
+      const cache = await this.caches?.open(CACHE);
+      if (!cache) return false;
+      await cache.put(address(file.sha256), new Response(file.bytes));
+      for (const request of await cache.keys()) {
+        if (!request.url.endsWith(file.sha256)) await cache.delete(request);
+      }
+      return true;
+    } catch {
+      return false;
+    }
+  }
+}
+
+const address = (sha256: string): string => new URL(`/encoders/${sha256}`, globalThis.location.href).href;
+
+async function readBody(response: Response, size: number, progress: Progress): Promise<Uint8Array<ArrayBuffer>> {
+  if (!response.body) return new Uint8Array(await response.arrayBuffer());
+  // The description states the size, so that the parts need not be joined afterwards: that would take twice the memory.
+  const bytes = new Uint8Array(size);
+  let done = 0;
+  for (const reader = response.body.getReader(); ; ) {
+    const { done: isEnd, value } = await reader.read();
+    if (isEnd) break;
+    if (done + value.length > size) {
+      await reader.cancel();
+      throw new DeviceError("damaged-encoder", `Expected an encoder file of ${size} bytes, got a longer one. Reload the app.`);
+    }
+    bytes.set(value, done);
+    done += value.length;
+    progress(done, size);
+  }
+  if (done !== size) {
+    throw new DeviceError("damaged-encoder", `Expected an encoder file of ${size} bytes, got ${done}. Try again.`);
+  }
+  return bytes;
+}
