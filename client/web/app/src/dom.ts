@@ -1,0 +1,44 @@
+/** Short ways to find and make elements. Text goes in as text, never as markup. */
+
+import { PAGE } from "./strings.js";
+
+/** The element of index.html with an id. */
+export function find<Kind extends Element = HTMLElement>(id: string): Kind {
+  const found = document.getElementById(id);
+  if (!found) throw new Error(`index.html has no element with the id "${id}".`);
+  return found as unknown as Kind;
+}
+
+export function make<Tag extends keyof HTMLElementTagNameMap>(
+  tag: Tag,
+  className = "",
+  ...content: (Node | string)[]
+): HTMLElementTagNameMap[Tag] {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  made.append(...content);
+  return made;
+}
+
+export function makeButton(text: string, action: () => void): HTMLButtonElement {
+  const button = make("button", "button", text);
+  button.type = "button";
+  button.addEventListener("click", action);
+  return button;
+}
+
+/** Names and values as `<dt>` and `<dd>`. */
+export function makeFacts(facts: readonly (readonly [name: string, value: string])[]): Node[] {
+  return facts.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]);
+}
+
+/** Fill the elements that name a string (`data-text`) or an accessible name (`data-label`). */
+export function fillTexts(): void {
+  const text = (name: string | undefined) => PAGE[name as keyof typeof PAGE] ?? "";
+  for (const element of document.querySelectorAll<HTMLElement>("[data-text]")) {
+    element.textContent = text(element.dataset["text"]);
+  }
+  for (const element of document.querySelectorAll<HTMLElement>("[data-label]")) {
+    element.setAttribute("aria-label", text(element.dataset["label"]));
+  }
+}

@@ -1,0 +1,112 @@
+/** Loads the encoder of a gallery: chooses, fetches, verifies and self-tests it. One encoder is open at a time. */
+
+import {
+  type AskewClient,
+  DeviceError,
+  Encoder,
+  type EncoderDescription,
+  EncoderStore,
+  type FetchedEncoder,
+  ProblemError,
+} from "@askew/client";
+
+import { ENGINE_FILES } from "./engine-files.js";
+
+export interface OpenEncoder {
+  readonly encoder: Encoder;
+  readonly description: EncoderDescription;
+  /** Whether the next visit need not download it. */
+  readonly isKept: boolean;
+}
+
+export type LoadingStage =
+  | { readonly kind: "choosing" }
+  | { readonly kind: "fetching"; readonly done: number; readonly total: number }
+  | { readonly kind: "checking" }
+  | { readonly kind: "ready" };
+
+export class EncoderLoader {
+  private readonly store: EncoderStore;
+  private open: OpenEncoder | undefined;
+  private loading = new AbortController();
+
+  constructor(
+    private readonly client: AskewClient,
+    private readonly onStage: (stage: LoadingStage) => void,
+  ) {
+    this.store = new EncoderStore(client);
+  }
+
+  /**
+   * The best encoder for this device; a smaller one if the memory does not suffice. An earlier call that has not ended
+   * throws AbortError. Throws ProblemError, DeviceError.
+   */
+  async load(gallery: string): Promise<OpenEncoder> {
+    this.loading.abort();
+    this.loading = new AbortController();
+    const { signal } = this.loading;
+    let tooLarge: DeviceError | undefined;
+    let maxBytes: number | undefined;
+    for (;;) {
+      this.report(signal, { kind: "choosing" });
+      const description = await this.choose(gallery, maxBytes, tooLarge);
+      signal.throwIfAborted();
+      try {
+        this.open = await this.openEncoder(gallery, description, signal);
+        this.report(signal, { kind: "ready" });
+        return this.open;
+      } catch (error) {
+        if (!(error instanceof DeviceError) || error.kind !== "out-of-memory") throw error;
+        tooLarge = error;
+        maxBytes = description.size - 1;
+      }
+    }
+  }
+
+  /** The encoder that is open now. */
+  get current(): OpenEncoder | undefined {
+    return this.open;
+  }
+
+  close(): void {
+    this.loading.abort();
+    this.open?.encoder.close();
+    this.open = undefined;
+  }
+
+  private async choose(
+    gallery: string,
+    maxBytes: number | undefined,
+    tooLarge: DeviceError | undefined,
+  ): Promise<EncoderDescription> {
+    try {
+      return await this.client.bestEncoder(gallery, maxBytes === undefined ? {} : { maxBytes });
+    } catch (error) {
+      throw tooLarge && error instanceof ProblemError && error.kind === "no-encoder-fits" ? tooLarge : error;
+    }
+  }
+
+  private async openEncoder(gallery: string, description: EncoderDescription, signal: AbortSignal): Promise<OpenEncoder> {
+    if (this.open?.description.sha256 === description.sha256) return { ...this.open, description };
+    // Phones have no room for two.
+    this.open?.encoder.close();
+    this.open = undefined;
+    const fetched = await this.fetch(gallery, description, signal);
+    this.report(signal, { kind: "checking" });
+    const encoder = await Encoder.open(fetched.file, { files: ENGINE_FILES });
+    if (signal.aborted) encoder.close();
+    signal.throwIfAborted();
+    return { encoder, description, isKept: fetched.isKept };
+  }
+
+  private async fetch(gallery: string, description: EncoderDescription, signal: AbortSignal): Promise<FetchedEncoder> {
+    const progress = (done: number, total: number) => this.report(signal, { kind: "fetching", done, total });
+    const fetched = await this.store.fetch(gallery, description, progress, signal);
+    signal.throwIfAborted();
+    return fetched;
+  }
+
+  private report(signal: AbortSignal, stage: LoadingStage): void {
+    if (!signal.aborted) this.onStage(stage);
+  }
+}

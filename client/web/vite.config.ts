@@ -1,0 +1,36 @@
+/**
+ * Builds the app into the server's package: `index.html`, and files with the hash of their content in their names, in one
+ * folder. The server serves the first at `/`, the others at `/page/`. Two builds of the same sources are equal to the byte.
+ */
+
+import { defaultClientConditions, defineConfig } from "vite";
+
+const names = {
+  entryFileNames: "app-[hash].js",
+  chunkFileNames: "[name]-[hash].js",
+  assetFileNames: "[name]-[hash][extname]",
+};
+
+export default defineConfig({
+  root: "app",
+  base: "./",
+  publicDir: false,
+  experimental: {
+    // Relative addresses work behind a path prefix, too. Files refer to each other within /page/.
+    renderBuiltUrl: (name, { hostType }) => (hostType === "html" ? `./page/${name}` : { relative: true }),
+  },
+  // ONNX Runtime's WebAssembly stays a file of its own, at the address that the app gives to the engine.
+  resolve: { conditions: ["onnxruntime-web-use-extern-wasm", ...defaultClientConditions] },
+  build: {
+    outDir: "../../../server/askew_server/http/page",
+    emptyOutDir: true,
+    // The page's policy allows no data: addresses.
+    assetsInlineLimit: 0,
+    target: "es2022",
+    sourcemap: false,
+    modulePreload: false,
+    reportCompressedSize: false,
+    rolldownOptions: { output: names },
+  },
+  worker: { format: "es", rolldownOptions: { output: { ...names, entryFileNames: "encoder-worker-[hash].js" } } },
+});
