@@ -3,6 +3,7 @@
 import type { AskewClient } from "./client.js";
 import { type EncoderFile, readEncoderFile } from "./encoder-file.js";
 import { DeviceError } from "./failures.js";
+import { ProblemError } from "./problems.js";
 import type { EncoderDescription } from "./wire-types.js";
 
 const CACHE = "askew-encoders-1";
@@ -88,10 +89,10 @@ const address = (sha256: string): string => new URL(`/encoders/${sha256}`, globa
 async function readBody(response: Response, size: number, progress: Progress): Promise<Uint8Array<ArrayBuffer>> {
   if (!response.body) return new Uint8Array(await response.arrayBuffer());
   // The description states the size, so that the parts need not be joined afterwards: that would take twice the memory.
-  const bytes = new Uint8Array(size);
+  const bytes = allocate(size);
   let done = 0;
   for (const reader = response.body.getReader(); ; ) {
-    const { done: isEnd, value } = await reader.read();
+    const { done: isEnd, value } = await reader.read().catch(explainBroken);
     if (isEnd) break;
     if (done + value.length > size) {
       await reader.cancel();
@@ -105,4 +106,18 @@ async function readBody(response: Response, size: number, progress: Progress): P
     throw new DeviceError("damaged-encoder", `Expected an encoder file of ${size} bytes, got ${done}. Try again.`);
   }
   return bytes;
+}
+
+function allocate(size: number): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(size);
+  } catch {
+    throw new DeviceError("out-of-memory", `This device has too little memory for an encoder of ${size} bytes. Close other tabs.`);
+  }
+}
+
+/** Browsers report a connection that breaks while a body is read as a TypeError. */
+function explainBroken(error: unknown): never {
+  if (error instanceof DOMException && error.name === "AbortError") throw error;
+  throw new ProblemError("unreachable", 0, "No connection", "The connection broke while the encoder was fetched. Try again.");
 }
