@@ -16,25 +16,19 @@ import { Results, type View } from "./results.js";
 import { Session } from "./session.js";
 import { Settings } from "./settings.js";
 import { Stage } from "./stage.js";
-import { Storage } from "./storage.js";
+import { DeviceStorage } from "./storage.js";
 import { PROGRESS } from "./strings.js";
 import { Thumbnails } from "./thumbnails.js";
 import { hitsView, itemsView, similarView } from "./views.js";
 
-interface SearchManner {
-  /** Whether the focus goes to the results: not while a person still changes the crop. */
-  readonly movesFocus: boolean;
-  readonly hasThreshold: boolean;
-}
+/** Where the focus is after a search: it does not move while a person still changes the crop. */
+type Focus = "goes to the results" | "stays";
 
-const USUAL: SearchManner = { movesFocus: true, hasThreshold: true };
-const QUIET: SearchManner = { movesFocus: false, hasThreshold: true };
-const NEAREST: SearchManner = { movesFocus: true, hasThreshold: false };
 // A crop is searched when it has not changed for this long, in milliseconds.
 const CROP_REST = 500;
 
 export class App {
-  private readonly storage: Storage;
+  private readonly storage: DeviceStorage;
   private readonly state = new PageState();
   private readonly progress = new Progress();
   private readonly failures = new Failures({ onKey: (key) => this.useKey(key), onAllow: () => this.searchAtServer() });
@@ -49,25 +43,27 @@ export class App {
   private items: GalleryItems | undefined;
   private searching = new AbortController();
   private cropTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Whether this photo is searched without a threshold. */
+  private showsNearest = false;
 
   /** `server`: its address, with the path prefix if it has one. */
   constructor(private readonly server: URL) {
-    this.storage = new Storage(server.pathname);
+    this.storage = new DeviceStorage(server.pathname);
     this.session = this.openSession(takeKey(this.storage));
     this.thumbnails = new Thumbnails(this.session);
     this.search = this.makeSearch();
     this.settings = new Settings(this.storage, {
-      onThreshold: () => void this.searchPhoto(QUIET),
+      onThreshold: () => this.showNearest(false, "stays"),
       onForgetKey: () => this.useKey(undefined),
     });
     this.stage = new Stage({
-      onPhoto: () => void this.searchPhoto(USUAL),
+      onPhoto: () => this.showNearest(false, "goes to the results"),
       onCrop: () => this.waitForCrop(),
       onCameraFailure: (error) => this.tell(error, () => void this.stage.openCamera()),
     });
     this.results = new Results(this.thumbnails, {
       onOpen: (entry, opener) => this.details.show(entry, this.thumbnails, opener),
-      onNearest: () => void this.searchPhoto(NEAREST),
+      onNearest: () => this.showNearest(true, "goes to the results"),
       onMore: () => void this.showMoreItems(),
       onBack: (view) => this.noteBack(view),
     });
@@ -85,7 +81,7 @@ export class App {
       const gallery = await session.start();
       if (session !== this.session) return;
       this.galleryChoice.show(session.galleries, gallery);
-      this.openGallery(USUAL);
+      this.openGallery("goes to the results");
     } catch (error) {
       if (session === this.session) this.fail(error, () => void this.start());
     }
@@ -117,14 +113,14 @@ export class App {
     this.failures.clear();
     // The permission was given because of the other gallery's encoders.
     this.failures.permission.withdraw();
-    this.openGallery(QUIET);
+    this.openGallery("stays");
   }
 
-  private openGallery(manner: SearchManner): void {
+  private openGallery(focus: Focus): void {
     this.clearResults();
     this.items = new GalleryItems(this.session.client, this.session.gallery.name);
     void this.showMoreItems();
-    if (this.stage.photo) void this.searchPhoto(manner);
+    if (this.stage.photo) this.showNearest(false, focus);
     else void this.loadEncoder();
   }
 
@@ -166,45 +162,53 @@ export class App {
 
   private waitForCrop(): void {
     clearTimeout(this.cropTimer);
-    this.cropTimer = setTimeout(() => void this.searchPhoto(QUIET), CROP_REST);
+    this.cropTimer = setTimeout(() => void this.searchPhoto("stays"), CROP_REST);
   }
 
   private searchAtServer(): void {
-    if (this.stage.photo) void this.searchPhoto(USUAL);
+    if (this.stage.photo) void this.searchPhoto("goes to the results");
     else this.state.rest("ready");
   }
 
-  private async searchPhoto(manner: SearchManner): Promise<void> {
+  /** Search the photo, with the threshold or without. The choice holds until the next photo, also for its crops. */
+  private showNearest(showsNearest: boolean, focus: Focus): void {
+    this.showsNearest = showsNearest;
+    void this.searchPhoto(focus);
+  }
+
+  private async searchPhoto(focus: Focus): Promise<void> {
     const { crop, photo } = this.stage;
     // A photo that is taken before the galleries are known is searched when one opens.
     if (!photo || this.session.galleries.length === 0) return;
     const isSent = this.failures.permission.isGiven;
-    const signal = this.beginSearch(isSent ? PROGRESS.sending : this.session.current ? PROGRESS.describing : PROGRESS.waiting);
+    const here = this.session.current ? PROGRESS.describing : PROGRESS.waiting;
+    const signal = this.beginSearch(isSent ? PROGRESS.sending : here);
     hideFigures();
-    const query = { photo, crop, maxFalseMatch: manner.hasThreshold ? this.settings.maxFalseMatch : undefined };
+    const query = { photo, crop, maxFalseMatch: this.showsNearest ? undefined : this.settings.maxFalseMatch };
     try {
       const found = isSent ? await this.search.onServer(query, signal) : await this.search.onDevice(query, signal);
-      if (!signal.aborted) this.showFound(found, photo, manner);
+      if (!signal.aborted) this.showFound(found, photo, focus);
     } catch (error) {
       if (signal.aborted) return;
       this.results.dropHits();
-      this.fail(error, () => void this.searchPhoto(manner));
+      this.fail(error, () => void this.searchPhoto(focus));
     }
   }
 
-  private showFound(found: Found, photo: Blob, manner: SearchManner): void {
+  private showFound(found: Found, photo: Blob, focus: Focus): void {
     const view = hitsView(this.session.gallery, found);
     this.state.noteEncoder("ready");
     this.endSearch();
     this.state.set(view.state);
     showFigures(found, photo.size);
-    this.results.showHits(view, manner.movesFocus);
+    this.results.showHits(view, focus === "goes to the results");
   }
 
   private async showSimilar(entry: Entry): Promise<void> {
     const signal = this.beginSearch(PROGRESS.similar);
     try {
-      const answer = await this.session.client.similar(this.session.gallery.name, entry.id, { limit: MAX_HITS, signal });
+      const { client, gallery } = this.session;
+      const answer = await client.similar(gallery.name, entry.id, { limit: MAX_HITS, signal });
       if (signal.aborted) return;
       const view = similarView(entry, answer);
       this.endSearch();

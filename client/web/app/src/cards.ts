@@ -21,6 +21,7 @@ export function makeCard(entry: Entry, thumbnails: Thumbnails, onOpen: (opener: 
   const title = titleOf(entry);
   const open = make("button", "title", title);
   open.type = "button";
+  open.dir = "auto";
   open.setAttribute("aria-haspopup", "dialog");
   open.addEventListener("click", () => onOpen(open));
   const card = make("li", "card", thumbnails.make({ ...entry, title }), make("h3", "", open));

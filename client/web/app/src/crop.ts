@@ -17,8 +17,8 @@ const ARROWS: ReadonlyMap<string, Point> = new Map([
   ["ArrowDown", { x: 0, y: 1 }],
 ]);
 
+/** `apply`: the crop for a place of the pointer. `x`, `y`: where it was pressed, in pixels of the window. */
 interface Drag {
-  readonly start: Point;
   readonly apply: (at: Point) => Crop;
   readonly x: number;
   readonly y: number;
@@ -89,7 +89,8 @@ export class CropFrame {
     // Without a crop, a finger on the photo scrolls the page.
     if (event.button !== 0 || (event.pointerType === "touch" && !this.crop)) return;
     const start = this.pointAt(event);
-    this.drag = { start, apply: this.chooseDrag(event.target, start), x: event.clientX, y: event.clientY, isMoving: false };
+    const apply = this.chooseDrag(event.target, start);
+    this.drag = { apply, x: event.clientX, y: event.clientY, isMoving: false };
     this.layer.setPointerCapture(event.pointerId);
   }
 

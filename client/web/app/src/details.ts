@@ -34,6 +34,7 @@ export class Details {
     this.opener = opener;
     this.thumbnails = thumbnails;
     find("details-title").textContent = title;
+    find("details-title").dir = "auto";
     find("details-photo").replaceChildren(thumbnails.make({ ...entry, title }));
     find("details-facts").replaceChildren(
       ...(entry.score === undefined ? [] : [makeScore(entry.score)]),

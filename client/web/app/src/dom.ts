@@ -29,7 +29,12 @@ export function makeButton(text: string, action: () => void): HTMLButtonElement 
 
 /** Names and values as `<dt>` and `<dd>`. */
 export function makeFacts(facts: readonly (readonly [name: string, value: string])[]): Node[] {
-  return facts.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]);
+  return facts.flatMap(([name, value]) => {
+    const definition = make("dd", "", value);
+    // Payloads may be written from right to left.
+    definition.dir = "auto";
+    return [make("dt", "", name), definition];
+  });
 }
 
 /** Fill the elements that name a string (`data-text`) or an accessible name (`data-label`). */

@@ -29,6 +29,7 @@ export class EncoderLoader {
   private readonly store: EncoderStore;
   private open: OpenEncoder | undefined;
   private loading = new AbortController();
+  private ended: Promise<unknown> = Promise.resolve();
 
   constructor(
     private readonly client: AskewClient,
@@ -41,13 +42,32 @@ export class EncoderLoader {
    * The best encoder for this device; a smaller one if the memory does not suffice. An earlier call that has not ended
    * throws AbortError. Throws ProblemError, DeviceError.
    */
-  async load(gallery: string): Promise<OpenEncoder> {
+  load(gallery: string): Promise<OpenEncoder> {
     this.loading.abort();
     this.loading = new AbortController();
     const { signal } = this.loading;
+    // An earlier call may be opening an encoder, which cannot be stopped.
+    const loading = this.ended.then(() => this.loadFor(gallery, signal));
+    this.ended = loading.catch(() => {});
+    return loading;
+  }
+
+  /** The encoder that is open now. */
+  get current(): OpenEncoder | undefined {
+    return this.open;
+  }
+
+  close(): void {
+    this.loading.abort();
+    this.open?.encoder.close();
+    this.open = undefined;
+  }
+
+  private async loadFor(gallery: string, signal: AbortSignal): Promise<OpenEncoder> {
     let tooLarge: DeviceError | undefined;
     let maxBytes: number | undefined;
     for (;;) {
+      signal.throwIfAborted();
       this.report(signal, { kind: "choosing" });
       const description = await this.choose(gallery, maxBytes, tooLarge);
       signal.throwIfAborted();
@@ -63,17 +83,6 @@ export class EncoderLoader {
     }
   }
 
-  /** The encoder that is open now. */
-  get current(): OpenEncoder | undefined {
-    return this.open;
-  }
-
-  close(): void {
-    this.loading.abort();
-    this.open?.encoder.close();
-    this.open = undefined;
-  }
-
   private async choose(
     gallery: string,
     maxBytes: number | undefined,
@@ -86,7 +95,11 @@ export class EncoderLoader {
     }
   }
 
-  private async openEncoder(gallery: string, description: EncoderDescription, signal: AbortSignal): Promise<OpenEncoder> {
+  private async openEncoder(
+    gallery: string,
+    description: EncoderDescription,
+    signal: AbortSignal,
+  ): Promise<OpenEncoder> {
     if (this.open?.description.sha256 === description.sha256) return { ...this.open, description };
     // Phones have no room for two.
     this.open?.encoder.close();

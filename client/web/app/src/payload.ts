@@ -23,7 +23,7 @@ export function creditsOf(payload: Payload): Credits {
 
 /** The fields that neither the title nor the credits show, as texts. */
 export function otherFields(payload: Payload): [name: string, value: string][] {
-  const shown = new Set(["title"]);
+  const shown = new Set(readText(payload["title"]) ? ["title"] : []);
   for (const [name, value] of Object.entries(creditsOf(payload))) if (value !== undefined) shown.add(name);
   return Object.entries(payload)
     .filter(([name, value]) => !shown.has(name) && value !== null && value !== "")

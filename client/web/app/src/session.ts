@@ -3,7 +3,7 @@
 import { AskewClient, type GalleryDescription } from "@askew/client";
 
 import { EncoderLoader, type LoadingStage, type OpenEncoder } from "./encoder-loader.js";
-import type { Storage } from "./storage.js";
+import type { DeviceStorage } from "./storage.js";
 
 const CHOSEN = "gallery";
 
@@ -23,7 +23,7 @@ export class Session {
   constructor(
     readonly server: URL,
     readonly key: string | undefined,
-    private readonly storage: Storage,
+    private readonly storage: DeviceStorage,
     onStage: (stage: LoadingStage) => void,
   ) {
     this.client = new AskewClient(server, key);

@@ -5,7 +5,7 @@ import type { GalleryDescription } from "@askew/client";
 import { find, make, makeFacts } from "./dom.js";
 import type { OpenEncoder } from "./encoder-loader.js";
 import { formatCount, formatMegabytes, formatMilliseconds } from "./format.js";
-import type { Storage } from "./storage.js";
+import type { DeviceStorage } from "./storage.js";
 import { SETTINGS } from "./strings.js";
 
 const NAME = "threshold";
@@ -25,7 +25,7 @@ export class Settings {
   private readonly threshold = find<HTMLSelectElement>("threshold");
 
   constructor(
-    private readonly storage: Storage,
+    private readonly storage: DeviceStorage,
     events: SettingsEvents,
   ) {
     for (const [choice, text] of Object.entries(SETTINGS.thresholds)) {

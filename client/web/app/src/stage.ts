@@ -55,6 +55,8 @@ export class Stage {
       return;
     }
     this.show("camera");
+    // The buttons can be pressed from any place of the page.
+    scrollTo({ top: 0 });
     this.torch.hidden = true;
     find("shoot").focus();
     try {
@@ -90,6 +92,7 @@ export class Stage {
     this.image.src = URL.createObjectURL(photo);
     this.cropFrame.reset();
     this.show("photo");
+    scrollTo({ top: 0 });
     this.events.onPhoto();
   }
 

@@ -1,7 +1,7 @@
 /** What the app remembers on this device: small texts in localStorage. */
 
 /** Texts by name. A browser may refuse its storage; then they are remembered for this visit only. */
-export class Storage {
+export class DeviceStorage {
   private readonly visit = new Map<string, string>();
 
   /** `path`: of the app's address, because several servers may share one origin. */

@@ -126,7 +126,10 @@ export const FAILURES: Readonly<Record<string, NoticeText>> = {
     title: "The camera is not allowed",
     detail: "Allow this site to use the camera in the browser's settings, or choose a photo.",
   },
-  "no-camera": { title: "No camera found", detail: "This device has no camera that the browser can use. Choose a photo." },
+  "no-camera": {
+    title: "No camera found",
+    detail: "This device has no camera that the browser can use. Choose a photo.",
+  },
   "camera-in-use": {
     title: "The camera is in use",
     detail: "Another app or tab uses the camera. Close it and try again, or choose a photo.",
@@ -147,12 +150,18 @@ export const FAILURES: Readonly<Record<string, NoticeText>> = {
     title: "The encoder is damaged",
     detail: "The file that arrived is not the one that the server describes. Try again.",
   },
-  "not-an-encoder": { title: "The encoder cannot be used", detail: "Reload the app. If that does not help, tell the gallery's owner." },
+  "not-an-encoder": {
+    title: "The encoder cannot be used",
+    detail: "Reload the app. If that does not help, tell the gallery's owner.",
+  },
   "unreadable-photo": {
     title: "The photo cannot be read",
     detail: "This browser cannot decode the file. Choose a JPEG, PNG or WebP photo.",
   },
-  "photo-too-large": { title: "The photo is too large", detail: "At most 64 megapixels are allowed. Choose a smaller photo." },
+  "photo-too-large": {
+    title: "The photo is too large",
+    detail: "At most 64 megapixels are allowed. Choose a smaller photo.",
+  },
   "photo-too-thin": { title: "The photo is too thin", detail: "Choose a larger part of the photo." },
   "no-encoder-fits": {
     title: "No encoder fits this device",
@@ -176,7 +185,10 @@ export const FAILURES: Readonly<Record<string, NoticeText>> = {
   },
   unreachable: { title: "No connection", detail: "The server did not answer. Is this device online?" },
   unauthorised: { title: "This gallery needs a key", detail: "Enter the key that you were given." },
-  forbidden: { title: "Not allowed with this key", detail: "The key of this device may not do this here. Ask for another one." },
+  forbidden: {
+    title: "Not allowed with this key",
+    detail: "The key of this device may not do this here. Ask for another one.",
+  },
   "no-gallery": { title: "No gallery yet", detail: "This server has no gallery to search." },
   failed: { title: "The app failed", detail: "Reload the page." },
 };

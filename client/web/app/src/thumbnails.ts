@@ -18,7 +18,9 @@ interface Fetched {
 export class Thumbnails {
   private readonly fetched = new Map<Element, Fetched>();
   private readonly pending = new Map<Element, () => void>();
-  private readonly observer = new IntersectionObserver((entries) => this.fetchVisible(entries), { rootMargin: "300px" });
+  private readonly observer = new IntersectionObserver((entries) => this.fetchVisible(entries), {
+    rootMargin: "300px",
+  });
 
   constructor(private readonly session: Session) {}
 
