@@ -5,6 +5,7 @@ PYTHON     ?= python3
 VENV       ?= .venv
 VENV_DEMO  ?= .venv-demo
 VENV_PEERS ?= .venv-peers
+VENV_WEB   ?= .venv-web
 PORT       ?= 8000
 CHECK      ?=
 
@@ -22,7 +23,7 @@ CHROMIUM := $(firstword $(shell command -v chromium chromium-browser google-chro
 DRIVER   := $(shell command -v chromedriver 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-browser test-image lint format unasync openapi commands settings soak bench-serving bench-index bench-ingest bench-peers bench-indexing bench-training clean python-is-new-enough
+.PHONY: help demo test test-fast test-browser test-image web lint format unasync openapi commands settings soak bench-serving bench-index bench-ingest bench-peers bench-indexing bench-training clean python-is-new-enough
 
 help: ## list the targets
 	@echo "Askew: visual search against a gallery that is never re-indexed."
@@ -34,7 +35,7 @@ help: ## list the targets
 demo: $(VENV_DEMO)/.installed ## index the demo gallery, serve it, search it with a student (CHECK=1: check, then stop)
 	@PORT=$(PORT) CHECK=$(CHECK) $(VENV_DEMO)/bin/python demo/run.py
 
-test: lint $(VENV_DEMO)/.installed ## lint, types and all tests
+test: lint $(VENV_DEMO)/.installed $(VENV_WEB)/.installed ## lint, types and all tests
 	$(VENV)/bin/python tests/suites.py
 ifneq ($(and $(CHROMIUM),$(DRIVER)),)
 	@$(MAKE) --no-print-directory test-browser
@@ -57,7 +58,10 @@ lint: $(VENV)/.installed ## ruff, mypy --strict, import rules, generated files
 	$(VENV)/bin/python client/generate_sync.py --check
 	$(VENV)/bin/lint-imports --no-cache --no-logo
 	$(VENV)/bin/mypy
-	$(VENV)/bin/mypy demo/run.py deploy/entrypoint.py client/generate_sync.py
+	$(VENV)/bin/mypy demo/run.py deploy/entrypoint.py client/generate_sync.py client/web/build.py
+
+web: $(VENV_WEB)/.installed ## rebuild the web app that the server ships (needs the npm registry)
+	$(VENV_WEB)/bin/python client/web/build.py
 
 format: $(VENV)/.installed ## format the sources with ruff
 	$(VENV)/bin/ruff check --fix .
@@ -122,6 +126,12 @@ $(VENV)/.installed: client/pyproject.toml server/pyproject.toml training/pyproje
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python $(PIP) install $(PINNED) --editable './client[cpu,cli]' --editable './server[cpu,parquet,tracing]' \
 		--editable './training[demo,cpu]' --requirement requirements/test.txt
+	@touch $@
+
+$(VENV_WEB)/.installed: requirements/web.txt | python-is-new-enough
+	@echo "Making $(VENV_WEB), with node to build the web app (once) ..."
+	@test -x $(VENV_WEB)/bin/python || $(PYTHON) -m venv $(VENV_WEB)
+	@$(VENV_WEB)/bin/python $(PIP) install --requirement $<
 	@touch $@
 
 $(VENV)/.soak: $(VENV)/.installed requirements/soak.txt

@@ -5,8 +5,11 @@
 
 import { defaultClientConditions, defineConfig } from "vite";
 
+const LIBRARY = "askew-client";
+
 const names = {
-  entryFileNames: "app-[hash].js",
+  // The library keeps its name, because pages that are not built here import it.
+  entryFileNames: ({ name }: { name: string }) => (name === LIBRARY ? `${LIBRARY}.js` : "app-[hash].js"),
   chunkFileNames: "[name]-[hash].js",
   assetFileNames: "[name]-[hash][extname]",
 };
@@ -30,7 +33,11 @@ export default defineConfig({
     sourcemap: false,
     modulePreload: false,
     reportCompressedSize: false,
-    rolldownOptions: { output: names },
+    rolldownOptions: {
+      input: { index: "app/index.html", [LIBRARY]: "app/src/library.ts" },
+      preserveEntrySignatures: "exports-only",
+      output: names,
+    },
   },
   worker: { format: "es", rolldownOptions: { output: { ...names, entryFileNames: "encoder-worker-[hash].js" } } },
 });

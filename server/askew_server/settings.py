@@ -97,6 +97,10 @@ class Settings(BaseSettings):
         description="Origins whose pages may use the server from a browser, separated by commas.",
         json_schema_extra={"expected": "origins such as https://museum.example, separated by commas"},
     )
+    cross_origin_isolation: bool = Field(
+        default=False,
+        description="Isolate the web app (COOP and COEP), so that it may try several threads.",
+    )
     metrics_without_key: bool = Field(
         default=False,
         description="Answer `GET /metrics` without a key.",

@@ -22,6 +22,7 @@ from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.live import LiveGallery
 from askew_server.http.concurrency import wait_for_thread
 from askew_server.http.context import context_of
+from askew_server.http.page_files import PageFiles
 from askew_server.jobs.describe_photos import PhotosJob
 from askew_server.jobs.queue import JobQueue
 from askew_server.jobs.rebuild_index import RebuildJob
@@ -45,6 +46,7 @@ class AppState:
         snapshot_jobs = (SnapshotJob(galleries), VerifySnapshotJob(galleries), RestoreJob(galleries))
         for kind in (self.photos_job, self.redescribe_job, *snapshot_jobs, RebuildJob(galleries)):
             self.jobs.register(kind)
+        self.page_files = PageFiles()
         self.version = version("askew-server")
         self.metrics = Metrics(self.version)
         self.state: Literal["loading", "ok", "draining"] = "loading"

@@ -1,7 +1,7 @@
 /** `@askew/client`: describe photos on the device, and search an Askew server with their vectors. Needs no DOM. */
 
 export { AskewClient, type Query, type SearchOptions, type TimedAnswer } from "./client.js";
-export type { Crop } from "./decode.js";
+export { type Crop, decodePhoto } from "./decode.js";
 export { Encoder, type EncoderOptions } from "./encoder.js";
 export { type EncoderFile, readEncoderFile } from "./encoder-file.js";
 export { EncoderStore, type FetchedEncoder, type Progress } from "./encoder-store.js";
@@ -12,6 +12,7 @@ export type { Manifest } from "./manifest.js";
 export type { Description } from "./messages.js";
 export type { Pixels } from "./pixels.js";
 export { ProblemError } from "./problems.js";
+export { computeSha256, sha256 } from "./sha256.js";
 export { MAX_PIXELS, SHORTEST_SIDE, type Size, capFactor, shrunkSize } from "./size-rule.js";
 export { packFloat16 } from "./wire.js";
 export type * from "./wire-types.js";

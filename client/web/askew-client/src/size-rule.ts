@@ -35,7 +35,7 @@ export function isTooThin(size: Size, photoSize: number): boolean {
  *
  * k = max(1, floor(max(W, H) / max(2 * photoSize, 1280))). Each pixel of the result is the mean of k * k pixels, so that
  * the graph still shrinks what is left by two or more. Photos below 2,560 pixels are not changed. The same rule in
- * Python: `askew_client.encoding.photos.cap_factor`.
+ * Python: `askew_client.encoding.cap`.
  */
 export function capFactor({ width, height }: Size, photoSize: number): number {
   return Math.max(1, Math.floor(Math.max(width, height) / Math.max(2 * photoSize, LONGEST_UNCAPPED_SIDE)));

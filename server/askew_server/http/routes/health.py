@@ -1,11 +1,8 @@
-"""Whether the server lives and is ready, what its problems mean, its API document, and the page at `/`."""
+"""Whether the server lives and is ready, what its problems mean, and its API document."""
 
 from __future__ import annotations
 
-from importlib.resources import files
-
 from fastapi import HTTPException, Request, Response
-from fastapi.staticfiles import StaticFiles
 
 from askew_client.contract.health import Health, Readiness, Version
 from askew_client.contract.problems import ProblemKind
@@ -15,9 +12,6 @@ from askew_server.http.routing import make_router, open_to_all
 from askew_server.http.state import InState
 
 router = make_router(tags=["health"])
-
-_PAGE = files("askew_server.http") / "page"
-_PAGE_POLICY = "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
 @router.head("/healthz", include_in_schema=False)
@@ -65,20 +59,3 @@ async def explain_problem(slug: str) -> Response:
 async def openapi_document(request: Request) -> Response:
     """The OpenAPI document."""
     return Response(request.app.state.openapi_document(), media_type="application/json")
-
-
-@router.head("/", include_in_schema=False)
-@router.get("/", include_in_schema=False)
-@open_to_all
-async def page() -> Response:
-    """The plain page: the gallery, and search by an uploaded photo."""
-    html = (_PAGE / "index.html").read_bytes()
-    return Response(html, media_type="text/html", headers={"Content-Security-Policy": _PAGE_POLICY})
-
-
-@router.head("/page/{path:path}", include_in_schema=False)
-@router.get("/page/{path:path}", include_in_schema=False)
-@open_to_all
-async def page_file(request: Request, path: str) -> Response:
-    """A file of the page."""
-    return await StaticFiles(directory=str(_PAGE)).get_response(path, request.scope)

@@ -1,0 +1,104 @@
+"""A reverse proxy between the browser and the server: under a path prefix, recording, and able to fail as networks do."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+_HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "host"}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A request that came through."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Proxy:
+    """Listens on a free port of 127.0.0.1 and hands requests below `prefix` on to a server, without the prefix.
+
+    `change`: called with the target and the body of each answer; returns the body that is sent. `is_cut`: while true, no
+    request is answered.
+    """
+
+    def __init__(self, server: str, prefix: str = "") -> None:
+        self.recorded: list[Recorded] = []
+        self.change: Callable[[str, bytes], bytes] = lambda _, body: body
+        self.is_cut = False
+        self._target = urlsplit(server)
+        self._prefix = prefix
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Its address, with the prefix and without a slash at the end."""
+        return f"http://127.0.0.1:{self._server.server_port}{self._prefix}"
+
+    @property
+    def bodies_sent(self) -> list[bytes]:
+        """The bodies of the requests that had one."""
+        return [each.body for each in self.recorded if each.body]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                request = Recorded(self.command, self.path, dict(self.headers), self.rfile.read(length))
+                proxy.recorded.append(request)
+                if proxy.is_cut:
+                    self.close_connection = True
+                    return
+                # A browser that leaves the page closes its connections.
+                with suppress(ConnectionError):
+                    self.pass_on(request)
+
+            def pass_on(self, request: Recorded) -> None:
+                if not request.target.startswith(f"{proxy._prefix}/"):
+                    self.send_error(404, "outside the prefix")
+                    return
+                connection = http.client.HTTPConnection(proxy._target.hostname or "", proxy._target.port, timeout=60)
+                headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
+                headers["Host"] = self.headers["Host"]
+                target = request.target.removeprefix(proxy._prefix)
+                try:
+                    connection.request(request.method, target, request.body, headers)
+                    answer = connection.getresponse()
+                    body = proxy.change(target, answer.read())
+                finally:
+                    connection.close()
+                self.send_response(answer.status)
+                for name, value in answer.getheaders():
+                    if name.lower() not in {*_HOP_BY_HOP, "content-length", "date", "server"}:
+                        self.send_header(name, value)
+                if request.method != "HEAD":
+                    self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
