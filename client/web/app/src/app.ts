@@ -67,6 +67,7 @@ export class App {
       onMore: () => void this.showMoreItems(),
       onBack: (view) => this.noteBack(view),
     });
+    addEventListener("hashchange", () => this.takeKeyFromAddress());
     find("open-settings").addEventListener("click", () => {
       const { current, galleries, key } = this.session;
       this.settings.show(galleries.length > 0 ? this.session.gallery : undefined, current, key !== undefined);
@@ -93,6 +94,12 @@ export class App {
 
   private makeSearch(): PhotoSearch {
     return new PhotoSearch(this.session, (encoder) => this.failures.tellSwitch(encoder));
+  }
+
+  /** A link with a key may be opened while the app is open. */
+  private takeKeyFromAddress(): void {
+    const key = takeKey(this.storage);
+    if (key !== this.session.key) this.useKey(key);
   }
 
   private useKey(key: string | undefined): void {

@@ -112,7 +112,14 @@ export class Results {
     this.section.hidden = false;
     this.describe(view);
     this.grid.append(...view.entries.map((entry) => this.makeCard(entry)));
-    if (movesFocus) this.heading.focus();
+    if (movesFocus) this.focusHeading();
+  }
+
+  private focusHeading(): void {
+    this.heading.focus({ preventScroll: true });
+    // On a phone the results begin under the photo, at the end of the screen or behind it.
+    const { top } = this.heading.getBoundingClientRect();
+    if (top < 0 || top > innerHeight / 3) this.section.scrollIntoView({ block: "start" });
   }
 
   private describe(view: View): void {
