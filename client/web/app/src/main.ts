@@ -16,7 +16,7 @@
  * - #back, #show-nearest, #show-more
  * - #details [data-id] (dialog): #details-title, #details-photo, #details-facts, #details-fields, #more-like-this,
  *   #details-close
- * - #settings (dialog): #threshold (strict, normal, loose, off), #threshold-hint, #gallery-facts, #encoder-facts,
+ * - #settings (dialog): #threshold (strict, careful, normal, off), #threshold-hint, #gallery-facts, #encoder-facts,
  *   #encoder-none, #key-state, #forget-key, #settings-close
  */
 

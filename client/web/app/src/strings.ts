@@ -91,8 +91,8 @@ export const CROP = {
 export const SETTINGS = {
   thresholds: {
     strict: "Strict: 1 % false hits",
-    normal: "Normal: 5 % false hits",
-    loose: "Loose: 20 % false hits",
+    careful: "Careful: 5 % false hits",
+    normal: "Normal: 20 % false hits",
     off: "Off: always show the nearest",
   },
   thresholdHint: "The share of photos of things that are not in the gallery which still get a hit.",

@@ -73,7 +73,10 @@ export class AskewClient {
 
   /** The file of an encoder; its body can be read in parts. */
   async encoderFile(gallery: string, id: string, signal?: AbortSignal): Promise<Response> {
-    return this.send(`v1/encoders/${encodeURIComponent(id)}/file`, { gallery }, signal ? { signal } : {});
+    // The answer says that it never changes: a browser's HTTP cache would give a damaged copy again and again.
+    const init: RequestInit = { cache: "no-store" };
+    if (signal) init.signal = signal;
+    return this.send(`v1/encoders/${encodeURIComponent(id)}/file`, { gallery }, init);
   }
 
   /** Search with a vector that was described on this device. */

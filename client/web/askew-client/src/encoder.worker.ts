@@ -25,7 +25,7 @@ async function answer(request: Request): Promise<void> {
     scope.postMessage({ id: request.id, value }, transfer);
   } catch (error) {
     const known = error instanceof DeviceError;
-    const kind = known ? error.kind : "unreadable-photo";
+    const kind = known ? error.kind : request.kind === "open" ? "no-engine" : "unreadable-photo";
     scope.postMessage({ id: request.id, failure: { kind, message: known ? error.message : String(error) } }, []);
   }
 }

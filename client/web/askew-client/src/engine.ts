@@ -93,6 +93,9 @@ function explain(error: unknown, what: string): DeviceError {
       `${what}: this device has too little memory for it. Close other tabs, or ask for a smaller encoder.`,
     );
   }
+  if (/fetch|dynamically imported|load failed/i.test(reason)) {
+    return new DeviceError("no-engine", `${what}: the app's files could not be fetched. Reload the app.`);
+  }
   if (typeof WebAssembly === "undefined" || /no available backend|wasm|WebAssembly/i.test(reason)) {
     return new DeviceError("no-engine", `${what}: this browser cannot run WebAssembly with SIMD (${reason.slice(0, 120)}).`);
   }
