@@ -46,7 +46,7 @@ endif
 test-fast: $(VENV)/.installed ## the fast tests, within 90 seconds
 	$(VENV)/bin/python tests/suites.py --fast
 
-test-browser: $(VENV)/.installed ## test the page in a headless Chromium
+test-browser: $(VENV)/.installed ## test the web app in a headless Chromium
 	$(VENV)/bin/python -m pytest -m browser tests/browser
 
 test-image: $(VENV)/.installed $(VENV_DEMO)/.installed ## test the image's entry point, with only the image's packages

@@ -125,7 +125,9 @@ def serve(folder: Path) -> Iterator[str]:
     teacher = ["--encoder", str(DEMO / "encoders" / "teacher.onnx"), "--payloads", str(DEMO / "credits.csv")]
     subprocess.run([*askew, "index", str(DEMO / "gallery"), *into, *teacher], check=True, capture_output=True)
     subprocess.run([*askew, "admit", str(STUDENT), *into], check=True, capture_output=True)
-    serving = subprocess.Popen([*askew, "serve", *into, "--port", "0"], stdout=subprocess.PIPE, text=True)
+    serving = subprocess.Popen(
+        [*askew, "serve", *into, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     try:
         assert serving.stdout is not None
         found = re.search(r"http://\S+", serving.stdout.readline())

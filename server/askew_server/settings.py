@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     )
     photo_search: bool = Field(
         default=False,
-        description="Describe query photos on the server too (`/search/photo`, the page).",
+        description="Describe query photos on the server too (`/search/photo`). The web app asks before it sends one.",
         json_schema_extra={"option": "--photo-search"},
     )
     allow_missing_space: bool = Field(

@@ -112,7 +112,10 @@ def test_the_encoder_is_fetched_once_and_a_damaged_copy_is_replaced(app: AppPage
 def test_a_crop_is_searched_again_and_the_whole_photo_returns(app: AppPage) -> None:
     app.open()
     whole = app.search(TAJ_MAHAL)
-    before = app.text("#results-status"), [each.get_attribute("data-score") for each in app.all("#results [data-score]")]
+    before = (
+        app.text("#results-status"),
+        [each.get_attribute("data-score") for each in app.all("#results [data-score]")],
+    )
     app.click("#start-crop")
     crop = app.at("#crop")
     for _ in range(6):

@@ -26,7 +26,7 @@ def test_the_shipped_app_is_what_its_sources_give(tmp_path: Path) -> None:
     shutil.copytree(
         ROOT / "client" / "web", sources, ignore=shutil.ignore_patterns("node_modules", "dist", "__pycache__")
     )
-    command = [PYTHON, ROOT / "client" / "web" / "build.py", "--sources", sources, "--into", into]
+    command: list[str | Path] = [PYTHON, ROOT / "client" / "web" / "build.py", "--sources", sources, "--into", into]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     if built.returncode != 0 and any(code in built.stderr for code in UNREACHABLE):
         pytest.skip("!! NOT RUN: the web app was not rebuilt, because the npm registry cannot be reached.")

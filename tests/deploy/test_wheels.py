@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.installs, pytest.mark.timeout(1200)]
 PACKAGES = {"askew_client": "client", "askew_server": "server", "askew_training": "training"}
 DATA_FILES = {
     "askew_client": ("py.typed", "encoding/golden_pictures/"),
-    "askew_server": ("py.typed", "http/page/index.html", "http/page/page.js"),
+    "askew_server": ("py.typed", "http/page/index.html", "http/page/askew-client.js"),
     "askew_training": ("py.typed",),
 }
 IMPORT_ALL = """
@@ -100,7 +100,7 @@ def served(python: Path, tmp_path: Path) -> Iterator[str]:
 def test_the_page_is_served_from_the_wheel(served: str) -> None:
     with urllib.request.urlopen(f"{served}/", timeout=60) as answer:
         assert b"<title>" in answer.read()
-    with urllib.request.urlopen(f"{served}/page/page.js", timeout=60) as answer:
+    with urllib.request.urlopen(f"{served}/page/askew-client.js", timeout=60) as answer:
         assert answer.status == 200
 
 

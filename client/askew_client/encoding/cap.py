@@ -34,4 +34,5 @@ def cap_pixels(pixels: NDArray[np.uint8], photo_size: int) -> NDArray[np.uint8]:
     height, width = pixels.shape[0] // k, pixels.shape[1] // k
     blocks = pixels[: height * k, : width * k].reshape(height, k, width, k, 3)
     sums = blocks.sum(axis=(1, 3), dtype=np.uint32)
-    return ((sums + k * k // 2) // (k * k)).astype(np.uint8)
+    means: NDArray[np.uint8] = ((sums + k * k // 2) // (k * k)).astype(np.uint8)
+    return means

@@ -249,7 +249,7 @@ def limited(indexed: Path, tmp_path_factory: pytest.TempPathFactory, teacher: En
 def test_control_characters_in_a_path_are_refused_at_the_edge(limited: Limited, end: str) -> None:
     for method, path in (
         ("POST", "/v1/galleries/mine/restore"), ("POST", "/v1/galleries/mine/redescribe"), ("GET", "/healthz"),
-        ("POST", "/search"), ("GET", "/v1/keys"), ("GET", "/page/page.js"), ("GET", "/v1/galleries/theirs"),
+        ("POST", "/search"), ("GET", "/v1/keys"), ("GET", "/page/askew-client.js"), ("GET", "/v1/galleries/theirs"),
     ):  # fmt: skip
         with limited.key("admin") as http:
             for url in (path + end, f"{path}/{end}"):

@@ -71,7 +71,7 @@ def test_without_a_key_only_calls_that_reveal_nothing_about_galleries_are_answer
             assert answer.status_code == 401, template
         else:
             assert_problem(answer, 401, "unauthorised")
-    assert guarded.server.http.get("/page/page.js").status_code == 200
+    assert guarded.server.http.get("/page/askew-client.js").status_code == 200
     assert_problem(guarded.server.http.get("/no/such/path"), 401, "unauthorised")
     assert_problem(guarded.server.http.patch("/v1/galleries"), 401, "unauthorised")
 

@@ -1,0 +1,120 @@
+"""The files of the web app: types, policies, versions, compressed forms. tests/browser runs the app itself."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from askew_server.http.page_files import PageFiles
+from tests.support.paths import ROOT
+from tests.support.problem_shape import assert_problem
+from tests.support.running_server import RunningServer
+
+PAGE = ROOT / "server" / "askew_server" / "http" / "page"
+NAMES = sorted(path.name for path in PAGE.iterdir())
+TYPES = {
+    ".css": "text/css; charset=utf-8", ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8", ".svg": "image/svg+xml", ".wasm": "application/wasm",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with RunningServer(tmp_path_factory.mktemp("page") / "data") as running:
+        yield running
+
+
+def get(server: RunningServer, path: str, **headers: str) -> httpx.Response:
+    return server.http.get(path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_file_is_served_compressed_and_as_it_is(server: RunningServer, name: str) -> None:
+    content = (PAGE / name).read_bytes()
+    plain = get(server, f"/page/{name}", Accept_Encoding="identity")
+    assert (plain.status_code, plain.content) == (200, content)
+    assert plain.headers["content-type"] == TYPES[Path(name).suffix]
+    assert "content-encoding" not in plain.headers
+    compressed = get(server, f"/page/{name}", Accept_Encoding="br, gzip")
+    assert compressed.headers["content-encoding"] == "gzip"
+    assert int(compressed.headers["content-length"]) < len(content)
+    assert compressed.content == content
+    assert plain.headers["etag"] != compressed.headers["etag"]
+    for answer in (plain, compressed):
+        assert answer.headers["vary"] == "Accept-Encoding"
+        unchanged = get(
+            server,
+            f"/page/{name}",
+            Accept_Encoding=answer.request.headers["accept-encoding"],
+            If_None_Match=answer.headers["etag"],
+        )
+        assert (unchanged.status_code, unchanged.content) == (304, b"")
+    assert get(server, f"/page/{name}", Accept_Encoding="gzip;q=0").headers.get("content-encoding") is None
+
+
+def test_files_with_a_hash_in_their_name_are_kept_for_ever_and_the_others_asked_for(server: RunningServer) -> None:
+    for name in NAMES:
+        is_kept = "immutable" in get(server, f"/page/{name}").headers["cache-control"]
+        assert is_kept == (name not in {"index.html", "askew-client.js"}), name
+    assert get(server, "/").headers["cache-control"] == "no-cache"
+
+
+def test_every_file_has_the_policy(server: RunningServer) -> None:
+    for path in ("/", *(f"/page/{name}" for name in NAMES)):
+        policy = get(server, path).headers["content-security-policy"].split("; ")
+        assert "default-src 'none'" in policy
+        assert "script-src 'self' 'wasm-unsafe-eval'" in policy
+        assert "connect-src 'self'" in policy
+        assert not any("unsafe-inline" in part or "'unsafe-eval'" in part or "http" in part for part in policy)
+
+
+def test_the_page_names_only_files_that_exist_by_relative_addresses(server: RunningServer) -> None:
+    html = get(server, "/").text
+    addresses = re.findall(r'(?:src|href)="([^"#]+)"', html)
+    assert len(addresses) > 3
+    for address in addresses:
+        assert address.startswith("./page/")
+        assert server.http.head(f"/{address}").status_code == 200
+    assert "<style" not in html
+    assert re.findall(r"<script(?![^>]*src=)", html) == []
+    assert re.findall(r"\son\w+=", html) == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/page/", "/page/none.js", "/page/..%2fapp.py", "/page/__init__.py", "/page/a/index.html"]
+)
+def test_other_names_are_unknown(server: RunningServer, path: str) -> None:
+    assert_problem(server.http.get(path), 404, "unknown-path")
+
+
+def test_a_head_request_has_the_headers_alone(server: RunningServer) -> None:
+    head, whole = server.http.head("/"), server.http.get("/")
+    assert head.content == b""
+    assert head.headers["etag"] == whole.headers["etag"]
+
+
+def test_the_page_is_isolated_only_if_the_setting_says_so(server: RunningServer, tmp_path: Path) -> None:
+    assert "cross-origin-embedder-policy" not in get(server, "/").headers
+    isolated = {"ASKEW_CROSS_ORIGIN_ISOLATION": "true"}
+    with RunningServer(tmp_path / "data", environment=isolated) as running:
+        for path in ("/", "/page/askew-client.js"):
+            headers = get(running, path).headers
+            assert headers["cross-origin-opener-policy"] == "same-origin"
+            assert headers["cross-origin-embedder-policy"] == "require-corp"
+
+
+def test_files_of_unknown_types_are_not_served(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("notes")
+    (tmp_path / "a.js").write_text("export {};")
+    (tmp_path / "folder").mkdir()
+    pages = PageFiles(tmp_path)
+    assert [pages.read(name) for name in ("notes.txt", "folder", "", "..", "a")] == [None] * 5
+    file = pages.read("a.js")
+    assert file is not None
+    assert file.compressed is not None
+    assert gzip.decompress(file.compressed) == b"export {};"
