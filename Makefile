@@ -23,7 +23,7 @@ CHROMIUM := $(firstword $(shell command -v chromium chromium-browser google-chro
 DRIVER   := $(shell command -v chromedriver 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-browser test-image web lint format unasync openapi commands settings soak bench-serving bench-index bench-ingest bench-peers bench-indexing bench-training clean python-is-new-enough
+.PHONY: help demo test test-fast test-browser test-image web lint format unasync openapi commands settings soak bench-serving bench-index bench-ingest bench-phone bench-peers bench-indexing bench-training clean python-is-new-enough
 
 help: ## list the targets
 	@echo "Askew: visual search against a gallery that is never re-indexed."
@@ -93,6 +93,9 @@ bench-index: $(VENV)/.installed ## the index alone: recall, times, bytes, filter
 
 bench-ingest: $(VENV)/.installed ## filling a gallery over HTTP, compared with bare SQLite and FAISS, and searches during it
 	$(VENV)/bin/python benchmarks/ingest.py
+
+bench-phone: $(VENV)/.installed ## measure the web app in a headless Chromium: starts, descriptions, searches
+	$(VENV)/bin/python benchmarks/phone.py
 
 bench-peers: $(VENV)/.installed $(VENV_PEERS)/.installed ## Askew, compared with vector stores from PyPI on the same vectors
 	$(VENV)/bin/python benchmarks/peers.py --peers-python $(VENV_PEERS)/bin/python

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from askew_client.contract.encoder_file import parse_encoder_file
+from askew_client.contract.encoder_file import parse_encoder_file, read_encoder_file
+from askew_client.contract.manifest import golden_text
 from askew_client.contract.wire import pack
 from askew_client.encoding.cap import cap_pixels
 from askew_client.encoding.encoder import Encoder
@@ -25,6 +27,7 @@ from askew_client.encoding.photos import read_photo, shrunk_size
 from tests.browser.conftest import Browser, open_browser
 from tests.browser.photo_kinds import jpeg_kinds, png_kinds
 from tests.support.paths import DEMO
+from tests.support.small_encoders import sealed
 
 pytestmark = pytest.mark.browser
 
@@ -229,3 +232,29 @@ def test_an_encoder_file_is_verified(page: Page) -> None:
         (b"", "not-an-encoder"),
     ):
         assert kind in page.refusal(read, base64.b64encode(damaged).decode())
+
+
+_SELF_TEST = """
+  const file = await askew.readEncoderFile(bytesOf(args[0]));
+  const opened = await askew.Encoder.open(file, {files: askew.ENGINE_FILES, hasPassed: args[1]});
+  opened.close();
+  return [...opened.selfTest.golden.keys()];
+"""
+
+
+def test_all_golden_pictures_are_recomputed_first_and_one_later(page: Page, student_file: Path) -> None:
+    content = base64.b64encode(student_file.read_bytes()).decode()
+    assert page.run(_SELF_TEST, content, False) == ["small", "thin", "large"]
+    assert page.run(_SELF_TEST, content, True) == ["small"]
+
+
+@pytest.mark.parametrize("has_passed", [False, True])
+def test_an_encoder_that_this_device_computes_wrongly_is_refused(
+    page: Page, student_file: Path, has_passed: bool
+) -> None:
+    manifest = read_encoder_file(student_file).manifest
+    wrong = {name: golden_text(np.roll(manifest.golden_vector(name), 1)) for name in manifest.golden}
+    content = sealed(onnx.load(student_file), manifest.model_copy(update={"golden": wrong}).to_metadata())
+    refusal = page.refusal(_SELF_TEST, base64.b64encode(content).decode(), has_passed)
+    assert "encoder-disagrees" in refusal
+    assert "off by" in refusal

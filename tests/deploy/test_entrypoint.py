@@ -111,7 +111,7 @@ def test_the_first_start_describes_the_demo_and_the_second_only_serves(tmp_path:
         assert gallery["items"] == len(list((small_demo / "gallery").iterdir())) >= 10
         assert len(gallery["admitted_encoders"]) >= 1
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
-            assert b"Search with a photo" in answer.read()
+            assert b"<title>Askew" in answer.read()
     described = (data / ".demo-is-ready").stat().st_mtime_ns
     with running(data, small_demo):
         assert (data / ".demo-is-ready").stat().st_mtime_ns == described

@@ -11,6 +11,10 @@ import {
 } from "@askew/client";
 
 import { ENGINE_FILES } from "./engine-files.js";
+import type { DeviceStorage } from "./storage.js";
+
+/** The name of the encoder that passed its self-test on this device, with the browser that it ran in. */
+const PASSED = "passed";
 
 export interface OpenEncoder {
   readonly encoder: Encoder;
@@ -33,6 +37,7 @@ export class EncoderLoader {
 
   constructor(
     private readonly client: AskewClient,
+    private readonly storage: DeviceStorage,
     private readonly onStage: (stage: LoadingStage) => void,
   ) {
     this.store = new EncoderStore(client);
@@ -106,7 +111,11 @@ export class EncoderLoader {
     this.open = undefined;
     const fetched = await this.fetch(gallery, description, signal);
     this.report(signal, { kind: "checking" });
-    const encoder = await Encoder.open(fetched.file, { files: ENGINE_FILES });
+    // Another version of the browser may compute otherwise.
+    const passed = `${description.sha256} ${navigator.userAgent}`;
+    const hasPassed = this.storage.read(PASSED) === passed;
+    const encoder = await Encoder.open(fetched.file, { files: ENGINE_FILES, hasPassed });
+    this.storage.keep(PASSED, passed);
     if (signal.aborted) encoder.close();
     signal.throwIfAborted();
     return { encoder, description, isKept: fetched.isKept };

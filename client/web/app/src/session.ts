@@ -27,7 +27,7 @@ export class Session {
     onStage: (stage: LoadingStage) => void,
   ) {
     this.client = new AskewClient(server, key);
-    this.loader = new EncoderLoader(this.client, onStage);
+    this.loader = new EncoderLoader(this.client, storage, onStage);
   }
 
   /** List the galleries, and choose the one of the last visit or the default. Throws ProblemError, NoGalleryError. */

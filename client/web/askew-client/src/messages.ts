@@ -12,6 +12,7 @@ export interface OpenRequest {
   readonly file: EncoderFile;
   readonly files: EngineFiles;
   readonly threads: number;
+  readonly hasPassed: boolean;
 }
 
 export interface DescribeRequest {
