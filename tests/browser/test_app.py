@@ -38,9 +38,19 @@ def proxy(request: pytest.FixtureRequest, url: str) -> Iterator[Proxy]:
     proxy.close()
 
 
+@pytest.fixture(scope="module")
+def shared_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with open_browser(tmp_path_factory.mktemp("app") / "profile") as browser:
+        yield browser
+
+
 @pytest.fixture
-def app(browser: Browser, url: str) -> AppPage:
-    return AppPage(browser, url)
+def app(shared_browser: Browser, url: str) -> AppPage:
+    """The app in a browser that other tests use, too: it has the encoder already, and no settings."""
+    app = AppPage(shared_browser, url)
+    app.driver.get(f"{url}/version")
+    app.driver.execute_script("localStorage.clear()")
+    return app
 
 
 # From the photo to the hits
@@ -84,7 +94,9 @@ def test_hits_are_those_of_the_python_client(app: AppPage, url: str) -> None:
                 assert abs(scores.get(mine, -1) - theirs.score) <= 1e-3, (query, place, mine, theirs.id)
 
 
-def test_the_encoder_is_fetched_once_and_a_damaged_copy_is_replaced(app: AppPage) -> None:
+def test_the_encoder_is_fetched_once_and_a_damaged_copy_is_replaced(browser: Browser, url: str) -> None:
+    app = AppPage(browser, url)
+
     def fetched() -> bool:
         return any(urlsplit(request["url"]).path.endswith("/file") for request in app.browser.requests())
 
