@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from askew_client.encoding.golden import GOLDEN_SIZES, draw_golden_picture
 from askew_client.encoding.photos import read_photo, shrunk_size
 from tests.browser.conftest import Browser, open_browser
 from tests.browser.photo_kinds import jpeg_kinds, png_kinds
-from tests.support.paths import DEMO
+from tests.support.paths import DEMO, ROOT
 from tests.support.small_encoders import sealed
 
 pytestmark = pytest.mark.browser
@@ -258,3 +259,16 @@ def test_an_encoder_that_this_device_computes_wrongly_is_refused(
     refusal = page.refusal(_SELF_TEST, base64.b64encode(content).decode(), has_passed)
     assert "encoder-disagrees" in refusal
     assert "off by" in refusal
+
+
+def test_the_example_of_the_document_runs(page: Page) -> None:
+    document = (ROOT / "docs" / "phone.md").read_text()
+    example = document[document.index("```js\n") + 6 :].split("```")[0]
+    assert 'import { AskewClient, ENGINE_FILES, Encoder, EncoderStore } from "./page/askew-client.js";' in example
+    # An import statement stands in modules only; here the module is imported already.
+    script = re.sub(r"import (\{.*?\}) from .*;", r"const \1 = askew;", example)
+    found = page.run(
+        f"const photo = new Blob([bytesOf(args[0])]); {script} encoder.close(); return hits[0].id;",
+        base64.b64encode(PHOTO.read_bytes()).decode(),
+    )
+    assert found == PHOTO.stem

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,6 +108,17 @@ def test_the_page_is_isolated_only_if_the_setting_says_so(server: RunningServer,
             headers = get(running, path).headers
             assert headers["cross-origin-opener-policy"] == "same-origin"
             assert headers["cross-origin-embedder-policy"] == "require-corp"
+
+
+def test_what_the_app_contains_of_others_is_credited() -> None:
+    licences = PAGE.parent / "licences"
+    credited = (licences / "README.md").read_text()
+    (engine,) = PAGE.glob("*.wasm")
+    assert hashlib.sha256(engine.read_bytes()).hexdigest() in credited
+    locked = json.loads((ROOT / "client" / "web" / "package-lock.json").read_text())["packages"]
+    assert f"`onnxruntime-web` {locked['node_modules/onnxruntime-web']['version']}" in credited
+    for name in re.findall(r"\]\(([\w.-]+\.txt)\)", credited):
+        assert (licences / name).stat().st_size > 1_000
 
 
 def test_files_of_unknown_types_are_not_served(tmp_path: Path) -> None:
