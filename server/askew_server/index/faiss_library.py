@@ -319,6 +319,7 @@ def train_product(vectors: Vectors, parts: int) -> Vectors:
     quantizer = faiss.ProductQuantizer(vectors.shape[1], parts, 8)
     # FAISS warns of fewer than 39 vectors a centroid; the caller measures what the codes are worth.
     quantizer.cp.min_points_per_centroid = 1
+    quantizer.cp.niter = _TRAINING_ROUNDS
     quantizer.train(np.ascontiguousarray(vectors))
     books: Vectors = faiss.vector_to_array(quantizer.centroids).reshape(parts, 256, -1)
     return books
