@@ -61,7 +61,7 @@ class EarlierPack:
         """Codes, u8 [n, bytes], and factors, float32 [n], at these positions."""
         codes = np.frombuffer(self.file.section("codes"), dtype=np.uint8)
         scales = np.frombuffer(self.file.section("scales"), dtype=SCALE)
-        return codes.reshape(len(self.labels), -1)[positions], scales[positions]
+        return codes.reshape(len(self.labels), self.header.codec.bytes)[positions], scales[positions]
 
     def thumbnail(self, position: int) -> bytes:
         """The thumbnail at a position of a pack with thumbnails; empty if there is none."""
