@@ -6,6 +6,7 @@ import hashlib
 import json
 import struct
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,24 @@ Float32 = NDArray[np.float32]
 
 
 @dataclass
+class PlainCodec:
+    """Product codes: byte j stands for the dimensions order[starts[j]:starts[j + 1]], by books[j], float32 [256, width]."""
+
+    order: list[int]
+    starts: list[int]
+    books: list[Float32]
+
+    def parts(self) -> list[tuple[list[int], Float32]]:
+        return [(self.order[self.starts[j] : self.starts[j + 1]], book) for j, book in enumerate(self.books)]
+
+    def section(self) -> bytes:
+        packed = struct.pack(f"<{len(self.order)}H", *self.order) + struct.pack(f"<{len(self.starts)}I", *self.starts)
+        return packed + b"".join(book.astype("<f2").tobytes() for book in self.books)
+
+
+@dataclass
 class PlainPack:
-    """What a pack holds: `codebooks` float32 [bytes, 256, width], None for "int8"."""
+    """What a pack holds. `codec`: None for "int8"."""
 
     vectors: Float32
     ids: list[str]
@@ -25,7 +42,7 @@ class PlainPack:
     rows: list[list[Any]] | None = None
     labels: list[int] | None = None
     thumbnails: list[bytes] | None = None
-    codebooks: Float32 | None = None
+    codec: PlainCodec | None = None
     sequence: int = 0
     header: dict[str, Any] = field(default_factory=dict)
 
@@ -33,29 +50,23 @@ class PlainPack:
     def dim(self) -> int:
         return int(self.vectors.shape[1])
 
-    def spans(self) -> list[tuple[int, int]]:
-        assert self.codebooks is not None
-        size = len(self.codebooks)
-        return [(j * self.dim // size, (j + 1) * self.dim // size) for j in range(size)]
-
     def codes(self) -> NDArray[Any]:
-        if self.codebooks is None:
+        if self.codec is None:
             scale = np.abs(self.vectors).max(axis=1, keepdims=True) / 127 if len(self.vectors) else 1.0
             return np.rint(self.vectors / scale).astype(np.int8)
-        found = np.zeros((len(self.vectors), len(self.codebooks)), dtype=np.uint8)
-        for j, (begin, end) in enumerate(self.spans()):
-            book = self.codebooks[j, :, : end - begin]
-            far = ((self.vectors[:, None, begin:end] - book[None]) ** 2).sum(axis=2)
+        found = np.zeros((len(self.vectors), len(self.codec.books)), dtype=np.uint8)
+        for j, (dimensions, book) in enumerate(self.codec.parts()):
+            far = ((self.vectors[:, None, dimensions] - book[None]) ** 2).sum(axis=2)
             found[:, j] = far.argmin(axis=1) if len(self.vectors) else []
         return found
 
     def decoded(self) -> Float32:
         codes = self.codes()
-        if self.codebooks is None:
+        if self.codec is None:
             return codes.astype(np.float32)
         out = np.zeros_like(self.vectors)
-        for j, (begin, end) in enumerate(self.spans()):
-            out[:, begin:end] = self.codebooks[j, codes[:, j], : end - begin]
+        for j, (dimensions, book) in enumerate(self.codec.parts()):
+            out[:, dimensions] = book[codes[:, j]]
         return out
 
     def scales(self) -> Float32:
@@ -68,9 +79,9 @@ class PlainPack:
         labels = self.labels if self.labels is not None else list(range(1, items + 1))
         rows = self.rows if self.rows is not None else [[each] for each in self.ids]
         texts = [json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() for row in rows]
-        codec = b"" if self.codebooks is None else self.codebooks.astype("<f2").tobytes()
-        size = self.dim if self.codebooks is None else len(self.codebooks)
-        kind = "int8" if self.codebooks is None else "product"
+        codec = b"" if self.codec is None else self.codec.section()
+        size = self.dim if self.codec is None else len(self.codec.books)
+        kind = "int8" if self.codec is None else "product"
         members = json.dumps({"bytes": size, "dim": self.dim, "kind": kind}, separators=(",", ":")).encode()
         sections = [
             ("codec", codec),
@@ -141,13 +152,16 @@ def unit_vectors(count: int, dim: int, seed: int = 1) -> Float32:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("<f2").astype(np.float32)
 
 
-def codebooks(dim: int, size: int, seed: int = 2) -> Float32:
-    """Random codebooks, float32 [bytes, 256, width], rounded to float16 and padded with 0."""
-    width = -(-dim // size)
-    books = np.random.default_rng(seed).standard_normal((size, 256, width)) / np.sqrt(dim)
-    for j in range(size):
-        books[j, :, (j + 1) * dim // size - j * dim // size :] = 0
-    return books.astype("<f2").astype(np.float32)
+def plain_codec(dim: int, size: int, seed: int = 2) -> PlainCodec:
+    """Random codebooks, rounded to float16, of parts of random widths in a random order of the dimensions."""
+    random = np.random.default_rng(seed)
+    inner = sorted(random.choice(np.arange(1, dim), size - 1, replace=False).tolist())
+    starts = [0, *inner, dim]
+    books = [
+        (random.standard_normal((256, end - begin)) / np.sqrt(dim)).astype("<f2").astype(np.float32)
+        for begin, end in pairwise(starts)
+    ]
+    return PlainCodec(random.permutation(dim).tolist(), starts, books)
 
 
 def _runs(labels: list[int]) -> list[tuple[int, int]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from askew_client.errors import DamagedPack, WireError
 from askew_client.offline.pack import Pack
 from askew_client.offline.sections import verify_pack
-from tests.support.offline_packs import PlainPack, assemble, codebooks, read_plainly, unit_vectors
+from tests.support.offline_packs import PlainPack, assemble, plain_codec, read_plainly, unit_vectors
 
 
 def _written(folder: Path, content: bytes) -> Path:
@@ -26,14 +28,14 @@ def _written(folder: Path, content: bytes) -> Path:
 
 def _kinds(vectors: np.ndarray) -> dict[str, Any]:
     dim = vectors.shape[1]
-    return {"int8": None, "product": codebooks(dim, 12), "whole bytes": codebooks(dim, dim)}
+    return {"int8": None, "product": plain_codec(dim, 12), "whole bytes": plain_codec(dim, dim)}
 
 
 @pytest.mark.parametrize("kind", ["int8", "product", "whole bytes"])
 def test_hits_are_those_of_a_naive_decode(tmp_path: Path, kind: str) -> None:
-    # 40 values in 12 bytes: some bytes stand for three values, others for four.
+    # 40 values in 12 bytes of different widths.
     vectors = unit_vectors(300, 40)
-    plain = PlainPack(vectors, [f"item-{n:03}" for n in range(300)], codebooks=_kinds(vectors)[kind])
+    plain = PlainPack(vectors, [f"item-{n:03}" for n in range(300)], codec=_kinds(vectors)[kind])
     pack = Pack.open(_written(tmp_path, plain.content()))
     for query in unit_vectors(5, 40, seed=9):
         scores = np.clip(
@@ -49,8 +51,8 @@ def test_hits_are_those_of_a_naive_decode(tmp_path: Path, kind: str) -> None:
 
 def test_an_item_finds_itself_with_a_score_of_one(tmp_path: Path) -> None:
     vectors = unit_vectors(50, 64)
-    for codes in (None, codebooks(64, 16)):
-        plain = PlainPack(vectors, [f"i{n}" for n in range(50)], codebooks=codes)
+    for codes in (None, plain_codec(64, 16)):
+        plain = PlainPack(vectors, [f"i{n}" for n in range(50)], codec=codes)
         hit = Pack.open(_written(tmp_path, plain.content())).search(vectors[7], 1)[0]
         assert (hit.id, hit.position) == ("i7", 7)
         assert hit.score == pytest.approx(1, abs=1e-5)
@@ -83,8 +85,8 @@ def test_payloads_thumbnails_and_absent_fields(tmp_path: Path) -> None:
 
 
 def test_an_empty_pack_finds_nothing(tmp_path: Path) -> None:
-    for codes in (None, codebooks(16, 4)):
-        plain = PlainPack(np.zeros((0, 16), np.float32), [], codebooks=codes, thumbnails=[])
+    for codes in (None, plain_codec(16, 4)):
+        plain = PlainPack(np.zeros((0, 16), np.float32), [], codec=codes, thumbnails=[])
         pack = Pack.open(_written(tmp_path, plain.content()))
         assert (len(pack), pack.search(unit_vectors(1, 16)[0], 5)) == (0, [])
 
@@ -101,9 +103,10 @@ def test_queries_that_cannot_be_asked_are_refused(tmp_path: Path) -> None:
             pack.search(bad)
 
 
+CODEC = plain_codec(16, 4)
 PLAIN = PlainPack(
     unit_vectors(5, 16), list("abcde"), ["t"], [[each, each * 3] for each in "abcde"], labels=[2, 3, 7, 9, 10],
-    thumbnails=[b"one", b"", b"three", b"4", b""], codebooks=codebooks(16, 4),
+    thumbnails=[b"one", b"", b"three", b"4", b""], codec=CODEC,
 )  # fmt: skip
 CONTENT = PLAIN.content()
 
@@ -147,6 +150,12 @@ def test_foreign_files_and_wrong_headers_are_refused_with_a_sentence(tmp_path: P
     def changed(**members: Any) -> bytes:
         return assemble({**header, **members}, sections)
 
+    def changed_codec(**members: Any) -> bytes:
+        section = replace(CODEC, **members).section()
+        named = json.dumps({"bytes": 4, "dim": 16, "kind": "product"}, separators=(",", ":")).encode()
+        codec = {**header["codec"], "id": hashlib.sha256(named + section).hexdigest()}
+        return assemble({**header, "codec": codec}, _replaced(sections, "codec", section))
+
     renamed = [("codec", b""), *sections[1:]]
     longer = [(name, part + b"x" if name == "labels" else part) for name, part in sections]
     cases: list[tuple[bytes, str]] = [
@@ -165,6 +174,9 @@ def test_foreign_files_and_wrong_headers_are_refused_with_a_sentence(tmp_path: P
         (changed(codec={**header["codec"], "bytes": 32}), "32 bytes do not code 16"),
         (changed(codec={**header["codec"], "id": "0" * 64}), "has not the id"),
         (assemble(header, renamed), "codec"),
+        (changed_codec(order=[0, *range(15)]), "every dimension once"),
+        (changed_codec(starts=[0, 4, 4, 9, 16]), "starts that rise"),
+        (changed_codec(starts=[0, 4, 8, 9, 15]), "starts that rise"),
         (assemble(header, list(reversed(sections))), "sections"),
         (assemble(header, longer), "labels are not 5"),
         (assemble(header, _replaced(sections, "labels", struct.pack("<QIQI", 5, 3, 6, 2))), "labels are not 5"),

@@ -15,7 +15,13 @@ from askew_server.offline.writer import PackOrder, Trained, WrittenPack, write_p
 from askew_server.storage.facts import GalleryFacts
 from askew_server.storage.items import ItemBatch, ItemStore
 
-DIM = 64
+
+def clustered(count: int, dim: int, seed: int = 3) -> NDArray[np.float32]:
+    """Vectors near a few centres, as those of photos are: float32 [n, D], rounded to float16."""
+    random = np.random.default_rng(seed)
+    centres = random.standard_normal((12, 6)) @ random.standard_normal((6, dim))
+    vectors = centres[random.integers(0, 12, count)] + 0.3 * random.standard_normal((count, dim))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("<f2").astype(np.float32)
 
 
 class PackedGallery:

@@ -15,6 +15,7 @@ from PIL import Image
 from askew_client.offline.pack import Pack
 from askew_client.offline.sections import verify_pack
 from askew_server.offline import writer as writer_module
+from askew_server.offline.thumbnails import thumbnail
 from askew_server.offline.writer import row_of
 from tests.server.offline.galleries import PackedGallery
 from tests.support.offline_packs import read_plainly, unit_vectors
@@ -47,6 +48,7 @@ def test_a_row_is_utf_8_json_whatever_the_payload_holds() -> None:
     assert json.loads(row_of("x", '{"a": "\\ud800"}', ["a"])) == ["x", "\ud800"]
 
 
+@pytest.mark.slow
 def test_a_pack_finds_what_its_codes_say_and_names_the_gallery(gallery: PackedGallery) -> None:
     vectors = unit_vectors(60, gallery.dim)
     gallery.put([f"id-{n:02}" for n in range(60)], vectors)
@@ -101,6 +103,7 @@ def test_thumbnails_are_small_pictures_of_the_photos_that_can_be_read(
     assert gallery.pack(thumbnails=96)[1].unreadable_photos == 2
 
 
+@pytest.mark.slow
 def test_codes_and_thumbnails_of_unchanged_items_stay_the_same_bytes(
     gallery: PackedGallery, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,10 +115,12 @@ def test_codes_and_thumbnails_of_unchanged_items_stay_the_same_bytes(
     gallery.delete(["id-2"])
     gallery.put(["new"], unit_vectors(1, gallery.dim, seed=8), photos={"new": photos[9].read_bytes()})
     drawn: list[Path] = []
-    draw = writer_module.thumbnail
-    monkeypatch.setattr(
-        writer_module, "thumbnail", lambda photo, size, max_pixels: drawn.append(photo) or draw(photo, size, max_pixels=max_pixels)
-    )  # fmt: skip
+
+    def draw(photo: Path, size: int, *, max_pixels: int) -> bytes:
+        drawn.append(photo)
+        return thumbnail(photo, size, max_pixels=max_pixels)
+
+    monkeypatch.setattr(writer_module, "thumbnail", draw)
     second = gallery.pack(thumbnails=64, size=64, after=first)
     assert len(drawn) == 1
     assert not second[1].is_new_codec
@@ -131,6 +136,7 @@ def test_codes_and_thumbnails_of_unchanged_items_stay_the_same_bytes(
     assert gallery.pack(thumbnails=64, size=64, after=(damaged, second[1]))[1].is_new_codec is True
 
 
+@pytest.mark.slow
 def test_a_codec_is_trained_anew_when_the_gallery_has_doubled_or_its_recall_fell(gallery: PackedGallery) -> None:
     rng = np.random.default_rng(4)
     near = np.repeat(unit_vectors(1, gallery.dim), 40, axis=0) + 0.02 * rng.standard_normal((40, gallery.dim))
@@ -150,6 +156,7 @@ def test_a_codec_is_trained_anew_when_the_gallery_has_doubled_or_its_recall_fell
     assert gallery.pack(size=64, after=first)[1].is_new_codec
 
 
+@pytest.mark.slow
 def test_a_pack_is_of_one_moment_while_others_write(gallery: PackedGallery) -> None:
     """Vectors, rows and labels are of the same change, though a writer replaces and deletes items all the time."""
     ids = [f"id-{n}" for n in range(200)]
