@@ -14,7 +14,7 @@ from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.live import LiveGallery
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Task
 from askew_server.jobs.queue import JobQueue
-from askew_server.offline.describing import description_of, fits, is_current, not_made
+from askew_server.offline.describing import description_of, is_current, not_made
 from askew_server.offline.making import make_pack
 from askew_server.offline.store import OfflineStore, PackRecord
 from askew_server.processes import ChildStopped
@@ -116,7 +116,7 @@ class OfflinePacks:
         if not policy.refresh_minutes:
             return None
         patience = timedelta(minutes=policy.refresh_minutes)
-        if record is not None and fits(record, policy) and _is_within(record.header.created_at, patience):
+        if record is not None and _is_within(record.header.created_at, patience):
             return None
         last = self._last(gallery)
         # What has just failed, or was stopped by an administrator, is not tried at every request.
