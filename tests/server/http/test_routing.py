@@ -30,6 +30,8 @@ G = "/v1/galleries/{gallery}"
 OPEN, ONE, FILTERED, BEYOND = Reach.OPEN, Reach.ONE_GALLERY, Reach.FILTERED, Reach.BEYOND
 EXPECTED: dict[str, tuple[Scope | None, Reach]] = {
     "GET /": (None, OPEN), "HEAD /": (None, OPEN),
+    "GET /admin": (None, OPEN), "HEAD /admin": (None, OPEN),
+    "GET /admin/": (None, OPEN), "HEAD /admin/": (None, OPEN),
     "GET /page/{path}": (None, OPEN), "HEAD /page/{path}": (None, OPEN),
     "GET /healthz": (None, OPEN), "HEAD /healthz": (None, OPEN),
     "GET /livez": (None, OPEN), "HEAD /livez": (None, OPEN),
