@@ -12,6 +12,7 @@ export function formatBytes(bytes: number): string {
 
 /** Seconds in the unit that keeps the number short. */
 export function formatSeconds(seconds: number): string {
+  if (seconds === 0) return "0";
   if (seconds < 0.01) return `${(1000 * seconds).toFixed(1)} ms`;
   if (seconds < 1) return `${Math.round(1000 * seconds)} ms`;
   if (seconds < 120) return `${seconds.toFixed(1)} s`;

@@ -394,6 +394,7 @@ export const KEYS = {
   limitHint: "None ticked: all galleries. A limited key cannot see the others.",
   rate: "Requests a second",
   rateHint: "Empty: no limit.",
+  noLimit: "no limit",
   perSecond: (rate: number) => `${rate.toLocaleString("en")} a second`,
   expires: "Expires",
   expiresHint: "In your time zone. Empty: never.",

@@ -1,9 +1,9 @@
 /** Lines over time. */
 
 import { make } from "../../../shared/dom.js";
-import { drawing, svg, ticks } from "./svg.js";
+import { drawing, drawingWidth, svg, ticks } from "./svg.js";
 
-const WIDTH = 520;
+const WIDE = 520;
 const HEIGHT = 170;
 const LEFT = 48;
 const BOTTOM = 20;
@@ -30,21 +30,22 @@ export interface LineChart {
 
 export function drawLineChart(chart: LineChart): SVGSVGElement {
   const { label, seconds, now, span, lines, format } = chart;
+  const width = drawingWidth(WIDE);
   const highest = Math.max(0, ...lines.flatMap(({ values }) => values.filter((each) => each !== undefined)));
   const marks = ticks(highest);
   const top = marks.at(-1) ?? 1;
-  const x = (moment: number) => LEFT + (WIDTH - LEFT - RIGHT) * (1 - (now - moment) / span);
+  const x = (moment: number) => LEFT + (width - LEFT - RIGHT) * (1 - (now - moment) / span);
   const y = (value: number) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top);
-  const root = drawing(WIDTH, HEIGHT, label);
+  const root = drawing(width, HEIGHT, label);
   for (const mark of marks) {
     root.append(
-      svg("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y(mark), y2: y(mark), class: mark === 0 ? "axis" : "grid" }),
+      svg("line", { x1: LEFT, x2: width - RIGHT, y1: y(mark), y2: y(mark), class: mark === 0 ? "axis" : "grid" }),
       svg("text", { x: LEFT - 6, y: y(mark) + 4, "text-anchor": "end" }, format(mark)),
     );
   }
   root.append(
     svg("text", { x: LEFT, y: HEIGHT - 4 }, chart.agoLabel),
-    svg("text", { x: WIDTH - RIGHT, y: HEIGHT - 4, "text-anchor": "end" }, chart.nowLabel),
+    svg("text", { x: width - RIGHT, y: HEIGHT - 4, "text-anchor": "end" }, chart.nowLabel),
   );
   lines.forEach(({ values }, place) => {
     let path = "";

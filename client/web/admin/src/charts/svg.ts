@@ -18,6 +18,9 @@ export function drawing(width: number, height: number, label: string): SVGSVGEle
   return svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label, class: "chart" });
 }
 
+/** The width to draw in: less on a narrow screen, so that texts keep their size. `wide`: elsewhere. */
+export const drawingWidth = (wide: number): number => (innerWidth < 600 ? 340 : wide);
+
 /** Up to about `wanted` round values from 0 to at least `top`. */
 export function ticks(top: number, wanted = 3): number[] {
   if (!(top > 0)) return [0, 1];

@@ -1,6 +1,7 @@
 /** Buttons, fields and links. */
 
 import { make } from "../../../shared/dom.js";
+import { formatTime } from "../numbers.js";
 import type { Notices } from "./notices.js";
 
 type Tone = "" | "primary" | "danger" | "quiet";
@@ -92,6 +93,13 @@ export function makeTiles(tiles: readonly (readonly [name: string, value: string
 /** A value with its meaning by colour and word. */
 export const makeBadge = (text: string, tone: "" | "good" | "bad" | "busy" = ""): HTMLElement =>
   make("span", `badge ${tone}`.trim(), text);
+
+/** A time of the server, in the operator's own time zone. */
+export function makeTime(text: string): HTMLTimeElement {
+  const time = make("time", "time", formatTime(text));
+  time.dateTime = text;
+  return time;
+}
 
 export function makePanel(heading: string, ...content: (Node | string)[]): HTMLElement {
   return make("section", "panel", make("h2", "", heading), ...content);

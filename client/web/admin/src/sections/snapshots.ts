@@ -4,11 +4,11 @@ import { make, makeButton } from "../../../shared/dom.js";
 import { formatCount } from "../../../shared/format.js";
 import type { Gallery, Job, Snapshot } from "../api/index.js";
 import type { Context } from "../context.js";
-import { makeAction, makeField, makeForm, makeHint, makeInput } from "../parts/controls.js";
+import { makeAction, makeField, makeForm, makeHint, makeInput, makeTime } from "../parts/controls.js";
 import { confirmed, openDialog } from "../parts/dialogs.js";
 import { followJob } from "../parts/job-progress.js";
 import { makeTable } from "../parts/table.js";
-import { formatBytes, formatTime } from "../numbers.js";
+import { formatBytes } from "../numbers.js";
 import { COMMON, GALLERIES, JOBS, SNAPSHOTS } from "../strings.js";
 
 export async function showSnapshots(into: HTMLElement, context: Context, gallery: Gallery): Promise<void> {
@@ -42,8 +42,8 @@ function makeList(
   return makeTable<Snapshot>(
     SNAPSHOTS.heading,
     [
-      { name: SNAPSHOTS.name, cell: ({ name }) => make("span", "mono", name) },
-      { name: SNAPSHOTS.created, cell: ({ created_at }) => formatTime(created_at) },
+      { name: SNAPSHOTS.name, cell: ({ name }) => make("span", "mono time", name) },
+      { name: SNAPSHOTS.created, cell: ({ created_at }) => makeTime(created_at) },
       { name: GALLERIES.items, kind: "number", cell: ({ items }) => formatCount(items) },
       { name: GALLERIES.photos, kind: "number", cell: ({ photos }) => formatCount(photos) },
       { name: SNAPSHOTS.size, kind: "number", cell: ({ bytes }) => formatBytes(bytes) },

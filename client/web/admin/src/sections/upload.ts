@@ -25,12 +25,12 @@ export function makeUpload(context: Context, gallery: Gallery): Upload {
     panel.append(makeHint(UPLOAD.impossible));
     return { element: panel, acceptDrops: () => {} };
   }
-  const input = make("input", "unseen");
+  const input = make("input");
   input.type = "file";
   input.multiple = true;
   input.accept = "image/*";
   input.id = "upload-input";
-  input.tabIndex = -1;
+  input.hidden = true;
   input.setAttribute("aria-label", UPLOAD.choose);
   const choose = makeButton(UPLOAD.choose, () => input.click());
   choose.classList.add("small");

@@ -3,7 +3,7 @@
 import { make, makeFacts } from "../../../shared/dom.js";
 import type { Job } from "../api/index.js";
 import type { Context, View } from "../context.js";
-import { makeAction, makeBadge, makeHint, makeLink, makePanel } from "../parts/controls.js";
+import { makeAction, makeBadge, makeHint, makeLink, makePanel, makeTime } from "../parts/controls.js";
 import { confirmed } from "../parts/dialogs.js";
 import { hasEnded, makeJobBar } from "../parts/job-progress.js";
 import { poll } from "../parts/polling.js";
@@ -50,7 +50,7 @@ function makeList(context: Context, jobs: readonly Job[]): HTMLElement {
       { name: JOBS.job, cell: (job) => makeLink(JOBS.kind(job.kind), routeTo(["jobs", job.id]), "strong") },
       { name: JOBS.gallery, cell: ({ gallery }) => makeLink(gallery, routeTo(["galleries", gallery])) },
       { name: JOBS.stateName, cell: (job) => stateCell(job) },
-      { name: JOBS.created, cell: ({ created_at }) => formatTime(created_at) },
+      { name: JOBS.created, cell: ({ created_at }) => makeTime(created_at) },
       { name: JOBS.problem, cell: ({ problem }) => problem?.detail ?? problem?.title ?? "" },
       { name: JOBS.actions, kind: "actions", cell: (job) => (hasEnded(job) ? "" : makeCancel(context, job)) },
     ],

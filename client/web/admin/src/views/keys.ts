@@ -7,7 +7,7 @@ import { makeAction, makeBadge, makeField, makeForm, makeHint, makeInput, makePa
 import { confirmed, openDialog } from "../parts/dialogs.js";
 import { makeTable } from "../parts/table.js";
 import { formatTime } from "../numbers.js";
-import { COMMON, KEYS, NAVIGATION } from "../strings.js";
+import { KEYS, NAVIGATION } from "../strings.js";
 
 export const showKeys: View = async (into, context) => {
   const { api, access, signal } = context;
@@ -22,7 +22,7 @@ export const showKeys: View = async (into, context) => {
         { name: KEYS.id, cell: ({ id }) => make("span", "mono", id) },
         { name: KEYS.scope, cell: ({ scopes }) => makeBadge(scopes.join(", ")) },
         { name: KEYS.galleries, cell: (key) => key.galleries?.join(", ") ?? KEYS.allGalleries },
-        { name: KEYS.rate, cell: (key) => (key.requests_per_second === null ? COMMON.none : KEYS.perSecond(key.requests_per_second)) },
+        { name: KEYS.rate, cell: (key) => (key.requests_per_second === null ? KEYS.noLimit : KEYS.perSecond(key.requests_per_second)) },
         { name: KEYS.expires, cell: expiryCell },
         { name: KEYS.actions, kind: "actions", cell: (key) => makeRevoke(context, key) },
       ],
