@@ -23,10 +23,9 @@ export async function showItems(into: HTMLElement, context: Context, gallery: Ga
   const name = parts[1] ?? gallery.name;
   const filter = query.get("filter") ?? undefined;
   const cursor = query.get("after") ?? undefined;
-  const here = (after?: string, wanted = filter): string =>
-    routeTo(["galleries", name, "items"], { filter: wanted, after });
+  const here = (after?: string): string => routeTo(["galleries", name, "items"], { filter, after });
   const apply = (wanted: string | undefined): void => {
-    location.hash = here(undefined, wanted);
+    location.hash = routeTo(["galleries", name, "items"], { filter: wanted });
   };
   const upload = makeUpload(context, gallery);
   let items: readonly Item[] = [];
