@@ -37,7 +37,13 @@ export class Admin {
     this.keys = new KeyStorage(new URL(".", base).pathname);
     this.notices = new Notices(find("toasts"), this.alerts, (problem) => this.askForKey({ kind: "refused", problem }));
     this.main.append(this.alerts, this.view);
-    find("skip").textContent = SHELL.skip;
+    const skip = find("skip");
+    skip.textContent = SHELL.skip;
+    skip.addEventListener("click", (event) => {
+      // The fragment of the address names the view.
+      event.preventDefault();
+      this.main.focus();
+    });
     find("brand").textContent = SHELL.brand;
     const forget = find("forget");
     forget.textContent = SHELL.forgetKey;

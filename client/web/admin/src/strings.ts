@@ -176,6 +176,8 @@ export const ITEM = {
   nothingSimilar: "This gallery has nothing else to compare with it.",
   score: (score: string) => `score ${score}`,
   notJson: (reason: string) => `Expected a payload as JSON, got text that is not JSON (${reason}). Mend it and try again.`,
+  longNumber:
+    "The payload has a number with more digits than a browser keeps. Edit it with the Python client, so that it stays as it is.",
   notAnObject: 'Expected a JSON object such as {"room": 4}. Mend it and try again.',
 };
 
@@ -218,6 +220,8 @@ export const UPLOAD = {
   progress: "Progress of the upload",
   sending: (done: string, total: string) => `Sending: ${done} of ${total}`,
   sent: (count: number, size: string) => `${plural(count, "photo", "photos")} sent, ${size}. The server describes them.`,
+  folder: "A folder was dropped. Drop the photos in it, or index it with `askew index`.",
+  waiting: (seconds: number) => `The server is busy. The upload goes on in ${seconds} s …`,
   stopped: "Stopped. What was sent before is described all the same.",
   failed: "The upload failed. What was sent before is described all the same.",
   notDone: (state: JobState) => `The job is ${state}.`,

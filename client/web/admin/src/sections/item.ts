@@ -9,7 +9,7 @@ import { confirmed } from "../parts/dialogs.js";
 import { makeProblem } from "../parts/notices.js";
 import { routeTo } from "../route.js";
 import { COMMON, ITEM, ITEMS } from "../strings.js";
-import { parsePayload, textOf } from "./payload.js";
+import { holdsLongNumber, parsePayload, textOf } from "./payload.js";
 
 const SIMILAR_ITEMS = 12;
 
@@ -56,7 +56,7 @@ function makePayloadPanel(context: Context, gallery: Gallery, item: StoredItem, 
     "danger",
   );
   remove.id = "delete-item";
-  const actions = make("div", "row", edit, remove);
+  const actions = make("div", "row", ...(holdsLongNumber(item.payload) ? [makeHint(ITEM.longNumber)] : [edit]), remove);
   panel.append(actions);
   return panel;
 }

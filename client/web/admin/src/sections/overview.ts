@@ -5,11 +5,10 @@ import { formatCount, formatMegabytes } from "../../../shared/format.js";
 import type { Gallery, IndexKind, IndexState } from "../api/index.js";
 import type { Context } from "../context.js";
 import { makeAction, makeField, makeHint, makePanel, makeSelect } from "../parts/controls.js";
-import { confirmed } from "../parts/dialogs.js";
+import { makeDeletion } from "../parts/gallery-deletion.js";
 import { makeIndexState } from "../parts/index-state.js";
 import { followJob } from "../parts/job-progress.js";
 import { poll } from "../parts/polling.js";
-import { routeTo } from "../route.js";
 import { formatShare } from "../numbers.js";
 import { COMMON, GALLERIES, GALLERY, INDEX, JOBS } from "../strings.js";
 
@@ -102,18 +101,7 @@ function indexFacts(index: IndexState): (readonly [string, string])[] {
 }
 
 function makeDangerPanel(context: Context, { name }: Gallery): HTMLElement {
-  const button = makeAction(
-    GALLERY.delete,
-    context.notices,
-    async () => {
-      const question = { title: GALLERY.deleteTitle(name), text: GALLERY.deleteText, action: GALLERY.delete, typed: name };
-      if (!(await confirmed(question))) return;
-      await context.api.galleries.delete(name);
-      context.notices.say(GALLERY.deleted(name));
-      location.hash = routeTo(["galleries"]);
-    },
-    "danger",
-  );
+  const button = makeDeletion(context, name);
   button.id = "delete-gallery";
   return makePanel(GALLERY.danger, makeHint(GALLERY.deleteHint), make("div", "row", button));
 }

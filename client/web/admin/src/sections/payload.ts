@@ -23,6 +23,13 @@ export function parsePayload(text: string): Payload {
   } catch (error) {
     throw new Error(ITEM.notJson(error instanceof Error ? error.message : ""));
   }
+  if (holdsLongNumber(payload)) throw new Error(ITEM.longNumber);
   if (typeof payload !== "object" || payload === null || Array.isArray(payload)) throw new Error(ITEM.notAnObject);
   return payload as Payload;
+}
+
+/** Whether a value holds an integer of more digits than a browser keeps: it would be stored as another number. */
+export function holdsLongNumber(value: unknown): boolean {
+  if (typeof value === "number") return Number.isInteger(value) && !Number.isSafeInteger(value);
+  return typeof value === "object" && value !== null && Object.values(value).some(holdsLongNumber);
 }

@@ -1,5 +1,7 @@
 /** Photos dropped onto a gallery: sent as forms of many photos, then described by jobs of the server. */
 
+import { ProblemError } from "@askew/client";
+
 import { make, makeButton } from "../../../shared/dom.js";
 import type { Gallery, Job, Payload } from "../api/index.js";
 import type { Context } from "../context.js";
@@ -10,8 +12,10 @@ import { routeTo } from "../route.js";
 import { COMMON, UPLOAD } from "../strings.js";
 import { parsePayload } from "./payload.js";
 
-/** One form holds at most so many, so that a broken connection costs little. */
-const PHOTOS_IN_A_FORM = 250;
+/** One form holds at most so much, so that a broken connection costs little. */
+const PHOTOS_IN_A_FORM = 500;
+const BYTES_IN_A_FORM = 500e6;
+const BUSY_SECONDS = 5;
 
 interface Upload {
   readonly element: HTMLElement;
@@ -42,10 +46,10 @@ export function makeUpload(context: Context, gallery: Gallery): Upload {
     panel.querySelector("button")?.focus();
   };
   input.addEventListener("change", () => take([...(input.files ?? [])]));
-  return { element: panel, acceptDrops: (zone) => listenForDrops(zone, take) };
+  return { element: panel, acceptDrops: (zone) => listenForDrops(zone, take, () => context.notices.fail(new Error(UPLOAD.folder))) };
 }
 
-function listenForDrops(zone: HTMLElement, take: (files: readonly File[]) => void): void {
+function listenForDrops(zone: HTMLElement, take: (files: readonly File[]) => void, onFolder: () => void): void {
   const holdsFiles = (event: DragEvent): boolean => event.dataTransfer?.types.includes("Files") ?? false;
   zone.classList.add("drop-zone");
   for (const kind of ["dragenter", "dragover"] as const) {
@@ -62,14 +66,15 @@ function listenForDrops(zone: HTMLElement, take: (files: readonly File[]) => voi
     if (!holdsFiles(event)) return;
     event.preventDefault();
     zone.classList.remove("over");
-    take([...(event.dataTransfer?.files ?? [])]);
+    const isFolder = [...(event.dataTransfer?.items ?? [])].some((each) => each.webkitGetAsEntry()?.isDirectory);
+    if (isFolder) onFolder();
+    else take([...(event.dataTransfer?.files ?? [])]);
   });
 }
 
 /** What would be sent, before it is: photos replace items of the same names. */
 function makeOffer(context: Context, gallery: Gallery, files: readonly File[], panel: HTMLElement): HTMLElement {
   const names = new Set(files.map(({ name }) => name));
-  const size = files.reduce((sum, file) => sum + file.size, 0);
   const payload = make("textarea", "mono");
   payload.rows = 2;
   payload.placeholder = UPLOAD.payloadExample;
@@ -81,7 +86,7 @@ function makeOffer(context: Context, gallery: Gallery, files: readonly File[], p
       const wanted = payload.value.trim() ? parsePayload(payload.value) : undefined;
       await send(context, gallery, files, wanted, panel);
     },
-    make("p", "strong", UPLOAD.offer(files.length, formatBytes(size))),
+    make("p", "strong", UPLOAD.offer(files.length, formatBytes(sizeOf(files)))),
     makeHint(UPLOAD.replaces),
     makeField(UPLOAD.payload, payload),
   );
@@ -111,24 +116,22 @@ async function send(
   const jobs = make("div", "jobs");
   panel.replaceChildren(make("div", "row", bar, text, cancel), jobs);
   panel.dataset["upload"] = "sending";
-  const whole = files.reduce((sum, file) => sum + file.size, 0);
+  const whole = sizeOf(files);
   let before = 0;
   const ended: Job[] = [];
   let begun = 0;
   try {
-    for (let first = 0; first < files.length; first += PHOTOS_IN_A_FORM) {
-      const part = files.slice(first, first + PHOTOS_IN_A_FORM);
-      const partSize = part.reduce((sum, file) => sum + file.size, 0);
-      const job = await context.api.items.sendPhotos(
-        gallery.name,
-        part,
-        payload,
-        (sent, total) => {
-          const done = before + (total > 0 ? (partSize * sent) / total : 0);
-          bar.max = Math.max(1, whole);
-          bar.value = done;
-          text.textContent = UPLOAD.sending(formatBytes(done), formatBytes(whole));
-        },
+    for (const part of inForms(files)) {
+      const partSize = sizeOf(part);
+      const progress = (sent: number, total: number): void => {
+        const done = before + (total > 0 ? (partSize * sent) / total : 0);
+        bar.max = Math.max(1, whole);
+        bar.value = done;
+        text.textContent = UPLOAD.sending(formatBytes(done), formatBytes(whole));
+      };
+      const job = await whenTheServerHasRoom(
+        () => context.api.items.sendPhotos(gallery.name, part, payload, progress, stop.signal),
+        (seconds) => (text.textContent = UPLOAD.waiting(seconds)),
         stop.signal,
       );
       before += partSize;
@@ -155,6 +158,37 @@ async function send(
   if (context.signal.aborted) context.notices.say(UPLOAD.sent(files.length, formatBytes(whole)));
   panel.dataset["upload"] = "sent";
   if (ended.length === begun) finish(context, panel);
+}
+
+const sizeOf = (files: readonly File[]): number => files.reduce((sum, { size }) => sum + size, 0);
+
+function inForms(files: readonly File[]): File[][] {
+  const forms: File[][] = [];
+  for (const file of files) {
+    const last = forms.at(-1);
+    if (!last || last.length === PHOTOS_IN_A_FORM || sizeOf(last) + file.size > BYTES_IN_A_FORM) forms.push([file]);
+    else last.push(file);
+  }
+  return forms;
+}
+
+/** Send, and send again while the server has too many jobs. `waiting`: called with the seconds until then. */
+async function whenTheServerHasRoom<Answer>(
+  send: () => Promise<Answer>,
+  waiting: (seconds: number) => void,
+  signal: AbortSignal,
+): Promise<Answer> {
+  for (;;) {
+    try {
+      return await send();
+    } catch (error) {
+      if (!(error instanceof ProblemError) || error.status !== 429) throw error;
+      const seconds = error.retryAfter ?? BUSY_SECONDS;
+      waiting(seconds);
+      await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+      signal.throwIfAborted();
+    }
+  }
 }
 
 function makeResult({ state, result, problem }: Job): Node[] {

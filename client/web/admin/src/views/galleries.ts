@@ -6,6 +6,7 @@ import { type Gallery, type IndexState } from "../api/index.js";
 import type { Context, View } from "../context.js";
 import { makeBadge, makeField, makeForm, makeHint, makeInput, makeLink, makePanel } from "../parts/controls.js";
 import { openDialog } from "../parts/dialogs.js";
+import { makeDeletion } from "../parts/gallery-deletion.js";
 import { makeIndexState } from "../parts/index-state.js";
 import { makeTable } from "../parts/table.js";
 import { routeTo } from "../route.js";
@@ -56,7 +57,9 @@ export const showGalleries: View = async (into, context) => {
       makePanel(
         GALLERIES.damaged,
         makeHint(GALLERIES.damagedHint),
-        ...damaged.map(({ name, reason }) => make("p", "notice", make("strong", "", name), ` ${reason}`)),
+        ...damaged.map(({ name, reason }) =>
+          make("div", "notice", make("strong", "", name), make("p", "", reason), makeDeletion(context, name)),
+        ),
       ),
     );
   }

@@ -13,7 +13,7 @@ import { routeTo } from "../route.js";
 import { ACCESS, COMMON, JOBS, NAVIGATION } from "../strings.js";
 
 const BUSY_POLL_SECONDS = 1;
-const CALM_POLL_SECONDS = 5;
+const CALM_POLL_SECONDS = 3;
 const TONES = { waiting: "busy", running: "busy", done: "good", failed: "bad", cancelled: "" } as const;
 
 export const showJobs: View = async (into, context) => {
