@@ -158,11 +158,11 @@ def test_the_pictures_in_the_documents(app: AppPage, width: int, height: int, na
     )
     app.driver.execute_script("document.activeElement.blur(); window.scrollTo(0, 0)")
     picture = Image.open(io.BytesIO(app.driver.get_screenshot_as_png())).convert("RGB")
-    written = _write_small(picture, PICTURES / f"{name}.png")
+    written = write_small(picture, PICTURES / f"{name}.png")
     assert written.stat().st_size < 300_000
 
 
-def _write_small(picture: Image.Image, path: Path) -> Path:
+def write_small(picture: Image.Image, path: Path) -> Path:
     # A palette keeps the file small enough for a README.
     picture.quantize(256).save(path, optimize=True)
     return path

@@ -104,9 +104,7 @@ def test_what_is_no_sample_is_refused_with_the_line() -> None:
     caught = "a.map(each => { try { m.parseMetrics(each); return '' } catch (error) { return String(error) } })"
     said = run("metrics/prometheus.ts", caught, [f"good 1\n{line}\n" for line in NO_SAMPLES])
     for line, sentence in zip(NO_SAMPLES, said, strict=True):
-        assert sentence == (
-            f"SyntaxError: Expected a sample in Prometheus's text format, got {json.dumps(line)}."
-        ), line
+        assert sentence == f"SyntaxError: Expected a sample in Prometheus's text format, got {json.dumps(line)}."
 
 
 def test_quantiles_are_those_of_promql() -> None:

@@ -2,7 +2,7 @@
 
 import { ProblemError } from "@askew/client";
 
-import { find, make, makeButton } from "../../shared/dom.js";
+import { find, make, makeButton } from "../../common/dom.js";
 import { Api } from "./api/index.js";
 import type { Context } from "./context.js";
 import { makeKeyForm } from "./key-form.js";

@@ -1,6 +1,6 @@
 /** The form that asks for the operator's key. */
 
-import { make } from "../../shared/dom.js";
+import { make } from "../../common/dom.js";
 import { makeField, makeInput } from "./parts/controls.js";
 import type { Access } from "./session.js";
 import { ACCESS } from "./strings.js";

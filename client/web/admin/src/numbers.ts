@@ -1,6 +1,6 @@
 /** Numbers and times for people, as far as the app has no need of them. */
 
-import { formatCount } from "../../shared/format.js";
+import { formatCount } from "../../common/format.js";
 
 /** A share in [0, 1] as a percentage with one digit after the point. */
 export const formatShare = (share: number): string => `${(100 * share).toFixed(1)} %`;

@@ -2,7 +2,7 @@
 
 import { PAGE } from "./strings.js";
 
-export { find, make, makeButton, makeFacts } from "../../shared/dom.js";
+export { find, make, makeButton, makeFacts } from "../../common/dom.js";
 
 /** Fill the elements that name a string (`data-text`) or an accessible name (`data-label`). */
 export function fillTexts(): void {

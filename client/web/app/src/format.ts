@@ -1,3 +1,3 @@
 /** Numbers for people. */
 
-export * from "../../shared/format.js";
+export * from "../../common/format.js";

@@ -1,6 +1,6 @@
 /** Lines over time. */
 
-import { make } from "../../../shared/dom.js";
+import { make } from "../../../common/dom.js";
 import { drawing, drawingWidth, svg, ticks } from "./svg.js";
 
 const WIDE = 520;

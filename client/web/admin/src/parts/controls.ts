@@ -1,6 +1,6 @@
 /** Buttons, fields and links. */
 
-import { make } from "../../../shared/dom.js";
+import { make } from "../../../common/dom.js";
 import { formatTime } from "../numbers.js";
 import type { Notices } from "./notices.js";
 

@@ -1,6 +1,6 @@
 /** Windows that ask. */
 
-import { make, makeButton } from "../../../shared/dom.js";
+import { make, makeButton } from "../../../common/dom.js";
 import { COMMON } from "../strings.js";
 import { makeField, makeInput } from "./controls.js";
 

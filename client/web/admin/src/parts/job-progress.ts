@@ -1,6 +1,6 @@
 /** The progress of one job, until it has ended. */
 
-import { make } from "../../../shared/dom.js";
+import { make } from "../../../common/dom.js";
 import type { Job } from "../api/index.js";
 import type { Context } from "../context.js";
 import { routeTo } from "../route.js";

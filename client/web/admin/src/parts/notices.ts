@@ -2,7 +2,7 @@
 
 import { ProblemError } from "@askew/client";
 
-import { make, makeButton } from "../../../shared/dom.js";
+import { make, makeButton } from "../../../common/dom.js";
 import { COMMON } from "../strings.js";
 
 const SHOWN_MILLISECONDS = 8_000;

@@ -1,6 +1,6 @@
 /** Photos of items. With a key they are fetched, because an address must not hold a key. */
 
-import { make } from "../../../shared/dom.js";
+import { make } from "../../../common/dom.js";
 import type { Api } from "../api/index.js";
 import { ITEMS } from "../strings.js";
 

@@ -1,6 +1,6 @@
 /** Tables that become lists of cards on narrow screens. */
 
-import { make } from "../../../shared/dom.js";
+import { make } from "../../../common/dom.js";
 
 export interface Column<Row> {
   readonly name: string;

@@ -2,8 +2,8 @@
 
 import { ProblemError } from "@askew/client";
 
-import { make, makeFacts } from "../../../shared/dom.js";
-import { formatCount, formatMegabytes } from "../../../shared/format.js";
+import { make, makeFacts } from "../../../common/dom.js";
+import { formatCount, formatMegabytes } from "../../../common/format.js";
 import { type AdmissionReport, type Encoder, type Gallery, type Runtime, RUNTIMES } from "../api/index.js";
 import type { Context } from "../context.js";
 import { makeAction, makeBadge, makeField, makeForm, makeHint, makeInput, makePanel, makeSelect } from "../parts/controls.js";

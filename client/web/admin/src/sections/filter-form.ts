@@ -1,6 +1,6 @@
 /** A form for filters: rows of field, comparison and value, and the JSON that they make, which can be edited too. */
 
-import { make, makeButton } from "../../../shared/dom.js";
+import { make, makeButton } from "../../../common/dom.js";
 import { makeField, makeInput, makeSelect } from "../parts/controls.js";
 import { FILTER } from "../strings.js";
 import { type Condition, conditionsOf, filterOf, OPERATORS, type Operator } from "./filter.js";

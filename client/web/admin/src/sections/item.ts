@@ -1,7 +1,7 @@
 /** One item: its photo, its payload, the items like it, and deleting it. */
 
-import { make, makeButton, makeFacts } from "../../../shared/dom.js";
-import { formatScore } from "../../../shared/format.js";
+import { make, makeButton, makeFacts } from "../../../common/dom.js";
+import { formatScore } from "../../../common/format.js";
 import type { Gallery, StoredItem } from "../api/index.js";
 import type { Context } from "../context.js";
 import { makeAction, makeField, makeForm, makeHint, makeLink, makePanel } from "../parts/controls.js";

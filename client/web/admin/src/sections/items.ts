@@ -1,7 +1,7 @@
 /** The items of a gallery, page by page: photos, a filter, photos dropped in, and deleting. */
 
-import { make } from "../../../shared/dom.js";
-import { formatCount } from "../../../shared/format.js";
+import { make } from "../../../common/dom.js";
+import { formatCount } from "../../../common/format.js";
 import type { Filter, Gallery, Item } from "../api/index.js";
 import type { Context } from "../context.js";
 import { makeAction, makeHint, makeLink } from "../parts/controls.js";

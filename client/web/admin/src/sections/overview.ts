@@ -1,7 +1,7 @@
 /** A gallery's facts, its index, and deleting it. */
 
-import { make, makeFacts } from "../../../shared/dom.js";
-import { formatCount, formatMegabytes } from "../../../shared/format.js";
+import { make, makeFacts } from "../../../common/dom.js";
+import { formatCount, formatMegabytes } from "../../../common/format.js";
 import type { Gallery, IndexKind, IndexState } from "../api/index.js";
 import type { Context } from "../context.js";
 import { makeAction, makeField, makeHint, makePanel, makeSelect } from "../parts/controls.js";

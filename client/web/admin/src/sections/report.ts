@@ -1,7 +1,7 @@
 /** What the gate found when it examined an encoder, with the scores of matches and non-matches drawn. */
 
-import { make } from "../../../shared/dom.js";
-import { formatCount, formatMilliseconds, formatScore } from "../../../shared/format.js";
+import { make } from "../../../common/dom.js";
+import { formatCount, formatMilliseconds, formatScore } from "../../../common/format.js";
 import type { AdmissionReport, ScoreDistribution } from "../api/index.js";
 import { drawSteps, type Mark, type Steps } from "../charts/bars.js";
 import { sharesOf } from "../charts/shares.js";

@@ -1,7 +1,7 @@
 /** The snapshots of a gallery: make, download, verify, restore under another name, delete. */
 
-import { make, makeButton } from "../../../shared/dom.js";
-import { formatCount } from "../../../shared/format.js";
+import { make, makeButton } from "../../../common/dom.js";
+import { formatCount } from "../../../common/format.js";
 import type { Gallery, Job, Snapshot } from "../api/index.js";
 import type { Context } from "../context.js";
 import { makeAction, makeField, makeForm, makeHint, makeInput, makeTime } from "../parts/controls.js";

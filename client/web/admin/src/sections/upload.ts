@@ -2,7 +2,7 @@
 
 import { ProblemError } from "@askew/client";
 
-import { make, makeButton } from "../../../shared/dom.js";
+import { make, makeButton } from "../../../common/dom.js";
 import type { Gallery, Job, Payload } from "../api/index.js";
 import type { Context } from "../context.js";
 import { makeField, makeForm, makeHint, makeLink } from "../parts/controls.js";

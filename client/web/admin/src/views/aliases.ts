@@ -1,6 +1,6 @@
 /** Aliases: second names of galleries, which can be moved from one to another. */
 
-import { make } from "../../../shared/dom.js";
+import { make } from "../../../common/dom.js";
 import type { Context, View } from "../context.js";
 import { makeAction, makeField, makeForm, makeHint, makeInput, makeLink, makePanel, makeSelect } from "../parts/controls.js";
 import { confirmed } from "../parts/dialogs.js";

@@ -1,7 +1,7 @@
 /** All galleries: what is in each, and a new one. */
 
-import { make, makeButton } from "../../../shared/dom.js";
-import { formatCount, formatMegabytes, shortenSpace } from "../../../shared/format.js";
+import { make, makeButton } from "../../../common/dom.js";
+import { formatCount, formatMegabytes, shortenSpace } from "../../../common/format.js";
 import { type Gallery, type IndexState } from "../api/index.js";
 import type { Context, View } from "../context.js";
 import { makeBadge, makeField, makeForm, makeHint, makeInput, makeLink, makePanel } from "../parts/controls.js";

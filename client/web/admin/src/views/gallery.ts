@@ -1,7 +1,7 @@
 /** One gallery: its heading, the links to its sections, and the section that the address names. */
 
-import { make } from "../../../shared/dom.js";
-import { formatCount } from "../../../shared/format.js";
+import { make } from "../../../common/dom.js";
+import { formatCount } from "../../../common/format.js";
 import type { View } from "../context.js";
 import { makeLink } from "../parts/controls.js";
 import { routeTo } from "../route.js";

@@ -1,6 +1,6 @@
 /** The jobs of the server, as they go on; and one of them with its result. */
 
-import { make, makeFacts } from "../../../shared/dom.js";
+import { make, makeFacts } from "../../../common/dom.js";
 import type { Job } from "../api/index.js";
 import type { Context, View } from "../context.js";
 import { makeAction, makeBadge, makeHint, makeLink, makePanel, makeTime } from "../parts/controls.js";

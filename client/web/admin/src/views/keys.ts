@@ -1,6 +1,6 @@
 /** Keys: which there are, a new one, shown once, and revoking. */
 
-import { make, makeButton } from "../../../shared/dom.js";
+import { make, makeButton } from "../../../common/dom.js";
 import type { CreatedKey, KeyDescription, Scope } from "../api/index.js";
 import type { Context, View } from "../context.js";
 import { makeAction, makeBadge, makeField, makeForm, makeHint, makeInput, makePanel, makeSelect } from "../parts/controls.js";

@@ -1,7 +1,7 @@
 /** Each chart of the live view, from the readings so far. */
 
-import { make } from "../../../shared/dom.js";
-import { formatCount, formatScore } from "../../../shared/format.js";
+import { make } from "../../../common/dom.js";
+import { formatCount, formatScore } from "../../../common/format.js";
 import { drawSteps, type Mark, type Steps } from "../charts/bars.js";
 import { drawLineChart, type Line, makeLegend } from "../charts/line-chart.js";
 import { countOf, countsOf, type Histogram, quantile } from "../metrics/histogram.js";

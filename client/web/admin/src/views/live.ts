@@ -2,7 +2,7 @@
 
 import { ProblemError } from "@askew/client";
 
-import { make } from "../../../shared/dom.js";
+import { make } from "../../../common/dom.js";
 import type { Context, View } from "../context.js";
 import { READ_EVERY_SECONDS } from "../metrics/history.js";
 import { Reading } from "../metrics/reading.js";
@@ -13,7 +13,8 @@ import { ACCESS, LIVE, NAVIGATION } from "../strings.js";
 import { makeLatency, makeRejections, makeSearches, makeServerTiles, makeTopScores } from "./live-charts.js";
 
 export const showLive: View = async (into, context) => {
-  into.append(make("div", "head", make("h1", "", NAVIGATION.live), makeHint(LIVE.hint(READ_EVERY_SECONDS))));
+  const head = make("div", "head", make("h1", "", NAVIGATION.live), makeHint(LIVE.hint(READ_EVERY_SECONDS)));
+  into.append(head);
   try {
     await read(context);
   } catch (error) {
@@ -44,7 +45,8 @@ export const showLive: View = async (into, context) => {
     content.dataset["readings"] = String(history.steps.length);
   };
   gallery.addEventListener("change", draw);
-  into.append(makeField(LIVE.gallery, gallery), trouble, content);
+  head.append(makeField(LIVE.gallery, gallery));
+  into.append(trouble, content);
   draw();
   poll(signal, () => READ_EVERY_SECONDS, async () => {
     try {

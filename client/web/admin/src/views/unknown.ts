@@ -1,6 +1,6 @@
 /** An address that names no view. */
 
-import { make } from "../../../shared/dom.js";
+import { make } from "../../../common/dom.js";
 import type { View } from "../context.js";
 import { makeLink } from "../parts/controls.js";
 import { routeTo } from "../route.js";
