@@ -15,14 +15,13 @@ export type Access =
   | { readonly kind: "refused"; readonly problem: ProblemError; readonly scopes?: readonly string[] };
 
 export class KeyStorage {
+  private readonly name: string;
   private kept: string | undefined;
 
   /** `path`: of this page's address, because several servers may share one origin. */
   constructor(path: string) {
     this.name = `askew-admin:${path}:key`;
   }
-
-  private readonly name: string;
 
   read(): string | undefined {
     try {

@@ -48,8 +48,8 @@ export class SnapshotCalls {
     return this.server.transport.address(snapshotPath(gallery, name));
   }
 
-  file(gallery: string, name: string, signal: AbortSignal): Promise<Response> {
-    return this.server.transport.send(snapshotPath(gallery, name), {}, { signal });
+  file(gallery: string, name: string): Promise<Response> {
+    return this.server.transport.send(snapshotPath(gallery, name));
   }
 }
 

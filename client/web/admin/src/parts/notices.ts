@@ -51,6 +51,21 @@ export class Notices {
   }
 }
 
+/**
+ * Run what is done again and again, and show its failure in `trouble` until it works again: an alert each time would
+ * interrupt people who listen.
+ */
+export async function keepTrying(notices: Notices, trouble: HTMLElement, action: () => Promise<void>): Promise<void> {
+  try {
+    await action();
+    trouble.replaceChildren();
+  } catch (error) {
+    if (isAbort(error)) return;
+    if (error instanceof ProblemError && error.kind === "unauthorised") notices.fail(error);
+    else trouble.replaceChildren(makeProblem(error));
+  }
+}
+
 /** A failure with its reason, and where the server names members of the request, with these. */
 export function makeProblem(error: unknown): HTMLElement {
   const isProblem = error instanceof ProblemError;

@@ -1,5 +1,7 @@
 /** The items of a gallery, page by page: photos, a filter, photos dropped in, and deleting. */
 
+import { ProblemError } from "@askew/client";
+
 import { make } from "../../../common/dom.js";
 import { formatCount } from "../../../common/format.js";
 import type { Filter, Gallery, Item } from "../api/index.js";
@@ -25,7 +27,10 @@ export async function showItems(into: HTMLElement, context: Context, gallery: Ga
   const cursor = query.get("after") ?? undefined;
   const here = (after?: string): string => routeTo(["galleries", name, "items"], { filter, after });
   const apply = (wanted: string | undefined): void => {
-    location.hash = routeTo(["galleries", name, "items"], { filter: wanted });
+    const place = routeTo(["galleries", name, "items"], { filter: wanted });
+    // The same filter again asks the server again.
+    if (location.hash === place) context.refresh();
+    else location.hash = place;
   };
   const upload = makeUpload(context, gallery);
   let items: readonly Item[] = [];
@@ -35,7 +40,7 @@ export async function showItems(into: HTMLElement, context: Context, gallery: Ga
     ({ items, next_cursor: next } = await context.api.items.list(gallery.name, { cursor, filter, limit: PAGE_ITEMS }, context.signal));
   } catch (error) {
     // A filter that the server refuses stays in the form, to be mended.
-    if (filter === undefined && cursor === undefined) throw error;
+    if (!(error instanceof ProblemError) || !["validation", "invalid-json"].includes(error.kind)) throw error;
     failure = error;
   }
   const fields = [...new Set(items.flatMap(({ payload }) => Object.keys(payload)))].sort();

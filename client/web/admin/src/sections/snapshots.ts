@@ -87,7 +87,7 @@ async function download(context: Context, gallery: string, { name, bytes }: Snap
     return;
   }
   context.notices.say(SNAPSHOTS.fetching(formatBytes(bytes)));
-  const file = await (await context.api.snapshots.file(gallery, name, context.signal)).blob();
+  const file = await (await context.api.snapshots.file(gallery, name)).blob();
   const url = URL.createObjectURL(file);
   link.href = url;
   link.click();

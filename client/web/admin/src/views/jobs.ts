@@ -6,6 +6,7 @@ import type { Context, View } from "../context.js";
 import { makeAction, makeBadge, makeHint, makeLink, makePanel, makeTime } from "../parts/controls.js";
 import { confirmed } from "../parts/dialogs.js";
 import { hasEnded, makeJobBar } from "../parts/job-progress.js";
+import { keepTrying } from "../parts/notices.js";
 import { poll } from "../parts/polling.js";
 import { makeTable } from "../parts/table.js";
 import { formatTime } from "../numbers.js";
@@ -33,14 +34,15 @@ export const showJobs: View = async (into, context) => {
   fill();
   into.append(make("div", "head", make("h1", "", NAVIGATION.jobs), makeHint(JOBS.hint)));
   if (access.kind === "limited") into.append(makeHint(ACCESS.limitedTo(access.galleries)));
-  into.append(list);
+  const trouble = make("div");
+  into.append(trouble, list);
   const seconds = (): number => (jobs.every(hasEnded) ? CALM_POLL_SECONDS : BUSY_POLL_SECONDS);
-  poll(signal, seconds, async () => {
-    await notices.guard(async () => {
+  poll(signal, seconds, () =>
+    keepTrying(notices, trouble, async () => {
       jobs = await api.jobs.list(signal);
       fill();
-    });
-  });
+    }),
+  );
 };
 
 function makeList(context: Context, jobs: readonly Job[]): HTMLElement {
@@ -84,15 +86,16 @@ export const showJob: View = async (into, context) => {
   const { api, notices, route, signal } = context;
   const id = route.parts[1] ?? "";
   let job = await api.jobs.get(id, signal);
-  const content = make("div");
+  const trouble = make("div");
+  const content = make("div", "section");
   const fill = (): void => content.replaceChildren(...makeJob(context, job));
   fill();
-  into.append(make("p", "", makeLink(JOBS.back, routeTo(["jobs"]))), make("h1", "", JOBS.name(job)), content);
+  into.append(make("p", "", makeLink(JOBS.back, routeTo(["jobs"]))), make("h1", "", JOBS.name(job)), trouble, content);
   if (hasEnded(job)) return;
   const stop = new AbortController();
   signal.addEventListener("abort", () => stop.abort());
   poll(stop.signal, () => BUSY_POLL_SECONDS, () =>
-    notices.guard(async () => {
+    keepTrying(notices, trouble, async () => {
       const now = await api.jobs.get(id, stop.signal);
       if (JSON.stringify(now) !== JSON.stringify(job)) {
         job = now;

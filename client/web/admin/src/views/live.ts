@@ -7,7 +7,7 @@ import type { Context, View } from "../context.js";
 import { READ_EVERY_SECONDS } from "../metrics/history.js";
 import { Reading } from "../metrics/reading.js";
 import { makeField, makeHint, makeSelect } from "../parts/controls.js";
-import { makeProblem } from "../parts/notices.js";
+import { keepTrying } from "../parts/notices.js";
 import { poll } from "../parts/polling.js";
 import { ACCESS, LIVE, NAVIGATION } from "../strings.js";
 import { makeLatency, makeRejections, makeSearches, makeServerTiles, makeTopScores } from "./live-charts.js";
@@ -48,17 +48,12 @@ export const showLive: View = async (into, context) => {
   head.append(makeField(LIVE.gallery, gallery));
   into.append(trouble, content);
   draw();
-  poll(signal, () => READ_EVERY_SECONDS, async () => {
-    try {
+  poll(signal, () => READ_EVERY_SECONDS, () =>
+    keepTrying(notices, trouble, async () => {
       await read(context);
-      trouble.replaceChildren();
       draw();
-    } catch (error) {
-      if (signal.aborted) return;
-      if (error instanceof ProblemError && error.kind === "unauthorised") notices.fail(error);
-      else trouble.replaceChildren(makeProblem(error));
-    }
-  });
+    }),
+  );
 };
 
 async function read({ api, history, signal }: Context): Promise<void> {
