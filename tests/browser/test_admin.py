@@ -467,11 +467,13 @@ def test_a_server_without_keys_asks_for_none_until_the_first_is_made(page: Admin
         assert httpx.get(f"{server.url}/v1/galleries").status_code == 401
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
-def test_axe_finds_nothing_and_nothing_scrolls_sideways(admin: AdminPage, scheme: str, width: int) -> None:
+@pytest.mark.parametrize(("scheme", "width", "views"), [("light", 1280, VIEWS), ("dark", 360, VIEWS[::2] + VIEWS[-1:])])
+def test_axe_finds_nothing_and_nothing_scrolls_sideways(
+    admin: AdminPage, scheme: str, width: int, views: tuple[str, ...]
+) -> None:
     set_colours(admin, scheme)
     admin.resize(width, 800)
-    for view in VIEWS:
+    for view in views:
         admin.visit(view)
         assert violations(admin) == [], view
         assert admin.driver.execute_script("return document.documentElement.scrollWidth") <= width, view
