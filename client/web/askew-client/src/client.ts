@@ -1,6 +1,6 @@
 /** Typed calls of a server's HTTP API (docs/api.md). */
 
-import { ProblemError, readProblem } from "./problems.js";
+import { type Parameters, Transport } from "./transport.js";
 import { packFloat16 } from "./wire.js";
 import type {
   EncoderDescription,
@@ -37,16 +37,13 @@ export interface TimedAnswer extends SearchAnswer {
 }
 
 export class AskewClient {
-  private readonly base: URL;
+  private readonly transport: Transport;
 
   /** `server`: its address, with the path prefix if it has one. `key`: sent as a header, never in an address. */
-  constructor(
-    server: string | URL,
-    private readonly key?: string,
-  ) {
-    this.base = new URL(server);
-    if (!this.base.pathname.endsWith("/")) this.base.pathname += "/";
-    this.base.search = this.base.hash = "";
+  constructor(server: string | URL, key?: string) {
+    const base = new URL(server);
+    if (!base.pathname.endsWith("/")) base.pathname += "/";
+    this.transport = new Transport(base, key);
   }
 
   /** Every method throws ProblemError for an answer that is not a success, or if no answer comes. */
@@ -125,25 +122,9 @@ export class AskewClient {
   }
 
   private async send(path: string, parameters: Parameters, init: RequestInit): Promise<Response> {
-    const url = new URL(path, this.base);
-    for (const [name, value] of Object.entries(parameters)) {
-      if (value !== undefined) url.searchParams.set(name, String(value));
-    }
-    const headers = new Headers(init.headers);
-    if (this.key) headers.set("Authorization", `Bearer ${this.key}`);
-    let response: Response;
-    try {
-      response = await fetch(url, { ...init, headers, credentials: "omit", referrerPolicy: "no-referrer" });
-    } catch (error) {
-      if (error instanceof DOMException && error.name === "AbortError") throw error;
-      throw new ProblemError("unreachable", 0, "No connection", "The server did not answer. Is it running, and this device online?");
-    }
-    if (response.ok) return response;
-    throw await readProblem(response);
+    return this.transport.send(path, parameters, init);
   }
 }
-
-type Parameters = Readonly<Record<string, string | number | undefined>>;
 
 const galleryPath = (gallery: string): string => `v1/galleries/${encodeURIComponent(gallery)}`;
 

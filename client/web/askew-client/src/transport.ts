@@ -1,0 +1,60 @@
+/** Requests to a server: addresses below its own, its key as a header, problems as errors. */
+
+import { ProblemError, readProblem } from "./problems.js";
+
+/** Query parameters; those that are undefined are left out. */
+export type Parameters = Readonly<Record<string, string | number | boolean | undefined>>;
+
+/** One server. Further calls of its API (docs/api.md) than those of `AskewClient` can be built on this. */
+export class Transport {
+  private readonly base: URL;
+
+  /** `base`: what paths are resolved against, such as `document.baseURI`. `key`: sent as a header, never in an address. */
+  constructor(
+    base: string | URL,
+    private readonly key?: string,
+  ) {
+    this.base = new URL(base);
+    this.base.search = this.base.hash = "";
+  }
+
+  /** The address of a call. `path`: relative, with its parts percent-encoded. It never contains the key. */
+  address(path: string, parameters: Parameters = {}): URL {
+    const url = new URL(path, this.base);
+    for (const [name, value] of Object.entries(parameters)) {
+      if (value !== undefined) url.searchParams.set(name, String(value));
+    }
+    return url;
+  }
+
+  /** Headers with the key added, for requests that are not sent by `send`. */
+  headers(headers?: HeadersInit): Headers {
+    const complete = new Headers(headers);
+    if (this.key) complete.set("Authorization", `Bearer ${this.key}`);
+    return complete;
+  }
+
+  /** Send a request. Throws ProblemError for an answer that is not a success, or if no answer comes. */
+  async send(path: string, parameters: Parameters = {}, init: RequestInit = {}): Promise<Response> {
+    const complete: RequestInit = {
+      ...init,
+      headers: this.headers(init.headers),
+      credentials: "omit",
+      referrerPolicy: "no-referrer",
+    };
+    let response: Response;
+    try {
+      response = await fetch(this.address(path, parameters), complete);
+    } catch (error) {
+      if (error instanceof DOMException && error.name === "AbortError") throw error;
+      throw unreachable();
+    }
+    if (response.ok) return response;
+    throw await readProblem(response);
+  }
+}
+
+/** The problem of a request that got no answer. */
+export function unreachable(): ProblemError {
+  return new ProblemError("unreachable", 0, "No connection", "The server did not answer. Is it running, and this device online?");
+}
