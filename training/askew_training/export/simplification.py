@@ -9,7 +9,10 @@ from askew_training.errors import GateError
 
 LEFT_OUT = ["subexpression_elimination"]
 """onnxslim 0.1.98 merges nodes that differ only in which optional input they leave out: it takes Clip(x, min=2) for
-Clip(x, max=2), which both occur in R-MAC. Engines merge common subexpressions themselves when they load a file."""
+Clip(x, max=2), which both occur in R-MAC. Engines merge common subexpressions themselves when they load a file.
+
+Its shape inference is left out, too: it rounds the quotient of two float32 sizes down before it takes its ceiling, so
+that convolutions of a fixed shape get too little padding."""
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -22,7 +25,7 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     plain = _without_identities(model)
     try:
-        simple = onnxslim.slim(plain, skip_optimizations=LEFT_OUT)
+        simple: onnx.ModelProto = onnxslim.slim(plain, skip_optimizations=LEFT_OUT, no_shape_infer=True)
     # onnxslim's exceptions have no common base class below Exception.
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
