@@ -35,9 +35,9 @@ object GoldenPicture {
     private fun colourAt(x: Int, y: Int, seed: Int): Int = when {
         abs(squared(x - 690) + squared(y - 600) - squared(110)) < 3500 -> rgb(30, 40, 160)
         y >= 770 -> rgb(74, 128, 66)
-        x > 280 && x < 370 && y > 560 -> rgb(38, 62, 48)
+        x > 280 && x < 370 && y > 560 && y < 770 -> rgb(38, 62, 48)
         y > 190 && y <= 330 && abs(x - 325) < (y - 190) * 2 -> rgb(70, 58 + seed, 84)
-        x > 90 && x < 560 && y > 330 -> if (isMortar(x, y)) rgb(222, 208, 190) else rgb(176, 92, 58)
+        x > 90 && x < 560 && y > 330 && y < 770 -> if (isMortar(x, y)) rgb(222, 208, 190) else rgb(176, 92, 58)
         squared(x - 610) + squared(y - 180 - 10 * seed) < squared(70 + 4 * seed) -> rgb(250, 214, 80)
         else -> rgb(90 + y / 8, 120 + (x + y) / 16, 230 - y / 6)
     }
