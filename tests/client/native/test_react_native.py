@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from askew_client import Client, Encoder
 from askew_client.contract.encoder_file import read_encoder_file
 from askew_client.encoding.cap import cap_pixels
 from tests.client.native.expected import awkward_vector, golden_digests
 from tests.client.native.node import SAMPLE, npm, run_node
+from tests.support.running_server import RunningServer
 from tests.support.small_encoders import make_encoder
 
 UNREACHABLE = ("ENOTFOUND", "ECONNREFUSED", "ETIMEDOUT", "EAI_AGAIN", "ENETUNREACH", "ECONNRESET", "E404")
@@ -75,6 +77,48 @@ def test_pure_parts_compute_what_python_computes(tmp_path: Path) -> None:
     assert (tmp_path / "capped").read_bytes() == cap_pixels(photo, 240).tobytes()
     assert found["intact"] == ""
     assert found["damaged"].startswith("Expected an encoder file with SHA-256")
+
+
+WIRE = """
+import { writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { AskewServer } from "SRC/api.ts";
+import { readFloat32 } from "SRC/float16.ts";
+import { verify } from "SRC/digest.ts";
+
+const [address, vector] = process.argv.slice(2);
+const server = new AskewServer(address, "museum");
+const best = await server.bestEncoder("android");
+const manifest = await server.manifest(best.id);
+const file = await server.encoderFile(best.id);
+await verify(file, best.sha256, async (bytes) => new Uint8Array(createHash("sha256").update(bytes).digest()));
+const hits = await server.search(readFloat32(vector), manifest, 3);
+const foreign = { ...manifest, space_id: "sp1-" + "0".repeat(32) };
+const refused = await server.search(readFloat32(vector), foreign).then(() => "", (error) => error.message);
+writeFileSync("found.json", JSON.stringify({ best: best.id, bytes: file.length, hits, refused }));
+"""
+
+
+@pytest.mark.slow
+def test_it_fetches_the_encoder_and_searches_a_real_server(
+    teacher_file: Path, student_file: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    teacher, student = Encoder(teacher_file), Encoder(student_file)
+    (tmp_path / "check.mjs").write_text(WIRE.replace("SRC", (SAMPLE / "src").as_uri()))
+    vector = base64.b64encode(student.encode(photos[3])[0].tobytes()).decode()
+    with RunningServer(tmp_path / "data", "--gallery", "museum") as server:
+        with Client(server.url) as client:
+            client.create_gallery("museum", teacher_file)
+            for photo in photos:
+                vectors = teacher.encode(photo)[0]
+                client.upsert_photo(photo.stem, photo, gallery="museum", vector=vectors, space=teacher.space_id)
+            client.admit(student_file, gallery="museum")
+        ran = run_node(["check.mjs", server.url.rstrip("/"), vector], tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert (found["best"], found["bytes"]) == ("student@1", student_file.stat().st_size)
+    assert found["hits"][0]["id"] == photos[3].stem
+    assert "space" in found["refused"]
 
 
 @pytest.mark.installs

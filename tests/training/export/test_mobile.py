@@ -26,6 +26,7 @@ from askew_training.export import mobile
 from askew_training.export.mobile import write_mobile
 from askew_training.export.mobile_graphs import FILL, fixed_network, mobile_preprocessing, mobile_sizes
 from tests.support.paths import ROOT
+from tests.support.small_encoders import make_encoder
 from tests.support.training_helpers import picture, run_command
 
 STUDENT = ROOT / "demo/encoders/student.onnx"
@@ -169,6 +170,13 @@ def test_parts_that_compute_something_else_are_not_written(
     with pytest.raises(GateError, match="differ from the encoder"):
         write_mobile(teacher, tmp_path / "parts")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_that_cannot_be_cut_is_one_sentence(tmp_path: Path) -> None:
+    other = make_encoder(tmp_path / "other.onnx", role="student")
+    with pytest.raises(GateError, match="reads `image`, too"):
+        write_mobile(other, tmp_path / "parts")
+    assert [path.name for path in tmp_path.iterdir()] == ["other.onnx"]
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(teacher: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from askew_training.errors import GateError
 from askew_training.export.preprocessing import IR_VERSION, OPSET
 from askew_training.export.simplification import simplify
 
@@ -138,6 +139,11 @@ def fixed_network(encoder: onnx.ModelProto, height: int, width: int) -> onnx.Mod
     the shape alone is computed now: of the graph's arithmetic with sizes nothing is left. Raises GateError.
     """
     nodes, used = _behind_pixels(encoder)
+    if "image" in used:
+        raise GateError(
+            "The part of the graph behind `pixels` reads `image`, too, so it cannot be cut there. Expected an encoder file of "
+            "`askew export`. Nothing was written."
+        )
     graph = helper.make_graph(
         nodes,
         "network",

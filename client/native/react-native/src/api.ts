@@ -17,12 +17,16 @@ export interface Hit {
 }
 
 export class AskewServer {
+  private readonly address: string;
+  private readonly gallery: string;
+  private readonly key: string | undefined;
+
   /** `address`: with its path prefix, without a slash at the end. `key`: one with the scope `search`. */
-  constructor(
-    private readonly address: string,
-    private readonly gallery: string,
-    private readonly key?: string,
-  ) {}
+  constructor(address: string, gallery: string, key?: string) {
+    this.address = address;
+    this.gallery = gallery;
+    this.key = key;
+  }
 
   /** The admitted student for this device. `runtime`: react-native runs the native ONNX Runtime of the phone. */
   async bestEncoder(runtime: "android" | "ios"): Promise<EncoderDescription> {

@@ -17,10 +17,13 @@ export interface Manifest {
 }
 
 export class Encoder {
-  private constructor(
-    private readonly session: InferenceSession,
-    readonly manifest: Manifest,
-  ) {}
+  readonly manifest: Manifest;
+  private readonly session: InferenceSession;
+
+  private constructor(session: InferenceSession, manifest: Manifest) {
+    this.session = session;
+    this.manifest = manifest;
+  }
 
   /** Load a file and recompute its golden vectors. Throws Error if this device computes them wrongly. */
   static async open(path: string, manifest: Manifest): Promise<Encoder> {
