@@ -15,7 +15,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from tests.browser.app_page import AppPage
-from tests.browser.conftest import Browser, admit
+from tests.browser.conftest import Browser, admit, open_browser
 from tests.browser.proxy import Answer, Proxy, Recorded
 from tests.support.running_server import RunningServer
 from tests.support.small_encoders import make_encoder
@@ -207,6 +207,28 @@ def test_a_file_that_is_no_encoder_is_refused_in_plain_words(app: AppPage, proxy
     app.wait_for_notice("not-an-encoder")
     assert app.text("#notice-title") == "The encoder cannot be used"
     assert "not an ONNX file" in app.text("#notice-reason")
+
+
+def test_an_encoder_that_does_not_get_ready_is_given_up(app: AppPage, proxy: Proxy) -> None:
+    proxy.hangs = lambda request: request.target.endswith(".wasm")
+    app.driver.get(f"{app.url}/")
+    said = app.driver.execute_async_script(
+        """const done = arguments[0];
+        import(new URL('page/askew-client.js', document.baseURI)).then(async askew => {
+          const client = new askew.AskewClient(document.baseURI);
+          const {file} = await new askew.EncoderStore(client).fetch('objects', await client.bestEncoder('objects'));
+          await askew.Encoder.open(file, {files: askew.ENGINE_FILES, timeLimit: 500});
+        }).then(() => done(''), error => done(`${error.kind}: ${error.message}`));"""
+    )
+    assert said == "open-timeout: The encoder student@1 was not ready after 1 s. Close other tabs and try again."
+
+
+def test_an_encoder_that_outgrows_its_memory_is_named(small: RunningServer, tmp_path: Path) -> None:
+    # Pages of 64 kB: less than the engine itself takes.
+    with open_browser(tmp_path / "profile", "--js-flags=--wasm-max-mem-pages=200") as limited:
+        app = AppPage(limited, small.url)
+        app.open(state="failed")
+        app.wait_for_notice("out-of-memory")
 
 
 def test_where_threads_hang_one_thread_takes_over_and_is_remembered(

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import onnx
@@ -28,7 +29,7 @@ from askew_client.encoding.photos import read_photo, shrunk_size
 from tests.browser.conftest import Browser, open_browser
 from tests.browser.photo_kinds import jpeg_kinds, png_kinds
 from tests.support.paths import DEMO, ROOT
-from tests.support.small_encoders import sealed
+from tests.support.small_encoders import make_encoder, sealed
 
 pytestmark = pytest.mark.browser
 
@@ -262,6 +263,57 @@ def test_an_encoder_that_this_device_computes_wrongly_is_refused(
     refusal = page.refusal(_SELF_TEST, base64.b64encode(content).decode(), has_passed)
     assert "encoder-disagrees" in refusal
     assert "off by" in refusal
+
+
+_KEEP = """
+  const fetched = [];
+  const client = {encoderFile: async (gallery, id) => (fetched.push(id), new Response(bytesOf(args[0][id])))};
+  const store = new askew.EncoderStore(client);
+  await caches.delete('askew-encoders-1');
+  const kept = [];
+  for (const id of args[1]) {
+    const file = await askew.readEncoderFile(bytesOf(args[0][id]));
+    kept.push((await store.fetch('g', {id, sha256: file.sha256, size: file.bytes.length})).isKept);
+  }
+  return [fetched, kept];
+"""
+
+
+def test_the_last_three_encoders_are_kept_and_the_one_not_used_for_longest_goes(page: Page, tmp_path: Path) -> None:
+    files = {
+        name: base64.b64encode(
+            make_encoder(tmp_path / name, role="student", seed=seed, dim=8, name=name).read_bytes()
+        ).decode()
+        for seed, name in enumerate("abcd")
+    }
+    # `a` is used again before `d` comes, so that `b` goes.
+    fetched, kept = page.run(_KEEP, files, [*"abca", *"dacdb"])
+    assert fetched == [*"abc", "d", "b"]
+    assert all(kept)
+
+
+def test_in_a_full_storage_the_newest_encoder_takes_the_place_of_the_others(page: Page, tmp_path: Path) -> None:
+    files = {
+        name: base64.b64encode(
+            make_encoder(tmp_path / name, role="student", seed=seed, dim=dim, name=name).read_bytes()
+        ).decode()
+        for seed, (name, dim) in enumerate({"a": 512, "b": 512, "c": 8192}.items())
+    }
+    address = urlsplit(page.browser.driver.current_url)
+    origin = f"{address.scheme}://{address.netloc}"
+
+    def limit(**quota: int) -> None:
+        page.browser.driver.execute_cdp_cmd("Storage.overrideQuotaForOrigin", {"origin": origin, **quota})
+
+    room_for_two = 2 * len(files["a"]) * 3 // 4 + 200_000
+    limit(quotaSize=room_for_two)
+    try:
+        fetched, kept = page.run(_KEEP, files, [*"ab", "b", "c", "a"])
+    finally:
+        limit()
+    # `c` has no room even alone; what was dropped for it is fetched again.
+    assert kept == [True, True, True, False, True]
+    assert fetched == [*"abc", "a"]
 
 
 def test_the_example_of_the_document_runs(page: Page) -> None:
