@@ -49,7 +49,7 @@ test-fast: $(VENV)/.installed ## the fast tests, within 90 seconds
 	$(VENV)/bin/python tests/suites.py --fast
 
 test-browser: $(VENV)/.installed ## test the web app in a headless Chromium
-	$(VENV)/bin/python -m pytest -m browser tests/browser --durations=10 --durations-min=3
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m browser tests/browser --numprocesses 2 --dist loadfile --durations=10 --durations-min=3
 
 test-image: $(VENV)/.installed $(VENV_DEMO)/.installed ## test the image's entry point, with only the image's packages
 	$(VENV)/bin/python -m pytest tests/deploy

@@ -26,7 +26,7 @@ from tests.support.running_server import RunningServer
 from tests.support.small_demo import copy_small_demo
 
 # Of its 147 photos, so that the teacher needs seconds instead of half a minute.
-DEMO_PHOTOS = 32
+DEMO_PHOTOS = 24
 TALL_PHOTO = DEMO / "gallery" / "eiffel-tower.jpg"
 _SHOWN = ("title", "author", "licence", "source")
 FLAGS = (

@@ -66,7 +66,7 @@ def test_a_busy_server_is_asked_again_after_the_seconds_that_it_names(
     assert app.result_ids[0] == photos[0].stem
 
 
-@pytest.mark.parametrize("retry_after", ["1", "Wed, 21 Oct 2015 07:28:00 GMT", "-3", ""])
+@pytest.mark.parametrize("retry_after", ["-3", "Wed, 21 Oct 2015 07:28:00 GMT"])
 def test_a_server_that_cannot_answer_now_is_asked_again(app: AppPage, proxy: Proxy, retry_after: str) -> None:
     # A proxy's own page, too, without a problem in it.
     proxy.instead = lambda request: (
@@ -238,21 +238,18 @@ def test_where_threads_hang_one_thread_takes_over_and_is_remembered(
         proxy = Proxy(server.url)
         asked: list[str] = []
 
-        def uncached(request: Recorded) -> Answer | None:
+        def silent_threads(request: Recorded) -> Answer | None:
             if not request.target.endswith(".mjs"):
                 return None
             module = server.http.get(request.target)
-            return Answer(200, module.content, {**_policies(module.headers), "Cache-Control": "no-store"})
-
-        def hangs(request: Recorded) -> bool:
-            # Each thread of the engine is a worker that loads the engine's module once more.
-            is_thread = request.target.endswith(".mjs") and request.headers.get("Sec-Fetch-Dest") == "worker"
+            # Each thread of the engine is a worker that loads the engine's module once more; an empty one never answers.
+            is_thread = request.headers.get("Sec-Fetch-Dest") == "worker"
             if is_thread:
                 asked.append(request.target)
-            return is_thread
+            headers = {**_policies(module.headers), "Cache-Control": "no-store"}
+            return Answer(200, b"" if is_thread else module.content, headers)
 
-        proxy.instead = uncached
-        proxy.hangs = hangs
+        proxy.instead = silent_threads
         app = AppPage(browser, proxy.url)
         try:
             app.open()
