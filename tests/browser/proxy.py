@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import http.client
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -23,17 +23,30 @@ class Recorded:
     body: bytes
 
 
+@dataclass(frozen=True)
+class Answer:
+    """An answer that the proxy gives instead of the server's."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
 class Proxy:
     """Listens on a free port of 127.0.0.1 and hands requests below `prefix` on to a server, without the prefix.
 
     `change`: called with the target and the body of each answer; returns the body that is sent. `is_cut`: while true, no
-    request is answered.
+    request is answered. `instead`: what is answered in place of the server. `hangs`: whether a request waits for an
+    answer until the proxy is closed.
     """
 
     def __init__(self, server: str, prefix: str = "") -> None:
         self.recorded: list[Recorded] = []
         self.change: Callable[[str, bytes], bytes] = lambda _, body: body
         self.is_cut = False
+        self.instead: Callable[[Recorded], Answer | None] = lambda _: None
+        self.hangs: Callable[[Recorded], bool] = lambda _: False
+        self._closes = threading.Event()
         self._target = urlsplit(server)
         self._prefix = prefix
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -52,6 +65,7 @@ class Proxy:
         return [each.body for each in self.recorded if each.body]
 
     def close(self) -> None:
+        self._closes.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -71,7 +85,22 @@ class Proxy:
                     return
                 # A browser that leaves the page closes its connections.
                 with suppress(ConnectionError):
-                    self.pass_on(request)
+                    if proxy.hangs(request):
+                        proxy._closes.wait()
+                        self.close_connection = True
+                    elif (answer := proxy.instead(request)) is not None:
+                        self.send(answer, request)
+                    else:
+                        self.pass_on(request)
+
+            def send(self, answer: Answer, request: Recorded) -> None:
+                self.send_response(answer.status)
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(answer.body)))
+                self.end_headers()
+                if request.method != "HEAD":
+                    self.wfile.write(answer.body)
 
             def pass_on(self, request: Recorded) -> None:
                 if not request.target.startswith(f"{proxy._prefix}/"):

@@ -4,6 +4,7 @@ import type { Entry } from "./cards.js";
 import { Details } from "./details.js";
 import { find } from "./dom.js";
 import { Failures } from "./failures.js";
+import { formatMegabytes } from "./format.js";
 import { hideFigures, showFigures } from "./figures.js";
 import { GalleryChoice } from "./gallery-choice.js";
 import { GalleryItems } from "./gallery-items.js";
@@ -157,8 +158,9 @@ export class App {
   private async loadEncoder(): Promise<void> {
     this.state.rest("loading");
     try {
-      await this.session.encoder();
+      const { description, isKept } = await this.session.encoder();
       this.state.noteEncoder("ready");
+      if (!isKept && globalThis.caches) this.failures.tellNotKept(formatMegabytes(description.size));
     } catch (error) {
       if (isReplaced(error)) return;
       this.state.noteEncoder("failed");

@@ -6,6 +6,7 @@
  * - `encoder-disagrees`: this device does not compute the encoder's golden vectors
  * - `out-of-memory`: the device has too little memory for the encoder or the photo
  * - `no-engine`: the device cannot run WebAssembly with SIMD
+ * - `open-timeout`: the encoder did not get ready in time
  * - `unreadable-photo`: not a photo, or one that this browser cannot decode
  * - `photo-too-large`, `photo-too-thin`: a photo outside the bounds of `size-rule.ts`
  * - `stopped`: the encoder was closed before it answered
@@ -16,6 +17,7 @@ export type FailureKind =
   | "encoder-disagrees"
   | "out-of-memory"
   | "no-engine"
+  | "open-timeout"
   | "unreadable-photo"
   | "photo-too-large"
   | "photo-too-thin"

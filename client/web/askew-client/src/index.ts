@@ -1,7 +1,7 @@
 /** `@askew/client`: describe photos on the device, and search an Askew server with their vectors. Needs no DOM. */
 
 export { AskewClient, type Query, type SearchOptions, type TimedAnswer } from "./client.js";
-export { type Crop, decodePhoto } from "./decode.js";
+export { type Crop, decodePhoto, isPhotoTooLarge } from "./decode.js";
 export { Encoder, type EncoderOptions } from "./encoder.js";
 export { type EncoderFile, readEncoderFile } from "./encoder-file.js";
 export { EncoderStore, type FetchedEncoder, type Progress } from "./encoder-store.js";
