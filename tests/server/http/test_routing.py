@@ -31,6 +31,7 @@ OPEN, ONE, FILTERED, BEYOND = Reach.OPEN, Reach.ONE_GALLERY, Reach.FILTERED, Rea
 EXPECTED: dict[str, tuple[Scope | None, Reach]] = {
     "GET /": (None, OPEN), "HEAD /": (None, OPEN),
     "GET /page/{path}": (None, OPEN), "HEAD /page/{path}": (None, OPEN),
+    "GET /sw.js": (None, OPEN), "HEAD /sw.js": (None, OPEN),
     "GET /healthz": (None, OPEN), "HEAD /healthz": (None, OPEN),
     "GET /livez": (None, OPEN), "HEAD /livez": (None, OPEN),
     "GET /readyz": (None, OPEN), "HEAD /readyz": (None, OPEN),

@@ -8,6 +8,7 @@ import type {
   GalleryList,
   Item,
   ItemPage,
+  OfflinePackDescription,
   SearchAnswer,
 } from "./wire-types.js";
 
@@ -36,6 +37,17 @@ export interface TimedAnswer extends SearchAnswer {
   readonly bytesSent: number;
 }
 
+/** Called after each request with whether the server answered it, be it with a refusal. */
+export type Contact = (isReached: boolean) => void;
+
+/** What gateways answer when the server behind them does not. */
+const GATEWAY_STATUSES = [502, 503, 504];
+
+/** Whether an error means that no server answered, be it for want of a network. */
+export const isUnreachable = (error: unknown): boolean =>
+  error instanceof ProblemError &&
+  (error.kind === "unreachable" || (error.kind === "http" && GATEWAY_STATUSES.includes(error.status)));
+
 export class AskewClient {
   private readonly base: URL;
 
@@ -43,10 +55,16 @@ export class AskewClient {
   constructor(
     server: string | URL,
     private readonly key?: string,
+    private readonly onContact: Contact = () => {},
   ) {
     this.base = new URL(server);
     if (!this.base.pathname.endsWith("/")) this.base.pathname += "/";
     this.base.search = this.base.hash = "";
+  }
+
+  /** The server's address, with a slash at the end. */
+  get address(): string {
+    return this.base.href;
   }
 
   /** Every method throws ProblemError for an answer that is not a success, or if no answer comes. */
@@ -106,6 +124,25 @@ export class AskewClient {
     return (await this.send(`${itemPath(gallery, id)}/photo`, {}, signal ? { signal } : {})).blob();
   }
 
+  /** The pack of a gallery for devices without a network. Throws ProblemError (no-offline-pack). */
+  async offlinePack(gallery: string, signal?: AbortSignal): Promise<OfflinePackDescription> {
+    return this.json(`${galleryPath(gallery)}/offline-pack`, {}, signal);
+  }
+
+  /** The bytes of a pack's file from `start` up to `end`, `end` left out; only of the version that `etag` names. */
+  async offlinePackBytes(
+    gallery: string,
+    etag: string,
+    start: number,
+    end: number,
+    signal?: AbortSignal,
+  ): Promise<Response> {
+    const headers = new Headers({ Range: `bytes=${start}-${end - 1}`, "If-Match": etag });
+    const init: RequestInit = { cache: "no-store", headers };
+    if (signal) init.signal = signal;
+    return this.send(`${galleryPath(gallery)}/offline-pack/file`, {}, init);
+  }
+
   private async timedSearch(
     path: string,
     body: Uint8Array<ArrayBuffer> | Blob,
@@ -136,10 +173,16 @@ export class AskewClient {
       response = await fetch(url, { ...init, headers, credentials: "omit", referrerPolicy: "no-referrer" });
     } catch (error) {
       if (error instanceof DOMException && error.name === "AbortError") throw error;
+      this.onContact(false);
       throw new ProblemError("unreachable", 0, "No connection", "The server did not answer. Is it running, and this device online?");
     }
-    if (response.ok) return response;
-    throw await readProblem(response);
+    if (response.ok) {
+      this.onContact(true);
+      return response;
+    }
+    const problem = await readProblem(response);
+    this.onContact(!isUnreachable(problem));
+    throw problem;
   }
 }
 
