@@ -12,6 +12,7 @@
     │   └── EngineMissing          no onnxruntime is installed, or two are
     ├── WireError                  a vector that cannot be sent or read: wrong length, dtype or norm, NaN
     ├── DamagedSnapshot            a snapshot file that cannot be read, or has not the digest that the server states
+    ├── DamagedPack                an offline pack that is damaged or cut, or another kind of file
     ├── ClientMisused              a closed client, an AsyncClient outside of its event loop, a text that cannot be a key
     └── ServerError                talking to a server failed
         ├── ServerUnreachable      no connection, or no answer in time
@@ -35,6 +36,7 @@ from askew_client.contract.errors import (
     AskewError,
     ClientMisused,
     DamagedEncoder,
+    DamagedPack,
     DamagedSnapshot,
     EncoderError,
     EncoderRefused,
@@ -64,6 +66,7 @@ __all__ = [
     "AskewError",
     "ClientMisused",
     "DamagedEncoder",
+    "DamagedPack",
     "DamagedSnapshot",
     "EncoderError",
     "EncoderRefused",

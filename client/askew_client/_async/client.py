@@ -15,6 +15,7 @@ from askew_client.calls import encoders as encoder_calls
 from askew_client.calls import galleries as gallery_calls
 from askew_client.calls import health as health_calls
 from askew_client.calls import keys as key_calls
+from askew_client.calls import offline_packs as pack_calls
 from askew_client.calls import snapshots as snapshot_calls
 from askew_client.calls.bodies import PhotoFile
 from askew_client.contract.aliases import AliasAnswer, AliasList, Deleted
@@ -144,6 +145,34 @@ class AsyncClient(AsyncWriteClient):
     async def restore_file(self, name: str, file: str | Path) -> Job:
         """Create the gallery `name` from a snapshot file, in the background: see `wait`. Raises DamagedSnapshot."""
         return await self._connections.run(snapshot_calls.restore_file(name, file))
+
+    async def allow_offline_pack(
+        self,
+        fields: Sequence[str],
+        *,
+        gallery: str,
+        thumbnails: int = 0,
+        code_bytes: int | None = None,
+        refresh_minutes: int = 60,
+    ) -> Job:
+        """Allow an offline pack of a gallery, say what may leave the server, and make it in the background: see `wait`.
+
+        `fields`: names of top-level payload members. `thumbnails`: their longest side in pixels, 0 for none. `code_bytes`:
+        of the code of a vector; None: chosen by measurement. `refresh_minutes`: how old the pack of a changed gallery may
+        be before a device that asks causes a new one; 0: made on request only. The job's result is an OfflinePackResult.
+        """
+        call = pack_calls.allow_offline_pack(
+            fields, gallery=gallery, thumbnails=thumbnails, code_bytes=code_bytes, refresh_minutes=refresh_minutes
+        )
+        return await self._connections.run(call)
+
+    async def make_offline_pack(self, *, gallery: str) -> Job:
+        """Make the offline pack of a gallery again, in the background: see `wait`. Raises NotFound if none is allowed."""
+        return await self._connections.run(pack_calls.make_offline_pack(gallery=gallery))
+
+    async def withdraw_offline_pack(self, *, gallery: str) -> Deleted:
+        """Allow no offline pack any more; devices delete their copy when they next ask. Raises NotFound."""
+        return await self._connections.run(pack_calls.withdraw_offline_pack(gallery=gallery))
 
     async def create_key(
         self,

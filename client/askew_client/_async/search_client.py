@@ -15,6 +15,7 @@ from askew_client.calls import encoders as encoder_calls
 from askew_client.calls import galleries as gallery_calls
 from askew_client.calls import health as health_calls
 from askew_client.calls import items as item_calls
+from askew_client.calls import offline_packs as pack_calls
 from askew_client.calls import search as search_calls
 from askew_client.calls.bodies import PhotoFile
 from askew_client.calls.search import SearchParams, SimilarParams, check_options
@@ -24,8 +25,9 @@ from askew_client.contract.health import Health, Readiness, Version
 from askew_client.contract.indexes import IndexDescription
 from askew_client.contract.items import Item
 from askew_client.contract.manifest import Manifest
+from askew_client.contract.offline_pack import OfflinePackDescription
 from askew_client.contract.search import BatchSearchAnswer, SearchAnswer
-from askew_client.transport.downloads import Download, encoder_check
+from askew_client.transport.downloads import Download, encoder_check, pack_check
 
 if TYPE_CHECKING:
     from askew_client.encoding.encoder import Encoder
@@ -196,3 +198,20 @@ class AsyncSearchClient:
         with Download(Path(path)) as download:
             await self._connections.download(encoder_calls.file(encoder_id, gallery=gallery), download)
             return await run_blocking(download.keep, encoder_check(encoder_id, self.url))
+
+    async def offline_pack(self, gallery: str) -> OfflinePackDescription:
+        """The offline pack of a gallery. Raises NotFound if none is allowed, or while the first one is being made.
+
+        Asking may cause the server to make a new one: see `building` in the answer.
+        """
+        return await self._connections.run(pack_calls.offline_pack(gallery=gallery))
+
+    async def download_offline_pack(self, path: str | Path, *, gallery: str) -> Path:
+        """Fetch the offline pack of a gallery to `path`; it is verified before it replaces an existing file.
+
+        `askew_client.offline.pack.Pack` opens and searches it. Returns the path. Raises NotFound as `offline_pack`,
+        DamagedPack if the bytes are not those that the server states.
+        """
+        with Download(Path(path)) as download:
+            await self._connections.download(pack_calls.offline_pack_file(gallery=gallery), download)
+            return await run_blocking(download.keep, pack_check(download, self.url))

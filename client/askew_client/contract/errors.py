@@ -71,6 +71,10 @@ class DamagedSnapshot(AskewError):
     """A snapshot file that cannot be read, or whose SHA-256 is not the one that the server states."""
 
 
+class DamagedPack(AskewError):
+    """An offline pack that cannot be read: damaged, cut, another kind of file, or not what the server states."""
+
+
 class ClientMisused(AskewError):
     """A closed client, an AsyncClient outside of its event loop, or a text that cannot be an API key."""
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from askew_client.contract.common import GalleryName
 from askew_client.contract.indexes import IndexKind
+from askew_client.contract.offline_pack import OfflinePackResult
 from askew_client.contract.problems import Problem
 from askew_client.contract.snapshots import Snapshot
 
@@ -135,6 +136,7 @@ class RebuildResult(BaseModel):
 
 RESULT_MODELS: Mapping[str, type[BaseModel]] = MappingProxyType(
     {
+        "offline-pack": OfflinePackResult,
         "photos": PhotosResult,
         "rebuild-index": RebuildResult,
         "redescribe": RedescribeResult,

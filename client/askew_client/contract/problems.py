@@ -31,6 +31,7 @@ class ProblemKind(Enum):
     UNKNOWN_ALIAS = ("unknown-alias", 404, "There is no such alias")
     UNKNOWN_KEY = ("unknown-key", 404, "There is no such key")
     UNKNOWN_SNAPSHOT = ("unknown-snapshot", 404, "There is no such snapshot")
+    NO_OFFLINE_PACK = ("no-offline-pack", 404, "There is no offline pack of this gallery")
     UNKNOWN_PATH = ("unknown-path", 404, "No route matches this path")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "This path does not take this method")
     GALLERY_CONFLICT = ("gallery-conflict", 409, "A different gallery of this name exists")

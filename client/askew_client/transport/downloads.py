@@ -12,7 +12,7 @@ from typing import Self
 import httpx
 
 from askew_client.contract.encoder_file import parse_encoder_file
-from askew_client.contract.errors import DamagedEncoder, DamagedSnapshot, ServerError
+from askew_client.contract.errors import AskewError, DamagedEncoder, DamagedPack, DamagedSnapshot, ServerError
 from askew_client.files import PartialFile
 from askew_client.transport.answers import check_status
 
@@ -86,15 +86,22 @@ def encoder_check(encoder_id: str, url: str) -> Callable[[Path], None]:
 
 def snapshot_check(download: Download, url: str) -> Callable[[Path], None]:
     """A check that a file has the SHA-256 that the server states as its ETag. It raises DamagedSnapshot."""
+    return _digest_check(download, f"The snapshot from {url}", DamagedSnapshot)
 
+
+def pack_check(download: Download, url: str) -> Callable[[Path], None]:
+    """A check that a file has the SHA-256 that the server states as its ETag. It raises DamagedPack."""
+    return _digest_check(download, f"The offline pack from {url}", DamagedPack)
+
+
+def _digest_check(download: Download, what: str, damaged: type[AskewError]) -> Callable[[Path], None]:
     def check(path: Path) -> None:
         stated = (download.tag or "").strip('"')
         with path.open("rb") as stream:
             came = hashlib.file_digest(stream, "sha256").hexdigest()
         if came != stated:
-            raise DamagedSnapshot(
-                f"The snapshot from {url} is damaged: its SHA-256 is {came[:12]}…, the server states "
-                f"{stated[:12] or 'none'}…. Fetch it again."
+            raise damaged(
+                f"{what} is damaged: its SHA-256 is {came[:12]}…, the server states {stated[:12] or 'none'}…. Fetch it again."
             )
 
     return check

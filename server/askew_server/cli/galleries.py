@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
+from askew_server.cli.offline_packs import pack
 from askew_server.cli.options import AdminKey, AsJson, Data, GalleryArgument, Server, check_name
 from askew_server.cli.target import OwnedData, open_target
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 AliasArgument = Annotated[str, typer.Argument(metavar="ALIAS", help="The alias.")]
 
-gallery = typer.Typer(no_args_is_help=True, help="List, describe, create and delete galleries.")
+gallery = typer.Typer(
+    no_args_is_help=True, help="List, describe, create and delete galleries; let one leave as an offline pack."
+)
+gallery.command()(pack)
 alias = typer.Typer(no_args_is_help=True, help="Give a gallery a second name, and switch that name to another gallery.")
 
 

@@ -30,6 +30,7 @@ from askew_server.http.routes import (
     jobs,
     keys,
     metrics,
+    offline_pack,
     page,
     probes,
     search,
@@ -39,7 +40,22 @@ from askew_server.http.routing import RouteTable
 from askew_server.http.state import AppState
 from askew_server.observability.tracing import Tracing
 
-_MODULES = (search, galleries, index, aliases, items, jobs, snapshots, encoders, probes, keys, metrics, health, page)
+_MODULES = (
+    search,
+    galleries,
+    index,
+    aliases,
+    items,
+    jobs,
+    snapshots,
+    offline_pack,
+    encoders,
+    probes,
+    keys,
+    metrics,
+    health,
+    page,
+)
 
 
 def all_routes() -> list[APIRoute]:

@@ -24,6 +24,7 @@ from askew_server.http.concurrency import wait_for_thread
 from askew_server.http.context import context_of
 from askew_server.http.page_files import PageFiles
 from askew_server.jobs.describe_photos import PhotosJob
+from askew_server.jobs.offline_pack import OfflinePackJob, OfflinePacks
 from askew_server.jobs.queue import JobQueue
 from askew_server.jobs.rebuild_index import RebuildJob
 from askew_server.jobs.redescribe import RedescribeJob
@@ -44,8 +45,10 @@ class AppState:
         self.photos_job = PhotosJob(galleries, max_pixels=settings.max_photo_pixels)
         self.redescribe_job = RedescribeJob(galleries, max_pixels=settings.max_photo_pixels)
         snapshot_jobs = (SnapshotJob(galleries), VerifySnapshotJob(galleries), RestoreJob(galleries))
-        for kind in (self.photos_job, self.redescribe_job, *snapshot_jobs, RebuildJob(galleries)):
+        pack_job = OfflinePackJob(galleries, max_pixels=settings.max_photo_pixels)
+        for kind in (self.photos_job, self.redescribe_job, *snapshot_jobs, RebuildJob(galleries), pack_job):
             self.jobs.register(kind)
+        self.offline_packs = OfflinePacks(galleries, self.jobs)
         self.page_files = PageFiles()
         self.version = version("askew-server")
         self.metrics = Metrics(self.version)

@@ -310,6 +310,30 @@ def new_gpu_index(dim: int) -> tuple[FlatIndex, object]:
     return faiss.GpuIndexFlatIP(resources, dim, config), resources
 
 
+# Product codes of one byte a part (product_codes.py)
+
+
+def train_product(vectors: Vectors, parts: int) -> Vectors:
+    """Train codebooks, float32 [parts, 256, width], on at least 256 vectors, float32 [n, parts × width]."""
+    faiss = _faiss()
+    quantizer = faiss.ProductQuantizer(vectors.shape[1], parts, 8)
+    # FAISS warns of fewer than 39 vectors a centroid; the caller measures what the codes are worth.
+    quantizer.cp.min_points_per_centroid = 1
+    quantizer.cp.niter = _TRAINING_ROUNDS
+    quantizer.train(np.ascontiguousarray(vectors))
+    books: Vectors = faiss.vector_to_array(quantizer.centroids).reshape(parts, 256, -1)
+    return books
+
+
+def encode_product(vectors: Vectors, codebooks: Vectors) -> NDArray[np.uint8]:
+    """The nearest row of each codebook, float32 [parts, 256, width], to its part of each vector: u8 [n, parts]."""
+    faiss = _faiss()
+    quantizer = faiss.ProductQuantizer(vectors.shape[1], len(codebooks), 8)
+    faiss.copy_array_to_vector(np.ascontiguousarray(codebooks).ravel(), quantizer.centroids)
+    codes: NDArray[np.uint8] = quantizer.compute_codes(np.ascontiguousarray(vectors))
+    return codes
+
+
 def _faiss() -> Any:
     # Looked up instead of imported: a search makes several such calls.
     if (faiss := sys.modules.get("faiss")) is None:

@@ -42,6 +42,7 @@ class JobQueue:
         }
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
+        self._submitting_once = threading.Lock()
         self._unfinished: dict[str, Task] = {}
         self._spooling: set[str] = set()
         self._running: set[str] = set()
@@ -124,6 +125,25 @@ class JobQueue:
             raise
         self._lanes[self._kinds[kind].lane].put((self._kinds[kind], task))
         return job
+
+    def submit_once(self, kind: str, *, gallery: str, joins_running: bool) -> Job:
+        """The unfinished job of this kind for a gallery, without parameters; submitted now if there is none.
+
+        `joins_running`: whether one that runs already will do. One that waits has not looked at the gallery yet. Raises
+        Refusal (overloaded).
+        """
+        states = {"waiting", "running"} if joins_running else {"waiting"}
+        with self._submitting_once:
+            for job in self.unfinished_of_kind(kind, gallery):
+                if job.state in states:
+                    return job
+            return self.submit(kind, gallery=gallery, parameters={})
+
+    def unfinished_of_kind(self, kind: str, gallery: str) -> list[Job]:
+        """The unfinished jobs of a kind for a gallery, oldest first."""
+        ids = [task.id for each, task in self._store.unfinished() if (each, task.gallery) == (kind, gallery)]
+        found = (self._store.job(job_id) for job_id in ids)
+        return [self._with_progress(job) for job in found if job is not None and job.state not in ENDED_STATES]
 
     def job(self, job_id: str) -> Job:
         """One job as it is now. Raises Refusal (unknown-job)."""

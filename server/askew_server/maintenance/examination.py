@@ -19,6 +19,7 @@ from askew_server.index.on_disk import open_main, verify_blocks
 from askew_server.maintenance.gallery_copy import FOLDERS, named_files
 from askew_server.maintenance.snapshot_archive import is_photo
 from askew_server.maintenance.snapshots import Snapshots
+from askew_server.offline.store import FOLDER, WITHDRAWN, OfflineStore
 from askew_server.storage.checksums import damaged_rows
 from askew_server.storage.encoders import encoder_member
 from askew_server.storage.errors import DatabaseError
@@ -75,7 +76,8 @@ def examine_gallery(name: str, folder: Path) -> list[Finding]:
             dim = str(read_facts(database).get("dim"))
         if dim.isdecimal():
             found += _examine_index(name, folder / "index", int(dim))
-    return found + _examine_snapshots(name, folder) + _examine_other_files(name, folder)
+    others = _examine_snapshots(name, folder) + _examine_offline_pack(name, folder)
+    return found + others + _examine_other_files(name, folder)
 
 
 def fault_of(item: RawItem, dim: int) -> str | None:
@@ -225,6 +227,18 @@ def _examine_snapshots(name: str, folder: Path) -> list[Finding]:
     return found + [_orphan(name, path, "It is part of a snapshot that was never finished.") for path in unfinished]
 
 
+def _examine_offline_pack(name: str, folder: Path) -> list[Finding]:
+    """A damaged pack, and what was left of one. Nothing is lost: a pack is made from the gallery."""
+    store = OfflineStore(name, folder)
+    left = [_orphan(name, path, "It is part of an offline pack that is not served.") for path in store.leftovers()]
+    record = store.record()
+    if record is None or file_sha256(store.path(record)) == record.sha256:
+        return left
+    what = "The offline pack is damaged: its bytes do not have its SHA-256."
+    advice = f"Remove it with --repair; the server makes it again, or `askew gallery pack {name}` does."
+    return [*left, Finding(name, store.path(record), what, advice, repair=Repair.REMOVE)]
+
+
 def _examine_other_files(name: str, folder: Path) -> list[Finding]:
     """Files that a crash left next to the database, and files that Askew does not know."""
     known = {
@@ -234,6 +248,7 @@ def _examine_other_files(name: str, folder: Path) -> list[Finding]:
         "index",
         "snapshots",
         "damaged",
+        FOLDER,
         "redescribed-from.json",
         *FOLDERS,
     }
@@ -241,7 +256,7 @@ def _examine_other_files(name: str, folder: Path) -> list[Finding]:
     for path in sorted(folder.iterdir()):
         if path.name.endswith(".part"):
             found.append(_orphan(name, path, "It was being written when the server ended."))
-        elif path.name not in known:
+        elif path.name not in known and not path.name.startswith(WITHDRAWN):
             advice = "Move it away if it is not needed."
             found.append(Finding(name, path, "Askew does not know this file.", advice, is_damage=False))
     return found

@@ -104,6 +104,21 @@ CALLS: list[tuple[str, Callable[[Any], Any], str, object]] = [
     ("put_probe", lambda c: c.put_probe("p", JPEG, gallery="demo"), f"PUT {G}/probes/p", None),
     ("probes", lambda c: c.probes(gallery="demo"), f"GET {G}/probes", None),
     ("delete_probe", lambda c: c.delete_probe("p", gallery="demo"), f"DELETE {G}/probes/p", None),
+    ("offline_pack", lambda c: c.offline_pack("demo"), f"GET {G}/offline-pack", None),
+    (
+        "allow_offline_pack",
+        lambda c: c.allow_offline_pack(["title"], gallery="demo", thumbnails=160),
+        f"PUT {G}/offline-pack",
+        {"fields": ["title"], "thumbnails": 160, "refresh_minutes": 60},
+    ),
+    ("make_offline_pack", lambda c: c.make_offline_pack(gallery="demo"), f"POST {G}/offline-pack", None),
+    ("withdraw_offline_pack", lambda c: c.withdraw_offline_pack(gallery="demo"), f"DELETE {G}/offline-pack", None),
+    (
+        "download_offline_pack",
+        lambda c: c.download_offline_pack("/tmp/none", gallery="demo"),
+        f"GET {G}/offline-pack/file",
+        None,
+    ),
     ("snapshots", lambda c: c.snapshots(gallery="demo"), f"GET {G}/snapshots", None),
     ("create_snapshot", lambda c: c.create_snapshot(gallery="demo"), f"POST {G}/snapshots", None),
     (

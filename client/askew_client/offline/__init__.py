@@ -1,0 +1,1 @@
+"""Offline packs: read, verified, searched and updated without a server; numpy alone."""

@@ -1,0 +1,79 @@
+"""Make the pack of a gallery, in a child process at low priority, and put it in the place of the older one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from askew_client.contract.offline_pack import OfflinePackResult
+from askew_client.errors import AskewError
+from askew_server.clock import utc_milliseconds
+from askew_server.index.threads import limit_threads, search_threads
+from askew_server.offline.store import OfflineStore, PackRecord, not_allowed
+from askew_server.offline.writer import PackOrder, Report, Trained, WrittenPack, write_pack
+from askew_server.processes import ChildLost, Say, run_in_child
+
+_PACK = "pack"
+
+
+def make_pack(
+    gallery: str, folder: Path, name: str, report: Report, cancelled: Callable[[], bool], *, max_pixels: int
+) -> OfflinePackResult:
+    """Make the pack of the gallery in `folder` by its policy. The older pack is served until the new one is complete.
+
+    `name`: of the folder that it is made in. `max_pixels`: of a photo that a thumbnail is made of. Raises ChildStopped soon
+    after `cancelled()` is true, Refusal (no-offline-pack) if none is allowed, or not any more; DatabaseError, OSError.
+    """
+    store = OfflineStore(gallery, folder)
+    policy = store.require_policy()
+    try:
+        work = store.begin(name)
+    except FileNotFoundError:
+        raise not_allowed(gallery) from None
+    before = store.record()
+    earlier = None
+    if before is not None:
+        earlier = store.path(before), Trained(before.trained_items, before.trained_recall)
+    order = PackOrder(gallery, folder, policy, utc_milliseconds(), max_pixels, earlier)
+    try:
+        made = run_in_child(_write, lambda done: report(*done), cancelled, order, work / _PACK)
+        store.publish(work / _PACK, _record_of(made))
+    except FileNotFoundError:
+        # Withdrawing moves the folder away, also while a pack is being made in it.
+        if work.exists():
+            raise
+        raise not_allowed(gallery) from None
+    except ChildLost:
+        raise AskewError(
+            f"The process that made the offline pack of {gallery!r} was ended by the system, perhaps for lack of memory. "
+            "The older pack, if there is one, is still served. Make it again."
+        ) from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return OfflinePackResult(
+        sequence=made.header.sequence,
+        items=made.header.items,
+        size=made.size,
+        sha256=made.sha256,
+        codec=made.header.codec,
+        recall=made.header.recall,
+        thumbnails=made.thumbnails,
+        unreadable_photos=made.unreadable_photos,
+        trained=made.is_new_codec,
+    )
+
+
+def _write(say: Say, order: PackOrder, target: Path) -> WrittenPack:
+    limit_threads(search_threads())
+    return write_pack(order, target, lambda done, total: say((done, total)))
+
+
+def _record_of(made: WrittenPack) -> PackRecord:
+    return PackRecord(
+        header=made.header,
+        size=made.size,
+        sha256=made.sha256,
+        trained_items=made.trained.items,
+        trained_recall=made.trained.recall,
+    )

@@ -1,0 +1,320 @@
+"""Write a pack: a gallery at one moment, coded, with the fields and thumbnails that its policy lets out.
+
+Sections are written one by one to files, and then put together behind the header that names their digests. Items pass by
+in batches, so that memory does not grow with the gallery.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from askew_client.contract.offline_pack import OfflinePackPolicy, PackHeader, PackRecall, SectionName
+from askew_client.errors import PhotoError
+from askew_client.offline.layout import LENGTH, SCALE, place_sections, runs_of, section_names, write_head
+from askew_server.index.types import Labels, Vectors
+from askew_server.offline.choice import SAMPLE, TARGET_RECALL, choose_codec, next_larger, query_rows
+from askew_server.offline.codecs import Codec
+from askew_server.offline.earlier import EarlierPack
+from askew_server.offline.recall import RecallMeter
+from askew_server.offline.source import PackSource, pack_source
+from askew_server.offline.thumbnails import thumbnail
+
+RECALL_TOLERANCE = 0.01
+"""By how much the recall of a codec may fall below what it was when it was trained, before another one is."""
+MOST_GROWTH = 2
+"""By which factor a gallery may grow before its codec is trained anew."""
+
+_COPIED_AT_ONCE = 1 << 20
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The state of a gallery when its codec was made: its items, and the recall that was measured."""
+
+    items: int
+    recall: float | None
+
+
+@dataclass(frozen=True)
+class PackOrder:
+    """What to write. `folder`: of the gallery. `earlier`: the pack before, with the state that its codec was made in.
+
+    `created_at`: the time that the header names. `max_pixels`: of a photo that is made a thumbnail of.
+    """
+
+    gallery: str
+    folder: Path
+    policy: OfflinePackPolicy
+    created_at: str
+    max_pixels: int
+    earlier: tuple[Path, Trained] | None = None
+
+
+@dataclass(frozen=True)
+class WrittenPack:
+    """A pack that was written. `size`, `sha256`: of the file. `is_new_codec`: whether the codec is not the earlier one."""
+
+    header: PackHeader
+    size: int
+    sha256: str
+    trained: Trained
+    is_new_codec: bool
+    thumbnails: int
+    unreadable_photos: int
+
+
+def write_pack(order: PackOrder, target: Path, report: Report) -> WrittenPack:
+    """Write a pack to `target`, in a folder that holds nothing else; on the disk when it returns.
+
+    `report(done, total)`: units of work, two for each item. Raises DatabaseError, OSError, EngineMissing.
+    """
+    sections = _Sections(target.parent)
+    with pack_source(order.folder) as source:
+        total = 2 * len(source.labels)
+        report(0, total)
+        earlier = None if order.earlier is None else EarlierPack.open(order.earlier[0], source.facts.space)
+        trained = order.earlier[1] if order.earlier is not None else None
+        coded = _code(order, source, earlier, trained, sections, lambda done: report(done, total))
+        sections.write_whole("codec", coded.codec.section)
+        sections.write_whole("labels", runs_of(source.labels))
+        photos = _write_rows(order.policy.fields, source, sections)
+        facts, labels = source.facts, source.labels
+    # The transaction has ended: photos take minutes, and a log that no checkpoint can empty would grow all the time.
+    drawn, unreadable = 0, 0
+    if order.policy.thumbnails:
+        drawn, unreadable = _write_thumbnails(
+            order, labels, photos, earlier, sections, lambda done: report(len(labels) + done, total)
+        )
+    header = PackHeader(
+        gallery=order.gallery,
+        space=facts.space,
+        dim=facts.dim,
+        teacher=facts.teacher.encoder_id,
+        sequence=facts.sequence,
+        created_at=order.created_at,
+        items=len(labels),
+        fields=order.policy.fields,
+        thumbnail_size=order.policy.thumbnails,
+        codec=coded.codec.described,
+        recall=coded.recall,
+        sections=[],
+    )
+    header = place_sections(header, sections.finished(section_names(order.policy.thumbnails)))
+    size, sha256 = sections.assemble(header, target)
+    report(total, total)
+    return WrittenPack(header, size, sha256, coded.trained, coded.is_new, drawn, unreadable)
+
+
+# Codes
+
+
+@dataclass(frozen=True)
+class _Coded:
+    codec: Codec
+    recall: PackRecall | None
+    trained: Trained
+    is_new: bool
+
+
+def _code(
+    order: PackOrder,
+    source: PackSource,
+    earlier: EarlierPack | None,
+    trained: Trained | None,
+    sections: _Sections,
+    report: Callable[[int], None],
+) -> _Coded:
+    """Write codes and scales, by the earlier pack's codec if it still serves, else by a new one."""
+    items = len(source.labels)
+    queries = source.vectors_of(source.labels[query_rows(items)])
+    if earlier is not None and trained is not None and _may_be_kept(earlier, trained, order.policy, items):
+        recall = _encode(earlier.codec, source, earlier, queries, sections, report)
+        if recall is None or trained.recall is None or recall.value >= trained.recall - RECALL_TOLERANCE:
+            return _Coded(earlier.codec, recall, trained, is_new=False)
+    rows = np.unique(np.linspace(0, max(0, items - 1), min(SAMPLE, items)).astype(np.int64))
+    labels, sample = source.vectors_of(source.labels[rows])
+    codec: Codec | None = choose_codec(items, labels, sample, order.policy.bytes)
+    while codec is not None:
+        chosen, recall = codec, _encode(codec, source, earlier, queries, sections, report)
+        # The sample has fewer items to confuse than the gallery, and may have promised too much.
+        is_enough = recall is None or recall.value >= TARGET_RECALL or order.policy.bytes is not None
+        codec = None if is_enough else next_larger(codec, sample)
+    is_new = earlier is None or earlier.header.codec.id != chosen.described.id
+    return _Coded(chosen, recall, Trained(items, None if recall is None else recall.value), is_new)
+
+
+def _may_be_kept(earlier: EarlierPack, trained: Trained, policy: OfflinePackPolicy, items: int) -> bool:
+    kind, size = earlier.header.codec.kind, earlier.header.codec.bytes
+    is_wanted = policy.bytes is None or (kind == "product" and size == min(policy.bytes, earlier.header.dim))
+    return is_wanted and trained.items > 0 and items <= MOST_GROWTH * trained.items
+
+
+def _encode(
+    codec: Codec,
+    source: PackSource,
+    earlier: EarlierPack | None,
+    queries: tuple[Labels, Vectors],
+    sections: _Sections,
+    report: Callable[[int], None],
+) -> PackRecall | None:
+    """Write the codes of all items, and measure their recall."""
+    meter = RecallMeter(*queries)
+    same = earlier if earlier is not None and earlier.header.codec.id == codec.described.id else None
+    done = 0
+    with sections.open("codes") as code_file, sections.open("scales") as scale_file:
+        for labels, vectors in source.batches():
+            codes = np.empty((len(labels), codec.described.bytes), dtype=np.uint8)
+            scales = np.empty(len(labels), dtype=np.float32)
+            known = np.zeros(len(labels), dtype=np.bool_)
+            if same is not None:
+                known, places = same.places(labels)
+                codes[known], scales[known] = same.codes(places)
+            if not known.all():
+                codes[~known], scales[~known] = codec.encode(vectors[~known])
+            code_file.write(codes.tobytes())
+            scale_file.write(scales.astype(SCALE).tobytes())
+            meter.see(labels, vectors, codec, codes, scales)
+            done += len(labels)
+            report(done)
+    return meter.recall()
+
+
+# Rows and thumbnails
+
+
+def _write_rows(fields: list[str], source: PackSource, sections: _Sections) -> list[Path | None]:
+    """Write id and named fields of every item. Returns the photo of each."""
+    photos = []
+    with sections.open("rows") as rows, sections.open("row_lengths") as lengths:
+        for item_id, payload, photo in source.rows():
+            text = row_of(item_id, payload, fields)
+            rows.write(text)
+            lengths.write(len(text).to_bytes(LENGTH.itemsize, "little"))
+            photos.append(photo)
+    return photos
+
+
+def row_of(item_id: str, payload: str, fields: list[str]) -> bytes:
+    """An item's row: its id and the values of the named fields alone, as UTF-8 JSON. `payload`: JSON text."""
+    members = json.loads(payload)
+    row = [item_id, *(members.get(field) for field in fields)]
+    while row[-1] is None:
+        row.pop()
+    try:
+        return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
+    # Half of a surrogate pair, which JSON can escape and UTF-8 cannot hold.
+    except UnicodeEncodeError:
+        return json.dumps(row, separators=(",", ":")).encode()
+
+
+def _write_thumbnails(
+    order: PackOrder,
+    labels: Labels,
+    photos: list[Path | None],
+    earlier: EarlierPack | None,
+    sections: _Sections,
+    report: Callable[[int], None],
+) -> tuple[int, int]:
+    """Write a thumbnail of every photo. Returns how many there are, and how many photos cannot be read."""
+    size = order.policy.thumbnails
+    same = earlier if earlier is not None and earlier.header.thumbnail_size == size else None
+    known: dict[int, int] = {}
+    if same is not None:
+        is_known, places = same.places(labels)
+        known = dict(zip(np.flatnonzero(is_known).tolist(), places.tolist(), strict=True))
+    drawn = unreadable = 0
+    with sections.open("thumbnails") as pictures, sections.open("thumbnail_lengths") as lengths:
+        for position, photo in enumerate(photos):
+            picture = b""
+            if photo is not None:
+                if same is not None and position in known:
+                    picture = same.thumbnail(known[position])
+                try:
+                    picture = picture or thumbnail(photo, size, max_pixels=order.max_pixels)
+                except PhotoError:
+                    unreadable += 1
+            drawn += bool(picture)
+            pictures.write(picture)
+            lengths.write(len(picture).to_bytes(LENGTH.itemsize, "little"))
+            report(position + 1)
+    return drawn, unreadable
+
+
+# Files
+
+
+class _SectionFile:
+    """A section that is being written to its own file."""
+
+    def __init__(self, path: Path) -> None:
+        self._stream = path.open("wb")
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, content: bytes) -> None:
+        self._stream.write(content)
+        self._digest.update(content)
+        self.size += len(content)
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def __enter__(self) -> _SectionFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+
+class _Sections:
+    """The sections of a pack, each in a file of its own until they are put together."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[SectionName, _SectionFile] = {}
+
+    def open(self, name: SectionName) -> _SectionFile:
+        """Begin a section, or begin it again."""
+        self._files[name] = _SectionFile(self._folder / name)
+        return self._files[name]
+
+    def write_whole(self, name: SectionName, content: bytes) -> None:
+        """Write a section that is in memory."""
+        with self.open(name) as section:
+            section.write(content)
+
+    def finished(self, names: tuple[SectionName, ...]) -> list[tuple[SectionName, int, str]]:
+        """Name, size and SHA-256 of each section, in this order."""
+        return [(name, self._files[name].size, self._files[name].sha256) for name in names]
+
+    def assemble(self, header: PackHeader, target: Path) -> tuple[int, str]:
+        """Put the sections together behind the header. Returns the file's bytes and SHA-256; it is on the disk."""
+        digest, size = hashlib.sha256(), 0
+        with target.open("wb") as stream:
+
+            def write(content: bytes) -> None:
+                nonlocal size
+                stream.write(content)
+                digest.update(content)
+                size += len(content)
+
+            write(write_head(header))
+            for section in header.sections:
+                path = self._folder / section.name
+                with path.open("rb") as part:
+                    while content := part.read(_COPIED_AT_ONCE):
+                        write(content)
+                path.unlink()
+            stream.flush()
+            os.fsync(stream.fileno())
+        return size, digest.hexdigest()
