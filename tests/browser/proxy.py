@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import mimetypes
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "host"}
@@ -26,13 +28,14 @@ class Recorded:
 class Proxy:
     """Listens on a free port of 127.0.0.1 and hands requests below `prefix` on to a server, without the prefix.
 
-    `change`: called with the target and the body of each answer; returns the body that is sent. `is_cut`: while true, no
+    `build`: None, or a folder with another build of the app, whose files are answered instead of the server's. `change`: called with the target and the body of each answer; returns the body that is sent. `is_cut`: while true, no
     request is answered.
     """
 
     def __init__(self, server: str, prefix: str = "") -> None:
         self.recorded: list[Recorded] = []
         self.change: Callable[[str, bytes], bytes] = lambda _, body: body
+        self.build: Path | None = None
         self.is_cut = False
         self._target = urlsplit(server)
         self._prefix = prefix
@@ -81,6 +84,9 @@ class Proxy:
                 headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
                 headers["Host"] = self.headers["Host"]
                 target = request.target.removeprefix(proxy._prefix)
+                if proxy.build is not None and (target in {"/", "/sw.js"} or target.startswith("/page/")):
+                    self.answer_from(proxy.build / (target.removeprefix("/page").removeprefix("/") or "index.html"))
+                    return
                 try:
                     connection.request(request.method, target, request.body, headers)
                     answer = connection.getresponse()
@@ -93,6 +99,18 @@ class Proxy:
                         self.send_header(name, value)
                 if request.method != "HEAD":
                     self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def answer_from(self, file: Path) -> None:
+                if not file.is_file():
+                    self.send_error(404, "not in this build")
+                    return
+                body = file.read_bytes()
+                self.send_response(200)
+                self.send_header("Content-Type", mimetypes.guess_type(file.name)[0] or "application/octet-stream")
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Cache-Control", "no-cache")
                 self.end_headers()
                 self.wfile.write(body)
 

@@ -16,9 +16,7 @@ export interface PackContent {
   readonly sections: ReadonlyMap<SectionName, Blob>;
 }
 
-/** What is fetched at once, and kept as soon as it is here. */
-const PART_BYTES = 4 * 1024 * 1024;
-
+/** `partBytes`: what is fetched at once, and kept as soon as it is here. */
 export class PackDownload {
   private done = 0;
   /** The whole file, if the server, or a proxy before it, sends it instead of a range. */
@@ -29,6 +27,7 @@ export class PackDownload {
     private readonly cache: PackCache,
     private readonly description: OfflinePackDescription,
     private readonly progress: PackProgress,
+    private readonly partBytes: number,
     private readonly signal: AbortSignal | undefined,
   ) {}
 
@@ -41,8 +40,8 @@ export class PackDownload {
   /** Some bytes of the file: from `start` up to `end`, `end` left out. Throws ProblemError, DeviceError. */
   async range(start: number, end: number): Promise<Blob> {
     const fetched: Blob[] = [];
-    for (let from = start; from < end; from += PART_BYTES) {
-      fetched.push(await this.fetch(from, Math.min(from + PART_BYTES, end)));
+    for (let from = start; from < end; from += this.partBytes) {
+      fetched.push(await this.fetch(from, Math.min(from + this.partBytes, end)));
     }
     return new Blob(fetched);
   }
@@ -56,7 +55,7 @@ export class PackDownload {
     const { gallery, sha256, size } = this.description;
     this.done = 0;
     const { header, start } = await this.firstPart();
-    const parts = Array.from({ length: Math.ceil(size / PART_BYTES) }, (_, part) => part);
+    const parts = Array.from({ length: Math.ceil(size / this.partBytes) }, (_, part) => part);
     for (const part of parts.slice(1)) await this.bring(part);
     const suspects = await this.findDamaged(header);
     for (const part of suspects) {
@@ -99,19 +98,19 @@ export class PackDownload {
   /** A part of the file, from this device or from the server; then it is kept. */
   private async bring(part: number): Promise<Blob> {
     const { gallery, sha256, size } = this.description;
-    const start = part * PART_BYTES;
+    const start = part * this.partBytes;
     const kept = await this.cache.readPart(gallery, sha256, part);
     if (kept?.size === this.partSize(part)) {
       this.note(kept.size);
       return kept;
     }
-    const fetched = await this.fetch(start, Math.min(start + PART_BYTES, size));
+    const fetched = await this.fetch(start, Math.min(start + this.partBytes, size));
     await this.cache.keepPart(gallery, sha256, part, fetched);
     return fetched;
   }
 
   private partSize(part: number): number {
-    return Math.min(PART_BYTES, this.description.size - part * PART_BYTES);
+    return Math.min(this.partBytes, this.description.size - part * this.partBytes);
   }
 
   /** The parts in which sections lie that do not have their SHA-256. */
@@ -121,7 +120,7 @@ export class PackDownload {
     for (const section of sections) {
       if ((await sha256OfBlob(cut(file, section))) === section.sha256) continue;
       const last = Math.max(section.offset, section.offset + section.size - 1);
-      for (let part = Math.floor(section.offset / PART_BYTES); part * PART_BYTES <= last; part++) found.add(part);
+      for (let part = Math.floor(section.offset / this.partBytes); part * this.partBytes <= last; part++) found.add(part);
     }
     return [...found];
   }
@@ -130,7 +129,7 @@ export class PackDownload {
   private async keptFile(): Promise<Blob> {
     const { gallery, sha256, size } = this.description;
     const parts: Blob[] = [];
-    for (let part = 0; part * PART_BYTES < size; part++) {
+    for (let part = 0; part * this.partBytes < size; part++) {
       const kept = await this.cache.readPart(gallery, sha256, part);
       if (!kept) throw new DeviceError("storage-full", "The browser has dropped what was fetched. Free some space and try again.");
       parts.push(kept);

@@ -20,16 +20,19 @@ export interface KeptPack {
   readonly size: number;
 }
 
+const PART_BYTES = 4 * 1024 * 1024;
+
 // The file may change between its description and its last part, but not again and again.
 const MOST_TRIES = 3;
 
 export class PackStore {
   private readonly cache: PackCache;
 
-  /** `caches`: undefined in an insecure context; then no pack can be kept. */
+  /** `caches`: undefined in an insecure context; then no pack can be kept. `partBytes`: how much is fetched at once. */
   constructor(
     private readonly client: AskewClient,
     caches: CacheStorage | undefined = globalThis.caches,
+    private readonly partBytes = PART_BYTES,
   ) {
     this.cache = new PackCache(client.address, caches);
   }
@@ -100,7 +103,7 @@ export class PackStore {
     const old = await this.kept(gallery);
     if (old?.sha256 === sha256) return old;
     await this.cache.keepOnly(gallery, old ? [old.sha256, sha256] : [sha256]);
-    const download = new PackDownload(this.client, this.cache, description, progress, signal);
+    const download = new PackDownload(this.client, this.cache, description, progress, this.partBytes, signal);
     const merged = old && (await this.merge(old, download));
     const { header, sections, start } = merged ?? (await download.whole());
     if (header.gallery !== gallery || header.space !== description.space) {
