@@ -1,21 +1,41 @@
 /** The codes of a pack: scores of a query against all of them, and the vector that a code stands for. */
 
-import { type PackHeader, codeBytes, partWidth } from "./pack-file.js";
+import { type PackHeader, codeBytes, damaged } from "./pack-file.js";
 import { packFloat16, unpackFloat16 } from "./wire.js";
 
-/** Codes in memory. `codebooks`: of product codes, float32 [bytes, 256, width]; empty for int8. `scales`: float32 [items]. */
+/**
+ * What product codes stand for. Part j of a code, one byte, covers the dimensions `order[starts[j]]` up to
+ * `order[starts[j + 1] - 1]`; `books` holds 256 rows of so many values for each part: float32 [256 * dim].
+ */
+interface ProductCodec {
+  readonly order: Uint16Array;
+  readonly starts: Uint32Array;
+  readonly books: Float32Array;
+}
+
+/** Codes in memory. `product`: undefined for int8. `scales`: the factor of each item's score, float32 [items]. */
 export interface PackCodes {
   readonly header: PackHeader;
-  readonly codebooks: Float32Array;
+  readonly product: ProductCodec | undefined;
   readonly codes: Uint8Array;
   readonly scales: Float32Array;
 }
 
-/** `codec`, `codes`, `scales`: the bytes of the pack's sections. */
+/** `codec`, `codes`, `scales`: the bytes of the pack's sections. Throws DeviceError (damaged-pack). */
 export function readCodes(header: PackHeader, codec: Uint8Array, codes: Uint8Array, scales: Uint8Array): PackCodes {
   const view = new DataView(scales.buffer, scales.byteOffset, scales.byteLength);
   const factors = Float32Array.from({ length: header.items }, (_, item) => view.getFloat32(4 * item, true));
-  return { header, codebooks: unpackFloat16(codec), codes, scales: factors };
+  return { header, product: header.codec.kind === "product" ? readProduct(header, codec) : undefined, codes, scales: factors };
+}
+
+function readProduct({ codec, dim }: PackHeader, section: Uint8Array): ProductCodec {
+  const view = new DataView(section.buffer, section.byteOffset, section.byteLength);
+  const order = Uint16Array.from({ length: dim }, (_, place) => view.getUint16(2 * place, true));
+  const starts = Uint32Array.from({ length: codec.bytes + 1 }, (_, part) => view.getUint32(2 * dim + 4 * part, true));
+  const isPermutation = new Set(order).size === dim && order.every((dimension) => dimension < dim);
+  const isRising = starts.every((start, part) => (part === 0 ? start === 0 : start > starts[part - 1]!));
+  if (!isPermutation || !isRising || starts.at(-1) !== dim) throw damaged("its codec does not cover each dimension once");
+  return { order, starts, books: unpackFloat16(section.subarray(2 * dim + 4 * starts.length)) };
 }
 
 /** A vector as it would arrive at a server: rounded to float16. */
@@ -27,10 +47,10 @@ export const asSent = (vector: Float32Array): Float32Array => unpackFloat16(pack
  * Throws RangeError if the query has another dimension.
  */
 export function scoreAll(pack: PackCodes, query: Float32Array): Float64Array {
-  const { codec, dim, items } = pack.header;
+  const { dim, items } = pack.header;
   if (query.length !== dim) throw new RangeError(`Expected a query of ${dim} values, got ${query.length}.`);
   const scores = new Float64Array(items);
-  if (codec.kind === "product") addProducts(scores, pack.codes, makeTable(pack, query), codec.bytes);
+  if (pack.product) addProducts(scores, pack.codes, makeTable(pack.product, query), codeBytes(pack.header));
   else addInt8(scores, new Int8Array(pack.codes.buffer, pack.codes.byteOffset, pack.codes.length), query);
   for (let item = 0; item < items; item++) {
     scores[item] = Math.min(1, Math.max(-1, scores[item]! * pack.scales[item]!));
@@ -40,17 +60,16 @@ export function scoreAll(pack: PackCodes, query: Float32Array): Float64Array {
 
 /** The vector that the code of an item stands for: float32 [dim], unit length (zero for a code of zeros). */
 export function decode(pack: PackCodes, item: number): Float32Array {
-  const { codec, dim } = pack.header;
+  const { dim } = pack.header;
   const bytes = codeBytes(pack.header);
   const code = pack.codes.subarray(item * bytes, (item + 1) * bytes);
   const vector = new Float32Array(dim);
-  if (codec.kind === "product") {
-    const width = partWidth(pack.header);
+  if (pack.product) {
+    const { books, order, starts } = pack.product;
     for (let part = 0; part < bytes; part++) {
-      const start = partStart(part, pack.header);
-      const row = (part * 256 + code[part]!) * width;
-      const length = partStart(part + 1, pack.header) - start;
-      vector.set(pack.codebooks.subarray(row, row + length), start);
+      const [start, width] = [starts[part]!, starts[part + 1]! - starts[part]!];
+      const row = 256 * start + code[part]! * width;
+      for (let place = 0; place < width; place++) vector[order[start + place]!] = books[row + place]!;
     }
   } else vector.set(new Int8Array(code.buffer, code.byteOffset, code.length));
   let square = 0;
@@ -60,21 +79,16 @@ export function decode(pack: PackCodes, item: number): Float32Array {
   return vector;
 }
 
-/** The first dimension that a part of a product code covers. */
-const partStart = (part: number, { codec, dim }: PackHeader): number => Math.floor((part * dim) / codec.bytes);
-
 /** For each part and each of its 256 values, the product of the query and what the value stands for: [bytes, 256]. */
-function makeTable({ codebooks, header }: PackCodes, query: Float32Array): Float32Array {
-  const { bytes } = header.codec;
-  const width = partWidth(header);
-  const table = new Float32Array(bytes * 256);
-  for (let part = 0; part < bytes; part++) {
-    const start = partStart(part, header);
-    const length = partStart(part + 1, header) - start;
+function makeTable({ books, order, starts }: ProductCodec, query: Float32Array): Float32Array {
+  const ordered = Float32Array.from(order, (dimension) => query[dimension]!);
+  const table = new Float32Array((starts.length - 1) * 256);
+  for (let part = 0; part + 1 < starts.length; part++) {
+    const [start, width] = [starts[part]!, starts[part + 1]! - starts[part]!];
     for (let value = 0; value < 256; value++) {
-      const row = (part * 256 + value) * width;
+      const row = 256 * start + value * width;
       let sum = 0;
-      for (let place = 0; place < length; place++) sum += query[start + place]! * codebooks[row + place]!;
+      for (let place = 0; place < width; place++) sum += ordered[start + place]! * books[row + place]!;
       table[part * 256 + value] = sum;
     }
   }

@@ -51,9 +51,6 @@ export interface PackHeader {
 /** The bytes of one code of a pack. */
 export const codeBytes = ({ codec, dim }: PackHeader): number => (codec.kind === "product" ? codec.bytes : dim);
 
-/** How many dimensions the widest part of a product code covers. */
-export const partWidth = ({ codec, dim }: PackHeader): number => Math.ceil(dim / codec.bytes);
-
 export function sectionOf(header: PackHeader, name: SectionName): Section | undefined {
   return header.sections.find((section) => section.name === name);
 }
@@ -116,9 +113,9 @@ function checkMembers(header: PackHeader): void {
 }
 
 function checkSections(header: PackHeader, end: number): void {
-  const { codec, items, sections } = header;
+  const { codec, dim, items, sections } = header;
   const sizes: Partial<Record<SectionName, number>> = {
-    codec: codec.kind === "product" ? 2 * codec.bytes * 256 * partWidth(header) : 0,
+    codec: codec.kind === "product" ? 2 * dim + 4 * (codec.bytes + 1) + 512 * dim : 0,
     codes: items * codeBytes(header),
     scales: 4 * items,
     row_lengths: 4 * items,
