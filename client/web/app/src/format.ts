@@ -13,7 +13,7 @@ export const formatScore = (score: number): string => score.toFixed(3);
 export const shortenSpace = (space: string): string => (space.length > 13 ? `${space.slice(0, 12)}…` : space);
 
 /** A share of 0 to 1 as whole per cents: 96 %. */
-export const formatShare = (share: number): string => `${Math.floor(100 * share)} %`;
+export const formatShare = (share: number): string => `${Math.floor(100 * share)}\u00a0%`;
 
 /** A moment of the server as a day: 27 Nov 2026; as it was sent if it is none. */
 export function formatDate(moment: string): string {

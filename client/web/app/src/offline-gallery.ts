@@ -41,6 +41,7 @@ export class OfflineGallery {
   private current: OfflineState = { kind: "none", isWithdrawn: false };
   private pack: KeptPack | undefined;
   private description: OfflinePackDescription | undefined;
+  private reading: Promise<void> = Promise.resolve();
   private opened: Promise<OfflinePack | undefined> | undefined;
   private fetching: AbortController | undefined;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -70,8 +71,8 @@ export class OfflineGallery {
   async start(): Promise<void> {
     this.show();
     if (!this.store.isUsable) return;
-    this.pack = await this.store.kept(this.gallery);
-    this.show();
+    this.reading = this.readKept();
+    await this.reading;
     await this.check();
   }
 
@@ -131,12 +132,21 @@ export class OfflineGallery {
     this.closePack();
   }
 
+  private async readKept(): Promise<void> {
+    this.pack = await this.store.kept(this.gallery);
+    this.show();
+  }
+
   private get wish(): string | undefined {
     return this.storage.read(WISH + this.gallery);
   }
 
   private async openKept(): Promise<OfflinePack | undefined> {
-    if (!this.pack) return undefined;
+    await this.reading;
+    if (!this.pack) {
+      this.opened = undefined;
+      return undefined;
+    }
     try {
       return await this.store.open(this.pack);
     } catch (error) {

@@ -35,7 +35,6 @@ export const PAGE = {
   settingsEncoder: "The encoder on this device",
   settingsKey: "Key",
   settingsOffline: "Without a network",
-  offline: "Offline",
   earlier: "Earlier searches",
   deleteEarlier: "Delete all of them",
   tryConnection: "Try now",
