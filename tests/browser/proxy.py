@@ -7,7 +7,7 @@ import mimetypes
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,16 +25,22 @@ class Recorded:
     body: bytes
 
 
+Answer = tuple[int, dict[str, str], bytes]
+"""Status, headers and body of an answer. A header Content-Length that is too large makes the connection break."""
+
+
 class Proxy:
     """Listens on a free port of 127.0.0.1 and hands requests below `prefix` on to a server, without the prefix.
 
-    `build`: None, or a folder with another build of the app, whose files are answered instead of the server's. `change`: called with the target and the body of each answer; returns the body that is sent. `is_cut`: while true, no
+    `build`: None, or a folder with another build of the app, whose files are answered instead of the server's. `answer`: called
+    with each request; returns the status, headers and body of an answer of its own, or None. `change`: called with the target and the body of each answer; returns the body that is sent. `is_cut`: while true, no
     request is answered.
     """
 
     def __init__(self, server: str, prefix: str = "") -> None:
         self.recorded: list[Recorded] = []
         self.change: Callable[[str, bytes], bytes] = lambda _, body: body
+        self.answer: Callable[[Recorded], Answer | None] = lambda _: None
         self.build: Path | None = None
         self.is_cut = False
         self._target = urlsplit(server)
@@ -84,6 +90,10 @@ class Proxy:
                 headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
                 headers["Host"] = self.headers["Host"]
                 target = request.target.removeprefix(proxy._prefix)
+                own = proxy.answer(replace(request, target=target))
+                if own is not None:
+                    self.send(*own)
+                    return
                 if proxy.build is not None and (target in {"/", "/sw.js"} or target.startswith("/page/")):
                     self.answer_from(proxy.build / (target.removeprefix("/page").removeprefix("/") or "index.html"))
                     return
@@ -106,13 +116,16 @@ class Proxy:
                 if not file.is_file():
                     self.send_error(404, "not in this build")
                     return
-                body = file.read_bytes()
-                self.send_response(200)
-                self.send_header("Content-Type", mimetypes.guess_type(file.name)[0] or "application/octet-stream")
-                self.send_header("Content-Length", str(len(body)))
-                self.send_header("Cache-Control", "no-cache")
+                kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+                self.send(200, {"Content-Type": kind, "Cache-Control": "no-cache"}, file.read_bytes())
+
+            def send(self, status: int, headers: dict[str, str], body: bytes) -> None:
+                self.send_response(status)
+                for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
+                self.close_connection = len(body) < int(headers.get("Content-Length", 0))
 
             do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
 
