@@ -25,6 +25,9 @@ CONTRACT = {
     "jobs": "ENDED_STATES Job JobList JobState RedescribeEstimate RedescribeRequest",
     "keys": "CreateKeyRequest CreatedKey KeyDescription KeyList KeyName Moment RevokedKey Scope",
     "manifest": "DIGEST_KEY EncoderName FORMAT_VERSION Manifest PREFIX Precision Role SMALLEST_PHOTO_SIZE golden_text",
+    "offline_pack": "CodecKind FieldName FieldNames MAX_FIELDS OfflinePackDescription OfflinePackPolicy OfflinePackResult "
+    "PACK_FORMAT PACK_HEAD_BYTES PACK_MAGIC PACK_MEDIA_TYPE PackCodec PackHeader PackRecall PackSection SECTIONS SectionName "
+    "THUMBNAIL_SECTIONS ThumbnailSize",
     "problems": "MEDIA_TYPE Problem ProblemKind problem_of",
     "schemas": "AdmissionReport BatchHits BatchSearchAnswer BatchSearchRequest CreateGalleryRequest DamagedGallery "
     "DeleteAnswer DeleteItemsAnswer DeleteItemsRequest EncoderDescription EncoderList GalleryDescription GalleryList "
@@ -37,7 +40,7 @@ CONTRACT = {
     "wire": "Dtype NORM_TOLERANCE check_vector numpy_dtype pack pack_base64 unpack unpack_json",
 }
 ERRORS = (
-    "AskewError ClientMisused DamagedEncoder DamagedSnapshot EncoderError EncoderRefused EngineMissing Forbidden JobFailed "
+    "AskewError ClientMisused DamagedEncoder DamagedPack DamagedSnapshot EncoderError EncoderRefused EngineMissing Forbidden JobFailed "
     "JobUnfinished NotAnEncoder NotFound Overloaded PhotoError PhotoTooLarge PhotoTooThin ProblemError RateLimited ServerError "
     "ServerUnreachable SpaceMismatch Unauthorised UnknownManifest UnreadablePhoto WireError sentence_of"
 )
@@ -47,6 +50,9 @@ PROMISED = [
     *(f"askew_client.contract.{module}.{name}" for module, names in CONTRACT.items() for name in names.split()),
     "askew_client.main",
     "askew_client.metrics",
+    "askew_client.offline.pack.Pack",
+    "askew_client.offline.pack.PackHit",
+    "askew_client.offline.update.update_pack",
     "askew_client.searching.SearchClient",
     "askew_client.writing.WriteClient",
     "askew_training.data.findings.check_photos",

@@ -27,6 +27,8 @@ RUN = np.dtype([("first", "<u8"), ("count", "<u4")])
 """A run of consecutive labels in the section `labels`."""
 LENGTH = np.dtype("<u4")
 SCALE = np.dtype("<f4")
+ORDER = np.dtype("<u2")
+START = np.dtype("<u4")
 CODEBOOK = np.dtype("<f2")
 
 _LENGTH_OF_HEADER = struct.Struct("<I")
@@ -136,19 +138,8 @@ def pack_size(header: PackHeader) -> int:
 
 
 def codec_size(kind: CodecKind, size: int, dim: int) -> int:
-    """The bytes of the section `codec`."""
-    return 0 if kind == "int8" else size * 256 * span_width(dim, size) * CODEBOOK.itemsize
-
-
-def span_starts(dim: int, size: int) -> NDArray[np.int64]:
-    """Where the dimensions that each byte of a code covers begin, and the end of the last: int64 [size + 1]."""
-    starts: NDArray[np.int64] = np.arange(size + 1, dtype=np.int64) * dim // size
-    return starts
-
-
-def span_width(dim: int, size: int) -> int:
-    """The most dimensions that one byte covers."""
-    return -(-dim // size)
+    """The bytes of the section `codec`: for "product" the order, the starts, and 256 float16 values a dimension."""
+    return 0 if kind == "int8" else ORDER.itemsize * dim + START.itemsize * (size + 1) + 256 * CODEBOOK.itemsize * dim
 
 
 def runs_of(labels: NDArray[np.int64]) -> bytes:

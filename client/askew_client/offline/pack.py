@@ -16,7 +16,7 @@ from askew_client.contract.errors import DamagedPack
 from askew_client.contract.offline_pack import PackHeader, SectionName
 from askew_client.contract.wire import check_vector
 from askew_client.offline.codes import Int8Codes, ProductCodes
-from askew_client.offline.layout import CODEBOOK, LENGTH, SCALE, codec_id, labels_of, span_width
+from askew_client.offline.layout import LENGTH, SCALE, codec_id, labels_of
 from askew_client.offline.sections import PackBytes, open_pack
 
 SCORE_DECIMALS = 6
@@ -93,8 +93,7 @@ class Pack:
 
     def scores(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """The inner product of a float32 [D] query with every item, by its code: float32 [items], not clipped."""
-        scores: NDArray[np.float32] = self._codec.scores(query[None], self._codes, self._scales)[0]
-        return scores
+        return self._codec.scores(query, self._codes, self._scales)
 
     def item(self, position: int) -> tuple[str, Payload]:
         """Id and payload of the item at a position, which counts from 0 in the order of labels. Raises DamagedPack."""
@@ -135,5 +134,7 @@ class Pack:
             raise DamagedPack(f"{self._file.name} is damaged: its codec has not the id that its header names.")
         if codec.kind == "int8":
             return Int8Codes(dim)
-        books = np.frombuffer(section, dtype=CODEBOOK).astype(np.float32)
-        return ProductCodes(books.reshape(codec.bytes, 256, span_width(dim, codec.bytes)), dim)
+        try:
+            return ProductCodes.read(section, codec.bytes, dim)
+        except ValueError as error:
+            raise DamagedPack(f"{self._file.name} is damaged: its codec is wrong: {error}. Fetch it again.") from None

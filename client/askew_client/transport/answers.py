@@ -31,6 +31,7 @@ _BY_SLUG: dict[str, type[ProblemError]] = {
     ProblemKind.SPACE_MISMATCH.slug: SpaceMismatch,
     ProblemKind.ENCODER_REFUSED.slug: EncoderRefused,
     ProblemKind.NO_ENCODER_FITS.slug: NotFound,
+    ProblemKind.NO_OFFLINE_PACK.slug: NotFound,
 }
 
 

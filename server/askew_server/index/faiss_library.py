@@ -26,6 +26,8 @@ FASTSCAN_BLOCK = 32
 _PRECISIONS = {"SQ8": "QT_8bit", "SQfp16": "QT_fp16"}
 _BITS = 4
 _TRAINING_ROUNDS = 8
+_CENTROID_ROUNDS = 12
+_SEED = 20_21
 _HINT = "Install one: pip install 'askew-server[cpu]' (or 'askew-server[gpu]' for an NVIDIA GPU)."
 _BUILDS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12")
 
@@ -310,28 +312,23 @@ def new_gpu_index(dim: int) -> tuple[FlatIndex, object]:
     return faiss.GpuIndexFlatIP(resources, dim, config), resources
 
 
-# Product codes of one byte a part (product_codes.py)
+# k-means (kmeans.py)
 
 
-def train_product(vectors: Vectors, parts: int) -> Vectors:
-    """Train codebooks, float32 [parts, 256, width], on at least 256 vectors, float32 [n, parts × width]."""
-    faiss = _faiss()
-    quantizer = faiss.ProductQuantizer(vectors.shape[1], parts, 8)
-    # FAISS warns of fewer than 39 vectors a centroid; the caller measures what the codes are worth.
-    quantizer.cp.min_points_per_centroid = 1
-    quantizer.cp.niter = _TRAINING_ROUNDS
-    quantizer.train(np.ascontiguousarray(vectors))
-    books: Vectors = faiss.vector_to_array(quantizer.centroids).reshape(parts, 256, -1)
-    return books
-
-
-def encode_product(vectors: Vectors, codebooks: Vectors) -> NDArray[np.uint8]:
-    """The nearest row of each codebook, float32 [parts, 256, width], to its part of each vector: u8 [n, parts]."""
-    faiss = _faiss()
-    quantizer = faiss.ProductQuantizer(vectors.shape[1], len(codebooks), 8)
-    faiss.copy_array_to_vector(np.ascontiguousarray(codebooks).ravel(), quantizer.centroids)
-    codes: NDArray[np.uint8] = quantizer.compute_codes(np.ascontiguousarray(vectors))
-    return codes
+def train_centroids(vectors: Vectors, count: int) -> Vectors:
+    """The centroids, float32 [count, width], of at least as many vectors, float32 [n, width]."""
+    # FAISS warns of fewer than 39 vectors a centroid, and draws some of more than 256.
+    kmeans = _faiss().Kmeans(
+        vectors.shape[1],
+        count,
+        niter=_CENTROID_ROUNDS,
+        seed=_SEED,
+        min_points_per_centroid=1,
+        max_points_per_centroid=len(vectors),
+    )
+    kmeans.train(np.ascontiguousarray(vectors))
+    centroids: Vectors = np.asarray(kmeans.centroids, dtype=np.float32).reshape(count, vectors.shape[1])
+    return centroids
 
 
 def _faiss() -> Any:

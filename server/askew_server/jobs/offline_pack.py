@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.live import LiveGallery
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Task
 from askew_server.jobs.queue import JobQueue
-from askew_server.offline.describing import description_of, fits, is_current, not_made
+from askew_server.offline.describing import description_of, is_current, not_made
 from askew_server.offline.making import make_pack
 from askew_server.offline.store import OfflineStore, PackRecord
 from askew_server.processes import ChildStopped
@@ -51,6 +53,7 @@ class OfflinePacks:
     def __init__(self, galleries: Catalog, jobs: JobQueue) -> None:
         self._galleries = galleries
         self._jobs = jobs
+        self._changing = threading.Lock()
 
     def is_allowed(self, gallery: LiveGallery) -> bool:
         """Whether devices may keep a pack of a gallery."""
@@ -58,23 +61,24 @@ class OfflinePacks:
 
     def allow(self, gallery: LiveGallery, policy: OfflinePackPolicy) -> Job:
         """Allow a pack by a policy and begin to make it."""
-        self._store(gallery).allow(policy)
-        return self._jobs.submit_once(OfflinePackJob.name, gallery=gallery.name, joins_running=False)
+        with self._changing:
+            self._store(gallery).allow(policy)
+            return self._submit(gallery)
 
     def make(self, gallery: LiveGallery) -> Job:
         """Begin to make the pack again."""
-        self._store(gallery).require_policy()
-        return self._jobs.submit_once(OfflinePackJob.name, gallery=gallery.name, joins_running=False)
+        with self._changing:
+            self._store(gallery).require_policy()
+            return self._submit(gallery)
 
     def withdraw(self, gallery: LiveGallery) -> None:
         """Allow no pack any more, and remove it."""
-        self._store(gallery).withdraw()
-        # After the withdrawal: a job that is submitted from now on finds no policy.
-        for job in self._jobs.unfinished_of_kind(OfflinePackJob.name, gallery.name):
-            try:
-                self._jobs.cancel(job.id)
-            except Refusal:
-                continue
+        with self._changing:
+            self._store(gallery).withdraw()
+            for job in self._jobs.unfinished_of_kind(OfflinePackJob.name, gallery.name):
+                # It may have ended since.
+                with suppress(Refusal):
+                    self._jobs.cancel(job.id)
 
     def describe(self, gallery: LiveGallery, sequence: int) -> OfflinePackDescription:
         """The pack as it is served now. One that is out of date, and old enough, is made again in the background.
@@ -100,6 +104,10 @@ class OfflinePacks:
             raise self._not_made(gallery.name, self._unfinished(gallery.name))
         return store.path(record), record.sha256
 
+    def _submit(self, gallery: LiveGallery) -> Job:
+        # A job that runs may have begun with an older policy, or before the last change of the gallery.
+        return self._jobs.submit_once(OfflinePackJob.name, gallery=gallery.name, joins_running=False)
+
     def _store(self, gallery: LiveGallery) -> OfflineStore:
         return OfflineStore(gallery.name, self._galleries.folder(gallery.name))
 
@@ -112,7 +120,7 @@ class OfflinePacks:
         if not policy.refresh_minutes:
             return None
         patience = timedelta(minutes=policy.refresh_minutes)
-        if record is not None and fits(record, policy) and _is_within(record.header.created_at, patience):
+        if record is not None and _is_within(record.header.created_at, patience):
             return None
         last = self._last(gallery)
         # What has just failed, or was stopped by an administrator, is not tried at every request.

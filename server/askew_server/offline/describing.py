@@ -15,16 +15,17 @@ RETRY_AFTER = 10
 """Seconds after which a device may ask again for a pack that is being made."""
 
 
-def fits(record: PackRecord, policy: OfflinePackPolicy) -> bool:
+def _fits(record: PackRecord, policy: OfflinePackPolicy) -> bool:
     """Whether a pack was made by what a policy says now."""
     header = record.header
-    is_size = policy.bytes is None or header.codec.bytes == min(policy.bytes, header.dim)
+    # Nothing can be trained on an empty gallery.
+    is_size = policy.bytes is None or not header.items or header.codec.bytes == min(policy.bytes, header.dim)
     return is_size and (header.fields, header.thumbnail_size) == (policy.fields, policy.thumbnails)
 
 
 def is_current(record: PackRecord, policy: OfflinePackPolicy, sequence: int) -> bool:
     """Whether a pack holds the gallery as it is. `sequence`: of the gallery's last change."""
-    return fits(record, policy) and record.header.sequence == sequence
+    return _fits(record, policy) and record.header.sequence == sequence
 
 
 def description_of(

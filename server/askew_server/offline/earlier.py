@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from askew_client.contract.offline_pack import PackHeader
 from askew_client.errors import DamagedPack
+from askew_client.offline.codes import Codes
 from askew_client.offline.layout import LENGTH, SCALE, labels_of
 from askew_client.offline.sections import PackBytes, open_pack
 from askew_server.index.types import Labels
-from askew_server.offline.codecs import Codec, Codes, stored_codec
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,6 @@ class EarlierPack:
 
     file: PackBytes
     labels: Labels
-    codec: Codec
     _thumbnail_ends: NDArray[np.int64]
 
     @classmethod
@@ -40,9 +39,8 @@ class EarlierPack:
         header = file.header
         if header.space != space:
             return None
-        codec = stored_codec(header.codec, header.dim, bytes(file.section("codec")))
         lengths = file.section("thumbnail_lengths") if header.thumbnail_size else b""
-        return cls(file, labels, codec, np.cumsum(np.frombuffer(lengths, dtype=LENGTH), dtype=np.int64))
+        return cls(file, labels, np.cumsum(np.frombuffer(lengths, dtype=LENGTH), dtype=np.int64))
 
     @property
     def header(self) -> PackHeader:
@@ -61,7 +59,7 @@ class EarlierPack:
         """Codes, u8 [n, bytes], and factors, float32 [n], at these positions."""
         codes = np.frombuffer(self.file.section("codes"), dtype=np.uint8)
         scales = np.frombuffer(self.file.section("scales"), dtype=SCALE)
-        return codes.reshape(len(self.labels), -1)[positions], scales[positions]
+        return codes.reshape(len(self.labels), self.header.codec.bytes)[positions], scales[positions]
 
     def thumbnail(self, position: int) -> bytes:
         """The thumbnail at a position of a pack with thumbnails; empty if there is none."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 from askew_client.contract.offline_pack import OfflinePackResult
 from askew_client.errors import AskewError
@@ -34,7 +37,7 @@ def make_pack(
     before = store.record()
     earlier = None
     if before is not None:
-        earlier = store.path(before), Trained(before.trained_items, before.trained_recall)
+        earlier = store.path(before), _trained_of(before)
     order = PackOrder(gallery, folder, policy, utc_milliseconds(), max_pixels, earlier)
     try:
         made = run_in_child(_write, lambda done: report(*done), cancelled, order, work / _PACK)
@@ -70,10 +73,21 @@ def _write(say: Say, order: PackOrder, target: Path) -> WrittenPack:
 
 
 def _record_of(made: WrittenPack) -> PackRecord:
+    trained = made.trained
+    weights = None if trained.weights is None else base64.b64encode(trained.weights.astype("<f4").tobytes()).decode()
     return PackRecord(
         header=made.header,
         size=made.size,
         sha256=made.sha256,
-        trained_items=made.trained.items,
-        trained_recall=made.trained.recall,
+        trained_items=trained.items,
+        trained_recall=trained.recall,
+        trained_cosine=trained.cosine,
+        trained_weights=weights,
     )
+
+
+def _trained_of(record: PackRecord) -> Trained:
+    weights = None
+    if record.trained_weights is not None:
+        weights = np.frombuffer(base64.b64decode(record.trained_weights), dtype="<f4").astype(np.float32)
+    return Trained(record.trained_items, record.trained_recall, record.trained_cosine, weights)

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from askew_client.contract.offline_pack import PackRecall
+from askew_client.offline.codes import Codes
 from askew_server.index.types import Labels, Vectors
-from askew_server.offline.codecs import Codec, Codes
+from askew_server.offline.codecs import Codec
 
 RECALL_AT = 10
 QUERIES = 256

@@ -39,12 +39,16 @@ class PackSource:
         if rows:
             yield self._unpacked(rows)
 
+    def batches_of(self, labels: Labels) -> Iterator[tuple[Labels, Vectors]]:
+        """These ascending labels with float32 [n, D] vectors, in batches."""
+        return vectors_of(self._database, labels, self.facts.dim, batch=BATCH)
+
     def vectors_of(self, labels: Labels) -> tuple[Labels, Vectors]:
         """Ascending labels with their vectors, float32 [n, D], all at once."""
         dim = self.facts.dim
         found = np.empty((len(labels), dim), dtype=np.float32)
         done = 0
-        for part, vectors in vectors_of(self._database, labels, dim, batch=BATCH):
+        for part, vectors in self.batches_of(labels):
             found[done : done + len(part)] = vectors
             done += len(part)
         return labels, found

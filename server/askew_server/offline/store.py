@@ -35,10 +35,11 @@ _RECORD = "pack.json"
 
 
 class PackRecord(BaseModel):
-    """The pack that was made last. `trained_items`, `trained_recall`: of the gallery when its codec was trained.
+    """The pack that was made last.
 
-    `before`: the SHA-256 of the pack that it replaced, whose file is kept until the next one: somebody who was told of it may
-    be about to open it.
+    `trained_items`, `trained_recall`, `trained_cosine`, `trained_weights`: see Trained in writer.py; the weights as base64 of
+    little-endian float32. `before`: the SHA-256 of the pack that it replaced, whose file is kept until the next one:
+    somebody who was told of it may be about to open it.
     """
 
     header: PackHeader
@@ -46,6 +47,8 @@ class PackRecord(BaseModel):
     sha256: Sha256
     trained_items: int
     trained_recall: float | None
+    trained_cosine: float = 1.0
+    trained_weights: str | None = None
     before: Sha256 | None = None
 
 

@@ -14,15 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from askew_client.contract.offline_pack import OfflinePackPolicy, PackHeader, PackRecall, SectionName
 from askew_client.errors import PhotoError
+from askew_client.offline.codes import ProductCodes
 from askew_client.offline.layout import LENGTH, SCALE, place_sections, runs_of, section_names, write_head
 from askew_server.index.types import Labels, Vectors
-from askew_server.offline.choice import SAMPLE, TARGET_RECALL, choose_codec, next_larger, query_rows
-from askew_server.offline.codecs import Codec
+from askew_server.offline.choice import MOST_MEASURED, SAMPLE, choose_codec, spread_rows
+from askew_server.offline.codecs import Codec, int8_codec
 from askew_server.offline.earlier import EarlierPack
-from askew_server.offline.recall import RecallMeter
+from askew_server.offline.recall import QUERIES, RecallMeter
 from askew_server.offline.source import PackSource, pack_source
 from askew_server.offline.thumbnails import thumbnail
 
@@ -32,16 +34,23 @@ MOST_GROWTH = 2
 """By which factor a gallery may grow before its codec is trained anew."""
 
 _COPIED_AT_ONCE = 1 << 20
+_LEAST_COSINE = 0.01
 
 Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The state of a gallery when its codec was made: its items, and the recall that was measured."""
+    """What is known of a codec besides what its pack holds, from the time when it was made.
+
+    `items`: of the gallery then; `recall`: measured then. `cosine`: the mean squared cosine of vectors and what their codes
+    stand for, by which factors are divided. `weights`: see Codec.
+    """
 
     items: int
     recall: float | None
+    cosine: float = 1.0
+    weights: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -135,21 +144,19 @@ def _code(
 ) -> _Coded:
     """Write codes and scales, by the earlier pack's codec if it still serves, else by a new one."""
     items = len(source.labels)
-    queries = source.vectors_of(source.labels[query_rows(items)])
+    queries = source.vectors_of(source.labels[spread_rows(items, QUERIES)])
     if earlier is not None and trained is not None and _may_be_kept(earlier, trained, order.policy, items):
-        recall = _encode(earlier.codec, source, earlier, queries, sections, report)
+        kept = _codec_of(earlier, trained)
+        recall, _ = _encode(kept, source, earlier, trained, queries, sections, report)
         if recall is None or trained.recall is None or recall.value >= trained.recall - RECALL_TOLERANCE:
-            return _Coded(earlier.codec, recall, trained, is_new=False)
-    rows = np.unique(np.linspace(0, max(0, items - 1), min(SAMPLE, items)).astype(np.int64))
-    labels, sample = source.vectors_of(source.labels[rows])
-    codec: Codec | None = choose_codec(items, labels, sample, order.policy.bytes)
-    while codec is not None:
-        chosen, recall = codec, _encode(codec, source, earlier, queries, sections, report)
-        # The sample has fewer items to confuse than the gallery, and may have promised too much.
-        is_enough = recall is None or recall.value >= TARGET_RECALL or order.policy.bytes is not None
-        codec = None if is_enough else next_larger(codec, sample)
-    is_new = earlier is None or earlier.header.codec.id != chosen.described.id
-    return _Coded(chosen, recall, Trained(items, None if recall is None else recall.value), is_new)
+            return _Coded(kept, recall, trained, is_new=False)
+    _, sample = source.vectors_of(source.labels[spread_rows(items, SAMPLE)])
+    codec = choose_codec(items, sample, order.policy.bytes, lambda codec: _measure(codec, source, queries))
+    del sample
+    recall, cosine = _encode(codec, source, earlier, trained, queries, sections, report)
+    made = Trained(items, None if recall is None else recall.value, cosine, codec.weights)
+    is_new = earlier is None or earlier.header.codec.id != codec.described.id
+    return _Coded(codec, recall, made, is_new)
 
 
 def _may_be_kept(earlier: EarlierPack, trained: Trained, policy: OfflinePackPolicy, items: int) -> bool:
@@ -158,19 +165,42 @@ def _may_be_kept(earlier: EarlierPack, trained: Trained, policy: OfflinePackPoli
     return is_wanted and trained.items > 0 and items <= MOST_GROWTH * trained.items
 
 
+def _codec_of(earlier: EarlierPack, trained: Trained) -> Codec:
+    header = earlier.header
+    if header.codec.kind == "int8":
+        return int8_codec(header.dim)
+    section = bytes(earlier.file.section("codec"))
+    return Codec(ProductCodes.read(section, header.codec.bytes, header.dim), trained.weights)
+
+
+def _measure(codec: Codec, source: PackSource, queries: tuple[Labels, Vectors]) -> float:
+    """The recall of a codec in the gallery, or in a part of a very large one; 1 if there is nothing to find."""
+    meter = RecallMeter(*queries)
+    measured = source.labels[spread_rows(len(source.labels), MOST_MEASURED)]
+    for labels, vectors in source.batches() if len(measured) == len(source.labels) else source.batches_of(measured):
+        codes = codec.encode(vectors)
+        meter.see(labels, vectors, codec, codes, codec.fit(vectors, codes)[0])
+    recall = meter.recall()
+    return 1.0 if recall is None else recall.value
+
+
 def _encode(
     codec: Codec,
     source: PackSource,
     earlier: EarlierPack | None,
+    trained: Trained | None,
     queries: tuple[Labels, Vectors],
     sections: _Sections,
     report: Callable[[int], None],
-) -> PackRecall | None:
-    """Write the codes of all items, and measure their recall."""
+) -> tuple[PackRecall | None, float]:
+    """Write the codes and factors of all items. Returns their recall, and the mean squared cosine that factors have."""
     meter = RecallMeter(*queries)
-    same = earlier if earlier is not None and earlier.header.codec.id == codec.described.id else None
+    same, cosine = None, 1.0
+    if earlier is not None and trained is not None and earlier.header.codec.id == codec.described.id:
+        same, cosine = earlier, trained.cosine
+    factors, squares = [], []
     done = 0
-    with sections.open("codes") as code_file, sections.open("scales") as scale_file:
+    with sections.open("codes") as code_file:
         for labels, vectors in source.batches():
             codes = np.empty((len(labels), codec.described.bytes), dtype=np.uint8)
             scales = np.empty(len(labels), dtype=np.float32)
@@ -179,13 +209,22 @@ def _encode(
                 known, places = same.places(labels)
                 codes[known], scales[known] = same.codes(places)
             if not known.all():
-                codes[~known], scales[~known] = codec.encode(vectors[~known])
+                codes[~known] = codec.encode(vectors[~known])
+                fitted, cosines = codec.fit(vectors[~known], codes[~known])
+                scales[~known] = fitted / np.float32(cosine)
+                squares.append(cosines)
             code_file.write(codes.tobytes())
-            scale_file.write(scales.astype(SCALE).tobytes())
+            factors.append(scales)
             meter.see(labels, vectors, codec, codes, scales)
             done += len(labels)
             report(done)
-    return meter.recall()
+    scales = np.concatenate([*factors, np.empty(0, dtype=np.float32)])
+    # The factors of "int8" are right to 1e-4 as they are, and its codec stays the same whatever the gallery holds.
+    if same is None and codec.described.kind == "product" and len(scales):
+        cosine = max(float(np.concatenate(squares).mean()), _LEAST_COSINE)
+        scales = scales / np.float32(cosine)
+    sections.write_whole("scales", scales.astype(SCALE).tobytes())
+    return meter.recall(), cosine
 
 
 # Rows and thumbnails

@@ -248,6 +248,32 @@ def test_an_alias_without_its_gallery_is_named(data: Path, teacher_file: Path) -
     assert any("'museum'" in each and "'objects'" in each for each in _damage(examine_data(data, repair=False)))
 
 
+@pytest.mark.slow
+def test_a_damaged_offline_pack_is_removed_because_it_is_made_again(data: Path) -> None:
+    assert call_askew("gallery", "pack", "objects", "--fields", "kind", "--data", data).returncode == 0
+    assert call_askew("gallery", "pack", "objects", "--data", data).returncode == 0
+    assert _damage(examine_data(data, repair=False)) == []
+    offline = data / "galleries" / "objects" / "offline"
+    # The file before the last one is kept, and is nothing to report.
+    assert len(list(offline.glob("*.pack"))) == 2
+    assert not _notes(examine_data(data, repair=False))
+    (served,) = [path for path in offline.glob("*.pack") if path.stem == _served(offline)]
+    served.write_bytes(served.read_bytes()[:-1] + b"?")
+    (offline / "building-x").mkdir()
+    assert _damage(examine_data(data, repair=False)) == [
+        f"{served.name}: The offline pack is damaged: its bytes do not have its SHA-256."
+    ]
+    assert examine_data(data, repair=True).is_well
+    assert not served.exists()
+    assert not (offline / "building-x").exists()
+    assert call_askew("gallery", "pack", "objects", "--data", data).returncode == 0
+    assert _damage(examine_data(data, repair=False)) == []
+
+
+def _served(offline: Path) -> str:
+    return str(json.loads((offline / "pack.json").read_bytes())["sha256"])
+
+
 def test_a_damaged_snapshot_is_named(data: Path) -> None:
     folder = data / "galleries" / "objects"
     snapshots = Snapshots("objects", folder)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from fastapi import Request, Response
+from starlette.types import Receive, Scope, Send
 
 from askew_client.contract.aliases import Deleted
 from askew_client.contract.jobs import Job
 from askew_client.contract.offline_pack import PACK_MEDIA_TYPE, OfflinePackDescription, OfflinePackPolicy
 from askew_client.contract.problems import ProblemKind
+from askew_server.errors import Refusal
 from askew_server.http.context import request_id_of
 from askew_server.http.openapi import file_answers, problems
 from askew_server.http.problems import ProblemAnswer
@@ -19,6 +22,21 @@ from askew_server.http.state import InGallery, InState
 from askew_server.problems import ErrorReport
 
 router = make_router(prefix="/v1/galleries/{gallery}/offline-pack", tags=["offline packs"])
+
+
+class _PackAnswer(FileAnswer):
+    """The file of a pack, which may be withdrawn before it is opened."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it. Raises Refusal (no-offline-pack)."""
+        try:
+            await super().__call__(scope, receive, send)
+        except (RuntimeError, FileNotFoundError):
+            if await asyncio.to_thread(Path(self.path).exists):
+                raise
+            detail = "The offline pack was replaced or withdrawn while it was being opened. Read its description again."
+            extras: dict[str, object] = {"allowed": True, "building": None}
+            raise Refusal(ProblemKind.NO_OFFLINE_PACK, detail, extras, retry_after=1) from None
 
 
 @router.put("", response_model=Job, status_code=202, responses=problems(404, 422, 429, 503, 507))
@@ -75,4 +93,4 @@ async def get_offline_pack(request: Request, state: InState, gallery: InGallery)
         return answer
     if is_known(request, etag):
         return Response(status_code=304, headers=headers)
-    return FileAnswer(path, media_type=PACK_MEDIA_TYPE, headers=headers, filename=f"{gallery.name}.pack")
+    return _PackAnswer(path, media_type=PACK_MEDIA_TYPE, headers=headers, filename=f"{gallery.name}.pack")
