@@ -14,15 +14,15 @@ from tests.browser.proxy import Proxy, Recorded
 
 
 class ScriptedPackServer:
-    """Answers `GET …/galleries/museum/offline-pack` and its file; all else comes from the server whose page is open.
+    """Answers `GET …/galleries/museum/offline-pack` and its file; all else comes from a server.
 
     `ranges`: what was asked of the file, from and to. `breaks_after`: the connection breaks after so many ranges. `damage`:
     places of the file that arrive damaged, with how many times. `replace_after`: after so many ranges the file is another
     one. `description`: members of the description that differ.
     """
 
-    def __init__(self, page: str) -> None:
-        """`page`: the address of a page of the server that has the app."""
+    def __init__(self, server: str) -> None:
+        """`server`: the address of a server, whose app is used."""
         self.pack = b""
         self.ranges: list[tuple[int, int]] = []
         self.breaks_after: int | None = None
@@ -30,8 +30,7 @@ class ScriptedPackServer:
         self.replace_after: tuple[int, bytes] | None = None
         self.ignores_ranges = False
         self.description: dict[str, Any] = {}
-        parts = urlsplit(page)
-        self._proxy = Proxy(f"{parts.scheme}://{parts.netloc}")
+        self._proxy = Proxy(server)
         self._proxy.answer = self._answer
         self.url = self._proxy.url
 
@@ -41,10 +40,11 @@ class ScriptedPackServer:
             return 200, {"Content-Type": "application/json"}, json.dumps(self._describe()).encode()
         if not path.endswith("/museum/offline-pack/file"):
             return None
+        headers = {name.lower(): value for name, value in request.headers.items()}
         etag = f'"{hashlib.sha256(self.pack).hexdigest()}"'
-        if request.headers.get("If-Match") != etag:
+        if headers.get("if-match") != etag:
             return 412, {"Content-Type": "application/problem+json"}, b'{"type": "/problems/http", "title": "changed"}'
-        found = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers["Range"])
+        found = re.fullmatch(r"bytes=(\d+)-(\d+)", headers["range"])
         assert found is not None
         start, end = int(found[1]), min(int(found[2]) + 1, len(self.pack))
         self.ranges.append((start, end))

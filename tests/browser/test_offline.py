@@ -6,13 +6,19 @@ import base64
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
+from askew_client import Client
 from askew_client.encoding.encoder import Encoder
+from askew_client.offline.pack import Pack
 from tests.browser.app_page import AppPage
 from tests.browser.conftest import Browser, open_browser
 from tests.browser.proxy import Proxy
@@ -186,6 +192,143 @@ def test_files_that_are_not_those_of_the_list_are_not_kept(browser: Browser, pro
     app.until(lambda: app.at("#installation").get_attribute("data-installation") == "failed")
     assert run(app, "return (await caches.keys()).filter(name => name.startsWith('askew-app:'))") == []
     assert app.search(TAJ_MAHAL)[0] == "taj-mahal"
+
+
+# The gallery's copy on the device
+
+
+@pytest.fixture(scope="module")
+def museum(url: str) -> Iterator[Client]:
+    """A client of the server, whose gallery may be kept on devices."""
+    with Client(url) as client:
+        allow(url, ["title", "author", "licence", "source"])
+        yield client
+        # What another test has withdrawn already is gone.
+        httpx.delete(f"{url}/v1/galleries/demo/offline-pack")
+
+
+def allow(url: str, fields: list[str]) -> None:
+    """Allow a pack, and wait until it is made."""
+    path = f"{url}/v1/galleries/demo/offline-pack"
+    assert (
+        httpx.put(path, json={"fields": fields, "thumbnails": 96, "refresh_minutes": 0}, timeout=60).status_code == 202
+    )
+    wait_for(lambda: (found := httpx.get(path)).status_code == 200 and found.json()["is_current"])
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def keep_gallery(app: AppPage) -> None:
+    app.click("#offline-card [data-action='keep']")
+    app.until(lambda: offline_state(app) == "kept")
+
+
+def offline_state(app: AppPage) -> str | None:
+    return app.at("#offline-settings").get_attribute("data-offline")
+
+
+def test_searches_go_to_the_copy_and_find_what_the_python_client_finds_in_it(
+    browser: Browser, proxy: Proxy, museum: Client, url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "demo.pack"
+    file.write_bytes(httpx.get(f"{url}/v1/galleries/demo/offline-pack/file").content)
+    pack, student = Pack.open(file), Encoder(STUDENT)
+    app = installed(browser, proxy)
+    keep_gallery(app)
+    proxy.is_cut = True
+    app.open()
+    app.until(lambda: len(app.result_ids) == 48)
+    assert app.text("#network-badge").startswith("Offline · recall 9")
+    app.driver.execute_script(
+        "arguments[0].value = 'off'; arguments[0].dispatchEvent(new Event('change', {bubbles: true}))",
+        app.at("#threshold"),
+    )
+    queries = [TAJ_MAHAL, *sorted((DEMO / "gallery").glob("*.jpg"))[::37]]
+    for query in queries:
+        wanted = pack.search(student.encode(query)[0], limit=10)
+        found = app.search(query)[:10]
+        scores = {hit.id: hit.score for hit in wanted}
+        for mine, theirs in zip(found, wanted, strict=True):
+            # Two items may swap their places if their scores are nearly equal.
+            assert abs(scores.get(mine, -1) - theirs.score) <= 1e-3, (query, mine, theirs.id)
+    assert app.at("#figures").get_attribute("data-searched-by") == "device"
+    assert "sent 0 bytes" in app.text("#figures-costs")
+    # Pictures, credits and what is like an item come from the copy, too.
+    shown = "return [...document.querySelectorAll('#results img')].filter(each => each.naturalWidth > 0).length"
+    app.until(lambda: app.driver.execute_script(shown) > 3)
+    first = app.result_ids[0]
+    app.click("#results [data-id] button")
+    app.until(lambda: app.at("#details").is_displayed())
+    assert "CC" in app.text("#details-facts") or "public" in app.text("#details-facts")
+    app.click("#more-like-this")
+    app.until(lambda: "Like " in app.text("#results-heading"))
+    assert first not in app.result_ids and len(app.result_ids) == 24
+
+
+def test_the_threshold_holds_in_the_copy(browser: Browser, proxy: Proxy, museum: Client, tmp_path: Path) -> None:
+    app = AppPage(browser, proxy.url)
+    app.open()
+    keep_gallery(app)
+    proxy.is_cut = True
+    assert app.search(TAJ_MAHAL) == ["taj-mahal"]
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    app.choose(tmp_path / "noise.png")
+    app.wait_for_state("nothing", "found", "failed")
+    assert app.state == "nothing"
+
+
+def test_a_copy_is_updated_and_deleted_when_the_gallery_is_withdrawn(
+    browser: Browser, proxy: Proxy, museum: Client, url: str
+) -> None:
+    app = AppPage(browser, proxy.url)
+    app.open()
+    keep_gallery(app)
+    student = Encoder(STUDENT)
+    vectors = student.encode(TAJ_MAHAL)[:1]
+    museum.upsert(["new"], vectors, [{"title": "New here"}], gallery="demo", space=student.space_id)
+    try:
+        httpx.post(f"{url}/v1/galleries/demo/offline-pack")
+        wait_for(lambda: httpx.get(f"{url}/v1/galleries/demo/offline-pack").json()["is_current"])
+        proxy.recorded.clear()
+        app.open()
+        size = httpx.get(f"{url}/v1/galleries/demo/offline-pack").json()["size"]
+        app.until(lambda: "148 items" in app.text("#offline-settings"))
+        assert asked_bytes(proxy) < size / 2
+        proxy.is_cut = True
+        app.open()
+        assert app.search(TAJ_MAHAL)[0] == "new"
+        assert app.text("#results [data-id] .title") == "New here"
+        proxy.is_cut = False
+    finally:
+        httpx.delete(f"{url}/v1/galleries/demo/items/new")
+    httpx.delete(f"{url}/v1/galleries/demo/offline-pack")
+    app.open()
+    app.until(lambda: offline_state(app) == "none")
+    assert "its copy was deleted from this device" in app.text("#offline-settings")
+    kept = (
+        "return (await Promise.all((await caches.keys()).filter(name => name.startsWith('askew-packs'))"
+        ".map(async name => (await (await caches.open(name)).keys()).length))).reduce((a, b) => a + b, 0);"
+    )
+    assert run(app, kept) == 0
+
+
+def asked_bytes(proxy: Proxy) -> int:
+    """How many bytes of packs were asked for."""
+    ranges = []
+    for request in proxy.recorded:
+        if request.target.endswith("/offline-pack/file"):
+            headers = {name.lower(): value for name, value in request.headers.items()}
+            found = re.fullmatch(r"bytes=(\d+)-(\d+)", headers["range"])
+            assert found is not None
+            ranges.append(int(found[2]) + 1 - int(found[1]))
+    assert ranges
+    return sum(ranges)
 
 
 # Searches that wait
