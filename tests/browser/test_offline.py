@@ -22,6 +22,7 @@ from askew_client.offline.pack import Pack
 from tests.browser.app_page import AppPage
 from tests.browser.conftest import Browser, open_browser
 from tests.browser.proxy import Proxy
+from tests.browser.test_layout import violations
 from tests.support.paths import DEMO, ROOT
 
 pytestmark = pytest.mark.browser
@@ -224,6 +225,8 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def keep_gallery(app: AppPage) -> None:
+    """Keep the copy that the card offers."""
+    app.until(lambda: app.at("#offline-card").is_displayed())
     app.click("#offline-card [data-action='keep']")
     app.until(lambda: offline_state(app) == "kept")
 
@@ -239,10 +242,17 @@ def test_searches_go_to_the_copy_and_find_what_the_python_client_finds_in_it(
     file.write_bytes(httpx.get(f"{url}/v1/galleries/demo/offline-pack/file").content)
     pack, student = Pack.open(file), Encoder(STUDENT)
     app = installed(browser, proxy)
+    app.resize(360, 740)
+    app.until(lambda: app.at("#offline-card").is_displayed())
+    assert violations(app) == []
     keep_gallery(app)
+    app.click("#open-settings")
+    app.until(lambda: app.at("#settings").is_displayed())
+    assert violations(app) == []
     proxy.is_cut = True
     app.open()
     app.until(lambda: len(app.result_ids) == 48)
+    assert violations(app) == []
     assert app.text("#network-badge").startswith("Offline · recall 9")
     app.driver.execute_script(
         "arguments[0].value = 'off'; arguments[0].dispatchEvent(new Event('change', {bubbles: true}))",
@@ -376,6 +386,7 @@ def test_a_search_waits_as_a_vector_and_is_sent_when_the_network_is_back(browser
     assert [len(body) for body in proxy.bodies_sent] == [kept["vector"][1]]
     app.click("#open-earlier")
     app.until(lambda: app.at("#earlier").is_displayed())
+    assert violations(app) == []
     assert "hit" in app.text("#earlier-list")
     app.click("#earlier-list [data-action='show']")
     app.wait_for_state("found")

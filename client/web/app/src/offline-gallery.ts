@@ -185,6 +185,8 @@ export class OfflineGallery {
       this.closePack();
       this.pack = pack;
       this.fetching = undefined;
+      // At once: then it is known to open, and its worker's script is here before the network is gone.
+      await this.open();
       this.show();
     } catch (error) {
       this.fetching = undefined;
