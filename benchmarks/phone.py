@@ -1,9 +1,10 @@
-"""The web app in a headless Chromium: starts, descriptions, searches, and the bytes of each.
+"""The web app in a headless Chromium: starts, descriptions, searches with and without a network, and the bytes of each.
 
     python benchmarks/phone.py [--runs 25]
 
 Serves the demo gallery, opens the app with a new profile (cold) and again (warm), describes a photo of 1600 × 1200 pixels
-on one WebAssembly thread, and compares with the same encoder in onnxruntime for Python on one thread.
+on one WebAssembly thread, and compares with the same encoder in onnxruntime for Python on one thread. Offline searches: in
+offline packs of random codes, 256 bytes an item, on one thread, without the time that describing takes.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ def main() -> None:
                     print(f"usable, {name} cache: {time.perf_counter() - began:.2f} s")
                     if name == "warm":
                         report_searches(driver, photo, runs)
+                        for items in (10_000, 100_000):
+                            report_offline(driver, items, runs)
 
 
 def report_sizes() -> None:
@@ -96,6 +99,48 @@ def report_searches(driver: webdriver.Chrome, photo: Path, runs: int) -> None:
     print(
         f"Chromium, 1 thread: file to vector {describing:.0f} ms, search {searching:.0f} ms, {sent:.0f} bytes sent of a photo "
         f"of {photo.stat().st_size:,} (medians of {runs})"
+    )
+
+
+_OFFLINE = """
+  const [items, runs, done] = arguments;
+  import(new URL('page/askew-client.js', document.baseURI)).then(({PackIndex, readCodes}) => {
+    const [dim, bytes] = [1280, 256];
+    const codec = new Uint8Array(2 * dim + 4 * (bytes + 1) + 512 * dim);
+    new Uint16Array(codec.buffer, 0, dim).forEach((_, place, order) => { order[place] = place; });
+    new Uint32Array(codec.buffer, 2 * dim, bytes + 1).forEach((_, part, starts) => { starts[part] = part * dim / bytes; });
+    // Any float16 between 0.004 and 0.03.
+    const books = new Uint16Array(codec.buffer, 2 * dim + 4 * (bytes + 1));
+    books.forEach((_, place) => { books[place] = 0x1c00 + Math.random() * 0x0c00 + (place & 1) * 0x8000; });
+    const codes = Uint8Array.from({length: items * bytes}, () => Math.random() * 256);
+    const scales = new Uint8Array(Float32Array.from({length: items}, () => 1).buffer);
+    const text = new TextEncoder();
+    const rows = Array.from({length: items}, (_, item) => text.encode(JSON.stringify([`item ${item}`, 'A title'])));
+    const offsets = new Float64Array(items + 1);
+    rows.forEach((row, item) => { offsets[item + 1] = offsets[item] + row.length; });
+    const all = new Uint8Array(offsets[items]);
+    rows.forEach((row, item) => all.set(row, offsets[item]));
+    const header = {dim, items, fields: ['title'], codec: {kind: 'product', bytes, id: ''}};
+    const index = new PackIndex(readCodes(header, codec, codes, scales), all, offsets);
+    const spent = [];
+    for (let run = 0; run < runs + 2; run++) {
+      const query = Float32Array.from({length: dim}, () => (Math.random() - 0.5) / 10);
+      const began = performance.now();
+      if (index.search(query, {limit: 24}).length !== 24) throw new Error('hits are missing');
+      spent.push(performance.now() - began);
+    }
+    done(spent.slice(2));
+  }).catch(error => done(String(error)));
+"""
+
+
+def report_offline(driver: webdriver.Chrome, items: int, runs: int) -> None:
+    driver.set_script_timeout(300)
+    spent = driver.execute_async_script(_OFFLINE, items, runs)
+    assert isinstance(spent, list), spent
+    print(
+        f"Chromium, 1 thread: offline search of {items:,} items of 256 bytes {statistics.median(spent):.1f} ms "
+        f"(median of {runs}; slowest {max(spent):.1f} ms)"
     )
 
 

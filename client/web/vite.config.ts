@@ -5,11 +5,15 @@
 
 import { defaultClientConditions, defineConfig } from "vite";
 
+import { installable } from "./service-worker/plugin.ts";
+
 const LIBRARY = "askew-client";
+const WORKER = "sw";
 
 const names = {
-  // The library keeps its name, because pages that are not built here import it.
-  entryFileNames: ({ name }: { name: string }) => (name === LIBRARY ? `${LIBRARY}.js` : "app-[hash].js"),
+  // The library keeps its name, because pages that are not built here import it; so does the service worker, because
+  // browsers ask for a new version of it by its address.
+  entryFileNames: ({ name }: { name: string }) => ([LIBRARY, WORKER].includes(name) ? `${name}.js` : "app-[hash].js"),
   chunkFileNames: "[name]-[hash].js",
   assetFileNames: "[name]-[hash][extname]",
 };
@@ -18,6 +22,7 @@ export default defineConfig({
   root: "app",
   base: "./",
   publicDir: false,
+  plugins: [installable("app")],
   experimental: {
     // Relative addresses work behind a path prefix, too. Files refer to each other within /page/.
     renderBuiltUrl: (name, { hostType }) => (hostType === "html" ? `./page/${name}` : { relative: true }),
@@ -34,10 +39,10 @@ export default defineConfig({
     modulePreload: false,
     reportCompressedSize: false,
     rolldownOptions: {
-      input: { index: "app/index.html", [LIBRARY]: "app/src/library.ts" },
+      input: { index: "app/index.html", [LIBRARY]: "app/src/library.ts", [WORKER]: "service-worker/sw.ts" },
       preserveEntrySignatures: "exports-only",
       output: names,
     },
   },
-  worker: { format: "es", rolldownOptions: { output: { ...names, entryFileNames: "encoder-worker-[hash].js" } } },
+  worker: { format: "es", rolldownOptions: { output: { ...names, entryFileNames: "[name]-[hash].js" } } },
 });

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import mimetypes
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "host"}
@@ -25,7 +27,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer that the proxy gives instead of the server's."""
+    """An answer that the proxy gives instead of the server's. A header Content-Length that is too large breaks the connection."""
 
     status: int
     body: bytes = b""
@@ -36,13 +38,15 @@ class Proxy:
     """Listens on a free port of 127.0.0.1 and hands requests below `prefix` on to a server, without the prefix.
 
     `change`: called with the target and the body of each answer; returns the body that is sent. `is_cut`: while true, no
-    request is answered. `instead`: what is answered in place of the server. `hangs`: whether a request waits for an
-    answer until the proxy is closed.
+    request is answered. `instead`: called with each request, without the prefix; returns what is answered in place of the
+    server, or None. `build`: a folder with another build of the app, whose files are answered instead of the server's.
+    `hangs`: whether a request waits for an answer until the proxy is closed.
     """
 
     def __init__(self, server: str, prefix: str = "") -> None:
         self.recorded: list[Recorded] = []
         self.change: Callable[[str, bytes], bytes] = lambda _, body: body
+        self.build: Path | None = None
         self.is_cut = False
         self.instead: Callable[[Recorded], Answer | None] = lambda _: None
         self.hangs: Callable[[Recorded], bool] = lambda _: False
@@ -88,19 +92,8 @@ class Proxy:
                     if proxy.hangs(request):
                         proxy._closes.wait()
                         self.close_connection = True
-                    elif (answer := proxy.instead(request)) is not None:
-                        self.send(answer, request)
                     else:
                         self.pass_on(request)
-
-            def send(self, answer: Answer, request: Recorded) -> None:
-                self.send_response(answer.status)
-                for name, value in answer.headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(answer.body)))
-                self.end_headers()
-                if request.method != "HEAD":
-                    self.wfile.write(answer.body)
 
             def pass_on(self, request: Recorded) -> None:
                 if not request.target.startswith(f"{proxy._prefix}/"):
@@ -110,6 +103,13 @@ class Proxy:
                 headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
                 headers["Host"] = self.headers["Host"]
                 target = request.target.removeprefix(proxy._prefix)
+                own = proxy.instead(replace(request, target=target))
+                if own is not None:
+                    self.send(own)
+                    return
+                if proxy.build is not None and (target in {"/", "/sw.js"} or target.startswith("/page/")):
+                    self.answer_from(proxy.build / (target.removeprefix("/page").removeprefix("/") or "index.html"))
+                    return
                 try:
                     connection.request(request.method, target, request.body, headers)
                     answer = connection.getresponse()
@@ -124,6 +124,22 @@ class Proxy:
                     self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+
+            def answer_from(self, file: Path) -> None:
+                if not file.is_file():
+                    self.send_error(404, "not in this build")
+                    return
+                kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+                self.send(Answer(200, file.read_bytes(), {"Content-Type": kind, "Cache-Control": "no-cache"}))
+
+            def send(self, answer: Answer) -> None:
+                self.send_response(answer.status)
+                for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(answer.body)
+                self.close_connection = len(answer.body) < int(answer.headers.get("Content-Length", 0))
 
             do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
 

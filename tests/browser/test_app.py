@@ -18,7 +18,7 @@ from askew_client import Client
 from askew_client.encoding.encoder import Encoder
 from tests.browser.app_page import AppPage
 from tests.browser.conftest import Browser, admit, open_browser
-from tests.browser.proxy import Proxy
+from tests.browser.proxy import Answer, Proxy
 from tests.support.paths import DEMO
 from tests.support.running_server import RunningServer
 from tests.support.small_encoders import make_encoder
@@ -242,18 +242,19 @@ def test_a_damaged_download_is_refused_and_fetched_again(
     assert app.search(photos[0])[0] == photos[0].stem
 
 
-def test_a_server_that_is_gone_is_named_and_asked_again(
+def test_a_server_that_is_gone_at_the_first_visit_is_named_and_asked_again(
     browser: Browser, small_proxy: Proxy, photos: list[Path]
 ) -> None:
     app = AppPage(browser, small_proxy.url)
-    app.open()
-    small_proxy.is_cut = True
-    app.choose(photos[0])
-    app.wait_for_notice("unreachable")
-    small_proxy.is_cut = False
-    app.click("#retry")
-    app.wait_for_state("found")
-    assert app.result_ids[0] == photos[0].stem
+    small_proxy.instead = lambda request: Answer(502, b"no server") if request.target.startswith("/v1/") else None
+    app.open(state="failed")
+    assert app.at("#notice").is_displayed()
+    assert app.at("#network").is_displayed()
+    small_proxy.instead = lambda _: None
+    # It goes on by itself.
+    app.wait_for_state("ready")
+    assert not app.at("#notice").is_displayed()
+    assert app.search(photos[0])[0] == photos[0].stem
 
 
 def test_photos_that_cannot_be_described_are_named_and_the_next_one_is_searched(app: AppPage, tmp_path: Path) -> None:

@@ -16,7 +16,10 @@ class CreateGalleryRequest(RequestBody):
 
 
 class GalleryDescription(BaseModel):
-    """A gallery: its space, its size, and the teacher, photo size and scales that describe its items."""
+    """A gallery: its space, its size, and the teacher, photo size and scales that describe its items.
+
+    `offline_pack`: whether devices may keep an offline pack of it.
+    """
 
     name: str
     space: SpaceId
@@ -32,6 +35,7 @@ class GalleryDescription(BaseModel):
     describes_photos: bool
     admitted_encoders: list[str]
     aliases: list[str] = []
+    offline_pack: bool = False
 
 
 class DamagedGallery(BaseModel):

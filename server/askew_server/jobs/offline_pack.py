@@ -55,6 +55,10 @@ class OfflinePacks:
         self._jobs = jobs
         self._changing = threading.Lock()
 
+    def is_allowed(self, gallery: LiveGallery) -> bool:
+        """Whether devices may keep a pack of a gallery."""
+        return self._store(gallery).policy() is not None
+
     def allow(self, gallery: LiveGallery, policy: OfflinePackPolicy) -> Job:
         """Allow a pack by a policy and begin to make it."""
         with self._changing:

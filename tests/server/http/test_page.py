@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 from askew_server.http.page_files import PageFiles
 from tests.support.paths import ROOT
@@ -21,7 +24,8 @@ PAGE = ROOT / "server" / "askew_server" / "http" / "page"
 NAMES = sorted(path.name for path in PAGE.iterdir())
 TYPES = {
     ".css": "text/css; charset=utf-8", ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8",
-    ".mjs": "text/javascript; charset=utf-8", ".svg": "image/svg+xml", ".wasm": "application/wasm",
+    ".mjs": "text/javascript; charset=utf-8", ".png": "image/png", ".svg": "image/svg+xml", ".wasm": "application/wasm",
+    ".webmanifest": "application/manifest+json",
 }  # fmt: skip
 
 
@@ -43,6 +47,11 @@ def test_each_file_is_served_compressed_and_as_it_is(server: RunningServer, name
     assert plain.headers["content-type"] == TYPES[Path(name).suffix]
     assert "content-encoding" not in plain.headers
     compressed = get(server, f"/page/{name}", Accept_Encoding="br, gzip")
+    if name.endswith(".png"):
+        # Compressed already.
+        assert "content-encoding" not in compressed.headers
+        assert compressed.content == content
+        return
     assert compressed.headers["content-encoding"] == "gzip"
     assert int(compressed.headers["content-length"]) < len(content)
     assert compressed.content == content
@@ -62,9 +71,33 @@ def test_each_file_is_served_compressed_and_as_it_is(server: RunningServer, name
 def test_files_with_a_hash_in_their_name_are_kept_for_ever_and_the_others_asked_for(server: RunningServer) -> None:
     for name in NAMES:
         is_kept = "immutable" in get(server, f"/page/{name}").headers["cache-control"]
-        assert is_kept == (name not in {"index.html", "admin.html", "askew-client.js"}), name
-    for path in ("/", "/admin"):
+        assert is_kept == (name not in {"index.html", "admin.html", "askew-client.js", "manifest.webmanifest", "sw.js"}), name
+    for path in ("/", "/admin", "/sw.js"):
         assert get(server, path).headers["cache-control"] == "no-cache"
+
+
+def test_the_service_worker_keeps_the_whole_app_and_nothing_else(server: RunningServer) -> None:
+    worker = get(server, "/sw.js")
+    assert worker.headers["content-type"] == "text/javascript; charset=utf-8"
+    listed = dict(re.findall(r'\["([^"]+)","([\w+/]{43}=)"\]', worker.text))
+    # The library is for other pages of this origin; the app does not load it.
+    apps = {f"page/{name}" for name in NAMES if name not in {"index.html", "sw.js", "askew-client.js"}}
+    assert {name for name in listed if "admin" in name} == set()
+    assert {name for name in apps if "admin" not in name} | {"./"} == set(listed)
+    for address, digest in listed.items():
+        content = get(server, f"/{address.removeprefix('./')}").content
+        assert base64.b64encode(hashlib.sha256(content).digest()).decode() == digest, address
+
+
+def test_the_app_can_be_installed(server: RunningServer) -> None:
+    assert '<link rel="manifest" href="./page/manifest.webmanifest">' in get(server, "/").text
+    manifest = get(server, "/page/manifest.webmanifest").json()
+    assert (manifest["start_url"], manifest["scope"], manifest["display"]) == ("../", "../", "standalone")
+    found = {(icon["sizes"], icon["purpose"]) for icon in manifest["icons"]}
+    assert found == {(size, purpose) for size in ("192x192", "512x512") for purpose in ("any", "maskable")}
+    for icon in manifest["icons"]:
+        with Image.open(io.BytesIO(get(server, f"/page/{icon['src']}").content)) as picture:
+            assert f"{picture.width}x{picture.height}" == icon["sizes"]
 
 
 def test_every_file_has_the_policy(server: RunningServer) -> None:

@@ -33,6 +33,7 @@ EXPECTED: dict[str, tuple[Scope | None, Reach]] = {
     "GET /admin": (None, OPEN), "HEAD /admin": (None, OPEN),
     "GET /admin/": (None, OPEN), "HEAD /admin/": (None, OPEN),
     "GET /page/{path}": (None, OPEN), "HEAD /page/{path}": (None, OPEN),
+    "GET /sw.js": (None, OPEN), "HEAD /sw.js": (None, OPEN),
     "GET /healthz": (None, OPEN), "HEAD /healthz": (None, OPEN),
     "GET /livez": (None, OPEN), "HEAD /livez": (None, OPEN),
     "GET /readyz": (None, OPEN), "HEAD /readyz": (None, OPEN),

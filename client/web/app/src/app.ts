@@ -1,18 +1,25 @@
 /** The app: what happens when a gallery opens, a photo is taken, an item is pressed, or something fails. */
 
+import { isUnreachable } from "@askew/client";
+
 import type { Entry } from "./cards.js";
 import { Details } from "./details.js";
 import { find } from "./dom.js";
+import type { LoadingStage } from "./encoder-loader.js";
 import { Failures } from "./failures.js";
 import { formatMegabytes } from "./format.js";
 import { hideFigures, showFigures } from "./figures.js";
 import { GalleryChoice } from "./gallery-choice.js";
-import { GalleryItems } from "./gallery-items.js";
+import { GalleryItems, pagesOfPack, pagesOfServer } from "./gallery-items.js";
+import { Installation } from "./installation.js";
 import { forgetKey, keepKey, takeKey } from "./key.js";
 import { isReplaced } from "./notices.js";
+import { OfflineUse } from "./offline-use.js";
 import { PageState } from "./page-state.js";
-import { type Found, MAX_HITS, PhotoSearch } from "./photo-search.js";
+import { type Found, MAX_HITS, type Outcome, PhotoSearch } from "./photo-search.js";
 import { Progress } from "./progress.js";
+import { QueueFullError } from "./query-queue.js";
+import type { EarlierQuery } from "./query-store.js";
 import { Results, type View } from "./results.js";
 import { Session } from "./session.js";
 import { Settings } from "./settings.js";
@@ -20,7 +27,7 @@ import { Stage } from "./stage.js";
 import { DeviceStorage } from "./storage.js";
 import { PROGRESS } from "./strings.js";
 import { Thumbnails } from "./thumbnails.js";
-import { hitsView, itemsView, similarView } from "./views.js";
+import { earlierView, hitsView, itemsView, similarAtServer, similarInPack, waitingView } from "./views.js";
 
 /** Where the focus is after a search: it does not move while a person still changes the crop. */
 type Focus = "goes to the results" | "stays";
@@ -36,6 +43,8 @@ export class App {
   private readonly galleryChoice = new GalleryChoice((name) => this.chooseGallery(name));
   private readonly details = new Details((entry) => void this.showSimilar(entry));
   private readonly settings: Settings;
+  private readonly offline: OfflineUse;
+  private readonly installation: Installation;
   private readonly stage: Stage;
   private readonly results: Results;
   private session: Session;
@@ -46,12 +55,24 @@ export class App {
   private cropTimer: ReturnType<typeof setTimeout> | undefined;
   /** Whether this photo is searched without a threshold. */
   private showsNearest = false;
+  /** The search that is shown as waiting for a network, with its photo. */
+  private waiting: { readonly id: number; readonly photo: Blob } | undefined;
 
   /** `server`: its address, with the path prefix if it has one. */
   constructor(private readonly server: URL) {
     this.storage = new DeviceStorage(server.pathname);
     this.session = this.openSession(takeKey(this.storage));
     this.thumbnails = new Thumbnails(this.session);
+    this.offline = new OfflineUse(this.storage, server.pathname, {
+      session: () => this.session,
+      onBack: () => void this.catchUp(),
+      onAnswered: (query) => this.noteAnswer(query),
+      onOpen: (query) => this.showEarlier(query, "goes to the results"),
+    });
+    this.installation = new Installation(
+      (state) => this.settings.showInstallation(state),
+      (takeOver) => this.offerNewVersion(takeOver),
+    );
     this.search = this.makeSearch();
     this.settings = new Settings(this.storage, {
       onThreshold: () => this.showNearest(false, "stays"),
@@ -75,6 +96,11 @@ export class App {
     });
   }
 
+  /** Make the app installable, once the page has what it needs. */
+  install(): Promise<void> {
+    return this.installation.start();
+  }
+
   /** List the galleries and open one. */
   async start(): Promise<void> {
     const { session } = this;
@@ -83,18 +109,20 @@ export class App {
       const gallery = await session.start();
       if (session !== this.session) return;
       this.galleryChoice.show(session.galleries, gallery);
-      this.openGallery("goes to the results");
+      this.failures.clear();
+      await this.openGallery("goes to the results");
     } catch (error) {
       if (session === this.session) this.fail(error, () => void this.start());
     }
   }
 
   private openSession(key: string | undefined): Session {
-    return new Session(this.server, key, this.storage, (stage) => this.progress.show(stage));
+    const onStage = (stage: LoadingStage) => this.progress.show(stage);
+    return new Session(this.server, key, this.storage, onStage, (isReached) => this.offline.note(isReached));
   }
 
   private makeSearch(): PhotoSearch {
-    return new PhotoSearch(this.session, (encoder) => this.failures.tellSwitch(encoder));
+    return new PhotoSearch(this.session, this.offline, (encoder) => this.failures.tellSwitch(encoder));
   }
 
   /** A link with a key may be opened while the app is open. */
@@ -104,9 +132,12 @@ export class App {
   }
 
   private useKey(key: string | undefined): void {
+    // What a key has shown goes with it.
+    if (this.session.key !== undefined) void this.offline.forget(this.session);
     if (key === undefined) forgetKey(this.storage);
     else keepKey(this.storage, key);
     this.searching.abort();
+    this.offline.close();
     this.session.close();
     this.session = this.openSession(key);
     this.search = this.makeSearch();
@@ -121,15 +152,17 @@ export class App {
     this.failures.clear();
     // The permission was given because of the other gallery's encoders.
     this.failures.permission.withdraw();
-    this.openGallery("stays");
+    void this.openGallery("stays");
   }
 
-  private openGallery(focus: Focus): void {
+  /** Resolves when the encoder is open, or failed, or a search waits for it. */
+  private async openGallery(focus: Focus): Promise<void> {
     this.clearResults();
-    this.items = new GalleryItems(this.session.client, this.session.gallery.name);
+    this.items = new GalleryItems(pagesOfServer(this.session.client, this.session.gallery.name));
+    void this.offline.openGallery();
     void this.showMoreItems();
     if (this.stage.photo) this.showNearest(false, focus);
-    else void this.loadEncoder();
+    else await this.loadEncoder();
   }
 
   private clearResults(): void {
@@ -151,8 +184,36 @@ export class App {
       if (isFirst) this.results.setBase(view);
       else this.results.extendBase(view, added);
     } catch (error) {
-      if (items === this.items) this.tell(error, () => void this.showMoreItems());
+      if (items !== this.items) return;
+      if (!isUnreachable(error)) this.tell(error, () => void this.showMoreItems());
+      else if (isFirst) await this.showItemsOfCopy(items);
     }
+  }
+
+  /** Show the items of the copy on this device, if there is one: the server does not answer. */
+  private async showItemsOfCopy(items: GalleryItems): Promise<void> {
+    const pack = await this.offline.open().catch(() => undefined);
+    if (!pack || items !== this.items) return;
+    this.items = new GalleryItems(pagesOfPack(pack));
+    await this.showMoreItems();
+  }
+
+  /** The server answers again: do what could not be done without it. */
+  private async catchUp(): Promise<void> {
+    const { current, galleries } = this.session;
+    if (galleries.length === 0) {
+      this.failures.clear();
+      return this.start();
+    }
+    this.offline.catchUp();
+    if (this.items?.entries.length === 0) void this.showMoreItems();
+    const isForeign = current && current.description.space !== this.session.gallery.space;
+    if (current && !isForeign) return;
+    this.failures.clear();
+    await this.session.renewEncoder().then(
+      () => this.state.noteEncoder("ready"),
+      (error) => this.fail(error, () => void this.loadEncoder()),
+    );
   }
 
   private async loadEncoder(): Promise<void> {
@@ -195,13 +256,51 @@ export class App {
     hideFigures();
     const query = { photo, crop, maxFalseMatch: this.showsNearest ? undefined : this.settings.maxFalseMatch };
     try {
-      const found = isSent ? await this.search.onServer(query, signal) : await this.search.onDevice(query, signal);
-      if (!signal.aborted) this.showFound(found, photo, focus);
+      const outcome: Outcome = isSent ? await this.search.onServer(query, signal) : await this.search.onDevice(query, signal);
+      if (signal.aborted) return;
+      if ("waiting" in outcome) await this.keepForLater(outcome, photo, signal);
+      else this.showFound(outcome, photo, focus);
     } catch (error) {
       if (signal.aborted) return;
       this.results.dropHits();
       this.fail(error, () => void this.searchPhoto(focus));
     }
+  }
+
+  /** Keep the search until there is a network, in the place of an earlier one of the same photo. */
+  private async keepForLater({ cause, waiting }: Exclude<Outcome, Found>, photo: Blob, signal: AbortSignal): Promise<void> {
+    if (this.waiting?.photo === photo) await this.offline.giveUp(this.waiting.id).catch(() => {});
+    const id = await this.offline.keepForLater(waiting).catch((error: unknown) => {
+      // Where the browser keeps nothing, the search has just failed.
+      throw error instanceof QueueFullError ? error : cause;
+    });
+    this.waiting = { id, photo };
+    if (signal.aborted) return;
+    this.state.noteEncoder("ready");
+    this.endSearch();
+    this.state.set("waiting");
+    this.results.showHits(waitingView(), true);
+  }
+
+  private noteAnswer(query: EarlierQuery): void {
+    const isShown = query.id === this.waiting?.id && document.body.dataset["state"] === "waiting";
+    if (!isShown) return;
+    if (query.state === "answered") this.showEarlier(query, "stays");
+    else void this.searchPhoto("stays");
+  }
+
+  private showEarlier(query: EarlierQuery, focus: Focus): void {
+    this.searching.abort();
+    this.endSearch();
+    const view = earlierView(query);
+    this.state.set(view.state);
+    hideFigures();
+    this.results.showHits(view, focus === "goes to the results");
+  }
+
+  private offerNewVersion(takeOver: () => void): void {
+    find("new-version").hidden = false;
+    find("take-over").addEventListener("click", takeOver, { once: true });
   }
 
   private showFound(found: Found, photo: Blob, focus: Focus): void {
@@ -216,15 +315,25 @@ export class App {
   private async showSimilar(entry: Entry): Promise<void> {
     const signal = this.beginSearch(PROGRESS.similar);
     try {
-      const { client, gallery } = this.session;
-      const answer = await client.similar(gallery.name, entry.id, { limit: MAX_HITS, signal });
+      const view = await this.findSimilar(entry, signal);
       if (signal.aborted) return;
-      const view = similarView(entry, answer);
       this.endSearch();
       this.state.set(view.state);
       this.results.push(view);
     } catch (error) {
       if (!signal.aborted) this.fail(error, () => void this.showSimilar(entry));
+    }
+  }
+
+  private async findSimilar(entry: Entry, signal: AbortSignal): Promise<View> {
+    const { client, gallery } = this.session;
+    try {
+      return similarAtServer(entry, await client.similar(gallery.name, entry.id, { limit: MAX_HITS, signal }));
+    } catch (error) {
+      const pack = isUnreachable(error) ? await this.offline.open() : undefined;
+      const hits = await pack?.similar(entry.id, MAX_HITS);
+      if (!pack || !hits) throw error;
+      return similarInPack(entry, pack, hits);
     }
   }
 

@@ -8,12 +8,16 @@ import { creditsOf, titleOf } from "./payload.js";
 import { RESULTS } from "./strings.js";
 import type { Thumbnails } from "./thumbnails.js";
 
-/** An item of the gallery. `score`: only if it was found by a search. */
+/**
+ * An item of the gallery. `score`: only if it was found by a search. `photo`: reads its picture from this device; undefined
+ * for one that the server has.
+ */
 export interface Entry {
   readonly id: string;
   readonly payload: Payload;
   readonly hasPhoto: boolean;
   readonly score?: number;
+  readonly photo?: (() => Blob | undefined) | undefined;
 }
 
 /** `onOpen`: called with the button that was pressed, so that the focus can return to it. */

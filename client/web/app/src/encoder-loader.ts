@@ -8,9 +8,11 @@ import {
   EncoderStore,
   type FetchedEncoder,
   ProblemError,
+  isUnreachable,
 } from "@askew/client";
 
 import { ENGINE_FILES } from "./engine-files.js";
+import type { RememberedServer } from "./remembered-server.js";
 import type { DeviceStorage } from "./storage.js";
 
 /** The encoders that passed their self-test on this device, each with the browser that it ran in; the last one first. */
@@ -43,6 +45,7 @@ export class EncoderLoader {
   constructor(
     private readonly client: AskewClient,
     private readonly storage: DeviceStorage,
+    private readonly remembered: RememberedServer,
     private readonly onStage: (stage: LoadingStage) => void,
   ) {
     this.store = new EncoderStore(client);
@@ -83,6 +86,7 @@ export class EncoderLoader {
       signal.throwIfAborted();
       try {
         this.open = await this.openEncoder(gallery, description, signal);
+        this.remembered.keepEncoder(gallery, description);
         this.report(signal, { kind: "ready" });
         return this.open;
       } catch (error) {
@@ -103,6 +107,9 @@ export class EncoderLoader {
     try {
       return await this.client.bestEncoder(gallery, maxBytes === undefined ? {} : { maxBytes });
     } catch (error) {
+      // Without a network: the one of the last visit, which may be kept on this device.
+      const last = isUnreachable(error) && !tooLarge ? this.remembered.encoder(gallery) : undefined;
+      if (last) return last;
       throw tooLarge && error instanceof ProblemError && error.kind === "no-encoder-fits" ? tooLarge : error;
     }
   }

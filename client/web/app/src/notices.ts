@@ -4,6 +4,7 @@ import { DeviceError, ProblemError } from "@askew/client";
 
 import { CameraError } from "./camera.js";
 import { find, makeButton } from "./dom.js";
+import { QueueFullError } from "./query-queue.js";
 import { NoGalleryError } from "./session.js";
 import { FAILURES, NOTICES } from "./strings.js";
 
@@ -39,6 +40,7 @@ export function describeFailure(error: unknown): Failure {
   if (error instanceof CameraError) return known(error.kind);
   if (error instanceof DeviceError) return known(error.kind, error.message);
   if (error instanceof NoGalleryError) return known("no-gallery");
+  if (error instanceof QueueFullError) return known("queue-full");
   return known("failed", String(error));
 }
 

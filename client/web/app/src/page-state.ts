@@ -1,6 +1,6 @@
 /** The state of the page, as `data-state` of the body: style and tests depend on it. */
 
-export type State = "loading" | "ready" | "searching" | "found" | "nothing" | "failed";
+export type State = "loading" | "ready" | "searching" | "found" | "nothing" | "waiting" | "failed";
 
 export class PageState {
   /** The state while no search is shown. */

@@ -1,10 +1,25 @@
-/** Searches a gallery with a photo: described on this device, or by the server if the person allowed that. */
+/**
+ * Searches a gallery with a photo: described on this device, or by the server if the person allowed that. Without a network,
+ * the copy of the gallery on this device is searched; where there is none, the vector waits.
+ */
 
-import { type Crop, type Description, ProblemError, type TimedAnswer } from "@askew/client";
+import {
+  type Crop,
+  type Description,
+  type OfflinePack,
+  type PackHit,
+  ProblemError,
+  type SearchAnswer,
+  type TimedAnswer,
+  falseMatchThreshold,
+  isUnreachable,
+} from "@askew/client";
 
 import { cutPhoto } from "./cut-photo.js";
 import type { OpenEncoder } from "./encoder-loader.js";
+import type { Waiting } from "./query-queue.js";
 import type { Session } from "./session.js";
+import { EARLIER } from "./strings.js";
 
 /** The number of hits that a search asks for. */
 export const MAX_HITS = 24;
@@ -23,6 +38,17 @@ export interface Found {
   readonly encoder: string | undefined;
   /** How long describing took on this device, in milliseconds; undefined if the server described the photo. */
   readonly describing: number | undefined;
+  /** Where the copy on this device was searched: the copy, and the hits in it. */
+  readonly inPack?: { readonly pack: OfflinePack; readonly hits: readonly PackHit[] };
+}
+
+/** What a search comes to: hits, or a query that waits, for want of a network (`cause`). */
+export type Outcome = Found | { readonly waiting: Waiting; readonly cause: unknown };
+
+/** The copy of the gallery on this device. `isOffline`: whether the server is known not to answer. */
+export interface Copy {
+  readonly isOffline: boolean;
+  open(): Promise<OfflinePack | undefined>;
 }
 
 interface Described {
@@ -37,11 +63,12 @@ export class PhotoSearch {
   /** `onSwitch`: called with the id of a new encoder, if the gallery does not accept the open one any more. */
   constructor(
     private readonly session: Session,
+    private readonly copy: Copy,
     private readonly onSwitch: (encoder: string) => void,
   ) {}
 
   /** Describe the photo on this device and search with its vector. Throws ProblemError, DeviceError, AbortError. */
-  async onDevice(query: PhotoQuery, signal: AbortSignal): Promise<Found> {
+  async onDevice(query: PhotoQuery, signal: AbortSignal): Promise<Outcome> {
     const open = await this.session.encoder();
     try {
       return await this.searchWith(open, query, signal);
@@ -62,17 +89,38 @@ export class PhotoSearch {
     return { answer, hasThreshold: false, encoder: answer.encoder ?? undefined, describing: undefined };
   }
 
-  private async searchWith(open: OpenEncoder, query: PhotoQuery, signal: AbortSignal): Promise<Found> {
-    const { id, report, space } = open.description;
-    const { milliseconds, vector } = await this.describe(open, query);
+  private async searchWith(open: OpenEncoder, query: PhotoQuery, signal: AbortSignal): Promise<Outcome> {
+    const { id: encoder, report, space } = open.description;
+    const { milliseconds: describing, vector } = await this.describe(open, query);
     signal.throwIfAborted();
     const maxFalseMatch = report?.false_matches ? query.maxFalseMatch : undefined;
-    const answer = await this.session.client.search(
-      this.session.gallery.name,
-      { vector, space, encoder: id },
-      { limit: MAX_HITS, signal, ...(maxFalseMatch !== undefined && { maxFalseMatch }) },
-    );
-    return { answer, hasThreshold: maxFalseMatch !== undefined, encoder: id, describing: milliseconds };
+    const found = { hasThreshold: maxFalseMatch !== undefined, encoder, describing };
+    const label = labelOf(query);
+    const waiting: Waiting = { vector, space, encoder, maxFalseMatch, label };
+    const here = this.copy.isOffline ? await this.searchCopy(open, waiting) : undefined;
+    if (here) return { ...found, ...here };
+    try {
+      const options = { limit: MAX_HITS, signal, ...(maxFalseMatch !== undefined && { maxFalseMatch }) };
+      return { ...found, answer: await this.session.client.search(this.session.gallery.name, waiting, options) };
+    } catch (error) {
+      if (!isUnreachable(error)) throw error;
+      const instead = await this.searchCopy(open, waiting);
+      return instead ? { ...found, ...instead } : { waiting, cause: error };
+    }
+  }
+
+  /** Search the copy on this device, with the threshold that the server would compute; undefined if there is no copy. */
+  private async searchCopy(
+    { description: { report } }: OpenEncoder,
+    { encoder, maxFalseMatch, space, vector }: Waiting,
+  ): Promise<Pick<Found, "answer" | "inPack"> | undefined> {
+    const pack = await this.copy.open();
+    if (!pack) return undefined;
+    const measured = report?.false_matches?.percentiles;
+    const scoreThreshold = measured && maxFalseMatch !== undefined ? falseMatchThreshold(measured, maxFalseMatch) : undefined;
+    const { hits, milliseconds } = await pack.search(vector, space, { limit: MAX_HITS, scoreThreshold });
+    const answer: SearchAnswer = { hits, space, gallery: pack.header.gallery, encoder, exact: false };
+    return { answer: { ...answer, milliseconds, bytesSent: 0 }, inPack: { pack, hits } };
   }
 
   /** A photo is described once for each crop and encoder: another threshold needs no new vector. */
@@ -85,6 +133,12 @@ export class PhotoSearch {
     this.last = { query, sha256, description };
     return description;
   }
+}
+
+/** By what the person knows the photo again: the name of its file. Nothing else of it is kept. */
+function labelOf({ crop, photo }: PhotoQuery): string {
+  const name = (photo instanceof File && photo.name.slice(0, 80)) || EARLIER.photo;
+  return crop ? EARLIER.part(name) : name;
 }
 
 const isForeignEncoder = (error: unknown): boolean =>

@@ -6,7 +6,7 @@ import type { Thumbnails } from "./thumbnails.js";
 
 /** What the grid shows. `state`: of the page while it is shown. */
 export interface View {
-  readonly state: "ready" | "found" | "nothing";
+  readonly state: "ready" | "found" | "nothing" | "waiting";
   readonly heading: string;
   /** The line under the heading, read out by screen readers. */
   readonly status: string;

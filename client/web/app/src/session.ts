@@ -1,8 +1,9 @@
 /** One visit with one key: the galleries, the chosen one, and its encoder. */
 
-import { AskewClient, type GalleryDescription } from "@askew/client";
+import { AskewClient, type Contact, type GalleryDescription, type GalleryList, isUnreachable } from "@askew/client";
 
 import { EncoderLoader, type LoadingStage, type OpenEncoder } from "./encoder-loader.js";
+import { RememberedServer } from "./remembered-server.js";
 import type { DeviceStorage } from "./storage.js";
 
 const CHOSEN = "gallery";
@@ -16,23 +17,32 @@ export class Session {
   readonly client: AskewClient;
   galleries: readonly GalleryDescription[] = [];
   private readonly loader: EncoderLoader;
+  private readonly remembered: RememberedServer;
   private chosen: GalleryDescription | undefined;
   private loading: Promise<OpenEncoder> | undefined;
 
-  /** `server`: its address. `onStage`: called while an encoder is loaded. */
+  /**
+   * `server`: its address. `onStage`: called while an encoder is loaded. `onContact`: called after each request with whether
+   * the server answered.
+   */
   constructor(
     readonly server: URL,
     readonly key: string | undefined,
     private readonly storage: DeviceStorage,
     onStage: (stage: LoadingStage) => void,
+    onContact: Contact,
   ) {
-    this.client = new AskewClient(server, key);
-    this.loader = new EncoderLoader(this.client, storage, onStage);
+    this.client = new AskewClient(server, key, onContact);
+    this.remembered = new RememberedServer(storage);
+    this.loader = new EncoderLoader(this.client, storage, this.remembered, onStage);
   }
 
-  /** List the galleries, and choose the one of the last visit or the default. Throws ProblemError, NoGalleryError. */
+  /**
+   * List the galleries, and choose the one of the last visit or the default. If the server does not answer, they are those of
+   * the last visit. Throws ProblemError, NoGalleryError.
+   */
   async start(): Promise<GalleryDescription> {
-    const { default_gallery: usual, galleries } = await this.client.galleries();
+    const { default_gallery: usual, galleries } = await this.list();
     this.galleries = galleries;
     const last = this.storage.read(CHOSEN);
     const named = (name: string | undefined) => galleries.find((gallery) => gallery.name === name);
@@ -40,6 +50,15 @@ export class Session {
     if (!gallery) throw new NoGalleryError();
     this.chosen = gallery;
     return gallery;
+  }
+
+  /** Read anew what the server says of its galleries. Throws ProblemError. */
+  async refresh(): Promise<void> {
+    const list = await this.client.galleries();
+    this.remembered.keepGalleries(list);
+    if (!this.chosen) return;
+    this.galleries = list.galleries;
+    this.chosen = list.galleries.find(({ name }) => name === this.chosen?.name) ?? this.chosen;
   }
 
   get gallery(): GalleryDescription {
@@ -86,5 +105,17 @@ export class Session {
 
   close(): void {
     this.loader.close();
+  }
+
+  private async list(): Promise<GalleryList> {
+    try {
+      const list = await this.client.galleries();
+      this.remembered.keepGalleries(list);
+      return list;
+    } catch (error) {
+      const { galleries } = this.remembered;
+      if (galleries && isUnreachable(error)) return galleries;
+      throw error;
+    }
   }
 }

@@ -5,8 +5,9 @@ import type { GalleryDescription } from "@askew/client";
 import { find, make, makeFacts } from "./dom.js";
 import type { OpenEncoder } from "./encoder-loader.js";
 import { formatCount, formatMegabytes, formatMilliseconds } from "./format.js";
+import type { InstallationState } from "./installation.js";
 import type { DeviceStorage } from "./storage.js";
-import { SETTINGS } from "./strings.js";
+import { INSTALLATION, SETTINGS } from "./strings.js";
 
 const NAME = "threshold";
 
@@ -54,6 +55,12 @@ export class Settings {
   /** What a search asks for. */
   get maxFalseMatch(): number | undefined {
     return SHARES[this.choice];
+  }
+
+  showInstallation(state: InstallationState): void {
+    const line = find("installation");
+    line.textContent = INSTALLATION[state];
+    line.dataset["installation"] = state;
   }
 
   show(gallery: GalleryDescription | undefined, open: OpenEncoder | undefined, hasKey: boolean): void {

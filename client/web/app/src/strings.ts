@@ -34,6 +34,12 @@ export const PAGE = {
   settingsGallery: "This gallery",
   settingsEncoder: "The encoder on this device",
   settingsKey: "Key",
+  settingsOffline: "Without a network",
+  earlier: "Earlier searches",
+  deleteEarlier: "Delete all of them",
+  tryConnection: "Try now",
+  newVersion: "There is a new version of this app.",
+  takeOver: "Reload",
   footer: "Photos belong to their authors; credits stand under each. This page talks to this server only.",
 } as const;
 
@@ -55,9 +61,68 @@ export const PROGRESS = {
   similar: "Looking for more like this …",
 };
 
+/** The app without a network, and the gallery's copy on this device. */
+export const OFFLINE = {
+  badge: "Offline",
+  badgeWithRecall: (recall: string) => `Offline · recall ${recall}`,
+  searchesHere: (items: string, date: string) => `Photos are searched in the copy on this device: ${items} items of ${date}.`,
+  searchesLater: "Photos wait on this device as vectors, and are searched when the network is back.",
+  nothingYet: "The app goes on as soon as the server answers.",
+  none: "This gallery is not offered for use without a network.",
+  noneHint: "Without a network, your searches wait on this device until it is back.",
+  offered: "Keep this gallery on this device?",
+  offeredHint: (items: string, size: string) => `${items} items, ${size}. Photos are then searched here, even without a network.`,
+  keep: (size: string) => `Keep it (${size})`,
+  dismiss: "Not now",
+  fetching: "Fetching the gallery",
+  paused: "The gallery is not complete yet",
+  interrupted: "The network broke off; it goes on by itself",
+  done: (done: string, total: string) => `${done} of ${total} are here.`,
+  progress: "Progress of fetching the gallery",
+  pause: "Pause",
+  goOn: "Go on",
+  kept: "This gallery is on this device",
+  updating: "This gallery is on this device; a newer version comes",
+  keptHint: (items: string, date: string, size: string) => `${items} items of ${date}, ${size}.`,
+  recall: (recall: string, at: number) =>
+    `It finds ${recall} of the first ${at} hits that the server finds.`,
+  failed: "The gallery could not be kept",
+  again: "Try again",
+  delete: "Delete from this device",
+  withdrawn: "The gallery is not offered for use without a network any more; its copy was deleted from this device.",
+};
+
+/** Whether the app starts without a network, by the state of its installation. */
+export const INSTALLATION = {
+  insecure: "This address is not secure, so the app does not start without a network.",
+  installing: "The app is being kept on this device …",
+  installed: "The app starts without a network.",
+  failed: "The browser could not keep the app's files, so it does not start without a network.",
+};
+
+/** Searches that waited for a network. */
+export const EARLIER = {
+  open: (count: number) => (count === 1 ? "1 earlier search" : `${count} earlier searches`),
+  waiting: "waits for the network",
+  nothing: "nothing found",
+  replaced: "The gallery was described anew since then. Take the photo again.",
+  refused: (reason: string) => `The server refused it: ${reason}`,
+  show: "Show",
+  showNamed: (label: string) => `Show what was found for ${label}`,
+  delete: "Delete",
+  deleteNamed: (label: string) => `Delete ${label}`,
+  heading: (label: string) => `Found for ${label}`,
+  photo: "Photo",
+  part: (label: string) => `Part of ${label}`,
+  keptHeading: "Kept for later",
+  kept: "Kept as a vector; it will be searched when the network is back. The photo is not kept.",
+};
+
 export const FIGURES = {
   onDevice: (describing: string, searching: string, sent: string, whole: string) =>
     `Described in ${describing} on this device · searched in ${searching} · sent ${sent} bytes instead of ${whole}`,
+  inPack: (describing: string, searching: string) =>
+    `Described in ${describing} · searched on this device in ${searching} · sent 0 bytes`,
   onServer: (answering: string, sent: string) =>
     `Described and searched by the server in ${answering} · sent ${sent} bytes: the photo, without its metadata`,
   encoder: (encoder: string, space: string) => `${encoder} · space ${space}`,
@@ -187,6 +252,19 @@ export const FAILURES: Readonly<Record<string, NoticeText>> = {
   "cannot-describe": {
     title: "This server does not describe photos",
     detail: "The gallery has no encoder on the server. The photo cannot be searched from this device.",
+  },
+  "not-a-pack": { title: "The gallery's copy cannot be read", detail: "Reload the app, so that a newer version is fetched." },
+  "damaged-pack": {
+    title: "The gallery's copy is damaged",
+    detail: "It was deleted from this device, and is fetched again when there is a network.",
+  },
+  "foreign-pack": {
+    title: "The gallery's copy does not fit the encoder",
+    detail: "It was described by another encoder. It is replaced when there is a network.",
+  },
+  "queue-full": {
+    title: "50 searches wait already",
+    detail: "Delete some of the earlier searches, or wait for the network.",
   },
   unreachable: { title: "No connection", detail: "The server did not answer. Is this device online?" },
   unauthorised: { title: "This gallery needs a key", detail: "Enter the key that you were given." },

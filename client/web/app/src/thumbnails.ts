@@ -1,4 +1,4 @@
-/** Photos of items. With a key they are fetched, because an address must not hold a key. */
+/** Photos of items. With a key they are fetched, because an address must not hold a key; some lie on this device. */
 
 import { make } from "./dom.js";
 import type { Session } from "./session.js";
@@ -8,7 +8,10 @@ export interface Pictured {
   readonly id: string;
   readonly title: string;
   readonly hasPhoto: boolean;
+  readonly photo?: (() => Blob | undefined) | undefined;
 }
+
+type ReadPhoto = (signal: AbortSignal) => Promise<Blob | undefined>;
 
 interface Fetched {
   readonly stop: AbortController;
@@ -36,13 +39,11 @@ export class Thumbnails {
     image.loading = "lazy";
     image.decoding = "async";
     image.addEventListener("error", () => showPlaceholder(frame, item));
-    const gallery = this.session.gallery.name;
-    if (this.session.key === undefined) {
-      image.src = photoAddress(gallery, item.id);
-    } else {
-      this.pending.set(frame, () => void this.fetch(frame, image, gallery, item));
-      this.observer.observe(frame);
-    }
+    const { client, gallery, key } = this.session;
+    const { photo } = item;
+    if (photo) this.showWhenVisible(frame, image, item, async () => photo());
+    else if (key === undefined) image.src = photoAddress(gallery.name, item.id);
+    else this.showWhenVisible(frame, image, item, (signal) => client.photo(gallery.name, item.id, signal));
     frame.append(image);
     return frame;
   }
@@ -68,12 +69,18 @@ export class Thumbnails {
     }
   }
 
-  private async fetch(frame: Element, image: HTMLImageElement, gallery: string, item: Pictured): Promise<void> {
+  private showWhenVisible(frame: Element, image: HTMLImageElement, item: Pictured, read: ReadPhoto): void {
+    this.pending.set(frame, () => void this.fetch(frame, image, item, read));
+    this.observer.observe(frame);
+  }
+
+  private async fetch(frame: Element, image: HTMLImageElement, item: Pictured, read: ReadPhoto): Promise<void> {
     const fetched: Fetched = { stop: new AbortController() };
     this.fetched.set(frame, fetched);
     try {
-      const photo = await this.session.client.photo(gallery, item.id, fetched.stop.signal);
+      const photo = await read(fetched.stop.signal);
       if (fetched.stop.signal.aborted) return;
+      if (!photo) return showPlaceholder(frame, item);
       fetched.url = URL.createObjectURL(photo);
       image.src = fetched.url;
     } catch {

@@ -8,6 +8,7 @@ import type {
   GalleryList,
   Item,
   ItemPage,
+  OfflinePackDescription,
   SearchAnswer,
 } from "./wire-types.js";
 
@@ -40,10 +41,16 @@ export class AskewClient {
   private readonly transport: Transport;
 
   /** `server`: its address, with the path prefix if it has one. `key`: sent as a header, never in an address. */
-  constructor(server: string | URL, key?: string) {
+  /** `onContact`: see Transport. */
+  constructor(server: string | URL, key?: string, onContact?: Contact) {
     const base = new URL(server);
     if (!base.pathname.endsWith("/")) base.pathname += "/";
-    this.transport = new Transport(base, key);
+    this.transport = new Transport(base, key, onContact);
+  }
+
+  /** The server's address, with a slash at the end. */
+  get address(): string {
+    return this.transport.address("").href;
   }
 
   /** Every method throws ProblemError for an answer that is not a success, or if no answer comes. */
@@ -101,6 +108,25 @@ export class AskewClient {
   /** The photo of an item. */
   async photo(gallery: string, id: string, signal?: AbortSignal): Promise<Blob> {
     return (await this.send(`${itemPath(gallery, id)}/photo`, {}, signal ? { signal } : {})).blob();
+  }
+
+  /** The pack of a gallery for devices without a network. Throws ProblemError (no-offline-pack). */
+  async offlinePack(gallery: string, signal?: AbortSignal): Promise<OfflinePackDescription> {
+    return this.json(`${galleryPath(gallery)}/offline-pack`, {}, signal);
+  }
+
+  /** The bytes of a pack's file from `start` up to `end`, `end` left out; only of the version that `etag` names. */
+  async offlinePackBytes(
+    gallery: string,
+    etag: string,
+    start: number,
+    end: number,
+    signal?: AbortSignal,
+  ): Promise<Response> {
+    const headers = new Headers({ Range: `bytes=${start}-${end - 1}`, "If-Match": etag });
+    const init: RequestInit = { cache: "no-store", headers };
+    if (signal) init.signal = signal;
+    return this.send(`${galleryPath(gallery)}/offline-pack/file`, {}, init);
   }
 
   private async timedSearch(

@@ -9,7 +9,11 @@
  * - `open-timeout`: the encoder did not get ready in time
  * - `unreadable-photo`: not a photo, or one that this browser cannot decode
  * - `photo-too-large`, `photo-too-thin`: a photo outside the bounds of `size-rule.ts`
- * - `stopped`: the encoder was closed before it answered
+ * - `not-a-pack`: the file is no offline pack, or one of a newer version
+ * - `damaged-pack`: the pack's bytes do not have the SHA-256 that its header states, or contradict its header
+ * - `foreign-pack`: the pack was made in another space than the query
+ * - `storage-full`: the browser has no room for the pack, or refuses to keep it
+ * - `stopped`: the encoder or the pack was closed before it answered
  */
 export type FailureKind =
   | "not-an-encoder"
@@ -21,6 +25,10 @@ export type FailureKind =
   | "unreadable-photo"
   | "photo-too-large"
   | "photo-too-thin"
+  | "not-a-pack"
+  | "damaged-pack"
+  | "foreign-pack"
+  | "storage-full"
   | "stopped";
 
 /** A failure on this device. `message` says what was expected, what came, and what to do. */

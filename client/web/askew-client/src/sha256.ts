@@ -4,27 +4,71 @@
 export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   const subtle = globalThis.crypto?.subtle as SubtleCrypto | undefined;
   const digest = subtle ? new Uint8Array(await subtle.digest("SHA-256", bytes)) : computeSha256(bytes);
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return toHex(digest);
 }
 
 /** The SHA-256 of some bytes, computed without `crypto.subtle` (FIPS 180-4). */
 export function computeSha256(bytes: Uint8Array): Uint8Array {
-  const state = firstWords(2);
-  const constants = firstWords(3);
-  const whole = bytes.length & ~63;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let start = 0; start < whole; start += 64) compress(state, constants, view, start);
+  const hash = new Sha256();
+  hash.update(bytes);
+  return hash.digest();
+}
 
-  const rest = bytes.length - whole;
-  const last = new DataView(new ArrayBuffer(rest < 56 ? 64 : 128));
-  for (let place = 0; place < rest; place++) last.setUint8(place, bytes[whole + place]!);
-  last.setUint8(rest, 0x80);
-  last.setBigUint64(last.byteLength - 8, BigInt(bytes.length) * 8n);
-  for (let start = 0; start < last.byteLength; start += 64) compress(state, constants, last, start);
+// Larger ones are not held in memory whole.
+const WHOLE = 64 * 1024 * 1024;
 
-  const digest = new DataView(new ArrayBuffer(32));
-  state.forEach((word, place) => digest.setUint32(4 * place, word));
-  return new Uint8Array(digest.buffer);
+/** The SHA-256 of a file, as 64 hex digits. */
+export async function sha256OfBlob(blob: Blob): Promise<string> {
+  if (blob.size <= WHOLE) return sha256(new Uint8Array(await blob.arrayBuffer()));
+  const hash = new Sha256();
+  for (let start = 0; start < blob.size; start += WHOLE) {
+    hash.update(new Uint8Array(await blob.slice(start, start + WHOLE).arrayBuffer()));
+  }
+  return toHex(hash.digest());
+}
+
+const toHex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+
+/** SHA-256 of bytes that come in parts. */
+export class Sha256 {
+  private readonly state = firstWords(2);
+  private readonly constants = firstWords(3);
+  private readonly words = new Uint32Array(64);
+  private readonly rest = new Uint8Array(64);
+  private restLength = 0;
+  private length = 0;
+
+  update(bytes: Uint8Array): void {
+    this.length += bytes.length;
+    let at = 0;
+    if (this.restLength > 0) {
+      at = Math.min(64 - this.restLength, bytes.length);
+      this.rest.set(bytes.subarray(0, at), this.restLength);
+      this.restLength += at;
+      if (this.restLength < 64) return;
+      this.compress(new DataView(this.rest.buffer), 0);
+      this.restLength = 0;
+    }
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    for (; at + 64 <= bytes.length; at += 64) this.compress(view, at);
+    this.rest.set(bytes.subarray(at));
+    this.restLength = bytes.length - at;
+  }
+
+  digest(): Uint8Array {
+    const last = new DataView(new ArrayBuffer(this.restLength < 56 ? 64 : 128));
+    for (let place = 0; place < this.restLength; place++) last.setUint8(place, this.rest[place]!);
+    last.setUint8(this.restLength, 0x80);
+    last.setBigUint64(last.byteLength - 8, BigInt(this.length) * 8n);
+    for (let start = 0; start < last.byteLength; start += 64) this.compress(last, start);
+    const digest = new DataView(new ArrayBuffer(32));
+    this.state.forEach((word, place) => digest.setUint32(4 * place, word));
+    return new Uint8Array(digest.buffer);
+  }
+
+  private compress(block: DataView, start: number): void {
+    compress(this.state, this.constants, this.words, block, start);
+  }
 }
 
 /**
@@ -54,8 +98,13 @@ function fractionOfRoot(number: number, root: 2 | 3): number {
   return Number(low & 0xffffffffn);
 }
 
-function compress(state: Uint32Array, constants: Uint32Array, block: DataView, start: number): void {
-  const words = new Uint32Array(64);
+function compress(
+  state: Uint32Array,
+  constants: Uint32Array,
+  words: Uint32Array,
+  block: DataView,
+  start: number,
+): void {
   for (let t = 0; t < 16; t++) words[t] = block.getUint32(start + 4 * t);
   for (let t = 16; t < 64; t++) {
     const early = words[t - 15]!;

@@ -5,6 +5,9 @@ import { ProblemError, readProblem } from "./problems.js";
 /** Query parameters; those that are undefined are left out. */
 export type Parameters = Readonly<Record<string, string | number | boolean | undefined>>;
 
+/** Called after each request with whether the server answered it, be it with a refusal. */
+export type Contact = (isReached: boolean) => void;
+
 /** One server. Further calls of its API (docs/api.md) than those of `AskewClient` can be built on this. */
 export class Transport {
   private readonly base: URL;
@@ -13,6 +16,7 @@ export class Transport {
   constructor(
     base: string | URL,
     private readonly key?: string,
+    private readonly onContact: Contact = () => {},
   ) {
     this.base = new URL(base);
     this.base.search = this.base.hash = "";
@@ -47,12 +51,26 @@ export class Transport {
       response = await fetch(this.address(path, parameters), complete);
     } catch (error) {
       if (error instanceof DOMException && error.name === "AbortError") throw error;
+      this.onContact(false);
       throw unreachable();
     }
-    if (response.ok) return response;
-    throw await readProblem(response);
+    if (response.ok) {
+      this.onContact(true);
+      return response;
+    }
+    const problem = await readProblem(response);
+    this.onContact(!isUnreachable(problem));
+    throw problem;
   }
 }
+
+/** What gateways answer when the server behind them does not. */
+const GATEWAY_STATUSES = [502, 503, 504];
+
+/** Whether an error means that no server answered, for example for want of a network. */
+export const isUnreachable = (error: unknown): boolean =>
+  error instanceof ProblemError &&
+  (error.kind === "unreachable" || (error.kind === "http" && GATEWAY_STATUSES.includes(error.status)));
 
 /** The problem of a request that got no answer. */
 export function unreachable(): ProblemError {

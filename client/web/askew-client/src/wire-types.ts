@@ -9,6 +9,8 @@ export interface GalleryDescription {
   readonly teacher: string;
   readonly describes_photos: boolean;
   readonly admitted_encoders: readonly string[];
+  /** Whether the gallery may be kept on devices; older servers do not say. */
+  readonly offline_pack?: boolean;
 }
 
 export interface GalleryList {
@@ -26,7 +28,19 @@ export interface EncoderDescription {
   readonly sha256: string;
   readonly size: number;
   readonly galleries: readonly string[];
-  readonly report?: { readonly recall_at_10?: number | null; readonly false_matches?: object | null } | null;
+  readonly report?: EncoderReport | null;
+}
+
+/** What the gate measured at admission. `false_matches`: the best scores of items other than the right one. */
+export interface EncoderReport {
+  readonly recall_at_10?: number | null;
+  readonly false_matches?: ScoreDistribution | null;
+}
+
+/** Measured scores, as 101 rising percentiles from 0 to 100 %. */
+export interface ScoreDistribution {
+  readonly count: number;
+  readonly percentiles: readonly number[];
 }
 
 export type Payload = Readonly<Record<string, unknown>>;
@@ -55,4 +69,28 @@ export interface Item {
 export interface ItemPage {
   readonly items: readonly Item[];
   readonly next_cursor: string | null;
+}
+
+/** How many of the server's exact first `at` items a pack finds, as a share; measured with `queries` queries. */
+export interface PackRecall {
+  readonly at: number;
+  readonly value: number;
+  readonly queries: number;
+}
+
+/**
+ * A gallery's offline pack. `sequence`: the number of the gallery's last change that it covers. `size`: of the file, in
+ * bytes; `sha256`: of the file. `is_current`: whether the gallery has not changed since.
+ */
+export interface OfflinePackDescription {
+  readonly gallery: string;
+  readonly space: string;
+  readonly sequence: number;
+  readonly created_at: string;
+  readonly items: number;
+  readonly size: number;
+  readonly sha256: string;
+  readonly etag: string;
+  readonly recall: PackRecall | null;
+  readonly is_current: boolean;
 }

@@ -23,6 +23,22 @@ export function packFloat16(vector: Float32Array): Uint8Array<ArrayBuffer> {
   return packed;
 }
 
+/** The values of little-endian float16 numbers, exactly. */
+export function unpackFloat16(packed: Uint8Array): Float32Array<ArrayBuffer> {
+  const values = new Float32Array(packed.length >> 1);
+  const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
+  for (let place = 0; place < values.length; place++) values[place] = fromHalf(view.getUint16(2 * place, true));
+  return values;
+}
+
+function fromHalf(half: number): number {
+  const sign = half & 0x8000 ? -1 : 1;
+  const exponent = (half >>> 10) & 0x1f;
+  const mantissa = half & 0x3ff;
+  if (exponent === 0x1f) return mantissa ? Number.NaN : sign * Infinity;
+  return exponent === 0 ? sign * mantissa * 2 ** -24 : sign * (1024 + mantissa) * 2 ** (exponent - 25);
+}
+
 /** The bits of the float16 nearest to a float32, given by its bits. */
 function roundToHalf(bits: number): number {
   const sign = (bits >>> 16) & 0x8000;

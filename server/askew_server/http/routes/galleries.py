@@ -116,4 +116,5 @@ async def _described(state: AppState, name: str) -> GalleryDescription | None:
 
 async def _description(state: AppState, gallery: LiveGallery) -> GalleryDescription:
     described = await gallery.describe()
-    return described.model_copy(update={"aliases": state.galleries.aliases_of(gallery.name)})
+    allowed = await asyncio.to_thread(state.offline_packs.is_allowed, gallery)
+    return described.model_copy(update={"aliases": state.galleries.aliases_of(gallery.name), "offline_pack": allowed})

@@ -56,6 +56,14 @@ async def admin_page_with_slash() -> Response:
     return Response(status_code=308, headers={"Location": "../admin"})
 
 
+@router.head("/sw.js", include_in_schema=False)
+@router.get("/sw.js", include_in_schema=False)
+@open_to_all
+async def service_worker(request: Request, state: InState) -> Response:
+    """The web app's service worker. It lies beside the app, because it may answer only for what lies below itself."""
+    return await _answer(request, state, "sw.js")
+
+
 @router.head("/page/{path:path}", include_in_schema=False)
 @router.get("/page/{path:path}", include_in_schema=False)
 @open_to_all
