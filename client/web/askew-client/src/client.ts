@@ -1,6 +1,6 @@
 /** Typed calls of a server's HTTP API (docs/api.md). */
 
-import { type Parameters, Transport } from "./transport.js";
+import { type Contact, type Parameters, Transport } from "./transport.js";
 import { packFloat16 } from "./wire.js";
 import type {
   EncoderDescription,
