@@ -6,8 +6,10 @@ VENV       ?= .venv
 VENV_DEMO  ?= .venv-demo
 VENV_PEERS ?= .venv-peers
 VENV_WEB   ?= .venv-web
-PORT       ?= 8000
+PORT       ?=
 CHECK      ?=
+PHONE      ?=
+HOST       ?=
 
 # The extent of each part of `make soak`; 0 skips the part.
 KILLS    ?= 100
@@ -30,10 +32,10 @@ help: ## list the targets
 	@echo
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
 	@echo
-	@echo "  PYTHON=python3.12 chooses the interpreter (3.11 or newer), PORT=8000 the port of the demo."
+	@echo "  PYTHON=python3.12 chooses the interpreter (3.11 or newer), PORT=8001 another port for the demo."
 
-demo: $(VENV_DEMO)/.installed ## index the demo gallery, serve it, search it with a student (CHECK=1: check, then stop)
-	@PORT=$(PORT) CHECK=$(CHECK) $(VENV_DEMO)/bin/python demo/run.py
+demo: $(VENV_DEMO)/.installed $(if $(filter-out 0,$(PHONE)),$(VENV_DEMO)/.phone) ## index the demo gallery, serve it, search it with a student (CHECK=1: check, then stop; PHONE=1: for phones)
+	@PORT='$(PORT)' CHECK='$(CHECK)' PHONE='$(PHONE)' HOST='$(HOST)' $(VENV_DEMO)/bin/python demo/run.py
 
 test: lint $(VENV_DEMO)/.installed $(VENV_WEB)/.installed ## lint, types and all tests
 	$(VENV)/bin/python tests/suites.py
@@ -47,7 +49,7 @@ test-fast: $(VENV)/.installed ## the fast tests, within 90 seconds
 	$(VENV)/bin/python tests/suites.py --fast
 
 test-browser: $(VENV)/.installed ## test the web app in a headless Chromium
-	$(VENV)/bin/python -m pytest -m browser tests/browser --durations=10 --durations-min=3
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m browser tests/browser --numprocesses 2 --dist loadfile --durations=10 --durations-min=3
 
 test-image: $(VENV)/.installed $(VENV_DEMO)/.installed ## test the image's entry point, with only the image's packages
 	$(VENV)/bin/python -m pytest tests/deploy
@@ -58,7 +60,7 @@ lint: $(VENV)/.installed ## ruff, mypy --strict, import rules, generated files
 	$(VENV)/bin/python client/generate_sync.py --check
 	$(VENV)/bin/lint-imports --no-cache --no-logo
 	$(VENV)/bin/mypy
-	$(VENV)/bin/mypy demo/run.py deploy/entrypoint.py client/generate_sync.py client/web/build.py
+	$(VENV)/bin/mypy demo/run.py demo/leash.py deploy/entrypoint.py client/generate_sync.py client/web/build.py
 
 web: $(VENV_WEB)/.installed ## rebuild the web app that the server ships (needs the npm registry)
 	$(VENV_WEB)/bin/python client/web/build.py
@@ -124,7 +126,11 @@ $(VENV_DEMO)/.installed: client/pyproject.toml server/pyproject.toml requirement
 	@$(VENV_DEMO)/bin/python $(PIP) install $(PINNED) --editable './client[cpu,cli]' --editable './server[cpu]'
 	@touch $@
 
-$(VENV)/.installed: client/pyproject.toml server/pyproject.toml training/pyproject.toml requirements/constraints.txt requirements/test.txt | python-is-new-enough
+$(VENV_DEMO)/.phone: $(VENV_DEMO)/.installed requirements/phone.txt
+	@$(VENV_DEMO)/bin/python $(PIP) install $(PINNED) --requirement requirements/phone.txt
+	@touch $@
+
+$(VENV)/.installed: client/pyproject.toml server/pyproject.toml training/pyproject.toml requirements/constraints.txt requirements/test.txt requirements/phone.txt | python-is-new-enough
 	@echo "Making $(VENV), the environment for everything, torch included (once) ..."
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python $(PIP) install $(PINNED) --editable './client[cpu,cli]' --editable './server[cpu,parquet,tracing]' \

@@ -1,7 +1,8 @@
 """The script behind `make demo`: index the demo gallery, serve it, and search it with a student over HTTP.
 
-Environment: PORT (default 8000), CHECK=1 (stop after the searches; exit 0 only if every landmark comes first) and
-DEMO_DATA (the folder of the gallery, default demo/data).
+Environment: PORT (default 8000, with PHONE=1 8443), CHECK=1 (stop after the searches; exit 0 only if every landmark
+comes first), DEMO_DATA (the folder of the gallery, default demo/data), PHONE=1 (serve phones in this network, over TLS
+and with a key) and HOST (the address that they open; default: this machine's).
 """
 
 from __future__ import annotations
@@ -10,34 +11,36 @@ import csv
 import os
 import signal
 import socket
-import subprocess
+import ssl
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING
+
+# With an older Python, print a readable message instead of an ImportError.
+if sys.version_info < (3, 11):  # noqa: UP036
+    sys.exit(f"Askew needs Python 3.11 or newer; this is {sys.version.split()[0]}. Use: make demo PYTHON=...")
+try:
+    from keys import has_keys, replace_key
+    from processes import give_up, run_askew, running_server
+    from rich.console import Console
+    from rich.table import Table
+
+    from askew_client import Client, Encoder
+    from askew_client.contract.wire import pack
+    from askew_client.errors import AskewError
+except ImportError as error:
+    sys.exit(f"{error}. The demo has its own environment, which `make demo` makes.")
+if TYPE_CHECKING:
+    from phone_access import PhoneAccess
 
 HERE = Path(__file__).resolve().parent
 TEACHER = HERE / "encoders" / "teacher.onnx"
 STUDENT = HERE / "encoders" / "student.onnx"
 CREDITS = HERE / "credits.csv"
 GALLERY = "demo"
-SECONDS_TO_GET_READY = 60
-
-# With an older Python, print a readable message instead of an ImportError.
-if sys.version_info < (3, 11):  # noqa: UP036
-    sys.exit(f"Askew needs Python 3.11 or newer; this is {sys.version.split()[0]}. Use: make demo PYTHON=...")
-try:
-    import httpx
-    from rich.console import Console
-    from rich.table import Table
-
-    from askew_client import Client, Encoder
-    from askew_client.contract.wire import pack
-except ImportError as error:
-    sys.exit(f"{error}. The demo has its own environment, which `make demo` makes.")
+PORT = 8000
 
 
 @dataclass(frozen=True)
@@ -60,105 +63,114 @@ class Answer:
 
 def main() -> int:
     """Run the demo. Returns 0 if every landmark came first, else 1."""
-    check = os.environ.get("CHECK", "") not in ("", "0")
-    port = port_to_serve_on()
+    check = is_set("CHECK")
+    access = phone_access() if is_set("PHONE") else None
+    port = port_to_serve_on(access)
     data = Path(os.environ.get("DEMO_DATA") or HERE / "data")
     for encoder in (TEACHER, STUDENT):
         if not encoder.is_file():
             give_up(f"{encoder} is missing. The demo's encoders are part of the repository: restore demo/encoders/.")
     out = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-
-    out.print("[bold]1[/]  The teacher describes the gallery (photos that are described already are skipped).")
-    into = ["--gallery", GALLERY, "--data", str(data)]
-    askew("index", str(HERE / "gallery"), *into, "--encoder", str(TEACHER), "--payloads", str(CREDITS))
-    out.print("[bold]2[/]  The student is admitted only if it lands in the teacher's space.")
-    askew("admit", str(STUDENT), *into)
     try:
-        with server(data, port) as (url, seconds):
-            out.print(f"[bold]3[/]  The server was ready after {seconds:.2f} s.")
-            answers = search_with_the_student(url)
-            show(out, answers)
-            if not check:
-                stay_up(out, url)
+        prepare(out, data)
+        answers = serve_phones(out, data, port, access, check) if access else serve(out, data, port, check)
     except KeyboardInterrupt:
         out.print("\nStopped.")
         return 0
+    except AskewError as error:
+        give_up(f"The search failed: {error}")
     right = sum(answer.found for answer in answers)
     out.print(f"{right} of {len(answers)} landmarks came first.")
     return 0 if right == len(answers) else 1
 
 
-def port_to_serve_on() -> int:
+def is_set(name: str) -> bool:
+    """Whether a variable switches something on."""
+    return os.environ.get(name, "") not in ("", "0")
+
+
+def phone_access() -> PhoneAccess:
+    """How phones reach this machine. Ends the demo if they cannot."""
+    try:
+        from phone_access import find_access
+    except ImportError as error:
+        give_up(f"{error}. PHONE=1 needs packages that `make demo PHONE=1` installs.")
+    return find_access(os.environ.get("HOST", ""))
+
+
+def port_to_serve_on(access: PhoneAccess | None) -> int:
     """The port in PORT. Ends the demo if it is invalid or in use, before the gallery is indexed."""
-    text = os.environ.get("PORT") or "8000"
+    usual, other, listens_on = (PORT, "8001", "127.0.0.1")
+    if access:
+        usual, other, listens_on = (8443, "8444 PHONE=1", access.listens_on)
+    text = os.environ.get("PORT") or str(usual)
     if not text.isdecimal() or not 1 <= int(text) <= 65_535:
         give_up(f"PORT={text} is not a port: expected a number from 1 to 65535.")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", int(text)))
-        except OSError as error:
-            give_up(f"Port {text} of 127.0.0.1 cannot be used ({error.strerror}). Try: make demo PORT=8001")
+    family = socket.AF_INET6 if ":" in listens_on else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((listens_on, int(text)))
+    except OSError as error:
+        give_up(f"Port {text} of {listens_on} cannot be used ({error.strerror}). Try: make demo PORT={other}")
     return int(text)
 
 
-def askew(*arguments: str) -> None:
-    """Run one `askew` command and show its output. Ends the demo if it fails."""
-    code = subprocess.run(askew_command(*arguments), check=False).returncode
-    if code != 0:
-        give_up(f"`askew {arguments[0]}` failed with exit code {code}; see above.", code)
+def prepare(out: Console, data: Path) -> None:
+    """Describe the gallery with the teacher, and admit the student."""
+    into = ["--gallery", GALLERY, "--data", str(data)]
+    out.print("[bold]1[/]  The teacher describes the gallery (photos that are described already are skipped).")
+    run_askew("index", str(HERE / "gallery"), *into, "--encoder", str(TEACHER), "--payloads", str(CREDITS))
+    out.print("[bold]2[/]  The student is admitted only if it lands in the teacher's space.")
+    run_askew("admit", str(STUDENT), *into)
 
 
-def askew_command(*arguments: str) -> list[str]:
-    """A command line of `askew` in the demo's own environment, independent of PATH."""
-    return [sys.executable, "-m", "askew_client.cli.main", *arguments]
-
-
-@contextmanager
-def server(data: Path, port: int) -> Iterator[tuple[str, float]]:
-    """Run `askew serve` until the block ends. Yields its URL and the seconds until it was ready."""
+def serve(out: Console, data: Path, port: int, check: bool) -> list[Answer]:
+    """Serve this machine, and search. With `check`, return after the searches, else when the user stops the demo."""
+    # Once PHONE=1 has made a key, the server answers nobody without one.
+    key = replace_key(data, "demo", GALLERY) if has_keys(data) else None
     url = f"http://127.0.0.1:{port}"
-    log = data / "serve.log"
-    began = time.perf_counter()
-    with log.open("wb") as output:
-        command = askew_command(
-            "serve", "--data", str(data), "--gallery", GALLERY, "--port", str(port), "--photo-search"
-        )
-        # In a separate session, so that Ctrl-C reaches only this process, which then shuts the server down.
-        child = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    options = ["--gallery", GALLERY, "--port", str(port), "--photo-search"]
+    with running_server(data, options, url, True) as seconds:
+        out.print(f"[bold]3[/]  The server was ready after {seconds:.2f} s.")
+        answers = search_with_the_student(url, key)
+        show(out, answers)
+        if not check:
+            stay_up(out, url, key)
+    return answers
+
+
+def serve_phones(out: Console, data: Path, port: int, access: PhoneAccess, check: bool) -> list[Answer]:
+    """Serve the network over TLS, and search. `check`: as in `serve`."""
+    from phone_access import show_the_way
+
     try:
-        while not is_ready(url):
-            if child.poll() is not None:
-                give_up(f"The server did not start:\n{log.read_text(errors='replace')[-2000:]}")
-            if time.perf_counter() - began > SECONDS_TO_GET_READY:
-                give_up(f"The server was not ready after {SECONDS_TO_GET_READY} s; its log is {log}.")
-            time.sleep(0.02)
-        yield url, time.perf_counter() - began
-    finally:
-        if child.poll() is None:
-            child.terminate()
-            try:
-                child.wait(15)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+        certificates = access.certificates(data)
+    except OSError as error:
+        give_up(f"The certificates cannot be written to {data / 'phone'}: {error.strerror}.")
+    key = replace_key(data, "phone", GALLERY)
+    url = f"https://127.0.0.1:{port}"
+    # The variable by which OpenSSL and httpx are told whom to trust.
+    os.environ["SSL_CERT_FILE"] = str(certificates.authority)
+    options = ["--gallery", GALLERY, "--host", access.listens_on, "--port", str(port), "--photo-search"]
+    options += ["--tls-certificate", str(certificates.server), "--tls-key", str(certificates.server_key)]
+    with running_server(data, options, url, ssl.create_default_context(cafile=certificates.authority)) as seconds:
+        out.print(f"[bold]3[/]  The server was ready after {seconds:.2f} s.")
+        answers = search_with_the_student(url, key)
+        show(out, answers)
+        show_the_way(access.address(port, key), certificates)
+        if not check:
+            wait_for_ctrl_c(out)
+    return answers
 
 
-def is_ready(url: str) -> bool:
-    """Whether `/readyz` answers 200."""
-    try:
-        return httpx.get(f"{url}/readyz", timeout=2, trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def search_with_the_student(url: str) -> list[Answer]:
-    """Describe each query photo in this process, as a phone does, and send only the vector."""
+def search_with_the_student(url: str, key: str | None) -> list[Answer]:
+    """Describe each query photo in this process, as a phone does, and send only the vector. Raises AskewError."""
     with CREDITS.open(encoding="utf-8", newline="") as lines:
         queries = [(HERE / row["file"], row["id"]) for row in csv.DictReader(lines) if row["role"] == "query"]
     student = Encoder(STUDENT)
     answers = []
-    with Client(url) as client:
+    with Client(url, key=key) as client:
         for photo, wanted in queries:
             began = time.perf_counter()
             vector = student.encode(photo)[0]
@@ -192,22 +204,23 @@ def show(out: Console, answers: list[Answer]) -> None:
     out.print(table)
 
 
-def stay_up(out: Console, url: str) -> None:
-    """Serve until the user stops the demo."""
-    out.print(f"\nOpen [bold]{url}/[/] in a browser and search with your own photo, or search from a shell:")
+def stay_up(out: Console, url: str, key: str | None) -> None:
+    """Say what to do with the server, and serve until the user stops the demo."""
+    address = f"{url}/" if key is None else f"{url}/#key={key}"
+    out.print(f"\nOpen [bold]{address}[/] in a browser and search with your own photo, or search from a shell:")
     photo = "demo/queries/taj-mahal.jpg"
+    header = "" if key is None else f'-H "api-key: {key}" '
     out.print(
-        f'  curl -H "Content-Type: image/jpeg" --data-binary @{photo} "{url}/search/photo?limit=3"',
+        f'  curl {header}-H "Content-Type: image/jpeg" --data-binary @{photo} "{url}/search/photo?limit=3"',
         soft_wrap=True,
     )
+    wait_for_ctrl_c(out)
+
+
+def wait_for_ctrl_c(out: Console) -> None:
+    """Serve until the user stops the demo."""
     out.print("The server runs until you press Ctrl-C.")
     signal.pause()
-
-
-def give_up(sentence: str, code: int = 1) -> NoReturn:
-    """End the demo with an error message."""
-    print(sentence, file=sys.stderr)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Build the web app, which the server ships, from its TypeScript sources.
+"""Build the web app and the operator's view, which the server ships, from their TypeScript sources.
 
     python client/web/build.py [--sources FOLDER] [--into FOLDER]
 
@@ -31,12 +31,17 @@ def build(sources: Path, into: Path) -> None:
     run(_npm(node), "ci", "--no-audit", "--no-fund", "--ignore-scripts")
     modules = sources / "node_modules"
     shutil.rmtree(sources / "askew-client" / "dist", ignore_errors=True)
-    for project in ("askew-client", "app", "service-worker"):
+    for project in ("askew-client", "app", "service-worker", "admin"):
         run(modules / "typescript" / "bin" / "tsc", "--project", project)
     built = sources / "dist"
-    run(modules / "vite" / "bin" / "vite.js", "build", "--outDir", str(built), "--emptyOutDir", "--logLevel", "warn")
-    if not (built / "index.html").is_file():
-        raise SystemExit(f"Expected vite to write {built / 'index.html'}, but it is missing.")
+    vite = modules / "vite" / "bin" / "vite.js"
+    options = ("--outDir", str(built), "--logLevel", "warn")
+    run(vite, "build", *options, "--emptyOutDir")
+    # Into the same folder: the operator's view shares no code with the app.
+    run(vite, "build", "--config", "admin/vite.config.ts", *options)
+    for page in ("index.html", "admin.html"):
+        if not (built / page).is_file():
+            raise SystemExit(f"Expected vite to write {built / page}, but it is missing.")
     shutil.rmtree(into, ignore_errors=True)
     shutil.move(built, into)
 

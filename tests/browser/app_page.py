@@ -14,7 +14,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from tests.browser.conftest import Browser
 
 SECONDS = 60
-_CHANGING = (NoSuchElementException, StaleElementReferenceException)
+CHANGING = (NoSuchElementException, StaleElementReferenceException)
 T = TypeVar("T")
 
 
@@ -39,7 +39,7 @@ class AppPage:
         self.until(lambda: self.state in states)
 
     def until(self, condition: Callable[[], T]) -> T:
-        return WebDriverWait(self.driver, SECONDS, ignored_exceptions=_CHANGING).until(lambda _: condition())
+        return WebDriverWait(self.driver, SECONDS, ignored_exceptions=CHANGING).until(lambda _: condition())
 
     def at(self, selector: str) -> WebElement:
         return self.driver.find_element(By.CSS_SELECTOR, selector)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,9 +19,16 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from tests.support.paths import ROOT
+from askew_client.encoding.encoder import Encoder
+from tests.support.gallery_files import described, write_gallery
+from tests.support.paths import DEMO
+from tests.support.running_server import RunningServer
+from tests.support.small_demo import copy_small_demo
 
-DEMO = ROOT / "demo"
+# Of its 147 photos, so that the teacher needs seconds instead of half a minute.
+DEMO_PHOTOS = 24
+TALL_PHOTO = DEMO / "gallery" / "eiffel-tower.jpg"
+_SHOWN = ("title", "author", "licence", "source")
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -38,40 +43,56 @@ FLAGS = (
 
 @pytest.fixture(scope="session")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server with the demo gallery and its student, or ASKEW_BROWSER_URL if it is set."""
+    """The URL of a server with a part of the demo gallery and its student, or ASKEW_BROWSER_URL if it is set."""
     running = os.environ.get("ASKEW_BROWSER_URL")
     if running:
         yield running.rstrip("/")
         return
-    data = tmp_path_factory.mktemp("browser") / "data"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    into = ["--gallery", "demo", "--data", str(data)]
+    demo = copy_small_demo(tmp_path_factory.mktemp("browser") / "demo", photos=DEMO_PHOTOS)
+    into = ["--gallery", "demo", "--data", str(demo.data)]
     askew = [sys.executable, "-m", "askew_client.cli.main"]
     teacher, student = (str(DEMO / "encoders" / f"{role}.onnx") for role in ("teacher", "student"))
-    payloads = ["--payloads", str(DEMO / "credits.csv")]
-    subprocess.run([*askew, "index", str(DEMO / "gallery"), *into, "--encoder", teacher, *payloads], check=True)
+    payloads = ["--payloads", str(demo.folder / "credits.csv")]
+    photos = str(demo.folder / "gallery")
+    subprocess.run([*askew, "index", photos, *into, "--encoder", teacher, *payloads], check=True)
     subprocess.run([*askew, "admit", student, *into], check=True)
-    serving = subprocess.Popen([*askew, "serve", *into, "--port", str(port), "--photo-search"])
-    try:
-        wait_until_ready(f"http://127.0.0.1:{port}", serving)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        serving.terminate()
-        serving.wait(20)
+    with RunningServer(demo.data, "--gallery", "demo", "--photo-search") as server:
+        yield server.url
 
 
-def wait_until_ready(url: str, serving: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        assert serving.poll() is None, "the server ended"
-        try:
-            urllib.request.urlopen(f"{url}/readyz", timeout=2).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    pytest.fail("the server was not ready in time")
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory, teacher_file: Path, photos: list[Path]) -> Path:
+    """A DATA directory with the gallery `objects`, without a student: 12 photos and a tall one. Its teacher is tiny."""
+    data = tmp_path_factory.mktemp("small") / "data"
+    with (DEMO / "credits.csv").open(encoding="utf-8", newline="") as lines:
+        shown = {row["id"]: {name: row[name] for name in _SHOWN} for row in csv.DictReader(lines)}
+    items = described(Encoder(teacher_file), [*photos, TALL_PHOTO])
+    write_gallery(data, "objects", teacher_file, [replace(item, payload=shown[item.id]) for item in items])
+    return data
+
+
+@pytest.fixture
+def served(small_data: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RunningServer]:
+    """A server of its own for a test, without a student. A parameter gives its options."""
+    shutil.copytree(small_data, tmp_path / "data")
+    options: tuple[str, ...] = getattr(request, "param", ())
+    with RunningServer(tmp_path / "data", "--gallery", "objects", *options) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def small(small_data: Path, tmp_path_factory: pytest.TempPathFactory, student_file: Path) -> Iterator[RunningServer]:
+    """A server with the small gallery and a tiny student. Tests that share it leave it as it is."""
+    data = tmp_path_factory.mktemp("shared") / "data"
+    shutil.copytree(small_data, data)
+    with RunningServer(data, "--gallery", "objects") as server:
+        admit(server, student_file)
+        yield server
+
+
+def admit(server: RunningServer, student: Path) -> None:
+    answer = server.http.post("/v1/galleries/objects/encoders", content=student.read_bytes())
+    assert answer.status_code == 201, answer.text
 
 
 @dataclass
@@ -89,11 +110,37 @@ class Browser:
         # Leave out Chromium's own pages, such as the empty first tab.
         return [event["request"] for event in sent if urlsplit(event["request"]["url"]).scheme != "chrome"]
 
+    def leave(self) -> None:
+        """Leave the page, and drop what it has logged and how large its window was."""
+        self.driver.get("about:blank")
+        self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        for log in ("browser", "performance"):
+            self.driver.get_log(log)
+
+    def forget(self) -> None:
+        """Leave the page, and drop what it has stored."""
+        origin = urlsplit(self.driver.current_url)
+        self.leave()
+        if origin.scheme.startswith("http"):
+            kept = {"origin": f"{origin.scheme}://{origin.netloc}", "storageTypes": "all"}
+            self.driver.execute_cdp_cmd("Storage.clearDataForOrigin", kept)
+
+
+@pytest.fixture(scope="session")
+def shared_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with open_browser(tmp_path_factory.mktemp("browser") / "profile") as opened:
+        yield opened
+
 
 @pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    with open_browser(tmp_path / "profile") as opened:
-        yield opened
+def browser(shared_browser: Browser) -> Iterator[Browser]:
+    """A browser that knows nothing of a server or proxy that the test starts: each has a port, so an origin, of its own.
+
+    What the last page of the test has stored is dropped afterwards.
+    """
+    shared_browser.leave()
+    yield shared_browser
+    shared_browser.forget()
 
 
 @contextmanager

@@ -5,9 +5,9 @@ from __future__ import annotations
 import http.client
 import mimetypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,24 +25,32 @@ class Recorded:
     body: bytes
 
 
-Answer = tuple[int, dict[str, str], bytes]
-"""Status, headers and body of an answer. A header Content-Length that is too large makes the connection break."""
+@dataclass(frozen=True)
+class Answer:
+    """An answer that the proxy gives instead of the server's. A Content-Length that is too large breaks the connection."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Proxy:
     """Listens on a free port of 127.0.0.1 and hands requests below `prefix` on to a server, without the prefix.
 
-    `build`: None, or a folder with another build of the app, whose files are answered instead of the server's. `answer`: called
-    with each request; returns the status, headers and body of an answer of its own, or None. `change`: called with the target and the body of each answer; returns the body that is sent. `is_cut`: while true, no
-    request is answered.
+    `change`: called with the target and the body of each answer; returns the body that is sent. `is_cut`: while true, no
+    request is answered. `instead`: what is answered in place of the server. `hangs`: whether a request waits for an
+    answer until the proxy is closed. `build`: None, or a folder with another build of the app, whose files are sent
+    instead of the server's.
     """
 
     def __init__(self, server: str, prefix: str = "") -> None:
         self.recorded: list[Recorded] = []
         self.change: Callable[[str, bytes], bytes] = lambda _, body: body
-        self.answer: Callable[[Recorded], Answer | None] = lambda _: None
         self.build: Path | None = None
         self.is_cut = False
+        self.instead: Callable[[Recorded], Answer | None] = lambda _: None
+        self.hangs: Callable[[Recorded], bool] = lambda _: False
+        self._closes = threading.Event()
         self._target = urlsplit(server)
         self._prefix = prefix
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -61,6 +69,7 @@ class Proxy:
         return [each.body for each in self.recorded if each.body]
 
     def close(self) -> None:
+        self._closes.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -80,7 +89,22 @@ class Proxy:
                     return
                 # A browser that leaves the page closes its connections.
                 with suppress(ConnectionError):
-                    self.pass_on(request)
+                    if proxy.hangs(request):
+                        proxy._closes.wait()
+                        self.close_connection = True
+                    elif (answer := proxy.instead(request)) is not None:
+                        self.send(answer, request)
+                    else:
+                        self.pass_on(request)
+
+            def send(self, answer: Answer, request: Recorded) -> None:
+                self.send_response(answer.status)
+                for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                if request.method != "HEAD":
+                    self.wfile.write(answer.body)
+                    self.close_connection = len(answer.body) < int(answer.headers.get("Content-Length", 0))
 
             def pass_on(self, request: Recorded) -> None:
                 if not request.target.startswith(f"{proxy._prefix}/"):
@@ -90,12 +114,9 @@ class Proxy:
                 headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
                 headers["Host"] = self.headers["Host"]
                 target = request.target.removeprefix(proxy._prefix)
-                own = proxy.answer(replace(request, target=target))
-                if own is not None:
-                    self.send(*own)
-                    return
                 if proxy.build is not None and (target in {"/", "/sw.js"} or target.startswith("/page/")):
-                    self.answer_from(proxy.build / (target.removeprefix("/page").removeprefix("/") or "index.html"))
+                    name = target.removeprefix("/page").removeprefix("/") or "index.html"
+                    self.send(_answer_from(proxy.build / name), request)
                     return
                 try:
                     connection.request(request.method, target, request.body, headers)
@@ -112,24 +133,16 @@ class Proxy:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def answer_from(self, file: Path) -> None:
-                if not file.is_file():
-                    self.send_error(404, "not in this build")
-                    return
-                kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-                self.send(200, {"Content-Type": kind, "Cache-Control": "no-cache"}, file.read_bytes())
-
-            def send(self, status: int, headers: dict[str, str], body: bytes) -> None:
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-                self.close_connection = len(body) < int(headers.get("Content-Length", 0))
-
             do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
 
             def log_message(self, *_: object) -> None:
                 pass
 
         return Handler
+
+
+def _answer_from(file: Path) -> Answer:
+    if not file.is_file():
+        return Answer(404, b"not in this build")
+    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    return Answer(200, file.read_bytes(), {"Content-Type": kind, "Cache-Control": "no-cache"})

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from tests.browser.proxy import Proxy, Recorded
+from tests.browser.proxy import Answer, Proxy, Recorded
 
 
 class ScriptedPackServer:
@@ -31,26 +31,28 @@ class ScriptedPackServer:
         self.ignores_ranges = False
         self.description: dict[str, Any] = {}
         self._proxy = Proxy(server)
-        self._proxy.answer = self._answer
+        self._proxy.instead = self._answer
         self.url = self._proxy.url
 
-    def _answer(self, request: Recorded) -> tuple[int, dict[str, str], bytes] | None:
+    def _answer(self, request: Recorded) -> Answer | None:
         path = urlsplit(request.target).path
         if path.endswith("/museum/offline-pack"):
-            return 200, {"Content-Type": "application/json"}, json.dumps(self._describe()).encode()
+            return Answer(200, json.dumps(self._describe()).encode(), {"Content-Type": "application/json"})
         if not path.endswith("/museum/offline-pack/file"):
             return None
         headers = {name.lower(): value for name, value in request.headers.items()}
         etag = f'"{hashlib.sha256(self.pack).hexdigest()}"'
         if headers.get("if-match") != etag:
-            return 412, {"Content-Type": "application/problem+json"}, b'{"type": "/problems/http", "title": "changed"}'
+            return Answer(
+                412, b'{"type": "/problems/http", "title": "changed"}', {"Content-Type": "application/problem+json"}
+            )
         found = re.fullmatch(r"bytes=(\d+)-(\d+)", headers["range"])
         assert found is not None
         start, end = int(found[1]), min(int(found[2]) + 1, len(self.pack))
         self.ranges.append((start, end))
         if self.breaks_after is not None and len(self.ranges) >= self.breaks_after:
             # Part of it arrives.
-            return 206, {"ETag": etag, "Content-Length": str(end - start)}, self.pack[start : start + 10]
+            return Answer(206, self.pack[start : start + 10], {"ETag": etag, "Content-Length": str(end - start)})
         body = bytearray(self.pack[start:end])
         for place, times in self.damage.items():
             if start <= place < end and times > 0:
@@ -59,8 +61,8 @@ class ScriptedPackServer:
         if self.replace_after is not None and len(self.ranges) >= self.replace_after[0]:
             self.pack, self.replace_after = self.replace_after[1], None
         if self.ignores_ranges:
-            return 200, {"ETag": etag}, self.pack
-        return 206, {"ETag": etag, "Content-Range": f"bytes {start}-{end - 1}/{len(self.pack)}"}, bytes(body)
+            return Answer(200, self.pack, {"ETag": etag})
+        return Answer(206, bytes(body), {"ETag": etag, "Content-Range": f"bytes {start}-{end - 1}/{len(self.pack)}"})
 
     def _describe(self) -> dict[str, Any]:
         (length,) = struct.unpack("<I", self.pack[8:12])

@@ -25,11 +25,19 @@ def golden_pictures() -> dict[str, NDArray[np.uint8]]:
 
 
 def draw_golden_picture(name: str) -> NDArray[np.uint8]:
-    """Draw a golden picture: uint8 [H, W, 3] RGB. Integer arithmetic only, so that every machine draws the same."""
+    """Draw a golden picture: uint8 [H, W, 3] RGB."""
     width, height = GOLDEN_SIZES[name]
+    return draw_golden(width, height, 3 + len(name))
+
+
+def draw_golden(width: int, height: int, seed: int) -> NDArray[np.uint8]:
+    """Draw a picture of this kind in any size: uint8 [height, width, 3] RGB.
+
+    `seed`: places and colours a little; a golden picture has 3 + the length of its name. Integer arithmetic only, so that
+    every machine draws the same.
+    """
     x = np.arange(width, dtype=np.int64)[None, :] * 840 // width
     y = np.arange(height, dtype=np.int64)[:, None] * 840 // height
-    seed = 3 + len(name)
     sky = np.stack(np.broadcast_arrays(90 + y // 8, 120 + (x + y) // 16, 230 - y // 6), axis=-1)
     picture = sky.astype(np.int64)
     disc = (x - 610) ** 2 + (y - 180 - 10 * seed) ** 2 < (70 + 4 * seed) ** 2

@@ -18,7 +18,7 @@ from PIL import Image
 from askew_server.http.page_files import PageFiles
 from tests.support.paths import ROOT
 from tests.support.problem_shape import assert_problem
-from tests.support.running_server import RunningServer
+from tests.support.running_server import RunningServer, run_askew
 
 PAGE = ROOT / "server" / "askew_server" / "http" / "page"
 NAMES = sorted(path.name for path in PAGE.iterdir())
@@ -71,8 +71,8 @@ def test_each_file_is_served_compressed_and_as_it_is(server: RunningServer, name
 def test_files_with_a_hash_in_their_name_are_kept_for_ever_and_the_others_asked_for(server: RunningServer) -> None:
     for name in NAMES:
         is_kept = "immutable" in get(server, f"/page/{name}").headers["cache-control"]
-        assert is_kept == (name not in {"index.html", "askew-client.js", "manifest.webmanifest", "sw.js"}), name
-    for path in ("/", "/sw.js"):
+        assert is_kept == (name not in {"index.html", "admin.html", "askew-client.js", "manifest.webmanifest", "sw.js"}), name
+    for path in ("/", "/admin", "/sw.js"):
         assert get(server, path).headers["cache-control"] == "no-cache"
 
 
@@ -82,8 +82,8 @@ def test_the_service_worker_keeps_the_whole_app_and_nothing_else(server: Running
     listed = dict(re.findall(r'\["([^"]+)","([\w+/]{43}=)"\]', worker.text))
     # The library is for other pages of this origin; the app does not load it.
     apps = {f"page/{name}" for name in NAMES if name not in {"index.html", "sw.js", "askew-client.js"}}
-    assert {name for name in listed if "admin" in name} == set()
-    assert {name for name in apps if "admin" not in name} | {"./"} == set(listed)
+    assert {name for name in listed if name.startswith("page/admin")} == set()
+    assert {name for name in apps if not name.startswith("page/admin")} | {"./"} == set(listed)
     for address, digest in listed.items():
         content = get(server, f"/{address.removeprefix('./')}").content
         assert base64.b64encode(hashlib.sha256(content).digest()).decode() == digest, address
@@ -101,7 +101,7 @@ def test_the_app_can_be_installed(server: RunningServer) -> None:
 
 
 def test_every_file_has_the_policy(server: RunningServer) -> None:
-    for path in ("/", *(f"/page/{name}" for name in NAMES)):
+    for path in ("/", "/admin", *(f"/page/{name}" for name in NAMES)):
         policy = get(server, path).headers["content-security-policy"].split("; ")
         assert "default-src 'none'" in policy
         assert "script-src 'self' 'wasm-unsafe-eval'" in policy
@@ -109,8 +109,9 @@ def test_every_file_has_the_policy(server: RunningServer) -> None:
         assert not any("unsafe-inline" in part or "'unsafe-eval'" in part or "http" in part for part in policy)
 
 
-def test_the_page_names_only_files_that_exist_by_relative_addresses(server: RunningServer) -> None:
-    html = get(server, "/").text
+@pytest.mark.parametrize("path", ["/", "/admin"])
+def test_the_pages_name_only_files_that_exist_by_relative_addresses(server: RunningServer, path: str) -> None:
+    html = get(server, path).text
     addresses = re.findall(r'(?:src|href)="([^"#]+)"', html)
     assert len(addresses) > 3
     for address in addresses:
@@ -126,6 +127,25 @@ def test_the_page_names_only_files_that_exist_by_relative_addresses(server: Runn
 )
 def test_other_names_are_unknown(server: RunningServer, path: str) -> None:
     assert_problem(server.http.get(path), 404, "unknown-path")
+
+
+def test_the_operators_view_needs_no_key_and_a_slash_leads_to_it(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert run_askew("key", "create", "me", "--scope", "admin", "--data", data).returncode == 0
+    with RunningServer(data) as running:
+        assert get(running, "/v1/galleries").status_code == 401
+        answer = get(running, "/admin")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, TYPES[".html"])
+        # Relative, so that it stays below the prefix of a proxy.
+        slash = get(running, "/admin/")
+        assert (slash.status_code, slash.headers["location"]) == (308, "../admin")
+
+
+def test_the_operators_view_is_small(server: RunningServer) -> None:
+    files = ["/admin", *(f"/page/{name}" for name in NAMES if name.startswith("admin-"))]
+    assert len(files) == 3
+    compressed = [get(server, path, Accept_Encoding="gzip").headers["content-length"] for path in files]
+    assert sum(map(int, compressed)) < 80_000
 
 
 def test_a_head_request_has_the_headers_alone(server: RunningServer) -> None:

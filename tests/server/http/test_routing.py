@@ -30,6 +30,8 @@ G = "/v1/galleries/{gallery}"
 OPEN, ONE, FILTERED, BEYOND = Reach.OPEN, Reach.ONE_GALLERY, Reach.FILTERED, Reach.BEYOND
 EXPECTED: dict[str, tuple[Scope | None, Reach]] = {
     "GET /": (None, OPEN), "HEAD /": (None, OPEN),
+    "GET /admin": (None, OPEN), "HEAD /admin": (None, OPEN),
+    "GET /admin/": (None, OPEN), "HEAD /admin/": (None, OPEN),
     "GET /page/{path}": (None, OPEN), "HEAD /page/{path}": (None, OPEN),
     "GET /sw.js": (None, OPEN), "HEAD /sw.js": (None, OPEN),
     "GET /healthz": (None, OPEN), "HEAD /healthz": (None, OPEN),
@@ -163,6 +165,9 @@ def test_the_large_bodies_belong_to_the_calls_that_take_them() -> None:
         ("GET", "/page/css/a.css", b"", "/page/{path}", None),
         ("GET", "/page/", b"", "/page/{path}", None),
         ("GET", "/v1/galleries/a%2Fb", b"", G, "a%2Fb"),
+        ("GET", "/admin", b"gallery=theirs", "/admin", None),
+        ("GET", "/admin/", b"", "/admin/", None),
+        ("GET", "/admin/galleries", b"", "(none)", None),
         ("GET", "/page", b"", "(none)", None),
         ("GET", "/v1/galleries/", b"", "(none)", None),
         ("GET", "/v1/galleries//items", b"", "(none)", None),

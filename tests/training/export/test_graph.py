@@ -9,6 +9,7 @@ import torch
 
 from askew_training.export.gate import check_graph
 from askew_training.export.graph import encoder_graph
+from askew_training.export.simplification import simplify
 from askew_training.networks.network import Branch, Network
 from askew_training.networks.trunks import Trunk
 from tests.support.tiny_trunk import TINY_TRUNK
@@ -17,7 +18,7 @@ from tests.support.training_helpers import picture, varied
 
 @pytest.fixture(scope="module")
 def session(network: Network) -> onnxruntime.InferenceSession:
-    graph = encoder_graph(network, 128)
+    graph = simplify(encoder_graph(network, 128))
     return onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
@@ -51,5 +52,5 @@ def test_exported_networks_compute_the_same_as_torch(
     branches = [Branch(varied(Trunk(name)), projection) for name in trunks]
     channels = sum(branch.channels for branch in branches)
     network = Network(branches, None if dim is None else torch.nn.Linear(channels, dim), scales).eval()
-    report = check_graph(encoder_graph(network, 72), network, 72)
+    report = check_graph(simplify(encoder_graph(network, 72)), network, 72)
     assert report.cosine_distance <= 1e-5

@@ -13,6 +13,7 @@ from askew_training.errors import GateError
 from askew_training.export.gate import check_graph
 from askew_training.export.graph import encoder_graph
 from askew_training.export.precision import store_bytes, store_half
+from askew_training.export.simplification import simplify
 from askew_training.networks.network import Network
 from tests.support.training_helpers import picture, tiny_network
 
@@ -25,7 +26,7 @@ def network() -> Network:
 
 @pytest.fixture(scope="module")
 def graph(network: Network) -> onnx.ModelProto:
-    return encoder_graph(network, 128)
+    return simplify(encoder_graph(network, 128))
 
 
 def vector_of(model: onnx.ModelProto) -> NDArray[np.float32]:

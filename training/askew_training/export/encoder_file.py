@@ -18,7 +18,8 @@ from askew_client.files import write_atomically
 from askew_training.errors import CheckpointError
 from askew_training.export.gate import COSINE_DISTANCE, GateReport, check_graph
 from askew_training.export.graph import encoder_graph
-from askew_training.export.precision import store_bytes, store_half
+from askew_training.export.precision import store
+from askew_training.export.simplification import simplify
 from askew_training.networks.checkpoint import Checkpoint
 
 TOLERANCE = 1e-4
@@ -39,9 +40,10 @@ class EncoderCard:
     metrics: dict[str, float | str]
 
 
-def write_encoder(checkpoint: Checkpoint, card: EncoderCard, output: Path) -> GateReport:
+def write_encoder(checkpoint: Checkpoint, card: EncoderCard, output: Path, *, simplified: bool = True) -> GateReport:
     """Export a checkpoint as one self-describing ONNX file. Returns what the gate measured.
 
+    `simplified`: whether the graph is simplified, which takes a minute for a teacher of two trunks and three scales.
     Raises GateError, and writes nothing, if the graph differs from the network; CheckpointError if the card is
     inconsistent, or asks for a teacher although the checkpoint is a student.
     """
@@ -52,17 +54,26 @@ def write_encoder(checkpoint: Checkpoint, card: EncoderCard, output: Path) -> Ga
     network = copy.deepcopy(checkpoint.network).eval()
     network.scales = card.scales
     graph = encoder_graph(network, card.photo_size)
+    if simplified:
+        graph = simplify(graph)
     report = check_graph(graph, network, card.photo_size, COSINE_DISTANCE["fp32"])
     if card.precision != "fp32":
-        graph = store_half(graph) if card.precision == "fp16" else store_bytes(graph)
+        graph = store(graph, card.precision)
         report = check_graph(graph, network, card.photo_size, COSINE_DISTANCE[card.precision])
-    manifest = _manifest(checkpoint, card, _golden_vectors(graph))
-    onnx.helper.set_model_props(graph, {**manifest.to_metadata(), DIGEST_KEY: UNSEALED})
-    write_atomically(output, seal(graph.SerializeToString(deterministic=True)))
+    write_atomically(output, sealed(graph, _manifest(checkpoint, card, golden_vectors(graph))))
     return report
 
 
-def _golden_vectors(graph: onnx.ModelProto) -> dict[str, str]:
+def sealed(graph: onnx.ModelProto, manifest: Manifest) -> bytes:
+    """A graph with its manifest and digest, as the bytes of an encoder file."""
+    complete = onnx.ModelProto()
+    complete.CopyFrom(graph)
+    onnx.helper.set_model_props(complete, {**manifest.to_metadata(), DIGEST_KEY: UNSEALED})
+    return seal(complete.SerializeToString(deterministic=True))
+
+
+def golden_vectors(graph: onnx.ModelProto) -> dict[str, str]:
+    """The vectors of the golden pictures as a manifest stores them, by picture."""
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     return {
         name: golden_text(session.run(["descriptor"], {"image": picture[None]})[0][0])

@@ -20,6 +20,8 @@ from askew_training.networks.network import Network
 COSINE_DISTANCE = {"fp32": 1e-5, "fp16": 5e-5, "int8": 0.02}
 """The largest allowed cosine distance between a graph's vectors and torch's, by the precision of the stored weights.
 Two photos of one thing are some tenths apart."""
+SAME_VECTORS = 1e-6
+"""The largest allowed cosine distance between two graphs with the same weights."""
 GREY_LEVELS = 0.5
 """The largest allowed difference between the graph's resizing and Pillow's, in grey levels, averaged over a photo."""
 
@@ -82,6 +84,35 @@ def _compare(
         raise GateError(f"The graph's vectors have length {length:.4g}; expected 1. Nothing was written.")
     difference = np.abs(pixels[0].astype(np.float64) - shrink(photo, photo_size)).mean()
     return max(distance, 0.0), float(difference)
+
+
+def check_same(old: onnx.ModelProto, new: onnx.ModelProto, photo_size: int) -> float:
+    """Compare two graphs of one encoder on the photos of `check_graph`: their `pixels` must be equal to the bit.
+
+    Returns the largest cosine distance. Raises GateError if it is above SAME_VECTORS, or if `pixels` differ.
+    """
+    sessions = [_session_with_pixels(model) for model in (old, new)]
+    distances = []
+    for height, width in _sizes(photo_size):
+        photo, name = _photo(height, width)[None], f"a photo of {width} × {height} px"
+        pixels, vectors = zip(
+            *(session.run(["pixels", "descriptor"], {"image": photo}) for session in sessions), strict=True
+        )
+        if not np.array_equal(*pixels):
+            raise GateError(f"The new graph resizes {name} differently from the old one. Nothing was written.")
+        distances.append(cosine_distance(vectors[0][0], vectors[1][0]))
+        if not distances[-1] <= SAME_VECTORS:
+            raise GateError(
+                f"The new graph differs from the old one by a cosine distance of {distances[-1]:.2g} on {name}; "
+                f"expected at most {SAME_VECTORS:g}. Nothing was written."
+            )
+    return max(distances)
+
+
+def cosine_distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """1 minus the cosine of two float32 [D] vectors, computed in double precision; never negative."""
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    return max(0.0, 1 - float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))))
 
 
 def _session_with_pixels(model: onnx.ModelProto) -> onnxruntime.InferenceSession:

@@ -9,11 +9,52 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from askew_client.contract.manifest import Precision
 from askew_training.errors import GateError
 
 SMALLEST_CONVERTED = 1024
 """Values of the smallest tensor that is converted. Smaller ones (biases, an epsilon of 1e-6) stay float32: they would
 save nothing, and their rounding costs most."""
+
+
+def store(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
+    """Return a model of float32 weights with its weights stored in a precision. Raises GateError as store_half does."""
+    match precision:
+        case "fp32":
+            return model
+        case "fp16":
+            return store_half(model)
+        case "int8":
+            return store_bytes(model)
+
+
+def restore(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Undo `store`: each weight is a float32 initialiser again, with the values that the model computes with.
+
+    Storing them once more in the same precision gives the same values.
+    """
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    tensors = {tensor.name: tensor for tensor in whole.graph.initializer}
+    weights: dict[str, NDArray[np.float32]] = {}
+    nodes = []
+    for node in whole.graph.node:
+        name = node.output[0]
+        if (node.op_type == "Cast" and list(node.input) == [f"{name}/half"]) or (
+            node.op_type == "Cast"
+            and name.endswith("/cast")
+            and list(node.input) == [f"{name.removesuffix('/cast')}/codes"]
+        ):
+            weights[name] = numpy_helper.to_array(tensors.pop(node.input[0])).astype(np.float32)
+        elif node.op_type == "Mul" and list(node.input) == [f"{name}/cast", f"{name}/scale"]:
+            weights[name] = weights.pop(node.input[0]) * numpy_helper.to_array(tensors.pop(node.input[1]))
+        else:
+            nodes.append(node)
+    del whole.graph.node[:], whole.graph.initializer[:]
+    whole.graph.node.extend(nodes)
+    whole.graph.initializer.extend(tensors.values())
+    whole.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in weights.items())
+    return whole
 
 
 def store_half(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -27,7 +27,8 @@ def describe_pooled(
         raise DataError("Expected photos to describe, but the list is empty.")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pooled.onnx"
-        write_encoder(_checkpoint(bare, photo_size), _card(bare, photo_size), file)
+        # Not simplified: it is used once, and the digest by which the cache names its vectors stays the same.
+        write_encoder(_checkpoint(bare, photo_size), _card(bare, photo_size), file, simplified=False)
         described = DescriptorCache(cache, file).describe(paths, on_photo)
     if not described.vectors:
         raise DataError(f"None of {len(paths)} photos can be described. The first: {described.unreadable[0]}")

@@ -7,6 +7,7 @@ import { Details } from "./details.js";
 import { find } from "./dom.js";
 import type { LoadingStage } from "./encoder-loader.js";
 import { Failures } from "./failures.js";
+import { formatMegabytes } from "./format.js";
 import { hideFigures, showFigures } from "./figures.js";
 import { GalleryChoice } from "./gallery-choice.js";
 import { GalleryItems, pagesOfPack, pagesOfServer } from "./gallery-items.js";
@@ -218,8 +219,9 @@ export class App {
   private async loadEncoder(): Promise<void> {
     this.state.rest("loading");
     try {
-      await this.session.encoder();
+      const { description, isKept } = await this.session.encoder();
       this.state.noteEncoder("ready");
+      if (!isKept && globalThis.caches) this.failures.tellNotKept(formatMegabytes(description.size));
     } catch (error) {
       if (isReplaced(error)) return;
       this.state.noteEncoder("failed");

@@ -15,8 +15,13 @@ import { ENGINE_FILES } from "./engine-files.js";
 import type { RememberedServer } from "./remembered-server.js";
 import type { DeviceStorage } from "./storage.js";
 
-/** The name of the encoder that passed its self-test on this device, with the browser that it ran in. */
+/** The encoders that passed their self-test on this device, each with the browser that it ran in; the last one first. */
 const PASSED = "passed";
+const MOST_PASSED = 3;
+
+/** The browser in which several threads did not start: they are not tried there again. */
+const SINGLE_THREADED = "single-threaded";
+const MOST_THREADS = 4;
 
 export interface OpenEncoder {
   readonly encoder: Encoder;
@@ -86,6 +91,8 @@ export class EncoderLoader {
         return this.open;
       } catch (error) {
         if (!(error instanceof DeviceError) || error.kind !== "out-of-memory") throw error;
+        // A server that has nothing smaller might offer the same file for ever.
+        if (maxBytes !== undefined && description.size > maxBytes) throw error;
         tooLarge = error;
         maxBytes = description.size - 1;
       }
@@ -120,12 +127,20 @@ export class EncoderLoader {
     this.report(signal, { kind: "checking" });
     // Another version of the browser may compute otherwise.
     const passed = `${description.sha256} ${navigator.userAgent}`;
-    const hasPassed = this.storage.read(PASSED) === passed;
-    const encoder = await Encoder.open(fetched.file, { files: ENGINE_FILES, hasPassed });
-    this.storage.keep(PASSED, passed);
+    const before = (this.storage.read(PASSED) ?? "").split("\n").filter(Boolean);
+    const threads = this.threads;
+    const encoder = await Encoder.open(fetched.file, { files: ENGINE_FILES, hasPassed: before.includes(passed), threads });
+    this.storage.keep(PASSED, [passed, ...before.filter((each) => each !== passed)].slice(0, MOST_PASSED).join("\n"));
+    if (encoder.selfTest.threads < threads) this.storage.keep(SINGLE_THREADED, navigator.userAgent);
     if (signal.aborted) encoder.close();
     signal.throwIfAborted();
     return { encoder, description, isKept: fetched.isKept };
+  }
+
+  /** How many threads to try: several only on an isolated page. */
+  private get threads(): number {
+    if (!globalThis.crossOriginIsolated || this.storage.read(SINGLE_THREADED) === navigator.userAgent) return 1;
+    return Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1);
   }
 
   private async fetch(gallery: string, description: EncoderDescription, signal: AbortSignal): Promise<FetchedEncoder> {

@@ -12,6 +12,7 @@ const WORTH_RETRYING = [
   "failed",
   // Also what is told if the engine's files do not arrive.
   "no-engine",
+  "open-timeout",
   "out-of-memory",
   "request-timeout",
   "unreachable",
@@ -50,6 +51,11 @@ export class Failures {
 
   tellSwitch(encoder: string): void {
     this.notice.showNews("switched", NOTICES.switched(encoder));
+  }
+
+  /** Tell that the next visit will fetch the encoder again; not in place of a failure. */
+  tellNotKept(size: string): void {
+    if (!this.notice.isShown) this.notice.showNews("not-kept", NOTICES.notKept(size));
   }
 
   /** Remove what was told: something new begins. */

@@ -48,7 +48,9 @@ function describeProblem(problem: ProblemError): Failure {
   const { message, retryAfter, status, title } = problem;
   const says = NOTICES.serverSays(title, message);
   if (status === 429 || status === 503) {
-    return { kind: problem.kind, ...NOTICES.waiting, reason: says, retryAfter: retryAfter ?? USUAL_WAIT };
+    const seconds = Math.max(0, Math.ceil(retryAfter ?? USUAL_WAIT));
+    const busy = status === 429 ? NOTICES.busy : NOTICES.unavailable;
+    return { kind: problem.kind, title: busy, detail: NOTICES.wait(seconds), reason: says, retryAfter: seconds };
   }
   // A proxy's own 401 and 403 have no slug.
   const kind = status === 401 ? "unauthorised" : status === 403 && problem.kind === "http" ? "forbidden" : problem.kind;
@@ -79,6 +81,10 @@ export class NoticeBanner {
   /** Show one sentence of news. */
   showNews(kind: string, text: string): void {
     this.show(kind, "news", text, "", "");
+  }
+
+  get isShown(): boolean {
+    return !this.banner.hidden;
   }
 
   close(): void {

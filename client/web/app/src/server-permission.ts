@@ -4,7 +4,7 @@ import { find } from "./dom.js";
 import { PRIVACY } from "./strings.js";
 
 /** Failures after which this device cannot describe photos, but the server may. */
-const DEVICE_CANNOT = ["no-encoder-fits", "no-engine", "out-of-memory", "encoder-disagrees"];
+const DEVICE_CANNOT = ["no-encoder-fits", "no-engine", "open-timeout", "out-of-memory", "encoder-disagrees"];
 const SERVER_CANNOT = ["photo-search-off", "cannot-describe"];
 
 export class ServerPermission {

@@ -97,6 +97,7 @@ function encoderFacts({ description, encoder: { selfTest }, isKept }: OpenEncode
     [SETTINGS.size, formatMegabytes(description.size)],
     [SETTINGS.precision, description.precision],
     [SETTINGS.selfTest, SETTINGS.selfTestPassed(distance, formatMilliseconds(selfTest.milliseconds))],
+    [SETTINGS.threads, String(selfTest.threads)],
     [SETTINGS.kept, isKept ? SETTINGS.yes : SETTINGS.no],
   ];
 }

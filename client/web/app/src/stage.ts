@@ -1,6 +1,6 @@
 /** The place of the photo: a welcome, the camera's live picture, or the photo with its crop. */
 
-import type { Crop } from "@askew/client";
+import { type Crop, isPhotoTooLarge } from "@askew/client";
 
 import { Camera, hasLiveCamera } from "./camera.js";
 import { CropFrame } from "./crop.js";
@@ -88,12 +88,19 @@ export class Stage {
   private take(photo: Blob): void {
     this.camera.close();
     this.taken = photo;
-    if (this.image.src) URL.revokeObjectURL(this.image.src);
-    this.image.src = URL.createObjectURL(photo);
+    void this.showImage(photo);
     this.cropFrame.reset();
     this.show("photo");
     scrollTo({ top: 0 });
     this.events.onPhoto();
+  }
+
+  /** Show the photo, unless showing it would fill a phone's memory: then the search says that it is too large. */
+  private async showImage(photo: Blob): Promise<void> {
+    if (this.image.src) URL.revokeObjectURL(this.image.src);
+    this.image.removeAttribute("src");
+    const isTooLarge = await isPhotoTooLarge(photo);
+    if (photo === this.taken && !isTooLarge) this.image.src = URL.createObjectURL(photo);
   }
 
   private show(mode: Mode): void {

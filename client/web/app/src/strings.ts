@@ -172,6 +172,7 @@ export const SETTINGS = {
   selfTest: "Self-test",
   selfTestPassed: (distance: string, milliseconds: string) =>
     `passed: at most ${distance} off in cosine distance; loaded in ${milliseconds}`,
+  threads: "Threads",
   kept: "Kept for the next visit",
   yes: "yes",
   no: "no",
@@ -206,6 +207,10 @@ export const FAILURES: Readonly<Record<string, NoticeText>> = {
   "no-engine": {
     title: "This browser cannot run the encoder",
     detail: "It needs WebAssembly with SIMD. A current browser has it.",
+  },
+  "open-timeout": {
+    title: "The encoder did not start",
+    detail: "It took too long on this device. Close other tabs and try again.",
   },
   "encoder-disagrees": {
     title: "This device computes wrongly",
@@ -273,7 +278,11 @@ export const FAILURES: Readonly<Record<string, NoticeText>> = {
 
 export const NOTICES = {
   keyRefused: "The server does not know this key. Enter another one.",
-  waiting: { title: "The server is busy", detail: "It asks to wait a moment." },
+  busy: "The server is busy",
+  unavailable: "The server cannot answer now",
+  wait: (seconds: number) => (seconds > 0 ? `It asks to wait for ${seconds === 1 ? "a second" : `${seconds} seconds`}.` : ""),
+  notKept: (size: string) =>
+    `This browser has no room to keep the encoder (${size}), so the next visit fetches it again. Searching works.`,
   switched: (encoder: string) => `The gallery has a new encoder; switched to ${encoder}.`,
   retry: "Try again",
   retryIn: (seconds: number) => `Try again in ${seconds} s`,

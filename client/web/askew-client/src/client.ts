@@ -1,6 +1,6 @@
 /** Typed calls of a server's HTTP API (docs/api.md). */
 
-import { ProblemError, readProblem } from "./problems.js";
+import { type Contact, type Parameters, Transport } from "./transport.js";
 import { packFloat16 } from "./wire.js";
 import type {
   EncoderDescription,
@@ -37,34 +37,19 @@ export interface TimedAnswer extends SearchAnswer {
   readonly bytesSent: number;
 }
 
-/** Called after each request with whether the server answered it, be it with a refusal. */
-export type Contact = (isReached: boolean) => void;
-
-/** What gateways answer when the server behind them does not. */
-const GATEWAY_STATUSES = [502, 503, 504];
-
-/** Whether an error means that no server answered, be it for want of a network. */
-export const isUnreachable = (error: unknown): boolean =>
-  error instanceof ProblemError &&
-  (error.kind === "unreachable" || (error.kind === "http" && GATEWAY_STATUSES.includes(error.status)));
-
 export class AskewClient {
-  private readonly base: URL;
+  private readonly transport: Transport;
 
   /** `server`: its address, with the path prefix if it has one. `key`: sent as a header, never in an address. */
-  constructor(
-    server: string | URL,
-    private readonly key?: string,
-    private readonly onContact: Contact = () => {},
-  ) {
-    this.base = new URL(server);
-    if (!this.base.pathname.endsWith("/")) this.base.pathname += "/";
-    this.base.search = this.base.hash = "";
+  constructor(server: string | URL, key?: string, onContact?: Contact) {
+    const base = new URL(server);
+    if (!base.pathname.endsWith("/")) base.pathname += "/";
+    this.transport = new Transport(base, key, onContact);
   }
 
   /** The server's address, with a slash at the end. */
   get address(): string {
-    return this.base.href;
+    return this.transport.address("").href;
   }
 
   /** Every method throws ProblemError for an answer that is not a success, or if no answer comes. */
@@ -162,31 +147,9 @@ export class AskewClient {
   }
 
   private async send(path: string, parameters: Parameters, init: RequestInit): Promise<Response> {
-    const url = new URL(path, this.base);
-    for (const [name, value] of Object.entries(parameters)) {
-      if (value !== undefined) url.searchParams.set(name, String(value));
-    }
-    const headers = new Headers(init.headers);
-    if (this.key) headers.set("Authorization", `Bearer ${this.key}`);
-    let response: Response;
-    try {
-      response = await fetch(url, { ...init, headers, credentials: "omit", referrerPolicy: "no-referrer" });
-    } catch (error) {
-      if (error instanceof DOMException && error.name === "AbortError") throw error;
-      this.onContact(false);
-      throw new ProblemError("unreachable", 0, "No connection", "The server did not answer. Is it running, and this device online?");
-    }
-    if (response.ok) {
-      this.onContact(true);
-      return response;
-    }
-    const problem = await readProblem(response);
-    this.onContact(!isUnreachable(problem));
-    throw problem;
+    return this.transport.send(path, parameters, init);
   }
 }
-
-type Parameters = Readonly<Record<string, string | number | undefined>>;
 
 const galleryPath = (gallery: string): string => `v1/galleries/${encodeURIComponent(gallery)}`;
 

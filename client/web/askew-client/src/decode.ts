@@ -27,8 +27,7 @@ const PIXELS_PER_STRIP = 1_000_000;
  */
 export async function decodePhoto(photo: Blob, photoSize: number, crop?: Crop): Promise<Pixels> {
   if (photo.size === 0) throw new DeviceError("unreadable-photo", "The photo is empty (0 bytes). Choose another one.");
-  // The header of a JPEG may stand behind large metadata.
-  const stated = readPhotoSize(new Uint8Array(await photo.slice(0, 4_000_000).arrayBuffer()));
+  const stated = await readStatedSize(photo);
   if (stated) refuseTooLarge(stated);
   const bitmap = await decodeBitmap(photo);
   try {
@@ -37,6 +36,17 @@ export async function decodePhoto(photo: Blob, photoSize: number, crop?: Crop): 
   } finally {
     bitmap.close();
   }
+}
+
+/** Whether a photo's header states more pixels than are allowed. A photo that cannot be read is not too large. */
+export async function isPhotoTooLarge(photo: Blob): Promise<boolean> {
+  const stated = await readStatedSize(photo).catch(() => undefined);
+  return stated !== undefined && stated.width * stated.height > MAX_PIXELS;
+}
+
+/** The size that a photo's header states. The header of a JPEG may stand behind large metadata. */
+async function readStatedSize(photo: Blob): Promise<Size | undefined> {
+  return readPhotoSize(new Uint8Array(await photo.slice(0, 4_000_000).arrayBuffer()));
 }
 
 async function decodeBitmap(photo: Blob): Promise<ImageBitmap> {

@@ -8,8 +8,15 @@ import type { EncoderDescription } from "./wire-types.js";
 
 const CACHE = "askew-encoders-1";
 
+// Two galleries of one origin may have different encoders; phones have little room.
+const MOST_FILES = 3;
+const MOST_BYTES = 300_000_000;
+
 /** Called while a file is fetched, with the bytes so far and in all. */
 export type Progress = (done: number, total: number) => void;
+
+/** What is kept, the last one used first. */
+type Kept = readonly { readonly sha256: string; readonly size: number }[];
 
 /** A fetched file. `isFromCache`: nothing was downloaded. `isKept`: the next start need not download it. */
 export interface FetchedEncoder {
@@ -57,7 +64,10 @@ export class EncoderStore {
       if (!cache || !response) return undefined;
       try {
         const file = await readEncoderFile(new Uint8Array(await response.arrayBuffer()));
-        if (file.sha256 === sha256) return file;
+        if (file.sha256 === sha256) {
+          await noteUse(cache, file);
+          return file;
+        }
       } catch (error) {
         if (!(error instanceof DeviceError)) throw error;
       }
@@ -68,15 +78,24 @@ export class EncoderStore {
     return undefined;
   }
 
-  /** Keep a file and drop all others: phones have little room. False if the browser has no room for it, or no cache. */
+  /**
+   * Keep a file, and drop those that were not used for longest. False if the browser has no room for it even without
+   * all others, or has no cache.
+   */
   private async keep(file: EncoderFile): Promise<boolean> {
     try {
       const cache = await this.caches?.open(CACHE);
       if (!cache) return false;
-      await cache.put(address(file.sha256), new Response(file.bytes));
-      for (const request of await cache.keys()) {
-        if (!request.url.endsWith(file.sha256)) await cache.delete(request);
+      const kept = bounded([entry(file), ...(await readKept(cache)).filter(({ sha256 }) => sha256 !== file.sha256)]);
+      // First, so that there is room.
+      await dropOthers(cache, kept);
+      try {
+        await put(cache, file);
+      } catch {
+        await dropOthers(cache, []);
+        await put(cache, file);
       }
+      await noteUse(cache, file);
       return true;
     } catch {
       return false;
@@ -85,6 +104,47 @@ export class EncoderStore {
 }
 
 const address = (sha256: string): string => new URL(`/encoders/${sha256}`, globalThis.location.href).href;
+
+/** The address of the list of what is kept. A browser's clock may be wrong, so it holds an order and no times. */
+const listAddress = (): string => address("last-used");
+
+const entry = ({ bytes, sha256 }: EncoderFile): Kept[number] => ({ sha256, size: bytes.length });
+
+const put = (cache: Cache, file: EncoderFile): Promise<void> => cache.put(address(file.sha256), new Response(file.bytes));
+
+/** As many as are kept; the first in any case. */
+function bounded(files: Kept): Kept {
+  let bytes = 0;
+  return files.slice(0, MOST_FILES).filter(({ size }, place) => (bytes += size) <= MOST_BYTES || place === 0);
+}
+
+async function readKept(cache: Cache): Promise<Kept> {
+  try {
+    const listed: unknown = await (await cache.match(listAddress()))?.json();
+    return Array.isArray(listed) ? (listed as Kept).filter(({ sha256, size }) => sha256 && size > 0) : [];
+  } catch {
+    return [];
+  }
+}
+
+/** Note that a file is the last one used. */
+async function noteUse(cache: Cache, file: EncoderFile): Promise<void> {
+  const before = await readKept(cache);
+  if (before[0]?.sha256 === file.sha256) return;
+  const used = [entry(file), ...before.filter(({ sha256 }) => sha256 !== file.sha256)];
+  const kept = new Set((await cache.keys()).map(({ url }) => url));
+  const list = used.filter(({ sha256 }) => kept.has(address(sha256)));
+  // The file itself matters more than its place in the list.
+  await cache.put(listAddress(), new Response(JSON.stringify(list))).catch(() => {});
+}
+
+/** Drop all files but these. */
+async function dropOthers(cache: Cache, kept: Kept): Promise<void> {
+  const wanted = new Set([listAddress(), ...kept.map(({ sha256 }) => address(sha256))]);
+  for (const request of await cache.keys()) {
+    if (!wanted.has(request.url)) await cache.delete(request);
+  }
+}
 
 async function readBody(response: Response, size: number, progress: Progress): Promise<Uint8Array<ArrayBuffer>> {
   if (!response.body) return new Uint8Array(await response.arrayBuffer());

@@ -8,16 +8,20 @@ import type { Manifest } from "./manifest.js";
 import type { Description, Opened, Reply, Request } from "./messages.js";
 import type { Pixels } from "./pixels.js";
 
+// Large encoders on old phones take half a minute; what takes longer than this has stopped.
+const TIME_LIMIT = 120_000;
+
 /**
  * `files`: where ONNX Runtime's files lie. `threads`: how many threads to try; more than one is tried only on a
  * cross-origin isolated page, and given up for one thread after `patience` milliseconds, because some browsers hang.
- * `hasPassed`: this device has passed the whole self-test with this file before; then one golden picture is recomputed
+ * `timeLimit`: milliseconds that one thread has to get ready. `hasPassed`: this device has passed the whole self-test with this file before; then one golden picture is recomputed
  * instead of all.
  */
 export interface EncoderOptions {
   readonly files: EngineFiles;
   readonly threads?: number;
   readonly patience?: number;
+  readonly timeLimit?: number;
   readonly hasPassed?: boolean;
 }
 
@@ -38,15 +42,19 @@ export class Encoder {
   /**
    * Load a verified encoder file in a worker, and recompute its golden vectors on this device.
    *
-   * Throws DeviceError: not-an-encoder, encoder-disagrees, out-of-memory, no-engine.
+   * Throws DeviceError: not-an-encoder, encoder-disagrees, out-of-memory, no-engine, open-timeout.
    */
   static async open(file: EncoderFile, options: EncoderOptions): Promise<Encoder> {
     const wanted = globalThis.crossOriginIsolated ? (options.threads ?? 1) : 1;
     if (wanted > 1) {
-      const encoder = await openWithin(options.patience ?? 10_000, file, options, wanted);
-      if (encoder) return encoder;
+      try {
+        return await openWithin(options.patience ?? 10_000, file, options, wanted);
+      } catch (error) {
+        // Whatever failed with several threads may work with one: their memory, for example, is reserved as a whole.
+        if (!(error instanceof DeviceError)) throw error;
+      }
     }
-    return Encoder.openWith(new EncoderWorker(), file, options, 1);
+    return openWithin(options.timeLimit ?? TIME_LIMIT, file, options, 1);
   }
 
   /** @internal */
@@ -89,19 +97,27 @@ export class Encoder {
   }
 }
 
+/** Open an encoder within so many milliseconds. Throws DeviceError (open-timeout among others). */
 async function openWithin(
-  patience: number,
+  milliseconds: number,
   file: EncoderFile,
   options: EncoderOptions,
   threads: number,
-): Promise<Encoder | undefined> {
+): Promise<Encoder> {
   const worker = new EncoderWorker();
-  const timer = setTimeout(() => worker.close(), patience);
+  const seconds = Math.ceil(milliseconds / 1000);
+  const timer = setTimeout(
+    () =>
+      worker.fail(
+        new DeviceError(
+          "open-timeout",
+          `The encoder ${file.manifest.id} was not ready after ${seconds} s. Close other tabs and try again.`,
+        ),
+      ),
+    milliseconds,
+  );
   try {
     return await Encoder.openWith(worker, file, options, threads);
-  } catch (error) {
-    if (error instanceof DeviceError && (error.kind === "stopped" || error.kind === "no-engine")) return undefined;
-    throw error;
   } finally {
     clearTimeout(timer);
   }
@@ -138,7 +154,8 @@ class EncoderWorker {
     this.fail(new DeviceError("stopped", "The encoder was closed before it answered."));
   }
 
-  private fail(error: DeviceError): void {
+  /** Let everything that was asked fail. */
+  fail(error: DeviceError): void {
     for (const { reject } of this.waiting.values()) reject(error);
     this.waiting.clear();
   }

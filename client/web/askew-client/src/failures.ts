@@ -6,6 +6,7 @@
  * - `encoder-disagrees`: this device does not compute the encoder's golden vectors
  * - `out-of-memory`: the device has too little memory for the encoder or the photo
  * - `no-engine`: the device cannot run WebAssembly with SIMD
+ * - `open-timeout`: the encoder did not get ready in time
  * - `unreadable-photo`: not a photo, or one that this browser cannot decode
  * - `photo-too-large`, `photo-too-thin`: a photo outside the bounds of `size-rule.ts`
  * - `not-a-pack`: the file is no offline pack, or one of a newer version
@@ -20,6 +21,7 @@ export type FailureKind =
   | "encoder-disagrees"
   | "out-of-memory"
   | "no-engine"
+  | "open-timeout"
   | "unreadable-photo"
   | "photo-too-large"
   | "photo-too-thin"

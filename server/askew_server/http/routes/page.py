@@ -1,4 +1,4 @@
-"""The web app at `/`: its files, with the policies that browsers enforce for it."""
+"""The web app at `/` and the operator's view at `/admin`: their files, with the policies that browsers enforce for them."""
 
 from __future__ import annotations
 
@@ -48,11 +48,27 @@ async def service_worker(request: Request, state: InState) -> Response:
     return await _answer(request, state, "sw.js")
 
 
+@router.head("/admin", include_in_schema=False)
+@router.get("/admin", include_in_schema=False)
+@open_to_all
+async def admin_page(request: Request, state: InState) -> Response:
+    """The operator's view. It holds no data: each of its calls needs the key that it asks for."""
+    return await _answer(request, state, "admin.html")
+
+
+@router.head("/admin/", include_in_schema=False)
+@router.get("/admin/", include_in_schema=False)
+@open_to_all
+async def admin_page_with_slash() -> Response:
+    """Lead to `/admin`, below whichever prefix: the page's relative addresses start there."""
+    return Response(status_code=308, headers={"Location": "../admin"})
+
+
 @router.head("/page/{path:path}", include_in_schema=False)
 @router.get("/page/{path:path}", include_in_schema=False)
 @open_to_all
 async def page_file(request: Request, state: InState, path: str) -> Response:
-    """A file of the web app."""
+    """A file of the web app or of the operator's view."""
     return await _answer(request, state, path)
 
 
