@@ -32,7 +32,7 @@ export type OfflineState =
 /** Whether the person wants a copy of a gallery, by its name; "paused": wanted, but not now. */
 const WISH = "offline:";
 
-// Preparing a copy takes the server a while; it says for how long at least.
+// Seconds until the server is asked again, while it prepares a copy, or after a connection that broke.
 const SHORTEST_WAIT = 10;
 
 export class OfflineGallery {
@@ -205,8 +205,11 @@ export class OfflineGallery {
     const { done = 0 } = this.current as { readonly done?: number };
     if (this.pack && !(error instanceof DeviceError)) this.show();
     else if (isReplaced(error)) this.set({ kind: "paused", done, total });
-    else if (isUnreachable(error)) this.set({ kind: "interrupted", done, total });
-    else this.set({ kind: "failed", message: error instanceof Error ? error.message : String(error) });
+    else if (isUnreachable(error)) {
+      this.set({ kind: "interrupted", done, total });
+      // If the server is gone, it goes on when that is back.
+      this.timer = setTimeout(() => void this.check(), 1000 * SHORTEST_WAIT);
+    } else this.set({ kind: "failed", message: error instanceof Error ? error.message : String(error) });
   }
 
   private async drop(): Promise<void> {

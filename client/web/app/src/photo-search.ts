@@ -6,6 +6,7 @@
 import {
   type Crop,
   type Description,
+  DeviceError,
   type OfflinePack,
   type PackHit,
   ProblemError,
@@ -114,7 +115,11 @@ export class PhotoSearch {
     { description: { report } }: OpenEncoder,
     { encoder, maxFalseMatch, space, vector }: Waiting,
   ): Promise<Pick<Found, "answer" | "inPack"> | undefined> {
-    const pack = await this.copy.open();
+    const pack = await this.copy.open().catch((error: unknown) => {
+      // Without the script of its worker, the copy cannot be searched: the vector waits instead.
+      if (error instanceof DeviceError && error.kind === "no-engine") return undefined;
+      throw error;
+    });
     if (!pack) return undefined;
     const measured = report?.false_matches?.percentiles;
     const scoreThreshold = measured && maxFalseMatch !== undefined ? falseMatchThreshold(measured, maxFalseMatch) : undefined;
