@@ -7,11 +7,7 @@ import mimetypes
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-<<<<<<< HEAD
-from dataclasses import dataclass, field, replace
-=======
 from dataclasses import dataclass, field
->>>>>>> packweb
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -31,11 +27,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Answer:
-<<<<<<< HEAD
-    """An answer that the proxy gives instead of the server's. A header Content-Length that is too large breaks the connection."""
-=======
     """An answer that the proxy gives instead of the server's. A Content-Length that is too large breaks the connection."""
->>>>>>> packweb
 
     status: int
     body: bytes = b""
@@ -46,15 +38,9 @@ class Proxy:
     """Listens on a free port of 127.0.0.1 and hands requests below `prefix` on to a server, without the prefix.
 
     `change`: called with the target and the body of each answer; returns the body that is sent. `is_cut`: while true, no
-<<<<<<< HEAD
-    request is answered. `instead`: called with each request, without the prefix; returns what is answered in place of the
-    server, or None. `build`: a folder with another build of the app, whose files are answered instead of the server's.
-    `hangs`: whether a request waits for an answer until the proxy is closed.
-=======
     request is answered. `instead`: what is answered in place of the server. `hangs`: whether a request waits for an
     answer until the proxy is closed. `build`: None, or a folder with another build of the app, whose files are sent
     instead of the server's.
->>>>>>> packweb
     """
 
     def __init__(self, server: str, prefix: str = "") -> None:
@@ -106,11 +92,11 @@ class Proxy:
                     if proxy.hangs(request):
                         proxy._closes.wait()
                         self.close_connection = True
+                    elif (answer := proxy.instead(request)) is not None:
+                        self.send(answer, request)
                     else:
                         self.pass_on(request)
 
-<<<<<<< HEAD
-=======
             def send(self, answer: Answer, request: Recorded) -> None:
                 self.send_response(answer.status)
                 for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
@@ -120,7 +106,6 @@ class Proxy:
                     self.wfile.write(answer.body)
                     self.close_connection = len(answer.body) < int(answer.headers.get("Content-Length", 0))
 
->>>>>>> packweb
             def pass_on(self, request: Recorded) -> None:
                 if not request.target.startswith(f"{proxy._prefix}/"):
                     self.send_error(404, "outside the prefix")
@@ -129,13 +114,6 @@ class Proxy:
                 headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
                 headers["Host"] = self.headers["Host"]
                 target = request.target.removeprefix(proxy._prefix)
-<<<<<<< HEAD
-                own = proxy.instead(replace(request, target=target))
-                if own is not None:
-                    self.send(own)
-                    return
-=======
->>>>>>> packweb
                 if proxy.build is not None and (target in {"/", "/sw.js"} or target.startswith("/page/")):
                     name = target.removeprefix("/page").removeprefix("/") or "index.html"
                     self.send(_answer_from(proxy.build / name), request)
@@ -155,25 +133,6 @@ class Proxy:
                 self.end_headers()
                 self.wfile.write(body)
 
-<<<<<<< HEAD
-            def answer_from(self, file: Path) -> None:
-                if not file.is_file():
-                    self.send_error(404, "not in this build")
-                    return
-                kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-                self.send(Answer(200, file.read_bytes(), {"Content-Type": kind, "Cache-Control": "no-cache"}))
-
-            def send(self, answer: Answer) -> None:
-                self.send_response(answer.status)
-                for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(answer.body)
-                self.close_connection = len(answer.body) < int(answer.headers.get("Content-Length", 0))
-
-=======
->>>>>>> packweb
             do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
 
             def log_message(self, *_: object) -> None:

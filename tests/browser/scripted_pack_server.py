@@ -43,14 +43,9 @@ class ScriptedPackServer:
         headers = {name.lower(): value for name, value in request.headers.items()}
         etag = f'"{hashlib.sha256(self.pack).hexdigest()}"'
         if headers.get("if-match") != etag:
-<<<<<<< HEAD
-            changed = b'{"type": "/problems/http", "title": "changed"}'
-            return Answer(412, changed, {"Content-Type": "application/problem+json"})
-=======
             return Answer(
                 412, b'{"type": "/problems/http", "title": "changed"}', {"Content-Type": "application/problem+json"}
             )
->>>>>>> packweb
         found = re.fullmatch(r"bytes=(\d+)-(\d+)", headers["range"])
         assert found is not None
         start, end = int(found[1]), min(int(found[2]) + 1, len(self.pack))
@@ -67,12 +62,7 @@ class ScriptedPackServer:
             self.pack, self.replace_after = self.replace_after[1], None
         if self.ignores_ranges:
             return Answer(200, self.pack, {"ETag": etag})
-<<<<<<< HEAD
-        content_range = f"bytes {start}-{end - 1}/{len(self.pack)}"
-        return Answer(206, bytes(body), {"ETag": etag, "Content-Range": content_range})
-=======
         return Answer(206, bytes(body), {"ETag": etag, "Content-Range": f"bytes {start}-{end - 1}/{len(self.pack)}"})
->>>>>>> packweb
 
     def _describe(self) -> dict[str, Any]:
         (length,) = struct.unpack("<I", self.pack[8:12])

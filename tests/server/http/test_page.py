@@ -71,13 +71,9 @@ def test_each_file_is_served_compressed_and_as_it_is(server: RunningServer, name
 def test_files_with_a_hash_in_their_name_are_kept_for_ever_and_the_others_asked_for(server: RunningServer) -> None:
     for name in NAMES:
         is_kept = "immutable" in get(server, f"/page/{name}").headers["cache-control"]
-<<<<<<< HEAD
         assert is_kept == (
             name not in {"index.html", "admin.html", "askew-client.js", "manifest.webmanifest", "sw.js"}
         ), name
-=======
-        assert is_kept == (name not in {"index.html", "admin.html", "askew-client.js", "manifest.webmanifest", "sw.js"}), name
->>>>>>> packweb
     for path in ("/", "/admin", "/sw.js"):
         assert get(server, path).headers["cache-control"] == "no-cache"
 

@@ -40,8 +40,6 @@ async def page(request: Request, state: InState) -> Response:
     return await _answer(request, state, "index.html")
 
 
-<<<<<<< HEAD
-=======
 @router.head("/sw.js", include_in_schema=False)
 @router.get("/sw.js", include_in_schema=False)
 @open_to_all
@@ -50,7 +48,6 @@ async def service_worker(request: Request, state: InState) -> Response:
     return await _answer(request, state, "sw.js")
 
 
->>>>>>> packweb
 @router.head("/admin", include_in_schema=False)
 @router.get("/admin", include_in_schema=False)
 @open_to_all
@@ -65,17 +62,6 @@ async def admin_page(request: Request, state: InState) -> Response:
 async def admin_page_with_slash() -> Response:
     """Lead to `/admin`, below whichever prefix: the page's relative addresses start there."""
     return Response(status_code=308, headers={"Location": "../admin"})
-<<<<<<< HEAD
-
-
-@router.head("/sw.js", include_in_schema=False)
-@router.get("/sw.js", include_in_schema=False)
-@open_to_all
-async def service_worker(request: Request, state: InState) -> Response:
-    """The web app's service worker. It lies beside the app, because it may answer only for what lies below itself."""
-    return await _answer(request, state, "sw.js")
-=======
->>>>>>> packweb
 
 
 @router.head("/page/{path:path}", include_in_schema=False)
