@@ -31,11 +31,7 @@ def build(sources: Path, into: Path) -> None:
     run(_npm(node), "ci", "--no-audit", "--no-fund", "--ignore-scripts")
     modules = sources / "node_modules"
     shutil.rmtree(sources / "askew-client" / "dist", ignore_errors=True)
-<<<<<<< HEAD
-    for project in ("askew-client", "app", "admin", "service-worker"):
-=======
     for project in ("askew-client", "app", "service-worker", "admin"):
->>>>>>> packweb
         run(modules / "typescript" / "bin" / "tsc", "--project", project)
     built = sources / "dist"
     vite = modules / "vite" / "bin" / "vite.js"

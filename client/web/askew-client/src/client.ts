@@ -41,10 +41,6 @@ export class AskewClient {
   private readonly transport: Transport;
 
   /** `server`: its address, with the path prefix if it has one. `key`: sent as a header, never in an address. */
-<<<<<<< HEAD
-  /** `onContact`: see Transport. */
-=======
->>>>>>> packweb
   constructor(server: string | URL, key?: string, onContact?: Contact) {
     const base = new URL(server);
     if (!base.pathname.endsWith("/")) base.pathname += "/";

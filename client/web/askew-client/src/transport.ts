@@ -8,8 +8,6 @@ export type Parameters = Readonly<Record<string, string | number | boolean | und
 /** Called after each request with whether the server answered it, be it with a refusal. */
 export type Contact = (isReached: boolean) => void;
 
-<<<<<<< HEAD
-=======
 /** What gateways answer when the server behind them does not. */
 const GATEWAY_STATUSES = [502, 503, 504];
 
@@ -18,7 +16,6 @@ export const isUnreachable = (error: unknown): boolean =>
   error instanceof ProblemError &&
   (error.kind === "unreachable" || (error.kind === "http" && GATEWAY_STATUSES.includes(error.status)));
 
->>>>>>> packweb
 /** One server. Further calls of its API (docs/api.md) than those of `AskewClient` can be built on this. */
 export class Transport {
   private readonly base: URL;
@@ -74,14 +71,6 @@ export class Transport {
     throw problem;
   }
 }
-
-/** What gateways answer when the server behind them does not. */
-const GATEWAY_STATUSES = [502, 503, 504];
-
-/** Whether an error means that no server answered, for example for want of a network. */
-export const isUnreachable = (error: unknown): boolean =>
-  error instanceof ProblemError &&
-  (error.kind === "unreachable" || (error.kind === "http" && GATEWAY_STATUSES.includes(error.status)));
 
 /** The problem of a request that got no answer. */
 export function unreachable(): ProblemError {
