@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from askew_client import Encoder
-from askew_server.offline.choice import SAMPLE, spread_rows
+from askew_server.offline.choice import spread_rows
 from askew_server.offline.codecs import Codec, int8_codec
-from askew_server.offline.training import train_codec
+from askew_server.offline.training import TRAINING_VECTORS, train_codec
 
 ENCODERS = Path(__file__).parents[1] / "demo" / "encoders"
 QUERIES, PLAIN = 1_000, 10_000
@@ -63,7 +63,7 @@ def main() -> None:
 def codes(gallery: Vectors, sizes: list[int]) -> Iterator[tuple[str, int, Scores]]:
     """Name, bytes of an item, and scores [q, n] of queries, of each kind and size."""
     dim = gallery.shape[1]
-    sample = gallery[spread_rows(len(gallery), SAMPLE)]
+    sample = gallery[spread_rows(len(gallery), TRAINING_VECTORS)]
     int8 = pack_scores(int8_codec(dim), gallery)
     for size in (each for each in sizes if each < dim):
         yield "pack: product", size, pack_scores(train_codec(sample, size), gallery)

@@ -8,6 +8,7 @@ import os
 import pickle
 import signal
 import threading
+import traceback
 from collections.abc import Callable
 from multiprocessing import connection
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -112,7 +113,11 @@ def _work(
         result = work(lambda message: sender.send(("said", message)), *arguments, **named)
         sender.send(("done", result))
     except Exception as error:  # noqa: BLE001
-        sender.send(("failed", _picklable(error)))
+        # A traceback is not pickled. As a note it reaches the parent's log, and no message to a user.
+        place = "".join(traceback.format_exception(error))
+        failed = _picklable(error)
+        failed.add_note(place)
+        sender.send(("failed", failed))
 
 
 def _picklable(error: Exception) -> Exception:

@@ -46,6 +46,8 @@ class ProductCodes:
         if starts[0] != 0 or starts[-1] != dim or (np.diff(starts) < 1).any():
             raise ValueError(f"expected starts that rise from 0 to {dim}")
         books = np.frombuffer(section, dtype=CODEBOOK, offset=ORDER.itemsize * dim + START.itemsize * (size + 1))
+        if not np.isfinite(books).all():
+            raise ValueError("expected finite values in its codebooks")
         return cls(order, starts, books.astype(np.float32))
 
     @property

@@ -47,6 +47,8 @@ class Pack:
         self._codec = self._read_codec()
         self._codes = np.frombuffer(file.section("codes"), dtype=np.uint8).reshape(items, codec.bytes)
         self._scales = np.frombuffer(file.section("scales"), dtype=SCALE)
+        if not np.isfinite(self._scales).all():
+            raise DamagedPack(f"{file.name} is damaged: a factor in its scales is not a finite number. Fetch it again.")
         self._row_ends = self._ends("row_lengths", "rows")
         self._thumbnail_ends = (
             self._ends("thumbnail_lengths", "thumbnails") if self.header.thumbnail_size else np.zeros(0, np.int64)
@@ -99,11 +101,12 @@ class Pack:
         """Id and payload of the item at a position, which counts from 0 in the order of labels. Raises DamagedPack."""
         text = self._slice("rows", self._row_ends, position)
         try:
-            row: list[JsonValue] = json.loads(text)
-            item_id, values = row[0], row[1:]
-            if not isinstance(item_id, str):
+            row: JsonValue = json.loads(text.decode(), parse_constant=_refuse_constant)
+            if not isinstance(row, list) or not row or not isinstance(row[0], str):
                 raise ValueError("no id")
-        except (ValueError, IndexError, KeyError, TypeError):
+            item_id, values = row[0], row[1:]
+        # A row may be nested more deeply than Python can read.
+        except (ValueError, RecursionError):
             raise DamagedPack(f"{self._file.name} is damaged: item {position} has no readable row.") from None
         named = zip(self.header.fields, values, strict=False)
         return item_id, {field: value for field, value in named if value is not None}
@@ -138,3 +141,8 @@ class Pack:
             return ProductCodes.read(section, codec.bytes, dim)
         except ValueError as error:
             raise DamagedPack(f"{self._file.name} is damaged: its codec is wrong: {error}. Fetch it again.") from None
+
+
+def _refuse_constant(name: str) -> JsonValue:
+    """Refuse NaN and Infinity, which Python reads and JSON does not have."""
+    raise ValueError(name)

@@ -25,17 +25,19 @@ def pack(
     fields: Annotated[
         str | None, typer.Option(help="Payload fields that may leave the server, with commas; '' for ids alone.")
     ] = None,
-    thumbnails: Annotated[int, typer.Option(help="The longest side of thumbnails in pixels; 0: none.")] = 0,
+    thumbnails: Annotated[
+        int | None, typer.Option(help="The longest side of thumbnails in pixels; 0, or absent: none.")
+    ] = None,
     code_bytes: Annotated[
         int | None,
         typer.Option("--bytes", help="Bytes of one vector's code, 64 to 1024; chosen by measurement if absent."),
     ] = None,
     refresh_minutes: Annotated[
-        int,
+        int | None,
         typer.Option(
-            help="How old the pack of a changed gallery may get before a device causes a new one; 0: any age."
+            help="How old the pack of a changed gallery may get before a device causes a new one; 0: any age; 60 if absent."
         ),
-    ] = 60,
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the pack to this file.")] = None,
     withdraw: Annotated[bool, typer.Option("--withdraw", help="Allow no pack any more, and remove it.")] = False,
     describe: Annotated[
@@ -50,13 +52,16 @@ def pack(
 
     A pack lets a device search the gallery without a network. Everyone who may search the gallery may fetch it.
     """
-    if withdraw and (describe or fields is not None or out is not None):
+    settings = {"thumbnails": thumbnails, "bytes": code_bytes, "refresh_minutes": refresh_minutes}
+    given = {name: value for name, value in settings.items() if value is not None}
+    if withdraw and (describe or fields is not None or out is not None or given):
         raise AskewError("Expected --withdraw alone, or without it the options of a pack to make or describe.")
     if describe and fields is not None:
         raise AskewError("Expected --describe, which changes nothing, or --fields, which allows a pack; got both.")
-    if fields is None and not withdraw and (thumbnails or code_bytes is not None):
-        raise AskewError("Expected --fields with --thumbnails or --bytes: together they say what may leave the server.")
-    wanted = None if fields is None else _policy(fields, thumbnails, code_bytes, refresh_minutes)
+    if fields is None and given:
+        option = next(iter(given)).replace("_", "-")
+        raise AskewError(f"Expected --fields with --{option}: together they say what may leave the server, and when.")
+    wanted = None if fields is None else _policy(fields, given)
     gallery = name if server is None else check_name(name)
     with _open(data, server, key) as packs:
         if withdraw:
@@ -191,14 +196,15 @@ class _LocalPacks:
         return folder.name, folder
 
 
-def _policy(fields: str, thumbnails: int, code_bytes: int | None, refresh_minutes: int) -> OfflinePackPolicy:
+def _policy(fields: str, settings: dict[str, int]) -> OfflinePackPolicy:
+    """The policy of --fields and the other options that were given. Raises AskewError."""
     from pydantic import ValidationError
 
     from askew_client.contract.offline_pack import OfflinePackPolicy
 
     names = [field.strip() for field in fields.split(",")] if fields.strip() else []
     try:
-        return OfflinePackPolicy(fields=names, thumbnails=thumbnails, bytes=code_bytes, refresh_minutes=refresh_minutes)
+        return OfflinePackPolicy.model_validate({"fields": names, **settings})
     except ValidationError as error:
         first = error.errors()[0]
         option = str(first["loc"][0]).replace("_", "-")

@@ -60,10 +60,20 @@ class OfflinePacks:
         return self._store(gallery).policy() is not None
 
     def allow(self, gallery: LiveGallery, policy: OfflinePackPolicy) -> Job:
-        """Allow a pack by a policy and begin to make it."""
+        """Allow a pack by a policy and begin to make it. The policy stays as it was if there is no place for a job."""
+        store = self._store(gallery)
         with self._changing:
-            self._store(gallery).allow(policy)
-            return self._submit(gallery)
+            before = store.policy()
+            # The job that runs first must find the new policy.
+            store.allow(policy)
+            try:
+                return self._submit(gallery)
+            except Refusal:
+                if before is None:
+                    store.withdraw()
+                else:
+                    store.allow(before)
+                raise
 
     def make(self, gallery: LiveGallery) -> Job:
         """Begin to make the pack again."""

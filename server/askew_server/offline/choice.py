@@ -16,8 +16,6 @@ INT8_BELOW = 2_000
 SIZES = (64, 96, 128, 192, 256, 320, 384, 448, 512, 640, 768)
 """The sizes of "product" codes that are tried, in bytes."""
 TARGET_RECALL = 0.95
-SAMPLE = 20_000
-"""How many vectors are drawn to train on, at most."""
 MOST_MEASURED = 100_000
 """On how many items sizes are compared, at most: recall falls with the number of items."""
 

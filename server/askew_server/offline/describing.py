@@ -18,9 +18,13 @@ RETRY_AFTER = 10
 def _fits(record: PackRecord, policy: OfflinePackPolicy) -> bool:
     """Whether a pack was made by what a policy says now."""
     header = record.header
+    if policy.bytes is None:
+        is_size = record.trained_size is None
+    else:
+        is_size = header.codec.bytes == min(policy.bytes, header.dim)
     # Nothing can be trained on an empty gallery.
-    is_size = policy.bytes is None or not header.items or header.codec.bytes == min(policy.bytes, header.dim)
-    return is_size and (header.fields, header.thumbnail_size) == (policy.fields, policy.thumbnails)
+    is_content = (header.fields, header.thumbnail_size) == (policy.fields, policy.thumbnails)
+    return is_content and (is_size or not header.items)
 
 
 def is_current(record: PackRecord, policy: OfflinePackPolicy, sequence: int) -> bool:

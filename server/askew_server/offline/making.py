@@ -83,6 +83,7 @@ def _record_of(made: WrittenPack) -> PackRecord:
         trained_recall=trained.recall,
         trained_cosine=trained.cosine,
         trained_weights=weights,
+        trained_size=trained.size,
     )
 
 
@@ -90,4 +91,4 @@ def _trained_of(record: PackRecord) -> Trained:
     weights = None
     if record.trained_weights is not None:
         weights = np.frombuffer(base64.b64decode(record.trained_weights), dtype="<f4").astype(np.float32)
-    return Trained(record.trained_items, record.trained_recall, record.trained_cosine, weights)
+    return Trained(record.trained_items, record.trained_recall, record.trained_cosine, weights, record.trained_size)

@@ -37,8 +37,8 @@ _RECORD = "pack.json"
 class PackRecord(BaseModel):
     """The pack that was made last.
 
-    `trained_items`, `trained_recall`, `trained_cosine`, `trained_weights`: see Trained in writer.py; the weights as base64 of
-    little-endian float32. `before`: the SHA-256 of the pack that it replaced, whose file is kept until the next one:
+    `trained_items`, `trained_recall`, `trained_cosine`, `trained_weights`, `trained_size`: see Trained in writer.py; the
+    weights as base64 of little-endian float32. `before`: the SHA-256 of the pack that it replaced, whose file is kept until the next one:
     somebody who was told of it may be about to open it.
     """
 
@@ -49,6 +49,7 @@ class PackRecord(BaseModel):
     trained_recall: float | None
     trained_cosine: float = 1.0
     trained_weights: str | None = None
+    trained_size: int | None = None
     before: Sha256 | None = None
 
 
@@ -109,9 +110,9 @@ class OfflineStore:
     def served(self, policy: OfflinePackPolicy, space: str) -> PackRecord | None:
         """The pack, if it holds nothing beyond the policy and is in this space; else None."""
         record = self.record()
-        if record is None or record.header.space != space or not set(record.header.fields) <= set(policy.fields):
+        if record is None or record.header.space != space:
             return None
-        return record if record.header.thumbnail_size <= policy.thumbnails else None
+        return record if _holds_no_more(record, policy) else None
 
     def path(self, record: PackRecord) -> Path:
         """The file of a pack."""
@@ -128,9 +129,12 @@ class OfflineStore:
 
     def publish(self, made: Path, record: PackRecord) -> None:
         """Put a complete file, which is on the disk, in the place of the pack. Raises FileNotFoundError if withdrawn."""
-        before = self.record()
+        before, policy = self.record(), self.policy()
         made.rename(self.path(record))
         flush_folder(self.folder)
+        # A file with what may not leave any more is of no use to anybody.
+        if before is not None and (policy is None or not _holds_no_more(before, policy)):
+            before = None
         record = record.model_copy(update={"before": None if before is None else before.sha256})
         write_atomically(self.folder / _RECORD, record.model_dump_json().encode())
         kept = self._files(record)
@@ -155,6 +159,12 @@ class OfflineStore:
     def _files(self, record: PackRecord) -> set[Path]:
         """The file of a pack, and of the one before."""
         return {self.folder / f"{sha256}.pack" for sha256 in (record.sha256, record.before) if sha256 is not None}
+
+
+def _holds_no_more(record: PackRecord, policy: OfflinePackPolicy) -> bool:
+    """Whether a pack holds nothing that a policy does not let out."""
+    header = record.header
+    return set(header.fields) <= set(policy.fields) and header.thumbnail_size <= policy.thumbnails
 
 
 def not_allowed(gallery: str) -> Refusal:

@@ -21,12 +21,13 @@ from askew_client.errors import PhotoError
 from askew_client.offline.codes import ProductCodes
 from askew_client.offline.layout import LENGTH, SCALE, place_sections, runs_of, section_names, write_head
 from askew_server.index.types import Labels, Vectors
-from askew_server.offline.choice import MOST_MEASURED, SAMPLE, choose_codec, spread_rows
+from askew_server.offline.choice import MOST_MEASURED, choose_codec, spread_rows
 from askew_server.offline.codecs import Codec, int8_codec
 from askew_server.offline.earlier import EarlierPack
 from askew_server.offline.recall import QUERIES, RecallMeter
 from askew_server.offline.source import PackSource, pack_source
 from askew_server.offline.thumbnails import thumbnail
+from askew_server.offline.training import TRAINING_VECTORS
 
 RECALL_TOLERANCE = 0.01
 """By how much the recall of a codec may fall below what it was when it was trained, before another one is."""
@@ -44,13 +45,14 @@ class Trained:
     """What is known of a codec besides what its pack holds, from the time when it was made.
 
     `items`: of the gallery then; `recall`: measured then. `cosine`: the mean squared cosine of vectors and what their codes
-    stand for, by which factors are divided. `weights`: see Codec.
+    stand for, by which factors are divided. `weights`: see Codec. `size`: the bytes of a code that an administrator had chosen.
     """
 
     items: int
     recall: float | None
     cosine: float = 1.0
     weights: NDArray[np.float32] | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -150,18 +152,21 @@ def _code(
         recall, _ = _encode(kept, source, earlier, trained, queries, sections, report)
         if recall is None or trained.recall is None or recall.value >= trained.recall - RECALL_TOLERANCE:
             return _Coded(kept, recall, trained, is_new=False)
-    _, sample = source.vectors_of(source.labels[spread_rows(items, SAMPLE)])
+    _, sample = source.vectors_of(source.labels[spread_rows(items, TRAINING_VECTORS)])
     codec = choose_codec(items, sample, order.policy.bytes, lambda codec: _measure(codec, source, queries))
     del sample
     recall, cosine = _encode(codec, source, earlier, trained, queries, sections, report)
-    made = Trained(items, None if recall is None else recall.value, cosine, codec.weights)
+    made = Trained(items, None if recall is None else recall.value, cosine, codec.weights, order.policy.bytes)
     is_new = earlier is None or earlier.header.codec.id != codec.described.id
     return _Coded(codec, recall, made, is_new)
 
 
 def _may_be_kept(earlier: EarlierPack, trained: Trained, policy: OfflinePackPolicy, items: int) -> bool:
     kind, size = earlier.header.codec.kind, earlier.header.codec.bytes
-    is_wanted = policy.bytes is None or (kind == "product" and size == min(policy.bytes, earlier.header.dim))
+    if policy.bytes is None:
+        is_wanted = trained.size is None
+    else:
+        is_wanted = kind == "product" and size == min(policy.bytes, earlier.header.dim)
     return is_wanted and trained.items > 0 and items <= MOST_GROWTH * trained.items
 
 

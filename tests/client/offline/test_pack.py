@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -177,6 +178,9 @@ def test_foreign_files_and_wrong_headers_are_refused_with_a_sentence(tmp_path: P
         (changed_codec(order=[0, *range(15)]), "every dimension once"),
         (changed_codec(starts=[0, 4, 4, 9, 16]), "starts that rise"),
         (changed_codec(starts=[0, 4, 8, 9, 15]), "starts that rise"),
+        (changed_codec(books=[np.full_like(book, np.nan) for book in CODEC.books]), "finite values"),
+        (assemble(header, _replaced(sections, "scales", struct.pack("<5f", 1, 1, math.nan, 1, 1))), "finite number"),
+        (assemble(header, _replaced(sections, "scales", struct.pack("<5f", 1, 1, 1, 1, math.inf))), "finite number"),
         (assemble(header, list(reversed(sections))), "sections"),
         (assemble(header, longer), "labels are not 5"),
         (assemble(header, _replaced(sections, "labels", struct.pack("<QIQI", 5, 3, 6, 2))), "labels are not 5"),
@@ -191,9 +195,27 @@ def test_foreign_files_and_wrong_headers_are_refused_with_a_sentence(tmp_path: P
         Pack.open(tmp_path / "none.pack")
 
 
-def test_a_row_that_is_no_row_is_refused_when_it_is_read(tmp_path: Path) -> None:
-    plain = PlainPack(unit_vectors(2, 16), ["a", "b"], rows=[[7], ["b"]])
-    pack = Pack.open(_written(tmp_path, plain.content()))
+@pytest.mark.parametrize(
+    "row",
+    [
+        b"",
+        b"[]",
+        b"[7]",
+        b'"ab"',
+        b'{"0":"a"}',
+        b'["a",NaN]',
+        b'["\xff"]',
+        '["a"]'.encode("utf-16"),
+        b'["a",' + b"[" * 100_000 + b"]" * 100_001,
+    ],
+    ids=["nothing", "no id", "number", "text", "object", "NaN", "no UTF-8", "UTF-16", "deep"],
+)
+def test_a_row_that_is_no_row_is_refused_when_it_is_read(tmp_path: Path, row: bytes) -> None:
+    parts = read_plainly(PlainPack(unit_vectors(2, 16), ["a", "b"], fields=["t"]).content())
+    header = {name: value for name, value in parts["header"].items() if name != "sections"}
+    sections = _replaced(list(parts["parts"].items()), "rows", row + b'["b"]')
+    content = assemble(header, _replaced(sections, "row_lengths", struct.pack("<2I", len(row), 5)))
+    pack = Pack.open(_written(tmp_path, content))
     assert pack.item(1) == ("b", {})
     with pytest.raises(DamagedPack, match="item 0 has no readable row"):
         pack.item(0)

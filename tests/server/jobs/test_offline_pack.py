@@ -16,11 +16,17 @@ import numpy as np
 import pytest
 
 from askew_client import Client
+from askew_client.contract.offline_pack import OfflinePackPolicy
 from askew_client.encoding.encoder import Encoder
 from askew_client.errors import NotFound
 from askew_client.offline.pack import Pack
 from askew_client.offline.sections import open_pack
 from askew_client.offline.update import update_pack
+from askew_server.errors import Refusal
+from askew_server.gallery.catalog import Catalog
+from askew_server.jobs.offline_pack import OfflinePacks
+from askew_server.jobs.queue import JobQueue
+from askew_server.offline.store import OfflineStore
 from tests.support.job_waiting import DEADLINE, result_of, wait_for_job
 from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer, run_askew
@@ -336,3 +342,22 @@ def test_kill_9_while_a_pack_is_made_leaves_the_older_one_and_the_next_start_mak
         assert served == older or served == second.http.get(f"{PACK}/file").content
     assert not list(offline.glob("building-*"))
     assert "offline" not in run_askew("doctor", "--data", data).stdout
+
+
+def test_a_policy_that_is_refused_for_lack_of_a_place_changes_nothing(data: Path) -> None:
+    galleries, jobs = Catalog(data, owner="a test"), JobQueue(data, max_jobs=0)
+    try:
+        jobs.start()
+        galleries.load()
+        packs, gallery = OfflinePacks(galleries, jobs), galleries.get("objects")
+        store = OfflineStore("objects", galleries.folder("objects"))
+        with pytest.raises(Refusal, match="jobs already wait or run"):
+            packs.allow(gallery, OfflinePackPolicy(fields=["kind"]))
+        assert not store.folder.exists()
+        store.allow(OfflinePackPolicy(fields=["kind"]))
+        with pytest.raises(Refusal, match="jobs already wait or run"):
+            packs.allow(gallery, OfflinePackPolicy(fields=["kind", "more"]))
+        assert store.require_policy().fields == ["kind"]
+    finally:
+        jobs.close()
+        galleries.close()

@@ -67,6 +67,10 @@ def test_a_pack_is_served_only_while_it_holds_nothing_beyond_the_policy(
     second = make(gallery)
     third = make(gallery)
     assert {path.stem for path in store.folder.glob("*.pack")} == {second, third}
+    # Unless it holds what may not leave any more.
+    store.allow(OfflinePackPolicy(fields=["t"]))
+    narrow = make(gallery)
+    assert {path.stem for path in store.folder.glob("*.pack")} == {narrow}
     assert store.leftovers() == []
     record = store.record()
     assert record is not None

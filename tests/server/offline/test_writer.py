@@ -157,6 +157,16 @@ def test_a_codec_is_trained_anew_when_the_gallery_has_doubled_or_its_recall_fell
 
 
 @pytest.mark.slow
+def test_a_size_that_an_administrator_chose_does_not_outlive_the_choice(gallery: PackedGallery) -> None:
+    gallery.put([f"item-{n}" for n in range(40)], unit_vectors(40, gallery.dim))
+    chosen = gallery.pack(size=64)
+    assert chosen[1].header.codec.kind == "product"
+    measured = gallery.pack(after=chosen)
+    assert (measured[1].header.codec.kind, measured[1].is_new_codec) == ("int8", True)
+    assert not gallery.pack(after=measured)[1].is_new_codec
+
+
+@pytest.mark.slow
 def test_a_pack_is_of_one_moment_while_others_write(gallery: PackedGallery) -> None:
     """Vectors, rows and labels are of the same change, though a writer replaces and deletes items all the time."""
     ids = [f"id-{n}" for n in range(200)]
