@@ -82,20 +82,25 @@ def test_pure_parts_compute_what_python_computes(tmp_path: Path) -> None:
 WIRE = """
 import { writeFileSync } from "node:fs";
 import { createHash } from "node:crypto";
-import { AskewServer } from "SRC/api.ts";
+import { AskewServer, ServerProblem } from "SRC/api.ts";
 import { readFloat32 } from "SRC/float16.ts";
 import { verify } from "SRC/digest.ts";
 
 const [address, vector] = process.argv.slice(2);
-const server = new AskewServer(address, "museum");
+const server = new AskewServer(address + "/", "museum");
 const best = await server.bestEncoder("android");
 const manifest = await server.manifest(best.id);
 const file = await server.encoderFile(best.id);
 await verify(file, best.sha256, async (bytes) => new Uint8Array(createHash("sha256").update(bytes).digest()));
 const hits = await server.search(readFloat32(vector), manifest, 3);
 const foreign = { ...manifest, space_id: "sp1-" + "0".repeat(32) };
-const refused = await server.search(readFloat32(vector), foreign).then(() => "", (error) => error.message);
-writeFileSync("found.json", JSON.stringify({ best: best.id, bytes: file.length, hits, refused }));
+const refused = await server.search(readFloat32(vector), foreign).then(() => "", (error) => error);
+const silent = await new AskewServer("http://127.0.0.1:1", "museum").manifest("x").then(() => "", (error) => error);
+writeFileSync("found.json", JSON.stringify({
+  best: best.id, bytes: file.length, hits, refused: refused.message,
+  status: refused instanceof ServerProblem ? refused.status : 0,
+  silent: silent instanceof ServerProblem ? "a problem" : silent.message,
+}));
 """
 
 
@@ -119,6 +124,8 @@ def test_it_fetches_the_encoder_and_searches_a_real_server(
     assert (found["best"], found["bytes"]) == ("student@1", student_file.stat().st_size)
     assert found["hits"][0]["id"] == photos[3].stem
     assert "space" in found["refused"]
+    assert found["status"] == 409
+    assert found["silent"].startswith("The server did not answer.")
 
 
 @pytest.mark.installs

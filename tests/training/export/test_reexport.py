@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +13,14 @@ import onnx
 import pytest
 
 from askew_client import Encoder
+from askew_client.contract.encoder_file import UNSEALED, seal
 from askew_client.contract.errors import DamagedEncoder
+from askew_client.contract.manifest import DIGEST_KEY
 from askew_training.cli.export import export
-from askew_training.errors import CheckpointError, GateError
+from askew_training.errors import CheckpointError, DataError, GateError
 from askew_training.export import reexport
 from askew_training.export.encoder_file import write_encoder
+from askew_training.export.mobile import write_mobile
 from askew_training.export.reexport import rewrite_encoder
 from tests.support.small_encoders import make_encoder
 from tests.support.training_helpers import CARD, checkpoint_of, picture, run_command, tiny_network, words
@@ -92,3 +98,76 @@ def test_a_checkpoint_needs_its_card_and_has_no_parts(tmp_path: Path) -> None:
     result = run_command(export, tmp_path / "network.pt", tmp_path / "new", "--target", "mobile")
     assert result.exit_code == 2
     assert "expected an encoder file (.onnx)" in words(result.output)
+
+
+def resealed(source: Path, path: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
+    """A foreign file: another graph, with a digest that is right."""
+    model = onnx.load(source)
+    change(model)
+    next(entry for entry in model.metadata_props if entry.key == DIGEST_KEY).value = UNSEALED
+    path.write_bytes(seal(model.SerializeToString()))
+    return path
+
+
+def lose_weights(model: onnx.ModelProto) -> None:
+    model.graph.initializer.remove(next(each for each in model.graph.initializer if each.name.endswith("/codes")))
+
+
+def rename_output(model: onnx.ModelProto) -> None:
+    last = next(node for node in model.graph.node if "descriptor" in node.output)
+    last.output[0] = model.graph.output[0].name = "other"
+
+
+def forget_shape(model: onnx.ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.shape.Clear()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lose_weights, "is invalid"),
+        (rename_output, "the output `descriptor`"),
+        (forget_shape, r"float32 \[N, 256\]"),
+    ],
+)
+def test_a_foreign_graph_is_one_sentence(
+    old: Path, tmp_path: Path, change: Callable[[onnx.ModelProto], None], message: str
+) -> None:
+    foreign = resealed(old, tmp_path / "foreign.onnx", change)
+    with pytest.raises(CheckpointError, match=message):
+        rewrite_encoder(foreign, "2", tmp_path / "new.onnx")
+    with pytest.raises(CheckpointError, match=message):
+        write_mobile(foreign, tmp_path / "parts")
+    assert [path.name for path in tmp_path.iterdir()] == ["foreign.onnx"]
+
+
+def test_an_output_that_cannot_be_written_is_named(old: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    for output, message in (
+        (tmp_path, "it is a folder"),
+        (tmp_path / "missing" / "new.onnx", "missing is not a folder"),
+        (tmp_path / "file" / "new.onnx", "file is not a folder"),
+    ):
+        with pytest.raises(DataError, match=f"^{output} cannot be written: .*{message}"):
+            rewrite_encoder(old, "2", output)
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_full_disk_names_the_output_and_keeps_the_old_file(
+    old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "new.onnx").write_text("the old file")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match=r"new\.onnx cannot be written: No space left on device"):
+        rewrite_encoder(old, "2", tmp_path / "new.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["new.onnx"]
+    assert (tmp_path / "new.onnx").read_text() == "the old file"
+
+
+def test_an_empty_option_is_refused_and_not_left_out(old: Path, tmp_path: Path) -> None:
+    result = run_command(export, old, tmp_path / "new.onnx", "--version", "2", "--name", "")
+    assert result.exit_code == 2
+    assert "--name: an encoder file keeps these properties" in words(result.output)

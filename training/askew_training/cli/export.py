@@ -71,7 +71,9 @@ def export(
         "--metrics": metrics,
     }
     if source.suffix == ".onnx":
-        _export_encoder(source, output, target, version, {option for option, value in given.items() if value})
+        _export_encoder(
+            source, output, target, version, {option for option, value in given.items() if value not in (None, [])}
+        )
     elif target is Target.mobile:
         raise typer.BadParameter(
             f"expected an encoder file (.onnx), got {source}. Export it first: the parts name the SHA-256 of the encoder "

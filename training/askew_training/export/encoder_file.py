@@ -15,7 +15,7 @@ from askew_client.contract.encoder_file import UNSEALED, seal
 from askew_client.contract.manifest import DIGEST_KEY, Manifest, Precision, golden_text
 from askew_client.encoding.golden import golden_pictures
 from askew_client.files import write_atomically
-from askew_training.errors import CheckpointError
+from askew_training.errors import CheckpointError, DataError
 from askew_training.export.gate import COSINE_DISTANCE, GateReport, check_graph
 from askew_training.export.graph import encoder_graph
 from askew_training.export.precision import store
@@ -45,8 +45,9 @@ def write_encoder(checkpoint: Checkpoint, card: EncoderCard, output: Path, *, si
 
     `simplified`: whether the graph is simplified, which takes a minute for a teacher of two trunks and three scales.
     Raises GateError, and writes nothing, if the graph differs from the network; CheckpointError if the card is
-    inconsistent, or asks for a teacher although the checkpoint is a student.
+    inconsistent, or asks for a teacher although the checkpoint is a student; DataError if `output` cannot be written.
     """
+    check_output(output)
     if card.role == "teacher" and checkpoint.description.teacher_space is not None:
         raise CheckpointError(
             "This checkpoint was distilled from a teacher and defines no space. Export it with --role student."
@@ -60,8 +61,24 @@ def write_encoder(checkpoint: Checkpoint, card: EncoderCard, output: Path, *, si
     if card.precision != "fp32":
         graph = store(graph, card.precision)
         report = check_graph(graph, network, card.photo_size, COSINE_DISTANCE[card.precision])
-    write_atomically(output, sealed(graph, _manifest(checkpoint, card, golden_vectors(graph))))
+    write_output(output, sealed(graph, _manifest(checkpoint, card, golden_vectors(graph))))
     return report
+
+
+def check_output(output: Path) -> None:
+    """Raise DataError for a path that cannot become a file, before minutes of work are lost."""
+    if output.is_dir():
+        raise DataError(f"{output} cannot be written: it is a folder. Name the encoder file (.onnx) to write.")
+    if not output.parent.is_dir():
+        raise DataError(f"{output} cannot be written: {output.parent} is not a folder. Create it first.")
+
+
+def write_output(output: Path, content: bytes) -> None:
+    """Write an encoder file atomically. Raises DataError, which names `output` and not the temporary file beside it."""
+    try:
+        write_atomically(output, content)
+    except OSError as error:
+        raise DataError(f"{output} cannot be written: {error.strerror or error}. Nothing was written.") from None
 
 
 def sealed(graph: onnx.ModelProto, manifest: Manifest) -> bytes:

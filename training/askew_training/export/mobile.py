@@ -47,6 +47,8 @@ def write_mobile(source: Path, output: Path) -> MobileReport:
     """
     if output.exists() or output.is_symlink():
         raise DataError(f"Expected {output} not to exist, because the parts become a new folder. Remove it first.")
+    if not output.parent.is_dir():
+        raise DataError(f"{output} cannot be written: {output.parent} is not a folder. Create it first.")
     file, fused = read_graph(source)
     parts = mobile_parts(file, fused)
     vectors = _self_test_vectors(fused)

@@ -20,7 +20,8 @@ struct Manifest: Codable {
 }
 
 /// An encoder file on ONNX Runtime: loaded, proved on this device, and run. Not for the main thread.
-final class AskewEncoder {
+/// It may be handed to another task: ONNX Runtime's sessions can be run from any thread.
+final class AskewEncoder: @unchecked Sendable {
     let manifest: Manifest
     private let environment: ORTEnv
     private let session: ORTSession

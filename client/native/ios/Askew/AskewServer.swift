@@ -6,7 +6,16 @@ struct Hit: Decodable {
     let payload: Payload?
 
     /// The fields that this app shows; a gallery may have others.
-    struct Payload: Decodable { let title: String? }
+    struct Payload: Decodable {
+        let title: String?
+
+        enum CodingKeys: CodingKey { case title }
+
+        init(from decoder: Decoder) throws {
+            // A title that is no text must not cost the whole answer.
+            title = try? decoder.container(keyedBy: CodingKeys.self).decodeIfPresent(String.self, forKey: .title)
+        }
+    }
 }
 
 /// An encoder as the server describes it. `sha256`: of the file with those 64 digits set to `0`.
@@ -15,9 +24,15 @@ struct EncoderDescription: Decodable {
     let sha256: String
 }
 
+/// The server answered, but with a problem. `status` 409: the gallery has retired the encoder, open the store again.
+struct ServerProblem: LocalizedError {
+    let status: Int
+    let errorDescription: String?
+}
+
 /// The calls of a server that a search needs (docs/api.md).
 struct AskewServer {
-    /// With its path prefix, and a slash at the end.
+    /// With its path prefix.
     let address: URL
     let gallery: String
     /// One with the scope `search`.
@@ -51,12 +66,14 @@ struct AskewServer {
         return try JSONDecoder().decode(Answer.self, from: answer).hits
     }
 
-    /// Throws `AskewFailure` with the sentence of the server's problem. A 409 means: ask for `bestEncoder` again.
+    /// Throws `ServerProblem` with the sentence of the server's problem; `URLError` if no answer comes.
     private func send(
         _ path: String, _ parameters: [String: String], _ headers: [String: String] = [:], body: Data? = nil
     ) async throws -> Data {
         struct Problem: Decodable { let detail: String? }
-        var parts = URLComponents(string: address.absoluteString + path)!
+        // Without the slash, the path would become part of the host's name, and the key would go there.
+        let base = address.absoluteString
+        var parts = URLComponents(string: base + (base.hasSuffix("/") ? "" : "/") + path)!
         parts.queryItems = parameters.map { URLQueryItem(name: $0.key, value: $0.value) }
         var request = URLRequest(url: parts.url!)
         headers.forEach { request.setValue($0.value, forHTTPHeaderField: $0.key) }
@@ -69,7 +86,7 @@ struct AskewServer {
         let status = (response as? HTTPURLResponse)?.statusCode ?? 0
         if (200..<300).contains(status) { return content }
         let detail = (try? JSONDecoder().decode(Problem.self, from: content))?.detail
-        throw AskewFailure(detail ?? "The server answered \(status).")
+        throw ServerProblem(status: status, errorDescription: detail ?? "The server answered \(status).")
     }
 
     private func segment(_ text: String) -> String {

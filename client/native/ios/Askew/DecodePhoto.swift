@@ -5,14 +5,18 @@ import ImageIO
 /// Decode a photo: EXIF orientation applied, ICC profile ignored, alpha over white, capped. Throws `AskewFailure` if it is none.
 func decodePhoto(_ photo: Data, photoSize: Int) throws -> Pixels {
     guard let source = CGImageSourceCreateWithData(photo as CFData, nil),
+        let properties = CGImageSourceCopyPropertiesAtIndex(source, 0, nil) as? [CFString: Any],
         let image = CGImageSourceCreateImageAtIndex(source, 0, nil)
     else { throw AskewFailure("Expected a JPEG, PNG or WebP photo, got a file that cannot be decoded.") }
-    let properties = CGImageSourceCopyPropertiesAtIndex(source, 0, nil) as? [CFString: Any]
-    let orientation = properties?[kCGImagePropertyOrientation] as? Int ?? 1
+    // Nothing is decoded before it is drawn.
+    guard image.width * image.height <= 64_000_000 else {
+        throw AskewFailure("Expected a photo of at most 64 megapixels, got \(image.width) × \(image.height) px. Shrink it.")
+    }
+    let orientation = properties[kCGImagePropertyOrientation] as? Int ?? 1
     let (width, height) = (image.width, image.height)
     var rgba = [UInt8](repeating: 255, count: 4 * width * height)
     // The photo's own colour space, if it is RGB, so that nothing is converted.
-    let own = image.colorSpace.flatMap { $0.model == .rgb ? $0 : nil }
+    let own = image.colorSpace.flatMap { $0.model == .rgb && $0.supportsOutput ? $0 : nil }
     let drawn = rgba.withUnsafeMutableBytes { memory -> Bool in
         guard let context = CGContext(
             data: memory.baseAddress, width: width, height: height, bitsPerComponent: 8, bytesPerRow: 4 * width,

@@ -1,12 +1,14 @@
 import CryptoKit
 import Foundation
 
-/// Fetches the encoder that fits this phone, once, and keeps it in `folder`, such as Application Support.
+/// Fetches the encoder that fits this phone, once, and keeps it in `folder`, such as Application Support. It keeps one
+/// encoder: an app with several galleries needs a folder for each.
 struct EncoderStore {
     let folder: URL
     let server: AskewServer
 
-    /// The encoder of a gallery, ready to describe. Without a network, the one that was kept last.
+    /// The encoder of a gallery, ready to describe. Without a network, the one that was kept last; if the server refuses,
+    /// `ServerProblem` is thrown.
     func open() async throws -> AskewEncoder {
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         let note = folder.appendingPathComponent("askew-encoder")
@@ -14,8 +16,8 @@ struct EncoderStore {
         var best: EncoderDescription?
         do {
             best = try await server.bestEncoder()
-        } catch let failure {
-            if kept == nil { throw failure }
+        } catch let failure as URLError {
+            if kept == nil || failure.code == .cancelled { throw failure }
         }
         let sha256 = best?.sha256 ?? kept!
         let file = folder.appendingPathComponent("askew-\(sha256).onnx")

@@ -26,9 +26,16 @@ struct SearchView: View {
             let vector = try await Task.detached {
                 try encoder.describe(decodePhoto(photo, photoSize: encoder.manifest.photoSize))
             }.value
-            hits = try await server.search(vector, encoder: encoder.manifest)
+            do {
+                hits = try await server.search(vector, encoder: encoder.manifest)
+            } catch let problem as ServerProblem where problem.status == 409 {
+                // The gallery has retired this encoder: the next search opens the one that it admits now.
+                self.encoder = nil
+                throw problem
+            }
             notice = hits.isEmpty ? "Nothing in this gallery looks like it." : "The photo stayed on this phone."
         } catch is CancellationError {
+        } catch let failure as URLError where failure.code == .cancelled {
         } catch {
             notice = error.localizedDescription
         }

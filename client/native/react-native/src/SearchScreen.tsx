@@ -1,9 +1,12 @@
-/** A screen that searches with a photo and lists the hits. `uri`: from the camera or a picker. */
+/**
+ * A screen that searches with a photo and lists the hits. `uri`: from the camera or a picker. `server`: the same object on
+ * each render, because the encoder is opened again for another one.
+ */
 
 import { useEffect, useState } from "react";
 import { FlatList, Text, View } from "react-native";
 
-import type { AskewServer, Hit } from "./api.ts";
+import { type AskewServer, type Hit, ServerProblem } from "./api.ts";
 import { decodePhoto } from "./decode-photo.ts";
 import type { Encoder } from "./encoder.ts";
 import { openEncoder } from "./encoder-store.ts";
@@ -13,11 +16,20 @@ export function SearchScreen({ server, uri }: { server: AskewServer; uri: string
   const [hits, setHits] = useState<readonly Hit[]>([]);
   const [notice, setNotice] = useState("Preparing the encoder …");
 
+  const [renewals, setRenewals] = useState(0);
+
   useEffect(() => {
-    openEncoder(server)
-      .then((ready) => (setEncoder(ready), setNotice("Take a photo.")))
-      .catch((error: Error) => setNotice(error.message));
-  }, [server]);
+    let isCurrent = true;
+    const opening = openEncoder(server);
+    opening
+      .then((ready) => isCurrent && (setEncoder(ready), setNotice("Take a photo.")))
+      .catch((error: Error) => isCurrent && setNotice(error.message));
+    return () => {
+      isCurrent = false;
+      setEncoder(undefined);
+      opening.then((ready) => ready.close()).catch(() => {});
+    };
+  }, [server, renewals]);
 
   useEffect(() => {
     if (!encoder || !uri) return;
@@ -29,7 +41,12 @@ export function SearchScreen({ server, uri }: { server: AskewServer; uri: string
       setHits(found);
       setNotice(found.length ? "The photo stayed on this phone." : "Nothing in this gallery looks like it.");
     };
-    search().catch((error: Error) => isCurrent && setNotice(error.message));
+    search().catch((error: Error) => {
+      if (!isCurrent) return;
+      setNotice(error.message);
+      // The gallery has retired this encoder: open the one that it admits now, and search with it.
+      if (error instanceof ServerProblem && error.status === 409) setRenewals((count) => count + 1);
+    });
     return () => {
       isCurrent = false;
     };

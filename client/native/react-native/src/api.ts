@@ -16,14 +16,27 @@ export interface Hit {
   readonly payload: Readonly<Record<string, unknown>> | null;
 }
 
+/** The server answered, but with a problem. `status` 409: the gallery has retired the encoder, open the store again. */
+export class ServerProblem extends Error {
+  readonly status: number;
+
+  constructor(status: number, sentence: string) {
+    super(sentence);
+    this.status = status;
+  }
+}
+
+/** React Native's own fetch waits for ever. */
+const PATIENCE_MILLISECONDS = 60_000;
+
 export class AskewServer {
   private readonly address: string;
   private readonly gallery: string;
   private readonly key: string | undefined;
 
-  /** `address`: with its path prefix, without a slash at the end. `key`: one with the scope `search`. */
+  /** `address`: with its path prefix. `key`: one with the scope `search`. */
   constructor(address: string, gallery: string, key?: string) {
-    this.address = address;
+    this.address = address.replace(/\/+$/, "");
     this.gallery = gallery;
     this.key = key;
   }
@@ -39,13 +52,13 @@ export class AskewServer {
 
   async encoderFile(id: string): Promise<Uint8Array> {
     const path = `/v1/encoders/${encodeURIComponent(id)}/file?gallery=${encodeURIComponent(this.gallery)}`;
-    return new Uint8Array(await (await this.send(path, {})).arrayBuffer());
+    return this.send(path, {}, async (answer) => new Uint8Array(await answer.arrayBuffer()));
   }
 
   /** Send a vector, and nothing else, and return the hits, nearest first. */
   async search(vector: Float32Array, encoder: Manifest, limit = 10): Promise<readonly Hit[]> {
     const path = `/v1/galleries/${encodeURIComponent(this.gallery)}/search?limit=${limit}&max_false_match=0.2`;
-    const answer = await this.send(path, {
+    const request = {
       method: "POST",
       body: packFloat16(vector) as BodyInit,
       headers: {
@@ -54,20 +67,33 @@ export class AskewServer {
         "Askew-Dtype": "f16le",
         "Askew-Encoder": `${encoder.name}@${encoder.version}`,
       },
-    });
-    return ((await answer.json()) as { hits: readonly Hit[] }).hits;
+    };
+    return this.send(path, request, async (answer) => ((await answer.json()) as { hits: readonly Hit[] }).hits);
   }
 
   private async json<Answer>(path: string): Promise<Answer> {
-    return (await (await this.send(path, {})).json()) as Answer;
+    return this.send(path, {}, async (answer) => (await answer.json()) as Answer);
   }
 
-  /** Throws Error with the sentence of the server's problem. A 409 means: ask for `bestEncoder` again. */
-  private async send(path: string, init: RequestInit & { headers?: Record<string, string> }): Promise<Response> {
+  /** Throws ServerProblem with the sentence of the server's problem; Error if no whole answer comes in time. */
+  private async send<Answer>(
+    path: string,
+    init: RequestInit & { headers?: Record<string, string> },
+    read: (answer: Response) => Promise<Answer>,
+  ): Promise<Answer> {
     const headers = this.key ? { ...init.headers, Authorization: `Bearer ${this.key}` } : { ...init.headers };
-    const answer = await fetch(this.address + path, { ...init, headers });
-    if (answer.ok) return answer;
-    const problem = (await answer.json().catch(() => ({}))) as { detail?: string };
-    throw new Error(problem.detail ?? `The server answered ${answer.status}.`);
+    const stop = new AbortController();
+    const timer = setTimeout(() => stop.abort(), PATIENCE_MILLISECONDS);
+    try {
+      const answer = await fetch(this.address + path, { ...init, headers, signal: stop.signal });
+      if (answer.ok) return await read(answer);
+      const problem = (await answer.json().catch(() => ({}))) as { detail?: string };
+      throw new ServerProblem(answer.status, problem.detail ?? `The server answered ${answer.status}.`);
+    } catch (error) {
+      if (error instanceof ServerProblem) throw error;
+      throw new Error("The server did not answer. Is it running, and this device online?");
+    } finally {
+      clearTimeout(timer);
+    }
   }
 }

@@ -4,19 +4,36 @@ import * as Crypto from "expo-crypto";
 import { File, Paths } from "expo-file-system";
 import { Platform } from "react-native";
 
-import type { AskewServer } from "./api.ts";
+import { type AskewServer, ServerProblem } from "./api.ts";
 import { verify } from "./digest.ts";
 import { Encoder, type Manifest } from "./encoder.ts";
 
 const sha256 = async (bytes: Uint8Array): Promise<Uint8Array> =>
   new Uint8Array(await Crypto.digest(Crypto.CryptoDigestAlgorithm.SHA256, bytes as Uint8Array<ArrayBuffer>));
 
-/** The encoder of a gallery, ready to describe. Without a network, the one that was kept last. */
+interface Kept {
+  readonly sha256: string;
+  readonly manifest: Manifest;
+}
+
+/** What the last start noted; undefined if a crash left half of it. */
+async function readNote(note: File): Promise<Kept | undefined> {
+  try {
+    return note.exists ? (JSON.parse(await note.text()) as Kept) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The encoder of a gallery, ready to describe. Without a network, the one that was kept last; if the server refuses,
+ * ServerProblem is thrown. One encoder is kept: an app with several galleries needs a note for each.
+ */
 export async function openEncoder(server: AskewServer): Promise<Encoder> {
   const note = new File(Paths.document, "askew-encoder.json");
-  let kept: { sha256: string; manifest: Manifest } | undefined = note.exists ? JSON.parse(await note.text()) : undefined;
+  let kept = await readNote(note);
   const best = await server.bestEncoder(Platform.OS === "ios" ? "ios" : "android").catch((error: unknown) => {
-    if (kept) return undefined;
+    if (kept && !(error instanceof ServerProblem)) return undefined;
     throw error;
   });
   const digest = best?.sha256 ?? kept!.sha256;

@@ -42,6 +42,11 @@ export class Encoder {
     return encoder;
   }
 
+  /** Free the memory of the session. */
+  async close(): Promise<void> {
+    await this.session.release();
+  }
+
   /** Describe a decoded photo: a unit vector. Throws Error for a photo that is too thin. */
   async describe(photo: Pixels): Promise<Float32Array> {
     const shrink = Math.min(1, this.manifest.photo_size / Math.max(photo.width, photo.height));

@@ -1,7 +1,6 @@
 package askew
 
 import org.json.JSONObject
-import java.io.IOException
 import java.net.HttpURLConnection
 import java.net.URL
 import java.net.URLEncoder
@@ -11,11 +10,16 @@ class Hit(val id: String, val score: Double, val payload: JSONObject?)
 /** An encoder as the server describes it. `sha256`: of the file with those 64 digits set to `0`. */
 class EncoderDescription(val id: String, val sha256: String)
 
+/** The server answered, but with a problem. `status` 409: the gallery has retired the encoder, open the store again. */
+class ServerProblem(val status: Int, sentence: String) : Exception(sentence)
+
 /**
- * The calls of a server that a search needs (docs/api.md). Not for the main thread. `address`: with its path prefix, without
- * a slash at the end. `key`: one with the scope `search`.
+ * The calls of a server that a search needs (docs/api.md). Not for the main thread. `address`: with its path prefix. `key`:
+ * one with the scope `search`.
  */
-class AskewServer(private val address: String, private val gallery: String, private val key: String? = null) {
+class AskewServer(address: String, private val gallery: String, private val key: String? = null) {
+    private val address = address.trimEnd('/')
+
     /** The admitted student for this device. */
     fun bestEncoder(): EncoderDescription {
         val best = JSONObject(String(send("/v1/encoders/best?gallery=${quoted(gallery)}&runtime=android")))
@@ -42,7 +46,7 @@ class AskewServer(private val address: String, private val gallery: String, priv
         }
     }
 
-    /** Throws IOException with the sentence of the server's problem. A 409 means: ask for `bestEncoder` again. */
+    /** Throws ServerProblem with the sentence of the server's problem; IOException if no answer comes. */
     private fun send(path: String, headers: Map<String, String> = emptyMap(), body: ByteArray? = null): ByteArray {
         val connection = URL(address + path).openConnection() as HttpURLConnection
         connection.connectTimeout = 10_000
@@ -59,7 +63,8 @@ class AskewServer(private val address: String, private val gallery: String, priv
             if (connection.responseCode in 200..299) return connection.inputStream.use { it.readBytes() }
             val problem = connection.errorStream?.use { String(it.readBytes()) } ?: "{}"
             val detail = try { JSONObject(problem).optString("detail") } catch (_: Exception) { "" }
-            throw IOException(if (detail.isEmpty()) "The server answered ${connection.responseCode}." else detail)
+            val sentence = if (detail.isEmpty()) "The server answered ${connection.responseCode}." else detail
+            throw ServerProblem(connection.responseCode, sentence)
         } finally {
             connection.disconnect()
         }

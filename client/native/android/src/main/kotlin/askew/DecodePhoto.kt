@@ -14,6 +14,11 @@ fun decodePhoto(photo: File, photoSize: Int): Pixels {
         // Nothing is scaled here: each platform scales differently, and the encoder's graph does it.
         inScaled = false
     }
+    val header = BitmapFactory.Options().apply { inJustDecodeBounds = true }
+    BitmapFactory.decodeFile(photo.path, header)
+    if (header.outWidth.toLong() * header.outHeight > MAX_PIXELS) {
+        throw IOException("Expected a photo of at most 64 megapixels, got ${header.outWidth} × ${header.outHeight} px. Shrink it.")
+    }
     val stored = BitmapFactory.decodeFile(photo.path, options)
         ?: throw IOException("Expected a JPEG, PNG or WebP photo, got a file that cannot be decoded.")
     val upright = turned(stored, ExifInterface(photo.path).getAttributeInt(ExifInterface.TAG_ORIENTATION, 1))

@@ -3,11 +3,17 @@ package askew
 import java.io.File
 import java.io.IOException
 
-/** Fetches the encoder that fits this phone, once, and keeps it in `folder`, such as `context.filesDir`. */
+/**
+ * Fetches the encoder that fits this phone, once, and keeps it in `folder`, such as `context.filesDir`. It keeps one
+ * encoder: an app with several galleries needs a folder for each.
+ */
 class EncoderStore(private val folder: File, private val server: AskewServer) {
     private val note = File(folder, "askew-encoder")
 
-    /** The encoder of a gallery, ready to describe. Without a network, the one that was kept last. */
+    /**
+     * The encoder of a gallery, ready to describe. Without a network, the one that was kept last; if the server refuses,
+     * ServerProblem is thrown.
+     */
     fun open(): Encoder {
         val kept = if (note.exists()) note.readText() else null
         val best = try {

@@ -3,6 +3,9 @@ package askew
 /** A decoded photo: RGB, three bytes a pixel, row after row. */
 class Pixels(val width: Int, val height: Int, val data: ByteArray)
 
+/** Photos with more pixels are refused before they are decoded: 64 megapixels take 256 MB. */
+const val MAX_PIXELS = 64_000_000
+
 /** The cap rule (docs/phone.md): the side of the blocks that are averaged, 1 for photos below 2,560 px. */
 fun capFactor(width: Int, height: Int, photoSize: Int): Int =
     maxOf(1, maxOf(width, height) / maxOf(2 * photoSize, 1280))

@@ -26,23 +26,32 @@ class SearchActivity : Activity() {
         })
         val photo = intent.getStringExtra("photo") ?: return show("Expected the path of a photo in the extra `photo`.")
         // Your server, your gallery, and a key with the scope `search` alone.
-        val server = AskewServer(intent.getStringExtra("server")!!, intent.getStringExtra("gallery")!!, intent.getStringExtra("key"))
+        val address = intent.getStringExtra("server") ?: return show("Expected an address in the extra `server`.")
+        val gallery = intent.getStringExtra("gallery") ?: return show("Expected a name in the extra `gallery`.")
+        val server = AskewServer(address, gallery, intent.getStringExtra("key"))
         background.execute {
             try {
-                EncoderStore(filesDir, server).open().use { encoder ->
-                    val vector = encoder.describe(decodePhoto(File(photo), encoder.manifest.photoSize))
-                    val found = server.search(vector, encoder.manifest)
-                    runOnUiThread {
-                        hits.addAll(found.map { "%.3f  %s".format(it.score, it.payload?.optString("title", it.id) ?: it.id) })
-                    }
-                    show(if (found.isEmpty()) "Nothing in this gallery looks like it." else "The photo stayed on this phone.")
+                val found = try {
+                    search(server, File(photo))
+                } catch (problem: ServerProblem) {
+                    // The gallery has retired the encoder since it was opened: once more, with the one that it admits now.
+                    if (problem.status != 409) throw problem
+                    search(server, File(photo))
                 }
+                runOnUiThread {
+                    hits.addAll(found.map { "%.3f  %s".format(it.score, it.payload?.optString("title", it.id) ?: it.id) })
+                }
+                show(if (found.isEmpty()) "Nothing in this gallery looks like it." else "The photo stayed on this phone.")
             } catch (failure: Exception) {
                 show(failure.message ?: failure.toString())
             } catch (failure: OutOfMemoryError) {
                 show("This phone has too little memory for the encoder or the photo.")
             }
         }
+    }
+
+    private fun search(server: AskewServer, photo: File): List<Hit> = EncoderStore(filesDir, server).open().use { encoder ->
+        server.search(encoder.describe(decodePhoto(photo, encoder.manifest.photoSize)), encoder.manifest)
     }
 
     private fun show(text: String) = runOnUiThread { notice.text = text }
