@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -50,9 +49,6 @@ fun main(given: Array<String>) {
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_pure_parts_compute_what_python_computes(tmp_path: Path) -> None:
-    if os.environ.get("ASKEW_KOTLIN") != "1":
-        # Kotlin's compiler takes up to a minute on a loaded machine.
-        pytest.skip("!! NOT RUN: the Android sample is compiled and compared with Python only with ASKEW_KOTLIN=1.")
     if shutil.which("kotlinc") is None or shutil.which("kotlin") is None:
         pytest.skip("!! NOT RUN: the Android sample was not compiled, because kotlinc is missing (Debian: kotlin).")
     encoder = make_encoder(tmp_path / "encoder.onnx", role="student")
