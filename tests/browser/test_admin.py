@@ -530,7 +530,9 @@ def test_a_server_without_keys_asks_for_none_until_the_first_is_made(page: Admin
         assert httpx.get(f"{server.url}/v1/galleries").status_code == 401
 
 
-@pytest.mark.parametrize(("scheme", "width", "views"), [("light", 1280, VIEWS), ("dark", 360, VIEWS[::2] + VIEWS[-1:])])
+@pytest.mark.parametrize(
+    ("scheme", "width", "views"), [("light", 1280, VIEWS[1::2] + VIEWS[-1:]), ("dark", 360, VIEWS[::2])]
+)
 def test_axe_finds_nothing_and_nothing_scrolls_sideways(
     admin: AdminPage, scheme: str, width: int, views: tuple[str, ...]
 ) -> None:
