@@ -126,7 +126,8 @@ class OfflinePackDescription(BaseModel):
 
     `size` and `sha256`: of the file; `etag`: as the file's answers carry it. `thumbnails`: their longest side in pixels, 0
     for none. `gallery_sequence`: of the gallery now. `is_current`: whether the pack holds the gallery as it is now, by the
-    policy that holds now. `building`: the unfinished job that makes the next pack.
+    policy that holds now. `building`: the unfinished job that makes the next pack. `policy`: what holds now; None from
+    older servers.
     """
 
     gallery: str
@@ -144,6 +145,7 @@ class OfflinePackDescription(BaseModel):
     gallery_sequence: int
     is_current: bool
     building: str | None = None
+    policy: OfflinePackPolicy | None = None
 
 
 class OfflinePackResult(BaseModel):

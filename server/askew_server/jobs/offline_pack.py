@@ -103,15 +103,16 @@ class OfflinePacks:
             building = self._refresh(gallery.name, record, policy)
         building = building or self._unfinished(gallery.name)
         if record is None:
-            raise self._not_made(gallery.name, building)
+            raise self._not_made(gallery.name, policy, building)
         return description_of(gallery.name, record, policy, sequence, building)
 
     def file(self, gallery: LiveGallery) -> tuple[Path, str]:
         """The file of the pack, and its SHA-256."""
         store = self._store(gallery)
-        record = store.served(store.require_policy(), gallery.space)
+        policy = store.require_policy()
+        record = store.served(policy, gallery.space)
         if record is None:
-            raise self._not_made(gallery.name, self._unfinished(gallery.name))
+            raise self._not_made(gallery.name, policy, self._unfinished(gallery.name))
         return store.path(record), record.sha256
 
     def _submit(self, gallery: LiveGallery) -> Job:
@@ -145,10 +146,10 @@ class OfflinePacks:
         jobs = self._jobs.newest(_REMEMBERED, gallery)
         return next((job for job in jobs if job.kind == OfflinePackJob.name), None)
 
-    def _not_made(self, gallery: str, building: str | None) -> Refusal:
+    def _not_made(self, gallery: str, policy: OfflinePackPolicy, building: str | None) -> Refusal:
         last = self._last(gallery)
         failure = last.problem.detail if last is not None and last.problem is not None else None
-        return not_made(gallery, building, failure)
+        return not_made(gallery, policy, building, failure)
 
 
 def _is_within(moment: str | None, patience: timedelta) -> bool:

@@ -53,10 +53,11 @@ def description_of(
         gallery_sequence=sequence,
         is_current=is_current(record, policy, sequence),
         building=building,
+        policy=policy,
     )
 
 
-def not_made(gallery: str, building: str | None, failure: str | None) -> Refusal:
+def not_made(gallery: str, policy: OfflinePackPolicy, building: str | None, failure: str | None) -> Refusal:
     """The refusal where a pack is allowed and not there. `failure`: why the last attempt to make it failed."""
     if building is not None:
         what = "It is being made. Ask again in a moment."
@@ -67,7 +68,7 @@ def not_made(gallery: str, building: str | None, failure: str | None) -> Refusal
     return Refusal(
         ProblemKind.NO_OFFLINE_PACK,
         f"Gallery {gallery!r} may be taken offline, but its pack is not there yet. {what}",
-        {"allowed": True, "building": building},
+        {"allowed": True, "building": building, "policy": policy.model_dump(mode="json")},
         retry_after=RETRY_AFTER,
     )
 
@@ -78,16 +79,17 @@ def describe_pack(gallery: str, folder: Path) -> OfflinePackDescription:
     policy = store.require_policy()
     record = store.served(policy, facts.space)
     if record is None:
-        raise not_made(gallery, None, None)
+        raise not_made(gallery, policy, None, None)
     return description_of(gallery, record, policy, facts.sequence, None)
 
 
 def packed_file(gallery: str, folder: Path) -> Path:
     """The pack's file of the gallery in a folder that no server uses. Raises Refusal (no-offline-pack), DatabaseError."""
     store = OfflineStore(gallery, folder)
-    record = store.served(store.require_policy(), _facts(folder).space)
+    policy = store.require_policy()
+    record = store.served(policy, _facts(folder).space)
     if record is None:
-        raise not_made(gallery, None, None)
+        raise not_made(gallery, policy, None, None)
     return store.path(record)
 
 

@@ -77,6 +77,7 @@ def test_a_pack_is_allowed_made_described_and_fetched(
     assert described["etag"] == f'"{made["sha256"]}"'
     assert (described["fields"], described["thumbnails"], described["is_current"]) == (["kind"], 96, True)
     assert (described["sequence"], described["gallery_sequence"]) == (49, 49)
+    assert described["policy"] == POLICY
     assert "building" not in described
     whole = http.get(f"{PACK}/file")
     assert whole.headers["content-type"] == "application/vnd.askew.pack"
@@ -190,6 +191,7 @@ def test_fewer_fields_take_the_older_pack_out_of_service_at_once(http: httpx.Cli
     while (answer := http.get(f"{PACK}/file")).status_code != 200:
         problem = assert_problem(answer, 404, "no-offline-pack", "is not there yet")
         assert problem["allowed"] is True
+        assert answer.json()["policy"]["fields"] == ["kind"]
         assert int(answer.headers["retry-after"]) > 0
         time.sleep(0.02)
     assert answer.headers["etag"] != etag

@@ -8,7 +8,8 @@ import type { Context } from "./context.js";
 import { makeKeyForm } from "./key-form.js";
 import { MetricsHistory } from "./metrics/history.js";
 import { fillNavigation, markNavigation } from "./navigation.js";
-import { makeProblem, Notices } from "./parts/notices.js";
+import { closeQuestions } from "./parts/dialogs.js";
+import { isRefusedKey, makeProblem, Notices } from "./parts/notices.js";
 import { Photos } from "./parts/photos.js";
 import { readRoute, routeTo } from "./route.js";
 import { type Access, findAccess, idOfKey, KeyStorage } from "./session.js";
@@ -86,6 +87,7 @@ export class Admin {
   async show(isAnew = false): Promise<void> {
     if (!this.session) return;
     this.shown.abort();
+    if (!isAnew) closeQuestions();
     const shown = (this.shown = new AbortController());
     const route = readRoute(location.hash);
     const { title, show } = findView(route);
@@ -97,7 +99,8 @@ export class Admin {
       route,
       notices: this.notices,
       signal: shown.signal,
-      refresh: () => void this.show(true),
+      // What ends after its view was left must not take away what is being typed in another.
+      refresh: () => void (shown.signal.aborted || this.show(true)),
       useKey: (key) => this.useKey(key),
     };
     const into = make("div", "view-content");
@@ -105,7 +108,7 @@ export class Admin {
       await show(into, context);
     } catch (error) {
       if (shown.signal.aborted) return;
-      if (error instanceof ProblemError && error.kind === "unauthorised") {
+      if (isRefusedKey(error)) {
         this.askForKey({ kind: "refused", problem: error });
         return;
       }
@@ -137,6 +140,7 @@ export class Admin {
 
   private askForKey(refused?: Access & { kind: "refused" }): void {
     this.shown.abort();
+    closeQuestions();
     this.session = undefined;
     this.keys.forget();
     this.notices.clear();

@@ -54,6 +54,7 @@ export const ACCESS = {
   limitedTo: (galleries: readonly string[]) =>
     `Your key is limited to ${galleries.join(", ")}, so others are not shown.`,
   beyondKey: "Your key is limited to some galleries, and this is about the whole server. It needs an admin key without limits.",
+  restoreBeyondKey: "Your key is limited to some galleries. Restoring makes another one, so it needs an admin key without limits.",
   metricsBeyondKey:
     "Your key is limited to some galleries. The live charts count the searches of all galleries, so they need an admin key without limits.",
 };
@@ -79,7 +80,7 @@ export const GALLERIES = {
   damagedHint: "They are set aside; the others serve. Examine them with `askew doctor`, or restore a snapshot under their names.",
 };
 
-export const SECTIONS = { overview: "Overview", items: "Items", encoders: "Encoders", snapshots: "Snapshots" };
+export const SECTIONS = { overview: "Overview", items: "Items", encoders: "Encoders", snapshots: "Snapshots", offlinePack: "Offline pack" };
 
 export const GALLERY = {
   crumbs: "Where you are",
@@ -175,6 +176,7 @@ export const ITEM = {
   similar: "Similar items",
   nothingSimilar: "This gallery has nothing else to compare with it.",
   score: (score: string) => `score ${score}`,
+  unreachableId: (id: string) => `No browser can ask for an item whose id is ${id}. Use the Python client, or select it in the list to delete it.`,
   notJson: (reason: string) => `Expected a payload as JSON, got text that is not JSON (${reason}). Mend it and try again.`,
   longNumber:
     "The payload has a number with more digits than a browser keeps. Edit it with the Python client, so that it stays as it is.",
@@ -204,6 +206,7 @@ export const FILTER = {
   json: "As JSON",
   jsonLabel: "Filter, as JSON",
   jsonHint: "Made from the rows above. and, or, not can be written here.",
+  longNumber: "A value has more digits than a browser keeps in a row of the form. Write the filter as JSON below; it is sent as it is written.",
   invalid: "Expected a filter as JSON, got text that is not JSON. Mend it and try again.",
 };
 
@@ -300,6 +303,7 @@ const JOB_KINDS: Readonly<Record<string, string>> = {
   snapshot: "Make a snapshot",
   "verify-snapshot": "Verify a snapshot",
   restore: "Restore a snapshot",
+  "offline-pack": "Make the offline pack",
 };
 
 const jobKind = (kind: string): string => JOB_KINDS[kind] ?? kind;
@@ -377,6 +381,50 @@ export const SNAPSHOTS = {
   deleteTitle: (name: string) => `Delete the snapshot ${name}?`,
   deleteText: "Its file is deleted. This cannot be undone.",
   deleted: (name: string) => `The snapshot ${name} is deleted.`,
+};
+
+export const PACK = {
+  heading: "Pack",
+  allowed: "allowed",
+  notAllowed: "not allowed",
+  building: "being made",
+  none: "No pack of this gallery is allowed: devices search it over the network only.",
+  leaves:
+    "The ids of all items, the fields ticked here, the vectors to within the error of their codes, and the thumbnails leave the server. Photos do not. Everyone who may search this gallery may fetch the pack and pass it on, and no copy can be called back.",
+  size: "Size",
+  made: "Made",
+  sequence: "Sequence",
+  sequenceOf: (pack: string, gallery: string) => `${pack}; the gallery is at ${gallery}`,
+  isCurrent: "Current",
+  isOld: "no: the gallery or the policy has changed since",
+  recall: "Recall",
+  recallAt: (at: number) => `Recall@${at}`,
+  recallOf: (share: string, queries: string) => `${share}, with ${queries} items as queries`,
+  codec: "Codec",
+  codecOf: (kind: string, bytes: string) => `${kind}, ${bytes} bytes a vector`,
+  fields: "Fields",
+  policy: "What may leave",
+  fieldsLegend: "Payload fields",
+  noFields: "The first items have no payload fields.",
+  leftOut: (count: number) =>
+    `${plural(count, "field is", "fields are")} not offered: a name has 1 to 100 characters, and no control characters.`,
+  otherField: "Another field",
+  otherFieldHint: "The boxes are those of the first items. One that only others have is typed here.",
+  tooManyFields: (most: number, count: number) => `Expected at most ${most} fields, got ${count}. Untick some.`,
+  thumbnails: "Thumbnails",
+  thumbnailsOf: (size: number) => (size === 0 ? "off" : `${size} px`),
+  thumbnailsHint: "Small pictures of the photos, as WebP.",
+  refresh: "Refresh, in minutes",
+  refreshHint: "A pack that is out of date and older than this is made again when a device asks. 0: only on request.",
+  fewer: "With fewer fields or smaller thumbnails, the older pack is removed at once, before the new one is made.",
+  allow: "Allow and make",
+  makeNow: "Make it now",
+  makeAgain: "Make again",
+  withdraw: "Withdraw",
+  withdrawTitle: (gallery: string) => `Withdraw the offline pack of ${gallery}?`,
+  withdrawText:
+    "It is removed from the server, and none is allowed any more. A device deletes its copy when it next asks for the pack; one that never asks keeps it.",
+  withdrawn: (gallery: string) => `The offline pack of ${gallery} is withdrawn.`,
 };
 
 export const KEYS = {

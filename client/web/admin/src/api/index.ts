@@ -5,9 +5,11 @@ import { Transport } from "@askew/client";
 import { EncoderCalls } from "./encoders.js";
 import { AliasCalls, GalleryCalls } from "./galleries.js";
 import { ItemCalls } from "./items.js";
+import { OfflinePackCalls } from "./offline-packs.js";
 import { JobCalls, KeyCalls, MetricsCalls, SnapshotCalls } from "./operations.js";
 import { Server } from "./server.js";
 
+export type { OfflinePackState } from "./offline-packs.js";
 export type * from "./types.js";
 export { RUNTIMES } from "./types.js";
 
@@ -18,6 +20,7 @@ export class Api {
   readonly encoders: EncoderCalls;
   readonly jobs: JobCalls;
   readonly snapshots: SnapshotCalls;
+  readonly offlinePacks: OfflinePackCalls;
   readonly keys: KeyCalls;
   readonly metrics: MetricsCalls;
 
@@ -30,6 +33,7 @@ export class Api {
     this.encoders = new EncoderCalls(server);
     this.jobs = new JobCalls(server);
     this.snapshots = new SnapshotCalls(server);
+    this.offlinePacks = new OfflinePackCalls(server);
     this.keys = new KeyCalls(server);
     this.metrics = new MetricsCalls(server);
   }

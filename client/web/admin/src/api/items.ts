@@ -1,7 +1,8 @@
 /** Calls about the items of a gallery. */
 
+import { ITEM } from "../strings.js";
 import { galleryPath, type Progress, segment, type Server } from "./server.js";
-import type { Filter, ItemPage, Job, Payload, SearchAnswer, StoredItem } from "./types.js";
+import type { ItemPage, Job, Payload, SearchAnswer, StoredItem } from "./types.js";
 
 export class ItemCalls {
   constructor(private readonly server: Server) {}
@@ -36,9 +37,11 @@ export class ItemCalls {
     return (await this.server.call<{ deleted: number }>("POST", path, { json: { ids } })).deleted;
   }
 
-  async deleteWhere(gallery: string, filter: Filter): Promise<number> {
+  /** `filter`: JSON text, sent as it is. Read and written again, a long number would be another, and match other items. */
+  async deleteWhere(gallery: string, filter: string): Promise<number> {
     const path = `${galleryPath(gallery)}/items/delete`;
-    return (await this.server.call<{ deleted: number }>("POST", path, { json: { filter } })).deleted;
+    const body = { body: `{"filter": ${filter}}`, type: "application/json" };
+    return (await this.server.call<{ deleted: number }>("POST", path, body)).deleted;
   }
 
   /** Store an item with another payload; its vector and its photo stay as they are. */
@@ -74,4 +77,8 @@ export class ItemCalls {
   }
 }
 
-const itemPath = (gallery: string, id: string): string => `${galleryPath(gallery)}/items/${segment(id)}`;
+function itemPath(gallery: string, id: string): string {
+  // Browsers resolve these, however they are written, so the call would be about the gallery.
+  if (id === "." || id === "..") throw new Error(ITEM.unreachableId(id));
+  return `${galleryPath(gallery)}/items/${segment(id)}`;
+}

@@ -1,6 +1,6 @@
 /** The JSON of the server's answers, as far as this view reads it (docs/openapi.json). */
 
-import type { EncoderDescription, GalleryDescription, GalleryList, Item, Payload } from "@askew/client";
+import type { EncoderDescription, GalleryDescription, GalleryList, Item } from "@askew/client";
 
 export type { Item, ItemPage, Payload, SearchAnswer } from "@askew/client";
 
@@ -106,6 +106,29 @@ export interface Snapshot {
   readonly sha256: string;
 }
 
+/** `bytes`: of one item's code; null: chosen by measurement. `thumbnails`: 0 for none. */
+export interface OfflinePackPolicy {
+  readonly fields: readonly string[];
+  readonly thumbnails: number;
+  readonly bytes?: number | null;
+  readonly refresh_minutes: number;
+}
+
+export interface OfflinePack {
+  readonly sequence: number;
+  readonly created_at: string;
+  readonly items: number;
+  readonly size: number;
+  readonly fields: readonly string[];
+  readonly thumbnails: number;
+  readonly codec: { readonly kind: string; readonly bytes: number };
+  readonly recall?: { readonly at: number; readonly value: number; readonly queries: number } | null;
+  readonly gallery_sequence: number;
+  readonly is_current: boolean;
+  readonly building?: string | null;
+  readonly policy?: OfflinePackPolicy | null;
+}
+
 export type Scope = "search" | "write" | "admin";
 
 export interface NewKey {
@@ -125,6 +148,3 @@ export interface KeyDescription extends NewKey {
 export interface CreatedKey extends KeyDescription {
   readonly key: string;
 }
-
-/** A condition on payloads, or a combination of conditions (docs/api.md). */
-export type Filter = Payload;

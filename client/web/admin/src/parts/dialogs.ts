@@ -19,6 +19,11 @@ export function openDialog(title: string, content: readonly Node[], onClose: () 
   return dialog;
 }
 
+/** Close the windows that ask about a view that is left. A new key's window stays: closing it would lose the key. */
+export function closeQuestions(): void {
+  for (const dialog of document.querySelectorAll("dialog")) if (dialog.dataset["keeps"] === undefined) dialog.close();
+}
+
 /** `typed`: a name that must be typed first, for what cannot be undone. */
 export interface Question {
   readonly title: string;

@@ -6,7 +6,7 @@ import type { Context } from "../context.js";
 import { routeTo } from "../route.js";
 import { JOBS } from "../strings.js";
 import { makeLink } from "./controls.js";
-import { messageOf } from "./notices.js";
+import { isRefusedKey, messageOf } from "./notices.js";
 import { poll } from "./polling.js";
 
 const POLL_SECONDS = 0.7;
@@ -20,6 +20,7 @@ export function followJob(context: Context, started: Job, onEnd: (ended: Job) =>
   const line = make("div", "job-line", makeLink(JOBS.name(started), routeTo(["jobs", started.id])), bar, text);
   line.dataset["job"] = started.id;
   const stop = new AbortController();
+  if (context.signal.aborted) stop.abort();
   context.signal.addEventListener("abort", () => stop.abort());
   poll(stop.signal, () => POLL_SECONDS, async () => {
     try {
@@ -32,7 +33,9 @@ export function followJob(context: Context, started: Job, onEnd: (ended: Job) =>
       onEnd(job);
     } catch (error) {
       // The server may be busy for a moment; the job goes on without us.
-      if (!stop.signal.aborted) text.textContent = JOBS.notRead(messageOf(error));
+      if (stop.signal.aborted) return;
+      if (isRefusedKey(error)) context.notices.fail(error);
+      else text.textContent = JOBS.notRead(messageOf(error));
     }
   });
   return line;

@@ -25,7 +25,7 @@ export class Notices {
   /** Say what failed, until it is closed or another view is shown. */
   fail(error: unknown): void {
     if (isAbort(error)) return;
-    if (error instanceof ProblemError && error.kind === "unauthorised") {
+    if (isRefusedKey(error)) {
       this.onRefused(error);
       return;
     }
@@ -61,7 +61,7 @@ export async function keepTrying(notices: Notices, trouble: HTMLElement, action:
     trouble.replaceChildren();
   } catch (error) {
     if (isAbort(error)) return;
-    if (error instanceof ProblemError && error.kind === "unauthorised") notices.fail(error);
+    if (isRefusedKey(error)) notices.fail(error);
     else trouble.replaceChildren(makeProblem(error));
   }
 }
@@ -83,6 +83,9 @@ export function makeProblem(error: unknown): HTMLElement {
 }
 
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** Whether the server does not know the key any more. */
+export const isRefusedKey = (error: unknown): error is ProblemError => error instanceof ProblemError && error.kind === "unauthorised";
 
 export const isAbort = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";
 

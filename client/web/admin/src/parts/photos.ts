@@ -3,6 +3,7 @@
 import { make } from "../../../common/dom.js";
 import type { Api } from "../api/index.js";
 import { ITEMS } from "../strings.js";
+import { whenThereIsRoom } from "./waiting.js";
 
 export class Photos {
   /** `hasKey`: whether the server asks for a key. */
@@ -25,8 +26,17 @@ export class Photos {
     image.addEventListener("error", () => showPlaceholder(frame, ITEMS.photoUnreadable));
     frame.append(image);
     if (this.hasKey) this.fetchWhenNear(frame, image, gallery, id, signal);
-    else image.src = this.api.items.photoAddress(gallery, id).href;
+    else this.showByAddress(frame, image, gallery, id);
     return frame;
+  }
+
+  private showByAddress(frame: HTMLElement, image: HTMLImageElement, gallery: string, id: string): void {
+    try {
+      image.src = this.api.items.photoAddress(gallery, id).href;
+    } catch {
+      // An id that no address can hold.
+      showPlaceholder(frame, ITEMS.photoUnreadable);
+    }
   }
 
   private fetchWhenNear(frame: HTMLElement, image: HTMLImageElement, gallery: string, id: string, signal: AbortSignal): void {
@@ -50,7 +60,8 @@ export class Photos {
     signal: AbortSignal,
   ): Promise<void> {
     try {
-      const url = URL.createObjectURL(await this.api.items.photo(gallery, id, signal));
+      const photo = await whenThereIsRoom(() => this.api.items.photo(gallery, id, signal), signal);
+      const url = URL.createObjectURL(photo);
       signal.addEventListener("abort", () => URL.revokeObjectURL(url));
       image.src = url;
     } catch {

@@ -4,6 +4,7 @@ import { make, makeButton } from "../../../common/dom.js";
 import { makeField, makeInput, makeSelect } from "../parts/controls.js";
 import { FILTER } from "../strings.js";
 import { type Condition, conditionsOf, filterOf, OPERATORS, type Operator } from "./filter.js";
+import { holdsLongNumber } from "./payload.js";
 
 /** `applied`: the filter in force, as JSON text. `fields`: offered for completion. `apply`: takes JSON text, or nothing. */
 export function makeFilterForm(
@@ -24,6 +25,7 @@ export function makeFilterForm(
   const write = (): void => {
     const filter = filterOf([...rows.children].map(readRow));
     raw.value = filter ? JSON.stringify(filter) : "";
+    problem.textContent = holdsLongNumber(filter) ? FILTER.longNumber : "";
   };
   const addRow = (condition?: Condition): void => {
     rows.append(makeRow(condition, write, (row) => {
@@ -34,7 +36,8 @@ export function makeFilterForm(
   const show = (text: string | undefined): void => {
     rows.replaceChildren();
     raw.value = text ?? "";
-    const conditions = text ? conditionsOf(parse(text)) : [];
+    const conditions = text ? rowsOf(text) : [];
+    problem.textContent = "";
     for (const condition of conditions ?? []) addRow(condition);
     if (rows.children.length === 0 && conditions) addRow();
   };
@@ -48,11 +51,17 @@ export function makeFilterForm(
   const add = smallButton(FILTER.add, () => addRow());
   const clear = smallButton(FILTER.clear, () => apply(undefined));
   const json = make("details", "", make("summary", "", FILTER.json), makeField(FILTER.jsonLabel, raw, FILTER.jsonHint));
-  json.open = applied !== undefined && conditionsOf(parse(applied)) === undefined;
+  json.open = applied !== undefined && rowsOf(applied) === undefined;
   form.append(make("div", "row", submit, add, ...(applied ? [clear] : [])), json, problem);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const text = raw.value.trim();
+    if (holdsLongNumber(filterOf([...rows.children].map(readRow)))) {
+      problem.textContent = FILTER.longNumber;
+      json.open = true;
+      raw.focus();
+      return;
+    }
     if (text && parse(text) === undefined) {
       problem.textContent = FILTER.invalid;
       json.open = true;
@@ -95,6 +104,12 @@ function smallButton(text: string, action: () => void): HTMLButtonElement {
   const button = makeButton(text, action);
   button.classList.add("small");
   return button;
+}
+
+/** The conditions that a filter is made of; undefined if rows cannot show it as it is. */
+function rowsOf(text: string): Condition[] | undefined {
+  const filter = parse(text);
+  return holdsLongNumber(filter) ? undefined : conditionsOf(filter);
 }
 
 /** What a JSON text says; undefined if it is not JSON. */

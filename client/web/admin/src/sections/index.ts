@@ -5,6 +5,7 @@ import type { Context } from "../context.js";
 import { SECTIONS } from "../strings.js";
 import { showEncoders } from "./encoders.js";
 import { showItems } from "./items.js";
+import { showOfflinePack } from "./offline-pack.js";
 import { showOverview } from "./overview.js";
 import { showSnapshots } from "./snapshots.js";
 
@@ -20,4 +21,5 @@ export const GALLERY_SECTIONS: readonly GallerySection[] = [
   { slug: "items", name: SECTIONS.items, show: showItems },
   { slug: "encoders", name: SECTIONS.encoders, show: showEncoders },
   { slug: "snapshots", name: SECTIONS.snapshots, show: showSnapshots },
+  { slug: "offline-pack", name: SECTIONS.offlinePack, show: showOfflinePack },
 ];

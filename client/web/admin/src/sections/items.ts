@@ -4,7 +4,7 @@ import { ProblemError } from "@askew/client";
 
 import { make } from "../../../common/dom.js";
 import { formatCount } from "../../../common/format.js";
-import type { Filter, Gallery, Item } from "../api/index.js";
+import type { Gallery, Item } from "../api/index.js";
 import type { Context } from "../context.js";
 import { makeAction, makeHint, makeLink } from "../parts/controls.js";
 import { confirmed } from "../parts/dialogs.js";
@@ -144,7 +144,7 @@ function makeDeleteWhere(context: Context, gallery: Gallery, filter: string): HT
         typed: gallery.name,
       };
       if (!(await confirmed(question))) return;
-      const deleted = await context.api.items.deleteWhere(gallery.name, JSON.parse(filter) as Filter);
+      const deleted = await context.api.items.deleteWhere(gallery.name, filter);
       context.notices.say(ITEMS.deleted(deleted));
       context.refresh();
     },

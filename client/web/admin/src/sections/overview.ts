@@ -8,6 +8,7 @@ import { makeAction, makeField, makeHint, makePanel, makeSelect } from "../parts
 import { makeDeletion } from "../parts/gallery-deletion.js";
 import { makeIndexState } from "../parts/index-state.js";
 import { followJob } from "../parts/job-progress.js";
+import { isRefusedKey } from "../parts/notices.js";
 import { poll } from "../parts/polling.js";
 import { formatShare } from "../numbers.js";
 import { COMMON, GALLERIES, GALLERY, INDEX, JOBS } from "../strings.js";
@@ -56,8 +57,8 @@ function makeIndexPanel(context: Context, { name }: Gallery, first: IndexState):
         fill(index);
         if (!index.building) stop.abort();
       } catch (error) {
-        stop.abort();
-        notices.fail(error);
+        // The server may be busy for a moment: the next reading says how it is.
+        if (isRefusedKey(error)) notices.fail(error);
       }
     });
   }

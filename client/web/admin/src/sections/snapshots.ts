@@ -9,7 +9,7 @@ import { confirmed, openDialog } from "../parts/dialogs.js";
 import { followJob } from "../parts/job-progress.js";
 import { makeTable } from "../parts/table.js";
 import { formatBytes } from "../numbers.js";
-import { COMMON, GALLERIES, JOBS, SNAPSHOTS } from "../strings.js";
+import { ACCESS, COMMON, GALLERIES, JOBS, SNAPSHOTS } from "../strings.js";
 
 export async function showSnapshots(into: HTMLElement, context: Context, gallery: Gallery): Promise<void> {
   const { api, notices, signal } = context;
@@ -31,6 +31,7 @@ export async function showSnapshots(into: HTMLElement, context: Context, gallery
   create.id = "make-snapshot";
   await fill();
   into.append(make("div", "row", create, makeHint(SNAPSHOTS.hint)), jobs, list);
+  if (context.access.kind === "limited") into.append(makeHint(ACCESS.restoreBeyondKey));
 }
 
 function makeList(
@@ -61,7 +62,8 @@ function makeActions(context: Context, { name: gallery }: Gallery, snapshot: Sna
   return [
     makeAction(SNAPSHOTS.download, notices, () => download(context, gallery, snapshot)),
     makeAction(SNAPSHOTS.verify, notices, async () => follow(await api.snapshots.verify(gallery, name))),
-    makeAction(SNAPSHOTS.restore, notices, () => openRestore(context, gallery, name, follow)),
+    // A limited key may make no other gallery.
+    ...(context.access.kind === "limited" ? [] : [makeAction(SNAPSHOTS.restore, notices, () => openRestore(context, gallery, name, follow))]),
     makeAction(
       COMMON.delete,
       notices,

@@ -1,12 +1,11 @@
 /** Photos dropped onto a gallery: sent as forms of many photos, then described by jobs of the server. */
 
-import { ProblemError } from "@askew/client";
-
 import { make, makeButton } from "../../../common/dom.js";
 import type { Gallery, Job, Payload } from "../api/index.js";
 import type { Context } from "../context.js";
 import { makeField, makeForm, makeHint, makeLink } from "../parts/controls.js";
 import { followJob } from "../parts/job-progress.js";
+import { whenThereIsRoom } from "../parts/waiting.js";
 import { formatBytes } from "../numbers.js";
 import { routeTo } from "../route.js";
 import { COMMON, UPLOAD } from "../strings.js";
@@ -15,7 +14,6 @@ import { parsePayload } from "./payload.js";
 /** One form holds at most so much, so that a broken connection costs little. */
 const PHOTOS_IN_A_FORM = 500;
 const BYTES_IN_A_FORM = 500e6;
-const BUSY_SECONDS = 5;
 
 interface Upload {
   readonly element: HTMLElement;
@@ -129,10 +127,10 @@ async function send(
         bar.value = done;
         text.textContent = UPLOAD.sending(formatBytes(done), formatBytes(whole));
       };
-      const job = await whenTheServerHasRoom(
+      const job = await whenThereIsRoom(
         () => context.api.items.sendPhotos(gallery.name, part, payload, progress, stop.signal),
-        (seconds) => (text.textContent = UPLOAD.waiting(seconds)),
         stop.signal,
+        (seconds) => (text.textContent = UPLOAD.waiting(seconds)),
       );
       before += partSize;
       begun += 1;
@@ -170,25 +168,6 @@ function inForms(files: readonly File[]): File[][] {
     else last.push(file);
   }
   return forms;
-}
-
-/** Send, and send again while the server has too many jobs. `waiting`: called with the seconds until then. */
-async function whenTheServerHasRoom<Answer>(
-  send: () => Promise<Answer>,
-  waiting: (seconds: number) => void,
-  signal: AbortSignal,
-): Promise<Answer> {
-  for (;;) {
-    try {
-      return await send();
-    } catch (error) {
-      if (!(error instanceof ProblemError) || error.status !== 429) throw error;
-      const seconds = error.retryAfter ?? BUSY_SECONDS;
-      waiting(seconds);
-      await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
-      signal.throwIfAborted();
-    }
-  }
 }
 
 function makeResult({ state, result, problem }: Job): Node[] {

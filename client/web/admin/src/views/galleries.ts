@@ -31,7 +31,8 @@ export const showGalleries: View = async (into, context) => {
   const create = makeButton(GALLERIES.create, () => openCreation(context));
   create.classList.add("small", "primary");
   create.id = "create-gallery";
-  head.append(create);
+  // A limited key may make no other gallery.
+  if (access.kind !== "limited") head.append(create);
   into.append(head);
   if (access.kind === "limited") into.append(makeHint(ACCESS.limitedTo(access.galleries)));
   const isDefault = ({ name, aliases }: Gallery) => name === default_gallery || aliases.includes(default_gallery);

@@ -114,8 +114,12 @@ function showSecret(context: Context, { key, name }: CreatedKey, isFirst: boolea
     },
   );
   dialog.id = "secret";
-  // Escape would lose the key by accident.
+  // Escape would lose the key by accident; browsers let a page prevent that once only, or never.
+  dialog.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") event.preventDefault();
+  });
   dialog.addEventListener("cancel", (event) => event.preventDefault());
+  dialog.dataset["keeps"] = "";
   copy.focus();
 }
 
