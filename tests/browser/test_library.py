@@ -305,6 +305,9 @@ def test_in_a_full_storage_the_newest_encoder_takes_the_place_of_the_others(page
     def limit(**quota: int) -> None:
         page.browser.driver.execute_cdp_cmd("Storage.overrideQuotaForOrigin", {"origin": origin, **quota})
 
+    # The service worker keeps the app on this origin, too.
+    kinds = "cache_storage,service_workers"
+    page.browser.driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": kinds})
     room_for_two = 2 * len(files["a"]) * 3 // 4 + 200_000
     limit(quotaSize=room_for_two)
     try:
