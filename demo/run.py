@@ -40,6 +40,7 @@ TEACHER = HERE / "encoders" / "teacher.onnx"
 STUDENT = HERE / "encoders" / "student.onnx"
 CREDITS = HERE / "credits.csv"
 GALLERY = "demo"
+PACK_FIELDS = "title,author,licence,source"
 PORT = 8000
 
 
@@ -117,12 +118,16 @@ def port_to_serve_on(access: PhoneAccess | None) -> int:
 
 
 def prepare(out: Console, data: Path) -> None:
-    """Describe the gallery with the teacher, and admit the student."""
+    """Describe the gallery with the teacher, admit the student, and make the offline pack."""
     into = ["--gallery", GALLERY, "--data", str(data)]
     out.print("[bold]1[/]  The teacher describes the gallery (photos that are described already are skipped).")
     run_askew("index", str(HERE / "gallery"), *into, "--encoder", str(TEACHER), "--payloads", str(CREDITS))
     out.print("[bold]2[/]  The student is admitted only if it lands in the teacher's space.")
     run_askew("admit", str(STUDENT), *into)
+    out.print(
+        "[bold]3[/]  Devices may keep the gallery and search it without a network: its photos have open licences."
+    )
+    run_askew("gallery", "pack", GALLERY, "--data", str(data), "--fields", PACK_FIELDS, "--thumbnails", "160")
 
 
 def serve(out: Console, data: Path, port: int, check: bool) -> list[Answer]:
@@ -132,7 +137,7 @@ def serve(out: Console, data: Path, port: int, check: bool) -> list[Answer]:
     url = f"http://127.0.0.1:{port}"
     options = ["--gallery", GALLERY, "--port", str(port), "--photo-search"]
     with running_server(data, options, url, True) as seconds:
-        out.print(f"[bold]3[/]  The server was ready after {seconds:.2f} s.")
+        out.print(f"[bold]4[/]  The server was ready after {seconds:.2f} s.")
         answers = search_with_the_student(url, key)
         show(out, answers)
         if not check:
@@ -155,7 +160,7 @@ def serve_phones(out: Console, data: Path, port: int, access: PhoneAccess, check
     options = ["--gallery", GALLERY, "--host", access.listens_on, "--port", str(port), "--photo-search"]
     options += ["--tls-certificate", str(certificates.server), "--tls-key", str(certificates.server_key)]
     with running_server(data, options, url, ssl.create_default_context(cafile=certificates.authority)) as seconds:
-        out.print(f"[bold]3[/]  The server was ready after {seconds:.2f} s.")
+        out.print(f"[bold]4[/]  The server was ready after {seconds:.2f} s.")
         answers = search_with_the_student(url, key)
         show(out, answers)
         show_the_way(access.address(port, key), certificates)

@@ -251,8 +251,8 @@ def test_a_server_does_not_outlive_a_demo_that_is_killed(served: Served) -> None
         process.kill()
         process.wait(60)
         wait_until(lambda: not _answers(port), "the end of the server")
-    # It ended as it should: DATA is free for the next one.
-    assert run_askew("key", "list", "--data", served.copy.data).returncode == 0
+    # It ended as it should: DATA is free for the next one. It stops listening first, then it lets go of DATA.
+    wait_until(lambda: run_askew("key", "list", "--data", served.copy.data).returncode == 0, "the release of DATA")
 
 
 def _answers(port: int) -> bool:

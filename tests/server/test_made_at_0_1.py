@@ -61,13 +61,27 @@ def server(made: Path, saved_index: dict[str, bytes], expected: Any) -> Iterator
         yield running
 
 
+# What did not exist at 0.1.
+NEWER_KINDS = {"offline-pack"}
+NEWER_MEMBERS = {"offline_pack"}
+
+
+def without_newer_members(answer: Any) -> Any:
+    """An answer without the members that the contract has gained since."""
+    if isinstance(answer, list):
+        return [without_newer_members(each) for each in answer]
+    if isinstance(answer, dict):
+        return {name: without_newer_members(value) for name, value in answer.items() if name not in NEWER_MEMBERS}
+    return answer
+
+
 def test_galleries_items_aliases_encoders_probes_and_jobs_are_as_they_were(
     server: RunningServer, expected: Any
 ) -> None:
     answers = dict(expected["answers"])
     index = answers.pop(f"{MANY}/index")
     for path, answer in answers.items():
-        assert server.http.get(path).json() == answer, path
+        assert without_newer_members(server.http.get(path).json()) == answer, path
     now = server.http.get(f"{MANY}/index").json()
     unchanging = {
         "kind",
@@ -86,7 +100,7 @@ def test_galleries_items_aliases_encoders_probes_and_jobs_are_as_they_were(
 
 def test_a_job_of_every_kind_is_remembered_with_its_result(server: RunningServer) -> None:
     jobs = server.http.get("/v1/jobs").json()["jobs"]
-    assert {job["kind"] for job in jobs} == set(RESULT_MODELS)
+    assert {job["kind"] for job in jobs} == set(RESULT_MODELS) - NEWER_KINDS
     assert {job["state"] for job in jobs} == {"done", "failed"}
     for job in jobs:
         if job["state"] == "done":
