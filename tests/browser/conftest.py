@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from filelock import FileLock
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
@@ -48,16 +49,29 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if running:
         yield running.rstrip("/")
         return
-    demo = copy_small_demo(tmp_path_factory.mktemp("browser") / "demo", photos=DEMO_PHOTOS)
-    into = ["--gallery", "demo", "--data", str(demo.data)]
-    askew = [sys.executable, "-m", "askew_client.cli.main"]
-    teacher, student = (str(DEMO / "encoders" / f"{role}.onnx") for role in ("teacher", "student"))
-    payloads = ["--payloads", str(demo.folder / "credits.csv")]
-    photos = str(demo.folder / "gallery")
-    subprocess.run([*askew, "index", photos, *into, "--encoder", teacher, *payloads], check=True)
-    subprocess.run([*askew, "admit", student, *into], check=True)
-    with RunningServer(demo.data, "--gallery", "demo", "--photo-search") as server:
+    data = tmp_path_factory.mktemp("browser") / "data"
+    shutil.copytree(demo_data(tmp_path_factory), data)
+    with RunningServer(data, "--gallery", "demo", "--photo-search") as server:
         yield server.url
+
+
+def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DATA directory with a part of the demo gallery and its student, made once for all processes of a run."""
+    # Each process of pytest-xdist has a folder of its own in the folder of the run.
+    folder = tmp_path_factory.getbasetemp()
+    shared = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "demo"
+    with FileLock(f"{shared}.lock"):
+        if not (shared / "done").exists():
+            demo = copy_small_demo(shared / "demo", photos=DEMO_PHOTOS)
+            into = ["--gallery", "demo", "--data", str(demo.data)]
+            askew = [sys.executable, "-m", "askew_client.cli.main"]
+            teacher, student = (str(DEMO / "encoders" / f"{role}.onnx") for role in ("teacher", "student"))
+            payloads = ["--payloads", str(demo.folder / "credits.csv")]
+            photos = str(demo.folder / "gallery")
+            subprocess.run([*askew, "index", photos, *into, "--encoder", teacher, *payloads], check=True)
+            subprocess.run([*askew, "admit", student, *into], check=True)
+            (shared / "done").touch()
+    return shared / "data"
 
 
 @pytest.fixture(scope="session")
