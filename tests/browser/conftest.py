@@ -158,8 +158,11 @@ def browser(shared_browser: Browser) -> Iterator[Browser]:
 
 
 @contextmanager
-def open_browser(profile: Path, *flags: str) -> Iterator[Browser]:
-    """A Chromium with its own profile folder."""
+def open_browser(profile: Path, *flags: str, keeps_app: bool = False) -> Iterator[Browser]:
+    """A Chromium with its own profile folder.
+
+    `keeps_app`: whether it has service workers. Without one, not every page of every test fetches the app's 15 MB twice.
+    """
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     chromedriver = shutil.which("chromedriver")
     if not chromium or not chromedriver:
@@ -170,6 +173,9 @@ def open_browser(profile: Path, *flags: str) -> Iterator[Browser]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(chromedriver))
+    if not keeps_app:
+        script = {"source": "delete Navigator.prototype.serviceWorker"}
+        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
     try:
         yield Browser(driver)
     finally:

@@ -35,7 +35,7 @@ STUDENT = DEMO / "encoders" / "student.onnx"
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """One browser for all: each test has an origin of its own, the port of its proxy."""
-    with open_browser(tmp_path_factory.mktemp("offline") / "profile") as browser:
+    with open_browser(tmp_path_factory.mktemp("offline") / "profile", keeps_app=True) as browser:
         browser.driver.set_script_timeout(60)
         yield browser
 
