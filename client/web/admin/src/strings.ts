@@ -430,7 +430,7 @@ export const PACK = {
 export const KEYS = {
   hint: "A key is shown once, when it is created. Lists and logs name it by its id.",
   openHint: "This server has no key: everybody who reaches it may do everything.",
-  firstKey: "From the first key on, every call needs a key. The first one is an admin key without limits, and this session goes on with it.",
+  firstKey: "From the first key on, every call needs a key. The first one is an admin key without limits, and this tab continues with it.",
   name: "Name",
   nameHint: "Who uses it, for people.",
   id: "Id",

@@ -95,7 +95,7 @@ function makeCreation(context: Context, galleries: readonly string[], isFirst: b
   return makePanel(KEYS.create, ...(isFirst ? [make("p", "notice", KEYS.firstKey)] : []), form);
 }
 
-/** The only time that the key is shown. `isFirst`: the server asks for a key from now on, so this session needs one. */
+/** The only time that the key is shown. `isFirst`: the server asks for a key from now on, so this page needs one. */
 function showSecret(context: Context, { key, name }: CreatedKey, isFirst: boolean): void {
   const secret = make("output", "mono secret", key);
   secret.id = "new-key";
