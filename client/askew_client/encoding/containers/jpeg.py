@@ -13,7 +13,7 @@ from typing import BinaryIO
 from askew_client.encoding.containers.orientation import EXIF_HEADER, UPRIGHT, orientation_of
 from askew_client.encoding.containers.pieces import Picture, Pieces, length_of, read_at
 
-_SOI, _EOI, _SOS, _COM, _APP0, _APP1, _APP14, _APP15 = 0xD8, 0xD9, 0xDA, 0xFE, 0xE0, 0xE1, 0xEE, 0xEF
+_EOI, _SOS, _DQT, _COM, _APP0, _APP1, _APP14, _APP15 = 0xD9, 0xDA, 0xDB, 0xFE, 0xE0, 0xE1, 0xEE, 0xEF
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TABLES = frozenset({0xC4, 0xCC, *range(0xDB, 0xE0)})
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xDA)})
@@ -42,7 +42,7 @@ def read_jpeg(stream: BinaryIO) -> Picture:
     """The file without its metadata, and its orientation. Cannot raise but for an error of reading."""
     size = length_of(stream)
     segments = list(_walk(stream, size))
-    if not _is_clean(segments):
+    if not _is_sound(stream, segments):
         segments = _mended(stream, size, segments) or segments
     if not segments or segments[-1].marker != _SOS:
         return Picture(stream, UPRIGHT)
@@ -102,35 +102,72 @@ def _next_mark(stream: BinaryIO, position: int, size: int) -> int:
     return size
 
 
-def _is_clean(segments: list[_Segment]) -> bool:
-    """Whether the walk came to a scan, saw a frame, and found nothing between segments."""
+def _is_sound(stream: BinaryIO, segments: list[_Segment]) -> bool:
+    """Whether a walk came to a scan, saw a frame with its tables, found nothing between segments, and cut none short."""
     return (
         bool(segments)
         and segments[-1].marker == _SOS
         and any(segment.marker in _FRAMES for segment in segments)
         and not any(segment.after_junk for segment in segments)
+        and _has_its_tables(stream, segments)
+        and not _is_cut(stream, segments)
     )
 
 
+def _has_its_tables(stream: BinaryIO, segments: list[_Segment]) -> bool:
+    """Whether the quantisation tables that the frame names are there: a wrong length may have swallowed one."""
+    tables: set[int] = set()
+    for segment in segments:
+        if segment.marker == _DQT:
+            content, place = read_at(stream, segment.start + 4, segment.end - segment.start - 4), 0
+            while place < len(content):
+                tables.add(content[place] & 15)
+                place += 129 if content[place] >> 4 else 65
+    frame = next(segment for segment in segments if segment.marker in _FRAMES)
+    return tables >= set(read_at(stream, frame.start + 10, frame.end - frame.start - 10)[2::3])
+
+
+def _is_cut(stream: BinaryIO, segments: list[_Segment]) -> bool:
+    """Whether EXIF data ends within its small picture, before a scan: then its length is wrong, and that picture follows."""
+    for segment in segments:
+        if segment.marker == _APP1:
+            content = read_at(stream, segment.start + 4, segment.end - segment.start - 4)
+            small = content.rfind(b"\xff\xd8\xff")
+            if small > content.rfind(b"\xff\xd9") and content.find(b"\xff\xda", small) < 0:
+                return True
+    return False
+
+
 def _mended(stream: BinaryIO, size: int, segments: list[_Segment]) -> list[_Segment] | None:
-    """The segments if one of metadata is given another length; None if no length leads to a scan."""
+    """The segments if one of metadata is given another length; None if no length leads to a scan.
+
+    A small picture within EXIF data has such segments, too: a picture outside of any other counts, then the largest, then
+    the first.
+    """
     tries = iter(range(_MOST_TRIES))
     for number, segment in enumerate(segments):
         if segment.is_metadata:
-            block = read_at(stream, segment.start, 3 * _LONGEST)
+            block = read_at(stream, segment.start, _LONGEST + 1)
+            found: dict[int, tuple[bool, int, int, list[_Segment]]] = {}
             place = 4
-            while 0 <= (place := block.find(b"\xff", place)) < _LONGEST:
-                if block[place + 1 : place + 3] == b"\xd8\xff":
-                    # A small picture within EXIF data has the same segments.
-                    end = block.find(b"\xff\xd9", place)
-                    place = end + 2 if end >= 0 else len(block)
-                    continue
+            while (place := block.find(b"\xff", place)) >= 0:
                 rest = _strict(stream, size, segment.start + place, tries)
                 if rest is not None:
-                    cut = _Segment(segment.marker, segment.start, segment.start + place)
-                    return [*segments[:number], cut, *rest]
+                    # The first list that leads to a scan is the whole one.
+                    outside = block.rfind(b"\xff\xd8\xff", 0, place) <= block.rfind(b"\xff\xd9", 0, place)
+                    found.setdefault(rest[-1].start, (outside, _area(stream, rest), -place, rest))
                 place += 1
+            if found:
+                _, _, place, rest = max(found.values(), key=lambda each: each[:3])
+                return [*segments[:number], _Segment(segment.marker, segment.start, segment.start - place), *rest]
     return None
+
+
+def _area(stream: BinaryIO, segments: list[_Segment]) -> int:
+    """The pixels of the frame."""
+    frame = next(segment for segment in segments if segment.marker in _FRAMES)
+    sides = read_at(stream, frame.start + 5, 4)
+    return int.from_bytes(sides[:2]) * int.from_bytes(sides[2:])
 
 
 def _strict(stream: BinaryIO, size: int, position: int, tries: Iterator[int]) -> list[_Segment] | None:
@@ -144,7 +181,7 @@ def _strict(stream: BinaryIO, size: int, position: int, tries: Iterator[int]) ->
         segment = _Segment(head[1], position, end)
         segments.append(segment)
         if head[1] == _SOS:
-            return segments if _is_clean(segments) else None
+            return segments if _is_sound(stream, segments) else None
         if not segment.is_metadata and head[1] not in _FRAMES | _TABLES:
             return None
         position = end
