@@ -11,7 +11,7 @@ from askew_client.encoding.containers.heif import hide_metadata
 from askew_client.encoding.containers.jpeg import read_jpeg
 from askew_client.encoding.containers.orientation import UPRIGHT, orientation_of
 from askew_client.encoding.containers.photo_format import HEAD_BYTES, format_of
-from askew_client.encoding.containers.pieces import Pieces, read_at
+from askew_client.encoding.containers.pieces import Pieces
 from askew_client.encoding.containers.png import read_png
 from askew_client.encoding.containers.webp import read_webp
 
@@ -36,7 +36,7 @@ def open_picture(stream: BinaryIO, name: str) -> tuple[Image.Image, int]:
 
     Raises UnreadablePhoto for another kind of file, or one whose decoder is not installed, and what Pillow raises.
     """
-    kind = format_of(read_at(stream, 0, HEAD_BYTES))
+    kind = format_of(stream.read(HEAD_BYTES))
     if kind is None:
         raise UnreadablePhoto(f"{name} is not a photo. Expected {EXPECTED}.")
     if kind == "HEIF":

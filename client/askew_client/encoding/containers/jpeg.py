@@ -7,11 +7,10 @@ a whole list of segments up to the first scan begins.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from askew_client.encoding.containers.orientation import EXIF_HEADER, UPRIGHT, orientation_of
-from askew_client.encoding.containers.pieces import Picture, Pieces, length_of, read_at
+from askew_client.encoding.containers.pieces import Picture, Pieces, Source
 
 _EOI, _SOS, _DQT, _COM, _APP0, _APP1, _APP14, _APP15 = 0xD9, 0xDA, 0xDB, 0xFE, 0xE0, 0xE1, 0xEE, 0xEF
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -26,8 +25,7 @@ _MOST_TRIES = 20_000
 """Segments that are looked at in search of the way on behind damage: a bound on the work for a hostile file."""
 
 
-@dataclass(frozen=True)
-class _Segment:
+class _Segment(NamedTuple):
     marker: int
     start: int
     end: int
@@ -40,10 +38,11 @@ class _Segment:
 
 def read_jpeg(stream: BinaryIO) -> Picture:
     """The file without its metadata, and its orientation. Cannot raise but for an error of reading."""
-    size = length_of(stream)
-    segments = list(_walk(stream, size))
-    if not _is_sound(stream, segments):
-        segments = _mended(stream, size, segments) or segments
+    source = Source(stream)
+    size = source.size
+    segments = list(_walk(source, size))
+    if not _is_sound(source, segments):
+        segments = _mended(source, size, segments) or segments
     if not segments or segments[-1].marker != _SOS:
         return Picture(stream, UPRIGHT)
     pieces, exif = Pieces(), None
@@ -52,7 +51,7 @@ def read_jpeg(stream: BinaryIO) -> Picture:
         if not segment.is_metadata:
             pieces.keep(segment.start, segment.end)
         elif segment.marker in {_APP0, _APP1, _APP14}:
-            content = read_at(stream, segment.start + 4, segment.end - segment.start - 4)
+            content = source.at(segment.start + 4, segment.end - segment.start - 4)
             if segment.marker == _APP1 and exif is None and content.startswith(EXIF_HEADER):
                 exif = content
             pieces.add(_colour_segment(segment.marker, content))
@@ -69,15 +68,15 @@ def _colour_segment(marker: int, content: bytes) -> bytes:
     return b""
 
 
-def _walk(stream: BinaryIO, size: int) -> Iterator[_Segment]:
+def _walk(source: Source, size: int) -> Iterator[_Segment]:
     """The segments up to the first scan, as decoders find them: what is between segments is passed over."""
     position, after_junk = 2, False
     while True:
-        head = read_at(stream, position, 4)
+        head = source.at(position, 4)
         if len(head) < 4:
             return
         if head[0] != 0xFF or head[1] == 0:
-            position, after_junk = _next_mark(stream, position + 1, size), True
+            position, after_junk = _next_mark(source, position + 1, size), True
         elif head[1] == 0xFF:
             position += 1
         elif head[1] in _WITHOUT_LENGTH:
@@ -92,9 +91,9 @@ def _walk(stream: BinaryIO, size: int) -> Iterator[_Segment]:
             position, after_junk = end, False
 
 
-def _next_mark(stream: BinaryIO, position: int, size: int) -> int:
+def _next_mark(source: Source, position: int, size: int) -> int:
     while position < size:
-        block = read_at(stream, position, 1 << 16)
+        block = source.at(position, 1 << 16)
         found = block.find(b"\xff")
         if found >= 0:
             return position + found
@@ -102,43 +101,43 @@ def _next_mark(stream: BinaryIO, position: int, size: int) -> int:
     return size
 
 
-def _is_sound(stream: BinaryIO, segments: list[_Segment]) -> bool:
+def _is_sound(source: Source, segments: list[_Segment]) -> bool:
     """Whether a walk came to a scan, saw a frame with its tables, found nothing between segments, and cut none short."""
     return (
         bool(segments)
         and segments[-1].marker == _SOS
         and any(segment.marker in _FRAMES for segment in segments)
         and not any(segment.after_junk for segment in segments)
-        and _has_its_tables(stream, segments)
-        and not _is_cut(stream, segments)
+        and _has_its_tables(source, segments)
+        and not _is_cut(source, segments)
     )
 
 
-def _has_its_tables(stream: BinaryIO, segments: list[_Segment]) -> bool:
+def _has_its_tables(source: Source, segments: list[_Segment]) -> bool:
     """Whether the quantisation tables that the frame names are there: a wrong length may have swallowed one."""
     tables: set[int] = set()
     for segment in segments:
         if segment.marker == _DQT:
-            content, place = read_at(stream, segment.start + 4, segment.end - segment.start - 4), 0
+            content, place = source.at(segment.start + 4, segment.end - segment.start - 4), 0
             while place < len(content):
                 tables.add(content[place] & 15)
                 place += 129 if content[place] >> 4 else 65
     frame = next(segment for segment in segments if segment.marker in _FRAMES)
-    return tables >= set(read_at(stream, frame.start + 10, frame.end - frame.start - 10)[2::3])
+    return tables >= set(source.at(frame.start + 10, frame.end - frame.start - 10)[2::3])
 
 
-def _is_cut(stream: BinaryIO, segments: list[_Segment]) -> bool:
+def _is_cut(source: Source, segments: list[_Segment]) -> bool:
     """Whether EXIF data ends within its small picture, before a scan: then its length is wrong, and that picture follows."""
     for segment in segments:
         if segment.marker == _APP1:
-            content = read_at(stream, segment.start + 4, segment.end - segment.start - 4)
+            content = source.at(segment.start + 4, segment.end - segment.start - 4)
             small = content.rfind(b"\xff\xd8\xff")
             if small > content.rfind(b"\xff\xd9") and content.find(b"\xff\xda", small) < 0:
                 return True
     return False
 
 
-def _mended(stream: BinaryIO, size: int, segments: list[_Segment]) -> list[_Segment] | None:
+def _mended(source: Source, size: int, segments: list[_Segment]) -> list[_Segment] | None:
     """The segments if one of metadata is given another length; None if no length leads to a scan.
 
     A small picture within EXIF data has such segments, too: a picture outside of any other counts, then the largest, then
@@ -147,15 +146,15 @@ def _mended(stream: BinaryIO, size: int, segments: list[_Segment]) -> list[_Segm
     tries = iter(range(_MOST_TRIES))
     for number, segment in enumerate(segments):
         if segment.is_metadata:
-            block = read_at(stream, segment.start, _LONGEST + 1)
+            block = source.at(segment.start, _LONGEST + 1)
             found: dict[int, tuple[bool, int, int, list[_Segment]]] = {}
             place = 4
             while (place := block.find(b"\xff", place)) >= 0:
-                rest = _strict(stream, size, segment.start + place, tries)
+                rest = _strict(source, size, segment.start + place, tries)
                 if rest is not None:
                     # The first list that leads to a scan is the whole one.
                     outside = block.rfind(b"\xff\xd8\xff", 0, place) <= block.rfind(b"\xff\xd9", 0, place)
-                    found.setdefault(rest[-1].start, (outside, _area(stream, rest), -place, rest))
+                    found.setdefault(rest[-1].start, (outside, _area(source, rest), -place, rest))
                 place += 1
             if found:
                 _, _, place, rest = max(found.values(), key=lambda each: each[:3])
@@ -163,25 +162,25 @@ def _mended(stream: BinaryIO, size: int, segments: list[_Segment]) -> list[_Segm
     return None
 
 
-def _area(stream: BinaryIO, segments: list[_Segment]) -> int:
+def _area(source: Source, segments: list[_Segment]) -> int:
     """The pixels of the frame."""
     frame = next(segment for segment in segments if segment.marker in _FRAMES)
-    sides = read_at(stream, frame.start + 5, 4)
+    sides = source.at(frame.start + 5, 4)
     return int.from_bytes(sides[:2]) * int.from_bytes(sides[2:])
 
 
-def _strict(stream: BinaryIO, size: int, position: int, tries: Iterator[int]) -> list[_Segment] | None:
+def _strict(source: Source, size: int, position: int, tries: Iterator[int]) -> list[_Segment] | None:
     """The segments from a position to a scan, if nothing but whole segments and a frame is there; otherwise None."""
     segments: list[_Segment] = []
     while next(tries, None) is not None:
-        head = read_at(stream, position, 4)
+        head = source.at(position, 4)
         end = position + 2 + int.from_bytes(head[2:])
         if len(head) < 4 or head[0] != 0xFF or end < position + 4 or end > size:
             return None
         segment = _Segment(head[1], position, end)
         segments.append(segment)
         if head[1] == _SOS:
-            return segments if _is_sound(stream, segments) else None
+            return segments if _is_sound(source, segments) else None
         if not segment.is_metadata and head[1] not in _FRAMES | _TABLES:
             return None
         position = end

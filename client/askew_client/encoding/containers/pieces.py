@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 
+_HEAD_BYTES = 1 << 16
+_COPIED_BYTES = 1 << 20
+
+
 @dataclass(frozen=True)
 class Picture:
     """What of a photo file is decoded. `orientation`: 1 to 8, as EXIF numbers them; the pixels are to be turned by it."""
@@ -24,13 +28,16 @@ class Pieces:
 
     def __init__(self) -> None:
         self._parts: list[bytes | tuple[int, int]] = []
+        self._size = 0
 
     def add(self, part: bytes) -> None:
         """Add bytes."""
         self._parts.append(part)
+        self._size += len(part)
 
     def keep(self, start: int, end: int) -> None:
         """Keep bytes `start` to `end` of the file."""
+        self._size += end - start
         last = self._parts[-1] if self._parts else b""
         if isinstance(last, tuple) and last[1] == start:
             self._parts[-1] = last[0], end
@@ -40,9 +47,14 @@ class Pieces:
     def extend(self, others: Pieces) -> None:
         """Add all parts of others."""
         self._parts += others._parts
+        self._size += others._size
 
     def joined(self, stream: BinaryIO) -> BinaryIO:
-        """All parts as one file that can be read and sought; nothing is copied before it is read."""
+        """All parts as one file that can be read and sought. Parts of a large file are copied only as they are read."""
+        if self._size <= _COPIED_BYTES:
+            return io.BytesIO(
+                b"".join(part if isinstance(part, bytes) else _read(stream, *part) for part in self._parts)
+            )
         return io.BufferedReader(_Joined(stream, self._parts), 1 << 16)
 
 
@@ -85,12 +97,23 @@ class _Joined(io.RawIOBase):
         return len(found)
 
 
-def length_of(stream: BinaryIO) -> int:
-    """The bytes of a file."""
-    return stream.seek(0, io.SEEK_END)
+class Source:
+    """A photo file that is read in small parts, most of them near its beginning."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        self.size = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
+        self._head = stream.read(_HEAD_BYTES)
+
+    def at(self, position: int, count: int) -> bytes:
+        """Up to `count` bytes from a position on."""
+        if position + count <= len(self._head):
+            return self._head[position : position + count]
+        self.stream.seek(position)
+        return self.stream.read(count)
 
 
-def read_at(stream: BinaryIO, position: int, count: int) -> bytes:
-    """Read up to `count` bytes from a position on."""
-    stream.seek(position)
-    return stream.read(count)
+def _read(stream: BinaryIO, start: int, end: int) -> bytes:
+    stream.seek(start)
+    return stream.read(end - start)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from askew_client.encoding.containers.orientation import UPRIGHT, orientation_of
-from askew_client.encoding.containers.pieces import Picture, Pieces, length_of, read_at
+from askew_client.encoding.containers.pieces import Picture, Pieces, Source
 
 _HEADER_BYTES = 12
 _KEPT = (b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L")
@@ -20,25 +20,26 @@ _LONGEST_EXIF = 1 << 24
 
 def read_webp(stream: BinaryIO) -> Picture:
     """The file without its metadata, and its orientation. Cannot raise but for an error of reading."""
-    size = length_of(stream)
+    source = Source(stream)
+    size = source.size
     chunks, orientation = Pieces(), UPRIGHT
     position, total, dropped, has_picture = _HEADER_BYTES, 4, None, False
     while position + 8 <= size:
-        head = read_at(stream, position, 8)
+        head = source.at(position, 8)
         kind, length = head[:4], int.from_bytes(head[4:], "little")
         end = position + 8 + length + length % 2
         if not (kind.isascii() and kind.decode("latin1").isprintable()) or (end > size + 1 and kind not in _KEPT):
-            found = None if has_picture else _next_picture(stream, position if dropped is None else dropped + 8)
+            found = None if has_picture else _next_picture(source, position if dropped is None else dropped + 8)
             if found is None:
                 break
             position, dropped = found, None
             continue
         if kind == b"EXIF" and orientation == UPRIGHT:
-            orientation = orientation_of(read_at(stream, position + 8, min(length, _LONGEST_EXIF)))
+            orientation = orientation_of(source.at(position + 8, min(length, _LONGEST_EXIF)))
         if kind in _KEPT:
             start = position
             if kind == b"VP8X" and length:
-                flags = read_at(stream, position + 8, 1) or b"\0"
+                flags = source.at(position + 8, 1) or b"\0"
                 chunks.add(head + bytes([flags[0] & ~_METADATA_FLAGS]))
                 start += 9
             chunks.keep(min(start, size), min(end, size))
@@ -57,9 +58,9 @@ def read_webp(stream: BinaryIO) -> Picture:
     return Picture(whole.joined(stream), orientation)
 
 
-def _next_picture(stream: BinaryIO, position: int) -> int | None:
+def _next_picture(source: Source, position: int) -> int | None:
     """Where the next chunk of a picture begins; None if there is none."""
-    block = read_at(stream, position, _SEARCHED)
+    block = source.at(position, _SEARCHED)
     places = [place for kind in _KEPT if (place := _find(block, kind)) is not None]
     return position + min(places) if places else None
 
