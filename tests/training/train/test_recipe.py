@@ -42,3 +42,23 @@ def test_neighbours_among_all_photos_need_a_number(folder: Path) -> None:
     loss = 'name = "contextual-similarity"\namong = "all"'
     with pytest.raises(RecipeError, match=r'among "all" needs the number of `neighbours`, at `losses\.0'):
         run_recipe(folder, ASYMMETRIC.replace('name = "regression"', loss))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "hint"),
+    [
+        ("learning_rate", "learning_rat", "`optimiser.learning_rat`: did you mean `learning_rate`?"),
+        ("epochs", "epoch", "`run.epoch`: did you mean `epochs`?"),
+        ("[batches]", "[batch]", "`batch`: did you mean `batches`?"),
+        ("margin", "margn", "margn`: did you mean `margin`?"),
+        ("photo_size", "foto_size", "did you mean `photo_size`?"),
+    ],
+)
+def test_a_misspelt_key_is_named_with_the_nearest_one(tmp_path: Path, right: str, wrong: str, hint: str) -> None:
+    from askew_training.train.recipe import read_recipe
+    from tests.training.train.project import SYMMETRIC
+
+    (tmp_path / "recipe.toml").write_text(SYMMETRIC.replace(right, wrong, 1))
+    with pytest.raises(RecipeError) as error:
+        read_recipe(tmp_path / "recipe.toml")
+    assert hint in str(error.value)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from askew_training.cli.terminal import print_skipped, progress, stopped_by_sigterm
 from askew_training.vectors.manifest import CacheManifest, Dtype
 
 if TYPE_CHECKING:
     from askew_training.data.photo_sets import Photo
 
 
+@stopped_by_sigterm()
 def cache(
     source: Annotated[Path, typer.Argument(help="The teacher's encoder file (.onnx), or vectors [D, N] (.npy).")],
     output: Annotated[Path, typer.Argument(help="The folder for the vectors; an incomplete one is continued.")],
@@ -48,7 +50,6 @@ def cache(
 def _describe(
     source: Path, output: Path, published: list[Photo], manifest: Path | None, folders: list[Path], dtype: Dtype
 ) -> CacheManifest:
-    from askew_training.cli.terminal import print_skipped, progress
     from askew_training.data.photo_sets import photos_in, read_manifest
     from askew_training.vectors.cache_job import CacheJob
 

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from askew_training.cli.terminal import print_skipped, progress
+from askew_training.cli.terminal import print_skipped, progress, stopped_by_sigterm
 
 
+@stopped_by_sigterm()
 def check_photos(
     manifest: Annotated[Path | None, typer.Option(help="A photo manifest; its role `train` is checked.")] = None,
     photos: Annotated[list[Path] | None, typer.Option(help="A folder of unlabelled photos; repeatable.")] = None,

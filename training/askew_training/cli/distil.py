@@ -9,9 +9,10 @@ import typer
 from rich.console import Console
 
 from askew_training.cli.options import descriptor_folder
-from askew_training.cli.terminal import print_skipped, progress
+from askew_training.cli.terminal import print_skipped, progress, stopped_by_sigterm
 
 
+@stopped_by_sigterm()
 def distil(
     teacher: Annotated[Path, typer.Argument(help="The teacher's checkpoint.")],
     output: Annotated[Path, typer.Argument(help="The student's checkpoint to write.")],

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from askew_training.cli.options import descriptor_folder
-from askew_training.cli.terminal import print_skipped, progress
+from askew_training.cli.terminal import print_skipped, progress, stopped_by_sigterm
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from askew_training.vectors.descriptor_cache import DescriptorCache
 
 
+@stopped_by_sigterm()
 def evaluate(
     queries: Annotated[Path, typer.Option(help="The encoder that describes the queries.")],
     gallery: Annotated[Path, typer.Option(help="The encoder that describes the gallery.")],

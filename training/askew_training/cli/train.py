@@ -10,8 +10,10 @@ import typer
 from rich.console import Console
 
 from askew_training.cli.options import descriptor_folder
+from askew_training.cli.terminal import stopped_by_sigterm
 
 
+@stopped_by_sigterm()
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe (.toml).")],
     output: Annotated[Path, typer.Argument(help="The folder for checkpoints and logs; created if missing.")],

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from askew_training.cli.options import descriptor_folder, parse_scales
-from askew_training.cli.terminal import print_skipped, progress
+from askew_training.cli.terminal import print_skipped, progress, stopped_by_sigterm
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,6 +69,7 @@ class NewLayer:
     data: tuple[PhotoSource, ...]
 
 
+@stopped_by_sigterm()
 def whiten(
     output: Annotated[Path, typer.Argument(help="The checkpoint to write.")],
     start: Annotated[

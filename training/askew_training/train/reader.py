@@ -133,6 +133,11 @@ def _to_tensor(values: list[int]) -> Tensor:
 
 
 def _prepare_worker(_number: int) -> None:
-    """Ignore Ctrl-C, which is for the trainer: it saves first, and then ends its worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Ignore Ctrl-C and SIGTERM, which may reach the whole process group but are for the trainer.
+
+    The trainer saves first, and then ends its worker. A worker whose trainer was killed ends by itself: torch's loader
+    looks for its parent every few seconds.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from askew_training.errors import RecipeError
 from askew_training.losses.base import Side
@@ -127,20 +130,55 @@ def read_recipe(path: Path) -> Recipe:
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(f"{path} is not a valid recipe: {_explain(error)}.") from None
+        reason = _explain(error)
+        raise RecipeError(f"{path} is not a valid recipe: {reason}{'' if reason.endswith('?') else '.'}") from None
     return _resolve_paths(recipe, path.parent)
 
 
 def _explain(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
+    """The first error in words; a misspelt key comes first, because it is why another is missing."""
+    errors = error.errors(include_url=False)
+    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"it has an unknown key, `{where}`"
+        nearest = difflib.get_close_matches(str(first["loc"][-1]), keys_at(Recipe, first["loc"][:-1]), 1, 0.6)
+        return f"it has an unknown key, `{where}`" + (f": did you mean `{nearest[0]}`?" if nearest else "")
     if first["type"] == "union_tag_invalid":
         context = first["ctx"]
-        return f"unknown loss {context['tag']!r}, at `{where}`: expected one of {context['expected_tags']}"
+        known = context["expected_tags"].replace("'", "").split(", ")
+        nearest = difflib.get_close_matches(str(context["tag"]), known, 1, 0.6)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        return f"unknown loss {context['tag']!r}, at `{where}`: expected one of {context['expected_tags']}{hint}"
     message = str(first["msg"]).removeprefix("Value error, ")
     return f"{message}, at `{where}`" if where else message
+
+
+def keys_at(table: type[BaseModel], place: Sequence[str | int]) -> list[str]:
+    """The keys that a table of a recipe may have. `place`: where it stands, as pydantic's errors say it."""
+    tables = [table]
+    for part in place:
+        if isinstance(part, int):
+            continue
+        inner = [each for one in tables if part in one.model_fields for each in _tables_in(one.model_fields[part])]
+        # A loss stands under its name, by which the right table of several is known.
+        named = [each for each in tables if "name" in each.model_fields and part in _choices(each.model_fields["name"])]
+        tables = inner or named
+    return sorted({key for each in tables for key in each.model_fields})
+
+
+def _tables_in(field: FieldInfo) -> list[type[BaseModel]]:
+    found: list[type[BaseModel]] = []
+    waiting: list[object] = [field.annotation]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, type) and issubclass(each, BaseModel):
+            found.append(each)
+        waiting += get_args(each)
+    return found
+
+
+def _choices(field: FieldInfo) -> tuple[object, ...]:
+    return get_args(field.annotation)
 
 
 def _resolve_paths(recipe: Recipe, folder: Path) -> Recipe:
