@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from askew_training.cli.terminal import print_skipped, progress, stopped_by_sigterm
+from askew_client.cli.taken import Intake
+from askew_training.cli.terminal import AsJson, finish, progress, stopped_by_sigterm
 from askew_training.vectors.manifest import CacheManifest, Dtype
 
 if TYPE_CHECKING:
@@ -29,8 +30,10 @@ def cache(
     photo_size: Annotated[
         int | None, typer.Option(min=1, help="With .npy: the photos' longest side, if known.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Store a teacher's vectors of photos in a folder, for students to learn from."""
+    intake = Intake()
     if source.suffix == ".npy":
         if ids is None or space is None or manifest or photos or sfm120k or landmarks or images:
             raise typer.BadParameter("expected --ids and --space with a .npy file, and no photos", param_hint="SOURCE")
@@ -42,22 +45,34 @@ def cache(
             raise typer.BadParameter("expected --ids, --space and --photo-size only with a .npy file")
         from askew_training.data.published import published_photos
 
-        published = published_photos(sfm120k, landmarks, images)
-        made = _describe(source, output, published, manifest, photos or [], dtype)
-    typer.echo(f"{output}: {made.count:,} vectors of {made.dim} {made.dtype.value} values, space {made.space_id}")
+        published = published_photos(sfm120k, landmarks, images, intake)
+        made = _describe(source, output, published, manifest, photos or [], dtype, intake)
+    intake.taken += made.count
+    for item in made.unreadable:
+        intake.skip(item.id, "cannot be described", item.reason)
+    finish(
+        intake,
+        f"{output}: {made.count:,} vectors of {made.dim} {made.dtype.value} values, space {made.space_id}",
+        {"count": made.count, "dim": made.dim, "dtype": made.dtype.value, "space_id": made.space_id},
+        as_json,
+    )
 
 
 def _describe(
-    source: Path, output: Path, published: list[Photo], manifest: Path | None, folders: list[Path], dtype: Dtype
+    source: Path,
+    output: Path,
+    published: list[Photo],
+    manifest: Path | None,
+    folders: list[Path],
+    dtype: Dtype,
+    intake: Intake,
 ) -> CacheManifest:
     from askew_training.data.photo_sets import photos_in, read_manifest
     from askew_training.vectors.cache_job import CacheJob
 
-    photos = [*published, *(read_manifest(manifest) if manifest else [])]
+    photos = [*published, *(read_manifest(manifest, intake) if manifest else [])]
     for folder in folders:
-        photos += photos_in(folder)
+        photos += photos_in(folder, intake)
     job = CacheJob(source, photos, output, dtype)
     with progress("describing", job.total, job.handled) as advance:
-        made = job.run(advance)
-    print_skipped([item.reason for item in made.unreadable])
-    return made
+        return job.run(advance)

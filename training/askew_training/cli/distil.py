@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from askew_client.cli.taken import Intake
 from askew_training.cli.options import descriptor_folder
-from askew_training.cli.terminal import print_skipped, progress, stopped_by_sigterm
+from askew_training.cli.terminal import AsJson, finish, progress, stopped_by_sigterm
 
 
 @stopped_by_sigterm()
@@ -23,6 +23,7 @@ def distil(
     photo_size: Annotated[int, typer.Option(min=96, help="Longest side of photos that it will describe.")] = 224,
     ridge: Annotated[float, typer.Option(help="How strongly the teacher's own layer is preserved.")] = 1e-3,
     cache: Annotated[Path | None, typer.Option(help="The folder for vectors; default: ~/.cache/askew.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a student from the teacher's trunk at one scale, with its linear layer refitted to the teacher's vectors.
 
@@ -45,7 +46,8 @@ def distil(
         raise CheckpointError(
             f"{teacher} has no linear layer to start from. Expected a checkpoint made by `askew whiten`."
         )
-    chosen = training_photos(manifest, photos or [])
+    intake = Intake()
+    chosen = training_photos(manifest, photos or [], intake=intake)
     stated_licences = read_licences(licences)
     sources_of(chosen, stated_licences)  # Refuses a missing licence before the work begins.
     paths = [photo.path for photo in chosen]
@@ -54,7 +56,10 @@ def distil(
         size = source.description.photo_size
         by_teacher = describe_pooled(source.network, size, paths, descriptor_folder(cache), advance)
         by_student = describe_pooled(student, learn_size, paths, descriptor_folder(cache), advance)
-    print_skipped(sorted({*by_teacher.unreadable, *by_student.unreadable}))
+    unreadable = {**by_student.unreadable, **by_teacher.unreadable}
+    for photo in chosen:
+        if photo.path in unreadable:
+            intake.skip(photo.id, "cannot be described", unreadable[photo.path])
     used = [p for p in chosen if p.path in by_teacher.vectors and p.path in by_student.vectors]
     targets = apply_linear(source.network.linear, np.stack([by_teacher.vectors[photo.path] for photo in used]))
     pooled = np.stack([by_student.vectors[photo.path] for photo in used])
@@ -70,4 +75,6 @@ def distil(
         teacher_space=source.space_id,
     )
     save_checkpoint(output, Checkpoint(student, description))
-    Console().print(f"{output}: {len(used)} photos, space {source.space_id}")
+    intake.taken = len(used)
+    facts = {"photos": len(used), "space_id": source.space_id}
+    finish(intake, f"{output}: {len(used)} photos, space {source.space_id}", facts, as_json)

@@ -1,15 +1,20 @@
-"""Output on standard error: a progress bar with the photos per second, and the photos that were skipped."""
+"""Output on standard error: a progress bar with the photos per second, and at the end what was taken and what was not."""
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from askew_client.cli.taken import Intake
 
 
 class _Speed(ProgressColumn):
@@ -40,10 +45,19 @@ def stopped_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def print_skipped(sentences: Sequence[str]) -> None:
-    """Print why each photo was skipped, and their number."""
-    console = Console(stderr=True)
-    for sentence in sentences:
-        console.print(f"skipped: {sentence}", highlight=False, markup=False)
-    if sentences:
-        console.print(f"{len(sentences)} photos were skipped.", highlight=False)
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result, and what was not taken, as JSON.")]
+
+
+def finish(intake: Intake, sentence: str, facts: Mapping[str, object], as_json: bool) -> None:
+    """End a command: its result on standard output (nothing if `sentence` is empty), and what it took and did not take on standard error.
+
+    `facts`: the result for `as_json`. Raises typer.Exit with code 3 if something that was meant could not be taken.
+    """
+    intake.print_reasons()
+    if as_json:
+        typer.echo(json.dumps({**facts, "intake": intake.as_json()}, indent=1, ensure_ascii=False))
+    elif sentence:
+        typer.echo(sentence)
+    typer.echo(f"askew: {intake.summary()}.", err=True)
+    if intake.exit_code:
+        raise typer.Exit(intake.exit_code)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from askew_training.cli.options import descriptor_folder
-from askew_training.cli.terminal import stopped_by_sigterm
+from askew_training.cli.terminal import AsJson, finish, stopped_by_sigterm
 
 
 @stopped_by_sigterm()
@@ -20,6 +20,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run in this folder.")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: one for each core.")] = None,
     cache: Annotated[Path | None, typer.Option(help="The folder for vectors; default: ~/.cache/askew.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train a network by a recipe: a teacher by labels, or a student on its teacher's vectors."""
     # By default oneDNN caches 1,024 compiled kernels, too few for a network in a dozen shapes. It reads this only once.
@@ -44,6 +45,7 @@ def train(
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
     run = prepare(chosen, descriptor_folder(cache), say)
+    intake = run.intake
     save_recipe(output, chosen.model_dump_json(indent=2))
     try:
         progress = Trainer(run, output, resume).train()
@@ -51,6 +53,7 @@ def train(
         say(f"Stopped and saved in {output / LAST}. Continue with --resume.")
         raise typer.Exit(130) from None
     best = "" if progress.best is None else f"; best mAP {progress.best:.3f} in {output / BEST}"
-    Console().print(
-        f"{output / LAST}: {progress.steps} steps, {progress.photos} photos{best}", highlight=False, soft_wrap=True
-    )
+    if progress.unreadable:
+        intake.skip(f"{progress.unreadable} readings", "photos that could not be read while training")
+    sentence = f"{output / LAST}: {progress.steps} steps, {progress.photos} photos{best}"
+    finish(intake, sentence, {"steps": progress.steps, "photos": progress.photos, "best_mAP": progress.best}, as_json)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from askew_client.cli.taken import Intake
 from askew_training.cli.options import descriptor_folder, parse_scales
-from askew_training.cli.terminal import print_skipped, progress, stopped_by_sigterm
+from askew_training.cli.terminal import AsJson, finish, progress, stopped_by_sigterm
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,6 +117,7 @@ def whiten(
         float | None, typer.Option(min=0, max=0.99, help="With lw: how little the pairs are trusted; default: 0.5.")
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="The folder for vectors; default: ~/.cache/askew.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a teacher: a network and a whitening of its vectors. The result defines a new space."""
     from askew_training.networks.checkpoint import Checkpoint, Description, branches_of, save_checkpoint
@@ -123,15 +125,16 @@ def whiten(
 
     _check_method(method, power, shrinkage, whitening, whitening_name, whitening_pairs)
     factors = None if scales is None else parse_scales(scales)
+    intake = Intake()
     base = _start(start or [], trunk or [], weights or [], factors, photo_size)
     if method is Method.given:
         layer = _given(base, whitening, whitening_name, dim)
     elif licences is None:
         raise typer.BadParameter("expected the licences of the photos to learn from", param_hint="--licences")
     else:
-        chosen = _choose_photos(manifest, photos or [], whitening_pairs, images)
+        chosen = _choose_photos(manifest, photos or [], whitening_pairs, images, intake)
         learning = LearningOptions(method, dim, power, shrinkage)
-        layer = _learn(base, learning, chosen, licences, descriptor_folder(cache))
+        layer = _learn(base, learning, chosen, licences, descriptor_folder(cache), intake)
     network = Network(base.network.branches, layer.whitening.as_layer(), base.network.scales).eval()
     description = Description(
         branches=branches_of(network),
@@ -145,7 +148,12 @@ def whiten(
     checkpoint = Checkpoint(network, description)
     save_checkpoint(output, checkpoint)
     used = "" if method is Method.given else f"{sum(source.photos for source in layer.data)} photos, "
-    Console().print(f"{output}: {used}{network.dim} dimensions, space {checkpoint.space_id}", soft_wrap=True)
+    finish(
+        intake,
+        f"{output}: {used}{network.dim} dimensions, space {checkpoint.space_id}",
+        {"photos": intake.taken, "dim": network.dim, "space_id": checkpoint.space_id},
+        as_json,
+    )
 
 
 def _check_method(
@@ -241,7 +249,7 @@ def _given(base: Start, file: Path | None, name: str | None, dim: int | None) ->
 
 
 def _choose_photos(
-    manifest: Path | None, folders: list[Path], whitening_pairs: Path | None, images: Path | None
+    manifest: Path | None, folders: list[Path], whitening_pairs: Path | None, images: Path | None, intake: Intake
 ) -> PairedPhotos:
     """The photos to learn from, with their pairs: listed ones, or those within instances."""
     from askew_training.data.pairs import pairs_within_instances
@@ -251,13 +259,15 @@ def _choose_photos(
     if (whitening_pairs is None) != (images is None):
         raise typer.BadParameter("expected --whitening-pairs and --images, or neither", param_hint="--images")
     if whitening_pairs is None or images is None:
-        return pairs_within_instances(training_photos(manifest, folders))
+        return pairs_within_instances(training_photos(manifest, folders, intake=intake))
     if manifest or folders:
         raise typer.BadParameter("it has its own photos: leave --manifest and --photos out", param_hint="--images")
     return read_whitening_pairs(whitening_pairs, images)
 
 
-def _learn(base: Start, learning: LearningOptions, chosen: PairedPhotos, licences: Path, cache: Path) -> NewLayer:
+def _learn(
+    base: Start, learning: LearningOptions, chosen: PairedPhotos, licences: Path, cache: Path, intake: Intake
+) -> NewLayer:
     import numpy as np
 
     from askew_training.data.licences import merged_sources, read_licences, sources_of
@@ -268,8 +278,11 @@ def _learn(base: Start, learning: LearningOptions, chosen: PairedPhotos, licence
     with progress("describing", len(chosen.photos)) as advance:
         paths = [photo.path for photo in chosen.photos]
         described = describe_pooled(base.network, base.photo_size, paths, cache, advance)
-    print_skipped(described.unreadable)
+    for photo in chosen.photos:
+        if photo.path in described.unreadable:
+            intake.skip(photo.id, "cannot be described", described.unreadable[photo.path])
     used = chosen.among(photo for photo in chosen.photos if photo.path in described.vectors)
+    intake.taken = len(used.photos)
     vectors = np.stack([described.vectors[photo.path] for photo in used.photos])
     whitening, recipe = _learn_whitening(learning, vectors, used)
     recipe += f", learned at {base.photo_size} px and {len(base.network.scales)} scale(s)"
@@ -290,5 +303,11 @@ def _learn_whitening(
     shrinkage = DEFAULT_SHRINKAGE if learning.shrinkage is None else learning.shrinkage
     are_listed = photos.positives is not None
     queries, positives = photos.once() if are_listed else pairs_of([photo.instance_id for photo in photos.photos])
+    if len(queries) < vectors.shape[1] and shrinkage < DEFAULT_SHRINKAGE:
+        Console(stderr=True).print(
+            f"warning: {len(queries)} pairs say little about {vectors.shape[1]} channels. Give more photos, or a "
+            f"--shrinkage of {DEFAULT_SHRINKAGE:g} or more.",
+            soft_wrap=True,
+        )
     layer = learn_whitening_of_pairs(vectors, queries, positives, dim, shrinkage)
     return layer, f"whitening to {dim} of {len(queries)} pairs with shrinkage {shrinkage:g}"

@@ -8,12 +8,16 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from askew_client.cli.taken import Intake, reason_of
 from askew_client.encoding.photos import SHORTEST_SIDE, read_photo, read_shape
 from askew_client.errors import PhotoError
 from askew_training.data.parallel import map_in_threads
 from askew_training.data.photo_sets import Photo
 from askew_training.errors import DataError
 
+MISSING = "not there"
+UNREADABLE = "cannot be read"
+THIN = f"a side under {SHORTEST_SIDE} px"
 NAMED = 3
 """How many photos a sentence names before it gives the number of the rest."""
 
@@ -24,7 +28,8 @@ class Findings:
 
     `usable`: the photos that can be read, in the given order. `instances`: how many instances have two or more usable
     photos. `singles`: how many usable photos are alone in their instance. `unlabelled`: how many usable photos have no
-    instance. `left_out`: a sentence for each photo that cannot be used. `warnings`: sentences for a person.
+    instance. `left_out`: a sentence for each photo that cannot be used; `intake` counts them by reason. `warnings`:
+    sentences for a person.
     """
 
     usable: tuple[Photo, ...]
@@ -33,6 +38,7 @@ class Findings:
     unlabelled: int
     left_out: tuple[str, ...]
     warnings: tuple[str, ...]
+    intake: Intake
 
     def summary(self) -> str:
         """One line with the numbers of photos and instances to learn from."""
@@ -48,13 +54,13 @@ class _Inspection:
     """What was found about one photo file.
 
     `file`: equal for two paths of one file; None if the file is missing. `size`: in bytes. `problem`: a sentence that
-    says why it cannot be used. `thin`: whether the problem is its shape.
+    says why it cannot be used, and `reason` the same in a few words, alike for all of its kind.
     """
 
     file: Hashable
     size: int = 0
     problem: str | None = None
-    thin: bool = False
+    reason: str = ""
 
 
 Inspected = tuple[Photo, _Inspection]
@@ -66,15 +72,16 @@ def check_photos(
     labelled: bool,
     thorough: bool = False,
     on_photo: Callable[[], None] = lambda: None,
+    intake: Intake | None = None,
 ) -> Findings:
     """Check photos before anything is learned from them.
 
     `labelled`: whether labels will be needed, so that some instance must have two photos. Only the header of each photo
     is read, unless `thorough`: then all of it is decoded, which is the only way to find a truncated JPEG (filling a
-    cache with `PhotoStore.fill` finds it too). `on_photo` is called after each photo. Unreadable photos, and photos
-    whose shorter side is under 32 px, are left out of `usable`, with a warning.
+    cache with `PhotoStore.fill` finds it too). `on_photo` is called after each photo. Missing and unreadable photos, and
+    photos whose shorter side is under 32 px, are left out of `usable`, with a warning, and counted in `intake`.
 
-    Raises DataError for two photos with one id, for missing files, and if too few photos are left to learn from.
+    Raises DataError for two photos with one id, and if too few photos are left to learn from.
     """
     _check_ids(photos)
     inspections = []
@@ -82,7 +89,8 @@ def check_photos(
         on_photo()
         inspections.append(inspection)
     inspected = list(zip(photos, inspections, strict=True))
-    _check_files(inspected)
+    intake = Intake() if intake is None else intake
+    _count(inspected, intake)
     usable = [(photo, inspection) for photo, inspection in inspected if inspection.problem is None]
     if not photos:
         raise DataError("Expected photos to check, but the list is empty.")
@@ -97,6 +105,7 @@ def check_photos(
             "once. Give labelled photos, or learn from the teacher alone."
         )
     warnings = [
+        _warn_of_missing(inspected),
         _warn_of_unreadable(inspected),
         _warn_of_thin(inspected),
         _warn_of_files_listed_twice(usable),
@@ -111,6 +120,7 @@ def check_photos(
         unlabelled=len(usable) - counts.total(),
         left_out=tuple(inspection.problem for inspection in inspections if inspection.problem is not None),
         warnings=tuple(warning for warning in warnings if warning is not None),
+        intake=intake,
     )
 
 
@@ -120,14 +130,14 @@ def _inspect(path: Path, thorough: bool) -> _Inspection:
         file = (known.st_dev, known.st_ino)
         height, width = read_photo(path).shape[:2] if thorough else read_shape(path)
     except FileNotFoundError:
-        return _Inspection(None)
+        return _Inspection(None, problem=f"{path} is missing.", reason=MISSING)
     except OSError as error:
-        return _Inspection(path, problem=f"{path} cannot be read: {error.strerror}.")
+        return _Inspection(path, problem=f"{path} cannot be read: {error.strerror}.", reason=UNREADABLE)
     except PhotoError as error:
-        return _Inspection(file, problem=str(error))
+        return _Inspection(file, problem=str(error), reason=reason_of(error))
     if min(height, width) < SHORTEST_SIDE:
         problem = f"{path} has {width} × {height} px; its shorter side must have {SHORTEST_SIDE} px or more."
-        return _Inspection(file, problem=problem, thin=True)
+        return _Inspection(file, problem=problem, reason=THIN)
     return _Inspection(file, known.st_size)
 
 
@@ -140,17 +150,28 @@ def _check_ids(photos: Iterable[Photo]) -> None:
         )
 
 
-def _check_files(inspected: Iterable[Inspected]) -> None:
-    missing = [photo.id for photo, inspection in inspected if inspection.file is None]
-    if missing:
-        raise DataError(
-            f"{len(missing)} photo(s) are missing: {_list_some(missing)}. Paths are relative to their manifest; fetch "
-            "the files, or remove their lines."
-        )
+def _count(inspected: Iterable[Inspected], intake: Intake) -> None:
+    for photo, inspection in inspected:
+        if inspection.problem is None:
+            intake.taken += 1
+        else:
+            intake.skip(photo.id, inspection.reason, inspection.problem)
+
+
+def _warn_of_missing(inspected: Iterable[Inspected]) -> str | None:
+    missing = [photo.id for photo, inspection in inspected if inspection.reason == MISSING]
+    if not missing:
+        return None
+    return (
+        f"{len(missing)} photo(s) are missing and are left out: {_list_some(missing)}. Paths are relative to their "
+        "manifest; fetch the files, or remove their lines."
+    )
 
 
 def _warn_of_unreadable(inspected: Iterable[Inspected]) -> str | None:
-    unreadable = [(photo.id, found.problem) for photo, found in inspected if found.problem and not found.thin]
+    unreadable = [
+        (photo.id, found.problem) for photo, found in inspected if found.problem and found.reason not in (MISSING, THIN)
+    ]
     if not unreadable:
         return None
     names = [name for name, _ in unreadable]
@@ -158,7 +179,7 @@ def _warn_of_unreadable(inspected: Iterable[Inspected]) -> str | None:
 
 
 def _warn_of_thin(inspected: Iterable[Inspected]) -> str | None:
-    thin = [photo.id for photo, inspection in inspected if inspection.thin]
+    thin = [photo.id for photo, inspection in inspected if inspection.reason == THIN]
     if not thin:
         return None
     return f"{len(thin)} photo(s) have a side under {SHORTEST_SIDE} px and are left out: {_list_some(thin)}."

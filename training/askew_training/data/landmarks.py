@@ -10,6 +10,7 @@ from typing import TextIO
 
 import numpy as np
 
+from askew_client.cli.taken import Intake
 from askew_training.data.pairs import PairedPhotos, Split, pairs_within_instances
 from askew_training.data.photo_sets import Photo
 from askew_training.errors import DataError
@@ -23,7 +24,7 @@ Line = tuple[int, str, str]
 """The number of a line, a landmark and one of its images."""
 
 
-def read_landmarks(csv_file: Path, images: Path, split: Split | None) -> PairedPhotos:
+def read_landmarks(csv_file: Path, images: Path, split: Split | None, intake: Intake | None = None) -> PairedPhotos:
     """Read `train_clean.csv` (landmark_id,images) or `train.csv` (id,url,landmark_id), in the order of the file.
 
     `images`: the folder `train`, whose files are at `a/b/c/abc….jpg`; it is not read. A photo's id is the image's, its
@@ -34,16 +35,25 @@ def read_landmarks(csv_file: Path, images: Path, split: Split | None) -> PairedP
     asymmetric methods were trained with; that code then shuffles them once more. For train.csv that code splits in the
     order in which the disk lists the files, which cannot be reproduced.
 
+    `intake`: counts images that the folder lacks and broken lines, which are then left out: few have all of this set.
+    Without it, all are listed, and the folder is not read. The split does not depend on which images are there.
+
     Raises DataError for another layout.
     """
     photos: list[Photo] = []
     by_landmark: dict[str, list[int]] = {}
     seen: set[str] = set()
     for number, landmark, image in _lines(csv_file):
+        problem = None
         if not landmark.isdecimal() or not IMAGE.fullmatch(image):
-            raise DataError(f"{csv_file}, line {number}: expected a landmark and images, got {landmark!r}, {image!r}.")
-        if image in seen:
-            raise DataError(f"{csv_file}, line {number}: the image {image} was listed before. List each once.")
+            problem = f"{csv_file}, line {number}: expected a landmark and images, got {landmark!r}, {image!r}."
+        elif image in seen:
+            problem = f"{csv_file}, line {number}: the image {image} was listed before. List each once."
+        if problem is not None:
+            if intake is None:
+                raise DataError(problem)
+            intake.skip(f"{csv_file}, line {number}", "lines of the list that are broken or repeat an image", problem)
+            continue
         seen.add(image)
         by_landmark.setdefault(landmark, []).append(len(photos))
         photos.append(
@@ -51,10 +61,24 @@ def read_landmarks(csv_file: Path, images: Path, split: Split | None) -> PairedP
         )
     if not photos:
         raise DataError(f"{csv_file} lists no image. Expected train_clean.csv or train.csv.")
-    if split is None:
-        return pairs_within_instances(photos)
-    held = _validation_photos(by_landmark.values())
-    return pairs_within_instances([photo for index, photo in enumerate(photos) if (index in held) == (split == "val")])
+    if split is not None:
+        held = _validation_photos(by_landmark.values())
+        photos = [photo for index, photo in enumerate(photos) if (index in held) == (split == "val")]
+    return pairs_within_instances(photos if intake is None else _fetched(photos, images, intake))
+
+
+def _fetched(photos: list[Photo], images: Path, intake: Intake) -> list[Photo]:
+    fetched = [photo for photo in photos if photo.path.is_file()]
+    if not fetched:
+        raise DataError(
+            f"None of the {len(photos):,} images of the list is in {images}, such as {photos[0].path}. Expected the folder "
+            "`train` of Google Landmarks v2."
+        )
+    here = {photo.id for photo in fetched}
+    for photo in photos:
+        if photo.id not in here:
+            intake.leave_out(photo.id, f"images of the list that were not fetched to {images}")
+    return fetched
 
 
 def _validation_photos(landmarks: Iterable[list[int]]) -> set[int]:
@@ -98,6 +122,8 @@ def _clean_lines(stream: TextIO) -> Iterator[Line]:
 def _single_lines(csv_file: Path, stream: TextIO, columns: list[str]) -> Iterator[Line]:
     image, landmark = columns.index("id"), columns.index("landmark_id")
     for number, row in enumerate(csv.reader(stream), start=2):
-        if len(row) != len(columns):
-            raise DataError(f"{csv_file}, line {number}: expected {len(columns)} values, {', '.join(columns)}.")
-        yield number, row[landmark], row[image]
+        if len(row) == len(columns):
+            yield number, row[landmark], row[image]
+        else:
+            # No landmark: the caller finds the line broken.
+            yield number, "", ",".join(row)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from askew_client.cli.taken import Intake
 from askew_client.encoding.photos import SUFFIXES
 from askew_training.errors import DataError
 
@@ -32,39 +33,43 @@ class Photo:
     id: str
 
 
-def read_manifest(path: Path) -> list[Photo]:
+def read_manifest(path: Path, intake: Intake | None = None) -> list[Photo]:
     """Read a manifest: a CSV with the columns path, instance_id, role, benchmark, set; paths are relative to it.
 
-    Raises DataError for a missing file or column, an unknown role, or a line with too few values.
+    `intake`: counts lines that cannot be taken (too few values, an unknown role, a name that is not UTF-8), which are
+    passed over. Without it, the first such line raises DataError, as do a missing file and a missing column.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
+        # What is not UTF-8 is kept as it is until its line is looked at.
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
             reader = csv.DictReader(stream)
             missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
             if missing:
                 raise DataError(f"{path} has no column {missing[0]!r}. Expected {', '.join(COLUMNS)}.")
-            return [_photo(path, number, row) for number, row in enumerate(reader, start=2)]
+            return list(_photos(path, reader, intake))
     except OSError as error:
         raise DataError(f"Expected a manifest, but {path} cannot be read: {error.strerror}.") from None
     except (UnicodeDecodeError, csv.Error):
         raise DataError(f"{path} is not a CSV file in UTF-8. Expected the columns {', '.join(COLUMNS)}.") from None
 
 
-def photos_in(folder: Path) -> list[Photo]:
+def photos_in(folder: Path, intake: Intake | None = None) -> list[Photo]:
     """List all photos under a folder, sorted by path. Photos in a subfolder belong to a set of that name.
 
-    Raises DataError if it is not a folder or holds no photo.
+    `intake`: counts files whose names are not UTF-8, which are passed over, as they are without it. Raises DataError if
+    it is not a folder or holds no photo.
     """
-    return [Photo(path, "", "train", "", _set_of(path, folder), _id_of(path, folder)) for path in _paths_in(folder)]
+    paths = _paths_in(folder, intake)
+    return [Photo(path, "", "train", "", _set_of(path, folder), _id_of(path, folder)) for path in paths]
 
 
-def labelled_folder(folder: Path) -> list[Photo]:
+def labelled_folder(folder: Path, intake: Intake | None = None) -> list[Photo]:
     """List all photos of a folder of folders, sorted by path: each direct subfolder is one instance, of its name.
 
     Their role is `train`, their set the folder's own name. Raises DataError if it is not a folder, holds no photo, or
     holds a photo outside its subfolders, for which no instance is known.
     """
-    paths = _paths_in(folder)
+    paths = _paths_in(folder, intake)
     loose = [path for path in paths if path.parent == folder]
     if loose:
         raise DataError(
@@ -78,15 +83,18 @@ def labelled_folder(folder: Path) -> list[Photo]:
 
 
 def training_photos(
-    manifest: Path | None, folders: Iterable[Path], labelled_folders: Iterable[Path] = ()
+    manifest: Path | None,
+    folders: Iterable[Path],
+    labelled_folders: Iterable[Path] = (),
+    intake: Intake | None = None,
 ) -> list[Photo]:
     """List the photos to learn from: role `train` of a manifest, all of some unlabelled folders, and all of some
-    folders of folders. Raises DataError if there is none."""
-    chosen = [photo for photo in read_manifest(manifest) if photo.role == "train"] if manifest else []
+    folders of folders. `intake`: as for `read_manifest`. Raises DataError if there is none."""
+    chosen = [photo for photo in read_manifest(manifest, intake) if photo.role == "train"] if manifest else []
     for folder in folders:
-        chosen += photos_in(folder)
+        chosen += photos_in(folder, intake)
     for folder in labelled_folders:
-        chosen += labelled_folder(folder)
+        chosen += labelled_folder(folder, intake)
     if not chosen:
         raise DataError(
             "There are no photos to learn from. Give a manifest with photos of role train, or a folder of photos."
@@ -111,20 +119,41 @@ def hold_out(photos: Iterable[Photo], share: float, seed: int) -> tuple[list[Pho
     return kept, held
 
 
-def _photo(manifest: Path, number: int, row: Mapping[str, str | None]) -> Photo:
-    values = [row[column] for column in COLUMNS]
-    if any(value is None for value in values):
-        raise DataError(f"{manifest}, line {number}: expected {len(COLUMNS)} values, {', '.join(COLUMNS)}.")
-    path, instance_id, role, benchmark, set_name = (str(value) for value in values)
-    if role not in ROLES:
-        raise DataError(f"{manifest}, line {number}: expected the role {', '.join(ROLES)}, got {role!r}.")
-    return Photo(manifest.parent / path, instance_id, role, benchmark, set_name, Path(path).as_posix())
+def _photos(manifest: Path, reader: csv.DictReader[str], intake: Intake | None) -> Iterator[Photo]:
+    for row in reader:
+        name, values = f"{manifest}, line {reader.line_num}", [row[column] for column in COLUMNS]
+        expected = f"expected {len(COLUMNS)} values, {', '.join(COLUMNS)}"
+        if any(value is None for value in values):
+            problem = "too few values", f"{name}: {expected}."
+        elif row["role"] not in ROLES:
+            problem = "an unknown role", f"{name}: expected the role {', '.join(ROLES)}, got {row['role']!r}."
+        elif not all(_is_utf8(str(value)) for value in values):
+            problem = "not UTF-8", f"{name}: expected a text in UTF-8, got {row['path']!r}."
+        elif not row["path"] or "\0" in str(row["path"]):
+            problem = "no path", f"{name}: expected the path of a photo, got {row['path']!r}."
+        else:
+            path, instance_id, role, benchmark, set_name = (str(value) for value in values)
+            yield Photo(manifest.parent / path, instance_id, role, benchmark, set_name, Path(path).as_posix())
+            continue
+        if intake is None:
+            raise DataError(problem[1])
+        intake.skip(name, f"lines of the manifest with {problem[0]}", problem[1])
 
 
-def _paths_in(folder: Path) -> list[Path]:
+def _is_utf8(text: str) -> bool:
+    """Whether a text read from a disk was UTF-8: other bytes stand in it as lone surrogates."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in text)
+
+
+def _paths_in(folder: Path, intake: Intake | None) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"Expected a folder of photos, but {folder} is not a folder.")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = [path for path in found if _is_utf8(str(path))]
+    if intake is not None:
+        for path in found:
+            if not _is_utf8(str(path)):
+                intake.skip(str(path), "the name is not UTF-8")
     if not paths:
         raise DataError(f"{folder} holds no photo. Expected files ending in {', '.join(sorted(SUFFIXES))}.")
     return paths

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from askew_client.cli.taken import Intake
 from askew_training.data.landmarks import read_landmarks
 from askew_training.data.photo_sets import Photo
 from askew_training.data.sfm120k import read_sfm120k
@@ -12,10 +13,12 @@ from askew_training.errors import DataError
 CHECKED_PHOTOS = 100
 
 
-def published_photos(sfm120k: Path | None, landmarks: Path | None, images: Path | None) -> list[Photo]:
+def published_photos(
+    sfm120k: Path | None, landmarks: Path | None, images: Path | None, intake: Intake | None = None
+) -> list[Photo]:
     """List all photos of retrieval-SfM-120k (train, then val) or of Google Landmarks v2; empty if no list is given.
 
-    Raises DataError for two lists, for a list or a folder without the other, for another layout, and if the images are
+    `intake`: as for `read_landmarks`. Raises DataError for two lists, for a list or a folder without the other, for another layout, and if the images are
     not in the folder.
     """
     if sfm120k is None and landmarks is None and images is None:
@@ -27,7 +30,7 @@ def published_photos(sfm120k: Path | None, landmarks: Path | None, images: Path 
         photos += read_sfm120k(sfm120k, images, "train").photos
         photos += read_sfm120k(sfm120k, images, "val").photos
     if landmarks is not None:
-        photos += read_landmarks(landmarks, images, None).photos
+        photos += read_landmarks(landmarks, images, None, intake).photos
     _check_folder(photos, images)
     return photos
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rich.table import Table
@@ -15,12 +15,16 @@ from askew_training.evaluate.benchmark import BenchmarkScores
 
 @dataclass(frozen=True)
 class Report:
-    """The scores of some benchmarks, and the encoders of queries and gallery (`name@version`)."""
+    """The scores of some benchmarks, and the encoders of queries and gallery (`name@version`).
+
+    `intake`: how many photos and lines were taken, and which were not.
+    """
 
     queries: str
     gallery: str
     space_id: str
     benchmarks: tuple[BenchmarkScores, ...]
+    intake: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:

@@ -61,12 +61,14 @@ def learn_whitening_of_pairs(
     the published form, and right if there are many more pairs than C. To a singular S, 1e-10 of the identity is added,
     then ten times that, and so on until it can be factorised, as in the published code.
 
-    Raises DataError for a dimension out of range, indices that do not fit, pairs that do not differ, or vectors with
+    Raises DataError for a dimension out of range, no more photos than dimensions, indices that do not fit, pairs that do not differ, or vectors with
     NaN.
     """
     count, channels = vectors.shape
     if not 1 <= dim <= channels:
         raise DataError(f"Expected 1 to {channels} dimensions, those that the network pools, got {dim}.")
+    if count <= dim:
+        raise DataError(f"Whitening to {dim} dimensions needs more than {dim} photos, got {count}.")
     if not 0 <= shrinkage < 1:
         raise DataError(f"Expected a shrinkage from 0 to below 1, got {shrinkage:g}.")
     if len(queries) != len(positives) or not len(queries):

@@ -31,7 +31,9 @@ def describe_pooled(
         write_encoder(_checkpoint(bare, photo_size), _card(bare, photo_size), file, simplified=False)
         described = DescriptorCache(cache, file).describe(paths, on_photo)
     if not described.vectors:
-        raise DataError(f"None of {len(paths)} photos can be described. The first: {described.unreadable[0]}")
+        raise DataError(
+            f"None of {len(paths)} photos can be described. The first: {next(iter(described.unreadable.values()))}"
+        )
     return described
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from askew_client.cli.taken import Intake
 from askew_client.encoding.photos import shrunk_size
 from askew_training.data.batches import batch_shape
 from askew_training.data.findings import check_photos
@@ -28,12 +29,14 @@ class RunPhotos:
     """Photos to train on, photos of held-out instances, and unlabelled photos for the gallery of the validation.
 
     `pairs`: which of the photos to train on show the same, by index; None if the run does not draw tuples by labels.
+    `intake`: how many photos and lines were taken, and which were not.
     """
 
     training: list[Photo]
     held_out: list[Photo]
     distractors: list[Photo]
     pairs: PairedPhotos | None
+    intake: Intake
 
 
 @dataclass(frozen=True)
@@ -49,22 +52,23 @@ class PhotoSet:
 
 def read_photos(recipe: Recipe, say: Callable[[str], None]) -> RunPhotos:
     """List the photos that a recipe names, and check them; `say` is called with warnings. Raises DataError."""
-    data = recipe.data
+    data, intake = recipe.data, Intake()
     needs_pairs = recipe.mining is not None and recipe.mining.choose != "teacher-ranked"
     if data.sfm120k is not None:
         listed = read_sfm120k(data.sfm120k.pickle, data.sfm120k.images, "train")
         validation = read_sfm120k(data.sfm120k.pickle, data.sfm120k.images, "val")
-        unlabelled = [photo for folder in data.photos for photo in photos_in(folder)]
-        training = _usable([*listed.photos, *unlabelled], recipe, say)
-        held_out = _usable(validation.photos, recipe, say)
-        return RunPhotos(training, held_out, [], listed.among(training) if needs_pairs else None)
+        unlabelled = [photo for folder in data.photos for photo in photos_in(folder, intake)]
+        training = _usable([*listed.photos, *unlabelled], recipe, say, intake)
+        held_out = _usable(validation.photos, recipe, say, intake)
+        return RunPhotos(training, held_out, [], listed.among(training) if needs_pairs else None, intake)
     chosen: list[Photo] = []
     if data.landmarks is not None:
-        chosen += read_landmarks(data.landmarks.csv, data.landmarks.images, None).photos
+        chosen += read_landmarks(data.landmarks.csv, data.landmarks.images, None, intake).photos
     if data.manifest or data.folders or data.photos:
-        chosen += training_photos(data.manifest, data.photos, data.folders)
-    training, held_out, distractors = _split(_usable(chosen, recipe, say), recipe)
-    return RunPhotos(training, held_out, distractors, pairs_within_instances(training) if needs_pairs else None)
+        chosen += training_photos(data.manifest, data.photos, data.folders, intake)
+    training, held_out, distractors = _split(_usable(chosen, recipe, say, intake), recipe)
+    pairs = pairs_within_instances(training) if needs_pairs else None
+    return RunPhotos(training, held_out, distractors, pairs, intake)
 
 
 def training_set(photos: Sequence[Photo], recipe: Recipe, teacher: TeacherVectors | None) -> PhotoSet:
@@ -78,8 +82,8 @@ def validation_set(photos: Sequence[Photo], recipe: Recipe, teacher: TeacherVect
     return _photo_set(photos, recipe, teacher, recipe.batches.photo_size)
 
 
-def _usable(photos: Sequence[Photo], recipe: Recipe, say: Callable[[str], None]) -> list[Photo]:
-    findings = check_photos(photos, labelled=recipe.needs_labels)
+def _usable(photos: Sequence[Photo], recipe: Recipe, say: Callable[[str], None], intake: Intake) -> list[Photo]:
+    findings = check_photos(photos, labelled=recipe.needs_labels, intake=intake)
     for sentence in (*(f"skipped: {each}" for each in findings.left_out), *findings.warnings):
         say(sentence)
     return list(findings.usable)

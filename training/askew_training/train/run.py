@@ -12,6 +12,7 @@ import torch
 from accelerate import PartialState
 from numpy.typing import NDArray
 
+from askew_client.cli.taken import Intake
 from askew_training.data.augmentation import Augmentation
 from askew_training.data.batches import InstancePlan, PhotoPlan, Plan
 from askew_training.data.licences import merged_sources, read_licences, sources_of
@@ -41,6 +42,7 @@ class Run:
     """A recipe with everything that it names.
 
     `source`: the plan that its batches are drawn by, or the miner of their tuples. `precision`: what it computes in.
+    `intake`: which photos and lines were taken, and which were not.
     """
 
     recipe: Recipe
@@ -53,6 +55,7 @@ class Run:
     validation: Validation | None
     description: Description
     precision: Precision
+    intake: Intake
 
     @property
     def batches_each_epoch(self) -> int:
@@ -110,6 +113,7 @@ def prepare(recipe: Recipe, cache: Path, say: Callable[[str], None], has_fast_bf
         validation=_validation(photos, recipe, teacher, targets),
         description=description,
         precision=_precision(recipe, has_fast_bf16, say),
+        intake=photos.intake,
     )
 
 

@@ -22,10 +22,10 @@ SAVED_EVERY = 60.0
 
 @dataclass(frozen=True)
 class Descriptors:
-    """Unit vectors, float32 [D], by path, and a sentence for each photo that cannot be described."""
+    """Unit vectors, float32 [D], by path, and by path a sentence for each photo that cannot be described."""
 
     vectors: dict[Path, NDArray[np.float32]]
-    unreadable: list[str]
+    unreadable: dict[Path, str]
 
 
 class DescriptorCache:
@@ -55,7 +55,7 @@ class DescriptorCache:
         with save_at_intervals(self._save, SAVED_EVERY) as after_photo:
             for path, result in zip(unknown, describe_photos(self.encoder, unknown), strict=True):
                 if isinstance(result, PhotoError):
-                    unreadable.append(str(result))
+                    unreadable[path] = str(result)
                 else:
                     self._vectors[digests[path]] = result
                     self._has_unsaved = True
@@ -73,15 +73,15 @@ class DescriptorCache:
         self._has_unsaved = False
 
 
-def _digests(paths: Sequence[Path]) -> tuple[dict[Path, str], list[str]]:
+def _digests(paths: Sequence[Path]) -> tuple[dict[Path, str], dict[Path, str]]:
     """SHA-256 of each file, and a sentence for each file that cannot be read."""
     digests: dict[Path, str] = {}
-    unreadable: list[str] = []
+    unreadable: dict[Path, str] = {}
     for path in paths:
         try:
             digests[path] = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
-            unreadable.append(f"{path} cannot be read: {error.strerror}.")
+            unreadable[path] = f"{path} cannot be read: {error.strerror}."
     return digests, unreadable
 
 
