@@ -134,8 +134,9 @@ def add(
         try:
             index_photos(found.photos, teacher, _ProbeSet(target, gallery, teacher.space_id), report, lambda: None)
         except BaseException:
-            report.files.print_reasons()
-            typer.echo(f"askew: so far, probes of gallery {gallery!r}: {report.files.summary()}.", err=True)
+            if report.files.taken or report.files.known:
+                report.files.print_reasons()
+                typer.echo(f"askew: so far, probes of gallery {gallery!r}: {report.files.summary()}.", err=True)
             raise
         probe_set = target.probes(gallery=gallery)
     report.files.print_reasons()

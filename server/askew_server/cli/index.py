@@ -75,8 +75,9 @@ def index(
             if prune and report.gone:
                 kept = _prune(destination, found, report, gallery, is_told=yes)
     except BaseException:
-        _print_reasons(found, report)
-        typer.echo(f"askew: so far, gallery {gallery!r}: {report.files.summary()}.", err=True)
+        if report.files.taken or report.files.known:
+            _print_reasons(found, report)
+            typer.echo(f"askew: so far, gallery {gallery!r}: {report.files.summary()}.", err=True)
         raise
     count_strays(report, pruning=prune)
     _print_reasons(found, report)

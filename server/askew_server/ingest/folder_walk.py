@@ -160,7 +160,7 @@ def _take_file(entry: os.DirEntry[str], walk: Walk) -> None:
         walk.leave_out(path, LINKED_FOLDER)
     elif not stat.S_ISREG(mode):
         if suffix:
-            walk.skip(path, NO_FILE, f"{path} is not a file but a pipe, a socket or a device.")
+            walk.files.skip(walk.name(path), NO_FILE, f"{path} is not a file but a pipe, a socket or a device.")
         else:
             walk.leave_out(path, NO_FILE)
     elif suffix:
@@ -217,6 +217,6 @@ def _count_other_kinds(walk: Walk) -> None:
     named = ", ".join(f"{suffix} {count:,}" for suffix, count in kinds[:_KINDS_NAMED])
     reason = f"of other kinds ({named}{', …' if len(kinds) > _KINDS_NAMED else ''})"
     first, *others = sorted(walk.first_others)
+    walk.files.leave_out(first, reason, walk.other_kinds.total() - len(others))
     for name in others:
         walk.files.leave_out(name, reason)
-    walk.files.leave_out(first, reason, walk.other_kinds.total() - len(others))

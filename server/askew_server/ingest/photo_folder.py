@@ -26,6 +26,12 @@ NOT_THERE = "the file does not exist"
 NOT_A_PHOTO_HERE = "the file is in the folder, but is not taken"
 OUTSIDE = "the file is not in this folder"
 
+_ID_SENTENCES = {
+    NAME_NOT_UTF8: "The name of {} is not UTF-8, so it can be no id. Rename it.",
+    NO_ID: "The path of {} cannot be an id: expected 1 to 512 characters without control characters. Rename it, or give it "
+    "an id with --payloads.",
+}
+
 _ID: TypeAdapter[str] = TypeAdapter(ItemId)
 
 
@@ -85,29 +91,24 @@ def _take(path: Path, line: PayloadLine | None, found: FoundPhotos) -> None:
     name = found.walk.name(path)
     if line is not None and line.problem:
         assert found.lines is not None
-        _skip(found, name, BAD_LINE, found.lines.sentence(line))
+        found.files.skip(name, BAD_LINE, found.lines.sentence(line))
+        found.is_complete = False
         return
     identity = (line.id if line else "") or Path(name).as_posix()
     problem = _id_problem(identity)
     if problem:
-        advice = "Rename it." if problem == NAME_NOT_UTF8 else "Rename it, or give it an id with --payloads."
-        _skip(
-            found, name, problem, f"{path}: expected 1 to 512 characters of UTF-8 without control characters. {advice}"
-        )
+        found.files.skip(name, problem, _ID_SENTENCES[problem].format(path))
+        # Without lines, no item can be this photo's.
+        found.is_complete &= found.lines is None
         return
     if identity in found.first_of:
         first = found.first_of[identity]
-        _skip(found, name, SAME_ID, f"{path} and {first} have the same id {identity!r}. Give them different ids.")
+        found.files.skip(name, SAME_ID, f"{path} and {first} have the same id {identity!r}. Give them different ids.")
         return
     found.first_of[identity] = name
     if line is None and found.lines is not None:
         found.files.not_matched(name, WITHOUT_LINE)
     found.photos.append(PhotoFile(path, name, identity, line.payload if line else {}))
-
-
-def _skip(found: FoundPhotos, name: str, reason: str, sentence: str) -> None:
-    found.files.skip(name, reason, sentence)
-    found.is_complete = False
 
 
 def _id_problem(identity: str) -> str:

@@ -18,6 +18,11 @@ _MOST_FAILURES = 3
 """So many photos in a row for which the server failed or the connection broke say that it is not the photos."""
 
 
+def is_for_all(error: ProblemError) -> bool:
+    """Whether a refusal says nothing of the one that was sent, and would be that of the next ones, too."""
+    return error.status in _FOR_ALL or error.problem.slug in _SLUGS_FOR_ALL
+
+
 class Refusals:
     """Sends items one by one, and tells refusals of one item from what stops all of them."""
 
@@ -41,11 +46,12 @@ class Refusals:
 
     def _is_of_one(self, error: AskewError) -> bool:
         """Whether the error is about the item that was sent. The client has tried again what may pass by itself."""
-        if isinstance(error, ProblemError) and error.status < 500:
-            self._failures = 0
-            return error.status not in _FOR_ALL and error.problem.slug not in _SLUGS_FOR_ALL
-        if isinstance(error, ProblemError) and (error.status in _FOR_ALL or error.problem.slug in _SLUGS_FOR_ALL):
-            return False
+        if isinstance(error, ProblemError):
+            if is_for_all(error):
+                return False
+            if error.status < 500:
+                self._failures = 0
+                return True
         # A proxy that refuses a large body often closes the connection without an answer.
         self._failures += 1
         if self._failures >= _MOST_FAILURES:
