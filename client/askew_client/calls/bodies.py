@@ -17,7 +17,7 @@ CHUNK = 1 << 18
 """Bytes of a file that are read and sent at a time."""
 
 PhotoFile = str | Path | bytes
-"""A photo to send: the path of a JPEG, PNG or WebP file, or the bytes of one."""
+"""A photo to send: the path of a JPEG, PNG, WebP, HEIC or AVIF file, or the bytes of one."""
 
 _ROWS_AT_ONCE = 512
 

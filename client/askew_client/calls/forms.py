@@ -16,9 +16,7 @@ import httpx
 from askew_client.calls.bodies import CHUNK, PhotoFile
 from askew_client.calls.call import StreamedBody
 from askew_client.contract.errors import UnreadablePhoto
-from askew_client.encoding.photos import media_type
-
-_HEAD_BYTES = 16
+from askew_client.encoding.photos import MEDIA_TYPE_BYTES, media_type
 
 
 class LazyFile:
@@ -106,7 +104,7 @@ def _part(file_name: str, photo: PhotoFile) -> _Part:
     path = Path(photo)
     try:
         with path.open("rb") as stream:
-            return _Part(file_name, media_type(stream.read(_HEAD_BYTES)), (path, path.stat().st_size))
+            return _Part(file_name, media_type(stream.read(MEDIA_TYPE_BYTES)), (path, path.stat().st_size))
     except UnreadablePhoto as error:
         raise UnreadablePhoto(f"{path}: {error}") from None
     except OSError as error:

@@ -60,7 +60,7 @@ def check(file: EncoderFileArgument, as_json: AsJson = False) -> None:
 
 
 def encode(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="JPEG, PNG or WebP files.")],
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="JPEG, PNG, WebP, HEIC or AVIF files.")],
     encoder: Annotated[Path, typer.Option(help="The encoder file.")],
     out: Annotated[Path | None, typer.Option(help="Write the vectors to this .npy file, as float32 [n, D].")] = None,
     as_json: AsJson = False,
@@ -91,7 +91,7 @@ def encode(
 
 
 def search(
-    photo: Annotated[Path, typer.Argument(help="A JPEG, PNG or WebP file.")],
+    photo: Annotated[Path, typer.Argument(help="A JPEG, PNG, WebP, HEIC or AVIF file.")],
     encoder: Annotated[
         Path | None, typer.Option(help="The encoder file. Without it, the photo itself is sent.")
     ] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -45,6 +46,11 @@ def main(arguments: Sequence[str] | None = None, commands: Iterable[EntryPoint] 
 def _run(arguments: Sequence[str], commands: Iterable[EntryPoint] | None) -> None:
     # Pillow warns about odd photos; the errors of photos that cannot be read say what matters.
     warnings.filterwarnings("ignore", module="PIL")
+    # Tracebacks behind a sentence, such as an odd photo's, are for those who ask, and for programs that set up a log.
+    if os.environ.get("ASKEW_DEBUG") == "1":
+        logging.basicConfig()
+    else:
+        logging.getLogger("askew_client").addHandler(logging.NullHandler())
     try:
         from askew_client.cli.registry import run_command
     except ModuleNotFoundError as error:

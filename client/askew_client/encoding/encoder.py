@@ -18,7 +18,7 @@ from askew_client.contract.errors import DamagedEncoder, EngineMissing, NotAnEnc
 from askew_client.contract.manifest import Manifest
 from askew_client.encoding.engines import refuse_several
 from askew_client.encoding.golden import golden_pictures
-from askew_client.encoding.photos import MAX_PIXELS, Photo, check_shape, read_photo
+from askew_client.encoding.photos import MAX_PIXELS, Photo, check_shape, name_of, photo_border, read_photo
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -57,13 +57,13 @@ class Encoder:
     def encode(self, photos: Photo | Sequence[Photo]) -> NDArray[np.float32]:
         """Describe one photo or a list of photos.
 
-        A photo is a path, the bytes of a JPEG, PNG or WebP file, a PIL image, or a uint8 [H, W, 3] RGB array. Returns
+        A photo is a path, the bytes of a JPEG, PNG, WebP, HEIC or AVIF file, a PIL image, or a uint8 [H, W, 3] RGB array. Returns
         float32 [n, D] unit vectors in the order of the photos; n is 1 for a single photo. Raises UnreadablePhoto,
         PhotoTooLarge, PhotoTooThin.
         """
         single = str | Path | bytes | Image.Image | np.ndarray
         several = [photos] if isinstance(photos, single) else list(photos)
-        vectors = [self.encode_pixels(read_photo(photo, max_pixels=self.max_pixels)) for photo in several]
+        vectors = [self._describe(photo) for photo in several]
         return np.stack(vectors) if vectors else np.empty((0, self.manifest.dim), dtype=np.float32)
 
     def encode_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -129,9 +129,14 @@ class Encoder:
         if stopped.is_set():
             return PhotoError("stopped")
         try:
-            return self.encode_pixels(read_photo(photo, max_pixels=self.max_pixels))
+            return self._describe(photo)
         except PhotoError as error:
             return error
+
+    def _describe(self, photo: Photo) -> NDArray[np.float32]:
+        """Describe one photo: float32 [D], unit length. Whatever is raised on the way becomes a PhotoError."""
+        with photo_border(name_of(photo), self.max_pixels):
+            return self.encode_pixels(read_photo(photo, max_pixels=self.max_pixels))
 
 
 def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:

@@ -9,12 +9,15 @@
 | an animation | its first frame |
 | JPEG draft mode | never used |
 
-JPEG, PNG and WebP are read. The number of pixels is checked before anything is decoded.
+JPEG, PNG and WebP are read, AVIF where Pillow has it, and HEIC with pillow-heif (the extra `heif`). A file is judged by its
+content, whatever its name. The number of pixels is checked before anything is decoded. Metadata is never decoded, so that
+none can spoil the pixels; the orientation is read from EXIF data alone, or from the container of HEIC and AVIF.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,17 +26,30 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
-from askew_client.contract.errors import PhotoTooLarge, PhotoTooThin, UnreadablePhoto
+from askew_client.contract.errors import PhotoError, PhotoTooLarge, PhotoTooThin, UnreadablePhoto
+from askew_client.encoding.containers.orientation import SIDEWAYS
+from askew_client.encoding.containers.photo_format import HEAD_BYTES, format_of
+from askew_client.encoding.decoder import EXPECTED, image_orientation, open_picture, turned
 
-FORMATS = ("JPEG", "PNG", "WEBP")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+SUFFIX_BY_MEDIA_TYPE = {
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/webp": ".webp",
+    "image/heic": ".heic",
+    "image/avif": ".avif",
+}
+"""The file name suffix of a stored photo."""
+SUFFIXES = frozenset({*SUFFIX_BY_MEDIA_TYPE.values(), ".jpeg", ".jpe", ".jfif", ".heif"})
+"""The suffixes, in small letters, of files that are taken for photos where a folder is listed."""
+MEDIA_TYPE_BYTES = HEAD_BYTES
+"""How many of a file's first bytes `media_type` needs."""
 MAX_PIXELS = 64_000_000
 """The default maximum: 64 megapixels, 192 MB of RGB. More than phones produce, less than a decompression bomb."""
 SHORTEST_SIDE = 32
-SIDEWAYS = frozenset({5, 6, 7, 8})
-"""The EXIF orientations that swap height and width."""
+
+_log = logging.getLogger(__name__)
 
 Photo = str | Path | bytes | Image.Image | NDArray[np.uint8]
 
@@ -46,33 +62,62 @@ def read_photo(photo: Photo, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
     """
     if isinstance(photo, np.ndarray):
         return _checked_array(photo, max_pixels)
-    if isinstance(photo, Image.Image):
-        _check_pixels(photo.width, photo.height, max_pixels, "The image")
-        return _to_rgb(photo)
-    with _opened(photo, max_pixels) as image:
-        return _to_rgb(image)
+    with photo_border(name_of(photo), max_pixels):
+        if isinstance(photo, Image.Image):
+            _check_pixels(photo.width, photo.height, max_pixels, "The image")
+            photo.load()
+            return _to_rgb(photo, image_orientation(photo))
+        with _opened(photo, max_pixels) as (image, orientation):
+            image.load()
+            return _to_rgb(image, orientation)
 
 
 def read_shape(photo: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """(height, width) of what `read_photo` would return, from the header; EXIF rotation is applied.
 
-    Pixels are decoded only for a PNG, whose EXIF data may follow them. Raises what `read_photo` raises, except for
-    damage behind the header.
+    Raises what `read_photo` raises, except for damage behind the header.
     """
-    with _opened(photo, max_pixels) as image:
-        sideways = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
-        return (image.width, image.height) if sideways else (image.height, image.width)
+    with photo_border(name_of(photo), max_pixels), _opened(photo, max_pixels) as (image, orientation):
+        return (image.width, image.height) if orientation in SIDEWAYS else (image.height, image.width)
+
+
+@contextmanager
+def photo_border(name: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
+    """What one photo does ends here: whatever is raised within becomes a refusal of that photo, a PhotoError.
+
+    What a decoder is not known to raise, a lack of memory included, is logged with its traceback.
+    """
+    try:
+        yield
+    except PhotoError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise PhotoTooLarge(f"{name} has more than the {max_pixels} pixels that are allowed. Shrink it.") from None
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
+        raise UnreadablePhoto(f"{name} {_unreadable_reason(error)}. Expected {EXPECTED}.") from None
+    # Decoders and engines can raise anything, and one photo must not end the work on others.
+    except Exception as error:  # noqa: BLE001
+        _log.exception("%s raised an unexpected %s", name, type(error).__name__)
+        raise UnreadablePhoto(f"{name} {_unreadable_reason(error)}. Expected {EXPECTED}.") from None
+
+
+def name_of(photo: Photo) -> str:
+    """What sentences call a photo. Raises TypeError for what cannot be one."""
+    if isinstance(photo, str | Path):
+        return str(photo)
+    if isinstance(photo, bytes | np.ndarray):
+        return "The photo"
+    if isinstance(photo, Image.Image):
+        return "The image"
+    raise TypeError(f"Expected a path, bytes, a PIL image or a uint8 [H, W, 3] array, got {type(photo).__name__}.")
 
 
 def media_type(photo: bytes) -> str:
-    """The media type of a photo file by its first 16 bytes. Raises UnreadablePhoto if not JPEG, PNG or WebP."""
-    if photo.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if photo.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if photo[:4] == b"RIFF" and photo[8:12] == b"WEBP":
-        return "image/webp"
-    raise UnreadablePhoto("Expected a JPEG, PNG or WebP photo, got another kind of file.")
+    """The media type of a photo file by its first `MEDIA_TYPE_BYTES` bytes. Raises UnreadablePhoto for another kind."""
+    kind = format_of(photo[:HEAD_BYTES])
+    if kind is None:
+        raise UnreadablePhoto("Expected a JPEG, PNG, WebP, HEIC or AVIF photo, got another kind of file.")
+    return "image/heic" if kind == "HEIF" else f"image/{kind.lower()}"
 
 
 def shrunk_size(height: int, width: int, photo_size: int) -> tuple[int, int]:
@@ -100,37 +145,27 @@ def check_shape(height: int, width: int, photo_size: int) -> None:
 
 
 @contextmanager
-def _opened(photo: str | Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """A photo whose header was read and checked. Errors inside the block become messages that name the photo."""
+def _opened(photo: str | Path | bytes, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
+    """A photo whose header was read and checked, and its orientation."""
     name, stream = _open(photo)
-    try:
-        # Pillow's warnings are not silenced here: warnings.catch_warnings is not safe in threads.
-        with Image.open(stream, formats=FORMATS) as image:
+    with stream:
+        image, orientation = open_picture(stream, name)
+        with image:
             _check_pixels(image.width, image.height, max_pixels, name)
-            yield image
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise PhotoTooLarge(f"{name} has more than the {max_pixels} pixels that are allowed. Shrink it.") from None
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, MemoryError) as error:
-        raise UnreadablePhoto(
-            f"{name} {_unreadable_reason(error)}. Expected a whole JPEG, PNG or WebP photo."
-        ) from None
-    finally:
-        stream.close()
+            yield image, orientation
 
 
 def _open(photo: str | Path | bytes) -> tuple[str, BinaryIO]:
     if isinstance(photo, bytes):
         if not photo:
-            raise UnreadablePhoto("The photo is empty (0 bytes). Expected a whole JPEG, PNG or WebP photo.")
+            raise UnreadablePhoto(f"The photo is empty (0 bytes). Expected {EXPECTED}.")
         return "The photo", io.BytesIO(photo)
-    if not isinstance(photo, str | Path):
-        raise TypeError(f"Expected a path, bytes, a PIL image or a uint8 [H, W, 3] array, got {type(photo).__name__}.")
     path = Path(photo)
     try:
         stream = path.open("rb")
         if not path.stat().st_size:
             stream.close()
-            raise UnreadablePhoto(f"{path} is empty (0 bytes). Expected a whole JPEG, PNG or WebP photo.")
+            raise UnreadablePhoto(f"{path} is empty (0 bytes). Expected {EXPECTED}.")
     except OSError as error:
         raise UnreadablePhoto(f"{path} cannot be read: {error.strerror}.") from None
     return str(path), stream
@@ -154,9 +189,8 @@ def _check_pixels(width: int, height: int, max_pixels: int, name: str) -> None:
         )
 
 
-def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    image.load()
-    image = ImageOps.exif_transpose(image)
+def _to_rgb(image: Image.Image, orientation: int) -> NDArray[np.uint8]:
+    image = turned(image, orientation)
     if image.mode.startswith("I;16") or image.mode == "I":
         upper_bits = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
         return np.repeat(upper_bits[:, :, None], 3, axis=2)
@@ -171,13 +205,9 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
 def _unreadable_reason(error: BaseException) -> str:
     text = str(error)
     if "cannot identify" in text:
-        return "is not a photo"
+        return "cannot be decoded (its header is damaged)"
     if "truncated" in text or "Truncated" in text:
         return "is truncated"
     if isinstance(error, MemoryError):
         return "needs more memory than is available"
     return f"cannot be decoded ({text.splitlines()[0][:120] if text else type(error).__name__})"
-
-
-SUFFIX_BY_MEDIA_TYPE = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
-"""The file name suffix of a stored photo."""

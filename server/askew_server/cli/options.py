@@ -20,7 +20,7 @@ AdminKey = Annotated[
 ]
 GalleryOption = Annotated[str, typer.Option(help="The gallery's name.")]
 GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's name.")]
-PhotoFolder = Annotated[Path, typer.Argument(help="A folder of JPEG, PNG and WebP photos.")]
+PhotoFolder = Annotated[Path, typer.Argument(help="A folder of JPEG, PNG, WebP, HEIC and AVIF photos.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 

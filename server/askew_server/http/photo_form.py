@@ -12,12 +12,10 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from askew_client.contract.common import ItemId, Payload
 from askew_client.contract.problems import ProblemKind
-from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE, media_type
+from askew_client.encoding.photos import MEDIA_TYPE_BYTES, SUFFIX_BY_MEDIA_TYPE, media_type
 from askew_client.errors import UnreadablePhoto
 from askew_server.errors import Refusal
 from askew_server.jobs.describe_photos import SentPhoto
-
-_HEAD_BYTES = 16
 
 
 class PhotoForm:
@@ -168,7 +166,7 @@ class PhotoForm:
 
 def _sent(identity: str, path: Path, payload: Payload) -> SentPhoto:
     with path.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES)
+        head = stream.read(MEDIA_TYPE_BYTES)
     try:
         return SentPhoto(identity, path.name, SUFFIX_BY_MEDIA_TYPE[media_type(head)], payload)
     except UnreadablePhoto as error:

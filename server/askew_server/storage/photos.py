@@ -11,7 +11,7 @@ from askew_client.files import flush_folder, write_atomically
 from askew_server.errors import Refusal
 from askew_server.files import file_sha256
 
-_PHOTO_NAME = re.compile(r"[0-9a-f]{64}\.(?:jpg|png|webp)")
+_PHOTO_NAME = re.compile(r"[0-9a-f]{64}\.(?:jpg|png|webp|heic|avif)")
 
 
 def is_photo_name(name: object) -> bool:

@@ -171,8 +171,8 @@ def _thin() -> bytes:
 @pytest.mark.parametrize(
     ("content", "word"),
     [
-        (b"", "JPEG, PNG or WebP"),
-        (b"no photo at all", "JPEG, PNG or WebP"),
+        (b"", "JPEG, PNG, WebP, HEIC or AVIF"),
+        (b"no photo at all", "JPEG, PNG, WebP, HEIC or AVIF"),
         (b"\xff\xd8\xff\xe0 and then nothing", "Expected a whole JPEG"),
         (_png(10_000, 10_000), "100.0 megapixels"),
         (_thin(), "32 px"),
