@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from askew_client.cli.taken import NAMED_AS_JSON, Intake
-from askew_client.encoding.photos import SUFFIXES, media_type
+from askew_client.encoding.photos import MEDIA_TYPE_BYTES, SUFFIXES, media_type
 from askew_client.errors import AskewError, UnreadablePhoto
 from askew_server.ingest.photo_files import open_file
 
-PHOTO_SUFFIXES = SUFFIXES | {".jfif", ".jpe", ".pjpeg", ".heic", ".heif", ".hif", ".avif"}
+PHOTO_SUFFIXES = SUFFIXES | {".pjpeg", ".hif"}
 """Files of these names are meant as photos. One that this installation cannot decode is skipped, and not left out."""
 
 SYSTEM_FOLDERS = frozenset(
@@ -44,8 +44,6 @@ SYSTEM_FOLDERS = frozenset(
 SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r"})
 _THUMBNAIL = re.compile(r"SYNO(PHOTO|FILE)_THUMB", re.IGNORECASE)
 _SUFFIX = re.compile(r"\.(?=.*[a-z])[a-z0-9_~-]{1,12}", re.IGNORECASE)
-_HEIF = re.compile(rb"....ftyp(hei|hev|mif|msf|avi)", re.DOTALL)
-_HEAD_BYTES = 16
 _KINDS_NAMED = 12
 
 HIDDEN = "hidden (the name begins with a dot)"
@@ -173,7 +171,7 @@ def _take_by_content(path: str, walk: Walk) -> None:
     """A file without a suffix is a photo if it begins as one."""
     try:
         with open_file(path) as stream:
-            head = stream.read(_HEAD_BYTES)
+            head = stream.read(MEDIA_TYPE_BYTES)
     except OSError as error:
         walk.skip(path, UNREADABLE, f"{path} cannot be read: {error.strerror}.")
         return
@@ -184,8 +182,6 @@ def _take_by_content(path: str, walk: Walk) -> None:
 
 
 def _begins_as_photo(head: bytes) -> bool:
-    if _HEIF.match(head):
-        return True
     try:
         media_type(head)
     except UnreadablePhoto:
