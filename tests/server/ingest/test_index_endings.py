@@ -142,7 +142,7 @@ def test_numbers_of_a_csv_can_be_filtered(tmp_path: Path, folder: Path, teacher_
     assert index(folder, "--payloads", known, "--payload-types", "auto").returncode == 3
     path = tmp_path / "out.parquet"
     condition = '{"field": "year", "range": {"gte": 2021}}'
-    place = ["--data", tmp_path / "data", "--gallery", "typed"]
+    place: list[str | Path] = ["--data", tmp_path / "data", "--gallery", "typed"]
     done = call_askew("items", "export", path, *place, "--filter", condition, "--json")
     assert json.loads(done.stdout) == {"written": 2}, done.stderr
 
@@ -343,7 +343,17 @@ def test_a_server_that_fails_for_every_photo_ends_the_command(folder: Path, teac
 def test_probes_end_like_photos(folder: Path, teacher_file: Path, data: Path) -> None:
     (folder / "b.jpg").write_bytes(b"damaged")
     (folder / "x.gif").write_bytes(b"")
-    command = ["probes", "add", folder, "--encoder", teacher_file, "--data", data, "--gallery", "objects"]
+    command: list[str | Path] = [
+        "probes",
+        "add",
+        folder,
+        "--encoder",
+        teacher_file,
+        "--data",
+        data,
+        "--gallery",
+        "objects",
+    ]
     done = call_askew(*command, "--json")
     report = json.loads(done.stdout)
     assert (done.returncode, report["taken"], report["skipped"]["count"], report["left_out"]["count"]) == (3, 4, 1, 1)

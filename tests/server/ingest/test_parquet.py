@@ -163,7 +163,17 @@ def test_a_row_that_cannot_be_taken_is_named_and_the_others_are_stored(
     row, change = BAD_ROWS[case]
     path = tmp_path / "bad.parquet"
     parquet.write_table(_table(change), path)
-    command = ["items", "import", path, "--data", data, "--gallery", "objects", "--space", teacher.space_id]
+    command: list[str | Path] = [
+        "items",
+        "import",
+        path,
+        "--data",
+        data,
+        "--gallery",
+        "objects",
+        "--space",
+        teacher.space_id,
+    ]
     done = call_askew(*command, "--json")
     assert done.returncode == 3, done.stderr
     report = json.loads(done.stdout)
@@ -187,8 +197,8 @@ def test_later_rows_of_the_same_id_replace_earlier_ones_and_only_items_are_count
     ids = [f"row{row % 1_500}" for row in range(3_000)]
     payloads = [json.dumps({"row": row}) for row in range(3_000)]
     parquet.write_table(arrow.table({"id": ids, "vector": vectors, "payload": payloads}), path)
-    place = ["--data", data] if where == "data" else ["--server", server.url]
-    command = ["items", "import", path, *place, "--gallery", "objects", "--space", teacher.space_id]
+    place: list[str | Path] = ["--data", data] if where == "data" else ["--server", server.url]
+    command: list[str | Path] = ["items", "import", path, *place, "--gallery", "objects", "--space", teacher.space_id]
     done = call_askew(*command, "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)

@@ -136,7 +136,7 @@ SKIPPED: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a name with a line end": ("two\nlines.jpg", lambda path: path.write_bytes(JPEG), finding.NO_ID),
     "a path that is too long": (
         "/".join(["x" * 200] * 3) + "/a.jpg",
-        lambda path: (path.parent.mkdir(parents=True), path.write_bytes(JPEG)),
+        lambda path: _touch(path.parent, path.name),
         finding.NO_ID,
     ),
 }
@@ -192,7 +192,7 @@ def _refuse(monkeypatch: pytest.MonkeyPatch, refused: Path) -> None:
         with real(path) as entries:
             yield entries
 
-    monkeypatch.setattr(walking.os, "scandir", scandir)
+    monkeypatch.setattr(os, "scandir", scandir)
 
 
 def test_a_folder_that_cannot_be_read_is_named_and_the_rest_goes_on(
