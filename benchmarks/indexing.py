@@ -15,10 +15,11 @@ from pathlib import Path
 
 import onnxruntime
 
+from askew_client.cli.taken import Intake
 from askew_client.encoding.encoder import Encoder
 from askew_client.encoding.photos import read_photo
 from askew_server.gallery.catalog import Catalog
-from askew_server.ingest.index_photos import LocalGallery, index_photos
+from askew_server.ingest.index_photos import IndexReport, LocalGallery, index_photos
 from askew_server.ingest.photo_folder import PhotoFile, find_photos
 
 
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, default=Path("demo/encoders/teacher.onnx"))
     parser.add_argument("--photos", type=Path, default=Path("demo/gallery"))
     options = parser.parse_args()
-    photos = find_photos(options.photos, None)
+    photos = find_photos(options.photos, None).photos
     session = onnxruntime.InferenceSession(str(options.encoder), providers=["CPUExecutionProvider"])
     decoded = [read_photo(photo.path) for photo in photos]
     session.run(["descriptor"], {"image": decoded[0][None]})
@@ -51,10 +52,11 @@ def indexing_rate(photos: list[PhotoFile], path: Path) -> float:
         galleries = Catalog(Path(folder), owner="the benchmark")
         gallery, _ = galleries.get_or_create("bench", encoder.manifest)
         started = time.perf_counter()
-        report = index_photos(photos, encoder, LocalGallery(gallery), lambda: None)
+        report = IndexReport(Intake("files"))
+        index_photos(photos, encoder, LocalGallery(gallery), report, lambda: None)
         seconds = time.perf_counter() - started
         galleries.close()
-    assert report.described == len(photos), report.skipped
+    assert report.files.taken == len(photos), report.files.as_json()
     return len(photos) / seconds
 
 

@@ -58,7 +58,7 @@ def test_a_second_run_describes_nothing_and_stays_up_until_ctrl_c(data: Path) ->
             if "until you press Ctrl-C" in line:
                 break
         # The indexing, which took half a minute the first time, is not repeated.
-        assert "0 photos described" in printed, printed
+        assert "0 files taken" in printed, printed
         assert {path: path.stat().st_mtime_ns for path in photos} == photos
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=60) as answer:
             assert answer.status == 200

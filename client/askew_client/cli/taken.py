@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ EXIT_INCOMPLETE = 3
 Kind = Literal["replaced", "left out", "skipped", "unmatched"]
 KINDS: tuple[Kind, ...] = ("replaced", "left out", "skipped", "unmatched")
 WITH_EXIT_CODE: tuple[Kind, ...] = ("skipped", "unmatched")
+_MOVES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 NAMED_AS_TEXT = 5
 NAMED_AS_JSON = 1_000
 """How many names of each reason are kept: a set of millions may lack most of its files."""
@@ -93,7 +95,7 @@ class Intake:
             for text, reason in reasons.items():
                 yield f"{kind}: {reason.count:,} {self.unit}, {text}"
                 first = list(reason.first.items())[:NAMED_AS_TEXT]
-                yield from (f"  {_printable(sentence or name)}" for name, sentence in first)
+                yield from (f"  {_on_one_line(sentence or name)}" for name, sentence in first)
                 if reason.count > len(first):
                     yield f"  and {reason.count - len(first):,} more"
 
@@ -137,3 +139,8 @@ def reason_of(error: PhotoError) -> str:
 def _printable(text: str) -> str:
     """Names of files that are not UTF-8 hold lone surrogates, which no terminal and no JSON reader takes."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _on_one_line(text: str) -> str:
+    """As _printable, and without what would move a terminal's cursor, change its colours or turn the text around."""
+    return _MOVES.sub(lambda found: found[0].encode("unicode_escape").decode(), _printable(text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
@@ -11,7 +12,6 @@ import typer
 from askew_client.errors import AskewError
 from askew_server.cli.options import AsJson, Data, GalleryOption, Key, PhotoFolder, Server
 from askew_server.cli.target import OwnedData, open_target
-from askew_server.cli.terminal import EXIT_SKIPPED, print_skipped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,27 +118,41 @@ def add(
     data: Data = None,
     server: Server = None,
     key: Key = None,
+    as_json: AsJson = False,
 ) -> None:
     """Describe a folder of photos into a gallery's probe set. Known ones are left. Exit code 3: some were skipped."""
     from askew_client.encoding.encoder import Encoder
-    from askew_server.ingest.index_photos import index_photos
+    from askew_server.ingest.index_photos import IndexReport, index_photos
     from askew_server.ingest.photo_folder import find_photos
 
     found = find_photos(photos, None)
     teacher = Encoder(encoder, threads=1)
     teacher.check_golden()
+    report = IndexReport(found.files)
     with _open(data, server, key) as target:
         _check_teacher(teacher, target.gallery(gallery))
-        report = index_photos(found, teacher, _ProbeSet(target, gallery, teacher.space_id), lambda: None)
+        try:
+            index_photos(found.photos, teacher, _ProbeSet(target, gallery, teacher.space_id), report, lambda: None)
+        except BaseException:
+            if report.files.taken or report.files.known:
+                report.files.print_reasons()
+                typer.echo(f"askew: so far, probes of gallery {gallery!r}: {report.files.summary()}.", err=True)
+            raise
         probe_set = target.probes(gallery=gallery)
-    print_skipped(report.skipped)
-    missing = probe_set.needed - len(probe_set.probes)
-    typer.echo(
-        f"Gallery {gallery!r}: {report.described} probes added, {report.known} known already, {len(probe_set.probes)} in all"
-        + (f"; the gate uses them from {probe_set.needed} on." if missing > 0 else ".")
-    )
-    if report.skipped:
-        raise typer.Exit(EXIT_SKIPPED)
+    report.files.print_reasons()
+    count = len(probe_set.probes)
+    if as_json:
+        import json
+
+        summary = {**report.files.as_json(), "probes": count, "needed": probe_set.needed}
+        typer.echo(json.dumps(summary, indent=1))
+    else:
+        typer.echo(
+            f"Gallery {gallery!r}: {report.files.summary()}; {count} probes in all"
+            + (f"; the gate uses them from {probe_set.needed} on." if count < probe_set.needed else ".")
+        )
+    if report.files.exit_code:
+        raise typer.Exit(report.files.exit_code)
 
 
 @probes.command(name="list")
@@ -270,17 +284,26 @@ class _ProbeSet:
     """A gallery's probe set as the destination of described photos."""
 
     def __init__(self, target: _Encoders, gallery: str, space: str) -> None:
+        from askew_server.ingest.refusals import Refusals
+
         self._target = target
         self._gallery = gallery
         self._space = space
+        self._refusals = Refusals(lambda: target.gallery(gallery))
 
     def known(self) -> dict[str, tuple[str | None, Payload]]:
         return {probe.id: (probe.photo_sha256, {}) for probe in self._target.probes(gallery=self._gallery).probes}
 
-    def write(self, items: list[StoredItem]) -> None:
-        for item in items:
-            assert item.photo is not None
-            self._target.put_probe(item.id, item.photo[0], gallery=self._gallery, vector=item.vector, space=self._space)
+    def write(self, items: list[StoredItem]) -> Iterator[tuple[str, str]]:
+        return self._refusals.send(items, self._put)
+
+    def delete(self, ids: list[str]) -> None:
+        for each in ids:
+            self._target.delete_probe(each, gallery=self._gallery)
+
+    def _put(self, item: StoredItem) -> None:
+        assert item.photo is not None
+        self._target.put_probe(item.id, item.photo[0], gallery=self._gallery, vector=item.vector, space=self._space)
 
 
 def _check_teacher(teacher: Encoder, gallery: GalleryDescription) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
+from askew_client.cli.taken import Intake, Kind
 from askew_client.errors import AskewError
 from askew_server.cli.options import AsJson, Data, GalleryOption, Server, WriteKey, check_name
 from askew_server.cli.target import OwnedData, open_target
-from askew_server.cli.terminal import show_progress
+from askew_server.cli.terminal import Advance, show_progress
 
 if TYPE_CHECKING:
     from askew_client import Client
     from askew_client.contract.filters import Filter
     from askew_client.contract.items import Item
     from askew_client.contract.manifest import Manifest
-    from askew_server.ingest.parquet import ParquetBatch, ParquetRow
+    from askew_server.ingest.parquet import ParquetBatch, ParquetItems, ParquetRow
 
 items = typer.Typer(no_args_is_help=True, help="Export the items of a gallery as Parquet, and import them.")
 
@@ -68,7 +69,7 @@ def import_items(
 ) -> None:
     """Insert or replace items from a Parquet file. The same command again continues after an interruption.
 
-    A gallery that does not exist is created if the file names its teacher.
+    A gallery that does not exist is created if the file names its teacher. Exit code 3: some rows were skipped.
     """
     from askew_server.ingest.parquet import ParquetItems
 
@@ -81,18 +82,50 @@ def import_items(
         )
     if space is not None and space != stated:
         raise AskewError(f"The vectors of {source} are in {stated}, not in {space}. Leave --space out.")
-    count = 0
-    with (
-        _open_destination(data, server, key) as destination,
-        show_progress("Storing", "items", file.rows) as advance,
-    ):
-        opened = destination.open(gallery, file.teacher)
-        _check_space(gallery, opened.space, stated)
-        for batch in file.batches(opened.dim):
-            destination.write(gallery, batch, stated)
-            count += len(batch.ids)
-            advance(count)
-    _print(as_json, {"stored": count}, f"Gallery {gallery!r}: {count} items stored.")
+    intake = Intake("items")
+    try:
+        with (
+            _open_destination(data, server, key) as destination,
+            show_progress("Storing", "items", file.rows) as advance,
+        ):
+            opened = destination.open(gallery, file.teacher)
+            _check_space(gallery, opened.space, stated)
+            _import(file, opened.dim, partial(destination.write, gallery, space=stated), intake, advance)
+    except BaseException:
+        if intake.taken:
+            intake.print_reasons()
+            typer.echo(f"askew: so far, gallery {gallery!r}: {intake.taken:,} items stored.", err=True)
+        raise
+    intake.print_reasons()
+    others = "".join(f", {intake.count(kind):,} {text}" for kind, text in _ENDINGS.items() if intake.count(kind))
+    summary = {"stored": intake.taken, **intake.as_json()}
+    _print(as_json, summary, f"Gallery {gallery!r}: {intake.taken:,} items stored{others}.")
+    if intake.exit_code:
+        raise typer.Exit(intake.exit_code)
+
+
+_ENDINGS: dict[Kind, str] = {"replaced": "replaced by later rows of the same id", "skipped": "rows skipped"}
+
+
+class _Write(Protocol):
+    def __call__(self, batch: ParquetBatch, /) -> dict[int, str]: ...
+
+
+def _import(file: ParquetItems, dim: int, write: _Write, intake: Intake, advance: Advance) -> None:
+    """Store all rows, and count what becomes of each."""
+    # A hash of each id, because ids may be long and rows many.
+    seen: set[int] = set()
+    for batch in file.batches(dim, intake):
+        refused = write(batch) if batch.ids else {}
+        for row, identity in zip(batch.rows, batch.ids, strict=True):
+            if row in refused:
+                intake.skip(f"row {row}", "refused by the server", f"Row {row}, id {identity[:80]!r}: {refused[row]}")
+            elif hash(identity) in seen:
+                intake.replace(identity, "by a later row of the same id")
+            else:
+                seen.add(hash(identity))
+                intake.taken += 1
+        advance(intake.taken + intake.count("replaced") + intake.count("skipped"))
 
 
 @dataclass(frozen=True)
@@ -200,8 +233,11 @@ class _Destination(Protocol):
     def open(self, gallery: str, teacher: Manifest | None) -> _OpenedGallery:
         """The gallery; it is created if it does not exist and its teacher is known."""
 
-    def write(self, gallery: str, batch: ParquetBatch, space: str) -> None:
-        """Insert or replace items of a space; they are on the disk when it returns."""
+    def write(self, gallery: str, batch: ParquetBatch, *, space: str) -> dict[int, str]:
+        """Insert or replace items of a space; they are on the disk when it returns.
+
+        Returns a sentence for each row that is refused for what it is, by the row's number.
+        """
 
 
 def _open_destination(data: Path | None, server: str | None, key: str | None) -> AbstractContextManager[_Destination]:
@@ -219,13 +255,14 @@ class _LocalDestination:
             return self._catalog.get(gallery)
         return self._catalog.get_or_create(check_name(gallery), teacher)[0]
 
-    def write(self, gallery: str, batch: ParquetBatch, space: str) -> None:
+    def write(self, gallery: str, batch: ParquetBatch, *, space: str) -> dict[int, str]:
         from askew_server.gallery.gallery import Gallery
         from askew_server.storage.items import ItemBatch, StoredItem
 
         rows = zip(batch.ids, batch.vectors, batch.payloads, strict=True)
         stored = ItemBatch.of([StoredItem(identity, vector, payload) for identity, vector, payload in rows])
         self._catalog.get(gallery).run(partial(Gallery.upsert, batch=stored))
+        return {}
 
 
 class _ServedDestination:
@@ -244,8 +281,24 @@ class _ServedDestination:
                 raise
             return self._client.create_gallery(gallery, teacher)
 
-    def write(self, gallery: str, batch: ParquetBatch, space: str) -> None:
-        self._client.upsert(batch.ids, batch.vectors, batch.payloads, gallery=gallery, space=space)
+    def write(self, gallery: str, batch: ParquetBatch, *, space: str) -> dict[int, str]:
+        from askew_client.errors import ProblemError
+        from askew_server.ingest.refusals import is_for_all
+
+        try:
+            self._client.upsert(batch.ids, batch.vectors, batch.payloads, gallery=gallery, space=space)
+        except ProblemError as error:
+            if is_for_all(error) or error.status >= 500:
+                raise
+            if len(batch.ids) == 1:
+                return {batch.rows[0]: str(error)}
+        else:
+            return {}
+        # One of them is refused, and with it all: which one, halves tell.
+        middle = len(batch.ids) // 2
+        return self.write(gallery, batch.part(0, middle), space=space) | self.write(
+            gallery, batch.part(middle, len(batch.ids)), space=space
+        )
 
 
 def _check_space(gallery: str, expected: str, received: str) -> None:
@@ -269,7 +322,7 @@ def _filter(text: str) -> Filter:
         raise AskewError(f"Expected --filter as a condition in JSON: {first['msg']}, got {text[:200]!r}.") from None
 
 
-def _print(as_json: bool, summary: dict[str, int], sentence: str) -> None:
+def _print(as_json: bool, summary: Mapping[str, object], sentence: str) -> None:
     import json
 
     typer.echo(json.dumps(summary) if as_json else sentence)

@@ -1,14 +1,10 @@
-"""What commands show on a terminal besides their result: progress bars, and photos that were skipped."""
+"""What commands show on a terminal besides their result: progress bars."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, Protocol
-
-import typer
-
-EXIT_SKIPPED = 3
 
 Unit = Literal["bytes", "items", "photos"]
 
@@ -30,9 +26,3 @@ def show_progress(what: str, unit: Unit, total: int | None = None) -> Iterator[A
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(what, total=total)
         yield lambda done, total=None: progress.update(task, completed=done, total=total or None)
-
-
-def print_skipped(sentences: Mapping[str, str]) -> None:
-    """Say on stderr why each of some photos was skipped."""
-    for sentence in sentences.values():
-        typer.echo(f"askew: skipped: {sentence}", err=True)

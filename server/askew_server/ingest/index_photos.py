@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from askew_client import Client
+from askew_client.cli.taken import Intake, reason_of
 from askew_client.contract.common import Payload
-from askew_client.contract.items import ItemPage
+from askew_client.contract.items import MAX_DELETED, ItemPage
 from askew_client.contract.manifest import Manifest
 from askew_client.encoding.encoder import Encoder
 from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE, media_type
@@ -24,10 +25,16 @@ from askew_client.errors import PhotoError, UnreadablePhoto
 from askew_server.gallery.gallery import Gallery
 from askew_server.gallery.items import read_page
 from askew_server.gallery.live import LiveGallery
+from askew_server.ingest.folder_walk import UNREADABLE
+from askew_server.ingest.photo_files import read_file
 from askew_server.ingest.photo_folder import PhotoFile
+from askew_server.ingest.refusals import Refusals
 from askew_server.storage.items import ItemBatch, StoredItem
 
 BATCH = 16
+
+REFUSED = "refused by the server"
+CHANGED = "the photo or its payload has changed"
 
 StoredPhoto = tuple[str | None, Payload]
 """SHA-256 of an item's photo, None if it has none, and the item's payload."""
@@ -39,17 +46,29 @@ class Destination(Protocol):
     def known(self) -> dict[str, StoredPhoto]:
         """Photo and payload of every item, by id."""
 
-    def write(self, items: list[StoredItem]) -> None:
-        """Insert or replace items; they are on the disk when it returns."""
+    def write(self, items: list[StoredItem]) -> Iterator[tuple[str, str]]:
+        """Insert or replace items: the id of each once it is on the disk or refused, and why it is refused, else "".
+
+        Raises what would stop all others, too.
+        """
+
+    def delete(self, ids: list[str]) -> None:
+        """Delete items; unknown ids are ignored."""
 
 
 @dataclass
 class IndexReport:
-    """How many photos were described now and known before, and a sentence for each skipped one, by path."""
+    """What became of the photos, in `files`, and of the gallery's items. `removed`: how many were deleted.
 
-    described: int = 0
-    known: int = 0
-    skipped: dict[str, str] = field(default_factory=dict)
+    `gone`: the items with a photo that are none of the photos, by id; and whether the same photo is stored under the id
+    of one.
+    """
+
+    files: Intake
+    items: Intake = field(default_factory=lambda: Intake("items"))
+    gone: dict[str, bool] = field(default_factory=dict)
+    with_photo: int = 0
+    removed: int = 0
 
 
 class LocalGallery:
@@ -69,9 +88,16 @@ class LocalGallery:
             if cursor is None:
                 return found
 
-    def write(self, items: list[StoredItem]) -> None:
+    def write(self, items: list[StoredItem]) -> Iterator[tuple[str, str]]:
         """See Destination."""
         self._gallery.run(lambda each: each.upsert(ItemBatch.of(items)))
+        yield from ((item.id, "") for item in items)
+
+    def delete(self, ids: list[str]) -> None:
+        """See Destination."""
+        for start in range(0, len(ids), MAX_DELETED):
+            batch = ids[start : start + MAX_DELETED]
+            self._gallery.run(partial(Gallery.delete_items, ids=batch))
 
 
 class ServedGallery:
@@ -81,24 +107,31 @@ class ServedGallery:
         self._client = client
         self._gallery = gallery
         self._teacher = teacher
+        self._refusals = Refusals(lambda: client.gallery(gallery))
 
     def known(self) -> dict[str, StoredPhoto]:
         """See Destination."""
         items = self._client.items(gallery=self._gallery)
         return {item.id: (item.photo_sha256, item.payload) for item in items}
 
-    def write(self, items: list[StoredItem]) -> None:
+    def write(self, items: list[StoredItem]) -> Iterator[tuple[str, str]]:
         """See Destination."""
-        for item in items:
-            photo, _ = item.photo or (b"", "")
-            self._client.upsert_photo(
-                item.id,
-                photo,
-                gallery=self._gallery,
-                payload=item.payload,
-                vector=item.vector,
-                space=self._teacher.space_id,
-            )
+        return self._refusals.send(items, self._send)
+
+    def delete(self, ids: list[str]) -> None:
+        """See Destination."""
+        self._client.delete_items(ids, gallery=self._gallery)
+
+    def _send(self, item: StoredItem) -> None:
+        photo, _ = item.photo or (b"", "")
+        self._client.upsert_photo(
+            item.id,
+            photo,
+            gallery=self._gallery,
+            payload=item.payload,
+            vector=item.vector,
+            space=self._teacher.space_id,
+        )
 
 
 @dataclass(frozen=True)
@@ -111,44 +144,114 @@ class _ReadPhoto:
 
 
 def index_photos(
-    photos: list[PhotoFile], encoder: Encoder, destination: Destination, progress: Callable[[], None]
-) -> IndexReport:
-    """Describe the photos that the destination does not have yet, and write them in batches.
+    photos: list[PhotoFile],
+    encoder: Encoder,
+    destination: Destination,
+    report: IndexReport,
+    progress: Callable[[], None],
+) -> None:
+    """Describe the photos that the destination does not have yet, and write them in batches. Counts them in `report`.
 
     Interrupted, it keeps what it has described; the same call continues from there. `encoder` should use one thread:
     several photos are described in parallel, one on each core. `progress` is called after each photo.
     """
-    report = IndexReport()
-    new = _without_known(photos, destination.known())
-    report.known = len(photos) - len(new)
-    for _ in range(report.known):
+    known = destination.known()
+    strays = _Strays(photos, known, report)
+    new = _without_known(photos, known, strays)
+    report.files.known = len(photos) - len(new)
+    for _ in range(report.files.known):
         progress()
     # The encoder reads some photos ahead. `tee` keeps those until their vectors come.
     ahead, in_step = tee(_read(new))
     vectors = encoder.encode_stream((read.content for read in ahead), workers=os.cpu_count() or 1)
-    batch: list[StoredItem] = []
+    batch = _Batch(destination, known, report)
     try:
         for read, vector in zip(in_step, vectors, strict=True):
-            path = read.photo.path
             if read.error is not None:
-                report.skipped[str(path)] = read.error
+                report.files.skip(read.photo.name, UNREADABLE, read.error)
             elif isinstance(vector, PhotoError):
-                report.skipped[str(path)] = _sentence(path, vector)
+                _skip(read.photo, vector, report)
             else:
-                batch.append(_item(read, vector))
+                batch.add(read, vector)
+                strays.see(read.photo, read.content)
             progress()
-            if len(batch) == BATCH:
-                _write(destination, batch, report)
+            if len(batch.items) == BATCH:
+                batch.write()
     except KeyboardInterrupt:
-        _write(destination, batch, report)
+        batch.write()
         raise
-    _write(destination, batch, report)
-    return report
+    batch.write()
 
 
-def _without_known(photos: list[PhotoFile], known: dict[str, StoredPhoto]) -> list[PhotoFile]:
+class _Batch:
+    """Described photos on their way to the destination."""
+
+    def __init__(self, destination: Destination, known: dict[str, StoredPhoto], report: IndexReport) -> None:
+        self._destination = destination
+        self._known = known
+        self._report = report
+        self._photos: dict[str, PhotoFile] = {}
+        self.items: list[StoredItem] = []
+
+    def add(self, read: _ReadPhoto, vector: NDArray[np.float32]) -> None:
+        """Take a photo, or count it as skipped if it cannot be stored."""
+        try:
+            self.items.append(_item(read, vector))
+            self._photos[read.photo.id] = read.photo
+        except PhotoError as error:
+            _skip(read.photo, error, self._report)
+
+    def write(self) -> None:
+        """Write what is there, and count it."""
+        if not self.items:
+            return
+        for identity, refused in self._destination.write(self.items):
+            photo = self._photos[identity]
+            if refused:
+                self._report.files.skip(photo.name, REFUSED, f"{photo.path}: {refused}")
+                continue
+            self._report.files.taken += 1
+            if identity in self._known:
+                self._report.items.replace(identity, CHANGED)
+        self.items.clear()
+        self._photos.clear()
+
+
+class _Strays:
+    """Looks for items with a photo that are none of the folder's photos, and for their bytes among those photos."""
+
+    def __init__(self, photos: list[PhotoFile], known: dict[str, StoredPhoto], report: IndexReport) -> None:
+        here = {photo.id for photo in photos}
+        self._report = report
+        self._ids: dict[str, list[str]] = {}
+        for identity, (sha256, _) in known.items():
+            if sha256 is None:
+                continue
+            report.with_photo += 1
+            if identity not in here:
+                report.gone[identity] = False
+                self._ids.setdefault(sha256, []).append(identity)
+
+    def see(self, photo: PhotoFile, content: bytes) -> None:
+        """Look at a photo that is stored. Only hashed if there are items that are none of the photos."""
+        if self._ids:
+            self.see_digest(photo, hashlib.sha256(content).hexdigest())
+
+    def see_digest(self, photo: PhotoFile, sha256: str | None) -> None:
+        """As `see`, by the SHA-256 of the photo."""
+        for identity in self._ids.get(sha256 or "", []):
+            self._report.gone[identity] = True
+
+
+def _without_known(photos: list[PhotoFile], known: dict[str, StoredPhoto], strays: _Strays) -> list[PhotoFile]:
     """The photos that are not stored with the same bytes and payload. Only photos with a known id are read."""
-    return [photo for photo in photos if photo.id not in known or not _is_stored(photo, known[photo.id])]
+    new = []
+    for photo in photos:
+        if photo.id in known and _is_stored(photo, known[photo.id]):
+            strays.see_digest(photo, known[photo.id][0])
+        else:
+            new.append(photo)
+    return new
 
 
 def _is_stored(photo: PhotoFile, stored: StoredPhoto) -> bool:
@@ -156,7 +259,7 @@ def _is_stored(photo: PhotoFile, stored: StoredPhoto) -> bool:
     if payload != photo.payload:
         return False
     try:
-        return hashlib.sha256(photo.path.read_bytes()).hexdigest() == sha256
+        return hashlib.sha256(read_file(photo.path)).hexdigest() == sha256
     except OSError:
         return False
 
@@ -164,21 +267,18 @@ def _is_stored(photo: PhotoFile, stored: StoredPhoto) -> bool:
 def _read(photos: Iterable[PhotoFile]) -> Iterator[_ReadPhoto]:
     for photo in photos:
         try:
-            yield _ReadPhoto(photo, photo.path.read_bytes())
+            yield _ReadPhoto(photo, read_file(photo.path))
         except OSError as error:
             yield _ReadPhoto(photo, b"", f"{photo.path} cannot be read: {error.strerror}.")
-
-
-def _write(destination: Destination, batch: list[StoredItem], report: IndexReport) -> None:
-    if batch:
-        destination.write(batch)
-        report.described += len(batch)
-        batch.clear()
 
 
 def _item(read: _ReadPhoto, vector: NDArray[np.float32]) -> StoredItem:
     photo = read.photo
     return StoredItem(photo.id, vector, photo.payload, (read.content, SUFFIX_BY_MEDIA_TYPE[media_type(read.content)]))
+
+
+def _skip(photo: PhotoFile, error: PhotoError, report: IndexReport) -> None:
+    report.files.skip(photo.name, reason_of(error), _sentence(photo.path, error))
 
 
 def _sentence(path: Path, error: PhotoError) -> str:

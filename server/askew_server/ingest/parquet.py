@@ -7,7 +7,8 @@ as JSON), `askew.version`. At most one row group at a time is written or read, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from askew_client.cli.taken import Intake
 from askew_client.contract.common import ItemId, Payload
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.wire import NORM_TOLERANCE, check_vector
@@ -26,7 +28,12 @@ from askew_server.files import replacing
 ROWS_IN_GROUP = 2_048
 """8 MB of 2048-d vectors."""
 
-_BATCH = 1_000
+_BATCH = 1_024
+
+UNREADABLE = "damaged"
+
+_ID: TypeAdapter[str] = TypeAdapter(ItemId)
+_PAYLOAD: TypeAdapter[Payload] = TypeAdapter(Payload)
 
 
 @dataclass(frozen=True)
@@ -41,11 +48,18 @@ class ParquetRow:
 
 @dataclass(frozen=True)
 class ParquetBatch:
-    """Items that were read. `vectors`: float32 [n, D], unit length."""
+    """Items that were read. `rows`: their numbers in the file, from 0; `vectors`: float32 [n, D], unit length."""
 
+    rows: list[int]
     ids: list[str]
     vectors: NDArray[np.float32]
     payloads: list[Payload]
+
+    def part(self, start: int, end: int) -> ParquetBatch:
+        """The items from `start` up to `end`."""
+        return ParquetBatch(
+            self.rows[start:end], self.ids[start:end], self.vectors[start:end], self.payloads[start:end]
+        )
 
 
 def write_parquet(
@@ -116,41 +130,81 @@ class ParquetItems:
                 "items again."
             ) from None
 
-    def batches(self, dim: int) -> Iterator[ParquetBatch]:
-        """The items, up to a thousand at a time. Raises AskewError with the number of the first invalid row."""
-        start = 0
-        try:
-            for batch in self._file.iter_batches(batch_size=_BATCH, columns=self._columns):
-                yield self._read(batch, dim, start)
-                start += batch.num_rows
-        except (OSError, self._arrow.ArrowException) as error:
-            reason = str(error).splitlines()[0]
-            raise AskewError(f"{self._path} cannot be read from row {start} on: {reason}") from None
+    def batches(self, dim: int, intake: Intake) -> Iterator[ParquetBatch]:
+        """The items, up to about a thousand at a time. Rows that cannot be taken are counted in `intake` and left out.
 
-    def _read(self, batch: Any, dim: int, start: int) -> ParquetBatch:
-        ids = self._ids(batch.column("id"), start)
-        vectors = self._vectors(batch.column("vector"), dim, start)
-        texts = batch.column("payload").to_pylist() if "payload" in self._columns else [None] * batch.num_rows
-        payloads = [self._payload(text, start + row) for row, text in enumerate(texts)]
-        return ParquetBatch(ids, vectors, payloads)
+        Raises AskewError if the columns hold something else than ids and vectors of `dim` values.
+        """
+        for start, batch in self._readable(intake):
+            yield self._read(batch, dim, start, intake)
 
-    def _ids(self, column: Any, start: int) -> list[str]:
+    def _readable(self, intake: Intake) -> Iterator[tuple[int, Any]]:
+        """Batches of rows with the number of their first row. The rest of a damaged row group is counted as skipped."""
+        metadata = self._file.metadata
+        starts = [0]
+        for group in range(metadata.num_row_groups):
+            starts.append(starts[-1] + metadata.row_group(group).num_rows)
+        position, first = 0, 0
+        while position < starts[-1]:
+            try:
+                for start, batch in self._batches_of(range(first, len(starts) - 1), starts, position):
+                    position = start + batch.num_rows
+                    yield start, batch
+                return
+            except (OSError, self._arrow.ArrowException):
+                # A batch may reach into the next group, and only one of the two may be damaged.
+                damaged = bisect_right(starts, position) - 1
+            try:
+                for start, batch in self._batches_of([damaged], starts, position):
+                    position = start + batch.num_rows
+                    yield start, batch
+            except (OSError, self._arrow.ArrowException) as error:
+                reason = str(error).splitlines()[0]
+                for row in range(position, starts[damaged + 1]):
+                    intake.skip(f"row {row}", UNREADABLE, f"Row {row} of {self._path} cannot be read: {reason}")
+            first = damaged + 1
+            position = starts[first]
+
+    def _batches_of(self, groups: Sequence[int], starts: list[int], position: int) -> Iterator[tuple[int, Any]]:
+        """Batches of some row groups from the row `position` on, with the number of the first row of each."""
+        start = starts[groups[0]]
+        for batch in self._file.iter_batches(batch_size=_BATCH, row_groups=list(groups), columns=self._columns):
+            end = start + batch.num_rows
+            if end > position:
+                yield max(start, position), batch.slice(max(0, position - start))
+            start = end
+
+    def _read(self, batch: Any, dim: int, start: int, intake: Intake) -> ParquetBatch:
+        refused: dict[int, tuple[str, str]] = {}
+        vectors = self._vectors(batch.column("vector"), dim, refused)
+        ids = self._ids(batch.column("id"), refused)
+        texts = _values(batch.column("payload")) if "payload" in self._columns else [None] * batch.num_rows
+        payloads = [self._payload(text, row, refused) for row, text in enumerate(texts)]
+        for row, (reason, sentence) in sorted(refused.items()):
+            intake.skip(f"row {start + row}", reason, f"Row {start + row} of {self._path}: {sentence}")
+        rows = [row for row in range(batch.num_rows) if row not in refused]
+        if refused:
+            vectors = vectors[rows]
+            ids, payloads = [ids[row] for row in rows], [payloads[row] for row in rows]
+        return ParquetBatch([start + row for row in rows], ids, np.ascontiguousarray(vectors), payloads)
+
+    def _ids(self, column: Any, refused: dict[int, tuple[str, str]]) -> list[str]:
         types = self._arrow.types
         if not (types.is_string(column.type) or types.is_large_string(column.type) or types.is_integer(column.type)):
             raise AskewError(f"Expected text or whole numbers in the column `id` of {self._path}, got {column.type}.")
-        ids = [value if value is None else str(value) for value in column.to_pylist()]
-        adapter: TypeAdapter[str] = TypeAdapter(ItemId)
+        ids = [value if value is None else str(value) for value in _values(column)]
         for row, value in enumerate(ids):
             try:
-                adapter.validate_python(value)
+                _ID.validate_python(value)
             except ValidationError:
-                raise AskewError(
-                    f"Row {start + row} of {self._path} has the id {str(value)[:80]!r}; expected 1 to 512 characters without "
-                    "control characters."
-                ) from None
+                refused[row] = (
+                    "ids that an item cannot have",
+                    f"expected an id of 1 to 512 characters without control characters, got {str(value)[:80]!r}.",
+                )
         return [str(value) for value in ids]
 
-    def _vectors(self, column: Any, dim: int, start: int) -> NDArray[np.float32]:
+    def _vectors(self, column: Any, dim: int, refused: dict[int, tuple[str, str]]) -> NDArray[np.float32]:
+        """The vectors of all rows, float32 [n, D]; zeros in the rows that are refused."""
         types = self._arrow.types
         kind = column.type
         is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
@@ -158,44 +212,69 @@ class ParquetItems:
             raise AskewError(
                 f"Expected lists of float16, float32 or float64 in the column `vector` of {self._path}, got {kind}."
             )
-        if column.null_count:
-            raise AskewError(
-                f"An item in rows {start} to {start + len(column) - 1} of {self._path} has no vector. Leave such items out."
-            )
         if types.is_fixed_size_list(kind):
-            lengths = np.full(len(column), kind.list_size)
+            if kind.list_size != dim:
+                raise AskewError(
+                    f"The vectors of {self._path} have {kind.list_size} values; the gallery's have {dim}. Were they described "
+                    "by the gallery's teacher?"
+                )
+            lengths = np.full(len(column), dim)
         else:
-            lengths = column.value_lengths().to_numpy(zero_copy_only=False)
-        for row in np.flatnonzero(lengths != dim)[:1]:
-            raise AskewError(
-                f"Row {start + row} of {self._path} has a vector of {lengths[row]} values; the gallery's have {dim}. "
-                "Was it described by the gallery's teacher?"
+            lengths = np.nan_to_num(column.value_lengths().to_numpy(zero_copy_only=False)).astype(np.int64)
+        is_there = column.is_valid().to_numpy(zero_copy_only=False)
+        whole = is_there & (lengths == dim)
+        for row in np.flatnonzero(~whole):
+            refused[int(row)] = (
+                (
+                    "vectors of another length",
+                    f"its vector has {lengths[row]} values; the gallery's have {dim}. Was it described by the gallery's "
+                    "teacher?",
+                )
+                if is_there[row]
+                else ("rows without a vector", "it has no vector.")
             )
-        flat = column.flatten()
-        if flat.null_count:
-            raise AskewError(
-                f"A vector in rows {start} to {start + len(column) - 1} of {self._path} has a missing value. Leave such "
-                "items out."
-            )
+        flat = (column if whole.all() else column.filter(self._arrow.array(whole))).flatten()
+        rows = np.flatnonzero(whole)
         # Huge values overflow to infinity, which the check below refuses.
         with np.errstate(over="ignore"):
-            vectors = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), dim)
-            norms = np.linalg.norm(vectors, axis=1)
-        for row in np.flatnonzero(~(np.abs(norms - 1.0) <= NORM_TOLERANCE))[:1]:
+            found: NDArray[np.float32] = np.asarray(flat.to_numpy(zero_copy_only=False), np.float32).reshape(-1, dim)
+            norms = np.linalg.norm(found, axis=1)
+        for at in np.flatnonzero(~(np.abs(norms - 1.0) <= NORM_TOLERANCE)):
             try:
-                check_vector(vectors[row])
+                check_vector(found[at])
             except WireError as error:
-                raise AskewError(f"Row {start + row} of {self._path}: {error}") from None
-        return np.ascontiguousarray(vectors)
+                refused[int(rows[at])] = "vectors that are not of length 1", str(error)
+        if whole.all():
+            return found
+        vectors = np.zeros((len(column), dim), dtype=np.float32)
+        vectors[rows] = found
+        return vectors
 
-    def _payload(self, text: object, row: int) -> Payload:
+    def _payload(self, text: object, row: int, refused: dict[int, tuple[str, str]]) -> Payload:
         if text is None:
             return {}
         try:
-            return TypeAdapter(Payload).validate_json(text if isinstance(text, str | bytes) else str(text))
+            return _PAYLOAD.validate_json(text if isinstance(text, str | bytes) else str(text))
         except ValidationError as error:
             reason = error.errors(include_url=False)[0]["msg"]
-            raise AskewError(f"Row {row} of {self._path}: expected a JSON object as payload ({reason}).") from None
+            refused[row] = "payloads that are no JSON object", f"expected a JSON object as payload ({reason})."
+        return {}
+
+
+def _values(column: Any) -> list[Any]:
+    """The values of a column. Text that is not UTF-8, which other programs may have written, becomes "", which is neither an id nor a
+    payload."""
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        return [_value(each) for each in column]
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return ""
 
 
 def _schema(arrow: Any, teacher: Manifest, with_vectors: bool) -> Any:

@@ -60,3 +60,12 @@ def test_a_set_that_lacks_millions_keeps_only_the_first_names() -> None:
         intake.skip(f"{number}.jpg", "not there")
     assert intake.count("skipped") == NAMED_AS_JSON + 5
     assert len(intake.as_json()["skipped"]["reasons"]["not there"]["first"]) == NAMED_AS_JSON
+
+
+def test_a_name_cannot_move_the_cursor_of_a_terminal() -> None:
+    intake = Intake()
+    intake.skip("a\nb\x1b[31m\x9b\u202e.jpg", "not there")
+    assert list(intake.lines())[1] == "  a\\nb\\x1b[31m\\x9b\\u202e.jpg"
+    assert json.loads(json.dumps(intake.as_json()))["skipped"]["reasons"]["not there"]["first"] == {
+        "a\nb\x1b[31m\x9b\u202e.jpg": ""
+    }

@@ -101,7 +101,7 @@ def test_the_commands_say_what_they_did(outputs: dict[str, dict[str, tuple[int, 
     # The second of two: the first was refused, as an alias named the gallery.
     assert found["gallery delete another"] == (0, "Gallery 'another' is deleted.\n")
     added = next(text for command, (_, text) in found.items() if command.startswith("probes add"))
-    assert added.startswith("Gallery 'objects': 0 probes added, 2 known already, 2 in all")
+    assert added.startswith("Gallery 'objects': 0 files taken, 2 known already; 2 probes in all")
     assert len(found["probes list --gallery objects"][1].split()) == 2
     assert len(json.loads(found["probes list --gallery objects --json"][1])["probes"]) == 1
     refused = {command: code for command, (code, _) in found.items() if code != 0}

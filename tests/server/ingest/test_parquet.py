@@ -13,6 +13,7 @@ import pyarrow.parquet as parquet
 import pytest
 from numpy.typing import NDArray
 
+from askew_client.cli.taken import Intake
 from askew_client.contract.manifest import Manifest
 from askew_client.encoding.encoder import Encoder
 from askew_client.errors import AskewError
@@ -56,7 +57,8 @@ def test_a_round_trip_changes_no_bit(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "objects.parquet"
     _exported(data, path)
     done = call_askew("items", "import", path, "--data", data, "--gallery", "again", "--json")
-    assert (done.returncode, json.loads(done.stdout)) == (0, {"stored": 49}), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["stored"] == 49
     assert _listed(data, "again") == _listed(data, "objects")
 
 
@@ -135,52 +137,175 @@ def _table(change: Callable[[dict[str, list[object]]], object]) -> arrow.Table:
     return arrow.table(columns)
 
 
+BAD_ROWS: dict[str, tuple[int, Callable[[dict[str, list[object]]], object]]] = {
+    "vectors of another length": (3, lambda columns: columns["vector"].__setitem__(3, [0.1] * 63)),
+    "vectors that are not of length 1": (2, lambda columns: columns["vector"].__setitem__(2, [0.5] * 64)),
+    "vectors that are not of length 1 (NaN)": (
+        4,
+        lambda columns: columns["vector"].__setitem__(4, [float("nan")] * 64),
+    ),
+    "vectors that are not of length 1 (huge)": (4, lambda columns: columns["vector"].__setitem__(4, [1e300] * 64)),
+    "vectors that are not of length 1 (null)": (0, lambda columns: columns["vector"].__setitem__(0, [None] * 64)),
+    "rows without a vector": (1, lambda columns: columns["vector"].__setitem__(1, None)),
+    "ids that an item cannot have": (1, lambda columns: columns["id"].__setitem__(1, "a\nb")),
+    "ids that an item cannot have (null)": (1, lambda columns: columns["id"].__setitem__(1, None)),
+    "ids that an item cannot have (empty)": (1, lambda columns: columns["id"].__setitem__(1, "")),
+    "payloads that are no JSON object": (4, lambda columns: columns["payload"].__setitem__(4, "[1]")),
+    "payloads that are no JSON object (cut)": (4, lambda columns: columns["payload"].__setitem__(4, "{")),
+    "payloads that are no JSON object (NaN)": (4, lambda columns: columns["payload"].__setitem__(4, '{"a": NaN}')),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ROWS)
+def test_a_row_that_cannot_be_taken_is_named_and_the_others_are_stored(
+    data: Path, tmp_path: Path, teacher: Encoder, case: str
+) -> None:
+    row, change = BAD_ROWS[case]
+    path = tmp_path / "bad.parquet"
+    parquet.write_table(_table(change), path)
+    command: list[str | Path] = [
+        "items",
+        "import",
+        path,
+        "--data",
+        data,
+        "--gallery",
+        "objects",
+        "--space",
+        teacher.space_id,
+    ]
+    done = call_askew(*command, "--json")
+    assert done.returncode == 3, done.stderr
+    report = json.loads(done.stdout)
+    assert report["stored"] == report["taken"] == 4
+    reason = case.partition(" (")[0]
+    assert report["skipped"]["count"] == 1
+    assert list(report["skipped"]["reasons"][reason]["first"]) == [f"row {row}"]
+    assert f"Row {row} of {path}" in done.stderr
+    assert {f"item-{each}" for each in range(5) if each != row} <= set(_listed(data, "objects"))
+    assert f"item-{row}" not in _listed(data, "objects")
+    shown = call_askew(*command)
+    assert shown.stdout == "Gallery 'objects': 4 items stored, 1 rows skipped.\n"
+
+
+@pytest.mark.parametrize("where", ["data", "server"])
+def test_later_rows_of_the_same_id_replace_earlier_ones_and_only_items_are_counted(
+    data: Path, tmp_path: Path, teacher: Encoder, server: RunningServer, where: str
+) -> None:
+    path = tmp_path / "twice.parquet"
+    vectors = [vector.astype(np.float32).tolist() for vector in _unit(3_000)]
+    ids = [f"row{row % 1_500}" for row in range(3_000)]
+    payloads = [json.dumps({"row": row}) for row in range(3_000)]
+    parquet.write_table(arrow.table({"id": ids, "vector": vectors, "payload": payloads}), path)
+    place: list[str | Path] = ["--data", data] if where == "data" else ["--server", server.url]
+    command: list[str | Path] = ["items", "import", path, *place, "--gallery", "objects", "--space", teacher.space_id]
+    done = call_askew(*command, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["stored"], report["replaced"]["count"]) == (1_500, 1_500)
+    shown = call_askew(*command)
+    assert shown.stdout == "Gallery 'objects': 1,500 items stored, 1,500 replaced by later rows of the same id.\n"
+    listed = _listed(data if where == "data" else server.data, "objects")
+    assert {identity for identity in listed if identity.startswith("row")} == set(ids)
+    assert listed["row7"][0] == {"row": 1_507}
+
+
+def test_a_row_that_the_server_refuses_is_found_and_the_others_are_stored(
+    tmp_path: Path, teacher: Encoder, server: RunningServer
+) -> None:
+    path = tmp_path / "large.parquet"
+    payloads = ["{}"] * 40
+    payloads[23] = json.dumps({"text": "x" * 33_000_000})
+    vectors = [vector.astype(np.float32).tolist() for vector in _unit(40)]
+    parquet.write_table(
+        arrow.table({"id": [f"large-{row}" for row in range(40)], "vector": vectors, "payload": payloads}), path
+    )
+    done = call_askew(
+        "items", "import", path, "--server", server.url, "--gallery", "objects", "--space", teacher.space_id, "--json"
+    )
+    assert done.returncode == 3, done.stderr
+    report = json.loads(done.stdout)
+    assert report["stored"] == 39
+    assert list(report["skipped"]["reasons"]["refused by the server"]["first"]) == ["row 23"]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda columns: columns["vector"].__setitem__(3, [0.1] * 63), "Row 3 of"),
-        (lambda columns: columns["vector"].__setitem__(2, [0.5] * 64), "Row 2 of"),
-        (lambda columns: columns["vector"].__setitem__(4, [float("nan")] * 64), "Row 4 of"),
-        (lambda columns: columns["vector"].__setitem__(4, [1e300] * 64), "Row 4 of"),
-        (lambda columns: columns["vector"].__setitem__(1, None), "has no vector"),
-        (lambda columns: columns["id"].__setitem__(1, "a\nb"), "Row 1 of"),
-        (lambda columns: columns["id"].__setitem__(1, None), "Row 1 of"),
-        (lambda columns: columns["payload"].__setitem__(4, "[1]"), "Row 4 of"),
-        (lambda columns: columns["payload"].__setitem__(4, "{"), "Row 4 of"),
-        (lambda columns: columns["payload"].__setitem__(4, '{"a": NaN}'), "Row 4 of"),
         (lambda columns: columns.__setitem__("vector", ["text"] * 5), "Expected lists of float"),
         (lambda columns: columns.pop("id"), "Expected the columns"),
     ],
 )
-def test_an_invalid_row_is_named(
+def test_a_file_of_something_else_is_refused(
     tmp_path: Path, change: Callable[[dict[str, list[object]]], object], words: str
 ) -> None:
     path = tmp_path / "bad.parquet"
     parquet.write_table(_table(change), path)
     with pytest.raises(AskewError, match=words):
-        list(ParquetItems(path).batches(64))
+        list(ParquetItems(path).batches(64, Intake("items")))
 
 
-@pytest.mark.parametrize("damage", ["text", "cut", "flipped", "missing"])
-def test_a_damaged_file_is_a_sentence(tmp_path: Path, teacher: Encoder, damage: str) -> None:
-    path = tmp_path / "objects.parquet"
+def _damaged(path: Path, teacher: Encoder, count: int, row: int) -> None:
+    """A file of `count` rows; one bit of the vector of one is flipped."""
     rows = [
-        ParquetRow(f"item-{row}", vector.astype("<f2").tobytes(), "{}", None) for row, vector in enumerate(_unit(99))
+        ParquetRow(f"item-{at}", vector.astype("<f2").tobytes(), "{}", None) for at, vector in enumerate(_unit(count))
     ]
     write_parquet(path, teacher.manifest, rows, with_vectors=True, written=lambda _: None)
+    content = path.read_bytes()
+    middle = content.index(rows[row].vector or b"")
+    path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+
+
+@pytest.mark.parametrize("row", [50, ROWS_IN_GROUP + 50, 2 * ROWS_IN_GROUP + 50])
+def test_a_damaged_part_is_named_row_by_row_and_the_rest_is_read(tmp_path: Path, teacher: Encoder, row: int) -> None:
+    path = tmp_path / "flipped.parquet"
+    count = 2 * ROWS_IN_GROUP + 99
+    _damaged(path, teacher, count, row)
+    intake = Intake("items")
+    taken = [each for batch in ParquetItems(path).batches(64, intake) for each in batch.rows]
+    assert taken == sorted(set(taken))
+    assert len(taken) + intake.count("skipped") == count
+    group = row // ROWS_IN_GROUP
+    assert row not in taken
+    for other in {0, 1, 2} - {group}:
+        assert set(range(other * ROWS_IN_GROUP, min(count, (other + 1) * ROWS_IN_GROUP))) <= set(taken)
+
+
+@pytest.mark.parametrize("damage", ["text", "cut", "missing"])
+def test_a_damaged_file_is_a_sentence(tmp_path: Path, teacher: Encoder, damage: str) -> None:
+    path = tmp_path / "objects.parquet"
+    _damaged(path, teacher, 99, 50)
     content = path.read_bytes()
     if damage == "missing":
         path.unlink()
     else:
-        middle = content.index(rows[50].vector or b"")
-        changed = {
-            "text": b"id,vector\n",
-            "cut": content[: len(content) // 2],
-            "flipped": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
-        }
-        path.write_bytes(changed[damage])
+        path.write_bytes({"text": b"id,vector\n", "cut": content[: len(content) // 2]}[damage])
     with pytest.raises(AskewError, match=f"{path}.*cannot be read"):
-        list(ParquetItems(path).batches(64))
+        list(ParquetItems(path).batches(64, Intake("items")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_every_row_is_in_exactly_one_count(tmp_path: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    changes = [change for _, change in BAD_ROWS.values()]
+    tables = []
+    for _ in range(int(random.integers(1, 9))):
+        table = _table(
+            lambda columns: None if random.random() < 0.3 else changes[random.integers(len(changes))](columns)
+        )
+        tables.append(
+            table.cast(
+                arrow.schema([("id", "string"), ("vector", arrow.list_(arrow.float64())), ("payload", "string")])
+            )
+        )
+    path = tmp_path / "many.parquet"
+    parquet.write_table(arrow.concat_tables(tables), path, row_group_size=int(random.integers(1, 12)))
+    intake = Intake("items")
+    taken = [each for batch in ParquetItems(path).batches(64, intake) for each in batch.rows]
+    skipped = {int(name.removeprefix("row ")) for reason in intake.reasons["skipped"].values() for name in reason.first}
+    assert len(taken) + intake.count("skipped") == 5 * len(tables)
+    assert sorted([*taken, *skipped]) == list(range(5 * len(tables)))
 
 
 def test_rows_are_written_in_groups_so_that_memory_is_bounded(tmp_path: Path, teacher: Encoder) -> None:

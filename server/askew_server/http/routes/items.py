@@ -59,7 +59,7 @@ async def upsert(state: InState, gallery: InGallery, items: NewItems) -> Respons
     gallery.check_space(items.space, allow_missing=state.settings.allow_missing_space)
     batch = await run_off_loop(items.size, lambda: items.batch(gallery.dim))
     sequence = await gallery.write(lambda each: each.upsert(batch))
-    return json_answer(UpsertAnswer(upserted=len(batch.ids), sequence=sequence))
+    return json_answer(UpsertAnswer(upserted=len(set(batch.ids)), sequence=sequence))
 
 
 @router.post("/delete", response_model=DeleteItemsAnswer, responses=problems(404, 413, 415, 422, 507))
