@@ -17,7 +17,7 @@ def replace_key(data: Path, name: str, gallery: str) -> str:
     """Make a search key of this name, and revoke those of the runs before: a key is shown only when it is made."""
     for key in _keys(data):
         if key["name"] == name:
-            run_askew("key", "revoke", key["id"], "--data", str(data), keeps_output=True)
+            run_askew("key", "revoke", key["id"], "--yes", "--data", str(data), keeps_output=True)
     made = run_askew(
         *("key", "create", name, "--scope", "search", "--gallery", gallery, "--data", str(data), "--json"),
         keeps_output=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import os
 import re
 import subprocess
@@ -23,7 +24,7 @@ PACKAGES = {"askew_client": "client", "askew_server": "server", "askew_training"
 DATA_FILES = {
     "askew_client": ("py.typed", "encoding/golden_pictures/"),
     "askew_server": ("py.typed", "http/page/index.html", "http/page/askew-client.js"),
-    "askew_training": ("py.typed",),
+    "askew_training": ("py.typed", "recipes/paper/contrastive-plus.toml", "recipes/small/licences.toml"),
 }
 IMPORT_ALL = """
 import importlib, pkgutil, sys
@@ -76,6 +77,20 @@ def test_a_wheel_holds_its_package_and_nothing_else(wheels: dict[str, Path], pac
     source = ROOT / PACKAGES[package] / package
     modules = {str(path.relative_to(source.parent)) for path in source.rglob("*.py")}
     assert modules == {name for name in names if name.endswith(".py")}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_wheel_carries_its_licence_its_page_and_its_metadata(wheels: dict[str, Path], package: str) -> None:
+    wheel = zipfile.ZipFile(wheels[package])
+    about = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    assert wheel.read(about.replace("METADATA", "licenses/LICENSE")) == (ROOT / "LICENSE").read_bytes()
+    metadata = email.message_from_bytes(wheel.read(about))
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata["Author"] == "The Askew authors"
+    assert metadata["Project-URL"].startswith("Paper, https://")
+    assert len(metadata.get_all("Classifier", [])) > 5
+    readme = (ROOT / PACKAGES[package] / "README.md").read_text()
+    assert metadata.get_payload() == readme
 
 
 def test_the_client_and_the_server_run_without_torch(python: Path) -> None:

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from typing import Any
 
-import typer
-from typer.main import get_command
+from askew_client.cli.registry import make_application
 
 HEAD = """# Every command
 
@@ -20,15 +19,10 @@ The output of `askew COMMAND --help` for every command, written by `make command
 
 def command_reference() -> str:
     """The page as Markdown."""
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    for point in sorted(entry_points(group="askew.commands"), key=lambda each: each.name):
-        command = point.load()
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=point.name)
-        else:
-            app.command(point.name)(command)
-    sections = [_section(name, command) for name, command in leaves("askew", get_command(app))]
+    sections = [
+        _section(name, command)
+        for name, command in leaves("askew", make_application(entry_points(group="askew.commands")))
+    ]
     return HEAD + "\n".join(sections)
 
 

@@ -1,4 +1,4 @@
-"""The curl examples of the README and the docs, run unchanged against a real server."""
+"""The curl examples of the README and of pages outside the trial, run unchanged against a real server."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 
 from askew_client.encoding.encoder import Encoder
+from tests.docs.shell_blocks import add_jq, add_program, shell_blocks
+from tests.docs.test_trial import pages
 from tests.support.paths import ROOT
 from tests.support.running_server import RunningServer, run_askew
 from tests.support.small_encoders import make_encoder
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted({*(ROOT / "docs").glob("*.md")} - {*pages()})]
+"""Pages outside the trial, whose test runs those of the others."""
 CURL = shutil.which("curl")
 # Shows problems as failures, and keeps what came back for the test to read.
 SHIM = """#!/bin/bash
@@ -28,17 +31,11 @@ kept="$KEPT/$$-$RANDOM"
 """
 
 
-# For machines without jq: the part of it that the examples use.
-JQ = """#!{python}
-import json, sys
-print(json.load(sys.stdin)[sys.argv[2].removeprefix(".")])
-"""
-
-
 def examples(page: Path) -> list[str]:
     """The shell blocks of a page that call curl, in their order."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
-    return [block for block in blocks if re.search(r"^\s*curl\b|\|\s*curl\b|\$\(curl\b", block, re.MULTILINE)]
+    return [
+        block for block in shell_blocks(page) if re.search(r"^\s*curl\b|\|\s*curl\b|\$\(curl\b", block, re.MULTILINE)
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -81,10 +78,8 @@ def test_the_examples_do_what_they_say(page: Path, prepared: Path, server: Runni
     shutil.copytree(prepared, home, symlinks=True, ignore=shutil.ignore_patterns("data"))
     kept, programs = tmp_path / "kept", tmp_path / "programs"
     kept.mkdir()
-    programs.mkdir()
-    for name, text in (("curl", SHIM.format(curl=CURL)), ("jq", JQ.format(python=sys.executable))):
-        (programs / name).write_text(text)
-        (programs / name).chmod(0o755)
+    add_program(programs, "curl", SHIM.format(curl=CURL))
+    add_jq(programs)
     environment = {
         **os.environ,
         "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",

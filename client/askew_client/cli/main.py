@@ -57,8 +57,7 @@ def _run(arguments: Sequence[str], commands: Iterable[EntryPoint] | None) -> Non
         if error.name not in {"typer", "rich"}:
             raise
         raise AskewError(
-            "The command line needs typer and rich, which are not installed. Install them: pip install "
-            "'askew-client[cli]'"
+            "The command line needs typer and rich, which are not installed. Install them: pip install typer rich"
         ) from None
     run_command(arguments, commands)
 

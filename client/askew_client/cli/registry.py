@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
@@ -14,21 +15,45 @@ from askew_client.contract.errors import AskewError, sentence_of
 COMMANDS = "askew.commands"
 """The group of entry points that are commands: functions, or Typers for groups of commands."""
 
+_PANELS = {
+    "askew-client": "Describe and search",
+    "askew-server": "Galleries and the server",
+    "askew-training": "Train and evaluate",
+}
+"""The heading of each package's commands, in the order of the help."""
+_OTHER_PANEL = "Other commands"
+
 
 def run_command(arguments: Sequence[str], commands: Iterable[metadata.EntryPoint] | None = None) -> None:
     """Run one command. Raises SystemExit at its end, or what the command raises.
 
     `arguments`: the command line without the program's name. `commands`: None: those of all installed packages.
     """
-    known = sorted(metadata.entry_points(group=COMMANDS) if commands is None else commands, key=lambda each: each.name)
+    known = sorted(metadata.entry_points(group=COMMANDS) if commands is None else commands, key=_place)
     # A command that is named first is imported alone: importing all of them takes longer than most commands.
     called = [each for each in known if each.name == next(iter(arguments), None)]
-    app = typer.Typer(add_completion=False)
-    app.callback(invoke_without_command=True)(_askew)
-    for entry_point in called or known:
-        _register(app, entry_point)
     # Not app(): that installs its own exception hook.
-    get_command(app)(args=list(arguments), prog_name="askew")
+    make_application(called or known)(args=list(arguments), prog_name="askew")
+
+
+def make_application(commands: Iterable[metadata.EntryPoint]) -> Any:
+    """One click command with these commands below it, and options to install completion in a shell."""
+    app = typer.Typer()
+    app.callback(invoke_without_command=True)(_askew)
+    for entry_point in commands:
+        _register(app, entry_point)
+    application = get_command(app)
+    _tidy_help(application)
+    return application
+
+
+def _place(entry_point: metadata.EntryPoint) -> tuple[int, str]:
+    """Where the help lists a command: by package, then by name."""
+    return [*_PANELS.values(), _OTHER_PANEL].index(_panel(entry_point)), entry_point.name
+
+
+def _panel(entry_point: metadata.EntryPoint) -> str:
+    return _PANELS.get(entry_point.dist.name, _OTHER_PANEL) if entry_point.dist else _OTHER_PANEL
 
 
 def _askew(
@@ -43,6 +68,7 @@ def _askew(
 
 def _register(app: typer.Typer, entry_point: metadata.EntryPoint) -> None:
     """Add a command. One that cannot be imported reports that when it is called; the others work."""
+    panel = _panel(entry_point)
     try:
         command: Callable[..., object] | typer.Typer = entry_point.load()
     # An import may fail in any way, which matters only when a user calls the command.
@@ -55,9 +81,31 @@ def _register(app: typer.Typer, entry_point: metadata.EntryPoint) -> None:
             )
 
         lenient = {"ignore_unknown_options": True, "allow_extra_args": True}
-        app.command(entry_point.name, help=f"(cannot be loaded: {reason})", context_settings=lenient)(unavailable)
+        app.command(
+            entry_point.name,
+            help=f"(cannot be loaded: {reason})",
+            context_settings=lenient,
+            rich_help_panel=panel,
+        )(unavailable)
         return
     if isinstance(command, typer.Typer):
-        app.add_typer(command, name=entry_point.name)
+        app.add_typer(command, name=entry_point.name, rich_help_panel=panel)
     else:
-        app.command(entry_point.name)(command)
+        app.command(entry_point.name, rich_help_panel=panel)(command)
+
+
+def _tidy_help(application: Any) -> None:
+    """Let the terminal wrap paragraphs, and take `<bool>` off flags, after which a reader would type a value."""
+    for command in _commands_below(application):
+        if command.help:
+            paragraphs = inspect.cleandoc(command.help).split("\n\n")
+            command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+        for parameter in command.get_params(typer.Context(command)):
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+
+
+def _commands_below(command: Any) -> Iterator[Any]:
+    yield command
+    for each in getattr(command, "commands", {}).values():
+        yield from _commands_below(each)

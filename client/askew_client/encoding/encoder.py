@@ -23,7 +23,7 @@ from askew_client.encoding.photos import MAX_PIXELS, Photo, check_shape, name_of
 if TYPE_CHECKING:
     import onnxruntime
 
-ENGINE_HINT = "Install one: pip install 'askew-client[cpu]' (or 'askew-client[gpu]' for an NVIDIA GPU)."
+ENGINE_HINT = "Install one: pip install onnxruntime (or onnxruntime-gpu, for an NVIDIA GPU)."
 
 
 class Encoder:

@@ -14,7 +14,7 @@ EXIT_DAMAGED = 1
 
 
 def doctor(
-    data: Annotated[Path, typer.Option(help="The DATA directory; no server may be using it.")],
+    data: Annotated[Path, typer.Option(envvar="ASKEW_DATA", help="The DATA directory; no server may be using it.")],
     repair: Annotated[
         bool, typer.Option("--repair", help="Repair what is safe to repair: nothing that can still be read is lost.")
     ] = False,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from askew_client.errors import AskewError
-from askew_server.cli.options import AsJson, Data, GalleryOption, Key, PhotoFolder, Server
+from askew_server.cli.confirmation import confirm_deletion
+from askew_server.cli.options import AsJson, Data, GalleryOption, Key, PhotoFolder, Server, Yes
 from askew_server.cli.target import OwnedData, open_target
 
 if TYPE_CHECKING:
@@ -184,9 +185,11 @@ def remove(
     data: Data = None,
     server: Server = None,
     key: Key = None,
+    yes: Yes = False,
 ) -> None:
     """Remove photos from the probe set of a gallery."""
     with _open(data, server, key) as target:
+        confirm_deletion(f"{len(ids)} probes of gallery {gallery!r}", yes=yes)
         for each in ids:
             target.delete_probe(each, gallery=gallery)
     typer.echo(f"Gallery {gallery!r}: {len(ids)} probes removed.")

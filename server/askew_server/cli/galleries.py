@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
+from askew_server.cli.confirmation import confirm_deletion
 from askew_server.cli.offline_packs import pack
-from askew_server.cli.options import AdminKey, AsJson, Data, GalleryArgument, Server, check_name
+from askew_server.cli.options import AdminKey, AsJson, Data, GalleryArgument, Server, Yes, check_name
 from askew_server.cli.target import OwnedData, open_target
 
 if TYPE_CHECKING:
@@ -72,10 +73,14 @@ def create(
 
 
 @gallery.command()
-def delete(name: GalleryArgument, data: Data = None, server: Server = None, key: AdminKey = None) -> None:
+def delete(
+    name: GalleryArgument, data: Data = None, server: Server = None, key: AdminKey = None, yes: Yes = False
+) -> None:
     """Delete a gallery with its items, photos, encoders and snapshots. Only a downloaded snapshot can bring it back."""
     with _open(data, server, key) as galleries:
-        galleries.delete_gallery(_known_name(name, server))
+        known = _known_name(name, server)
+        confirm_deletion(f"gallery {name!r} with its items, photos, encoders and snapshots", yes=yes)
+        galleries.delete_gallery(known)
     typer.echo(f"Gallery {name!r} is deleted.")
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from askew_client.errors import AskewError
-from askew_server.cli.options import AdminKey, AsJson, Data, Server, check_name
+from askew_server.cli.confirmation import confirm_deletion
+from askew_server.cli.options import AdminKey, AsJson, Data, Server, Yes, check_name
 from askew_server.cli.target import OwnedData, open_target
 
 if TYPE_CHECKING:
@@ -76,9 +77,11 @@ def revoke(
     data: Data = None,
     server: Server = None,
     admin_key: AdminKey = None,
+    yes: Yes = False,
 ) -> None:
     """Revoke a key. It stops working with the next request."""
     with _open(data, server, admin_key) as keys:
+        confirm_deletion(f"key {identity}; whoever uses it is locked out", yes=yes)
         keys.revoke_key(identity)
     typer.echo(f"Key {identity} is revoked.")
 

@@ -9,8 +9,14 @@ import typer
 
 from askew_client.errors import AskewError
 
-Data = Annotated[Path | None, typer.Option(help="The DATA directory; no server may be using it.")]
-Server = Annotated[str | None, typer.Option(help="The URL of a running server, instead of --data.")]
+# Their environment variables are read by target.py: an option wins over the variable of the other one.
+Data = Annotated[
+    Path | None, typer.Option(help="The DATA directory; no server may be using it. Without it: $ASKEW_DATA.")
+]
+Server = Annotated[
+    str | None, typer.Option(help="The URL of a running server, instead of --data. Without it: $ASKEW_SERVER.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before deleting.")]
 Key = Annotated[str | None, typer.Option("--key", envvar="ASKEW_KEY", help="With --server: an API key.")]
 WriteKey = Annotated[
     str | None, typer.Option("--key", envvar="ASKEW_KEY", help="With --server: a key with the scope write.")

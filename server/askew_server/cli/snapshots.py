@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 import typer
 
 from askew_client.errors import AskewError
-from askew_server.cli.options import AdminKey, AsJson, Data, GalleryOption, Server, check_name
-from askew_server.cli.target import OwnedData, open_target
+from askew_server.cli.confirmation import confirm_deletion
+from askew_server.cli.options import AdminKey, AsJson, Data, GalleryOption, Server, Yes, check_name
+from askew_server.cli.target import OwnedData, is_target_in_environment, open_target
 from askew_server.cli.terminal import Advance, show_progress
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def verify(
     key: AdminKey = None,
 ) -> None:
     """Read a whole snapshot and compare every digest; exit code 1 if any differs. A file needs no server."""
-    if data is None and server is None:
+    if data is None and server is None and (Path(what).exists() or not is_target_in_environment()):
         from askew_server.maintenance.snapshot_archive import read_snapshot
 
         with show_progress("Reading", "bytes") as advance:
@@ -112,9 +113,11 @@ def delete(
     server: Server = None,
     gallery: GalleryOption = "default",
     key: AdminKey = None,
+    yes: Yes = False,
 ) -> None:
     """Delete a snapshot."""
     with _open(data, server, key) as snapshots:
+        confirm_deletion(f"snapshot {name} of gallery {gallery!r}", yes=yes)
         snapshots.delete(gallery, name)
     typer.echo(f"Snapshot {name} of gallery {gallery!r} is deleted.")
 

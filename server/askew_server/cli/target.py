@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,33 @@ class OwnedData:
         return gallery
 
 
+def choose_target(data: Path | None, server: str | None) -> tuple[Path | None, str | None]:
+    """DATA or the server's URL, exactly one of them: from the options, or else from ASKEW_SERVER or ASKEW_DATA.
+
+    If both variables are set, the server is meant: it uses that DATA. Raises AskewError if both options are given, or
+    nothing names either.
+    """
+    if data is not None and server is not None:
+        raise AskewError(f"Expected --data or --server, got both ({data} and {server[:200]}). Name one of them.")
+    if data is not None or server is not None:
+        return data, server
+    server = os.environ.get("ASKEW_SERVER")
+    if server:
+        return None, server
+    named = os.environ.get("ASKEW_DATA")
+    if named:
+        return Path(named), None
+    raise AskewError(
+        "Expected --data DIR (a DATA directory that no server is using) or --server URL, got neither. ASKEW_DATA or "
+        "ASKEW_SERVER in the environment serve as well."
+    )
+
+
+def is_target_in_environment() -> bool:
+    """Whether ASKEW_SERVER or ASKEW_DATA names a target."""
+    return bool(os.environ.get("ASKEW_SERVER") or os.environ.get("ASKEW_DATA"))
+
+
 @contextmanager
 def open_target(
     data: Path | None,
@@ -67,18 +95,16 @@ def open_target(
 
     `command`: named as the owner of DATA in the error that another process gets in the meantime. `opens_galleries`:
     False for a command that only reads files, and so needs no index in memory. `timeout`: of one request, in seconds.
-    Raises AskewError if neither a server nor DATA is named, DataInUse if another process owns DATA.
+    Raises AskewError as `choose_target` does, DataInUse if another process owns DATA.
     """
+    data, server = choose_target(data, server)
     with ExitStack() as closing:
         if server is not None:
             from askew_client import Client
 
             yield served(closing.enter_context(Client(server, timeout=timeout, key=key)))
             return
-        if data is None:
-            raise AskewError(
-                "Expected --data DIR (a DATA directory that no server is using) or --server URL, got neither."
-            )
+        assert data is not None
         from askew_server.gallery.catalog import Catalog
 
         catalog = Catalog(data, owner=command)

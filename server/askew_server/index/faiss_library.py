@@ -29,7 +29,7 @@ _TRAINING_ROUNDS = 8
 _CENTROID_ROUNDS = 12
 _LEAST_WIDTH = 17
 _SEED = 20_21
-_HINT = "Install one: pip install 'askew-server[cpu]' (or 'askew-server[gpu]' for an NVIDIA GPU)."
+_HINT = "Install one: pip install faiss-cpu (or faiss-gpu, for an NVIDIA GPU)."
 _BUILDS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12")
 
 

@@ -26,7 +26,7 @@ _BYTES_A_SECOND_ON_GPU = 5e11
 _BYTES_A_SECOND_FROM_GPU = 4e9
 
 
-NO_GPU = "FAISS finds no GPU here. Install askew-server[gpu] on a machine with an NVIDIA GPU, or choose exact."
+NO_GPU = "FAISS finds no GPU here. Install faiss-gpu on a machine with an NVIDIA GPU, or choose exact."
 
 
 class OnGpu(NamedTuple):

@@ -322,6 +322,6 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow.parquet
     except ImportError:
         raise AskewError(
-            "Parquet files need pyarrow, which is not installed. pip install 'askew-server[parquet]'"
+            "Parquet files need pyarrow, which is not installed. Install it: pip install pyarrow"
         ) from None
     return pyarrow, pyarrow.parquet

@@ -1,4 +1,4 @@
-"""OpenTelemetry traces: the extra `askew-server[tracing]`. OpenTelemetry is not imported while tracing is off."""
+"""OpenTelemetry traces: the extra `tracing`. OpenTelemetry is not imported while tracing is off."""
 
 from __future__ import annotations
 
@@ -90,6 +90,6 @@ def open_tracing(version: str) -> Tracing:
 
 def _extra_missing() -> EngineMissing:
     return EngineMissing(
-        "Tracing needs OpenTelemetry, which is not installed. Install it (pip install 'askew-server[tracing]'), or set "
-        "ASKEW_TRACING=off."
+        "Tracing needs OpenTelemetry, which is not installed. Install it (pip install opentelemetry-sdk "
+        "opentelemetry-exporter-otlp-proto-http), or set ASKEW_TRACING=off."
     )

@@ -24,7 +24,7 @@ def test_keys_are_created_listed_and_revoked_in_a_data_directory(tmp_path: Path)
     assert key not in listed.stdout
     as_json = json.loads(call_askew("key", "list", "--json", "--data", tmp_path).stdout)
     assert as_json["keys"][0]["galleries"] == ["museum"]
-    assert call_askew("key", "revoke", identity, "--data", tmp_path).returncode == 0
+    assert call_askew("key", "revoke", identity, "--data", tmp_path, "--yes").returncode == 0
     assert "no keys" in call_askew("key", "list", "--data", tmp_path).stderr
 
 
@@ -46,7 +46,7 @@ def test_a_key_is_printed_as_json_for_programs(tmp_path: Path) -> None:
             "--requests-per-second: Input should be gr",
         ),
         (("create", "", "--scope", "search"), "NAME: Expected 1 to 100 characters, no control characters, got ''"),
-        (("revoke", "nobody"), "There is no key with the id 'nobody'"),
+        (("revoke", "nobody", "--yes"), "There is no key with the id 'nobody'"),
     ],
 )
 def test_an_error_on_the_command_line_is_a_sentence(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:

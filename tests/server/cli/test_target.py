@@ -47,9 +47,9 @@ def outputs(
             "alias set live another",
             "alias list --json",
             "alias list",
-            "gallery delete another",
+            "gallery delete another --yes",
             "alias set live objects",
-            "gallery delete another",
+            "gallery delete another --yes",
             "alias delete live",
             "alias delete live",
             "encoder list",
@@ -60,19 +60,19 @@ def outputs(
             f"probes add {probes} --encoder {teacher_file} --gallery objects",
             f"probes add {probes} --encoder {teacher_file} --gallery objects",
             "probes list --gallery objects",
-            f"probes remove {first} --gallery objects",
-            f"probes remove {first} --gallery objects",
+            f"probes remove {first} --gallery objects --yes",
+            f"probes remove {first} --gallery objects --yes",
             "probes list --gallery objects --json",
             "snapshot list --gallery objects",
-            "snapshot delete 20260101T000000Z --gallery objects",
+            "snapshot delete 20260101T000000Z --gallery objects --yes",
             "key list",
-            "key revoke nobody",
+            "key revoke nobody --yes",
         ):
             done = call_askew(*command.split(), *target)
             found[f"{len(found)}: {command}"] = (done.returncode, re.sub(r'_at": "[^"]+"', '_at": ""', done.stdout))
         assert fetched.read_bytes() == teacher_file.read_bytes()
         fetched.unlink()
-        call_askew("probes", "remove", second, "--gallery", "objects", *target)
+        call_askew("probes", "remove", second, "--gallery", "objects", "--yes", *target)
         return found
 
     with pytest.MonkeyPatch.context() as environment:
@@ -99,7 +99,7 @@ def test_the_commands_say_what_they_did(outputs: dict[str, dict[str, tuple[int, 
     assert found["alias set live objects"] == (0, "Alias 'live' names gallery 'objects'; before: 'another'.\n")
     assert json.loads(found["alias list --json"][1]) == {"aliases": {"live": "another"}}
     # The second of two: the first was refused, as an alias named the gallery.
-    assert found["gallery delete another"] == (0, "Gallery 'another' is deleted.\n")
+    assert found["gallery delete another --yes"] == (0, "Gallery 'another' is deleted.\n")
     added = next(text for command, (_, text) in found.items() if command.startswith("probes add"))
     assert added.startswith("Gallery 'objects': 0 files taken, 2 known already; 2 probes in all")
     assert len(found["probes list --gallery objects"][1].split()) == 2
@@ -113,17 +113,41 @@ def test_the_commands_say_what_they_did(outputs: dict[str, dict[str, tuple[int, 
         "encoder best --gallery objects --runtime web",
         "encoder best --gallery objects --runtime toaster",
         *(command for command in found if command.startswith("probes remove")),
-        "snapshot delete 20260101T000000Z --gallery objects",
-        "key revoke nobody",
+        "snapshot delete 20260101T000000Z --gallery objects --yes",
+        "key revoke nobody --yes",
     }
     assert set(refused.values()) == {1}
 
 
 @pytest.mark.parametrize("command", LISTS)
-def test_a_command_without_a_target_says_how_to_name_one(command: str) -> None:
+def test_a_command_without_a_target_says_how_to_name_one(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ASKEW_DATA", raising=False)
+    monkeypatch.delenv("ASKEW_SERVER", raising=False)
     done = call_askew(*command.split())
     assert done.returncode == 1
     assert "Expected --data DIR (a DATA directory that no server is using) or --server URL, got neither" in done.stderr
+
+
+def test_the_environment_names_a_target_and_an_option_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Catalog(tmp_path / "a", owner="a test")), closing(Catalog(tmp_path / "b", owner="a test")):
+        monkeypatch.setenv("ASKEW_DATA", str(tmp_path / "a"))
+        assert f"{tmp_path / 'a'} is in use" in call_askew("gallery", "list").stderr
+        assert f"{tmp_path / 'b'} is in use" in call_askew("gallery", "list", "--data", tmp_path / "b").stderr
+        assert f"{tmp_path / 'a'} is in use" in call_askew("doctor").stderr
+        # A server that runs uses that DATA, so it is the one that is meant.
+        monkeypatch.setenv("ASKEW_SERVER", "http://127.0.0.1:9")
+        assert "No server answers at http://127.0.0.1:9" in call_askew("key", "list").stderr
+        assert f"{tmp_path / 'b'} is in use" in call_askew("key", "list", "--data", tmp_path / "b").stderr
+        assert (
+            "No server answers at http://127.0.0.1:8"
+            in call_askew("key", "list", "--server", "http://127.0.0.1:8").stderr
+        )
+
+
+def test_two_targets_are_refused(tmp_path: Path) -> None:
+    done = call_askew("gallery", "list", "--data", tmp_path, "--server", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert f"Expected --data or --server, got both ({tmp_path} and http://127.0.0.1:9)" in done.stderr
 
 
 @pytest.mark.parametrize("command", LISTS)
@@ -154,5 +178,5 @@ def test_a_folder_with_a_name_that_no_gallery_can_have_can_be_deleted(tmp_path: 
     strange.mkdir(parents=True)
     (strange / "notes.txt").write_text("notes")
     assert "'Old Gallery' is damaged" in call_askew("gallery", "list", "--data", tmp_path).stderr
-    assert call_askew("gallery", "delete", "Old Gallery", "--data", tmp_path).returncode == 0
+    assert call_askew("gallery", "delete", "Old Gallery", "--data", tmp_path, "--yes").returncode == 0
     assert not strange.exists()

@@ -474,7 +474,7 @@ def test_the_command_line_does_it_all_on_a_server_and_without_one(data: Path, tm
     assert "49 items" in snapshot(
         "restore", tmp_path / "other.tar", "--data", tmp_path / "elsewhere", "--gallery", "objects"
     )
-    snapshot("delete", made["name"], *local, "--gallery", "objects")
+    snapshot("delete", made["name"], "--yes", *local, "--gallery", "objects")
     assert made["name"] not in snapshot("list", *local, "--gallery", "objects")
 
     path.write_bytes(path.read_bytes()[:-600])

@@ -51,8 +51,8 @@ def test_vectors_that_are_not_suitable_are_refused_with_a_sentence() -> None:
 def test_without_faiss_or_with_two_the_extra_is_named(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(importlib.metadata, "version", lambda name: "1.0")
-        with pytest.raises(EngineMissing, match=r"both installed.*pip install 'askew-training\[cpu\]'"):
+        with pytest.raises(EngineMissing, match=r"both installed.*pip install faiss-cpu"):
             learn_centroids(clustered(6), subspaces=3, bits=2)
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(EngineMissing, match=r"No faiss is installed.*pip install 'askew-training\[cpu\]'"):
+    with pytest.raises(EngineMissing, match=r"No faiss is installed.*pip install faiss-cpu"):
         learn_centroids(clustered(6), subspaces=3, bits=2)

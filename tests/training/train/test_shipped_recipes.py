@@ -19,7 +19,7 @@ from tests.support.tiny_trunk import TINY_TRUNK
 from tests.support.training_helpers import SPACE, picture, run_command, unit_vectors
 from tests.training.train.project import import_vectors, log_lines
 
-RECIPES = ROOT / "training" / "recipes"
+RECIPES = ROOT / "training" / "askew_training" / "recipes"
 ALL = [path for path in sorted(RECIPES.rglob("*.toml")) if path.name != "licences.toml"]
 TRAINED = [path for path in ALL if path.parent.name in ("paper", "small")]
 

@@ -48,7 +48,7 @@ def learn_centroids(
 
 def _import_faiss() -> Any:
     """Import faiss, or raise EngineMissing with the sentence that names the extra."""
-    hint = "Install one: pip install 'askew-training[cpu]' (or 'askew-training[gpu]' for an NVIDIA GPU)."
+    hint = "Install one: pip install faiss-cpu (or faiss-gpu, for an NVIDIA GPU)."
     try:
         import faiss
     except ImportError:
