@@ -37,15 +37,28 @@ if TYPE_CHECKING:
 class AsyncSearchClient:
     """The calls that a key with the scope `search` may make. `AsyncClient` has these and all others."""
 
-    def __init__(self, url: str, *, timeout: float = 10, retries: int = 3, key: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 10,
+        retries: int = 3,
+        key: str | None = None,
+        ca: str | Path | None = None,
+    ) -> None:
         """Prepare to talk to the server at `url`; nothing is sent yet.
 
         `timeout`: seconds to wait for a connection, and for an answer. `retries`: how often a request is sent again
-        after a broken connection or the status 429, 502, 503 or 504; Retry-After is honoured. `key`: an API key.
-        Raises ServerUnreachable if `url` is not an http(s) address, ClientMisused if `key` cannot be a key.
+        after a broken connection or the status 429, 502, 503 or 504 (a call that must not happen twice only if it never
+        reached the server, or after 429); Retry-After is honoured. `key`: an API key. `ca`: a PEM file of certificates to
+        trust besides the well-known authorities, or those in SSL_CERT_FILE. The proxies of the environment are used.
+        Raises ServerUnreachable if `url` is not an http(s) address, ClientMisused if `key`, `ca` or a proxy cannot be used.
         """
         self.url = url
-        self._connections = AsyncConnections(url, timeout=timeout, retries=retries, key=key)
+        self._connections = AsyncConnections(url, timeout=timeout, retries=retries, key=key, ca=ca)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._connections.address!r})"
 
     async def __aenter__(self) -> Self:
         return self

@@ -23,7 +23,9 @@ def admit(encoder: str | Path, *, gallery: str) -> Call[EncoderDescription]:
     """Ask a gallery to admit a student. Raises NotAnEncoder if its file cannot be read."""
     body = encoder_file(encoder)
     path = f"{gallery_path(gallery)}/encoders"
-    return Call("POST", path, EncoderDescription, headers=BINARY, body=body, timeout=ADMISSION_TIMEOUT)
+    return Call(
+        "POST", path, EncoderDescription, headers=BINARY, body=body, timeout=ADMISSION_TIMEOUT, repeats=True
+    )
 
 
 def retire(encoder_id: str, *, gallery: str) -> Call[EncoderDescription]:

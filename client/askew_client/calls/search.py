@@ -77,6 +77,7 @@ def search(
         params=query_parameters(_members("search", options)),
         headers=BINARY | origin,
         body=pack(checked_vector(vector)),
+        repeats=True,
     )
 
 
@@ -89,7 +90,8 @@ def search_batch(
         origin["encoder"] = encoder
     queries = [{"vector": pack_base64(checked_vector(each)), **origin} for each in vectors]
     body = json_body({"queries": queries, **_members("search_batch", options)})
-    return Call("POST", f"{gallery_path(gallery)}/search/batch", BatchSearchAnswer, headers=JSON, body=body)
+    path = f"{gallery_path(gallery)}/search/batch"
+    return Call("POST", path, BatchSearchAnswer, headers=JSON, body=body, repeats=True)
 
 
 def search_photo(
@@ -104,6 +106,7 @@ def search_photo(
         params=query_parameters({**_members("search_photo", options), "encoder": encoder}),
         headers={"Content-Type": media_type(content)},
         body=content,
+        repeats=True,
     )
 
 

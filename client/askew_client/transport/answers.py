@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TypeVar, cast
 
@@ -23,6 +21,7 @@ from askew_client.contract.errors import (
     Unauthorised,
 )
 from askew_client.contract.problems import Problem, ProblemKind
+from askew_client.transport.retry_after import seconds_of
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -78,11 +77,12 @@ def _problem_of(response: httpx.Response) -> Problem:
         return Problem.model_validate_json(response.content)
     except ValidationError:
         pass
-    came = response.headers.get("content-type", "").partition(";")[0] or "no content"
+    came = _printable(response.headers.get("content-type", "").partition(";")[0]) or "no content"
     status = f"{response.status_code} {_phrase(response.status_code)}".strip()
     advice = "Is there a proxy in front of the server, or is this another server?"
-    if response.is_redirect:
-        advice = f"Redirects are not followed; use the address that the answer names: {response.headers['location']}"
+    if response.has_redirect_location:
+        named = _printable(response.headers["location"])
+        advice = f"Redirects are not followed; use the address that the answer names: {named}"
     detail = f"Expected an answer of an Askew server, but {response.url} answered {status} with {came}. {advice}"
     return Problem(type="about:blank", title=status, status=response.status_code, detail=detail)
 
@@ -95,12 +95,10 @@ def _phrase(status: int) -> str:
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """The seconds in Retry-After, which is a number or a date; None without either."""
-    text = response.headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return max(0.0, (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+    """The seconds in Retry-After; None without it."""
+    return seconds_of(response.headers.get("retry-after", ""))
+
+
+def _printable(text: str) -> str:
+    """A text of a server for a message: short, and without control characters."""
+    return "".join(character for character in text if character.isprintable())[:300]
