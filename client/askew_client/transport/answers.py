@@ -74,9 +74,13 @@ def check_status(response: httpx.Response) -> None:
 def _problem_of(response: httpx.Response) -> Problem:
     """The answer's problem. For an answer of a proxy or another server, a problem that describes it."""
     try:
-        return Problem.model_validate_json(response.content)
+        problem = Problem.model_validate_json(response.content)
     except ValidationError:
         pass
+    else:
+        if problem.detail.strip():
+            # What the body claims is not always what came: the status line decides.
+            return problem.model_copy(update={"status": response.status_code})
     came = _printable(response.headers.get("content-type", "").partition(";")[0]) or "no content"
     status = f"{response.status_code} {_phrase(response.status_code)}".strip()
     advice = "Is there a proxy in front of the server, or is this another server?"
