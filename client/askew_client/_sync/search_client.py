@@ -7,8 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
-import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from askew_client._sync.blocking import run_blocking
 from askew_client._sync.connections import Connections
@@ -97,21 +96,21 @@ class SearchClient:
         As `search`. Raises PhotoError for a photo that cannot be described.
         """
         check_options("search_with", options)
-        encoded = run_blocking(encoder.encode, photo)
+        vector = run_blocking(encoder.encode, photo)
         return self.search(
-            encoded[0], space=encoder.space_id, encoder=encoder.manifest.encoder_id, gallery=gallery, **options
+            vector, space=encoder.space_id, encoder=encoder.manifest.encoder_id, gallery=gallery, **options
         )
 
     def search(
         self,
-        vector: NDArray[np.float32],
+        vector: ArrayLike,
         *,
         space: str,
         encoder: str | None = None,
         gallery: str | None = None,
         **options: Unpack[SearchParams],
     ) -> SearchAnswer:
-        """Search a gallery with a float32 [D] unit vector; it is sent as float16.
+        """Search a gallery with one [D] unit vector, an array, list, tuple or tensor; it is sent as float16.
 
         `space`: the space that the vector lies in. `encoder`: `name@version` of the encoder that made it. `gallery`:
         None for the server's default gallery. `options`: see SearchParams. Raises WireError if the vector is not a unit
@@ -122,14 +121,14 @@ class SearchClient:
 
     def search_batch(
         self,
-        vectors: NDArray[np.float32],
+        vectors: ArrayLike,
         *,
         space: str,
         encoder: str | None = None,
         gallery: str | None = None,
         **options: Unpack[SearchParams],
     ) -> BatchSearchAnswer:
-        """Search with up to 1,000 float32 [n, D] unit vectors at once; the results are in their order. As `search`."""
+        """Search with up to 1,000 unit vectors, [n, D], at once; the results are in their order. As `search`."""
         call = search_calls.search_batch(vectors, options, space=space, encoder=encoder, gallery=gallery)
         return self._connections.run(call)
 

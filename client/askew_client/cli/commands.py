@@ -113,7 +113,7 @@ def search(
             described, sent = start, photo.stat().st_size
             answer = client.search_photo(photo, gallery=gallery, limit=limit)
         else:
-            vector = opened.encode(photo)[0]
+            vector = opened.encode(photo)
             described, sent = time.perf_counter(), len(pack(vector))
             origin = opened.manifest.encoder_id
             answer = client.search(vector, space=opened.space_id, encoder=origin, gallery=gallery, limit=limit)

@@ -45,7 +45,9 @@ def untrusted(error: BaseException | None, url: httpx.URL) -> str | None:
             "this machine."
         )
     if error.verify_code in _OTHER_HOST:
-        return f"The certificate of {url} is for another host ({error.verify_message}). Use the name that it is made for."
+        return (
+            f"The certificate of {url} is for another host ({error.verify_message}). Use the name that it is made for."
+        )
     return (
         f"The certificate of {url} is not trusted ({error.verify_message}). If its authority is your own, name that "
         "authority's certificate (a PEM file) in the environment variable SSL_CERT_FILE, or give it to the client as `ca`."

@@ -171,9 +171,7 @@ def _again(request: httpx.Request) -> str:
     policy = request.extensions["retry"]
     if policy.is_retryable_exception(httpx.ReadError("")):
         return "Try again."
-    return (
-        "The server may have done what was asked, and doing it twice would not be the same: look first, and then try again."
-    )
+    return "The server may have done what was asked, and doing it twice would not be the same: look first, and then try again."
 
 
 def _checked_url(url: str) -> httpx.URL:

@@ -60,7 +60,7 @@ def _admit(server: RunningServer, file: Path) -> dict[str, Any]:
 
 
 def _query(encoder: Encoder, photo: Path) -> dict[str, object]:
-    vector = encoder.encode(photo)[0].astype(float).tolist()
+    vector = encoder.encode(photo).astype(float).tolist()
     return {"vector": vector, "space": encoder.space_id, "encoder": encoder.manifest.encoder_id, "limit": 3}
 
 
@@ -84,7 +84,7 @@ def test_a_retired_students_queries_are_refused_with_its_successors(
         batch = {"queries": [{each: query[each] for each in ("vector", "space", "encoder")}]}
         assert_problem(server.http.post("/search/batch", json=batch), 409, "encoder-not-admitted", "retired")
         raw = {"Content-Type": "application/octet-stream", "Askew-Space": str(query["space"]), "Askew-Dtype": "f16le"}
-        body = pack(Encoder(students["student@1"]).encode(photo)[0])
+        body = pack(Encoder(students["student@1"]).encode(photo))
         answer = server.http.post("/search", content=body, headers={**raw, "Askew-Encoder": "student@1"})
         assert_problem(answer, 409, "encoder-not-admitted", "retired")
         described = server.http.post(
