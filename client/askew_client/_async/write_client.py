@@ -96,6 +96,23 @@ class AsyncWriteClient(AsyncSearchClient):
             if cursor is None:
                 return
 
+    async def count(
+        self,
+        gallery: str | None = None,
+        *,
+        filter: SearchFilter | None = None,  # noqa: A002
+    ) -> int:
+        """The number of items in a gallery (None: the default one), or of those that meet a condition.
+
+        With a condition, the items are listed to be counted, a page at a time.
+        """
+        if filter is None:
+            return await super().count(gallery)
+        name, count = await self._named(gallery), 0
+        async for _ in self.items(gallery=name, filter=filter):
+            count += 1
+        return count
+
     async def delete_item(self, item_id: str, *, gallery: str) -> DeleteAnswer:
         """Delete an item and its photo."""
         return await self._connections.run(item_calls.delete_item(item_id, gallery=gallery))

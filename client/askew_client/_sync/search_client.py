@@ -140,15 +140,20 @@ class SearchClient:
         gallery: str | None = None,
         **options: Unpack[SearchParams],
     ) -> SearchAnswer:
-        """Send a photo for the server to describe with `encoder` (`name@version`; None: the gallery's teacher).
+        """Send a photo for the server to describe with `encoder` (`name@version`).
 
-        Refused with 403 unless the server was started with `--photo-search`. As `search`. Raises UnreadablePhoto.
+        None: with the student that `best_encoder` answers, or the teacher where no student is admitted; `encoder` in the
+        answer says which. Refused with 403 unless the server was started with `--photo-search`. As `search`. Raises UnreadablePhoto.
         """
         return self._connections.run(search_calls.search_photo(photo, options, encoder=encoder, gallery=gallery))
 
     def similar(self, item_id: str, *, gallery: str, **options: Unpack[SimilarParams]) -> SearchAnswer:
         """Search with the vector of an item; the item itself is not a hit. `options`: see SimilarParams."""
         return self._connections.run(search_calls.similar(item_id, options, gallery=gallery))
+
+    def _named(self, gallery: str | None) -> str:
+        """The gallery's name or alias; of None, the server's default gallery."""
+        return (self.galleries()).default_gallery if gallery is None else gallery
 
     def item(self, item_id: str, *, gallery: str, with_vectors: bool = False) -> Item:
         """One item."""
@@ -165,6 +170,10 @@ class SearchClient:
     def gallery(self, name: str) -> GalleryDescription:
         """One gallery, by its name or an alias."""
         return self._connections.run(gallery_calls.gallery(name))
+
+    def count(self, gallery: str | None = None) -> int:
+        """The number of items in a gallery (None: the default one)."""
+        return (self.gallery(self._named(gallery))).items
 
     def index(self, gallery: str) -> IndexDescription:
         """The kind, size and recall of a gallery's index, and what the chosen kind would need."""

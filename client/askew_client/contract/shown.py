@@ -71,6 +71,8 @@ def short(value: object, levels: int = SHOWN_LEVELS) -> str:
     """A short repr: texts are cut, and of lists and mappings the first entries are shown and the others counted."""
     if isinstance(value, str | bytes) and len(value) > SHOWN_CHARACTERS:
         return f"{value[:SHOWN_CHARACTERS]!r}… ({len(value)} in all)"
+    if isinstance(value, Listed):
+        return f"{type(value).__name__}(… {len(value)})"
     if isinstance(value, BaseModel):
         return repr(value) if levels else f"{type(value).__name__}(…)"
     if isinstance(value, dict):

@@ -9,29 +9,48 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from askew_client.calls.call import Answer
-from askew_client.contract.errors import (
-    EncoderRefused,
-    Forbidden,
-    NotFound,
-    Overloaded,
-    ProblemError,
-    RateLimited,
-    ServerError,
-    SpaceMismatch,
-    Unauthorised,
-)
+from askew_client.contract import errors
 from askew_client.contract.problems import Problem, ProblemKind
 from askew_client.transport.retry_after import seconds_of
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_BY_SLUG: dict[str, type[ProblemError]] = {
-    ProblemKind.FORBIDDEN.slug: Forbidden,
-    ProblemKind.SPACE_MISMATCH.slug: SpaceMismatch,
-    ProblemKind.ENCODER_REFUSED.slug: EncoderRefused,
-    ProblemKind.NO_ENCODER_FITS.slug: NotFound,
-    ProblemKind.NO_OFFLINE_PACK.slug: NotFound,
+_BY_KIND: dict[ProblemKind, type[errors.ProblemError]] = {
+    ProblemKind.UNAUTHORISED: errors.Unauthorised,
+    ProblemKind.FORBIDDEN: errors.Forbidden,
+    ProblemKind.PHOTO_SEARCH_OFF: errors.PhotoSearchOff,
+    ProblemKind.UNKNOWN_GALLERY: errors.UnknownGallery,
+    ProblemKind.UNKNOWN_ITEM: errors.UnknownItem,
+    ProblemKind.UNKNOWN_ENCODER: errors.UnknownEncoder,
+    ProblemKind.UNKNOWN_JOB: errors.UnknownJob,
+    ProblemKind.UNKNOWN_ALIAS: errors.UnknownAlias,
+    ProblemKind.UNKNOWN_KEY: errors.UnknownKey,
+    ProblemKind.UNKNOWN_SNAPSHOT: errors.UnknownSnapshot,
+    ProblemKind.UNKNOWN_PROBE: errors.UnknownProbe,
+    ProblemKind.NO_ENCODER_FITS: errors.NoEncoderFits,
+    ProblemKind.NO_OFFLINE_PACK: errors.NoOfflinePack,
+    ProblemKind.SPACE_MISMATCH: errors.SpaceMismatch,
+    ProblemKind.ENCODER_NOT_ADMITTED: errors.EncoderNotAdmitted,
+    ProblemKind.CANNOT_DESCRIBE: errors.CannotDescribe,
+    ProblemKind.ENCODER_REFUSED: errors.EncoderRefused,
+    ProblemKind.DAMAGED_GALLERY: errors.GalleryDamaged,
+    ProblemKind.RATE_LIMITED: errors.RateLimited,
 }
+_BY_SLUG = {kind.slug: error for kind, error in _BY_KIND.items()}
+_BY_STATUS: dict[int, type[errors.ProblemError]] = {
+    **dict.fromkeys((400, 405, 408, 413, 415, 422, 431), errors.InvalidRequest),
+    404: errors.NotFound,
+    409: errors.Conflict,
+    500: errors.ServerFailed,
+    507: errors.InsufficientStorage,
+}
+"""The errors of Askew's other kinds of problem, those of newer servers included."""
+_OF_ANY_SERVER: dict[int, type[errors.ProblemError]] = {
+    401: errors.Unauthorised,
+    429: errors.Overloaded,
+    503: errors.Overloaded,
+}
+"""What a status means from a proxy, too. A proxy's 404 says nothing of galleries or items."""
 
 
 def read_answer(response: httpx.Response, answer: type[Answer]) -> Answer:
@@ -47,10 +66,10 @@ def read_answer(response: httpx.Response, answer: type[Answer]) -> Answer:
 def _read_model(response: httpx.Response, model: type[Model]) -> Model:
     try:
         return model.model_validate_json(response.content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+    except ValidationError as invalid:
+        first = invalid.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the answer"
-        raise ServerError(
+        raise errors.ServerError(
             f"Expected Askew's {model.__name__} from {response.url}, got something else ({where}: {first['msg']}). "
             "Is this an Askew server, and of the same version as this client?"
         ) from None
@@ -61,14 +80,21 @@ def check_status(response: httpx.Response) -> None:
     if response.is_success:
         return
     problem = _problem_of(response)
-    if problem.status in {429, 503} and problem.slug != ProblemKind.DAMAGED_GALLERY.slug:
-        is_limited = problem.slug == ProblemKind.RATE_LIMITED.slug
-        raise (RateLimited if is_limited else Overloaded)(problem, _retry_after(response))
-    if problem.status == 401:
-        raise Unauthorised(problem)
-    if problem.status == 404 and problem.slug.startswith("unknown-"):
-        raise NotFound(problem)
-    raise _BY_SLUG.get(problem.slug, ProblemError)(problem)
+    error = error_class(problem)
+    if issubclass(error, errors.Overloaded):
+        raise error(problem, seconds_of(response.headers.get("retry-after", "")))
+    raise error(problem)
+
+
+def error_class(problem: Problem) -> type[errors.ProblemError]:
+    """The class of the error for a problem: of its kind, else of its status."""
+    is_ours = problem.type.endswith(f"/problems/{problem.slug}")
+    known = _BY_SLUG.get(problem.slug) if is_ours else None
+    if known is not None:
+        return known
+    if problem.status in _OF_ANY_SERVER:
+        return _OF_ANY_SERVER[problem.status]
+    return _BY_STATUS.get(problem.status, errors.ProblemError) if is_ours else errors.ProblemError
 
 
 def _problem_of(response: httpx.Response) -> Problem:
@@ -96,11 +122,6 @@ def _phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return ""
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """The seconds in Retry-After; None without it."""
-    return seconds_of(response.headers.get("retry-after", ""))
 
 
 def _printable(text: str) -> str:
