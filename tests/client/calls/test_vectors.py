@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+from collections.abc import Generator
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from askew_client import Client
 from askew_client.calls.bodies import checked_vector, vector_rows
 from askew_client.calls.vectors import array_of, numbers_of
+from askew_client.contract.problems import ProblemKind
 from askew_client.contract.wire import unpack
 from askew_client.errors import AskewError, ProblemError, WireError
 from tests.support.scripted_server import ScriptedServer
@@ -54,7 +56,7 @@ NO_VECTORS: list[Any] = [
     None, 3, 0.5, "0.6 0.8", b"\x00" * 16, "1", [], {}, {"vector": VALUES}, {0.6, 0.8}, object(), (each for each in VALUES),
     [None, 0.6], ["0.6", "0.8"], [True, False], np.array([True, False]), [0.6, [0.8]], [0.6 + 0j, 0.8], np.array(["a"]),
     [Decimal("0.6"), Decimal("0.8")], [VALUES], np.array([VALUES]), np.array(0.6), np.zeros((2, 2, 2)), [2**70, 0],
-    [float("nan"), 0.6], [float("inf"), 0.0], [1e300, 0.0], [0.0, 0.0], [3.0, 4.0], np.ma.masked_array(VALUES, [0, 1, 0, 0]),
+    [float("nan"), 0.6], [float("inf"), 0.0], [1e300, 0.0], [0.0, 0.0], [3.0, 4.0], np.ma.masked_array(np.array(VALUES), np.array([False, True, False, False])),
     np.array([(0.6, 0.8)], dtype=[("a", "f4"), ("b", "f4")]), np.array(["2020-01-01"], "M8[D]"), np.array([1, 2], "m8[s]"),
     torch.tensor(VALUES, requires_grad=True), torch.tensor(VALUES, dtype=torch.bfloat16), torch.tensor([VALUES]), range(3), Exception,
     np.array([0.6, None], object), lambda: VALUES,
@@ -79,7 +81,7 @@ def test_every_form_is_sent_as_the_same_bytes(server: ScriptedServer, client: Cl
 @pytest.mark.parametrize("number", range(len(NO_VECTORS)))
 def test_what_is_no_vector_gets_a_sentence(server: ScriptedServer, client: Client, number: int) -> None:
     vector = NO_VECTORS[number]
-    if isinstance(vector, type(each for each in ())):
+    if isinstance(vector, Generator):
         vector = list  # A generator can be read once only.
     for call in (
         lambda: client.search(vector, space=SPACE),
@@ -134,8 +136,6 @@ def test_anything_is_read_or_refused_with_a_sentence(value: Any) -> None:
 
 
 def test_the_problem_of_a_wrong_length_comes_from_the_server(server: ScriptedServer, client: Client) -> None:
-    from askew_client.contract.problems import ProblemKind
-
     server.problem(ProblemKind.DIMENSION_MISMATCH, {"expected": 8, "received": 4})
     with pytest.raises(ProblemError, match="What came"):
         client.search(VALUES, space=SPACE)

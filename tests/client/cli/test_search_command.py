@@ -58,7 +58,8 @@ def test_filters_thresholds_and_groups_work_with_a_real_server(
 ) -> None:
     wanted, place = photos[3], ["--server", museum]
     kinds = {each.stem.split("-")[0] for each in photos}
-    for sent_as in ([], ["--encoder", teacher_file]):
+    here: list[list[str | Path]] = [[], ["--encoder", teacher_file]]
+    for sent_as in here:
         every = printed(wanted, *place, *sent_as)
         assert wanted.stem in every
         assert "nearest items, however low their scores; --max-false-match 0.01" in every
@@ -142,7 +143,7 @@ def test_an_empty_gallery_and_a_threshold_that_nothing_passes_are_told_apart(
     server: ScriptedServer, photos: list[Path]
 ) -> None:
     server.answer({**ANSWER, "hits": []})
-    search = [photos[0], "--server", server.url]
+    search: list[str | Path] = [photos[0], "--server", server.url]
     assert "No hits: gallery 'museum' has no items." in printed(*search)
     assert "passes --max-false-match 0.01. Without it, the nearest items" in printed(
         *search, "--max-false-match", "0.01"

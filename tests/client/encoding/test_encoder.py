@@ -78,7 +78,8 @@ def test_one_photo_gives_one_vector_and_a_list_gives_rows(teacher: Encoder, phot
         forms: list[Photo] = [path, str(path), path.read_bytes(), image, read_photo(path)]
         for form in forms:
             alone = teacher.encode(form)
-            assert (alone.shape, alone.dtype) == ((64,), np.float32)
+            assert alone.shape == (64,)
+            assert alone.dtype == np.float32
             for several in ([form], (form,)):
                 assert teacher.encode(several).shape == (1, 64)
                 assert np.array_equal(teacher.encode(several)[0], alone)
