@@ -67,7 +67,7 @@ def main() -> None:
 def _describe(encoder: Path, photos: list[Path]) -> NDArray[np.float32]:
     opened = Encoder(encoder)
     opened.check_golden()
-    return np.concatenate([opened.encode(photo) for photo in photos])
+    return np.stack([opened.encode(photo) for photo in photos])
 
 
 def _candidates(student: Path, folder: Path, noises: list[float]) -> list[tuple[str, Path]]:

@@ -178,7 +178,7 @@ def search_with_the_student(url: str, key: str | None) -> list[Answer]:
     with Client(url, key=key) as client:
         for photo, wanted in queries:
             began = time.perf_counter()
-            vector = student.encode(photo)[0]
+            vector = student.encode(photo)
             described = time.perf_counter()
             found = client.search(vector, space=student.space_id, encoder=student.manifest.encoder_id, limit=3)
             searched = time.perf_counter()

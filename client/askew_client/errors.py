@@ -13,7 +13,7 @@
     ├── WireError                  a vector that cannot be sent or read: wrong length, dtype or norm, NaN
     ├── DamagedSnapshot            a snapshot file that cannot be read, or has not the digest that the server states
     ├── DamagedPack                an offline pack that is damaged or cut, or another kind of file
-    ├── ClientMisused              a closed client, an AsyncClient outside of its event loop, a text that cannot be a key
+    ├── ClientMisused              a closed client, an AsyncClient outside of its event loop, an unusable key, proxy or certificate
     └── ServerError                talking to a server failed
         ├── ServerUnreachable      no connection, or no answer in time
         ├── JobFailed              a job ended without a result (`.job`): it failed or was cancelled
@@ -21,9 +21,18 @@
         └── ProblemError           the server answered with a problem (`.problem`, `.status`)
             ├── Unauthorised       401: no key, or one that the server does not know
             ├── Forbidden          403: the key may not do that
-            ├── SpaceMismatch      409: the query names another space than the gallery's
-            ├── NotFound           404: unknown gallery, item, encoder, job, …
-            ├── EncoderRefused     422: the admission gate refused the encoder
+            │   └── PhotoSearchOff     the server describes no query photos
+            ├── NotFound           404: UnknownGallery, UnknownItem, UnknownEncoder, UnknownJob, UnknownAlias, UnknownKey,
+            │                      UnknownSnapshot, UnknownProbe, NoEncoderFits, NoOfflinePack
+            ├── Conflict           409: what was asked does not agree with what there is
+            │   ├── SpaceMismatch      the query names another space than the gallery's
+            │   ├── EncoderNotAdmitted the query's encoder is not admitted, or is retired
+            │   └── CannotDescribe     no encoder of the gallery can describe the photo
+            ├── InvalidRequest     400, 405, 408, 413, 415, 422, 431
+            │   └── EncoderRefused     the admission gate refused the encoder
+            ├── InsufficientStorage 507: not enough disk or memory
+            ├── ServerFailed       500
+            │   └── GalleryDamaged     503: the gallery on the disk is damaged
             └── Overloaded         429 or 503: try again after `.retry_after` seconds
                 └── RateLimited    429: this key makes more requests than it may
 
@@ -34,29 +43,47 @@ from __future__ import annotations
 
 from askew_client.contract.errors import (
     AskewError,
+    CannotDescribe,
     ClientMisused,
+    Conflict,
     DamagedEncoder,
     DamagedPack,
     DamagedSnapshot,
     EncoderError,
+    EncoderNotAdmitted,
     EncoderRefused,
     EngineMissing,
     Forbidden,
+    GalleryDamaged,
+    InsufficientStorage,
+    InvalidRequest,
     JobFailed,
     JobUnfinished,
+    NoEncoderFits,
+    NoOfflinePack,
     NotAnEncoder,
     NotFound,
     Overloaded,
     PhotoError,
+    PhotoSearchOff,
     PhotoTooLarge,
     PhotoTooThin,
     ProblemError,
     RateLimited,
     ServerError,
+    ServerFailed,
     ServerUnreachable,
     SpaceMismatch,
     Unauthorised,
+    UnknownAlias,
+    UnknownEncoder,
+    UnknownGallery,
+    UnknownItem,
+    UnknownJob,
+    UnknownKey,
     UnknownManifest,
+    UnknownProbe,
+    UnknownSnapshot,
     UnreadablePhoto,
     WireError,
     sentence_of,
@@ -64,29 +91,47 @@ from askew_client.contract.errors import (
 
 __all__ = [
     "AskewError",
+    "CannotDescribe",
     "ClientMisused",
+    "Conflict",
     "DamagedEncoder",
     "DamagedPack",
     "DamagedSnapshot",
     "EncoderError",
+    "EncoderNotAdmitted",
     "EncoderRefused",
     "EngineMissing",
     "Forbidden",
+    "GalleryDamaged",
+    "InsufficientStorage",
+    "InvalidRequest",
     "JobFailed",
     "JobUnfinished",
+    "NoEncoderFits",
+    "NoOfflinePack",
     "NotAnEncoder",
     "NotFound",
     "Overloaded",
     "PhotoError",
+    "PhotoSearchOff",
     "PhotoTooLarge",
     "PhotoTooThin",
     "ProblemError",
     "RateLimited",
     "ServerError",
+    "ServerFailed",
     "ServerUnreachable",
     "SpaceMismatch",
     "Unauthorised",
+    "UnknownAlias",
+    "UnknownEncoder",
+    "UnknownGallery",
+    "UnknownItem",
+    "UnknownJob",
+    "UnknownKey",
     "UnknownManifest",
+    "UnknownProbe",
+    "UnknownSnapshot",
     "UnreadablePhoto",
     "WireError",
     "sentence_of",

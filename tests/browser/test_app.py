@@ -100,7 +100,7 @@ def test_hits_are_those_of_the_python_client(app: AppPage, url: str) -> None:
     app.click("#settings-close")
     with Client(url) as client:
         for query in QUERIES:
-            expected = client.search(student.encode(query)[0], space=student.space_id, gallery="demo", limit=10).hits
+            expected = client.search(student.encode(query), space=student.space_id, gallery="demo", limit=10).hits
             found = app.search(query)[:10]
             scores = {hit.id: hit.score for hit in expected}
             for place, (mine, theirs) in enumerate(zip(found, expected, strict=True)):

@@ -17,15 +17,18 @@ from askew_client import Client, Encoder
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.wire import unpack, unpack_json
 from askew_client.errors import (
+    Conflict,
     DamagedEncoder,
     EncoderRefused,
     NotAnEncoder,
-    NotFound,
     Overloaded,
     ProblemError,
     ServerError,
+    ServerFailed,
     ServerUnreachable,
     SpaceMismatch,
+    UnknownGallery,
+    UnknownItem,
     UnreadablePhoto,
     WireError,
 )
@@ -201,11 +204,11 @@ def test_a_gallery_is_created_from_a_file_or_a_manifest(
     ("kind", "error"),
     [
         (ProblemKind.SPACE_MISMATCH, SpaceMismatch),
-        (ProblemKind.UNKNOWN_GALLERY, NotFound),
-        (ProblemKind.UNKNOWN_ITEM, NotFound),
+        (ProblemKind.UNKNOWN_GALLERY, UnknownGallery),
+        (ProblemKind.UNKNOWN_ITEM, UnknownItem),
         (ProblemKind.ENCODER_REFUSED, EncoderRefused),
-        (ProblemKind.GALLERY_CONFLICT, ProblemError),
-        (ProblemKind.INTERNAL, ProblemError),
+        (ProblemKind.GALLERY_CONFLICT, Conflict),
+        (ProblemKind.INTERNAL, ServerFailed),
     ],
 )
 def test_each_problem_has_its_error(

@@ -49,7 +49,7 @@ def real(running: RunningServer, connect: Callable[..., Client]) -> Client:
 
 def test_every_search_finds_the_photo(real: Client, teacher: Encoder, photos: list[Path]) -> None:
     wanted, space = photos[3].stem, teacher.space_id
-    vector = teacher.encode(photos[3])[0]
+    vector = teacher.encode(photos[3])
     for answer in (
         real.search(vector, space=space),
         real.search_with(teacher, photos[3], gallery="museum"),

@@ -129,7 +129,7 @@ def test_the_authority_can_vouch_for_nothing_on_the_internet(served: Served) -> 
 
 def test_the_key_searches_and_does_nothing_else(served: Served) -> None:
     student = Encoder(STUDENT)
-    query = pack(student.encode(DEMO / "queries" / "taj-mahal.jpg")[0])
+    query = pack(student.encode(DEMO / "queries" / "taj-mahal.jpg"))
     headers = {"Askew-Space": student.space_id, "Askew-Dtype": "f16le", "Content-Type": "application/octet-stream"}
     items = "/v1/galleries/demo/items"
     with served.client(served.network_address, served.key) as client:

@@ -63,7 +63,7 @@ def photo(indexed: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def query(teacher: Encoder, photo: Path) -> NDArray[np.float32]:
-    return teacher.encode(photo)[0]
+    return teacher.encode(photo)
 
 
 @pytest.fixture(scope="session")

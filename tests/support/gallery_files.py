@@ -50,7 +50,7 @@ def described(encoder: Encoder, photos: Iterable[Path]) -> list[StoredItem]:
     """Items of photos, each with the vector that an encoder makes and the id that is its file's stem."""
     return [
         StoredItem(
-            photo.stem, encoder.encode(photo)[0], {"kind": photo.stem.split("-")[0]}, (photo.read_bytes(), ".jpg")
+            photo.stem, encoder.encode(photo), {"kind": photo.stem.split("-")[0]}, (photo.read_bytes(), ".jpg")
         )
         for photo in photos
     ]

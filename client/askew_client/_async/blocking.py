@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from asyncio import Semaphore
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -30,6 +31,7 @@ class LoopGuard:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = os.getpid()
 
     def check(self) -> None:
         """Raises ClientMisused outside of an event loop, and in another one than before."""
@@ -40,8 +42,9 @@ class LoopGuard:
                 "Expected to run inside asyncio's event loop, but no loop is running. Start one with "
                 "asyncio.run(main()), or use Client instead of AsyncClient."
             ) from None
-        if self._loop is None:
-            self._loop = loop
+        if self._loop is None or self._process != os.getpid():
+            # A forked process has event loops of its own, and the pool gives it connections of its own.
+            self._loop, self._process = loop, os.getpid()
         elif self._loop is not loop:
             raise ClientMisused(
                 "This AsyncClient was already used in another event loop. Open one in each loop: "

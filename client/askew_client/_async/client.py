@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from askew_client._async.blocking import run_blocking
 from askew_client._async.write_client import AsyncWriteClient
@@ -95,7 +94,7 @@ class AsyncClient(AsyncWriteClient):
         photo: PhotoFile,
         *,
         gallery: str,
-        vector: NDArray[np.float32] | None = None,
+        vector: ArrayLike | None = None,
         space: str | None = None,
     ) -> Probe:
         """Add or replace a photo that the gate shows to every candidate. A probe is not an item of the gallery.

@@ -8,82 +8,127 @@ it back.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 
 from askew_client._async.blocking import Semaphore
+from askew_client.transport.certificates import tls_context
 from askew_client.transport.limits import IDLE_SECONDS, MAX_CONNECTIONS, ONE_CONNECTION
 
 
-class AsyncPool(httpx.AsyncBaseTransport):
-    """Up to MAX_CONNECTIONS requests at once, in one event loop; the next ones wait for their turn."""
+class _Kept:
+    """The connections of one process, and its turns.
 
-    def __init__(self, *, secure: bool, idle_seconds: float = IDLE_SECONDS) -> None:
-        """`secure`: whether to verify certificates. `idle_seconds`: a connection that was idle for longer is closed."""
-        self._idle_seconds = idle_seconds
-        # Reading the trusted certificates takes 10 ms: done once, and only where TLS needs them.
-        self._context = httpx.create_ssl_context(verify=secure)
-        self._turns = Semaphore(MAX_CONNECTIONS)
+    A process that was forked starts with none: what it inherits belongs to its parent, which goes on using it, and a
+    lock among it may be held by a thread that only the parent has.
+    """
+
+    def __init__(self, parent: _Kept | None = None) -> None:
+        """`parent`: what was inherited. It is neither used nor closed, and so is kept from being collected."""
+        self.process = os.getpid()
+        self.parent = parent
+        self.turns = Semaphore(MAX_CONNECTIONS)
         # The operations of a deque are atomic, so that the threads of a Client need no lock.
-        self._idle: deque[tuple[float, httpx.AsyncHTTPTransport]] = deque()
+        self.idle: deque[tuple[float, httpx.AsyncHTTPTransport]] = deque()
+
+
+class AsyncPool(httpx.AsyncBaseTransport):
+    """Up to MAX_CONNECTIONS requests at once, in one event loop; the next ones wait for their turn.
+
+    After a fork, parent and child each have connections of their own.
+    """
+
+    def __init__(
+        self,
+        *,
+        secure: bool,
+        ca: str | Path | None = None,
+        proxy: httpx.Proxy | None = None,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
+        """`secure`: whether anything goes over TLS. `ca`: a PEM file of certificates to trust too.
+
+        `idle_seconds`: a connection that was idle for longer is closed. Raises ClientMisused for an unusable `ca`.
+        """
+        self._idle_seconds = idle_seconds
+        self._context = tls_context(verify=secure, ca=ca)
+        self._proxy = proxy
+        if proxy is not None and proxy.url.scheme == "https":
+            proxy.ssl_context = self._context
+        self._kept = _Kept()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request over a free connection, which returns to the pool when the response is closed."""
-        await self._turns.acquire()
-        transport = self._take()
+        kept = self._of_this_process()
+        await kept.turns.acquire()
+        transport = self._take(kept)
         try:
             response = await transport.handle_async_request(request)
         except BaseException:
-            await self.hand_back(transport)
+            await self.hand_back(transport, kept)
             raise
         assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = _PooledStream(response.stream, self, transport)
+        response.stream = _PooledStream(response.stream, self, transport, kept)
         return response
 
-    async def hand_back(self, transport: httpx.AsyncHTTPTransport) -> None:
+    async def hand_back(self, transport: httpx.AsyncHTTPTransport, kept: _Kept) -> None:
         """Take a connection back for the next request, and close the oldest one if it was idle for too long."""
         now = time.monotonic()
-        self._idle.append((now, transport))
-        self._turns.release()
+        kept.idle.append((now, transport))
+        kept.turns.release()
         try:
-            oldest = self._idle.popleft()
+            oldest = kept.idle.popleft()
         except IndexError:
             return
         if now - oldest[0] > self._idle_seconds:
             await oldest[1].aclose()
         else:
-            self._idle.appendleft(oldest)
+            kept.idle.appendleft(oldest)
 
     async def aclose(self) -> None:
-        """Close the connections that no request uses."""
-        while self._idle:
-            await self._idle.pop()[1].aclose()
+        """Close the connections of this process that no request uses."""
+        idle = self._of_this_process().idle
+        while idle:
+            await idle.pop()[1].aclose()
 
-    def _take(self) -> httpx.AsyncHTTPTransport:
+    def _of_this_process(self) -> _Kept:
+        kept = self._kept
+        if kept.process != os.getpid():
+            # Two threads that come here together make one each; either is good, and each request hands back to its own.
+            kept = self._kept = _Kept(parent=kept)
+        return kept
+
+    def _take(self, kept: _Kept) -> httpx.AsyncHTTPTransport:
         try:
-            return self._idle.pop()[1]
+            return kept.idle.pop()[1]
         except IndexError:
-            return httpx.AsyncHTTPTransport(verify=self._context, limits=ONE_CONNECTION)
+            return httpx.AsyncHTTPTransport(verify=self._context, limits=ONE_CONNECTION, proxy=self._proxy)
 
 
 class _PooledStream(httpx.AsyncByteStream):
     """The body of a response; hands the connection back once, when it is closed."""
 
-    def __init__(self, stream: httpx.AsyncByteStream, pool: AsyncPool, transport: httpx.AsyncHTTPTransport) -> None:
+    def __init__(
+        self, stream: httpx.AsyncByteStream, pool: AsyncPool, transport: httpx.AsyncHTTPTransport, kept: _Kept
+    ) -> None:
         self._stream = stream
         self._pool: AsyncPool | None = pool
         self._transport = transport
+        self._kept = kept
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._stream.__aiter__()
 
     async def aclose(self) -> None:
         pool, self._pool = self._pool, None
-        if pool is not None:
+        # In a forked process, an answer that the parent was receiving stays the parent's.
+        if pool is not None and self._kept.process == os.getpid():
             try:
                 await self._stream.aclose()
             finally:
-                await pool.hand_back(self._transport)
+                await pool.hand_back(self._transport, self._kept)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from askew_client._async.blocking import sleep
 from askew_client._async.search_client import AsyncSearchClient
@@ -26,13 +25,13 @@ class AsyncWriteClient(AsyncSearchClient):
     async def upsert(
         self,
         ids: Sequence[str],
-        vectors: NDArray[np.float32],
+        vectors: ArrayLike,
         payloads: Sequence[Payload] | None = None,
         *,
         gallery: str,
         space: str,
     ) -> UpsertAnswer:
-        """Insert or replace items by their float32 [n, D] unit vectors, made by the gallery's teacher.
+        """Insert or replace items by their [n, D] unit vectors, made by the gallery's teacher.
 
         Large sets are sent in several requests; each request is stored completely or not at all. Returns the number of
         stored items and the gallery's last sequence number. Raises WireError if a vector is not a unit vector,
@@ -58,12 +57,12 @@ class AsyncWriteClient(AsyncSearchClient):
         *,
         gallery: str,
         payload: Payload | None = None,
-        vector: NDArray[np.float32] | None = None,
+        vector: ArrayLike | None = None,
         space: str | None = None,
     ) -> UpsertAnswer:
         """Insert or replace an item with its photo.
 
-        `vector` and `space`: the photo's float32 [D] unit vector, made by the gallery's teacher; without it, the server
+        `vector` and `space`: the photo's [D] unit vector, made by the gallery's teacher; without it, the server
         describes the photo. Raises UnreadablePhoto, WireError.
         """
         call = item_calls.upsert_photo(item_id, photo, gallery=gallery, payload=payload, vector=vector, space=space)
@@ -96,6 +95,23 @@ class AsyncWriteClient(AsyncSearchClient):
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    async def count(
+        self,
+        gallery: str | None = None,
+        *,
+        filter: SearchFilter | None = None,  # noqa: A002
+    ) -> int:
+        """The number of items in a gallery (None: the default one), or of those that meet a condition.
+
+        With a condition, the items are listed to be counted, a page at a time.
+        """
+        if filter is None:
+            return await super().count(gallery)
+        name, count = await self._named(gallery), 0
+        async for _ in self.items(gallery=name, filter=filter):
+            count += 1
+        return count
 
     async def delete_item(self, item_id: str, *, gallery: str) -> DeleteAnswer:
         """Delete an item and its photo."""

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from askew_client._sync.blocking import run_blocking
 from askew_client._sync.write_client import WriteClient
@@ -96,7 +95,7 @@ class Client(WriteClient):
         photo: PhotoFile,
         *,
         gallery: str,
-        vector: NDArray[np.float32] | None = None,
+        vector: ArrayLike | None = None,
         space: str | None = None,
     ) -> Probe:
         """Add or replace a photo that the gate shows to every candidate. A probe is not an item of the gallery.

@@ -3,26 +3,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
-from httpx_retries import RetryTransport
+from httpx_retries import Retry, RetryTransport
 
 from askew_client._sync.blocking import LoopGuard, run_blocking
 from askew_client._sync.pool import Pool
 from askew_client.calls.call import Answer, Call
 from askew_client.transport.answers import read_answer
 from askew_client.transport.downloads import Download
-from askew_client.transport.requests import RETRIED_ERRORS, Requests, retry_policy
+from askew_client.transport.requests import RETRIED_ERRORS, Requests
 
 
 class Connections:
     """Sends the calls of one client; each concurrent call uses a separate connection."""
 
-    def __init__(self, url: str, *, timeout: float, retries: int, key: str | None) -> None:
+    def __init__(self, url: str, *, timeout: float, retries: int, key: str | None, ca: str | Path | None) -> None:
         """Prepare; nothing is sent yet. Raises ServerUnreachable if `url` is not an http(s) address, ClientMisused."""
-        self._requests = Requests(url, timeout=timeout, key=key)
+        self._requests = Requests(url, timeout=timeout, key=key, retries=retries)
         self._retries = retries
-        self._transport = RetryTransport(Pool(secure=self._requests.is_secure), retry_policy(retries))
+        pool = Pool(secure=self._requests.is_secure, ca=ca, proxy=self._requests.proxy)
+        # Each request names its own policy.
+        self._transport = RetryTransport(pool, Retry(total=0))
         self._guard = LoopGuard()
+
+    @property
+    def address(self) -> str:
+        """The server's address, without a user and password."""
+        return self._requests.address
 
     def run(self, call: Call[Answer]) -> Answer:
         """Send a call and read its answer. Raises ServerError, ClientMisused."""

@@ -7,8 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
-import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from askew_client._sync.blocking import run_blocking
 from askew_client._sync.connections import Connections
@@ -38,15 +37,28 @@ if TYPE_CHECKING:
 class SearchClient:
     """The calls that a key with the scope `search` may make. `Client` has these and all others."""
 
-    def __init__(self, url: str, *, timeout: float = 10, retries: int = 3, key: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 10,
+        retries: int = 3,
+        key: str | None = None,
+        ca: str | Path | None = None,
+    ) -> None:
         """Prepare to talk to the server at `url`; nothing is sent yet.
 
         `timeout`: seconds to wait for a connection, and for an answer. `retries`: how often a request is sent again
-        after a broken connection or the status 429, 502, 503 or 504; Retry-After is honoured. `key`: an API key.
-        Raises ServerUnreachable if `url` is not an http(s) address, ClientMisused if `key` cannot be a key.
+        after a broken connection or the status 429, 502, 503 or 504 (a call that must not happen twice only if it never
+        reached the server, or after 429); Retry-After is honoured. `key`: an API key. `ca`: a PEM file of certificates to
+        trust besides the well-known authorities, or those in SSL_CERT_FILE. The proxies of the environment are used.
+        Raises ServerUnreachable if `url` is not an http(s) address, ClientMisused if `key`, `ca` or a proxy cannot be used.
         """
         self.url = url
-        self._connections = Connections(url, timeout=timeout, retries=retries, key=key)
+        self._connections = Connections(url, timeout=timeout, retries=retries, key=key, ca=ca)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._connections.address!r})"
 
     def __enter__(self) -> Self:
         return self
@@ -84,21 +96,21 @@ class SearchClient:
         As `search`. Raises PhotoError for a photo that cannot be described.
         """
         check_options("search_with", options)
-        encoded = run_blocking(encoder.encode, photo)
+        vector = run_blocking(encoder.encode, photo)
         return self.search(
-            encoded[0], space=encoder.space_id, encoder=encoder.manifest.encoder_id, gallery=gallery, **options
+            vector, space=encoder.space_id, encoder=encoder.manifest.encoder_id, gallery=gallery, **options
         )
 
     def search(
         self,
-        vector: NDArray[np.float32],
+        vector: ArrayLike,
         *,
         space: str,
         encoder: str | None = None,
         gallery: str | None = None,
         **options: Unpack[SearchParams],
     ) -> SearchAnswer:
-        """Search a gallery with a float32 [D] unit vector; it is sent as float16.
+        """Search a gallery with one [D] unit vector, an array, list, tuple or tensor; it is sent as float16.
 
         `space`: the space that the vector lies in. `encoder`: `name@version` of the encoder that made it. `gallery`:
         None for the server's default gallery. `options`: see SearchParams. Raises WireError if the vector is not a unit
@@ -109,14 +121,14 @@ class SearchClient:
 
     def search_batch(
         self,
-        vectors: NDArray[np.float32],
+        vectors: ArrayLike,
         *,
         space: str,
         encoder: str | None = None,
         gallery: str | None = None,
         **options: Unpack[SearchParams],
     ) -> BatchSearchAnswer:
-        """Search with up to 1,000 float32 [n, D] unit vectors at once; the results are in their order. As `search`."""
+        """Search with up to 1,000 unit vectors, [n, D], at once; the results are in their order. As `search`."""
         call = search_calls.search_batch(vectors, options, space=space, encoder=encoder, gallery=gallery)
         return self._connections.run(call)
 
@@ -128,15 +140,20 @@ class SearchClient:
         gallery: str | None = None,
         **options: Unpack[SearchParams],
     ) -> SearchAnswer:
-        """Send a photo for the server to describe with `encoder` (`name@version`; None: the gallery's teacher).
+        """Send a photo for the server to describe with `encoder` (`name@version`).
 
-        Refused with 403 unless the server was started with `--photo-search`. As `search`. Raises UnreadablePhoto.
+        None: with the student that `best_encoder` answers, or the teacher where no student is admitted; `encoder` in the
+        answer says which. Refused with 403 unless the server was started with `--photo-search`. As `search`. Raises UnreadablePhoto.
         """
         return self._connections.run(search_calls.search_photo(photo, options, encoder=encoder, gallery=gallery))
 
     def similar(self, item_id: str, *, gallery: str, **options: Unpack[SimilarParams]) -> SearchAnswer:
         """Search with the vector of an item; the item itself is not a hit. `options`: see SimilarParams."""
         return self._connections.run(search_calls.similar(item_id, options, gallery=gallery))
+
+    def _named(self, gallery: str | None) -> str:
+        """The gallery's name or alias; of None, the server's default gallery."""
+        return (self.galleries()).default_gallery if gallery is None else gallery
 
     def item(self, item_id: str, *, gallery: str, with_vectors: bool = False) -> Item:
         """One item."""
@@ -153,6 +170,10 @@ class SearchClient:
     def gallery(self, name: str) -> GalleryDescription:
         """One gallery, by its name or an alias."""
         return self._connections.run(gallery_calls.gallery(name))
+
+    def count(self, gallery: str | None = None) -> int:
+        """The number of items in a gallery (None: the default one)."""
+        return (self.gallery(self._named(gallery))).items
 
     def index(self, gallery: str) -> IndexDescription:
         """The kind, size and recall of a gallery's index, and what the chosen kind would need."""

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Se
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from askew_client.calls.bodies import check_vectors
+from askew_client.calls.bodies import check_rows, check_vectors
+from askew_client.calls.vectors import array_of, numbers_of
 from askew_client.contract.common import Payload
 from askew_client.contract.errors import WireError
 from askew_client.contract.items import MAX_DELETED, MAX_RAW_BATCH, UpsertAnswer
@@ -18,8 +19,8 @@ from askew_client.contract.problems import ProblemKind
 BATCH_BYTES = 8_000_000
 """Bytes of vectors and payloads in one request, about: a quarter of what a server accepts by default."""
 
-NewItem = tuple[str, NDArray[np.float32], Payload]
-"""An item to store: its id, its float32 [D] unit vector, its payload."""
+NewItem = tuple[str, ArrayLike, Payload]
+"""An item to store: its id, its [D] unit vector, its payload."""
 Items = Iterable[NewItem]
 AsyncItems = Iterable[NewItem] | AsyncIterable[NewItem]
 
@@ -39,7 +40,8 @@ class ItemBatch:
 
         Raises WireError for a vector of another length than the first.
         """
-        name, vector, payload = item
+        name, given, payload = item
+        vector = numbers_of(given)
         expected = self.vectors[0].shape if self.vectors else (vector.size,)
         if vector.shape != expected:
             raise WireError(
@@ -58,24 +60,22 @@ class ItemBatch:
         return True
 
 
-def items_of(ids: Sequence[str], vectors: NDArray[np.float32], payloads: Sequence[Payload] | None) -> Iterator[NewItem]:
+def items_of(ids: Sequence[str], vectors: ArrayLike, payloads: Sequence[Payload] | None) -> Iterator[NewItem]:
     """Items one by one, out of three columns. All are checked before the first one is returned.
 
-    `vectors`: float32 [n, D] unit vectors. Raises ValueError if the columns differ in length or are empty, WireError.
+    `vectors`: [n, D] unit vectors. Raises ValueError if the columns differ in length or are empty, WireError.
     """
+    rows = array_of(vectors)
+    count = len(rows) if rows.ndim else 1
     given = payloads if payloads is not None else [{} for _ in ids]
-    if not len(ids) == len(vectors) == len(given) or not ids:
+    if not len(ids) == count == len(given) or not ids:
         raise ValueError(
-            f"expected the same number of ids, vectors and payloads, at least one; got {len(ids)}, {len(vectors)} and "
+            f"expected the same number of ids, vectors and payloads, at least one; got {len(ids)}, {count} and "
             f"{len(given)}"
         )
-    if vectors.ndim != 2:
-        raise WireError(
-            ProblemKind.DIMENSION_MISMATCH,
-            f"Expected vectors as an array [n, D], got an array of shape {list(vectors.shape)}.",
-        )
-    check_vectors(vectors, ids)
-    return zip(ids, vectors, given, strict=True)
+    check_rows(rows)
+    check_vectors(rows, ids)
+    return zip(ids, rows, given, strict=True)
 
 
 def item_batches(items: Items, *, max_bytes: int = BATCH_BYTES) -> Iterator[ItemBatch]:

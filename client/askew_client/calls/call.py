@@ -29,7 +29,10 @@ class StreamedBody:
 
 @dataclass(frozen=True)
 class Call(Generic[Answer]):
-    """One request. `timeout`: seconds to wait for the answer, where the client's own timeout is too short."""
+    """One request. `timeout`: seconds to wait for the answer, where the client's own timeout is too short.
+
+    `repeats`: whether doing it twice is the same as doing it once; None: as HTTP has it, by the method: POST is not.
+    """
 
     method: str
     path: str
@@ -38,6 +41,12 @@ class Call(Generic[Answer]):
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | StreamedBody = b""
     timeout: float | None = None
+    repeats: bool | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the call may be sent again when it is not known what became of it."""
+        return self.method != "POST" if self.repeats is None else self.repeats
 
 
 def json_body(value: Mapping[str, object]) -> bytes:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from askew_client.calls.bodies import PhotoFile, file_body
 from askew_client.calls.call import BINARY, JSON, Call, StreamedBody, gallery_path, json_body, query_parameters, segment
@@ -23,7 +22,7 @@ def admit(encoder: str | Path, *, gallery: str) -> Call[EncoderDescription]:
     """Ask a gallery to admit a student. Raises NotAnEncoder if its file cannot be read."""
     body = encoder_file(encoder)
     path = f"{gallery_path(gallery)}/encoders"
-    return Call("POST", path, EncoderDescription, headers=BINARY, body=body, timeout=ADMISSION_TIMEOUT)
+    return Call("POST", path, EncoderDescription, headers=BINARY, body=body, timeout=ADMISSION_TIMEOUT, repeats=True)
 
 
 def retire(encoder_id: str, *, gallery: str) -> Call[EncoderDescription]:
@@ -67,7 +66,7 @@ def file(encoder_id: str, *, gallery: str | None) -> Call[bytes]:
 
 
 def put_probe(
-    probe_id: str, photo: PhotoFile, *, gallery: str, vector: NDArray[np.float32] | None, space: str | None
+    probe_id: str, photo: PhotoFile, *, gallery: str, vector: ArrayLike | None, space: str | None
 ) -> Call[Probe]:
     """Add a photo to the probe set. Raises UnreadablePhoto, WireError."""
     headers, body = photo_form(photo, vector_fields(vector, space))

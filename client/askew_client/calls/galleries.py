@@ -41,7 +41,8 @@ def delete_gallery(name: str) -> Call[Deleted]:
 def estimate_redescription(name: str, into: str) -> Call[RedescribeEstimate]:
     """Estimate the work of re-describing a gallery."""
     body = json_body({"into": into, "estimate_only": True})
-    return Call("POST", f"{gallery_path(name)}/redescribe", RedescribeEstimate, headers=JSON, body=body)
+    path = f"{gallery_path(name)}/redescribe"
+    return Call("POST", path, RedescribeEstimate, headers=JSON, body=body, repeats=True)
 
 
 def redescribe(name: str, into: str) -> Call[Job]:

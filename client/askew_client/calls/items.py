@@ -7,7 +7,7 @@ import struct
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from pydantic import JsonValue
 
 from askew_client.calls.batches import ItemBatch
@@ -45,7 +45,7 @@ def upsert_photo(
     *,
     gallery: str,
     payload: Payload | None,
-    vector: NDArray[np.float32] | None,
+    vector: ArrayLike | None,
     space: str | None,
 ) -> Call[UpsertAnswer]:
     """Insert or replace an item with its photo. Raises UnreadablePhoto, WireError."""
@@ -101,7 +101,7 @@ def delete_items(
     return Call("POST", path, DeleteItemsAnswer, headers=JSON, body=json_body(chosen), timeout=UPLOAD_TIMEOUT)
 
 
-def vector_fields(vector: NDArray[np.float32] | None, space: str | None) -> dict[str, str]:
+def vector_fields(vector: ArrayLike | None, space: str | None) -> dict[str, str]:
     """The form fields of a photo's vector. Raises WireError."""
     fields = {} if vector is None else {"vector": pack_base64(checked_vector(vector)), "dtype": "f16le"}
     return fields if space is None else {**fields, "space": space}

@@ -22,7 +22,7 @@ def allow_offline_pack(
     wanted = {
         "fields": list(fields), "thumbnails": thumbnails, "bytes": code_bytes, "refresh_minutes": refresh_minutes
     }  # fmt: skip
-    return Call("PUT", _path(gallery), Job, headers=JSON, body=json_body(wanted))
+    return Call("PUT", _path(gallery), Job, headers=JSON, body=json_body(wanted), repeats=False)
 
 
 def make_offline_pack(*, gallery: str) -> Call[Job]:

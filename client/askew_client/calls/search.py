@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypedDict, cast
 
-import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from pydantic import JsonValue
 
-from askew_client.calls.bodies import PhotoFile, checked_vector, photo_bytes
+from askew_client.calls.bodies import PhotoFile, checked_vector, photo_bytes, vector_rows
 from askew_client.calls.call import BINARY, JSON, Call, gallery_path, json_body, query_parameters, segment
 from askew_client.contract.search import BatchSearchAnswer, SearchAnswer
 from askew_client.contract.wire import pack, pack_base64
@@ -64,9 +63,9 @@ def check_options(method: str, options: SimilarParams, known: frozenset[str] = S
 
 
 def search(
-    vector: NDArray[np.float32], options: SearchParams, *, space: str, encoder: str | None, gallery: str | None
+    vector: ArrayLike, options: SearchParams, *, space: str, encoder: str | None, gallery: str | None
 ) -> Call[SearchAnswer]:
-    """Search with one float32 [D] unit vector, sent as raw float16. Raises WireError, TypeError."""
+    """Search with one [D] unit vector, sent as raw float16. Raises WireError, TypeError."""
     origin = {"Askew-Space": space, "Askew-Dtype": "f16le"}
     if encoder is not None:
         origin["Askew-Encoder"] = encoder
@@ -77,19 +76,21 @@ def search(
         params=query_parameters(_members("search", options)),
         headers=BINARY | origin,
         body=pack(checked_vector(vector)),
+        repeats=True,
     )
 
 
 def search_batch(
-    vectors: NDArray[np.float32], options: SearchParams, *, space: str, encoder: str | None, gallery: str | None
+    vectors: ArrayLike, options: SearchParams, *, space: str, encoder: str | None, gallery: str | None
 ) -> Call[BatchSearchAnswer]:
-    """Search with float32 [n, D] unit vectors. Raises WireError, TypeError."""
+    """Search with [n, D] unit vectors. Raises WireError, TypeError."""
     origin = {"dtype": "f16le", "space": space}
     if encoder is not None:
         origin["encoder"] = encoder
-    queries = [{"vector": pack_base64(checked_vector(each)), **origin} for each in vectors]
+    queries = [{"vector": pack_base64(checked_vector(each)), **origin} for each in vector_rows(vectors)]
     body = json_body({"queries": queries, **_members("search_batch", options)})
-    return Call("POST", f"{gallery_path(gallery)}/search/batch", BatchSearchAnswer, headers=JSON, body=body)
+    path = f"{gallery_path(gallery)}/search/batch"
+    return Call("POST", path, BatchSearchAnswer, headers=JSON, body=body, repeats=True)
 
 
 def search_photo(
@@ -104,6 +105,7 @@ def search_photo(
         params=query_parameters({**_members("search_photo", options), "encoder": encoder}),
         headers={"Content-Type": media_type(content)},
         body=content,
+        repeats=True,
     )
 
 

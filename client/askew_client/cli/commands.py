@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from askew_client.contract.search import Hit, SearchAnswer
-
 EncoderFileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="An encoder file (.onnx).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
@@ -97,61 +95,75 @@ def search(
     ] = None,
     server: Annotated[str, typer.Option(help="The server's URL.", envvar="ASKEW_SERVER")] = "http://127.0.0.1:8000",
     gallery: Annotated[str | None, typer.Option(help="The gallery. Without it, the server's default gallery.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="The maximum number of hits.")] = 10,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The maximum number of hits, or of groups.")] = 10,
+    max_false_match: Annotated[
+        float | None,
+        typer.Option(
+            help="Leave out what is probably wrong: at most this share of photos without a match get a hit, as 0.01."
+        ),
+    ] = None,
+    score_threshold: Annotated[
+        float | None, typer.Option(min=-1, max=1, help="Leave out hits with a lower score than this.")
+    ] = None,
+    condition: Annotated[
+        str | None,
+        typer.Option(
+            "--filter", metavar="JSON", help='A condition on payloads, as {"field": "kind", "eq": "landmark"}.'
+        ),
+    ] = None,
+    group_by: Annotated[
+        str | None, typer.Option(metavar="FIELD", help="A payload field: show the best hits for each of its values.")
+    ] = None,
+    group_size: Annotated[int, typer.Option(min=1, max=100, help="With --group-by: the hits for each value.")] = 1,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every vector, however long it takes.")] = False,
     key: Annotated[str | None, typer.Option(help="An API key.", envvar="ASKEW_KEY")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Search a gallery with a photo. With --encoder, this machine describes the photo and sends only its vector."""
     from askew_client._sync.client import Client
+    from askew_client.calls.search import SearchParams
+    from askew_client.cli.hits import filter_of, print_hits, print_notes
     from askew_client.contract.wire import pack
     from askew_client.encoding.encoder import Encoder
 
+    if max_false_match is not None and score_threshold is not None:
+        raise typer.BadParameter("expected one of --max-false-match and --score-threshold, got both")
+    if max_false_match is not None and not 0 < max_false_match < 1:
+        raise typer.BadParameter(
+            f"expected a share between 0 and 1 for --max-false-match, as 0.01, got {max_false_match:g}"
+        )
+    options: SearchParams = {
+        "limit": limit,
+        "max_false_match": max_false_match,
+        "score_threshold": score_threshold,
+        "filter": None if condition is None else filter_of(condition),
+        "group_by": group_by,
+        "group_size": group_size,
+        "exact": exact,
+    }
     opened = Encoder(encoder) if encoder else None
     with Client(server, key=key) as client:
         start = time.perf_counter()
         if opened is None:
             described, sent = start, photo.stat().st_size
-            answer = client.search_photo(photo, gallery=gallery, limit=limit)
+            answer = client.search_photo(photo, gallery=gallery, **options)
         else:
-            vector = opened.encode(photo)[0]
+            vector = opened.encode(photo)
             described, sent = time.perf_counter(), len(pack(vector))
             origin = opened.manifest.encoder_id
-            answer = client.search(vector, space=opened.space_id, encoder=origin, gallery=gallery, limit=limit)
+            answer = client.search(vector, space=opened.space_id, encoder=origin, gallery=gallery, **options)
         answered = time.perf_counter()
     if as_json:
         typer.echo(answer.model_dump_json(indent=1))
         return
-    _print_hits(answer)
+    print_hits(answer)
+    print_notes(answer, options)
     described_in = f"described in {1000 * (described - start):.0f} ms, " if opened else ""
+    by = f"the server described it with {answer.encoder}; " if opened is None and answer.encoder else ""
     typer.echo(
-        f"{described_in}searched in {1000 * (answered - described):.0f} ms, sent {sent:,} bytes; "
+        f"{by}{described_in}searched in {1000 * (answered - described):.0f} ms, sent {sent:,} bytes; "
         f"the photo has {photo.stat().st_size:,}."
     )
-
-
-def _print_hits(answer: SearchAnswer) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    if not answer.hits:
-        typer.echo(f"No hits in gallery {answer.gallery!r}.")
-        return
-    table = Table("rank", "id", "score", "title", box=None)
-    for rank, hit in enumerate(answer.hits, start=1):
-        table.add_row(str(rank), _plain(hit.id), f"{hit.score:.4f}", _plain(_title(hit)))
-    Console().print(table)
-
-
-def _title(hit: Hit) -> str:
-    title = hit.payload.get("title", "")
-    return title if isinstance(title, str) else json.dumps(title)
-
-
-def _plain(text: str) -> str:
-    """Text from a server, safe for a terminal: without control characters and markup."""
-    from rich.markup import escape
-
-    return escape("".join(character for character in text if character.isprintable()))
 
 
 def _print_fields(fields: dict[str, object]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import json
 import logging
 import os
 import sys
@@ -15,14 +18,18 @@ from askew_client.contract.errors import AskewError, sentence_of
 EXIT_FAILED = 1
 EXIT_STOPPED = 130
 
+_JSON_ESCAPES = "askew-json-escapes"
+
 
 def main(arguments: Sequence[str] | None = None, commands: Iterable[EntryPoint] | None = None) -> None:
     """Run one command. Exit code 1 if it fails, 2 if it was called wrongly, 130 if it was stopped.
 
     `arguments`: None: those of the process. `commands`: None: those of all installed packages.
     """
+    given = sys.argv[1:] if arguments is None else arguments
+    _write_every_sign(as_json="--json" in given)
     try:
-        _run(sys.argv[1:] if arguments is None else arguments, commands)
+        _run(given, commands)
         sys.stdout.flush()
     except SystemExit as stop:
         if stop.code == EXIT_STOPPED:
@@ -62,9 +69,31 @@ def _run(arguments: Sequence[str], commands: Iterable[EntryPoint] | None) -> Non
     run_command(arguments, commands)
 
 
+def _write_every_sign(*, as_json: bool) -> None:
+    """Keep the output from failing on a sign that the terminal's encoding lacks, for every command.
+
+    It becomes a question mark; in JSON, its escape, so that programs read the same text from any terminal.
+    """
+    codecs.register_error(_JSON_ESCAPES, _escaped)
+    # Tests and notebooks put other objects in their place, which take every text.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=_JSON_ESCAPES if as_json else "replace")
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="replace")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
 def _say(sentence: str) -> None:
-    """Print one line on stderr."""
-    print("askew:", " ".join(sentence.split()), file=sys.stderr)
+    """Print one line on stderr. Of a server's text, what would steer the terminal is left out."""
+    line = " ".join(sentence.split())
+    print(
+        "askew:", "".join(each for each in line if each.isprintable() or "\udc80" <= each <= "\udcff"), file=sys.stderr
+    )
 
 
 if __name__ == "__main__":

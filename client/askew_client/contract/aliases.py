@@ -5,9 +5,10 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from askew_client.contract.common import GalleryName
+from askew_client.contract.shown import ShortRepr
 
 
-class AliasList(BaseModel):
+class AliasList(ShortRepr):
     """All aliases, and the gallery that each one names."""
 
     aliases: dict[str, str]

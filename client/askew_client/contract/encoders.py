@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from askew_client.contract.manifest import EncoderName
+from askew_client.contract.shown import Listed, ShortRepr
 from askew_client.contract.space import SpaceId
 
 Runtime = Literal["web", "ios", "android", "python"]
@@ -16,14 +17,14 @@ HIGHEST_OPSETS: dict[Runtime, int] = {"web": 18, "ios": 18, "android": 18, "pyth
 """The highest ONNX opset of each runtime, by ONNX Runtime's compatibility table: 1.14 on phones, 1.20 in Python."""
 
 
-class ScoreDistribution(BaseModel):
+class ScoreDistribution(ShortRepr):
     """Scores measured at admission, as 101 rising percentiles from 0 to 100 %."""
 
     count: int
     percentiles: list[float] = Field(min_length=101, max_length=101)
 
 
-class AdmissionReport(BaseModel):
+class AdmissionReport(ShortRepr):
     """The gate's findings: how well an encoder's vectors align with the teacher's in a gallery's space.
 
     `probes`: how many photos it described; `probes_from`: the gallery's probe set, or photos of its items.
@@ -60,7 +61,7 @@ class AdmissionReport(BaseModel):
     false_matches: ScoreDistribution | None = None
 
 
-class EncoderDescription(BaseModel):
+class EncoderDescription(ShortRepr):
     """An encoder that a gallery admitted, or its teacher. `default_for`: the runtimes whose default it is."""
 
     id: str
@@ -79,10 +80,13 @@ class EncoderDescription(BaseModel):
     report: AdmissionReport | None = None
 
 
-class EncoderList(BaseModel):
+class EncoderList(Listed[EncoderDescription]):
     """All encoders on a server, newest first."""
 
     encoders: list[EncoderDescription]
+
+    def _entries(self) -> list[EncoderDescription]:
+        return self.encoders
 
 
 class DefaultEncoderRequest(BaseModel):
@@ -101,11 +105,14 @@ class Probe(BaseModel):
     added_at: str
 
 
-class ProbeList(BaseModel):
+class ProbeList(Listed[Probe]):
     """The probe set of a gallery, by id. Until it has `needed` probes, the gate uses photos of items instead."""
 
     probes: list[Probe]
     needed: int
+
+    def _entries(self) -> list[Probe]:
+        return self.probes
 
 
 class ProbeRemoved(BaseModel):

@@ -76,7 +76,7 @@ class DamagedPack(AskewError):
 
 
 class ClientMisused(AskewError):
-    """A closed client, an AsyncClient outside of its event loop, or a text that cannot be an API key."""
+    """A closed client, an AsyncClient outside of its event loop, or a key, proxy or certificate that cannot be used."""
 
 
 class ServerError(AskewError):
@@ -125,16 +125,88 @@ class Forbidden(ProblemError):
     """The key may not do that, or not with this gallery (403)."""
 
 
-class SpaceMismatch(ProblemError):
-    """The query names another space than the gallery's (409)."""
+class PhotoSearchOff(Forbidden):
+    """The server describes no query photos (403): describe the photo here, or start it with --photo-search."""
 
 
 class NotFound(ProblemError):
-    """Unknown gallery, item, encoder, job, snapshot, alias, key or probe, or no encoder that fits (404)."""
+    """There is no such thing (404); its kinds say of what."""
 
 
-class EncoderRefused(ProblemError):
+class UnknownGallery(NotFound):
+    """There is no such gallery."""
+
+
+class UnknownItem(NotFound):
+    """There is no such item."""
+
+
+class UnknownEncoder(NotFound):
+    """There is no such encoder, or its file is not kept."""
+
+
+class UnknownJob(NotFound):
+    """There is no such job."""
+
+
+class UnknownAlias(NotFound):
+    """There is no such alias."""
+
+
+class UnknownKey(NotFound):
+    """There is no such key."""
+
+
+class UnknownSnapshot(NotFound):
+    """There is no such snapshot."""
+
+
+class UnknownProbe(NotFound):
+    """There is no such probe."""
+
+
+class NoEncoderFits(NotFound):
+    """No admitted encoder fits this device."""
+
+
+class NoOfflinePack(NotFound):
+    """There is no offline pack of this gallery, or not yet."""
+
+
+class Conflict(ProblemError):
+    """What was asked does not agree with what there is (409)."""
+
+
+class SpaceMismatch(Conflict):
+    """The query names another space than the gallery's (409)."""
+
+
+class EncoderNotAdmitted(Conflict):
+    """The gallery has not admitted the query's encoder, or has retired it (409)."""
+
+
+class CannotDescribe(Conflict):
+    """The gallery has no encoder that can describe the photo (409)."""
+
+
+class InvalidRequest(ProblemError):
+    """The request cannot be read, is too large, or asks for what is not possible (400, 405, 408, 413, 415, 422, 431)."""
+
+
+class EncoderRefused(InvalidRequest):
     """The admission gate refused the encoder (422); its report is in `problem.extras`."""
+
+
+class InsufficientStorage(ProblemError):
+    """The server has not the disk space or memory that this needs (507)."""
+
+
+class ServerFailed(ProblemError):
+    """The server failed while it was answering (500)."""
+
+
+class GalleryDamaged(ServerFailed):
+    """The gallery on the server's disk is damaged (503); the server's other galleries work."""
 
 
 class Overloaded(ProblemError):

@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from askew_client.contract.common import RequestBody
 from askew_client.contract.manifest import Manifest
+from askew_client.contract.shown import Listed, ShortRepr
 from askew_client.contract.space import SpaceId
 
 
@@ -15,7 +16,7 @@ class CreateGalleryRequest(RequestBody):
     teacher: Manifest
 
 
-class GalleryDescription(BaseModel):
+class GalleryDescription(ShortRepr, BaseModel):
     """A gallery: its space, its size, and the teacher, photo size and scales that describe its items.
 
     `offline_pack`: whether devices may keep an offline pack of it.
@@ -45,9 +46,12 @@ class DamagedGallery(BaseModel):
     reason: str
 
 
-class GalleryList(BaseModel):
+class GalleryList(Listed[GalleryDescription], BaseModel):
     """All galleries of a server, by name; `default_gallery` may be an alias."""
 
     galleries: list[GalleryDescription]
     default_gallery: str
     damaged: list[DamagedGallery] = []
+
+    def _entries(self) -> list[GalleryDescription]:
+        return self.galleries

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from askew_client.contract.common import MAX_BATCH, ItemId, Payload, RequestBody, Vector
 from askew_client.contract.filters import Filter
+from askew_client.contract.shown import Listed, ShortRepr
 from askew_client.contract.space import SpaceId
 
 MAX_DELETED = 10_000
@@ -82,7 +83,7 @@ class DeleteAnswer(BaseModel):
     sequence: int
 
 
-class Item(BaseModel):
+class Item(ShortRepr):
     """A stored item. `vector` (base64 of f16le) is present if it was requested."""
 
     id: str
@@ -93,8 +94,11 @@ class Item(BaseModel):
     dtype: Literal["f16le"] | None = None
 
 
-class ItemPage(BaseModel):
+class ItemPage(Listed[Item]):
     """One page of a listing in the order of ids. `next_cursor` is absent on the last page."""
 
     items: list[Item]
     next_cursor: str | None = None
+
+    def _entries(self) -> list[Item]:
+        return self.items

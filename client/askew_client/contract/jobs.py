@@ -12,13 +12,14 @@ from askew_client.contract.common import GalleryName
 from askew_client.contract.indexes import IndexKind
 from askew_client.contract.offline_pack import OfflinePackResult
 from askew_client.contract.problems import Problem
+from askew_client.contract.shown import Listed, ShortRepr
 from askew_client.contract.snapshots import Snapshot
 
 JobState = Literal["waiting", "running", "done", "failed", "cancelled"]
 ENDED_STATES: frozenset[JobState] = frozenset({"done", "failed", "cancelled"})
 
 
-class Job(BaseModel):
+class Job(ShortRepr):
     """A job. `done` of `total` units of work (usually photos) are finished; `total` may be unknown.
 
     `result`: of a job that is done. `problem`: why a job failed. Times are ISO 8601, in UTC.
@@ -37,10 +38,13 @@ class Job(BaseModel):
     ended_at: str | None = None
 
 
-class JobList(BaseModel):
+class JobList(Listed[Job]):
     """Jobs, newest first, without their results: ask for a single job to see its result."""
 
     jobs: list[Job]
+
+    def _entries(self) -> list[Job]:
+        return self.jobs
 
 
 class RedescribeRequest(BaseModel):
@@ -65,7 +69,7 @@ class RedescribeEstimate(BaseModel):
     bytes: int = Field(ge=0)
 
 
-class PhotosResult(BaseModel):
+class PhotosResult(ShortRepr):
     """The result of a `photos` job: how many photos were described, known already, and refused.
 
     `reasons`: why, by item id, of up to 1,000 refused photos.
@@ -77,7 +81,7 @@ class PhotosResult(BaseModel):
     reasons: dict[str, str]
 
 
-class RedescribeVerification(BaseModel):
+class RedescribeVerification(ShortRepr):
     """What a `redescribe` job found when it checked the gallery that it filled.
 
     `items` of `expected` are there; `find_themselves` of `searched` items are found first by their own vectors.
@@ -92,7 +96,7 @@ class RedescribeVerification(BaseModel):
     lowest_cosine: float | None
 
 
-class RedescribeResult(BaseModel):
+class RedescribeResult(ShortRepr):
     """The result of a `redescribe` job: what it described and deleted in the gallery that it filled.
 
     `items_without_photo`: items of the old gallery that could not be described. `reasons`: why, by item id, of up to
@@ -107,7 +111,7 @@ class RedescribeResult(BaseModel):
     verification: RedescribeVerification
 
 
-class RestoreResult(BaseModel):
+class RestoreResult(ShortRepr):
     """The result of a `restore` job: the gallery that it made. `created_at`: when the snapshot was made."""
 
     gallery: str

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from askew_client.contract.common import GalleryName
+from askew_client.contract.shown import Listed, ShortRepr
 
 Scope = Literal["search", "write", "admin"]
 """What a key may do: search; also change and list items and follow jobs; everything. Each includes the one before."""
@@ -43,7 +44,7 @@ class CreateKeyRequest(BaseModel):
     expires_at: Moment | None = None
 
 
-class KeyDescription(BaseModel):
+class KeyDescription(ShortRepr):
     """The description of a key; the key itself is not stored anywhere. `id`: the part of the key after `ask_`."""
 
     id: str
@@ -61,10 +62,13 @@ class CreatedKey(KeyDescription):
     key: str
 
 
-class KeyList(BaseModel):
+class KeyList(Listed[KeyDescription]):
     """The keys of a server, oldest first."""
 
     keys: list[KeyDescription]
+
+    def _entries(self) -> list[KeyDescription]:
+        return self.keys
 
 
 class RevokedKey(BaseModel):

@@ -10,9 +10,10 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from askew_client.contract.errors import NotAnEncoder, UnknownManifest
+from askew_client.contract.shown import ShortRepr
 from askew_client.contract.space import SpaceId
 
 FORMAT_VERSION = 1
@@ -26,7 +27,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 """How weights are stored; the computation is in float32."""
 
 
-class Manifest(BaseModel):
+class Manifest(ShortRepr):
     """The manifest of one encoder file.
 
     `dim`: components of a vector. `photo_size`: S, the longest side in pixels of the trunk's input. `scales`: the

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from askew_client.contract.common import RequestBody
+from askew_client.contract.shown import ShortRepr
 from askew_client.contract.snapshots import Sha256
 from askew_client.contract.space import SpaceId
 
@@ -94,7 +95,7 @@ class PackSection(BaseModel):
     sha256: Sha256
 
 
-class PackHeader(BaseModel):
+class PackHeader(ShortRepr):
     """The header of a pack. `sequence`: the number of the gallery's last change that it covers."""
 
     model_config = ConfigDict(extra="ignore")
@@ -121,7 +122,7 @@ class PackHeader(BaseModel):
         raise KeyError(name)
 
 
-class OfflinePackDescription(BaseModel):
+class OfflinePackDescription(ShortRepr):
     """The pack that a server has of a gallery.
 
     `size` and `sha256`: of the file; `etag`: as the file's answers carry it. `thumbnails`: their longest side in pixels, 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from askew_client.contract.common import MAX_BATCH, ItemId, Payload, RequestBody, Vector
 from askew_client.contract.filters import FieldPath, Filter, Scalar
+from askew_client.contract.shown import Listed, ShortRepr
 from askew_client.contract.space import SpaceId
 
 MAX_LIMIT = 1_000
@@ -66,7 +67,7 @@ class BatchSearchRequest(SearchOptions):
     queries: list[Query] = Field(min_length=1, max_length=MAX_BATCH, fail_fast=True)
 
 
-class Hit(BaseModel):
+class Hit(ShortRepr):
     """An item that was found. `score`: the inner product of unit vectors, in [-1, 1]; higher is better.
 
     `payload`, `vector` (base64 of f16le) and `group` (the value of `group_by`): if they were asked for.
@@ -80,7 +81,7 @@ class Hit(BaseModel):
     group: Scalar | None = None
 
 
-class SearchAnswer(BaseModel):
+class SearchAnswer(Listed[Hit]):
     """The answer to one query: hits by descending score, equal scores by id."""
 
     hits: list[Hit]
@@ -90,14 +91,20 @@ class SearchAnswer(BaseModel):
     index: str
     exact: bool
 
+    def _entries(self) -> list[Hit]:
+        return self.hits
 
-class BatchHits(BaseModel):
+
+class BatchHits(Listed[Hit]):
     """The hits of one query of a batch."""
 
     hits: list[Hit]
 
+    def _entries(self) -> list[Hit]:
+        return self.hits
 
-class BatchSearchAnswer(BaseModel):
+
+class BatchSearchAnswer(Listed[BatchHits]):
     """The answer to a batch, in the order of its queries."""
 
     results: list[BatchHits]
@@ -105,3 +112,6 @@ class BatchSearchAnswer(BaseModel):
     gallery: str
     index: str
     exact: bool
+
+    def _entries(self) -> list[BatchHits]:
+        return self.results

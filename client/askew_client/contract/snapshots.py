@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from askew_client.contract.common import GalleryName
+from askew_client.contract.shown import Listed, ShortRepr
 from askew_client.contract.space import SpaceId
 
 SNAPSHOT_FORMAT: Literal[1] = 1
@@ -28,10 +29,13 @@ class Snapshot(BaseModel):
     space: SpaceId
 
 
-class SnapshotList(BaseModel):
+class SnapshotList(Listed[Snapshot]):
     """The snapshots of a gallery, newest first."""
 
     snapshots: list[Snapshot]
+
+    def _entries(self) -> list[Snapshot]:
+        return self.snapshots
 
 
 class RestoreRequest(BaseModel):
@@ -51,7 +55,7 @@ class SnapshotMember(BaseModel):
     sha256: Sha256
 
 
-class SnapshotManifest(BaseModel):
+class SnapshotManifest(ShortRepr):
     """`manifest.json`, the first member of a snapshot file: the state of the gallery, and every file that follows."""
 
     format: Literal[1] = SNAPSHOT_FORMAT

@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from askew_client.contract.encoder_file import EncoderFile, read_encoder_file
-from askew_client.contract.errors import DamagedEncoder, EngineMissing, NotAnEncoder, PhotoError
+from askew_client.contract.errors import DamagedEncoder, EngineMissing, NotAnEncoder, PhotoError, UnreadablePhoto
 from askew_client.contract.manifest import Manifest
 from askew_client.encoding.engines import refuse_several
 from askew_client.encoding.golden import golden_pictures
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     import onnxruntime
 
 ENGINE_HINT = "Install one: pip install onnxruntime (or onnxruntime-gpu, for an NVIDIA GPU)."
+
+
+OneVector = np.ndarray[tuple[int], np.dtype[np.float32]]
+"""float32 [D]."""
+Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+"""float32 [n, D]."""
 
 
 class Encoder:
@@ -54,23 +60,39 @@ class Encoder:
         """The space of this encoder's vectors."""
         return self.file.manifest.space_id
 
-    def encode(self, photos: Photo | Sequence[Photo]) -> NDArray[np.float32]:
-        """Describe one photo or a list of photos.
+    # A str is a sequence of str, too, and means one path: the first signature that fits is the one that counts.
+    @overload
+    def encode(self, photos: Photo) -> OneVector: ...  # type: ignore[overload-overlap]
 
-        A photo is a path, the bytes of a JPEG, PNG, WebP, HEIC or AVIF file, a PIL image, or a uint8 [H, W, 3] RGB array. Returns
-        float32 [n, D] unit vectors in the order of the photos; n is 1 for a single photo. Raises UnreadablePhoto,
-        PhotoTooLarge, PhotoTooThin.
+    @overload
+    def encode(self, photos: Sequence[Photo]) -> Vectors: ...
+
+    def encode(self, photos: Photo | Sequence[Photo]) -> OneVector | Vectors:
+        """Describe one photo or several.
+
+        A photo is a path, the bytes of a JPEG, PNG, WebP, HEIC or AVIF file, a PIL image, or a uint8 [H, W, 3] RGB array. Returns the
+        float32 [D] unit vector of a photo; of a list or tuple of n photos (n may be 0 or 1) float32 [n, D], in its order.
+        Raises UnreadablePhoto, PhotoTooLarge, PhotoTooThin.
         """
-        single = str | Path | bytes | Image.Image | np.ndarray
-        several = [photos] if isinstance(photos, single) else list(photos)
-        vectors = [self._describe(photo) for photo in several]
+        if isinstance(photos, str | Path | bytes | Image.Image | np.ndarray):
+            return self._describe(photos)
+        if not isinstance(photos, Iterable):
+            raise UnreadablePhoto(
+                f"Expected a photo (a path, the bytes of a file, an image, a uint8 [H, W, 3] array) or a list of photos, got "
+                f"{type(photos).__name__}."
+            )
+        vectors = [self._describe(photo) for photo in photos]
         return np.stack(vectors) if vectors else np.empty((0, self.manifest.dim), dtype=np.float32)
 
-    def encode_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __repr__(self) -> str:
+        manifest = self.manifest
+        return f"Encoder({str(self.path)!r}: {manifest.encoder_id}, {manifest.role}, [{manifest.dim}] in {manifest.space_id})"
+
+    def encode_pixels(self, pixels: NDArray[np.uint8]) -> OneVector:
         """Describe one decoded photo, uint8 [H, W, 3] RGB: float32 [D], unit length. Raises PhotoTooThin."""
         check_shape(pixels.shape[0], pixels.shape[1], self.manifest.photo_size)
         (descriptors,) = self._session.run(["descriptor"], {"image": pixels[None]})
-        vector: NDArray[np.float32] = descriptors[0]
+        vector: OneVector = descriptors[0]
         return vector
 
     def encode_stream(self, photos: Iterable[Photo], *, workers: int) -> Iterator[NDArray[np.float32] | PhotoError]:
@@ -133,7 +155,7 @@ class Encoder:
         except PhotoError as error:
             return error
 
-    def _describe(self, photo: Photo) -> NDArray[np.float32]:
+    def _describe(self, photo: Photo) -> OneVector:
         """Describe one photo: float32 [D], unit length. Whatever is raised on the way becomes a PhotoError."""
         with photo_border(name_of(photo), self.max_pixels):
             return self.encode_pixels(read_photo(photo, max_pixels=self.max_pixels))

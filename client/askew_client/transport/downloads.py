@@ -41,9 +41,9 @@ class Download:
         check_status(response)
         received = self._file.stream.tell()
         if response.status_code == 206:
-            first = re.match(r"bytes (\d+)-", response.headers.get("content-range", ""))
+            first = re.match(r"bytes ([0-9]{1,18})-", response.headers.get("content-range", ""))
             if first is None or int(first[1]) != received:
-                came = response.headers.get("content-range", "no Content-Range")
+                came = response.headers.get("content-range", "no Content-Range")[:100]
                 raise ServerError(
                     f"Expected {response.url} to send the file from byte {received} on, got {came}. Try again."
                 )
@@ -51,7 +51,8 @@ class Download:
             self._file.stream.seek(0)
             self._file.stream.truncate()
         tag = response.headers.get("etag", "")
-        self.tag = tag if tag.startswith('"') else None
+        # It is sent back to continue, and headers are ASCII.
+        self.tag = tag if tag.startswith('"') and tag.isascii() and tag.isprintable() else None
 
     def write(self, chunk: bytes) -> None:
         """Append received bytes."""

@@ -13,6 +13,9 @@ from httpx_retries import Retry
 
 from askew_client.calls.call import Answer, Call, Params, StreamedBody
 from askew_client.contract.errors import ClientMisused, ServerUnreachable
+from askew_client.transport.certificates import untrusted
+from askew_client.transport.proxies import proxy_for, shown
+from askew_client.transport.retry_after import seconds_of
 
 LONGEST_WAIT = 20.0
 """Seconds between two attempts at most, whatever a server's Retry-After says."""
@@ -21,18 +24,37 @@ LONGEST_WAIT_TOGETHER = 60.0
 RETRIED_STATUSES = (429, 502, 503, 504)
 # A timeout is not retried: the server may still be working on the first request.
 RETRIED_ERRORS = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
+# What certainly changed nothing: no connection, or an answer that says that the request was not looked at. A 503 may
+# come from a server, or a proxy before it, that gave up waiting for work that was begun.
+NEVER_BEGUN_STATUSES = (429,)
+NEVER_SENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout)
 
 _FIRST_WAIT = 0.2
 
 
-def retry_policy(retries: int) -> Retry:
-    """When a request is sent again, up to `retries` times, and how long to wait before that."""
-    return Retry(
+class _Policy(Retry):
+    """httpx_retries' policy, with our reading of Retry-After, and without hope for an untrusted certificate."""
+
+    def parse_retry_after(self, retry_after: str) -> float:
+        seconds = seconds_of(retry_after)
+        if seconds is None:
+            raise ValueError(f"no Retry-After: {retry_after!r}")
+        return seconds
+
+    def is_retryable_exception(self, exception: Exception) -> bool:
+        return super().is_retryable_exception(exception) and untrusted(exception, httpx.URL("")) is None
+
+
+def retry_policy(retries: int, *, repeatable: bool) -> Retry:
+    """When a request is sent again, up to `retries` times, and how long to wait before that.
+
+    `repeatable`: whether sending it twice does no more than sending it once.
+    """
+    return _Policy(
         total=retries,
-        # Every call of the API may be repeated: searches change nothing, upserts and admissions replace.
         allowed_methods=list(HTTPMethod),
-        status_forcelist=RETRIED_STATUSES,
-        retry_on_exceptions=RETRIED_ERRORS,
+        status_forcelist=RETRIED_STATUSES if repeatable else NEVER_BEGUN_STATUSES,
+        retry_on_exceptions=RETRIED_ERRORS if repeatable else NEVER_SENT_ERRORS,
         backoff_factor=_FIRST_WAIT,
         backoff_jitter=0.5,
         max_backoff_wait=LONGEST_WAIT,
@@ -43,10 +65,12 @@ def retry_policy(retries: int) -> Retry:
 class Requests:
     """Makes the requests of one client, and the errors of those that fail without an answer."""
 
-    def __init__(self, url: str, *, timeout: float, key: str | None) -> None:
-        """Raises ServerUnreachable if `url` is not an http(s) address, ClientMisused if `key` cannot be a key."""
+    def __init__(self, url: str, *, timeout: float, key: str | None, retries: int) -> None:
+        """Raises ServerUnreachable if `url` is not an http(s) address, ClientMisused for an unusable key or proxy."""
         self.is_closed = False
         self._url = _checked_url(url)
+        self.proxy = proxy_for(self._url)
+        self._policies = {each: retry_policy(retries, repeatable=each) for each in (True, False)}
         self._timeout = timeout
         self._headers = {
             "Host": self._url.netloc.decode("ascii"),
@@ -60,9 +84,14 @@ class Requests:
         self._address = lru_cache(maxsize=256)(self._make_address)
 
     @property
+    def address(self) -> str:
+        """The server's address, without a user and password."""
+        return str(self._url)
+
+    @property
     def is_secure(self) -> bool:
-        """Whether requests go over TLS."""
-        return self._url.scheme == "https"
+        """Whether requests go over TLS, to the server or to the proxy."""
+        return "https" in {self._url.scheme, None if self.proxy is None else self.proxy.url.scheme}
 
     def request(self, call: Call[Answer], headers: Mapping[str, str] | None = None) -> httpx.Request:
         """The HTTP request of a call; `headers` are added to its own. Raises ClientMisused if the client is closed."""
@@ -77,25 +106,43 @@ class Requests:
             self._address(call.path, call.params),
             headers={**self._headers, **sized, **call.headers, **(headers or {})},
             stream=BodyStream(body) if isinstance(body, StreamedBody) else httpx.ByteStream(body),
-            extensions={"timeout": {"connect": self._timeout, "read": read, "write": read}},
+            extensions={
+                "timeout": {"connect": self._timeout, "read": read, "write": read},
+                "retry": self._policies[call.is_repeatable],
+            },
         )
 
     def broken(self, error: httpx.HTTPError, request: httpx.Request) -> ServerUnreachable:
         """The error to raise when no complete answer arrived."""
+        through = "" if self.proxy is None else f" through the proxy {shown(self.proxy)}, which the environment names"
         if isinstance(error, httpx.ConnectTimeout):
-            return ServerUnreachable(f"No server answers at {self._url} in time. Is the address right?")
+            return ServerUnreachable(f"No server answers at {self._url}{through} in time. Is the address right?")
         if isinstance(error, httpx.TimeoutException):
             seconds = request.extensions["timeout"]["read"]
             return ServerUnreachable(
-                f"{self._url} did not answer within {seconds:g} s. Try again later, or open the client with a longer "
-                "timeout."
+                f"{self._url} did not answer{through} within {seconds:g} s. Try again later, or open the client with a "
+                "longer timeout."
+            )
+        refused = untrusted(error, self._url)
+        if refused is not None:
+            return ServerUnreachable(refused)
+        reason = str(error) or type(error).__name__
+        if isinstance(error, httpx.ProxyError):
+            return ServerUnreachable(
+                f"{self._url} cannot be reached{through}: {reason}. Correct the proxy's address, or name the server's host "
+                "in NO_PROXY."
             )
         if isinstance(error, httpx.ConnectError):
             return ServerUnreachable(
-                f"No server answers at {self._url} ({error}). Is the address right, and is `askew serve` running there?"
+                f"No server answers at {self._url}{through} ({reason}). Is the address right, and is `askew serve` running "
+                "there?"
             )
-        reason = str(error) or type(error).__name__
-        return ServerUnreachable(f"The connection to {self._url} broke: {reason}. Try again.")
+        if isinstance(error, httpx.DecodingError):
+            return ServerUnreachable(
+                f"The answer of {self._url}{through} cannot be decompressed: {reason}. Is there a faulty proxy in front of "
+                "the server?"
+            )
+        return ServerUnreachable(f"The connection to {self._url}{through} broke: {reason}. {_again(request)}")
 
     def _make_address(self, path: str, params: Params) -> httpx.URL:
         query = str(httpx.QueryParams(params))
@@ -117,6 +164,14 @@ class BodyStream(httpx.SyncByteStream, httpx.AsyncByteStream):
         # A disk may be slow, and the event loop has other requests to serve.
         while chunk := await asyncio.to_thread(next, chunks, b""):
             yield chunk
+
+
+def _again(request: httpx.Request) -> str:
+    """What to do after a broken connection."""
+    policy = request.extensions["retry"]
+    if policy.is_retryable_exception(httpx.ReadError("")):
+        return "Try again."
+    return "The server may have done what was asked, and doing it twice would not be the same: look first, and then try again."
 
 
 def _checked_url(url: str) -> httpx.URL:

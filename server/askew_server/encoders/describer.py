@@ -142,7 +142,7 @@ def _open_encoder(path: Path, max_pixels: int) -> Encoder:
 
 
 def _describe(encoder: Path, photo: bytes, max_pixels: int) -> NDArray[np.float32]:
-    vector: NDArray[np.float32] = _open_encoder(encoder, max_pixels).encode(photo)[0]
+    vector: NDArray[np.float32] = _open_encoder(encoder, max_pixels).encode(photo)
     return vector
 
 
@@ -171,7 +171,7 @@ def _probe(path: Path, photos: list[Path], max_pixels: int) -> ProbeResult:
     started = time.perf_counter()
     for photo in photos:
         try:
-            vectors.append(encoder.encode(photo)[0])
+            vectors.append(encoder.encode(photo))
         except PhotoError:
             # The candidate may have a smaller photo size than the teacher. A photo too thin for it counts against it.
             vectors.append(np.zeros(encoder.manifest.dim, dtype=np.float32))

@@ -42,16 +42,45 @@ def best_encoder(
 
     `max_milliseconds`: per photo, as the gate measured it on the server. Raises Refusal (no-encoder-fits).
     """
-    kept = [encoder for encoder in facts.encoders if encoder.id in facts.files]
+    kept = _kept(facts)
     fitting = [each for each in kept if _fits(each, runtime, max_bytes, max_milliseconds)]
     chosen = next((each for each in fitting if runtime in each.default_for), None)
     if chosen is not None:
         return chosen
-    students = [each for each in fitting if each.role == "student"]
-    if students:
-        # Of equal students max() returns the first, and they are sorted newest first.
-        return max(students, key=_recall)
-    raise _none_fits(facts, [each for each in kept if each.role == "student"], runtime, max_bytes, max_milliseconds)
+    best = _best_student(fitting)
+    if best is None:
+        raise _none_fits(facts, [each for each in kept if each.role == "student"], runtime, max_bytes, max_milliseconds)
+    return best
+
+
+def default_describer(facts: EncoderFacts) -> str:
+    """The id of the encoder that describes a query photo for which none was named: it decides for every caller.
+
+    The student that `best_encoder` answers without limits, so that a photo has the same vector wherever it is described;
+    the teacher only where no student is admitted. Raises Refusal (cannot-describe) if the gallery keeps neither's file.
+    """
+    best = _best_student(_kept(facts))
+    if best is not None:
+        return best.id
+    if facts.teacher in facts.files:
+        return facts.teacher
+    raise Refusal(
+        ProblemKind.CANNOT_DESCRIBE,
+        f"Gallery {facts.gallery!r} has no admitted student and keeps no file of its teacher {facts.teacher}, so the server "
+        "cannot describe photos for it. Admit a student with `askew admit`, or send the teacher's file with "
+        "PUT /v1/galleries/NAME.",
+    )
+
+
+def _kept(facts: EncoderFacts) -> list[EncoderDescription]:
+    """The encoders whose files the gallery has; newest first."""
+    return [encoder for encoder in facts.encoders if encoder.id in facts.files]
+
+
+def _best_student(encoders: list[EncoderDescription]) -> EncoderDescription | None:
+    students = [each for each in encoders if each.role == "student"]
+    # Of equal students max() returns the first, and they are sorted newest first.
+    return max(students, key=_recall, default=None)
 
 
 def _fits(

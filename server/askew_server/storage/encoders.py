@@ -92,7 +92,7 @@ class EncoderFacts:
         raise Refusal(
             ProblemKind.ENCODER_NOT_ADMITTED,
             f"The query names encoder {encoder[:140]!r}, which gallery {self.gallery!r} has not admitted. "
-            f"Admit it with `askew admit`, or use one of: {', '.join(self.admitted)}.",
+            f"Admit it with `askew admit`, or use one of: {', '.join(self._students or self.admitted)}.",
             {"received": encoder[:140], "admitted_encoders": self.admitted},
         )
 
@@ -118,10 +118,18 @@ class EncoderFacts:
             raise Refusal(
                 ProblemKind.VALIDATION,
                 "Expected, with max_false_match, the id of an encoder that was admitted with a report, "
-                f"got {encoder!r}. Name one of {self.admitted}, or give score_threshold.",
+                f"got {encoder!r}. {self._measured()}",
             )
         position = 100.0 * (1.0 - max_false_match)
         return float(np.interp(position, np.arange(101), report.false_matches.percentiles))
+
+    def _measured(self) -> str:
+        measured = [
+            each.id for each in self.encoders if each.report is not None and each.report.false_matches is not None
+        ]
+        if not measured:
+            return f"No encoder of gallery {self.gallery!r} has one: give score_threshold."
+        return f"Name one of: {', '.join(measured)}. Or give score_threshold."
 
     def expected_match_scores(self) -> dict[str, float]:
         """The median score of matches at each encoder's admission, by id: live top-1 scores far below it show drift."""
@@ -129,12 +137,24 @@ class EncoderFacts:
         return {each: report.matches.percentiles[50] for each, report in reports.items() if report and report.matches}
 
     def _retired(self, encoder: str) -> Refusal:
-        successors = [each.id for each in self.encoders if each.role == "student"] or [self.teacher]
         return Refusal(
             ProblemKind.ENCODER_NOT_ADMITTED,
             f"Gallery {self.gallery!r} retired encoder {encoder[:140]!r} on {self.retired[encoder][:10]} and no longer "
-            f"answers its queries. Describe the photo with one of its successors: {', '.join(successors)}.",
-            {"received": encoder[:140], "admitted_encoders": self.admitted, "successors": successors},
+            f"answers its queries. {self._successors()}",
+            {"received": encoder[:140], "admitted_encoders": self.admitted, "successors": self._students},
+        )
+
+    @property
+    def _students(self) -> list[str]:
+        return [each.id for each in self.encoders if each.role == "student"]
+
+    def _successors(self) -> str:
+        """What to do instead of using a retired student. Never the teacher: a phone cannot run it."""
+        if self._students:
+            return f"Describe the photo with one of its successors: {', '.join(self._students)}."
+        return (
+            "No student is admitted at present: send the photo itself to /search/photo, if this server takes photos, or ask "
+            "/v1/encoders/best again later."
         )
 
 

@@ -50,6 +50,8 @@ CALLS: list[tuple[str, Callable[[Any], Any], str, object]] = [
     ("similar", lambda c: c.similar("a/b", gallery="demo"), f"GET {G}/items/a%2Fb/similar?limit=10", None),
     ("galleries", lambda c: c.galleries(), "GET /v1/galleries", None),
     ("gallery", lambda c: c.gallery("demo"), f"GET {G}", None),
+    ("count", lambda c: c.count("demo"), f"GET {G}", None),
+    ("count", lambda c: c.count(), "GET /v1/galleries", None),
     ("create_gallery", lambda c: c.create_gallery("demo", __file__), f"PUT {G}", None),
     ("delete_gallery", lambda c: c.delete_gallery("demo"), f"DELETE {G}", None),
     (

@@ -63,13 +63,29 @@ def test_path_text_bytes_image_and_array_agree(teacher: Encoder, photos: list[Pa
 
 
 def test_one_at_a_time_equals_a_list_to_the_bit(teacher: Encoder, photos: list[Path]) -> None:
-    one_at_a_time = np.concatenate([teacher.encode(photo) for photo in photos])
+    one_at_a_time = np.stack([teacher.encode(photo) for photo in photos])
     assert np.array_equal(one_at_a_time, teacher.encode(photos))
     assert np.array_equal(one_at_a_time, teacher.encode(tuple(photos)))
 
 
 def test_no_photos_give_no_vectors(teacher: Encoder) -> None:
     assert teacher.encode([]).shape == (0, 64)
+
+
+def test_one_photo_gives_one_vector_and_a_list_gives_rows(teacher: Encoder, photos: list[Path]) -> None:
+    path = photos[0]
+    with Image.open(path) as image:
+        forms: list[Photo] = [path, str(path), path.read_bytes(), image, read_photo(path)]
+        for form in forms:
+            alone = teacher.encode(form)
+            assert alone.shape == (64,)
+            assert alone.dtype == np.float32
+            for several in ([form], (form,)):
+                assert teacher.encode(several).shape == (1, 64)
+                assert np.array_equal(teacher.encode(several)[0], alone)
+    for wrong in (3, None, 1.5, object()):
+        with pytest.raises(UnreadablePhoto, match="Expected a photo"):
+            teacher.encode(wrong)  # type: ignore[call-overload]
 
 
 def test_manifest_and_space_are_those_of_the_file(teacher: Encoder, teacher_file: Path) -> None:
@@ -113,7 +129,7 @@ def test_photos_that_cannot_be_described_are_refused(teacher: Encoder, tmp_path:
 
 def test_several_threads_get_the_same_vectors(teacher: Encoder, photos: list[Path]) -> None:
     with ThreadPoolExecutor(4) as pool:
-        threaded = np.concatenate(list(pool.map(teacher.encode, photos)))
+        threaded = np.stack(list(pool.map(teacher.encode, photos)))
     assert np.array_equal(threaded, teacher.encode(photos))
 
 

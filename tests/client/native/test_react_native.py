@@ -110,12 +110,12 @@ def test_it_fetches_the_encoder_and_searches_a_real_server(
 ) -> None:
     teacher, student = Encoder(teacher_file), Encoder(student_file)
     (tmp_path / "check.mjs").write_text(WIRE.replace("SRC", (SAMPLE / "src").as_uri()))
-    vector = base64.b64encode(student.encode(photos[3])[0].tobytes()).decode()
+    vector = base64.b64encode(student.encode(photos[3]).tobytes()).decode()
     with RunningServer(tmp_path / "data", "--gallery", "museum") as server:
         with Client(server.url) as client:
             client.create_gallery("museum", teacher_file)
             for photo in photos:
-                vectors = teacher.encode(photo)[0]
+                vectors = teacher.encode(photo)
                 client.upsert_photo(photo.stem, photo, gallery="museum", vector=vectors, space=teacher.space_id)
             client.admit(student_file, gallery="museum")
         ran = run_node(["check.mjs", server.url.rstrip("/"), vector], tmp_path)

@@ -91,7 +91,7 @@ def test_an_admitted_student_is_listed_served_and_searched_with(
     student = Encoder(student_file)
     headers = {"Content-Type": "application/octet-stream", "Askew-Space": student.space_id, "Askew-Dtype": "f16le"}
     answer = running.http.post(
-        "/search", content=pack(student.encode(photo)[0]), headers={**headers, "Askew-Encoder": "student@1"}
+        "/search", content=pack(student.encode(photo)), headers={**headers, "Askew-Encoder": "student@1"}
     )
     assert answer.json()["hits"][0]["id"] == photo.stem
 
@@ -100,7 +100,7 @@ def test_max_false_match_uses_the_students_own_scores(
     running: RunningServer, report: dict[str, Any], student_file: Path, photo: Path
 ) -> None:
     student = Encoder(student_file)
-    vector = student.encode(photo)[0].astype(float).tolist()
+    vector = student.encode(photo).astype(float).tolist()
     query = {"vector": vector, "space": student.space_id, "encoder": "student@1", "limit": 1000}
     hits = running.http.post("/search", json={**query, "max_false_match": 0.5}).json()["hits"]
     threshold = report["false_matches"]["percentiles"][50]
@@ -229,7 +229,7 @@ def test_a_gallery_described_elsewhere_takes_vectors_but_describes_no_photos(
     created = running.http.put("/v1/galleries/elsewhere", json={"teacher": manifest})
     assert created.status_code == 201, created.text
     assert created.json()["describes_photos"] is False
-    vector = np.asarray(teacher.encode(photo)[0], dtype=float).tolist()
+    vector = np.asarray(teacher.encode(photo), dtype=float).tolist()
     upsert = {"space": teacher.space_id, "items": [{"id": "one", "vector": vector}]}
     assert running.http.put("/v1/galleries/elsewhere/items", json=upsert).status_code == 200
     answer = running.http.put(

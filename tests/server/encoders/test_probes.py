@@ -27,7 +27,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, teacher: Encoder, teacher
     data = tmp_path_factory.mktemp("probes") / "data"
     file = parse_encoder_file(teacher_file.read_bytes(), str(teacher_file))
     photos = sorted((DEMO / "gallery").glob("*.jpg"))[-60:]
-    items = [StoredItem(photo.stem, teacher.encode(photo)[0], {}) for photo in photos]
+    items = [StoredItem(photo.stem, teacher.encode(photo), {}) for photo in photos]
     with closing(Catalog(data, owner="a test")) as galleries:
         galleries.load()
         gallery, _ = galleries.get_or_create("bare", file.manifest)
@@ -127,7 +127,7 @@ def test_a_probe_may_bring_its_vector_in_the_right_space(
 ) -> None:
     photo = next(probe_photos.iterdir())
     url = "/v1/galleries/bare/probes/mine"
-    vector = {"vector": pack_base64(teacher.encode(photo)[0]), "dtype": "f16le"}
+    vector = {"vector": pack_base64(teacher.encode(photo)), "dtype": "f16le"}
     files = {"photo": photo.read_bytes()}
     assert_problem(running.http.put(url, files=files, data=vector), 422, "space-missing")
     foreign = {**vector, "space": "sp1-" + "0" * 32}

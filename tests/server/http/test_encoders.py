@@ -60,7 +60,7 @@ def _admit(server: RunningServer, file: Path) -> dict[str, Any]:
 
 
 def _query(encoder: Encoder, photo: Path) -> dict[str, object]:
-    vector = encoder.encode(photo)[0].astype(float).tolist()
+    vector = encoder.encode(photo).astype(float).tolist()
     return {"vector": vector, "space": encoder.space_id, "encoder": encoder.manifest.encoder_id, "limit": 3}
 
 
@@ -84,7 +84,7 @@ def test_a_retired_students_queries_are_refused_with_its_successors(
         batch = {"queries": [{each: query[each] for each in ("vector", "space", "encoder")}]}
         assert_problem(server.http.post("/search/batch", json=batch), 409, "encoder-not-admitted", "retired")
         raw = {"Content-Type": "application/octet-stream", "Askew-Space": str(query["space"]), "Askew-Dtype": "f16le"}
-        body = pack(Encoder(students["student@1"]).encode(photo)[0])
+        body = pack(Encoder(students["student@1"]).encode(photo))
         answer = server.http.post("/search", content=body, headers={**raw, "Askew-Encoder": "student@1"})
         assert_problem(answer, 409, "encoder-not-admitted", "retired")
         described = server.http.post(
@@ -105,6 +105,34 @@ def test_a_retired_students_queries_are_refused_with_its_successors(
         assert_problem(answer, 409, "encoder-conflict", "other bytes")
         _admit(again, students["student@1"])
         assert again.http.post("/search", json=query).status_code == 200
+
+
+@pytest.mark.slow
+def test_without_a_name_the_best_student_describes_and_the_teacher_only_without_one(
+    running: RunningServer, students: dict[str, Path], photo: Path
+) -> None:
+    def describer() -> str:
+        answer = running.http.post("/search/photo", content=photo.read_bytes())
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["encoder"])
+
+    def best() -> str:
+        return str(running.http.get("/v1/encoders/best").json()["id"])
+
+    assert describer() == "teacher@1"
+    for name in ("student@2", "student@1"):
+        _admit(running, students[name])
+        assert describer() == best() != "teacher@1"
+    query = _query(Encoder(students["student@1"]), photo)
+    for name in ("student@1", "student@2"):
+        assert running.http.delete(f"{OBJECTS}/encoders/{name}").status_code == 200
+        assert describer() == (best() if name == "student@1" else "teacher@1")
+    # The phone's own student is retired, and there is no other.
+    problem = assert_problem(
+        running.http.post("/search", json=query), 409, "encoder-not-admitted", "send the photo itself"
+    )
+    assert problem["successors"] == []
+    assert "teacher" not in str(problem["detail"])
 
 
 def test_the_teacher_cannot_be_retired(running: RunningServer) -> None:

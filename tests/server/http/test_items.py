@@ -127,7 +127,7 @@ def test_a_photo_is_described_by_the_teacher_and_served_for_display(
     )
     assert answer.json()["upserted"] == 1, answer.text
     item = server.http.get(f"{ITEMS}/by%20photo?with_vectors=true").json()
-    assert item["vector"] == pack_base64(teacher.encode(photo)[0])
+    assert item["vector"] == pack_base64(teacher.encode(photo))
     shown = server.http.get(f"{ITEMS}/by%20photo/photo")
     assert shown.content == content
     assert shown.headers["content-type"] == "image/jpeg"

@@ -65,7 +65,7 @@ def test_photos_are_described_by_the_teacher_once_and_keep_their_payloads(
         item = server.http.get(path, params={"with_vectors": "true"}).json()
         assert item["payload"] == payloads.get(name, {})
         assert server.http.get(f"{path}/photo").content == content
-        query = {"vector": teacher.encode(content)[0].tolist(), "space": teacher.space_id, "limit": 1}
+        query = {"vector": teacher.encode(content).tolist(), "space": teacher.space_id, "limit": 1}
         best = server.http.post("/search", json=query).json()["hits"][0]
         assert best["score"] > 0.9999
     listed = server.http.get("/v1/jobs").json()["jobs"]

@@ -92,7 +92,7 @@ def test_a_pack_is_allowed_made_described_and_fetched(
             client.withdraw_offline_pack(gallery="objects")
             client.offline_pack("objects")
     pack = Pack.open(fetched)
-    vector = teacher.encode(photo)[0]
+    vector = teacher.encode(photo)
     hits = pack.search(vector, 5)
     served = http.post("/search", json={"vector": vector.tolist(), "space": teacher.space_id, "limit": 5}).json()[
         "hits"

@@ -104,7 +104,7 @@ class _Clients:
 
     def __init__(self, url: str, photo: Path, encoders: list[Encoder]) -> None:
         self._url = url
-        self._bodies = {each.space_id: (pack(each.encode(photo)[0]), _headers(each)) for each in encoders}
+        self._bodies = {each.space_id: (pack(each.encode(photo)), _headers(each)) for each in encoders}
         self._wanted = photo.stem
         self._spaces = [encoders[0].space_id] * 3
         self.answers: list[tuple[int, int, str, str]] = []
@@ -179,7 +179,7 @@ def test_a_new_teacher_takes_over_while_clients_search(
         new = http.get(f"/v1/galleries/live/items/{item['id']}?with_vectors=true").json()
         assert (new["payload"], new["photo_sha256"]) == (item["payload"], item["photo_sha256"])
         stored = np.frombuffer(base64.b64decode(new["vector"]), dtype="<f2").astype(np.float32)
-        fresh = second.encode(http.get(f"/v1/galleries/next/items/{item['id']}/photo").content)[0]
+        fresh = second.encode(http.get(f"/v1/galleries/next/items/{item['id']}/photo").content)
         assert float(stored @ fresh) == pytest.approx(1, abs=1e-3)
     # The photos are on the disk once, and survive the old gallery.
     assert http.delete("/v1/galleries/objects").status_code == 200

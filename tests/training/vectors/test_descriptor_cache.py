@@ -25,7 +25,7 @@ def test_vectors_are_computed_once(
     steps: list[None] = []
     first = DescriptorCache(tmp_path / "cache", teacher).describe(paths, lambda: steps.append(None))
     assert (len(steps), len(first.unreadable), list(first.vectors)) == (4, 2, paths[:2])
-    np.testing.assert_array_equal(first.vectors[paths[0]], Encoder(teacher).encode(paths[0])[0])
+    np.testing.assert_array_equal(first.vectors[paths[0]], Encoder(teacher).encode(paths[0]))
     monkeypatch.setattr(Encoder, "encode_pixels", lambda *_: pytest.fail("a photo was described again"))
     again = DescriptorCache(tmp_path / "cache", teacher).describe(paths[:2], lambda: None)
     np.testing.assert_array_equal(again.vectors[paths[0]], first.vectors[paths[0]])

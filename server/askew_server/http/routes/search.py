@@ -11,6 +11,7 @@ from fastapi import Depends, Query, Request, Response
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.search import BatchSearchAnswer, BatchSearchRequest, SearchAnswer, SearchRequest
 from askew_client.contract.wire import unpack_json
+from askew_server.encoders.selection import default_describer
 from askew_server.errors import Refusal
 from askew_server.http.bodies import RAW_VECTOR, JsonBody
 from askew_server.http.concurrency import run_off_loop
@@ -30,6 +31,10 @@ SearchBatch = Annotated[BatchSearchRequest, Depends(JsonBody(BatchSearchRequest)
 QueryPhoto = Annotated[PhotoUpload, Depends(QueryPhotoBody())]
 
 _JSON = "application/json"
+_DESCRIBER = (
+    "The encoder to describe it with. Without it, the student that /v1/encoders/best answers, or the teacher where no "
+    "student is admitted; `encoder` in the answer names it."
+)
 
 
 async def require_photo_search(state: InState) -> None:
@@ -111,12 +116,13 @@ async def search_photo(
     context: InContext,
     gallery: InGallery,
     upload: QueryPhoto,
-    encoder: Annotated[str | None, Query(description="The encoder to describe it with; the teacher if absent.")] = None,
+    encoder: Annotated[str | None, Query(description=_DESCRIBER)] = None,
 ) -> Response:
     """Search with a photo that the server describes; off unless the server was started with --photo-search."""
     options = options_of(request.scope["query_string"], context.match, frozenset({"encoder"}))
-    name = encoder or gallery.teacher.encoder_id
-    path = gallery.encoders.facts.file(name)
+    facts = gallery.encoders.facts
+    name = encoder or default_describer(facts)
+    path = facts.file(name)
     began = time.perf_counter()
     vector = await state.describe(path, upload.photo)
     context.record.note("describe", began, time.perf_counter())
