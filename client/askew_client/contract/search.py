@@ -7,7 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from askew_client.contract.common import MAX_BATCH, ItemId, Payload, RequestBody, Vector
-from askew_client.contract.filters import FieldPath, Filter, Scalar
+from askew_client.contract.field_paths import FieldPath, UnknownFields
+from askew_client.contract.filters import Filter, Scalar
 from askew_client.contract.space import SpaceId
 
 MAX_LIMIT = 1_000
@@ -81,7 +82,10 @@ class Hit(BaseModel):
 
 
 class SearchAnswer(BaseModel):
-    """The answer to one query: hits by descending score, equal scores by id."""
+    """The answer to one query: hits by descending score, equal scores by id.
+
+    `unknown_fields`: those of the filter's fields, and of `group_by`, that no item of the gallery has.
+    """
 
     hits: list[Hit]
     space: SpaceId
@@ -89,6 +93,7 @@ class SearchAnswer(BaseModel):
     encoder: str | None = None
     index: str
     exact: bool
+    unknown_fields: UnknownFields
 
 
 class BatchHits(BaseModel):
@@ -98,10 +103,11 @@ class BatchHits(BaseModel):
 
 
 class BatchSearchAnswer(BaseModel):
-    """The answer to a batch, in the order of its queries."""
+    """The answer to a batch, in the order of its queries. `unknown_fields`: as in SearchAnswer."""
 
     results: list[BatchHits]
     space: SpaceId
     gallery: str
     index: str
     exact: bool
+    unknown_fields: UnknownFields
