@@ -11,6 +11,7 @@ from askew_client.contract.filters import Bound, Scalar
 from askew_client.contract.instants import instant_of
 from askew_server.storage.payload_column import (
     IS_FALSE,
+    IS_LARGE,
     IS_NUMBER,
     IS_TEXT,
     IS_TRUE,
@@ -19,6 +20,7 @@ from askew_server.storage.payload_column import (
     Mask,
     Numbers,
 )
+from askew_server.storage.predicates import COMPARISONS
 
 Test = Callable[[Column, Codes, Numbers], Mask]
 
@@ -34,20 +36,19 @@ def among(values: Iterable[Scalar]) -> Test:
     """Whether a value is one of these."""
     flags = {IS_TRUE if value else IS_FALSE for value in values if isinstance(value, bool)}
     texts = [value for value in values if isinstance(value, str)]
-    # A number that float64 does not hold equals none that a column holds.
-    numbers = [
-        nearest
-        for value in values
-        if isinstance(value, int | float) and not isinstance(value, bool) and (nearest := _nearest(value)) == value
-    ]
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    # A number that float64 does not hold equals none that it holds.
+    exact = [nearest for value in numbers if (nearest := _nearest(value)) == value]
 
     def test(column: Column, types: Codes, held: Numbers) -> Mask:
         codes = [column.codes[text] for text in texts if text in column.codes]
         parts = [types == flag for flag in flags]
         if codes:
             parts.append((types == IS_TEXT) & _is_in(held, codes))
-        if numbers:
-            parts.append((types == IS_NUMBER) & _is_in(held, numbers))
+        if exact:
+            parts.append((types == IS_NUMBER) & _is_in(held, exact))
+        if column.has_large and (large := [column.codes[number] for number in numbers if number in column.codes]):
+            parts.append((types == IS_LARGE) & _is_in(held, large))
         if not parts:
             return np.zeros(len(types), dtype=np.bool_)
         mask: Mask = parts[0]
@@ -67,10 +68,19 @@ def numbers_within(bounds: Mapping[Any, Bound]) -> Test:
     """Whether a value is a number within bounds."""
     comparisons = [_comparison(name, bound) for name, bound in bounds.items() if not isinstance(bound, str)]
 
-    def test(_: Column, types: Codes, held: Numbers) -> Mask:
+    exact = [(COMPARISONS[name], bound) for name, bound in bounds.items()]
+
+    def test(column: Column, types: Codes, held: Numbers) -> Mask:
         mask: Mask = types == IS_NUMBER
         for holds, limit in comparisons:
             mask &= holds(held, limit)
+        if column.has_large:
+            within = [
+                isinstance(number, int) and all(holds(number, bound) for holds, bound in exact)
+                for number in column.codes
+            ]
+            large = np.flatnonzero(types == IS_LARGE)
+            mask[large] = np.array(within)[held[large].astype(np.int64)]
         return mask
 
     return test

@@ -31,6 +31,8 @@ from askew_server.storage.reader import GalleryReader
 MAX_TESTS_IN_SCAN = 20_000_000
 """Conditions times payloads that are evaluated one by one; about five seconds."""
 
+_SCANS_KEPT = 8
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -64,6 +66,8 @@ class PayloadFilter:
     def __init__(self, reader: GalleryReader) -> None:
         self._reader = reader
         self._columns = PayloadColumns(reader)
+        # By condition, with the sequence number: the pages of a listing ask for the same again.
+        self._scans: dict[str, tuple[int, Selection]] = {}
 
     def select(self, condition: Filter, depth: int = 1) -> Selection:
         """The items that meet a condition. `depth`: the level that the condition counts as.
@@ -78,7 +82,11 @@ class PayloadFilter:
             types = {field: self._columns.types_of(field) for field in fields}
             _check_types(condition, types)
             return Selection(condition, self._columns.labels(condition), self._columns.through, types)
-        return self._scanned(condition)
+        return self._scanned_before(condition) or self._scanned(condition)
+
+    def _scanned_before(self, condition: Filter) -> Selection | None:
+        sequence, selection = self._scans.get(repr(condition), (-1, None))
+        return selection if sequence == self._reader.sequence else None
 
     def _scanned(self, condition: Filter) -> Selection:
         """As `select`, by reading every payload."""
@@ -86,14 +94,20 @@ class PayloadFilter:
         if parts > 1 and parts * items > MAX_TESTS_IN_SCAN:
             raise Refusal(
                 ProblemKind.VALIDATION,
-                f"This filter has {parts} conditions and names fields that cannot be kept in memory (more than 16, or "
-                f"fields with very many different texts or integers beyond 2^53), so each of the {items} payloads would "
-                f"have to be read and tested. Use at most {max(1, MAX_TESTS_IN_SCAN // items)} conditions.",
+                f"This filter has {parts} conditions and names more than 16 fields, or fields with too many different texts "
+                f"to be kept in memory, so each of the {items} payloads would have to be read and tested. Use at most "
+                f"{max(1, MAX_TESTS_IN_SCAN // items)} conditions, or fewer fields.",
                 {"conditions": parts, "items": items},
             )
+        # Read first: a scan that sees more than this is made again, and not used for too long.
+        sequence = self._reader.sequence
         found = scan(self._reader.payloads_after(0), condition)
         _check_types(condition, found.types)
-        return Selection(condition, found.labels, found.through, found.types)
+        selection = Selection(condition, found.labels, found.through, found.types)
+        while len(self._scans) >= _SCANS_KEPT:
+            del self._scans[next(iter(self._scans))]
+        self._scans[repr(condition)] = sequence, selection
+        return selection
 
 
 def _check_depth(condition: Filter, depth: int) -> None:

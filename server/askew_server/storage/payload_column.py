@@ -17,11 +17,12 @@ Codes = NDArray[np.int8]
 Numbers = NDArray[np.float64]
 Positions = NDArray[np.int64]
 
-IS_ABSENT, IS_NUMBER, IS_TEXT, IS_FALSE, IS_TRUE, IS_OTHER = range(6)
-"""Type codes. Null, objects and lists are others; the elements of a list are kept besides."""
+IS_ABSENT, IS_NUMBER, IS_LARGE, IS_TEXT, IS_FALSE, IS_TRUE, IS_OTHER = range(7)
+"""Type codes. Large are the integers that float64 may not hold. Null, objects and lists are others; the elements of a
+list are kept besides."""
 
 _CODE_BY_TYPE: dict[type, int] = {Absent: IS_ABSENT, int: IS_NUMBER, float: IS_NUMBER, str: IS_TEXT}
-_NAMES = {IS_NUMBER: "number", IS_TEXT: "text", IS_FALSE: "boolean", IS_TRUE: "boolean"}
+_NAMES = {IS_NUMBER: "number", IS_LARGE: "number", IS_TEXT: "text", IS_FALSE: "boolean", IS_TRUE: "boolean"}
 _LARGEST_CERTAINLY_EXACT = 2**53
 _LOOKED_UP_AT_ONCE = 500
 
@@ -33,12 +34,11 @@ _FEW_ELEMENTS = 1_000_000
 class Growth:
     """Values of one field in rows that were read, until they are appended to the column.
 
-    `is_unfit`: the field cannot be a column. It has too many different texts, too many elements of lists, or integers
-    that float64 cannot hold.
+    `is_unfit`: the field cannot be a column. It has too many different texts and large integers, or elements of lists.
     """
 
-    def __init__(self, codes: dict[str, int], max_texts: int) -> None:
-        """`codes`: the number of each text; it is extended."""
+    def __init__(self, codes: dict[str | float, int], max_codes: int) -> None:
+        """`codes`: the number of each text and large integer; it is extended."""
         self.is_unfit = False
         self.types: list[int] | Codes = []
         self.values: list[float] | Numbers = []
@@ -46,7 +46,7 @@ class Growth:
         self.element_types: list[int] = []
         self.element_values: list[float] = []
         self.codes = codes
-        self._max_texts = max_texts
+        self._max_codes = max_codes
 
     def add(self, values: Sequence[Any]) -> None:
         """Add the values of the next rows."""
@@ -71,7 +71,7 @@ class Growth:
             for kind, number in map(self._coded, values):
                 self.types.append(kind)
                 self.values.append(number)
-        if len(self.codes) > self._max_texts:
+        if len(self.codes) > self._max_codes:
             self.is_unfit = True
 
     def _add_elements(self, row: int, elements: list[Any]) -> None:
@@ -85,14 +85,13 @@ class Growth:
             self.is_unfit = True
 
     def _coded(self, value: Any) -> tuple[int, float]:
-        """The type code of a value, and the number itself or the text's code."""
+        """The type code of a value, and the number itself or its code."""
         kind = _CODE_BY_TYPE.get(type(value), IS_OTHER)
         if kind == IS_TEXT:
             return IS_TEXT, self.codes.setdefault(value, len(self.codes))
         if kind == IS_NUMBER:
             if type(value) is int and not -_LARGEST_CERTAINLY_EXACT <= value <= _LARGEST_CERTAINLY_EXACT:
-                self.is_unfit = True
-                return IS_NUMBER, 0.0
+                return IS_LARGE, self.codes.setdefault(value, len(self.codes))
             return IS_NUMBER, value
         if type(value) is bool:
             return (IS_TRUE if value else IS_FALSE), 0.0
@@ -109,10 +108,10 @@ class Growth:
 
 
 class Column:
-    """One field: the type code of each item's value, int8 [n], and the number itself or the text's code, float64 [n].
+    """One field: the type code of each item's value, int8 [n], and the number itself or its code, float64 [n].
 
     The elements of lists follow one another, float64 [m] with their type codes int8 [m] and the positions of the items
-    that own them, int64 [m]. `codes`: the number of each text. `checked`: the sequence number as of which the types are
+    that own them, int64 [m]. `codes`: the number of each text and large integer. `checked`: the sequence number as of which the types are
     those of items that exist.
     """
 
@@ -122,7 +121,8 @@ class Column:
         self.owners: Positions = np.empty(0, dtype=np.int64)
         self.element_types: Codes = np.empty(0, dtype=np.int8)
         self.element_values: Numbers = np.empty(0)
-        self.codes: dict[str, int] = {}
+        self.codes: dict[str | float, int] = {}
+        self.has_large = False
         self.checked = -1
         # For each type code, the last label that has it and still exists.
         self._witnesses: dict[int, int] = {}
@@ -138,11 +138,12 @@ class Column:
         self.codes = growth.codes
         types = np.array(growth.types, dtype=np.int8)
         offset = len(self.types)
-        for kind in (IS_NUMBER, IS_TEXT, IS_FALSE, IS_TRUE, IS_OTHER):
+        for kind in (IS_NUMBER, IS_LARGE, IS_TEXT, IS_FALSE, IS_TRUE, IS_OTHER):
             places = [np.flatnonzero(types == kind)[-1:] + offset, owners[element_types == kind][-1:]]
             last = np.concatenate(places)
             if len(last):
                 self._witnesses[kind] = int(labels[last.max()])
+                self.has_large |= kind == IS_LARGE
         self.types = np.concatenate([self.types, types])
         self.values = np.concatenate([self.values, np.array(growth.values, dtype=np.float64)])
         self.owners = np.concatenate([self.owners, owners])
@@ -201,10 +202,10 @@ class Column:
         return None
 
     def moments(self) -> tuple[Positions, Positions, Mask]:
-        """For each text's code: seconds and nanoseconds as an Instant, int64 [t], and whether it is one."""
+        """For each code: seconds and nanoseconds of its text as an Instant, int64 [t], and whether it is one."""
         known = len(self._seconds)
         if known < len(self.codes):
-            fresh = [instant_of(text) for text in list(self.codes)[known:]]
+            fresh = [instant_of(text) if isinstance(text, str) else None for text in list(self.codes)[known:]]
             pairs = np.array([moment or (0, 0) for moment in fresh], dtype=np.int64).reshape(-1, 2)
             self._seconds = np.concatenate([self._seconds, pairs[:, 0]])
             self._nanoseconds = np.concatenate([self._nanoseconds, pairs[:, 1]])

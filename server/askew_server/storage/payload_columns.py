@@ -19,7 +19,11 @@ from askew_server.storage.predicates import FieldTypes, compares_dates, payloads
 from askew_server.storage.reader import GalleryReader
 
 MAX_FIELDS = 16
-MAX_TEXTS = 100_000
+MAX_CODES = 800_000
+"""Different texts and large integers of one column."""
+MAX_CODES_IN_ALL = 1_600_000
+"""Of all columns together; the least recently used are forgotten first."""
+_MANY_DELETED = 100_000
 
 
 class PayloadColumns:
@@ -48,8 +52,10 @@ class PayloadColumns:
         if missing:
             self._forget_unused(fields)
             self._add_columns(missing)
-            if self._unfit.intersection(fields):
-                return False
+        if sum(len(column.codes) for column in self._columns.values()) > MAX_CODES_IN_ALL:
+            self._forget_largest(fields)
+        if self._unfit.intersection(fields):
+            return False
         for name in fields:
             # The most recently used come last.
             column = self._columns[name] = self._columns.pop(name)
@@ -72,7 +78,7 @@ class PayloadColumns:
         if sequence == self._sequence:
             return
         # Begin again once most of the labels belong to deleted items.
-        if len(self._labels) > 2 * self._reader.counts()[0] + MAX_TEXTS:
+        if len(self._labels) > 2 * self._reader.counts()[0] + _MANY_DELETED:
             self._labels, self._columns, self._unfit = np.empty(0, dtype=np.int64), {}, set()
         if not self._columns:
             # There is nothing to keep up: the labels are read together with the first columns.
@@ -110,6 +116,21 @@ class PayloadColumns:
         for name in [name for name in self._columns if name not in fields][:excess]:
             del self._columns[name]
 
+    def _forget_largest(self, fields: list[str]) -> None:
+        """Forget columns until the others fit: those that are not wanted now, then the largest, for good."""
+        for name in [
+            *(each for each in self._columns if each not in fields),
+            *sorted(fields, key=self._size, reverse=True),
+        ]:
+            if sum(map(self._size, self._columns)) <= MAX_CODES_IN_ALL:
+                return
+            if name in fields:
+                self._unfit.add(name)
+            self._columns.pop(name, None)
+
+    def _size(self, name: str) -> int:
+        return len(self._columns[name].codes) if name in self._columns else 0
+
     def _mask(self, condition: Filter) -> Mask:
         mask: Mask
         match condition:
@@ -134,9 +155,11 @@ class PayloadColumns:
                 return mask
 
 
-def _read(rows: Iterable[tuple[int, str]], codes: dict[str, dict[str, int]]) -> tuple[list[int], dict[str, Growth]]:
-    """Labels and the values of fields, whose text codes are given and extended."""
-    growths = {name: Growth(known, MAX_TEXTS) for name, known in codes.items()}
+def _read(
+    rows: Iterable[tuple[int, str]], codes: dict[str, dict[str | float, int]]
+) -> tuple[list[int], dict[str, Growth]]:
+    """Labels and the values of fields, whose codes are given and extended."""
+    growths = {name: Growth(known, MAX_CODES) for name, known in codes.items()}
     labels: list[int] = []
     for part, payloads in payloads_in_parts(rows):
         labels += part

@@ -181,9 +181,9 @@ def _conditions(payloads: list[dict[str, Any]]) -> st.SearchStrategy[dict[str, A
         st.fixed_dictionaries({"keys": path, "range": bound}),
         st.fixed_dictionaries({"keys": path, "exists": st.booleans()}),
     )
-    if occurring:
-        same = st.sampled_from([{"keys": keys, "eq": v} for keys, v in occurring if kind_of(v) != "other"] or [None])
-        leaf = st.one_of(leaf, same.filter(lambda each: each is not None))
+    same = [{"keys": keys, "eq": value} for keys, value in occurring if kind_of(value) != "other"]
+    if same:
+        leaf = st.one_of(leaf, st.sampled_from(same))
     return st.recursive(
         leaf,
         lambda parts: st.one_of(
@@ -406,13 +406,27 @@ def test_integers_beyond_float64_are_distinguished(gallery: FilteredGallery, pay
 def test_a_field_with_too_many_texts_is_read_from_the_payloads(
     gallery: FilteredGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(payload_columns, "MAX_TEXTS", 10)
+    monkeypatch.setattr(payload_columns, "MAX_CODES", 10)
     gallery.write({f"{n:02}": {"title": f"t{n}", "n": n} for n in range(30)})
     assert gallery.searched(FILTER.validate_python({"field": "title", "in": ["t7", "t29"]})) == ["07", "29"]
     both = FILTER.validate_python({"and": [{"field": "title", "eq": "t7"}, {"field": "n", "eq": 7}]})
     assert gallery.searched(both) == ["07"]
     with pytest.raises(Refusal, match="Types are not converted"):
         gallery.searched(FILTER.validate_python({"field": "title", "eq": 7}))
+
+
+def test_columns_that_are_too_large_together_make_room_for_those_in_use(
+    gallery: FilteredGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payload_columns, "MAX_CODES_IN_ALL", 50)
+    gallery.write({f"{n:02}": {"a": f"a{n}", "b": f"b{n}", "c": f"c{n % 20}"} for n in range(40)})
+    for _ in range(2):
+        for field in "abc":
+            assert gallery.searched(FILTER.validate_python({"field": field, "eq": f"{field}7"}))[0] == "07"
+    both = {"and": [{"field": "a", "eq": "a7"}, {"field": "b", "eq": "b7"}, {"field": "c", "eq": "c7"}]}
+    assert gallery.searched(FILTER.validate_python(both)) == ["07"]
+    gallery.write({"40": {"a": "a7", "b": "b7", "c": "c7"}})
+    assert gallery.searched(FILTER.validate_python(both)) == ["07", "40"]
 
 
 def test_more_fields_than_columns_are_kept(gallery: FilteredGallery) -> None:
