@@ -16,6 +16,9 @@ from pydantic_core import PydanticCustomError
 
 from askew_client.contract.common import MAX_PAYLOAD_LEVELS
 
+MAX_PATH_LENGTH = 16_384
+"""Characters of a path. Servers remember paths that they have read."""
+
 _PLAIN = re.compile(r"[^\x00-\x1f\".\[\]]+")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
@@ -23,6 +26,8 @@ _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 @lru_cache(maxsize=1_024)
 def keys_of(field: str) -> tuple[str, ...]:
     """The keys of a path, outermost first. Raises ValueError for a text that is not a path."""
+    if len(field) > MAX_PATH_LENGTH:
+        raise ValueError(f"more than {MAX_PATH_LENGTH} characters")
     keys: list[str] = []
     place = 0
     while True:

@@ -83,9 +83,13 @@ class GallerySearch:
             result.hits += await self._hits(part, choice, allowed, options, result)
         return result
 
-    async def _allowed(self, condition: Filter, result: SearchResult, depth: int = 1) -> Labels:
+    async def _allowed(
+        self, condition: Filter, result: SearchResult, *, depth: int = 1, check_types: bool = True
+    ) -> Labels:
         """The labels of the items that meet a condition, ascending. Raises Refusal (validation)."""
-        selection = await self._read_in_thread(lambda _, payload_filter: payload_filter.select(condition, depth))
+        selection = await self._read_in_thread(
+            lambda _, payload_filter: payload_filter.select(condition, depth, check_types=check_types)
+        )
         result.unknown_fields = selection.unknown_fields
         return selection.labels
 
@@ -116,7 +120,9 @@ class GallerySearch:
         wanted = _WIDENING * groups.choice.wanted
         while not groups.is_full:
             others = [Not.model_construct(negated=_one_of(field_path, groups.values))] if groups.values else []
-            allowed = await self._allowed(AllOf.model_construct(all_of=[*conditions, *others]), result, depth=0)
+            allowed = await self._allowed(
+                AllOf.model_construct(all_of=[*conditions, *others]), result, depth=0, check_types=not others
+            )
             (items,), (saw_all,) = await self._items(vector, wanted, allowed, options, result)
             before = len(groups.values)
             groups.take(items)
@@ -126,7 +132,7 @@ class GallerySearch:
                 wanted *= _WIDENING
         if groups.size > 1 and groups.open_values:
             members = AllOf.model_construct(all_of=[*conditions, _one_of(field_path, groups.open_values)])
-            allowed = await self._allowed(members, result, depth=0)
+            allowed = await self._allowed(members, result, depth=0, check_types=False)
             wanted, saw_all = len(groups.open_values) * groups.size, False
             while groups.open_values and not saw_all:
                 (items,), (saw_all,) = await self._items(vector, wanted, allowed, options, result)

@@ -69,8 +69,10 @@ class PayloadFilter:
         # By condition, with the sequence number: the pages of a listing ask for the same again.
         self._scans: dict[str, tuple[int, Selection]] = {}
 
-    def select(self, condition: Filter, depth: int = 1) -> Selection:
+    def select(self, condition: Filter, depth: int = 1, *, check_types: bool = True) -> Selection:
         """The items that meet a condition. `depth`: the level that the condition counts as.
+
+        `check_types`: False for values that were read from items, which may be gone by now.
 
         Raises Refusal (validation) for a condition of more than 8 levels, for a value of a type that its field never
         has in this gallery (a field that no item has may be compared with any type), and for a condition of too many
@@ -80,9 +82,13 @@ class PayloadFilter:
         fields = fields_of(condition)
         if self._columns.catch_up(fields):
             types = {field: self._columns.types_of(field) for field in fields}
-            _check_types(condition, types)
+            if check_types:
+                _check_types(condition, types)
             return Selection(condition, self._columns.labels(condition), self._columns.through, types)
-        return self._scanned_before(condition) or self._scanned(condition)
+        selection = self._scanned_before(condition) or self._scanned(condition)
+        if check_types:
+            _check_types(condition, selection.types)
+        return selection
 
     def _scanned_before(self, condition: Filter) -> Selection | None:
         sequence, selection = self._scans.get(repr(condition), (-1, None))
@@ -102,7 +108,6 @@ class PayloadFilter:
         # Read first: a scan that sees more than this is made again, and not used for too long.
         sequence = self._reader.sequence
         found = scan(self._reader.payloads_after(0), condition)
-        _check_types(condition, found.types)
         selection = Selection(condition, found.labels, found.through, found.types)
         while len(self._scans) >= _SCANS_KEPT:
             del self._scans[next(iter(self._scans))]

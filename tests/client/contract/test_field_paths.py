@@ -34,7 +34,8 @@ def test_a_key_with_a_dot_is_quoted(path: str, keys: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["", ".", "a.", ".a", "a..b", 'a"b', '"a', '"a"b', "a[0]", "a\x00", '"\\x"', ".".join("a" * 33)]
+    "path",
+    ["", ".", "a.", ".a", "a..b", 'a"b', '"a', '"a"b', "a[0]", "a\x00", '"\\x"', ".".join("a" * 33), "a" * 16_385],
 )
 def test_other_texts_are_not_paths(path: str) -> None:
     with pytest.raises(ValueError, match=r"."):
