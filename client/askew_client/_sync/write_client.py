@@ -15,7 +15,7 @@ from askew_client.calls.batches import Items, id_batches, item_batches, items_of
 from askew_client.calls.bodies import PhotoFile
 from askew_client.calls.search import SearchFilter
 from askew_client.contract.common import Payload
-from askew_client.contract.items import DeleteAnswer, DeleteItemsAnswer, Item, UpsertAnswer
+from askew_client.contract.items import DeleteAnswer, DeleteItemsAnswer, Item, ItemPage, UpsertAnswer
 from askew_client.contract.jobs import Job, JobList
 from askew_client.transport.polling import Waiting
 
@@ -89,8 +89,7 @@ class WriteClient(SearchClient):
         """All items in the order of their ids, or those that meet a condition, fetched a page at a time."""
         cursor: str | None = None
         while True:
-            call = item_calls.page(gallery=gallery, condition=filter, with_vectors=with_vectors, cursor=cursor)
-            page = self._connections.run(call)
+            page = self.item_page(gallery=gallery, with_vectors=with_vectors, filter=filter, cursor=cursor)
             yield from page.items
             cursor = page.next_cursor
             if cursor is None:
@@ -113,6 +112,18 @@ class WriteClient(SearchClient):
             count += 1
         return count
 
+    def item_page(
+        self,
+        *,
+        gallery: str,
+        with_vectors: bool = False,
+        filter: SearchFilter | None = None,  # noqa: A002
+        cursor: str | None = None,
+    ) -> ItemPage:
+        """Up to 1,000 items in the order of their ids, the cursor of the next page, and the filter's unknown fields."""
+        call = item_calls.page(gallery=gallery, condition=filter, with_vectors=with_vectors, cursor=cursor)
+        return self._connections.run(call)
+
     def delete_item(self, item_id: str, *, gallery: str) -> DeleteAnswer:
         """Delete an item and its photo."""
         return self._connections.run(item_calls.delete_item(item_id, gallery=gallery))
@@ -131,7 +142,11 @@ class WriteClient(SearchClient):
         answers = [
             self._connections.run(item_calls.delete_items(batch, filter, gallery=gallery)) for batch in id_batches(ids)
         ]
-        return DeleteItemsAnswer(deleted=sum(each.deleted for each in answers), sequence=answers[-1].sequence)
+        return DeleteItemsAnswer(
+            deleted=sum(each.deleted for each in answers),
+            sequence=answers[-1].sequence,
+            unknown_fields=answers[-1].unknown_fields,
+        )
 
     def jobs(self, *, gallery: str | None = None, limit: int = 100) -> JobList:
         """The newest jobs first, of one gallery or of all, without their results."""

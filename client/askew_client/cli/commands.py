@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from askew_client.cli.warning_lines import warn_of_unknown_fields
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -153,6 +155,7 @@ def search(
             origin = opened.manifest.encoder_id
             answer = client.search(vector, space=opened.space_id, encoder=origin, gallery=gallery, **options)
         answered = time.perf_counter()
+    warn_of_unknown_fields(answer.unknown_fields)
     if as_json:
         typer.echo(answer.model_dump_json(indent=1))
         return

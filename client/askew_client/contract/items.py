@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from askew_client.contract.common import MAX_BATCH, ItemId, Payload, RequestBody, Vector
+from askew_client.contract.field_paths import UnknownFields
 from askew_client.contract.filters import Filter
 from askew_client.contract.shown import Listed, ShortRepr
 from askew_client.contract.space import SpaceId
@@ -70,10 +71,14 @@ class DeleteItemsRequest(RequestBody):
 
 
 class DeleteItemsAnswer(BaseModel):
-    """The number of items that were deleted, and the gallery's sequence number after that."""
+    """The number of items that were deleted, and the gallery's sequence number after that.
+
+    `unknown_fields`: those of the filter's fields that no item of the gallery had.
+    """
 
     deleted: int
     sequence: int
+    unknown_fields: UnknownFields
 
 
 class DeleteAnswer(BaseModel):
@@ -95,10 +100,14 @@ class Item(ShortRepr):
 
 
 class ItemPage(Listed[Item]):
-    """One page of a listing in the order of ids. `next_cursor` is absent on the last page."""
+    """One page of a listing in the order of ids. `next_cursor` is absent on the last page.
+
+    `unknown_fields`: those of the filter's fields that no item of the gallery has.
+    """
 
     items: list[Item]
     next_cursor: str | None = None
+    unknown_fields: UnknownFields
 
     def _entries(self) -> list[Item]:
         return self.items

@@ -7,7 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from askew_client.contract.common import MAX_BATCH, ItemId, Payload, RequestBody, Vector
-from askew_client.contract.filters import FieldPath, Filter, Scalar
+from askew_client.contract.field_paths import FieldPath, UnknownFields
+from askew_client.contract.filters import Filter, Scalar
 from askew_client.contract.shown import Listed, ShortRepr
 from askew_client.contract.space import SpaceId
 
@@ -82,7 +83,10 @@ class Hit(ShortRepr):
 
 
 class SearchAnswer(Listed[Hit]):
-    """The answer to one query: hits by descending score, equal scores by id."""
+    """The answer to one query: hits by descending score, equal scores by id.
+
+    `unknown_fields`: those of the filter's fields, and of `group_by`, that no item of the gallery has.
+    """
 
     hits: list[Hit]
     space: SpaceId
@@ -90,6 +94,7 @@ class SearchAnswer(Listed[Hit]):
     encoder: str | None = None
     index: str
     exact: bool
+    unknown_fields: UnknownFields
 
     def _entries(self) -> list[Hit]:
         return self.hits
@@ -105,13 +110,14 @@ class BatchHits(Listed[Hit]):
 
 
 class BatchSearchAnswer(Listed[BatchHits]):
-    """The answer to a batch, in the order of its queries."""
+    """The answer to a batch, in the order of its queries. `unknown_fields`: as in SearchAnswer."""
 
     results: list[BatchHits]
     space: SpaceId
     gallery: str
     index: str
     exact: bool
+    unknown_fields: UnknownFields
 
     def _entries(self) -> list[BatchHits]:
         return self.results

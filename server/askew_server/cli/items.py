@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from askew_client.cli.taken import Intake, Kind
+from askew_client.cli.warning_lines import warn_of_unknown_fields
 from askew_client.errors import AskewError
 from askew_server.cli.options import AsJson, Data, GalleryOption, Server, WriteKey, check_name
 from askew_server.cli.target import OwnedData, open_target
 from askew_server.cli.terminal import Advance, show_progress
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from askew_client import Client
     from askew_client.contract.filters import Filter
     from askew_client.contract.items import Item
@@ -164,7 +167,6 @@ class _LocalSource:
     def read(self, gallery: str, condition: Filter | None, *, with_vectors: bool) -> _FoundItems:
         from askew_server.ingest.parquet import ParquetRow
         from askew_server.storage.facts import GalleryFacts
-        from askew_server.storage.filter_sql import EVERY_ITEM
         from askew_server.storage.filters import PayloadFilter
         from askew_server.storage.photos import photo_sha256
         from askew_server.storage.raw_items import raw_items
@@ -174,7 +176,8 @@ class _LocalSource:
         folder = self._owned.gallery_folder(gallery)
         database = self._owned.closing.enter_context(Database.open_read_only(folder / "gallery.db"))
         reader = GalleryReader(database, folder)
-        wanted = EVERY_ITEM if condition is None else PayloadFilter(reader).sql(condition)
+        selection = None if condition is None else PayloadFilter(reader).select(condition)
+        labels = None if selection is None else selection.labels.tolist()
         rows = (
             ParquetRow(
                 id=str(item.id),
@@ -182,9 +185,12 @@ class _LocalSource:
                 payload=str(item.payload),
                 photo_sha256=None if item.photo is None else photo_sha256(str(item.photo)),
             )
-            for item in raw_items(database, wanted)
+            for item in raw_items(database, labels)
         )
-        return _FoundItems(GalleryFacts.read(database).teacher, reader.count_where(wanted), rows)
+        if selection is not None:
+            warn_of_unknown_fields(selection.unknown_fields)
+        total = reader.counts()[0] if labels is None else len(labels)
+        return _FoundItems(GalleryFacts.read(database).teacher, total, rows)
 
 
 class _ServedSource:
@@ -202,8 +208,17 @@ class _ServedSource:
                 f"{teacher.space_id}. Export on the server's machine, with --data."
             )
         wanted = None if condition is None else condition.model_dump(by_alias=True)
-        found = self._client.items(gallery=gallery, filter=wanted, with_vectors=with_vectors)
-        return _FoundItems(teacher, described.items if condition is None else None, map(_row_of, found))
+        rows = self._rows(gallery, wanted, with_vectors)
+        return _FoundItems(teacher, described.items if condition is None else None, rows)
+
+    def _rows(self, gallery: str, wanted: dict[str, JsonValue] | None, with_vectors: bool) -> Iterator[ParquetRow]:
+        cursor, is_first = None, True
+        while is_first or cursor is not None:
+            page = self._client.item_page(gallery=gallery, filter=wanted, with_vectors=with_vectors, cursor=cursor)
+            if is_first:
+                warn_of_unknown_fields(page.unknown_fields)
+            yield from map(_row_of, page.items)
+            cursor, is_first = page.next_cursor, False
 
 
 def _row_of(item: Item) -> ParquetRow:

@@ -20,7 +20,7 @@ from askew_server.index.port import VectorIndex
 from askew_server.index.types import IndexStatistics
 from askew_server.storage.encoders import EncoderStore
 from askew_server.storage.facts import GalleryFacts
-from askew_server.storage.filter_sql import SqlCondition
+from askew_server.storage.filters import Selection
 from askew_server.storage.items import Change, ItemBatch, ItemStore
 from askew_server.storage.probes import ProbeStore
 from askew_server.storage.reader import GalleryReader
@@ -118,9 +118,10 @@ class Gallery:
         """Delete items; unknown ids are ignored. Returns what changed."""
         return self._apply_deletion(self.store.delete(ids))
 
-    def delete_where(self, condition: SqlCondition) -> Change:
-        """Delete the items that meet a condition, which PayloadFilter.sql has checked; returns what changed."""
-        return self._apply_deletion(self.store.delete_where(condition))
+    def delete_selected(self, selection: Selection) -> tuple[Change, list[str]]:
+        """Delete the items that meet a selection's condition now, as ItemStore.delete_selected."""
+        change, unknown_fields = self.store.delete_selected(selection)
+        return self._apply_deletion(change), unknown_fields
 
     # Encoders
 

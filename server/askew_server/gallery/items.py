@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from askew_client.contract.items import Item, ItemPage
 from askew_client.contract.problems import ProblemKind
 from askew_server.errors import Refusal
-from askew_server.storage.filter_sql import EVERY_ITEM, SqlCondition
+from askew_server.storage.filters import Selection
 from askew_server.storage.reader import GalleryReader, ItemRow
 from askew_server.storage.vectors import unpack_vector
 
@@ -28,14 +28,22 @@ def read_page(
     reader: GalleryReader,
     cursor: str | None,
     limit: int,
-    condition: SqlCondition = EVERY_ITEM,
+    selection: Selection | None = None,
     *,
     with_vectors: bool,
 ) -> ItemPage:
-    """One page of the items that meet a condition, sorted by id. Raises Refusal (validation) for an invalid cursor."""
-    rows = reader.page(_read_cursor(cursor), limit + 1, condition)
+    """One page of the items of a selection, or of all, sorted by id. Raises Refusal (validation) for an invalid cursor.
+
+    A selection must be of the same snapshot of the reader.
+    """
+    labels = None if selection is None else selection.labels
+    rows = reader.page(_read_cursor(cursor), limit + 1, labels)
     following = _write_cursor(rows[limit - 1].id) if len(rows) > limit else None
-    return ItemPage(items=[_item(row, with_vectors) for row in rows[:limit]], next_cursor=following)
+    return ItemPage(
+        items=[_item(row, with_vectors) for row in rows[:limit]],
+        next_cursor=following,
+        unknown_fields=[] if selection is None else selection.unknown_fields,
+    )
 
 
 def vector_of(reader: GalleryReader, gallery: str, item_id: str) -> NDArray[np.float32]:

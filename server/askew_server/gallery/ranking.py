@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic_core import from_json
 
 from askew_client.contract.filters import Scalar
 from askew_server.index.types import Neighbours, Vectors
+from askew_server.storage.predicates import read_payload, value_at
 from askew_server.storage.reader import Candidate, GalleryReader
 
 SCORE_DECIMALS = 6
@@ -129,7 +129,7 @@ class Groups:
     def take(self, items: list[FoundItem]) -> None:
         """Add ranked items to their groups; new groups are created up to the limit."""
         for item in items:
-            value = value_at(item.payload, self.path)
+            value = value_at(read_payload(item.payload), self.path)
             if item.id in self.choice.excluded or not isinstance(value, bool | int | float | str):
                 continue
             if self.choice.threshold is not None and item.score < self.choice.threshold:
@@ -162,11 +162,3 @@ class Groups:
     def hits(self) -> list[FoundItem]:
         """The members of all groups by falling score, then id."""
         return sorted((item for members in self._by_value.values() for item in members), key=lambda item: item[:2])
-
-
-def value_at(payload: str, path: Sequence[str]) -> object:
-    """The value at a path of keys in a payload, which is JSON text; None if missing."""
-    value: object = from_json(payload)
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value

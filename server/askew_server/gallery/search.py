@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
+from askew_client.contract.field_paths import keys_of
 from askew_client.contract.filters import AllOf, Exists, Filter, Not, OneOf, Scalar
 from askew_client.contract.search import SearchOptions
 from askew_server.gallery.ranking import Choice, FoundItem, Groups, items_of
@@ -39,6 +40,7 @@ class SearchResult:
     """The hits of each query, the index that found them, and how long each stage took.
 
     `stages`: name, begin and end in seconds of `time.perf_counter`. `together`: how many queries one index call answered.
+    `unknown_fields`: those of the filter's fields, and of `group_by`, that no item of the gallery has.
     """
 
     hits: list[list[FoundItem]] = field(default_factory=list)
@@ -46,6 +48,7 @@ class SearchResult:
     exact: bool = True
     stages: list[tuple[Literal["queue", "search", "finish"], float, float]] = field(default_factory=list)
     together: int = 0
+    unknown_fields: list[str] = field(default_factory=list)
 
     def record(self, asked: float, found: Neighbours) -> None:
         """Record one index search."""
@@ -71,18 +74,24 @@ class GallerySearch:
         result = SearchResult()
         if options.group_by is not None:
             for vector in vectors:
-                groups = Groups(tuple(options.group_by.split(".")), choice, options.group_size)
+                groups = Groups(keys_of(options.group_by), choice, options.group_size)
                 result.hits.append(await self._grouped(vector[None], groups, options, result))
             return result
-        allowed = None if options.filter is None else await self.allowed(options.filter)
+        allowed = None if options.filter is None else await self._allowed(options.filter, result)
         for start in range(0, len(vectors), QUERIES_AT_ONCE):
             part = vectors[start : start + QUERIES_AT_ONCE]
             result.hits += await self._hits(part, choice, allowed, options, result)
         return result
 
-    async def allowed(self, condition: Filter, depth: int = 1) -> Labels:
+    async def _allowed(
+        self, condition: Filter, result: SearchResult, *, depth: int = 1, check_types: bool = True
+    ) -> Labels:
         """The labels of the items that meet a condition, ascending. Raises Refusal (validation)."""
-        return await self._read_in_thread(lambda _, payload_filter: payload_filter.labels(condition, depth))
+        selection = await self._read_in_thread(
+            lambda _, payload_filter: payload_filter.select(condition, depth, check_types=check_types)
+        )
+        result.unknown_fields = selection.unknown_fields
+        return selection.labels
 
     async def _hits(
         self, vectors: Vectors, choice: Choice, allowed: Labels | None, options: SearchOptions, result: SearchResult
@@ -111,7 +120,9 @@ class GallerySearch:
         wanted = _WIDENING * groups.choice.wanted
         while not groups.is_full:
             others = [Not.model_construct(negated=_one_of(field_path, groups.values))] if groups.values else []
-            allowed = await self.allowed(AllOf.model_construct(all_of=[*conditions, *others]), depth=0)
+            allowed = await self._allowed(
+                AllOf.model_construct(all_of=[*conditions, *others]), result, depth=0, check_types=not others
+            )
             (items,), (saw_all,) = await self._items(vector, wanted, allowed, options, result)
             before = len(groups.values)
             groups.take(items)
@@ -121,7 +132,7 @@ class GallerySearch:
                 wanted *= _WIDENING
         if groups.size > 1 and groups.open_values:
             members = AllOf.model_construct(all_of=[*conditions, _one_of(field_path, groups.open_values)])
-            allowed = await self.allowed(members, depth=0)
+            allowed = await self._allowed(members, result, depth=0, check_types=False)
             wanted, saw_all = len(groups.open_values) * groups.size, False
             while groups.open_values and not saw_all:
                 (items,), (saw_all,) = await self._items(vector, wanted, allowed, options, result)

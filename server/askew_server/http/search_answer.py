@@ -7,26 +7,36 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
+from askew_client.contract.field_paths import keys_of
 from askew_client.contract.search import SearchOptions
 from askew_server.gallery.live import LiveGallery
 from askew_server.gallery.ranking import FoundItem
 from askew_server.gallery.search import SearchResult
+from askew_server.storage.predicates import read_payload
 
 
 def search_answer(result: SearchResult, options: SearchOptions, gallery: LiveGallery, encoder: str | None) -> bytes:
     """A SearchAnswer: the hits of the only query."""
     answer = {"hits": _hits(result.hits[0], options), "space": gallery.space, "gallery": gallery.name}
     named = {} if encoder is None else {"encoder": encoder}
-    return orjson.dumps({**answer, **named, "index": result.index, "exact": result.exact})
+    return orjson.dumps({**answer, **named, **_facts(result)})
 
 
 def batch_answer(result: SearchResult, options: SearchOptions, gallery: LiveGallery) -> bytes:
     """A BatchSearchAnswer: the hits of each query."""
     results = [{"hits": _hits(hits, options)} for hits in result.hits]
     place = {"space": gallery.space, "gallery": gallery.name}
-    return orjson.dumps({"results": results, **place, "index": result.index, "exact": result.exact})
+    return orjson.dumps({"results": results, **place, **_facts(result)})
+
+
+def _facts(result: SearchResult) -> dict[str, Any]:
+    """What an answer says of the search; fields that no item has only if there are any."""
+    facts: dict[str, Any] = {"index": result.index, "exact": result.exact}
+    if result.unknown_fields:
+        facts["unknown_fields"] = result.unknown_fields
+    return facts
 
 
 def _hits(hits: Sequence[FoundItem], options: SearchOptions) -> list[dict[str, Any]]:
@@ -56,10 +66,10 @@ def _fragment(value: object) -> orjson.Fragment:
 def _selected(payload: str, fields: Sequence[str]) -> dict[str, object]:
     """Of a payload, only these fields; those that it lacks are left out."""
     selected: dict[str, object] = {}
-    whole = from_json(payload)
+    whole = read_payload(payload)
     for path in fields:
         source, target = whole, selected
-        *parents, last = path.split(".")
+        *parents, last = keys_of(path)
         for key in parents:
             source = source.get(key) if isinstance(source, dict) else None
         if not isinstance(source, dict) or last not in source:

@@ -18,7 +18,6 @@ from askew_server.maintenance.examination import fault_of
 from askew_server.storage.checksums import install_checksums
 from askew_server.storage.errors import DatabaseError
 from askew_server.storage.facts import GalleryFacts, read_fact, read_facts, write_fact
-from askew_server.storage.filter_sql import SqlCondition
 from askew_server.storage.items import ItemStore
 from askew_server.storage.raw_items import RawItem, raw_items
 from askew_server.storage.sqlite import Database
@@ -129,7 +128,7 @@ def _readable(source: Database) -> Iterator[RawItem | None]:
     # The walk ended at a damaged page: the labels after it are tried one by one.
     for label in range(last + 1, min(_highest_label(source), last + _MAX_TRIED) + 1):
         try:
-            yield from raw_items(source, SqlCondition("items.label = ?", (label,)))
+            yield from raw_items(source, [label])
         except DatabaseError:
             yield None
 

@@ -22,8 +22,9 @@ from askew_server.index.types import Labels, Vectors
 from askew_server.storage.checksums import item_checksum, vector_checksum
 from askew_server.storage.errors import DatabaseError
 from askew_server.storage.facts import FACTS_SCHEMA, write_fact
-from askew_server.storage.filter_sql import SqlCondition
+from askew_server.storage.filters import Selection
 from askew_server.storage.photos import write_photo
+from askew_server.storage.predicates import scan
 from askew_server.storage.reader import GalleryReader
 from askew_server.storage.schema import SCHEMA, migrate_from_layout_1
 from askew_server.storage.sqlite import Database
@@ -32,6 +33,7 @@ from askew_server.storage.vectors import STORED_DTYPE
 LAYOUT = 2
 
 _CHECKPOINT_PAGES = 4_000
+_LABELS_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -167,13 +169,23 @@ class ItemStore(GalleryReader):
         self._unlink_orphans(photo for _, photo in rows)
         return change
 
-    def delete_where(self, condition: SqlCondition) -> Change:
-        """Delete the items that meet a condition."""
+    def delete_selected(self, selection: Selection) -> tuple[Change, list[str]]:
+        """Delete the items that meet a selection's condition now; the items written since it are looked at, too.
+
+        Returns what changed, and the condition's fields that no item had. Raises Refusal (validation), as PayloadFilter.
+        """
         with self._db.transaction():
-            rows = self._db.rows(f"SELECT label, photo FROM items WHERE {condition.sql}", condition.parameters)
+            whole = selection.continued(scan(self.payloads_after(selection.through), selection.condition))
+            rows = self._photos_of(whole.labels.tolist())
             change = self._delete(rows)
         self._unlink_orphans(photo for _, photo in rows)
-        return change
+        return change, whole.unknown_fields
+
+    def _photos_of(self, labels: Sequence[int]) -> list[tuple[int, str | None]]:
+        """Label and photo of the items that exist among these labels."""
+        parts = [labels[start : start + _LABELS_AT_ONCE] for start in range(0, len(labels), _LABELS_AT_ONCE)]
+        sql = "SELECT label, photo FROM items WHERE label IN ({})"
+        return [row for part in parts for row in self._db.rows(sql.format(",".join("?" * len(part))), part)]
 
     def _delete(self, rows: Sequence[tuple[int, str | None]]) -> Change:
         labels = sorted(label for label, _ in rows)

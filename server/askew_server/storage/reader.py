@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from askew_client.contract.common import Payload
 from askew_server.index.types import Labels, Vectors
 from askew_server.storage.facts import read_fact
-from askew_server.storage.filter_sql import EVERY_ITEM, SqlCondition
 from askew_server.storage.photos import photo_member, photo_sha256
 from askew_server.storage.sqlite import Database
 from askew_server.storage.vectors import vectors_of
 
 _MAX_PARAMETERS = 512
 _MAPPED_BYTES = 1 << 40
+_LOOK_UPS_FOR_A_STEP = 3
+"""How many steps of a walk over ids take as long as looking one label up."""
+
+HIGHEST_LABEL = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -75,24 +80,54 @@ class GalleryReader:
         rows = list(self._rows("WHERE id = ?", (item_id,)))
         return rows[0] if rows else None
 
-    def page(self, after: str, limit: int, condition: SqlCondition = EVERY_ITEM) -> list[ItemRow]:
-        """Up to `limit` items that meet a condition, in the order of ids, starting after the id `after`."""
-        clause = f"WHERE id > ? AND ({condition.sql}) ORDER BY id LIMIT ?"
-        return list(self._rows(clause, (after, *condition.parameters, limit)))
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let all reads of the block see the gallery as of one moment."""
+        with self._db.reading():
+            yield
+
+    def page(self, after: str, limit: int, among: Labels | None = None) -> list[ItemRow]:
+        """Up to `limit` items in the order of ids, starting after the id `after`. `among`: only those of these labels."""
+        if among is None:
+            return list(self._rows("WHERE id > ? ORDER BY id LIMIT ?", (after, limit)))
+        labels = self._next_labels(after, limit, among)
+        parts = [labels[start : start + _MAX_PARAMETERS] for start in range(0, len(labels), _MAX_PARAMETERS)]
+        return [
+            row for part in parts for row in self._rows(f"WHERE label IN ({_marks(part)}) ORDER BY id", tuple(part))
+        ]
+
+    def _next_labels(self, after: str, limit: int, among: Labels) -> list[int]:
+        """The labels of the first `limit` items after an id, in the order of ids."""
+        highest = int(self._db.value("SELECT max(label) FROM items") or 0)
+        # Few labels are looked up and sorted; of many, a walk in the order of ids soon meets enough.
+        if _LOOK_UPS_FOR_A_STEP * len(among) ** 2 <= limit * highest:
+            found = [row for part in _parts(among) for row in self._ids_after(after, part)]
+            return [label for _, label in sorted(found)[:limit]]
+        # A table of bytes: testing a bit of numpy costs ten times as much.
+        is_among = np.zeros(max(highest, int(among[-1])) + 1, dtype=np.bool_)
+        is_among[among] = True
+        table = is_among.tobytes()
+        rows = self._db.each("SELECT label FROM items WHERE id > ? ORDER BY id", (after,))
+        return list(islice((label for (label,) in rows if table[label]), limit))
+
+    def _ids_after(self, after: str, labels: list[int]) -> list[tuple[str, int]]:
+        return self._db.rows(
+            f"SELECT id, label FROM items WHERE label IN ({_marks(labels)}) AND id > ?", (*labels, after)
+        )
 
     def candidates(self, labels: Sequence[int]) -> list[Candidate]:
         """The items of these labels, in any order; labels without an item are left out."""
         if len(labels) > _MAX_PARAMETERS:
             parts = [labels[start : start + _MAX_PARAMETERS] for start in range(0, len(labels), _MAX_PARAMETERS)]
             return [candidate for part in parts for candidate in self.candidates(part)]
-        marks = ",".join("?" * len(labels))
-        sql = f"SELECT label, id, payload, vector FROM items JOIN vectors USING (label) WHERE label IN ({marks})"
+        sql = (
+            f"SELECT label, id, payload, vector FROM items JOIN vectors USING (label) WHERE label IN ({_marks(labels)})"
+        )
         return self._db.rows(sql, labels)
 
     def payloads(self, labels: Sequence[int]) -> list[tuple[int, str, str]]:
         """Label, id and payload as JSON text of these labels, in any order; labels without an item are left out."""
-        marks = ",".join("?" * len(labels))
-        return self._db.rows(f"SELECT label, id, payload FROM items WHERE label IN ({marks})", labels)
+        return self._db.rows(f"SELECT label, id, payload FROM items WHERE label IN ({_marks(labels)})", labels)
 
     def labels(self) -> Labels:
         """The labels of all items, ascending."""
@@ -101,21 +136,16 @@ class GalleryReader:
         labels.sort()
         return labels
 
-    def labels_where(self, condition: SqlCondition) -> Labels:
-        """The labels of the items that meet a condition, ascending."""
-        rows = self._db.rows(f"SELECT label FROM items WHERE {condition.sql} ORDER BY label", condition.parameters)
-        return np.array([label for (label,) in rows], dtype=np.int64)
+    def existing(self, labels: Sequence[int]) -> set[int]:
+        """Those of up to 500 labels that items have."""
+        return {
+            label for (label,) in self._db.rows(f"SELECT label FROM items WHERE label IN ({_marks(labels)})", labels)
+        }
 
-    def count_where(self, condition: SqlCondition) -> int:
-        """How many items meet a condition."""
-        return int(self._db.value(f"SELECT count(*) FROM items WHERE {condition.sql}", condition.parameters))
-
-    def fields_after(self, label: int, paths: Sequence[str]) -> list[tuple[Any, ...]]:
-        """Label, then JSON type and value at each path, of the items with higher labels, by label."""
-        columns = "".join(", json_type(payload, ?), json_extract(payload, ?)" for _ in paths)
-        parameters = [path for each in paths for path in (each, each)]
-        sql = f"SELECT label{columns} FROM items WHERE label > ? ORDER BY label"
-        return self._db.rows(sql, (*parameters, label))
+    def payloads_after(self, label: int, through: int = HIGHEST_LABEL) -> Iterator[tuple[int, str]]:
+        """Label and payload as JSON text of the items with higher labels, up to `through`, by label."""
+        sql = "SELECT label, payload FROM items WHERE label > ? AND label <= ? ORDER BY label"
+        return self._db.each(sql, (label, through))
 
     def vectors_of(self, labels: Labels, dim: int, batch: int = 4_096) -> Iterator[tuple[Labels, Vectors]]:
         """Labels and float32 [n, D] vectors of the items of these ascending labels, in batches."""
@@ -140,3 +170,14 @@ class GalleryReader:
         sql = f"SELECT label, id, payload, photo, vector FROM items JOIN vectors USING (label) {clause}"
         for label, item_id, payload, photo, vector in self._db.each(sql, parameters):
             yield ItemRow(label, item_id, json.loads(payload), photo, vector)
+
+
+def _marks(values: Sequence[object]) -> str:
+    """SQL's placeholders for values in a list."""
+    return ",".join("?" * len(values))
+
+
+def _parts(labels: Labels) -> Iterator[list[int]]:
+    """Labels in parts that one statement takes."""
+    for start in range(0, len(labels), _MAX_PARAMETERS):
+        yield labels[start : start + _MAX_PARAMETERS].tolist()

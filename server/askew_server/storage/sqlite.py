@@ -117,6 +117,16 @@ class Database:
                 self.execute("ROLLBACK")
             raise
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Let all reads of the block see the database as of one moment, the first read's."""
+        self.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self._connection.in_transaction:
+                self.execute("ROLLBACK")
+
     def define_function(self, name: str, arguments: int, function: Callable[..., int]) -> None:
         """Make a Python function available to SQL on this connection. Equal arguments must give equal results."""
         self._connection.create_function(name, arguments, function, deterministic=True)

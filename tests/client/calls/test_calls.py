@@ -77,6 +77,12 @@ CALLS: list[tuple[str, Callable[[Any], Any], str, object]] = [
     ("upsert_photo", lambda c: c.upsert_photo("a", JPEG, gallery="demo"), f"PUT {G}/items/a", None),
     ("upsert_photos", lambda c: c.upsert_photos({"a": JPEG}, gallery="demo"), f"POST {G}/items/photos", None),
     ("items", lambda c: list(c.items(gallery="demo")), f"GET {G}/items?limit=1000&with_vectors=false", None),
+    (
+        "item_page",
+        lambda c: c.item_page(gallery="demo", cursor="x"),
+        f"GET {G}/items?limit=1000&with_vectors=false&cursor=x",
+        None,
+    ),
     ("item", lambda c: c.item("a", gallery="demo"), f"GET {G}/items/a?with_vectors=false", None),
     ("photo", lambda c: c.photo("a", gallery="demo"), f"GET {G}/items/a/photo", None),
     ("delete_item", lambda c: c.delete_item("a", gallery="demo"), f"DELETE {G}/items/a", None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -20,6 +21,10 @@ ADAPTER: TypeAdapter[Any] = TypeAdapter(Filter)
         {"field": "year", "in": [1900, 1901.5, "unknown"]},
         {"field": "year", "range": {"gte": 1900, "lt": 2000}},
         {"field": "author", "exists": False},
+        {"field": "a\\b", "eq": "a\x00b"},
+        {"field": '"a.b"."".c', "eq": 2**64 + 1},
+        {"field": "n", "range": {"gt": 2**53 + 1, "lt": 10**40}},
+        {"field": "taken", "range": {"gte": "2021-01-01", "lt": "2022-01-01T00:00:00.5+02:00"}},
         {"and": [{"field": "a", "eq": 1}, {"or": [{"field": "b", "eq": 2}, {"not": {"field": "c", "eq": 3}}]}]},
     ],
 )
@@ -43,12 +48,18 @@ def test_a_condition_keeps_its_json(condition: dict[str, Any]) -> None:
         {"field": "kind", "in": []},
         {"field": "year", "range": {}},
         {"field": "year", "range": {"above": 3}},
-        {"field": "year", "range": {"gt": "1900"}},
+        {"field": "year", "range": {"gt": "nineteen hundred"}},
         {"field": "", "eq": 1},
         {"field": 'a"b', "eq": 1},
+        {"field": '"a', "eq": 1},
+        {"field": '"a"b', "eq": 1},
+        {"field": '"a".', "eq": 1},
+        {"field": '"\\x"', "eq": 1},
+        {"field": "a\x00b", "eq": 1},
+        {"field": "a", "eq": float("nan")},
         {"field": "a..b", "eq": 1},
         {"field": "a[0]", "eq": 1},
-        {"field": "a.b.c.d.e.f.g.h.i", "eq": 1},
+        {"field": ".".join("a" * 33), "eq": 1},
         {"and": []},
         {"not": [{"field": "a", "eq": 1}]},
     ],
@@ -56,6 +67,38 @@ def test_a_condition_keeps_its_json(condition: dict[str, Any]) -> None:
 def test_other_values_are_refused(condition: Any) -> None:
     with pytest.raises(ValidationError):
         ADAPTER.validate_python(condition)
+
+
+@pytest.mark.parametrize(
+    ("condition", "place", "sentence"),
+    [
+        ({"field": "a", "eq": None}, ("eq",), "expected a text, a finite number, true or false, got null"),
+        ({"field": "a", "in": [1, {}]}, ("in", 1), "expected a text, a finite number, true or false, got an object"),
+        ({"field": "a", "range": {"gte": True}}, ("range", "gte"), "expected a finite number, or a date .* got true"),
+        ({"field": "a", "range": {"gte": "soon"}}, ("range",), "expected a number, or a date or time .* got 'soon'"),
+        ({"field": "a", "range": {"gte": "2011", "lt": 5}}, ("range",), "expected either numbers or dates .* got both"),
+        (
+            {"field": "a", "range": {"above": 5}},
+            ("range",),
+            "expected at least one of the bounds gt, gte, lt, lte, got 'above'",
+        ),
+        (
+            {"and": [{"field": "a.", "eq": 1}]},
+            ("and", 0, "field"),
+            r"expected a field: .* got 'a\.' \(no key at character 2\)",
+        ),
+        ({"not": {"eq": 1}}, ("not", "field"), "expected this member"),
+        ({"field": "a", "exists": "yes"}, ("exists",), "expected true or false"),
+    ],
+)
+def test_a_refusal_says_what_was_expected_and_where(
+    condition: dict[str, Any], place: tuple[str | int, ...], sentence: str
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        ADAPTER.validate_python(condition)
+    (error,) = refused.value.errors()
+    assert error["loc"] == place
+    assert re.match(sentence, error["msg"])
 
 
 def nested(levels: int) -> dict[str, Any]:

@@ -81,6 +81,20 @@ def test_a_local_export_has_the_filter_of_a_served_one(data: Path, tmp_path: Pat
     assert list(tmp_path.glob("*.parquet")) == []
 
 
+def test_an_export_names_the_fields_of_its_filter_that_no_item_has(
+    data: Path, tmp_path: Path, server: RunningServer
+) -> None:
+    condition = json.dumps({"or": [{"field": "knid", "eq": "object"}, {"field": "kind", "eq": "object"}]})
+    written = []
+    for place in (["--data", str(data)], ["--server", server.url]):
+        options = [*place, "--gallery", "objects", "--filter", condition, "--json"]
+        done = call_askew("items", "export", tmp_path / "some.parquet", *options)
+        assert done.returncode == 0, done.stderr
+        assert "askew: warning: no item of the gallery has the field 'knid'." in done.stderr
+        written.append(json.loads(done.stdout)["written"])
+    assert written[0] == written[1] > 0
+
+
 def test_a_filter_and_no_vectors(data: Path, tmp_path: Path) -> None:
     condition = json.dumps({"field": "kind", "eq": "object"})
     table = _exported(data, tmp_path / "some.parquet", "--filter", condition, "--without-vectors")

@@ -141,6 +141,7 @@ export const ITEMS = {
   heading: "Items",
   none: "This gallery is empty. Drop photos here, or index a folder with `askew index`.",
   noneMatch: "No item matches this filter.",
+  unknownFields: (fields: readonly string[]): string => `No item has the field ${fields.join(", ")}. Check how it is written.`,
   noPhoto: "no photo",
   photoUnreadable: "the photo cannot be shown",
   photoOf: (id: string) => `Photo of ${id}`,

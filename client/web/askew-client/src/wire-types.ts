@@ -58,6 +58,8 @@ export interface SearchAnswer {
   readonly gallery: string;
   readonly encoder: string | null;
   readonly exact: boolean;
+  /** Those of the filter's fields, and of `group_by`, that no item of the gallery has; absent if there are none. */
+  readonly unknown_fields?: readonly string[];
 }
 
 export interface Item {
@@ -69,6 +71,7 @@ export interface Item {
 export interface ItemPage {
   readonly items: readonly Item[];
   readonly next_cursor: string | null;
+  readonly unknown_fields?: readonly string[];
 }
 
 /** How many of the server's exact first `at` items a pack finds, as a share; measured with `queries` queries. */

@@ -36,7 +36,6 @@ from askew_server.http.routing import make_router, of_one_gallery
 from askew_server.http.search_answer import search_answer
 from askew_server.http.search_query import options_of, run_search
 from askew_server.http.state import InGallery, InState
-from askew_server.storage.filter_sql import EVERY_ITEM
 from askew_server.storage.filters import PayloadFilter
 from askew_server.storage.items import ItemBatch, StoredItem
 from askew_server.storage.photos import photo_sha256, require_intact_photo
@@ -68,12 +67,13 @@ async def delete_items(gallery: InGallery, wanted: ItemsToDelete) -> Response:
     """Delete items by their ids, ignoring unknown ones, or all that meet a filter."""
     if wanted.filter is not None:
         condition = wanted.filter
-        checked = await gallery.read(lambda _, payload_filter: payload_filter.sql(condition))
-        change = await gallery.write(lambda each: each.delete_where(checked))
+        selection = await gallery.read(lambda _, payload_filter: payload_filter.select(condition))
+        change, unknown = await gallery.write(lambda each: each.delete_selected(selection))
     else:
         ids = wanted.ids or []
-        change = await gallery.write(lambda each: each.delete_items(ids))
-    return json_answer(DeleteItemsAnswer(deleted=len(change.removed), sequence=change.sequence))
+        change, unknown = await gallery.write(lambda each: each.delete_items(ids)), []
+    answer = DeleteItemsAnswer(deleted=len(change.removed), sequence=change.sequence, unknown_fields=unknown)
+    return json_answer(answer)
 
 
 @router.put("/{item_id}", response_model=UpsertAnswer, responses=problems(404, 409, 413, 415, 422, 429, 507))
@@ -110,8 +110,9 @@ async def list_items(
     wanted = None if filter_text is None else _FILTER.validate_json(filter_text)
 
     def read(reader: GalleryReader, payload_filter: PayloadFilter) -> ItemPage:
-        condition = EVERY_ITEM if wanted is None else payload_filter.sql(wanted)
-        return read_page(reader, cursor, limit, condition, with_vectors=with_vectors)
+        with reader.snapshot():
+            selection = None if wanted is None else payload_filter.select(wanted)
+            return read_page(reader, cursor, limit, selection, with_vectors=with_vectors)
 
     return json_answer(await gallery.read(read))
 

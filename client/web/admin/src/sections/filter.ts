@@ -10,6 +10,11 @@ export interface Condition {
   readonly value: string;
 }
 
+/** A key of a payload as the path that names it: one with a dot, for instance, is a JSON string. */
+export function fieldPath(key: string): string {
+  return /^[^\x00-\x1f".[\]]+$/.test(key) && key === key.trim() ? key : JSON.stringify(key);
+}
+
 const BOUNDS: readonly string[] = ["gt", "gte", "lt", "lte"];
 
 /** The filter that all conditions make; undefined without conditions. */

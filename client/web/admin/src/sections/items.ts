@@ -11,6 +11,7 @@ import { confirmed } from "../parts/dialogs.js";
 import { makeProblem } from "../parts/notices.js";
 import { routeTo } from "../route.js";
 import { COMMON, ITEMS } from "../strings.js";
+import { fieldPath } from "./filter.js";
 import { makeFilterForm } from "./filter-form.js";
 import { showItem } from "./item.js";
 import { summaryOf } from "./payload.js";
@@ -35,21 +36,23 @@ export async function showItems(into: HTMLElement, context: Context, gallery: Ga
   const upload = makeUpload(context, gallery);
   let items: readonly Item[] = [];
   let next: string | null | undefined;
+  let unknown: readonly string[] = [];
   let failure: unknown;
   try {
-    ({ items, next_cursor: next } = await context.api.items.list(gallery.name, { cursor, filter, limit: PAGE_ITEMS }, context.signal));
+    ({ items, next_cursor: next, unknown_fields: unknown = [] } = await context.api.items.list(gallery.name, { cursor, filter, limit: PAGE_ITEMS }, context.signal));
   } catch (error) {
     // A filter that the server refuses stays in the form, to be mended.
     if (!(error instanceof ProblemError) || !["validation", "invalid-json"].includes(error.kind)) throw error;
     failure = error;
   }
-  const fields = [...new Set(items.flatMap(({ payload }) => Object.keys(payload)))].sort();
+  const fields = [...new Set(items.flatMap(({ payload }) => Object.keys(payload).map(fieldPath)))].sort();
   into.append(upload.element, makeFilterForm(filter, fields, apply));
   upload.acceptDrops(into);
   if (failure !== undefined) {
     into.append(makeProblem(failure));
     return;
   }
+  if (unknown.length > 0) into.append(make("p", "hint", ITEMS.unknownFields(unknown)));
   if (items.length === 0) {
     into.append(make("p", "empty", filter ? ITEMS.noneMatch : ITEMS.none));
     return;
