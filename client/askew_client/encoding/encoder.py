@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from askew_client.contract.encoder_file import EncoderFile, read_encoder_file
-from askew_client.contract.errors import DamagedEncoder, EngineMissing, NotAnEncoder, PhotoError
+from askew_client.contract.errors import DamagedEncoder, EncoderFailed, EngineMissing, NotAnEncoder, PhotoError
 from askew_client.contract.manifest import Manifest
+from askew_client.cores import usable_cores
 from askew_client.encoding.engines import refuse_several
 from askew_client.encoding.golden import golden_pictures
 from askew_client.encoding.photos import MAX_PIXELS, Photo, check_shape, read_photo
@@ -30,19 +32,25 @@ class Encoder:
     """One encoder file, ready to describe photos.
 
     Each photo is described alone and at its own aspect ratio, so that its vector does not depend on the photos that are
-    described with it. An Encoder may be used from several threads.
+    described with it. An Encoder may be used from several threads. Pickled, it is its path and its options: another process
+    reads the file again.
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None, max_pixels: int = MAX_PIXELS) -> None:
         """Read, verify and load an encoder file.
 
-        `threads`: how many threads one inference uses; None: one for each core. `max_pixels`: photos with more pixels
+        `threads`: how many threads one inference uses; None: one for each core that the process may use. `max_pixels`: photos with more pixels
         are refused before they are decoded. Raises NotAnEncoder, DamagedEncoder, UnknownManifest, EngineMissing.
         """
         self.path = Path(path)
         self.file: EncoderFile = read_encoder_file(self.path)
         self.max_pixels = max_pixels
+        self._threads = threads
         self._session = _open_session(self.path, threads)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """An engine's session cannot be pickled."""
+        return _reopen, (self.path.absolute(), self._threads, self.max_pixels)
 
     @property
     def manifest(self) -> Manifest:
@@ -59,7 +67,7 @@ class Encoder:
 
         A photo is a path, the bytes of a JPEG, PNG or WebP file, a PIL image, or a uint8 [H, W, 3] RGB array. Returns
         float32 [n, D] unit vectors in the order of the photos; n is 1 for a single photo. Raises UnreadablePhoto,
-        PhotoTooLarge, PhotoTooThin.
+        PhotoTooLarge, PhotoTooThin, EncoderFailed.
         """
         single = str | Path | bytes | Image.Image | np.ndarray
         several = [photos] if isinstance(photos, single) else list(photos)
@@ -67,9 +75,19 @@ class Encoder:
         return np.stack(vectors) if vectors else np.empty((0, self.manifest.dim), dtype=np.float32)
 
     def encode_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Describe one decoded photo, uint8 [H, W, 3] RGB: float32 [D], unit length. Raises PhotoTooThin."""
+        """Describe one decoded photo, uint8 [H, W, 3] RGB: float32 [D], unit length.
+
+        Raises PhotoTooThin, EncoderFailed.
+        """
         check_shape(pixels.shape[0], pixels.shape[1], self.manifest.photo_size)
-        (descriptors,) = self._session.run(["descriptor"], {"image": pixels[None]})
+        try:
+            (descriptors,) = self._session.run(["descriptor"], {"image": pixels[None]})
+        # onnxruntime's exceptions have no common base class below Exception.
+        except Exception as error:  # noqa: BLE001
+            raise EncoderFailed(
+                f"{self.path} cannot describe a photo of {pixels.shape[1]} × {pixels.shape[0]} px: onnxruntime reports "
+                f"{_reason(error)}. Use another encoder, or export this one again."
+            ) from None
         vector: NDArray[np.float32] = descriptors[0]
         return vector
 
@@ -132,6 +150,9 @@ class Encoder:
             return self.encode_pixels(read_photo(photo, max_pixels=self.max_pixels))
         except PhotoError as error:
             return error
+        # The engine may fail on this photo and not on the next one.
+        except EncoderFailed as error:
+            return PhotoError(str(error))
 
 
 def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
@@ -144,6 +165,10 @@ def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessi
     options.log_severity_level = 3
     # Photos have many shapes: memory patterns and a doubling arena would keep memory for the largest of each shape.
     options.enable_mem_pattern = False
+    cores = usable_cores()
+    if threads is None and cores < (os.cpu_count() or 1):
+        # onnxruntime would start one for each of the machine's cores, whatever a container's quota.
+        threads = cores
     if threads is not None:
         options.intra_op_num_threads = threads
     cpu = ("CPUExecutionProvider", {"arena_extend_strategy": "kSameAsRequested"})
@@ -153,11 +178,20 @@ def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessi
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     # onnxruntime's exceptions have no common base class below Exception.
     except Exception as error:  # noqa: BLE001
-        reason = str(error).splitlines()[0][:200].rstrip(".")
-        raise NotAnEncoder(f"{path} cannot be loaded by onnxruntime: {reason}. Export it again.") from None
+        raise NotAnEncoder(f"{path} cannot be loaded by onnxruntime: {_reason(error)}. Export it again.") from None
     names = {tensor.name for tensor in session.get_inputs()}, {tensor.name for tensor in session.get_outputs()}
     if names[0] != {"image"} or "descriptor" not in names[1]:
         raise NotAnEncoder(
             f"Expected {path} to have an input `image` and an output `descriptor`. Export it with `askew export`."
         )
     return session
+
+
+def _reopen(path: Path, threads: int | None, max_pixels: int) -> Encoder:
+    return Encoder(path, threads=threads, max_pixels=max_pixels)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an engine's message, or the name of an exception without one."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200].rstrip(".") if lines else type(error).__name__
