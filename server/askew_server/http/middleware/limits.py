@@ -78,7 +78,8 @@ class RequestLimits:
         seconds = settings.request_seconds
         match body:
             case BodyKind.ENCODER:
-                return _Bounds(settings.max_encoder_bytes, ADMISSION_SECONDS, self._in_flight)
+                admission = max(ADMISSION_SECONDS, settings.check_seconds + 60)
+                return _Bounds(settings.max_encoder_bytes, admission, self._in_flight)
             # These are written to the disk as they arrive, so they do not count as memory.
             case BodyKind.JOB_PHOTOS:
                 return _Bounds(settings.max_job_bytes, seconds, InFlightBytes(settings.max_job_bytes))
