@@ -192,7 +192,7 @@ class Settings(BaseSettings):
         description="Processor time that describing one photo may take, of all cores together, in seconds.",
     )
     photo_memory_bytes: int = Field(
-        default=2_500_000_000,
+        default=3_000_000_000,
         ge=1_000_000,
         description="Memory that describing one photo may take, in bytes, the encoder included where it is not open yet.",
     )

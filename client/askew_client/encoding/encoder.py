@@ -162,7 +162,8 @@ def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessi
         raise EngineMissing(f"No onnxruntime is installed; encoders need one to run. {ENGINE_HINT}") from None
     refuse_several(("onnxruntime", "onnxruntime-gpu"), ENGINE_HINT)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    # What the engine has to say is in its exceptions; a line of its own on stderr would be twice.
+    options.log_severity_level = 4
     # Photos have many shapes: memory patterns and a doubling arena would keep memory for the largest of each shape.
     options.enable_mem_pattern = False
     cores = usable_cores()
@@ -194,4 +195,8 @@ def _reopen(path: Path, threads: int | None, max_pixels: int) -> Encoder:
 def _reason(error: Exception) -> str:
     """The first line of an engine's message, or the name of an exception without one."""
     lines = str(error).strip().splitlines()
-    return lines[0][:200].rstrip(".") if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    # Behind the code and its name comes the message.
+    message = lines[0].rpartition(" : ")[2] if lines[0].startswith("[ONNXRuntimeError]") else lines[0]
+    return message[:200].rstrip(". ")

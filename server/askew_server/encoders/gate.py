@@ -40,7 +40,7 @@ RECALL_AT_10_FLOOR = 0.2
 MIN_ITEMS_FOR_RECALL = 100
 """Recall@10 is not judged with fewer items: if there are hardly more than ten, any network finds ten of them."""
 
-CANDIDATE_LIMITS = Limits(seconds=840, processor_seconds=600, memory_bytes=2_500_000_000)
+CANDIDATE_LIMITS = Limits(seconds=840, processor_seconds=600, memory_bytes=3_000_000_000)
 """What a candidate may use to describe its golden pictures and probes: 3 s of processor time for each of 200 photos."""
 
 Each = TypeVar("Each")
