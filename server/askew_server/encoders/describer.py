@@ -65,11 +65,11 @@ class Describer:
 
     def describe_files(self, encoder: Path, photos: list[Path], hear: Callable[[Described], None]) -> Future[None]:
         """Describe photo files, one per core at a time; `hear` gets a vector or a PhotoError for each, in order."""
-        return self._submit(_describe_files, encoder, self._limits_for_many, 1, hear, photos)
+        return self._submit(_describe_files, encoder, self._limits_for(len(photos)), 1, hear, photos)
 
     def time_photos(self, encoder: Path, photos: list[Path]) -> Future[float]:
         """Measure the seconds per photo when many are described. Photos that cannot be described count, too."""
-        return self._submit(_time_photos, encoder, self._limits_for_many, 1, _ignore, photos)
+        return self._submit(_time_photos, encoder, self._limits_for(len(photos)), 1, _ignore, photos)
 
     @property
     def waiting(self) -> int:
@@ -80,10 +80,9 @@ class Describer:
         """End the child processes at once; unfinished tasks fail with ChildStopped."""
         self._workers.close()
 
-    @property
-    def _limits_for_many(self) -> Limits:
-        """For one photo after another, of which each core works on one."""
-        cores, one = usable_cores(), self._limits
+    def _limits_for(self, count: int) -> Limits:
+        """For this many photos, one after another, of which each core works on one."""
+        cores, one = min(count, usable_cores()), self._limits
         return replace(
             one,
             processor_seconds=None if one.processor_seconds is None else cores * one.processor_seconds,

@@ -35,7 +35,7 @@ from askew_server.settings import Settings
 
 MOST_CHECKED = 3
 """Uploaded encoder files that are checked at once. Each takes a core, and its file is in memory."""
-_TOO_MANY_CHECKED = f"{MOST_CHECKED} encoder files are being checked already. Try again in 10 seconds."
+_TOO_MANY_CHECKED = f"{MOST_CHECKED} encoder files or probes are being checked already. Try again in 10 seconds."
 _TOO_MANY_RECEIVED = "Too many uploads are being received at once. Try again in 10 seconds."
 _TOO_MANY_MADE = "Too many galleries are being created and deleted at once. Try again in 10 seconds."
 

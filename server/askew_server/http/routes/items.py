@@ -91,7 +91,8 @@ async def upsert_photo(
     vector = await vector_of_upload(state, gallery, upload, request.receive)
     # A form brings its payload itself.
     text = upload.fields.get("payload") if upload.is_form else payload
-    item = StoredItem(identity, vector, read_payload(text), (upload.photo, upload.suffix))
+    read = await run_off_loop(len(text or ""), lambda: read_payload(text))
+    item = StoredItem(identity, vector, read, (upload.photo, upload.suffix))
     sequence = await gallery.write(lambda each: each.upsert(ItemBatch.of([item])))
     return json_answer(UpsertAnswer(upserted=1, sequence=sequence))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 from urllib.parse import unquote
 
@@ -41,7 +40,8 @@ async def put_probe(
     vector = await vector_of_upload(state, gallery, upload, request.receive)
     if upload.has_vector:
         # A photo that no candidate can read would count against all of them.
-        await asyncio.to_thread(read_photo, upload.photo, max_pixels=state.settings.max_photo_pixels)
+        pixels = state.settings.max_photo_pixels
+        await state.checking.run(lambda _: read_photo(upload.photo, max_pixels=pixels), request.receive)
     put = await gallery.write(lambda each: each.probes.put(identity, vector, upload.photo, upload.suffix))
     return json_answer(put)
 
