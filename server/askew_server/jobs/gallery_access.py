@@ -63,7 +63,8 @@ class JobDescriber:
         """`encoder`: the teacher's file. `limits`: of each photo."""
         self._encoder = encoder
         self._cancelled = cancelled
-        self._describer = Describer(max_waiting=1, max_pixels=max_pixels, limits=limits)
+        # One batch at a time; a place is free again a moment after its answer is there.
+        self._describer = Describer(max_waiting=4, max_pixels=max_pixels, limits=limits)
 
     def describe(self, photos: list[Path]) -> list[Described]:
         """A vector, float32 [D], or a PhotoError for each photo. Raises JobStopped, EncoderError.
