@@ -9,6 +9,7 @@
     │   ├── NotAnEncoder           not an ONNX file, or one without a manifest
     │   ├── DamagedEncoder         its digest does not match its bytes, or it does not compute its golden vectors
     │   ├── UnknownManifest        written by a newer Askew
+    │   ├── EncoderFailed          the engine failed while it described a photo
     │   └── EngineMissing          no onnxruntime is installed, or two are
     ├── WireError                  a vector that cannot be sent or read: wrong length, dtype or norm, NaN
     ├── DamagedSnapshot            a snapshot file that cannot be read, or has not the digest that the server states
@@ -50,6 +51,7 @@ from askew_client.contract.errors import (
     DamagedPack,
     DamagedSnapshot,
     EncoderError,
+    EncoderFailed,
     EncoderNotAdmitted,
     EncoderRefused,
     EngineMissing,
@@ -98,6 +100,7 @@ __all__ = [
     "DamagedPack",
     "DamagedSnapshot",
     "EncoderError",
+    "EncoderFailed",
     "EncoderNotAdmitted",
     "EncoderRefused",
     "EngineMissing",

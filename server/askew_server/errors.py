@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from askew_client.contract.problems import ProblemKind
-from askew_client.errors import AskewError
+from askew_client.errors import AskewError, PhotoError
 
 
 class Refusal(AskewError):
@@ -28,3 +28,7 @@ class DataInUse(AskewError):
 
 class DamagedGallery(AskewError):
     """A gallery on disk that cannot be opened."""
+
+
+class PhotoNotDescribed(PhotoError):
+    """Describing the photo used more than it may, or ended the process that did it."""

@@ -180,6 +180,38 @@ class Settings(BaseSettings):
         ge=1,
         description="Photos that may wait to be described; beyond that 429 `overloaded` with `Retry-After`.",
     )
+    photo_seconds: float = Field(
+        default=100,
+        gt=0,
+        description="Time that describing one photo may take, in seconds, once it is its turn; beyond that it is stopped and "
+        "refused (422 `unreadable-photo`).",
+    )
+    photo_processor_seconds: float = Field(
+        default=300,
+        gt=0,
+        description="Processor time that describing one photo may take, of all cores together, in seconds.",
+    )
+    photo_memory_bytes: int = Field(
+        default=3_000_000_000,
+        ge=1_000_000,
+        description="Memory that describing one photo may take, in bytes, the encoder included where it is not open yet.",
+    )
+    check_seconds: float = Field(
+        default=840,
+        gt=0,
+        description="Time that checking an uploaded encoder file may take, in seconds: it describes three pictures, and a "
+        "student up to 200 photos of the gallery.",
+    )
+    check_processor_seconds: float = Field(
+        default=600,
+        gt=0,
+        description="Processor time that checking an uploaded encoder file may take, in seconds.",
+    )
+    build_seconds: float = Field(
+        default=86_400,
+        gt=0,
+        description="Time that building an index, or making an offline pack, may take, in seconds.",
+    )
     max_jobs: int = Field(
         default=32,
         ge=1,

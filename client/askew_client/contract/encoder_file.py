@@ -16,6 +16,10 @@ from askew_client.contract.errors import DamagedEncoder, NotAnEncoder
 from askew_client.contract.manifest import DIGEST_KEY, Manifest
 
 HIGHEST_OPSET = 18
+MAX_FIELDS = 50_000
+"""The most fields that are read: each takes a step of Python. An encoder file has some tens, and a few for each function."""
+MAX_METADATA_BYTES = 4_000_000
+"""The largest metadata altogether, in bytes; a manifest with golden vectors of 2,048 values has 35,000."""
 UNSEALED = "0" * 64
 
 _OPSET_IMPORT, _METADATA_PROPS, _GRAPH = 8, 14, 7
@@ -32,7 +36,28 @@ class EncoderFile:
     size: int
 
 
-@dataclass(frozen=True)
+class _TooManyParts(Exception):
+    """A file whose fields or metadata cost more to read than those of any encoder."""
+
+
+class _Budget:
+    """Counts the fields and the bytes of metadata of one file. Raises _TooManyParts beyond the most that are read."""
+
+    def __init__(self) -> None:
+        self._fields = self._metadata_bytes = 0
+
+    def take_field(self) -> None:
+        self._fields += 1
+        if self._fields > MAX_FIELDS:
+            raise _TooManyParts(f"it has more than {MAX_FIELDS:,} fields")
+
+    def take_metadata(self, size: int) -> None:
+        self._metadata_bytes += size
+        if self._metadata_bytes > MAX_METADATA_BYTES:
+            raise _TooManyParts(f"its metadata has more than {MAX_METADATA_BYTES:,} bytes")
+
+
+@dataclass(frozen=True, slots=True)
 class _Span:
     """One length-delimited field: its number and the range of its bytes."""
 
@@ -94,17 +119,24 @@ def _top_level(model: bytes, source: str) -> tuple[dict[str, tuple[str, _Span]],
     metadata: dict[str, tuple[str, _Span]] = {}
     opset = 0
     has_graph = False
+    budget = _Budget()
     try:
-        for span in _fields(model, 0, len(model)):
+        for span in _fields(model, 0, len(model), budget):
             if span.field == _METADATA_PROPS:
-                key, value = _key_and_value(model, span)
+                budget.take_metadata(span.end - span.start)
+                key, value = _key_and_value(model, span, budget)
                 metadata[key] = (model[value.start : value.end].decode(), value)
             elif span.field == _OPSET_IMPORT:
-                opset = max(opset, _opset_version(model, span))
+                opset = max(opset, _opset_version(model, span, budget))
             elif span.field == _GRAPH:
                 has_graph = True
     except (ValueError, IndexError):
         has_graph = False
+    except _TooManyParts as error:
+        raise NotAnEncoder(
+            f"Expected {source} to be an encoder file, but {error}, which no encoder file has. Send one made by "
+            "`askew export`."
+        ) from None
     if not has_graph:
         raise NotAnEncoder(f"{source} is not an ONNX file, or is truncated. Expected a file made by `askew export`.")
     digest = metadata.get(DIGEST_KEY)
@@ -113,17 +145,18 @@ def _top_level(model: bytes, source: str) -> tuple[dict[str, tuple[str, _Span]],
     return metadata, opset, digest[1] if digest else None
 
 
-def _key_and_value(model: bytes, entry: _Span) -> tuple[str, _Span]:
-    parts = {span.field: span for span in _fields(model, entry.start, entry.end)}
+def _key_and_value(model: bytes, entry: _Span, budget: _Budget) -> tuple[str, _Span]:
+    parts = {span.field: span for span in _fields(model, entry.start, entry.end, budget)}
     empty = _Span(2, entry.end, entry.end)
     key = parts.get(1, empty)
     return model[key.start : key.end].decode(), parts.get(2, empty)
 
 
-def _opset_version(model: bytes, entry: _Span) -> int:
+def _opset_version(model: bytes, entry: _Span, budget: _Budget) -> int:
     """The version of the default operator set; 0 for an entry of another domain."""
     version, position = 0, entry.start
     while position < entry.end:
+        budget.take_field()
         tag, position = _varint(model, position)
         if tag & 7 == _VARINT:
             version, position = _varint(model, position)
@@ -135,10 +168,11 @@ def _opset_version(model: bytes, entry: _Span) -> int:
     return version
 
 
-def _fields(model: bytes, start: int, end: int) -> Iterator[_Span]:
+def _fields(model: bytes, start: int, end: int, budget: _Budget) -> Iterator[_Span]:
     """The length-delimited fields of one message; other fields are skipped. Raises ValueError if it is not protobuf."""
     position = start
     while position < end:
+        budget.take_field()
         tag, position = _varint(model, position)
         wire_type = tag & 7
         if wire_type == _VARINT:

@@ -51,6 +51,10 @@ class UnknownManifest(EncoderError):
     """The manifest's format version is newer than this Askew."""
 
 
+class EncoderFailed(EncoderError):
+    """The engine failed while it described a photo: the encoder's network cannot process it."""
+
+
 class EngineMissing(EncoderError):
     """No onnxruntime is installed, or two that overwrite each other are."""
 

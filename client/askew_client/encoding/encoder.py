@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,8 +15,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from askew_client.contract.encoder_file import EncoderFile, read_encoder_file
-from askew_client.contract.errors import DamagedEncoder, EngineMissing, NotAnEncoder, PhotoError, UnreadablePhoto
+from askew_client.contract.errors import (
+    DamagedEncoder,
+    EncoderFailed,
+    EngineMissing,
+    NotAnEncoder,
+    PhotoError,
+    UnreadablePhoto,
+)
 from askew_client.contract.manifest import Manifest
+from askew_client.cores import usable_cores
 from askew_client.encoding.engines import refuse_several
 from askew_client.encoding.golden import golden_pictures
 from askew_client.encoding.photos import MAX_PIXELS, Photo, check_shape, name_of, photo_border, read_photo
@@ -36,19 +45,25 @@ class Encoder:
     """One encoder file, ready to describe photos.
 
     Each photo is described alone and at its own aspect ratio, so that its vector does not depend on the photos that are
-    described with it. An Encoder may be used from several threads.
+    described with it. An Encoder may be used from several threads. Pickled, it is its path and its options: another process
+    reads the file again.
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None, max_pixels: int = MAX_PIXELS) -> None:
         """Read, verify and load an encoder file.
 
-        `threads`: how many threads one inference uses; None: one for each core. `max_pixels`: photos with more pixels
+        `threads`: how many threads one inference uses; None: one for each core that the process may use. `max_pixels`: photos with more pixels
         are refused before they are decoded. Raises NotAnEncoder, DamagedEncoder, UnknownManifest, EngineMissing.
         """
         self.path = Path(path)
         self.file: EncoderFile = read_encoder_file(self.path)
         self.max_pixels = max_pixels
+        self._threads = threads
         self._session = _open_session(self.path, threads)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """An engine's session cannot be pickled."""
+        return _reopen, (self.path.absolute(), self._threads, self.max_pixels)
 
     @property
     def manifest(self) -> Manifest:
@@ -72,7 +87,7 @@ class Encoder:
 
         A photo is a path, the bytes of a JPEG, PNG, WebP, HEIC or AVIF file, a PIL image, or a uint8 [H, W, 3] RGB array. Returns the
         float32 [D] unit vector of a photo; of a list or tuple of n photos (n may be 0 or 1) float32 [n, D], in its order.
-        Raises UnreadablePhoto, PhotoTooLarge, PhotoTooThin.
+        Raises UnreadablePhoto, PhotoTooLarge, PhotoTooThin, EncoderFailed.
         """
         if isinstance(photos, str | Path | bytes | Image.Image | np.ndarray):
             return self._describe(photos)
@@ -89,9 +104,19 @@ class Encoder:
         return f"Encoder({str(self.path)!r}: {manifest.encoder_id}, {manifest.role}, [{manifest.dim}] in {manifest.space_id})"
 
     def encode_pixels(self, pixels: NDArray[np.uint8]) -> OneVector:
-        """Describe one decoded photo, uint8 [H, W, 3] RGB: float32 [D], unit length. Raises PhotoTooThin."""
+        """Describe one decoded photo, uint8 [H, W, 3] RGB: float32 [D], unit length.
+
+        Raises PhotoTooThin, EncoderFailed.
+        """
         check_shape(pixels.shape[0], pixels.shape[1], self.manifest.photo_size)
-        (descriptors,) = self._session.run(["descriptor"], {"image": pixels[None]})
+        try:
+            (descriptors,) = self._session.run(["descriptor"], {"image": pixels[None]})
+        # onnxruntime's exceptions have no common base class below Exception.
+        except Exception as error:  # noqa: BLE001
+            raise EncoderFailed(
+                f"{self.path} cannot describe a photo of {pixels.shape[1]} × {pixels.shape[0]} px: onnxruntime reports "
+                f"{_reason(error)}. Use another encoder, or export this one again."
+            ) from None
         vector: OneVector = descriptors[0]
         return vector
 
@@ -154,6 +179,9 @@ class Encoder:
             return self._describe(photo)
         except PhotoError as error:
             return error
+        # The engine may fail on this photo and not on the next one.
+        except EncoderFailed as error:
+            return PhotoError(str(error))
 
     def _describe(self, photo: Photo) -> OneVector:
         """Describe one photo: float32 [D], unit length. Whatever is raised on the way becomes a PhotoError."""
@@ -168,9 +196,14 @@ def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessi
         raise EngineMissing(f"No onnxruntime is installed; encoders need one to run. {ENGINE_HINT}") from None
     refuse_several(("onnxruntime", "onnxruntime-gpu"), ENGINE_HINT)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    # What the engine has to say is in its exceptions; a line of its own on stderr would be twice.
+    options.log_severity_level = 4
     # Photos have many shapes: memory patterns and a doubling arena would keep memory for the largest of each shape.
     options.enable_mem_pattern = False
+    cores = usable_cores()
+    if threads is None and cores < (os.cpu_count() or 1):
+        # onnxruntime would start one for each of the machine's cores, whatever a container's quota.
+        threads = cores
     if threads is not None:
         options.intra_op_num_threads = threads
     cpu = ("CPUExecutionProvider", {"arena_extend_strategy": "kSameAsRequested"})
@@ -180,11 +213,24 @@ def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessi
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     # onnxruntime's exceptions have no common base class below Exception.
     except Exception as error:  # noqa: BLE001
-        reason = str(error).splitlines()[0][:200].rstrip(".")
-        raise NotAnEncoder(f"{path} cannot be loaded by onnxruntime: {reason}. Export it again.") from None
+        raise NotAnEncoder(f"{path} cannot be loaded by onnxruntime: {_reason(error)}. Export it again.") from None
     names = {tensor.name for tensor in session.get_inputs()}, {tensor.name for tensor in session.get_outputs()}
     if names[0] != {"image"} or "descriptor" not in names[1]:
         raise NotAnEncoder(
             f"Expected {path} to have an input `image` and an output `descriptor`. Export it with `askew export`."
         )
     return session
+
+
+def _reopen(path: Path, threads: int | None, max_pixels: int) -> Encoder:
+    return Encoder(path, threads=threads, max_pixels=max_pixels)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an engine's message, or the name of an exception without one."""
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    # Behind the code and its name comes the message.
+    message = lines[0].rpartition(" : ")[2] if lines[0].startswith("[ONNXRuntimeError]") else lines[0]
+    return message[:200].rstrip(". ")

@@ -89,7 +89,8 @@ def photo_border(name: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
     """
     try:
         yield
-    except PhotoError:
+    # An encoder that fails is not the photo's fault.
+    except (PhotoError, EncoderError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PhotoTooLarge(f"{name} has more than the {max_pixels} pixels that are allowed. Shrink it.") from None

@@ -8,9 +8,9 @@ dimensions, names the right space and has the right dimension; only this compari
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,12 +22,13 @@ from askew_client.contract.encoders import HIGHEST_OPSETS, AdmissionReport, Enco
 from askew_client.contract.problems import ProblemKind
 from askew_client.errors import DamagedEncoder, EncoderError, UnknownManifest
 from askew_server.encoders.alignment import Alignment, GateProbe, Hits, measure_alignment
-from askew_server.encoders.describer import Describer, ProbeResult
+from askew_server.encoders.describer import ProbeResult, probe
 from askew_server.errors import Refusal
 from askew_server.gallery.live import LiveGallery
 from askew_server.gallery.ranking import ranked
 from askew_server.index.port import VectorIndex
 from askew_server.index.types import Vectors
+from askew_server.processes import ChildLost, LimitExceeded, Limits, run_in_child
 from askew_server.storage.probes import FEWEST_PROBES, StoredProbe
 from askew_server.storage.reader import GalleryReader
 from askew_server.storage.vectors import unpack_vector
@@ -39,8 +40,8 @@ RECALL_AT_10_FLOOR = 0.2
 MIN_ITEMS_FOR_RECALL = 100
 """Recall@10 is not judged with fewer items: if there are hardly more than ten, any network finds ten of them."""
 
-PROCESSOR_SECONDS = 600
-"""The processor time that a candidate may use to describe its probes: 3 s for each of 200 photos."""
+CANDIDATE_LIMITS = Limits(seconds=840, processor_seconds=600, memory_bytes=3_000_000_000)
+"""What a candidate may use to describe its golden pictures and probes: 3 s of processor time for each of 200 photos."""
 
 Each = TypeVar("Each")
 
@@ -54,16 +55,31 @@ def read_candidate(content: bytes, source: str) -> EncoderFile:
         raise Refusal(ProblemKind.NOT_AN_ENCODER, str(error), {"reason": reason}) from None
 
 
-def admit(gallery: LiveGallery, content: bytes, source: str, *, max_pixels: int) -> EncoderDescription:
+def never() -> bool:
+    """Nobody stops waiting for an answer."""
+    return False
+
+
+def admit(
+    gallery: LiveGallery,
+    content: bytes,
+    source: str,
+    *,
+    max_pixels: int,
+    limits: Limits = CANDIDATE_LIMITS,
+    cancelled: Callable[[], bool] = never,
+) -> EncoderDescription:
     """Examine a candidate and keep it if it passes. Takes seconds; a child process runs the candidate.
 
-    Raises Refusal: not-an-encoder, space-mismatch, encoder-conflict, overloaded while another candidate is being
+    `limits`: of that process. Raises ChildStopped soon after `cancelled()` is true; Refusal: not-an-encoder, space-mismatch, encoder-conflict, overloaded while another candidate is being
     examined, or encoder-refused with the report.
     """
     file = read_candidate(content, source)
     _check_identity(gallery, file)
     with gallery.encoders.one_candidate():
-        report = _examine(gallery, file, content, max_pixels)
+        report = _examine(
+            gallery, file, partial(run_candidate, content, max_pixels=max_pixels, limits=limits, cancelled=cancelled)
+        )
     if not report.admitted:
         raise Refusal(
             ProblemKind.ENCODER_REFUSED,
@@ -74,15 +90,25 @@ def admit(gallery: LiveGallery, content: bytes, source: str, *, max_pixels: int)
     return gallery.run(lambda each: each.encoders.keep(file, report))
 
 
-def check_teacher(content: bytes, *, max_pixels: int) -> None:
+def check_teacher(
+    content: bytes,
+    source: str,
+    *,
+    max_pixels: int,
+    limits: Limits = CANDIDATE_LIMITS,
+    cancelled: Callable[[], bool] = never,
+) -> EncoderFile:
     """Check in a child process that a teacher's file computes its golden vectors, before a gallery depends on it.
 
-    Raises Refusal (not-an-encoder) if it cannot be run or computes other vectors.
+    Returns what the file states. Raises Refusal (not-an-encoder) if it cannot be run or computes other vectors, and
+    ChildStopped soon after `cancelled()` is true.
     """
+    file = read_candidate(content, source)
     try:
-        run_candidate(content, [], max_pixels=max_pixels)
+        run_candidate(content, [], max_pixels=max_pixels, limits=limits, cancelled=cancelled)
     except EncoderError as error:
         raise Refusal(ProblemKind.NOT_AN_ENCODER, str(error), {"reason": "golden-vectors"}) from None
+    return file
 
 
 def _check_identity(gallery: LiveGallery, file: EncoderFile) -> None:
@@ -99,7 +125,7 @@ def _check_identity(gallery: LiveGallery, file: EncoderFile) -> None:
     gallery.run(lambda each: each.encoders.check_identity(file))
 
 
-def _examine(gallery: LiveGallery, file: EncoderFile, content: bytes, max_pixels: int) -> AdmissionReport:
+def _examine(gallery: LiveGallery, file: EncoderFile, run: Callable[[list[Path]], ProbeResult]) -> AdmissionReport:
     report = AdmissionReport(
         gallery=gallery.name,
         encoder=file.manifest.encoder_id,
@@ -132,7 +158,7 @@ def _examine(gallery: LiveGallery, file: EncoderFile, content: bytes, max_pixels
             )
             return report.model_copy(update={"reasons": [reason]})
         try:
-            probed = run_candidate(content, [probe.photo for probe in probes], max_pixels=max_pixels)
+            probed = run([each.photo for each in probes])
         except EncoderError as error:
             return report.model_copy(update={"reasons": [str(error)]})
         alignment = measure_alignment(probes, probed.vectors, _GalleryHits(gallery.index, reader), reader.counts()[0])
@@ -216,26 +242,37 @@ def _spread(candidates: Sequence[Each]) -> list[Each]:
 
 
 def run_candidate(
-    content: bytes, photos: list[Path], *, max_pixels: int, processor_seconds: int = PROCESSOR_SECONDS
+    content: bytes,
+    photos: list[Path],
+    *,
+    max_pixels: int,
+    limits: Limits = CANDIDATE_LIMITS,
+    cancelled: Callable[[], bool] = never,
 ) -> ProbeResult:
     """Run a candidate on photos in its own process, so that a hostile or broken file cannot harm the server.
 
     Raises EncoderError if it cannot be loaded, computes golden vectors that differ from those in its file, crashes, or
-    uses more than `processor_seconds` of processor time.
+    uses more than the limits; ChildStopped soon after `cancelled()` is true.
     """
-    child = Describer(max_waiting=1, max_pixels=max_pixels, processor_seconds=processor_seconds)
+    asked = f"its golden pictures and {len(photos)} photos" if photos else "its golden pictures"
     with tempfile.TemporaryDirectory(prefix="askew-admission-") as folder:
         path = Path(folder) / "candidate.onnx"
         path.write_bytes(content)
         try:
-            return child.probe(path, photos).result()
-        except BrokenProcessPool:
+            return run_in_child(probe, lambda _: None, cancelled, limits, path, max_pixels, limits.memory_bytes, photos)
+        except LimitExceeded as error:
             raise DamagedEncoder(
-                f"The process that ran it ended before it had described {len(photos)} photos: it crashed, or it used "
-                f"more than {processor_seconds} s of processor time. Try it with `askew check` on your machine."
+                f"Expected the encoder to describe {asked} within the limits, but {error.what}, so it was stopped. Try it "
+                "with `askew check` on your machine; the server's settings check_seconds, check_processor_seconds and "
+                "photo_memory_bytes allow more."
             ) from None
-        finally:
-            child.close()
+        except ChildLost as error:
+            raise DamagedEncoder(
+                f"Expected the encoder to describe {asked}, but the process that ran it ended early ({error}). Try it with "
+                "`askew check` on your machine."
+            ) from None
+        except EncoderError as error:
+            raise type(error)(str(error).replace(str(path), "The file")) from None
 
 
 def _distribution(scores: NDArray[np.float64]) -> ScoreDistribution:

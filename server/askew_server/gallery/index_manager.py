@@ -23,7 +23,7 @@ from askew_client.errors import AskewError
 from askew_server.errors import Refusal
 from askew_server.gallery.rebuilds import Rebuilds
 from askew_server.index.build import Progress
-from askew_server.index.build_process import build_in_child
+from askew_server.index.build_process import BUILD_LIMITS, build_in_child
 from askew_server.index.faiss_library import gpu_count
 from askew_server.index.gpu import NO_GPU, load_on_gpu
 from askew_server.index.main_segment import MainSegment
@@ -34,6 +34,7 @@ from askew_server.index.record import RECORD
 from askew_server.index.search_thread import SearchThread
 from askew_server.index.segmented import SegmentedIndex
 from askew_server.index.types import CodedKind, IndexStatistics, IndexStatus, Labels, Neighbours, Vectors
+from askew_server.processes import Limits
 from askew_server.storage.items import ItemStore
 from askew_server.storage.reader import GalleryReader
 from askew_server.storage.vector_source import SqliteVectorSource
@@ -53,9 +54,12 @@ OpenIndex = Callable[[str, ItemStore, int], VectorIndex]
 """Opens the index of a gallery: its name, its store, the number of components of its vectors."""
 
 
-def open_index(gallery: str, store: ItemStore, dim: int) -> VectorIndex:
-    """Open the index of a gallery and bring it up to date with its database. Raises EngineMissing."""
-    return IndexManager(gallery, store, dim)
+def open_index(gallery: str, store: ItemStore, dim: int, *, build_limits: Limits = BUILD_LIMITS) -> VectorIndex:
+    """Open the index of a gallery and bring it up to date with its database. Raises EngineMissing.
+
+    `build_limits`: of each build.
+    """
+    return IndexManager(gallery, store, dim, build_limits=build_limits)
 
 
 class IndexManager:
@@ -68,16 +72,18 @@ class IndexManager:
         dim: int,
         *,
         verify: Callable[[Path], Iterable[VerifyStep]] = verify_blocks,
+        build_limits: Limits = BUILD_LIMITS,
     ) -> None:
         """Open the saved index in the gallery's folder, and bring it up to date with the database. Raises EngineMissing.
 
-        `verify`: reads the saved files again, step by step.
+        `verify`: reads the saved files again, step by step. `build_limits`: of each build.
         """
         self._dim = dim
         self._store = store
         self._folder = store.folder
         self._saved = store.folder / "index"
         self._verify_saved = verify
+        self._build_limits = build_limits
         self._log = logging.getLogger(f"askew.index.{gallery}")
         self._changing = threading.Lock()
         opened = open_main(self._saved, dim)
@@ -213,7 +219,7 @@ class IndexManager:
             report(progress.done, progress.total)
 
         source = SqliteVectorSource(self._folder / "gallery.db", self._dim)
-        build_in_child(source, self._saved, kind, report_progress, cancelled)
+        build_in_child(source, self._saved, kind, report_progress, cancelled, self._build_limits)
         opened = open_main(self._saved, self._dim)
         if opened.main is None:
             raise AskewError(opened.damage or f"The index was built, but its files are missing from {self._saved}.")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import json
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -18,7 +20,7 @@ from askew_server.http.middleware.limits import RequestLimits, with_cors
 from askew_server.http.middleware.load_shedding import LoadShedding
 from askew_server.http.middleware.observer import Observer
 from askew_server.http.middleware.raw_search import RawSearch
-from askew_server.http.openapi import complete_document
+from askew_server.http.openapi import OpenApiDocument, complete_document
 from askew_server.http.problems import install_problem_handlers
 from askew_server.http.routes import (
     aliases,
@@ -109,5 +111,22 @@ def create_fastapi(state: AppState, tracing: Tracing | None = None) -> FastAPI:
     # Added as they are: an included router would match a request a second time, by its own rules.
     app.router.routes.extend(routes)
     install_problem_handlers(app)
-    app.state.openapi_document = functools.cache(lambda: json.dumps(complete_document(app.openapi(), routes)))
+    app.state.openapi_document = _once(lambda: _document(app, routes))
     return app
+
+
+def _once(make: Callable[[], OpenApiDocument]) -> Callable[[], OpenApiDocument]:
+    """Make it at the first call, from whichever thread, and return it at every call."""
+    lock = threading.Lock()
+    made = functools.cache(make)
+
+    def get() -> OpenApiDocument:
+        with lock:
+            return made()
+
+    return get
+
+
+def _document(app: FastAPI, routes: list[APIRoute]) -> OpenApiDocument:
+    content = json.dumps(complete_document(app.openapi(), routes), ensure_ascii=False, separators=(",", ":")).encode()
+    return OpenApiDocument(content, f'"{hashlib.sha256(content).hexdigest()[:32]}"')

@@ -77,7 +77,9 @@ class TeacherBody(DeclaredBody):
     async def __call__(self, request: Request) -> bytes | CreateGalleryRequest:
         """Read it."""
         body = await request.body()
-        return CreateGalleryRequest.model_validate_json(body) if media_type_of(request) == JSON else body
+        if media_type_of(request) != JSON:
+            return body
+        return await run_off_loop(len(body), lambda: CreateGalleryRequest.model_validate_json(body))
 
 
 class ItemsBody(DeclaredBody):
@@ -106,7 +108,8 @@ class SnapshotBody(DeclaredBody):
         """Read a request; a file comes in pieces. Raises Refusal (unsupported-media), ValidationError."""
         received = media_type_of(request)
         if received == JSON:
-            return RestoreRequest.model_validate_json(await request.body())
+            body = await request.body()
+            return await run_off_loop(len(body), lambda: RestoreRequest.model_validate_json(body))
         if received != SNAPSHOT_TYPE:
             raise unsupported_media(received, f"{SNAPSHOT_TYPE} (a snapshot file) or {JSON} (that names one)")
         return request.stream()

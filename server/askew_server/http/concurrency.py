@@ -1,14 +1,18 @@
-"""Work outside the event loop: parsing in a thread, waiting for other threads, and for a client that is still there."""
+"""Work outside the event loop: in threads, for a client that is still there. Slow work has threads of its own."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
+
+from askew_client.contract.problems import ProblemKind
+from askew_server.errors import Refusal
 
 Result = TypeVar("Result")
 
@@ -24,8 +28,46 @@ async def run_off_loop(size: int, work: Callable[[], Result]) -> Result:
 
 
 async def wait_for_thread(future: Future[Result]) -> Result:
-    """Wait for a task of another thread or process; a request that ends cancels it if it has not begun."""
+    """Wait for a task of another thread or process; a request that ends cancels it, if it can be cancelled."""
     return await asyncio.wrap_future(future)
+
+
+class SlowWork:
+    """A few threads for work of seconds to minutes, such as checking an encoder, which nothing short waits behind."""
+
+    def __init__(self, name: str, *, threads: int, places: int, busy: str) -> None:
+        """`places`: how much may wait or run at once. `busy`: the sentence that refuses more."""
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._free = places
+        self._busy = busy
+
+    async def run(self, work: Callable[[Callable[[], bool]], Result], receive: Receive | None = None) -> Result:
+        """Run `work(cancelled)` in one of the threads. Called on the event loop.
+
+        `cancelled()` is true once the request has ended without an answer, so that the work can stop: it was cancelled, or
+        its client has gone. `receive`: of a request whose whole body has arrived, to notice that. Raises Refusal
+        (overloaded) if there is no place, ClientDisconnect, and what the work raises.
+        """
+        if self._free == 0:
+            raise Refusal(ProblemKind.OVERLOADED, self._busy, retry_after=10)
+        self._free -= 1
+        cancelled = threading.Event()
+        future = self._pool.submit(work, cancelled.is_set)
+        loop = asyncio.get_running_loop()
+        # A place is free again when the work has ended, not when nobody waits for it any more.
+        future.add_done_callback(lambda _: _call_if_open(loop, self._give_back))
+        waiting = wait_for_thread(future)
+        try:
+            return await (waiting if receive is None else while_connected(receive, waiting))
+        finally:
+            cancelled.set()
+
+    def close(self) -> None:
+        """Drop what waits. What runs was cancelled with its request."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _give_back(self) -> None:
+        self._free += 1
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
@@ -47,6 +89,14 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, Result]) -
     finally:
         timer.cancel()
         watcher.end()
+
+
+def _call_if_open(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    try:
+        loop.call_soon_threadsafe(call)
+    # The server has ended.
+    except RuntimeError:
+        pass
 
 
 class _Watcher:

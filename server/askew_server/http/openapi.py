@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, get_args
 
@@ -23,6 +24,14 @@ _EVERYWHERE = (400, 408, 413, 431, 500)
 _BEHIND_THE_GUARD = (401, 403, 429, 503)
 
 METRICS_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+
+
+@dataclass(frozen=True)
+class OpenApiDocument:
+    """The document as it is sent, and the ETag that names its content."""
+
+    content: bytes
+    etag: str
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -19,7 +19,7 @@ def openapi_text() -> str:
         settings = Settings(data=Path(folder))
         galleries = Catalog(settings.data, owner="the OpenAPI document")
         try:
-            document = json.loads(create_fastapi(AppState(settings, galleries)).state.openapi_document())
+            document = json.loads(create_fastapi(AppState(settings, galleries)).state.openapi_document().content)
         finally:
             galleries.close()
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"

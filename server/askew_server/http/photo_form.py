@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from io import BufferedWriter
 from pathlib import Path
 
@@ -17,39 +18,36 @@ from askew_client.errors import UnreadablePhoto
 from askew_server.errors import Refusal
 from askew_server.jobs.describe_photos import SentPhoto
 
+_HEAD_BYTES = 16
+_MAX_PART_HEADER_BYTES = 16_384
 
-class PhotoForm:
-    """Files named `photo`, whose file names are item ids, and an optional field `payloads`: a JSON object by id."""
 
-    def __init__(self, folder: Path, content_type: str, *, max_photos: int, max_payloads_bytes: int) -> None:
-        """Write into `folder`. Raises Refusal (unsupported-media, validation)."""
+class FormParts(ABC):
+    """Reads multipart/form-data as it arrives, a part at a time, within bounds on what each part costs to read."""
+
+    def __init__(self, content_type: str, expected: str) -> None:
+        """`expected`: what the form should hold, for the refusal. Raises Refusal (unsupported-media, validation)."""
         kind, options = parse_options_header(content_type)
         if kind != b"multipart/form-data":
             raise Refusal(
                 ProblemKind.UNSUPPORTED_MEDIA,
-                f"Expected multipart/form-data with files `photo`, got {content_type[:80] or 'none'}.",
+                f"Expected multipart/form-data with {expected}, got {content_type[:80] or 'none'}.",
                 {"expected": "multipart/form-data", "received": content_type[:80]},
             )
-        self._folder = folder
-        self._max_photos = max_photos
-        self._max_payloads_bytes = max_payloads_bytes
         self._header = bytearray()
         self._value = bytearray()
+        self._header_bytes = 0
         self._disposition = b""
-        self._file: BufferedWriter | None = None
-        self._payloads: bytearray | None = None
-        self._in_payloads = False
         self._ended = False
-        self._ids: dict[str, Path] = {}
         try:
             self._parser = MultipartParser(
                 options.get(b"boundary", b""),
                 {
                     "on_part_begin": self._begin_part,
-                    "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
-                    "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+                    "on_header_field": lambda data, start, end: self._extend(self._header, data[start:end]),
+                    "on_header_value": lambda data, start, end: self._extend(self._value, data[start:end]),
                     "on_header_end": self._end_header,
-                    "on_headers_finished": self._open_part,
+                    "on_headers_finished": self._end_headers,
                     "on_part_data": self._part_data,
                     "on_part_end": self._end_part,
                     "on_end": self._end,
@@ -67,10 +65,65 @@ class PhotoForm:
         except FormParserError as error:
             raise _invalid(str(error)) from None
 
-    def finish(self) -> list[SentPhoto]:
-        """The photos, in their order; they are on the disk. Raises Refusal (validation)."""
+    def require_end(self) -> None:
+        """Raises Refusal (validation) if the form has not ended yet."""
         if not self._ended:
             raise _invalid("it ends before its last boundary")
+
+    @abstractmethod
+    def _open_part(self, name: bytes, file_name: bytes | None) -> None:
+        """A part begins. `file_name`: None for a field. Raises Refusal."""
+
+    @abstractmethod
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        """The next piece of the part. Raises Refusal."""
+
+    @abstractmethod
+    def _end_part(self) -> None:
+        """The part is whole."""
+
+    def _begin_part(self) -> None:
+        self._disposition = b""
+        self._header_bytes = 0
+
+    def _extend(self, text: bytearray, piece: bytes) -> None:
+        # Each header takes some steps of Python, and the whole body could be one.
+        self._header_bytes += len(piece) + 1
+        if self._header_bytes > _MAX_PART_HEADER_BYTES:
+            raise _invalid(f"a part has more than {_MAX_PART_HEADER_BYTES} bytes of headers")
+        text.extend(piece)
+
+    def _end_header(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
+        self._header.clear()
+        self._value.clear()
+
+    def _end_headers(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        self._open_part(options.get(b"name", b""), options.get(b"filename"))
+
+    def _end(self) -> None:
+        self._ended = True
+
+
+class PhotoForm(FormParts):
+    """Files named `photo`, whose file names are item ids, and an optional field `payloads`: a JSON object by id."""
+
+    def __init__(self, folder: Path, content_type: str, *, max_photos: int, max_payloads_bytes: int) -> None:
+        """Write into `folder`. Raises Refusal (unsupported-media, validation)."""
+        super().__init__(content_type, "files `photo`")
+        self._folder = folder
+        self._max_photos = max_photos
+        self._max_payloads_bytes = max_payloads_bytes
+        self._file: BufferedWriter | None = None
+        self._payloads: bytearray | None = None
+        self._in_payloads = False
+        self._ids: dict[str, Path] = {}
+
+    def finish(self) -> list[SentPhoto]:
+        """The photos, in their order; they are on the disk. Raises Refusal (validation)."""
+        self.require_end()
         if not self._ids:
             raise Refusal(ProblemKind.VALIDATION, "Expected at least one file `photo` in the form, got none.")
         payloads = self._read_payloads()
@@ -81,22 +134,11 @@ class PhotoForm:
         if self._file is not None:
             self._file.close()
 
-    def _begin_part(self) -> None:
-        self._disposition = b""
+    def _open_part(self, name: bytes, file_name: bytes | None) -> None:
         self._file, self._in_payloads = None, False
-
-    def _end_header(self) -> None:
-        if self._header.lower() == b"content-disposition":
-            self._disposition = bytes(self._value)
-        self._header.clear()
-        self._value.clear()
-
-    def _open_part(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        name = options.get(b"name", b"")
-        if name == b"photo" and b"filename" in options:
-            self._file = self._open_photo(options[b"filename"])
-        elif name == b"payloads" and b"filename" not in options and self._payloads is None:
+        if name == b"photo" and file_name is not None:
+            self._file = self._open_photo(file_name)
+        elif name == b"payloads" and file_name is None and self._payloads is None:
             self._in_payloads = True
             self._payloads = bytearray()
         else:
@@ -147,9 +189,6 @@ class PhotoForm:
             os.fsync(self._file.fileno())
             self._file.close()
             self._file = None
-
-    def _end(self) -> None:
-        self._ended = True
 
     def _read_payloads(self) -> dict[str, Payload]:
         if self._payloads is None:

@@ -7,13 +7,14 @@ from typing import Any
 
 from fastapi import Request
 from pydantic import TypeAdapter
-from starlette.datastructures import UploadFile
 
 from askew_client.contract.common import Payload
 from askew_client.contract.problems import ProblemKind
 from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE, media_type
 from askew_server.errors import Refusal
 from askew_server.http.bodies import BINARY, DeclaredBody, media_type_of, unsupported_media
+from askew_server.http.concurrency import run_off_loop
+from askew_server.http.photo_form import FormParts
 
 FORM = "multipart/form-data"
 _EXPECTED = f"{', '.join(SUFFIX_BY_MEDIA_TYPE)} (a photo) or {FORM}"
@@ -93,14 +94,64 @@ def read_payload(text: str | None) -> Payload:
 
 
 async def _read_form(request: Request) -> PhotoUpload:
-    limits = {"max_files": 1, "max_fields": _MAX_FORM_PARTS, "max_part_size": _MAX_PART_BYTES}
-    async with request.form(**limits) as form:
-        part = form.get("photo")
-        if not isinstance(part, UploadFile):
+    content_type, body = request.headers.get("content-type", ""), await request.body()
+
+    def read() -> PhotoUpload:
+        form = _SmallForm(content_type)
+        form.write(body)
+        form.require_end()
+        photo = form.files.get("photo")
+        if photo is None:
             raise Refusal(ProblemKind.VALIDATION, "Expected the form to have a file `photo`.")
-        photo = await part.read()
-        fields = {name: value for name, value in form.items() if isinstance(value, str)}
-    return replace(_upload(photo), is_form=True, fields=fields)
+        return replace(_upload(bytes(photo)), is_form=True, fields=form.fields())
+
+    return await run_off_loop(len(body), read)
+
+
+class _SmallForm(FormParts):
+    """A form in memory: its files by their fields' names, and its other fields."""
+
+    def __init__(self, content_type: str) -> None:
+        """Raises Refusal (unsupported-media, validation)."""
+        super().__init__(content_type, "a file `photo`")
+        self.files: dict[str, bytearray] = {}
+        self._texts: dict[str, bytearray] = {}
+        self._part = bytearray()
+        self._is_file = False
+        self._parts = 0
+
+    def fields(self) -> dict[str, str]:
+        """The fields that are no files, by name. Raises Refusal (validation)."""
+        try:
+            return {name: text.decode() for name, text in self._texts.items()}
+        except UnicodeDecodeError:
+            raise Refusal(
+                ProblemKind.VALIDATION, "Expected the fields of the form as UTF-8, got other bytes."
+            ) from None
+
+    def _open_part(self, name: bytes, file_name: bytes | None) -> None:
+        self._parts += 1
+        if self._parts > _MAX_FORM_PARTS:
+            raise Refusal(
+                ProblemKind.VALIDATION,
+                f"Expected a form of at most {_MAX_FORM_PARTS} fields, got more. Send one photo.",
+            )
+        self._part = bytearray()
+        self._is_file = file_name is not None
+        parts = self.files if self._is_file else self._texts
+        parts[name.decode("utf-8", "replace")] = self._part
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        self._part += data[start:end]
+        if not self._is_file and len(self._part) > _MAX_PART_BYTES:
+            raise Refusal(
+                ProblemKind.PAYLOAD_TOO_LARGE,
+                f"Expected fields of at most {_MAX_PART_BYTES} bytes beside the photo, got more. Send a smaller payload.",
+                {"limit": _MAX_PART_BYTES},
+            )
+
+    def _end_part(self) -> None:
+        """What follows is no part of it."""
 
 
 def _upload(photo: bytes) -> PhotoUpload:

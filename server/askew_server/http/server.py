@@ -10,6 +10,7 @@ import socket
 import ssl
 import time
 from contextlib import ExitStack, closing
+from functools import partial
 from importlib.metadata import version
 from types import FrameType
 
@@ -18,11 +19,13 @@ import uvicorn
 from askew_client.errors import AskewError
 from askew_server.auth.keys import KeyStore
 from askew_server.gallery.catalog import Catalog
+from askew_server.gallery.index_manager import open_index
 from askew_server.http.app import create_app
 from askew_server.http.protocol import protocol_with_limits
 from askew_server.http.state import AppState
 from askew_server.observability.logs import Logs
 from askew_server.observability.tracing import open_tracing
+from askew_server.processes import Limits
 from askew_server.settings import Settings
 
 
@@ -33,7 +36,12 @@ def run_server(settings: Settings) -> None:
     with ExitStack() as closed_on_failure:
         listener = closed_on_failure.enter_context(_listen(settings))
         url = f"{scheme}://{_bracketed(settings.host)}:{listener.getsockname()[1]}"
-        galleries = Catalog(settings.data, owner=f"askew serve at {url}", max_waiting=settings.max_waiting)
+        galleries = Catalog(
+            settings.data,
+            owner=f"askew serve at {url}",
+            max_waiting=settings.max_waiting,
+            open_index=partial(open_index, build_limits=Limits(seconds=settings.build_seconds)),
+        )
         closed_on_failure.callback(galleries.close)
         _check_address(settings)
         state = AppState(settings, galleries)

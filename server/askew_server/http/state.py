@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,15 +11,16 @@ from typing import Annotated, Literal
 import numpy as np
 from fastapi import Depends, Request
 from numpy.typing import NDArray
+from starlette.types import Receive
 
 from askew_client.contract.problems import ProblemKind
 from askew_client.errors import AskewError
 from askew_server.auth.keys import KeyStore
-from askew_server.encoders.describer import Describer
+from askew_server.encoders.describer import MOST_CHILDREN, Describer, refusal_of
 from askew_server.errors import Refusal
 from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.live import LiveGallery
-from askew_server.http.concurrency import wait_for_thread
+from askew_server.http.concurrency import SlowWork, wait_for_thread, while_connected
 from askew_server.http.context import context_of
 from askew_server.http.page_files import PageFiles
 from askew_server.jobs.describe_photos import PhotosJob
@@ -30,7 +30,14 @@ from askew_server.jobs.rebuild_index import RebuildJob
 from askew_server.jobs.redescribe import RedescribeJob
 from askew_server.jobs.snapshots import RestoreJob, SnapshotJob, VerifySnapshotJob
 from askew_server.observability.metrics import Metrics
+from askew_server.processes import ChildLost, ChildStopped, LimitExceeded, Limits
 from askew_server.settings import Settings
+
+MOST_CHECKED = 3
+"""Uploaded encoder files that are checked at once. Each takes a core, and its file is in memory."""
+_TOO_MANY_CHECKED = f"{MOST_CHECKED} encoder files or probes are being checked already. Try again in 10 seconds."
+_TOO_MANY_RECEIVED = "Too many uploads are being received at once. Try again in 10 seconds."
+_TOO_MANY_MADE = "Too many galleries are being created and deleted at once. Try again in 10 seconds."
 
 
 class AppState:
@@ -40,12 +47,25 @@ class AppState:
         self.settings = settings
         self.galleries = galleries
         self.keys = KeyStore(settings.data)
-        self.describer = Describer(max_waiting=settings.max_waiting_photos, max_pixels=settings.max_photo_pixels)
+        pixels = settings.max_photo_pixels
+        photo_limits = Limits(settings.photo_seconds, settings.photo_processor_seconds, settings.photo_memory_bytes)
+        self.check_limits = Limits(
+            settings.check_seconds, settings.check_processor_seconds, settings.photo_memory_bytes
+        )
+        self.describer = Describer(
+            max_waiting=settings.max_waiting_photos,
+            max_pixels=pixels,
+            limits=photo_limits,
+            most_children=MOST_CHILDREN,
+        )
+        self.checking = SlowWork("check", threads=MOST_CHECKED, places=MOST_CHECKED, busy=_TOO_MANY_CHECKED)
+        self.receiving = SlowWork("receive", threads=4, places=4_096, busy=_TOO_MANY_RECEIVED)
+        self.making = SlowWork("make", threads=2, places=64, busy=_TOO_MANY_MADE)
         self.jobs = JobQueue(settings.data, max_jobs=settings.max_jobs)
-        self.photos_job = PhotosJob(galleries, max_pixels=settings.max_photo_pixels)
-        self.redescribe_job = RedescribeJob(galleries, max_pixels=settings.max_photo_pixels)
+        self.photos_job = PhotosJob(galleries, max_pixels=pixels, limits=photo_limits)
+        self.redescribe_job = RedescribeJob(galleries, max_pixels=pixels, limits=photo_limits)
         snapshot_jobs = (SnapshotJob(galleries), VerifySnapshotJob(galleries), RestoreJob(galleries))
-        pack_job = OfflinePackJob(galleries, max_pixels=settings.max_photo_pixels)
+        pack_job = OfflinePackJob(galleries, max_pixels=pixels, limits=Limits(seconds=settings.build_seconds))
         for kind in (self.photos_job, self.redescribe_job, *snapshot_jobs, RebuildJob(galleries), pack_job):
             self.jobs.register(kind)
         self.offline_packs = OfflinePacks(galleries, self.jobs)
@@ -77,8 +97,12 @@ class AppState:
     async def close(self) -> None:
         """Finish what was accepted, then close everything."""
         self.state = "draining"
-        await asyncio.to_thread(self.jobs.close)
+        self.checking.close()
+        self.making.close()
+        self.receiving.close()
+        # Requests had their time: what is still described now, nobody waits for.
         await asyncio.to_thread(self.describer.close)
+        await asyncio.to_thread(self.jobs.close)
         self.keys.close()
         await asyncio.to_thread(self.galleries.close)
 
@@ -108,18 +132,19 @@ class AppState:
             detail = self.failure or f"The server is {self.state}. Try again in a second."
             raise Refusal(ProblemKind.NOT_READY, detail, retry_after=1)
 
-    async def describe(self, encoder: Path, photo: bytes) -> NDArray[np.float32]:
-        """Describe a photo in the child process: float32 [D], unit length.
+    async def describe(self, encoder: Path, photo: bytes, receive: Receive) -> NDArray[np.float32]:
+        """Describe a photo in a child process: float32 [D], unit length.
 
-        Raises PhotoError, or Refusal (overloaded; not-ready when the child was killed: the next photo starts another).
+        `receive`: of the request, whose whole body has arrived; a client that leaves ends the work. Raises PhotoError,
+        EncoderError, Refusal (overloaded; not-ready once the server drains), ClientDisconnect.
         """
         try:
-            return await wait_for_thread(self.describer.describe(encoder, photo))
-        except BrokenProcessPool:
+            return await while_connected(receive, wait_for_thread(self.describer.describe(encoder, photo)))
+        except (LimitExceeded, ChildLost) as error:
+            raise refusal_of(error) from None
+        except ChildStopped:
             raise Refusal(
-                ProblemKind.NOT_READY,
-                "The process that describes photos ended during the request. A new one is starting; send the photo again.",
-                retry_after=1,
+                ProblemKind.NOT_READY, "The server is draining. Use another one, or try again later.", retry_after=1
             ) from None
 
 

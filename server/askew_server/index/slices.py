@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from askew_client.cores import usable_cores
 from askew_server.index.faiss_library import (
     FASTSCAN_BLOCK,
     Refined,
@@ -23,7 +24,7 @@ from askew_server.index.faiss_library import (
     scalar_codes_of_rows,
     scan_of_rows,
 )
-from askew_server.index.threads import cores, limit_threads
+from askew_server.index.threads import limit_threads
 from askew_server.index.types import Rows, Scores, Vectors
 
 ROWS_PER_SLICE = 125_000
@@ -59,7 +60,7 @@ class Slices:
             self._pool = None
             return
         self._slices = _cut(scan, codes, count)
-        threads = min(count, cores())
+        threads = min(count, usable_cores())
         self._pool = ThreadPoolExecutor(threads, "askew-slice", lambda: limit_threads(1))
         # The slices are views of these scalar codes.
         self._owner = codes

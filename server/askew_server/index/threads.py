@@ -9,34 +9,18 @@ must set it.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import threadpoolctl
 
+from askew_client.cores import usable_cores
 from askew_server.index.faiss_library import limit_faiss_threads
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return min(len(os.sched_getaffinity(0)), _cores_of_container(Path("/sys/fs/cgroup")))
 
 
 def search_threads() -> int:
     """The processor cores that this process may use, less one; at least 1."""
-    return max(1, cores() - 1)
+    return max(1, usable_cores() - 1)
 
 
 def limit_threads(threads: int) -> None:
     """Limit FAISS to `threads` in the calling thread, and BLAS to one thread in the whole process."""
     limit_faiss_threads(threads)
     threadpoolctl.threadpool_limits(1, user_api="blas")
-
-
-def _cores_of_container(cgroup: Path) -> int:
-    """The cores that a container's quota grants; a large number if there is no quota."""
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-        return max(1, round(int(quota) / int(period)))
-    except (OSError, ValueError):
-        return 1_000_000

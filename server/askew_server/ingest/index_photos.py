@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +18,7 @@ from askew_client.cli.taken import Intake, reason_of
 from askew_client.contract.common import Payload
 from askew_client.contract.items import MAX_DELETED, ItemPage
 from askew_client.contract.manifest import Manifest
+from askew_client.cores import usable_cores
 from askew_client.encoding.encoder import Encoder
 from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE, media_type
 from askew_client.errors import PhotoError, UnreadablePhoto
@@ -163,7 +163,7 @@ def index_photos(
         progress()
     # The encoder reads some photos ahead. `tee` keeps those until their vectors come.
     ahead, in_step = tee(_read(new))
-    vectors = encoder.encode_stream((read.content for read in ahead), workers=os.cpu_count() or 1)
+    vectors = encoder.encode_stream((read.content for read in ahead), workers=usable_cores())
     batch = _Batch(destination, known, report)
     try:
         for read, vector in zip(in_step, vectors, strict=True):

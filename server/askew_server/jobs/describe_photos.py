@@ -18,6 +18,7 @@ from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.live import LiveGallery
 from askew_server.jobs.gallery_access import BATCH, JobDescriber, known_photos, reading, run_in
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Task
+from askew_server.processes import Limits
 from askew_server.storage.items import ItemBatch, StoredItem
 from askew_server.storage.reader import GalleryReader
 
@@ -58,9 +59,11 @@ class PhotosJob:
     name = "photos"
     lane: Lane = "describing"
 
-    def __init__(self, galleries: Catalog, *, max_pixels: int) -> None:
+    def __init__(self, galleries: Catalog, *, max_pixels: int, limits: Limits) -> None:
+        """`limits`: of describing one photo."""
         self._galleries = galleries
         self._max_pixels = max_pixels
+        self._limits = limits
 
     def check(self, gallery: str) -> None:
         """Check that a gallery can have photos described. Raises Refusal (cannot-describe, unknown-gallery)."""
@@ -80,7 +83,7 @@ class PhotosJob:
         encoder = gallery.encoders.facts.require_teacher_file()
         with (
             reading(gallery, cancelled) as reader,
-            JobDescriber(encoder, max_pixels=self._max_pixels, cancelled=cancelled) as describer,
+            JobDescriber(encoder, max_pixels=self._max_pixels, limits=self._limits, cancelled=cancelled) as describer,
         ):
             for batch in _batches([photo for photo in photos if photo.id not in journal.outcomes]):
                 if cancelled():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +12,12 @@ from typing import Self, TypeVar
 
 from askew_client.contract.common import Payload
 from askew_client.contract.problems import ProblemKind
-from askew_client.errors import UnreadablePhoto
-from askew_server.encoders.describer import Described, Describer
+from askew_server.encoders.describer import Described, Describer, refusal_of
 from askew_server.errors import Refusal
 from askew_server.gallery.gallery import Gallery
 from askew_server.gallery.live import LiveGallery
 from askew_server.jobs.kind import Cancelled, JobStopped
+from askew_server.processes import ChildLost, ChildStopped, LimitExceeded, Limits
 from askew_server.storage.reader import GalleryReader
 
 BATCH = 16
@@ -60,27 +59,36 @@ def known_photos(reader: GalleryReader, ids: Iterable[str]) -> dict[str, tuple[s
 class JobDescriber:
     """The child process that describes photos for one job. Requests have another one; this one ends with the job."""
 
-    def __init__(self, encoder: Path, *, max_pixels: int, cancelled: Cancelled) -> None:
-        """`encoder`: the teacher's file."""
+    def __init__(self, encoder: Path, *, max_pixels: int, limits: Limits, cancelled: Cancelled) -> None:
+        """`encoder`: the teacher's file. `limits`: of each photo."""
         self._encoder = encoder
         self._cancelled = cancelled
-        self._describer = Describer(max_waiting=1, max_pixels=max_pixels)
+        # One batch at a time; a place is free again a moment after its answer is there.
+        self._describer = Describer(max_waiting=4, max_pixels=max_pixels, limits=limits)
 
     def describe(self, photos: list[Path]) -> list[Described]:
         """A vector, float32 [D], or a PhotoError for each photo. Raises JobStopped, EncoderError.
 
-        When the child ends during a batch, its photos are tried one by one, so that only the photo that ends it is lost.
+        When the child ends, or is stopped by a limit, the photos that it had not described yet are tried one by one, so
+        that only the photo that ends it is lost.
         """
         if not photos:
             return []
+        described: list[Described] = []
         try:
-            return self._batch(photos)
-        except BrokenProcessPool:
-            return [self._alone(photo) for photo in photos]
+            self._describe(photos, described.append)
+        except (ChildLost, LimitExceeded):
+            described += [self._alone(photo) for photo in photos[len(described) :]]
+        return described
 
     def seconds_per_photo(self, photos: list[Path]) -> float:
-        """Seconds per photo when many are described, measured on these."""
-        return wait_for(self._describer.time_photos(self._encoder, photos), self._cancelled)
+        """Seconds per photo when many are described, measured on these. Raises JobStopped, EncoderError, PhotoError."""
+        try:
+            return wait_for(self._describer.time_photos(self._encoder, photos), self._cancelled)
+        except (ChildLost, LimitExceeded) as error:
+            raise refusal_of(error) from None
+        except ChildStopped:
+            raise JobStopped from None
 
     def __enter__(self) -> Self:
         return self
@@ -88,16 +96,18 @@ class JobDescriber:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._describer.kill()
+        self._describer.close()
 
     def _alone(self, photo: Path) -> Described:
+        described: list[Described] = []
         try:
-            return self._batch([photo])[0]
-        except BrokenProcessPool:
-            return UnreadablePhoto("The process that describes photos ended while it described this one.")
+            self._describe([photo], described.append)
+        except (ChildLost, LimitExceeded) as error:
+            return refusal_of(error)
+        return described[0]
 
-    def _batch(self, photos: list[Path]) -> list[Described]:
-        return wait_for(self._describer.describe_files(self._encoder, photos), self._cancelled)
+    def _describe(self, photos: list[Path], hear: Callable[[Described], None]) -> None:
+        wait_for(self._describer.describe_files(self._encoder, photos, hear), self._cancelled)
 
 
 def wait_for(future: Future[Answer], cancelled: Cancelled) -> Answer:

@@ -17,7 +17,7 @@ registered once before the queue starts:
     job = jobs.submit("rebuild-index", gallery="museum", parameters={})     # raises Refusal (overloaded) when full
 
 `task.parameters` is the JSON object that was given to `submit`. `task.folder` (DATA/jobs/ID) belongs to the job and is
-removed when the job has ended. Input is put there before the job is submitted (`with jobs.spool() as folder: …`), and
+removed when the job has ended. Input is put there before the job is submitted (`with jobs.spool("museum") as folder: …`), and
 what must survive a crash is written there.
 
 A job that was waiting or running when the server ended is run again at the next start, with the same parameters and

@@ -17,7 +17,7 @@ from askew_server.jobs.queue import JobQueue
 from askew_server.offline.describing import description_of, is_current, not_made
 from askew_server.offline.making import make_pack
 from askew_server.offline.store import OfflineStore, PackRecord
-from askew_server.processes import ChildStopped
+from askew_server.processes import ChildStopped, Limits
 
 _REMEMBERED = 100
 """How many jobs of a gallery are looked through for the last attempt."""
@@ -29,9 +29,11 @@ class OfflinePackJob:
     name = "offline-pack"
     lane: Lane = "keeping"
 
-    def __init__(self, galleries: Catalog, *, max_pixels: int) -> None:
+    def __init__(self, galleries: Catalog, *, max_pixels: int, limits: Limits) -> None:
+        """`limits`: of making one pack."""
         self._galleries = galleries
         self._max_pixels = max_pixels
+        self._limits = limits
 
     def check_input(self, task: Task) -> None:
         """See JobKind."""
@@ -42,7 +44,9 @@ class OfflinePackJob:
         """See JobKind."""
         folder = self._galleries.folder(task.gallery)
         try:
-            return make_pack(task.gallery, folder, task.id, report, cancelled, max_pixels=self._max_pixels)
+            return make_pack(
+                task.gallery, folder, task.id, report, cancelled, max_pixels=self._max_pixels, limits=self._limits
+            )
         except ChildStopped:
             raise JobStopped from None
 

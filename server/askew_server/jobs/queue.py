@@ -8,6 +8,7 @@ import secrets
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ from askew_server.problems import report_error
 SECONDS_BETWEEN_WRITES = 5.0
 """How old a job's progress on the disk may be; requests are answered from memory."""
 RETRY_AFTER = 30
+MAX_RECEIVED = 8
+"""Inputs of jobs of one gallery that are received at once: each may fill gigabytes of the disk."""
 
 
 class JobQueue:
@@ -44,7 +47,7 @@ class JobQueue:
         self._lock = threading.Lock()
         self._submitting_once = threading.Lock()
         self._unfinished: dict[str, Task] = {}
-        self._spooling: set[str] = set()
+        self._receiving: Counter[str] = Counter()
         self._running: set[str] = set()
         self._cancelled: set[str] = set()
         self._progress: dict[str, tuple[int, int | None]] = {}
@@ -84,22 +87,32 @@ class JobQueue:
             self._opened.close()
 
     @contextmanager
-    def spool(self) -> Iterator[Path]:
+    def spool(self, gallery: str) -> Iterator[Path]:
         """A folder for a job's input, to be passed to `submit`; removed at the end of the block if it was not.
 
-        Holds a place in the queue until then. Raises Refusal (overloaded) when there is none.
+        It takes no place in the queue, which `submit` does: senders that are slow would keep others out. Raises Refusal
+        (overloaded) when there is no place now, or when MAX_RECEIVED inputs for this gallery are being received.
         """
         job_id = secrets.token_hex(8)
         with self._lock:
             self._require_place()
-            self._spooling.add(job_id)
+            if self._receiving[gallery] >= MAX_RECEIVED:
+                raise Refusal(
+                    ProblemKind.OVERLOADED,
+                    f"{MAX_RECEIVED} uploads for jobs of gallery {gallery!r} are being received already. Try again in "
+                    f"{RETRY_AFTER} seconds.",
+                    retry_after=RETRY_AFTER,
+                )
+            self._receiving[gallery] += 1
         folder = self._store.folder / job_id
         try:
             folder.mkdir()
             yield folder
         finally:
             with self._lock:
-                self._spooling.discard(job_id)
+                self._receiving[gallery] -= 1
+                if not self._receiving[gallery]:
+                    del self._receiving[gallery]
                 submitted = job_id in self._unfinished
             # A submitted job removes its folder itself when it has ended, which may be by now.
             if not submitted:
@@ -113,8 +126,7 @@ class JobQueue:
         job_id = secrets.token_hex(8) if folder is None else folder.name
         task = Task(job_id, gallery, parameters, self._store.folder / job_id)
         with self._lock:
-            if folder is None:
-                self._require_place()
+            self._require_place()
             self._unfinished[job_id] = task
         try:
             task.folder.mkdir(exist_ok=True)
@@ -203,7 +215,7 @@ class JobQueue:
         return self._opened
 
     def _require_place(self) -> None:
-        if len(self._unfinished) + len(self._spooling) >= self._max_jobs:
+        if len(self._unfinished) >= self._max_jobs:
             raise Refusal(
                 ProblemKind.OVERLOADED,
                 f"{self._max_jobs} jobs already wait or run. Try again in {RETRY_AFTER} seconds.",

@@ -27,6 +27,7 @@ from askew_server.jobs.describe_photos import MAX_REASONS
 from askew_server.jobs.gallery_access import BATCH, JobDescriber, known_photos, reading, run_in
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Task
 from askew_server.jobs.redescribe_check import SELF_SAMPLE, RedescribedGallery, check_redescribed
+from askew_server.processes import Limits
 from askew_server.storage.items import ItemBatch, StoredItem
 from askew_server.storage.reader import GalleryReader, ItemRow
 
@@ -46,9 +47,11 @@ class RedescribeJob:
     name = "redescribe"
     lane: Lane = "describing"
 
-    def __init__(self, galleries: Catalog, *, max_pixels: int) -> None:
+    def __init__(self, galleries: Catalog, *, max_pixels: int, limits: Limits) -> None:
+        """`limits`: of describing one photo."""
         self._galleries = galleries
         self._max_pixels = max_pixels
+        self._limits = limits
 
     def check(self, gallery: str, into: str, default_gallery: str) -> tuple[str, str]:
         """Check that `into` may be filled from `gallery`; returns the names of the two galleries, aliases resolved.
@@ -74,12 +77,15 @@ class RedescribeJob:
         _check_origin(source, target)
         return source.name, target.name
 
-    def estimate(self, gallery: str, into: str) -> RedescribeEstimate:
-        """Estimate the work by describing a few of the photos. Takes seconds."""
+    def estimate(self, gallery: str, into: str, cancelled: Cancelled) -> RedescribeEstimate:
+        """Estimate the work by describing a few of the photos. Takes seconds.
+
+        Raises JobStopped soon after `cancelled()` is true, PhotoError if a photo that it tries takes too much.
+        """
         source, target = self._galleries.get(gallery), self._galleries.get(into)
         photos, without_photo, sample, payload_bytes = 0, 0, list[Path](), 0
-        with reading(source, _never) as old, reading(target, _never) as new:
-            for page in _pages(old, _never):
+        with reading(source, cancelled) as old, reading(target, cancelled) as new:
+            for page in _pages(old, cancelled):
                 without_photo += sum(row.photo is None for row in page)
                 missing = _missing(page, new, {})
                 photos += len(missing)
@@ -88,7 +94,9 @@ class RedescribeJob:
         seconds = 0.0
         if sample:
             encoder = target.encoders.facts.require_teacher_file()
-            with JobDescriber(encoder, max_pixels=self._max_pixels, cancelled=_never) as describer:
+            with JobDescriber(
+                encoder, max_pixels=self._max_pixels, limits=self._limits, cancelled=cancelled
+            ) as describer:
                 seconds = photos * describer.seconds_per_photo(sample)
         vector_bytes = 2 * target.dim + _INDEX_BYTES_PER_COMPONENT * target.dim
         size = photos * (vector_bytes + _ROW_BYTES) + payload_bytes
@@ -108,7 +116,7 @@ class RedescribeJob:
         with (
             reading(source, cancelled) as old,
             reading(target, cancelled) as new,
-            JobDescriber(encoder, max_pixels=self._max_pixels, cancelled=cancelled) as describer,
+            JobDescriber(encoder, max_pixels=self._max_pixels, limits=self._limits, cancelled=cancelled) as describer,
         ):
             work = _Work(target, old, new, describer, report, cancelled, partial(self._check_not_named, target))
             for _ in range(MAX_PASSES):

@@ -15,13 +15,23 @@ from askew_server.clock import utc_milliseconds
 from askew_server.index.threads import limit_threads, search_threads
 from askew_server.offline.store import OfflineStore, PackRecord, not_allowed
 from askew_server.offline.writer import PackOrder, Report, Trained, WrittenPack, write_pack
-from askew_server.processes import ChildLost, Say, run_in_child
+from askew_server.processes import ChildLost, LimitExceeded, Limits, Say, run_in_child
+
+MAKING_LIMITS = Limits(seconds=24 * 3_600)
+"""What making a pack may use: it trains codes like the build of an index, and reads each photo for its thumbnail."""
 
 _PACK = "pack"
 
 
 def make_pack(
-    gallery: str, folder: Path, name: str, report: Report, cancelled: Callable[[], bool], *, max_pixels: int
+    gallery: str,
+    folder: Path,
+    name: str,
+    report: Report,
+    cancelled: Callable[[], bool],
+    *,
+    max_pixels: int,
+    limits: Limits = MAKING_LIMITS,
 ) -> OfflinePackResult:
     """Make the pack of the gallery in `folder` by its policy. The older pack is served until the new one is complete.
 
@@ -40,13 +50,19 @@ def make_pack(
         earlier = store.path(before), _trained_of(before)
     order = PackOrder(gallery, folder, policy, utc_milliseconds(), max_pixels, earlier)
     try:
-        made = run_in_child(_write, lambda done: report(*done), cancelled, order, work / _PACK)
+        made = run_in_child(_write, lambda done: report(*done), cancelled, limits, order, work / _PACK)
         store.publish(work / _PACK, _record_of(made))
     except FileNotFoundError:
         # Withdrawing moves the folder away, also while a pack is being made in it.
         if work.exists():
             raise
         raise not_allowed(gallery) from None
+    except LimitExceeded as error:
+        raise AskewError(
+            f"Making the offline pack of {gallery!r} was stopped: {error.what}, which is the most that it may. The older "
+            "pack, if there is one, is still served. Make it again, or with smaller thumbnails; the server's setting "
+            "build_seconds allows more."
+        ) from None
     except ChildLost:
         raise AskewError(
             f"The process that made the offline pack of {gallery!r} was ended by the system, perhaps for lack of memory. "

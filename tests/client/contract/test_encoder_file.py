@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,15 @@ def metadata_of(path: Path) -> dict[str, str]:
     kept = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     del kept["askew.sha256"]
     return kept
+
+
+def _length(size: int) -> bytes:
+    """A size as protobuf writes it."""
+    groups = []
+    while size > 0x7F:
+        groups.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([*groups, size])
 
 
 def test_manifest_digest_opset_and_size_are_read(teacher_file: Path) -> None:
@@ -70,6 +80,26 @@ def test_changed_encoder_files_raise_only_our_errors(teacher_file: Path, seed: i
     model[random.integers(len(model) - 6_000, len(model), 20)] = random.integers(0, 256, 20)
     with pytest.raises(AskewError):
         parse_encoder_file(model.tobytes(), "the file")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x08\x00" * 2_000_000,
+        # Within an entry of the metadata, within an operator set, and as entries of the metadata.
+        b"\x72" + _length(2_000_000) + b"\x08\x00" * 1_000_000,
+        b"\x42" + _length(2_000_000) + b"\x10\x00" * 1_000_000,
+        b"\x72\x00" * 1_000_000,
+        b"\x72" + _length(5_000_000) + b"\x0a" + _length(4_999_995) + b"a" * 4_999_995,
+    ],
+    ids=["fields", "in the metadata", "in an operator set", "entries", "bytes of metadata"],
+)
+def test_a_file_of_very_many_parts_is_refused_before_they_are_read(content: bytes) -> None:
+    began = time.process_time()
+    with pytest.raises(NotAnEncoder, match=r"more than [\d,]+ (fields|bytes), which no encoder file has"):
+        parse_encoder_file(content, "the file")
+    # Reading them all takes a second or more.
+    assert time.process_time() - began < 0.5
 
 
 def test_missing_files_and_files_without_a_manifest_are_refused(tmp_path: Path, teacher_file: Path) -> None:

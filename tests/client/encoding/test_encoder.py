@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import pickle
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
@@ -21,12 +23,14 @@ from askew_client.encoding.engines import refuse_several
 from askew_client.encoding.photos import Photo, read_photo
 from askew_client.errors import (
     DamagedEncoder,
+    EncoderFailed,
     EngineMissing,
     NotAnEncoder,
     PhotoError,
     PhotoTooThin,
     UnreadablePhoto,
 )
+from tests.support.hard_encoders import make_hard_encoder, marked_photo, plain_photo
 from tests.support.small_encoders import make_encoder, sealed, space_of
 
 BLOCK_ENGINE = """
@@ -156,6 +160,29 @@ def test_a_stream_that_is_closed_reads_no_more_photos(teacher: Encoder, photos: 
     assert isinstance(stream, Generator)
     stream.close()
     assert len(taken) <= 7
+
+
+def test_an_encoder_pickles_as_its_path_and_options(teacher_file: Path, photos: list[Path]) -> None:
+    encoder = Encoder(teacher_file, threads=1, max_pixels=1_000_000)
+    again = pickle.loads(pickle.dumps(encoder))
+    assert len(pickle.dumps(encoder)) < 1_000
+    assert (again.path, again.max_pixels, again.space_id) == (teacher_file, 1_000_000, encoder.space_id)
+    np.testing.assert_array_equal(again.encode(photos[0]), encoder.encode(photos[0]))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        np.testing.assert_array_equal(pool.submit(encoder.encode, photos[1]).result(), encoder.encode(photos[1]))
+
+
+def test_what_the_engine_raises_is_a_sentence_and_costs_one_photo_of_many(tmp_path: Path) -> None:
+    encoder = Encoder(make_hard_encoder(tmp_path / "hard.onnx", "exception"))
+    with pytest.raises(
+        EncoderFailed, match=r"cannot describe a photo of 160 × 120 px: onnxruntime reports .*data bounds"
+    ):
+        encoder.encode(marked_photo())
+    sent = [plain_photo(1), marked_photo(2), plain_photo(3)]
+    first, failed, last = encoder.encode_stream(sent, workers=2)
+    assert isinstance(failed, PhotoError)
+    assert "onnxruntime reports" in str(failed)
+    np.testing.assert_array_equal(np.stack([first, last]), encoder.encode([sent[0], sent[2]]))
 
 
 def test_a_file_that_onnxruntime_cannot_load_is_refused(teacher_file: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from askew_client.encoding.photos import MAX_PIXELS
 from askew_client.errors import DamagedEncoder
 from askew_server.encoders.alignment import Alignment
 from askew_server.encoders.gate import judge, run_candidate
+from askew_server.processes import Limits
 from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer, run_askew
 from tests.support.small_encoders import make_encoder, sealed
@@ -240,7 +241,7 @@ def test_a_gallery_described_elsewhere_takes_vectors_but_describes_no_photos(
 
 def test_a_candidate_that_never_ends_is_stopped_and_refused(student_file: Path, photo: Path) -> None:
     with pytest.raises(DamagedEncoder, match="more than 2 s of processor time"):
-        run_candidate(_endless(student_file), [photo], max_pixels=MAX_PIXELS, processor_seconds=2)
+        run_candidate(_endless(student_file), [photo], max_pixels=MAX_PIXELS, limits=Limits(processor_seconds=2))
 
 
 def _endless(path: Path) -> bytes:

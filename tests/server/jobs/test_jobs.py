@@ -6,6 +6,7 @@ import io
 import json
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
 from urllib.parse import quote
@@ -20,7 +21,7 @@ from askew_client.contract.problems import ProblemKind
 from askew_client.encoding.encoder import Encoder
 from askew_server.errors import Refusal
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Task
-from askew_server.jobs.queue import JobQueue
+from askew_server.jobs.queue import MAX_RECEIVED, JobQueue
 from askew_server.jobs.store import MAX_ENDED
 from tests.support.job_waiting import DEADLINE, wait_for_job
 from tests.support.paths import DEMO
@@ -277,7 +278,7 @@ def test_past_the_bound_jobs_are_refused_with_retry_after(tmp_path: Path) -> Non
     jobs.start()
     try:
         submitted = [jobs.submit("held", gallery="g", parameters={"asked": n}) for n in range(2)]
-        for attempt in (lambda: jobs.submit("held", gallery="g", parameters={}), lambda: jobs.spool().__enter__()):
+        for attempt in (lambda: jobs.submit("held", gallery="g", parameters={}), lambda: jobs.spool("g").__enter__()):
             with pytest.raises(Refusal) as refused:
                 attempt()
             assert (refused.value.kind, refused.value.retry_after) == (ProblemKind.OVERLOADED, 30)
@@ -287,10 +288,34 @@ def test_past_the_bound_jobs_are_refused_with_retry_after(tmp_path: Path) -> Non
         assert jobs.unfinished_of("g") == [job.id for job in submitted]
         kind.go.set()
         assert [_wait(jobs, job).result for job in submitted] == [{"asked": 0}, {"asked": 1}]
-        with jobs.spool() as folder:
+        with jobs.spool("g") as folder:
             (folder / "input").touch()
         assert list((tmp_path / "jobs").iterdir()) == []
         assert _wait(jobs, jobs.submit("held", gallery="g", parameters={})).state == "done"
+    finally:
+        jobs.close()
+
+
+def test_inputs_that_are_being_received_take_no_place_and_are_bounded_for_each_gallery(tmp_path: Path) -> None:
+    kind, jobs = _Held(), JobQueue(tmp_path, max_jobs=2)
+    kind.go.set()
+    jobs.register(kind)
+    jobs.start()
+    try:
+        with ExitStack() as held:
+            folders = [held.enter_context(jobs.spool("slow")) for _ in range(MAX_RECEIVED)]
+            with pytest.raises(Refusal, match="gallery 'slow' are being received") as refused:
+                held.enter_context(jobs.spool("slow"))
+            assert refused.value.kind is ProblemKind.OVERLOADED
+            assert _wait(jobs, jobs.submit("held", gallery="other", parameters={})).state == "done"
+            with jobs.spool("other") as folder:
+                ended = jobs.submit("held", gallery="other", parameters={}, folder=folder)
+            assert _wait(jobs, ended).state == "done"
+            kept = jobs.submit("held", gallery="slow", parameters={}, folder=folders[0])
+            assert _wait(jobs, kept).state == "done"
+        with jobs.spool("slow"):
+            pass
+        assert list((tmp_path / "jobs").iterdir()) == []
     finally:
         jobs.close()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from askew_client.cores import usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -17,6 +18,6 @@ def map_in_threads(function: Callable[[Item], Result], items: Sequence[Item]) ->
 
     Only one block of items is submitted at a time, so that stopping early, or with Ctrl-C, takes only a moment.
     """
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="photos") as pool:
+    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="photos") as pool:
         for start in range(0, len(items), BLOCK):
             yield from pool.map(function, items[start : start + BLOCK])

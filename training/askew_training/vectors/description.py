@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from askew_client import Encoder
+from askew_client.cores import usable_cores
 from askew_client.errors import PhotoError
 
 
@@ -23,7 +23,7 @@ def open_encoder(file: Path) -> Encoder:
 
 def describe_photos(encoder: Encoder, paths: Iterable[Path]) -> Iterator[NDArray[np.float32] | PhotoError]:
     """Describe photos on all cores: for each, in their order, a unit vector, float32 [D], or why there is none."""
-    return encoder.encode_stream(paths, workers=os.cpu_count() or 1)
+    return encoder.encode_stream(paths, workers=usable_cores())
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from askew_server.errors import Refusal
 from askew_server.http.bodies import SNAPSHOT_TYPE
 from askew_server.http.context import context_of
 from askew_server.http.problems import ProblemAnswer, answer_error
-from askew_server.http.routing import BodyKind, has_control_characters
+from askew_server.http.routing import BodyKind, RouteMatch, has_control_characters
 from askew_server.problems import report_error
 from askew_server.settings import Settings
 
@@ -24,6 +24,8 @@ SLOWEST_BYTES_PER_SECOND = 16_384
 """The rate that a sender must reach once `receive_seconds` have passed."""
 MAX_QUERY_BYTES = 2_000_000
 """The largest search in JSON: 2,048 numbers and a filter are 100 kB."""
+MAX_SMALL_BODY_BYTES = 250_000
+"""The largest JSON that the framework reads itself, on the event loop: keys, aliases, policies, names."""
 MAX_QUOTES = 500_000
 MAX_BRACKETS = 250_000
 """The most quotes and brackets in a body, which cost most to parse, beyond what raw vectors contain by chance."""
@@ -49,7 +51,7 @@ class RequestLimits:
             return
         context = context_of(scope)
         content_type = _content_type(Headers(scope=scope))
-        bounds = self._bounds(context.match.rules.body, content_type)
+        bounds = self._bounds(context.match, content_type)
         exchange = _Exchange(
             receive,
             send,
@@ -72,13 +74,14 @@ class RequestLimits:
         finally:
             bounds.in_flight.release(exchange.received)
 
-    def _bounds(self, body: BodyKind, content_type: str) -> _Bounds:
+    def _bounds(self, match: RouteMatch, content_type: str) -> _Bounds:
         """The limits of one request by what its route declares its body to be."""
         settings = self._settings
         seconds = settings.request_seconds
-        match body:
+        match match.rules.body:
             case BodyKind.ENCODER:
-                return _Bounds(settings.max_encoder_bytes, ADMISSION_SECONDS, self._in_flight)
+                admission = max(ADMISSION_SECONDS, settings.check_seconds + 60)
+                return _Bounds(settings.max_encoder_bytes, admission, self._in_flight)
             # These are written to the disk as they arrive, so they do not count as memory.
             case BodyKind.JOB_PHOTOS:
                 return _Bounds(settings.max_job_bytes, seconds, InFlightBytes(settings.max_job_bytes))
@@ -86,6 +89,8 @@ class RequestLimits:
                 return _Bounds(settings.max_snapshot_bytes, seconds, InFlightBytes(settings.max_snapshot_bytes))
             case BodyKind.QUERY:
                 return _Bounds(min(MAX_QUERY_BYTES, settings.max_body_bytes), seconds, self._in_flight)
+        if match.route is not None and match.route.body_field is not None:
+            return _Bounds(min(MAX_SMALL_BODY_BYTES, settings.max_body_bytes), seconds, self._in_flight)
         return _Bounds(settings.max_body_bytes, seconds, self._in_flight)
 
     async def _serve(self, scope: Scope, exchange: _Exchange) -> None:

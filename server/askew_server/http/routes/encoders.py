@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from typing import Annotated
 
@@ -36,11 +35,20 @@ _FILE_TYPE = "application/octet-stream"
 )
 @of_one_gallery("admin", body=BodyKind.ENCODER)
 async def admit_encoder(
-    state: InState, gallery: InGallery, content: Annotated[bytes, Depends(EncoderBody())]
+    request: Request, state: InState, gallery: InGallery, content: Annotated[bytes, Depends(EncoderBody())]
 ) -> Response:
     """Admit a student: it must land in the gallery's space. The answer, or the refusal, carries the gate's report."""
-    pixels = state.settings.max_photo_pixels
-    description = await asyncio.to_thread(admit, gallery, content, "The file that was sent", max_pixels=pixels)
+    description = await state.checking.run(
+        lambda cancelled: admit(
+            gallery,
+            content,
+            "The file that was sent",
+            max_pixels=state.settings.max_photo_pixels,
+            limits=state.check_limits,
+            cancelled=cancelled,
+        ),
+        request.receive,
+    )
     return json_answer(description, 201)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import Depends, Response
+from fastapi import Depends, Request, Response
 from pydantic import TypeAdapter
 
 from askew_client.contract.aliases import Deleted
 from askew_client.contract.common import GalleryName
 from askew_client.contract.galleries import CreateGalleryRequest, DamagedGallery, GalleryDescription, GalleryList
 from askew_client.contract.problems import ProblemKind
-from askew_server.encoders.gate import check_teacher, read_candidate
+from askew_server.encoders.gate import check_teacher
 from askew_server.errors import Refusal
 from askew_server.gallery.live import LiveGallery
 from askew_server.http.bodies import TeacherBody
@@ -59,19 +59,31 @@ async def describe_gallery(state: InState, gallery: InGallery) -> Response:
     "/{gallery}",
     response_model=GalleryDescription,
     status_code=201,
-    responses={200: {"model": GalleryDescription, "description": "It exists already."}, **problems(409, 413, 422, 507)},
+    responses={
+        200: {"model": GalleryDescription, "description": "It exists already."},
+        **problems(409, 413, 422, 429, 507),
+    },
 )
 @of_one_gallery("admin", body=BodyKind.ENCODER)
-async def create_gallery(state: InState, gallery: str, teacher: Teacher) -> Response:
+async def create_gallery(request: Request, state: InState, gallery: str, teacher: Teacher) -> Response:
     """Create a gallery in a teacher's space: send the teacher's file, or its manifest if it describes elsewhere."""
     state.require_ready()
     name = TypeAdapter(GalleryName).validate_python(gallery)
     if isinstance(teacher, CreateGalleryRequest):
-        live, created = await asyncio.to_thread(state.galleries.get_or_create, name, teacher.teacher)
+        manifest = teacher.teacher
+        live, created = await state.making.run(lambda _: state.galleries.get_or_create(name, manifest))
     else:
-        file = read_candidate(teacher, "The file that was sent")
-        await asyncio.to_thread(check_teacher, teacher, max_pixels=state.settings.max_photo_pixels)
-        live, created = await asyncio.to_thread(state.galleries.get_or_create, name, file.manifest)
+        file = await state.checking.run(
+            lambda cancelled: check_teacher(
+                teacher,
+                "The file that was sent",
+                max_pixels=state.settings.max_photo_pixels,
+                limits=state.check_limits,
+                cancelled=cancelled,
+            ),
+            request.receive,
+        )
+        live, created = await state.making.run(lambda _: state.galleries.get_or_create(name, file.manifest))
         await live.write(lambda each: each.keep_encoder(file, teacher, None))
     return json_answer(await _description(state, live), 201 if created else 200)
 
@@ -83,7 +95,7 @@ async def delete_gallery(state: InState, gallery: str) -> Response:
     state.require_ready()
     name = state.galleries.resolve(gallery)
     _check_unused(state, name)
-    return json_answer(Deleted(deleted=await asyncio.to_thread(state.galleries.delete, name)))
+    return json_answer(Deleted(deleted=await state.making.run(lambda _: state.galleries.delete(name))))
 
 
 def _check_unused(state: AppState, name: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import HTTPException, Request, Response
 
 from askew_client.contract.health import Health, Readiness, Version
 from askew_client.contract.problems import ProblemKind
 from askew_server.http.openapi import problems
-from askew_server.http.responses import json_answer
+from askew_server.http.responses import is_known, json_answer
 from askew_server.http.routing import make_router, open_to_all
 from askew_server.http.state import InState
 
@@ -58,4 +60,9 @@ async def explain_problem(slug: str) -> Response:
 @open_to_all
 async def openapi_document(request: Request) -> Response:
     """The OpenAPI document."""
-    return Response(request.app.state.openapi_document(), media_type="application/json")
+    # Made once, in a thread: that takes as long as a hundred searches.
+    document = await asyncio.to_thread(request.app.state.openapi_document)
+    headers = {"ETag": document.etag, "Cache-Control": "no-cache"}
+    if is_known(request, document.etag):
+        return Response(status_code=304, headers=headers)
+    return Response(document.content, media_type="application/json", headers=headers)

@@ -79,6 +79,7 @@ async def delete_items(gallery: InGallery, wanted: ItemsToDelete) -> Response:
 @router.put("/{item_id}", response_model=UpsertAnswer, responses=problems(404, 409, 413, 415, 422, 429, 507))
 @of_one_gallery("write")
 async def upsert_photo(
+    request: Request,
     state: InState,
     gallery: InGallery,
     item_id: str,
@@ -87,10 +88,11 @@ async def upsert_photo(
 ) -> Response:
     """Insert or replace one item by its photo; the gallery's teacher describes it unless a vector comes along."""
     identity = TypeAdapter(ItemId).validate_python(unquote(item_id))
-    vector = await vector_of_upload(state, gallery, upload)
+    vector = await vector_of_upload(state, gallery, upload, request.receive)
     # A form brings its payload itself.
     text = upload.fields.get("payload") if upload.is_form else payload
-    item = StoredItem(identity, vector, read_payload(text), (upload.photo, upload.suffix))
+    read = await run_off_loop(len(text or ""), lambda: read_payload(text))
+    item = StoredItem(identity, vector, read, (upload.photo, upload.suffix))
     sequence = await gallery.write(lambda each: each.upsert(ItemBatch.of([item])))
     return json_answer(UpsertAnswer(upserted=1, sequence=sequence))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,7 +41,7 @@ async def send_photos(
 ) -> Response:
     """Insert or replace items by their photos, described by the gallery's teacher in the background."""
     await asyncio.to_thread(state.photos_job.check, gallery.name)
-    with state.jobs.spool() as folder:
+    with state.jobs.spool(gallery.name) as folder:
         photos = await _received(request, state, folder)
         await asyncio.to_thread(write_photo_list, folder, photos)
         job = await asyncio.to_thread(
@@ -54,14 +56,16 @@ async def send_photos(
     responses={**problems(404, 409, 422, 429, 503, 507), **_ACCEPTED},
 )
 @beyond_one_gallery("admin")
-async def redescribe(state: InState, gallery: str, wanted: RedescribeRequest) -> Response:
+async def redescribe(request: Request, state: InState, gallery: str, wanted: RedescribeRequest) -> Response:
     """Re-describe this gallery's photos into a gallery of another teacher; or estimate how much work that is."""
     state.require_ready()
     work = state.redescribe_job
     default = state.settings.default_gallery
     source, target = await asyncio.to_thread(work.check, gallery, wanted.into, default)
     if wanted.estimate_only:
-        return json_answer(await asyncio.to_thread(work.estimate, source, target))
+        return json_answer(
+            await state.checking.run(lambda cancelled: work.estimate(source, target, cancelled), request.receive)
+        )
     job = await asyncio.to_thread(state.jobs.submit, RedescribeJob.name, gallery=source, parameters={"into": target})
     return job_answer(job)
 
@@ -114,7 +118,11 @@ async def _received(request: Request, state: AppState, folder: Path) -> list[Sen
     )
     try:
         async for chunk in request.stream():
-            await asyncio.to_thread(form.write, chunk)
-        return await asyncio.to_thread(form.finish)
+            await state.receiving.run(partial(_write, form, chunk))
+        return await state.receiving.run(lambda _: form.finish())
     finally:
         form.close()
+
+
+def _write(form: PhotoForm, chunk: bytes, _: Callable[[], bool]) -> None:
+    form.write(chunk)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 from urllib.parse import unquote
 
-from fastapi import Depends, Response
+from fastapi import Depends, Request, Response
 from pydantic import TypeAdapter
 
 from askew_client.contract.common import ItemId
@@ -33,13 +32,16 @@ async def list_probes(gallery: InGallery) -> Response:
 
 @router.put("/{probe_id}", response_model=Probe, responses=problems(404, 409, 413, 415, 422, 429, 507))
 @of_one_gallery("admin")
-async def put_probe(state: InState, gallery: InGallery, probe_id: str, upload: ProbeUpload) -> Response:
+async def put_probe(
+    request: Request, state: InState, gallery: InGallery, probe_id: str, upload: ProbeUpload
+) -> Response:
     """Add a photo to the probe set; the gallery's teacher describes it unless a vector comes along."""
     identity = TypeAdapter(ItemId).validate_python(unquote(probe_id))
-    vector = await vector_of_upload(state, gallery, upload)
+    vector = await vector_of_upload(state, gallery, upload, request.receive)
     if upload.has_vector:
         # A photo that no candidate can read would count against all of them.
-        await asyncio.to_thread(read_photo, upload.photo, max_pixels=state.settings.max_photo_pixels)
+        pixels = state.settings.max_photo_pixels
+        await state.checking.run(lambda _: read_photo(upload.photo, max_pixels=pixels), request.receive)
     put = await gallery.write(lambda each: each.probes.put(identity, vector, upload.photo, upload.suffix))
     return json_answer(put)
 

@@ -124,7 +124,7 @@ async def search_photo(
     name = encoder or default_describer(facts)
     path = facts.file(name)
     began = time.perf_counter()
-    vector = await state.describe(path, upload.photo)
+    vector = await state.describe(path, upload.photo, request.receive)
     context.record.note("describe", began, time.perf_counter())
     result = await run_search(state, gallery, vector[None], (name,), options, context.record, request.receive)
     return Response(search_answer(result, options, gallery, name), media_type=_JSON)

@@ -100,7 +100,7 @@ async def restore(
         source = state.galleries.resolve(wanted.gallery)
         return await _submitted(state, RestoreJob.name, name, {"gallery": source, "snapshot": wanted.snapshot})
     stated = request.headers.get("content-length", "")
-    with state.jobs.spool() as folder:
+    with state.jobs.spool(name) as folder:
         await _receive(wanted, int(stated) if stated.isdecimal() else 0, folder / UPLOAD)
         job = await asyncio.to_thread(
             lambda: state.jobs.submit(RestoreJob.name, gallery=name, parameters={}, folder=folder)
