@@ -34,7 +34,8 @@ from askew_server.maintenance.gallery_copy import (
 )
 from askew_server.maintenance.snapshot_archive import DATABASE, Advance, is_photo, read_snapshot, write_snapshot
 from askew_server.storage.checksums import damaged_rows
-from askew_server.storage.facts import GalleryFacts
+from askew_server.storage.expected_schema import schema_fault
+from askew_server.storage.facts import GalleryFacts, examine_facts, read_facts
 from askew_server.storage.photos import photo_sha256
 from askew_server.storage.sqlite import Database
 
@@ -240,6 +241,9 @@ def _first_fault(database: Database) -> str | None:
     verdict = str(database.value("PRAGMA quick_check(1)"))
     if verdict != "ok":
         return verdict
+    fault = schema_fault(database) or examine_facts(read_facts(database))
+    if fault is not None:
+        return fault
     return next((faults[0] for faults in damaged_rows(database) if faults), None)
 
 

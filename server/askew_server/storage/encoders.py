@@ -24,7 +24,7 @@ from askew_server.errors import DamagedGallery, Refusal
 from askew_server.storage.errors import DatabaseError
 from askew_server.storage.sqlite import Database
 
-_SCHEMA = """
+ENCODERS_SCHEMA = """
 CREATE TABLE IF NOT EXISTS encoders (
     id TEXT PRIMARY KEY, sha256 TEXT NOT NULL, manifest TEXT NOT NULL, size INTEGER NOT NULL, has_file INTEGER NOT NULL,
     admitted_at TEXT NOT NULL, report TEXT
@@ -150,7 +150,7 @@ class EncoderStore:
         self._examining = threading.Lock()
         folder.mkdir(exist_ok=True)
         try:
-            self._db.execute_script(_SCHEMA)
+            self._db.execute_script(ENCODERS_SCHEMA)
             self._facts = self._read_facts()
         except (DatabaseError, ValueError) as error:
             reason = str(error).splitlines()[0]
@@ -228,7 +228,8 @@ class EncoderStore:
     def set_default(self, encoder_id: str, runtime: Runtime) -> EncoderDescription:
         """Choose the default encoder of a runtime. Raises Refusal (unknown-encoder)."""
         self._description(encoder_id)
-        self._db.execute("INSERT OR REPLACE INTO default_encoders VALUES (?, ?)", (runtime, encoder_id))
+        with self._db.transaction():
+            self._db.execute("INSERT OR REPLACE INTO default_encoders VALUES (?, ?)", (runtime, encoder_id))
         self._facts = self._read_facts()
         return self._description(encoder_id)
 

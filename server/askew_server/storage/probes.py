@@ -27,7 +27,7 @@ FEWEST_PROBES = 10
 
 MAX_PROBES = 1_000
 
-_SCHEMA = """
+PROBES_SCHEMA = """
 CREATE TABLE IF NOT EXISTS probes (
     id TEXT PRIMARY KEY, vector BLOB NOT NULL, photo TEXT NOT NULL, added_at TEXT NOT NULL
 ) STRICT;
@@ -53,7 +53,7 @@ class ProbeStore:
         self._gallery = gallery
         folder.mkdir(exist_ok=True)
         try:
-            self._db.execute_script(_SCHEMA)
+            self._db.execute_script(PROBES_SCHEMA)
         except DatabaseError as error:
             raise DamagedGallery(f"The probes of the gallery in {folder.parent} cannot be read: {error}.") from None
 
