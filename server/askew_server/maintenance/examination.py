@@ -270,8 +270,10 @@ def _examine_snapshots(name: str, folder: Path) -> list[Finding]:
     found, complete = [], set[str]()
     for snapshot in snapshots.list():
         complete |= {f"{snapshot.name}.tar", f"{snapshot.name}.json"}
-        path = snapshots.path(snapshot.name)
-        if file_sha256(path) != snapshot.sha256:
+        path = folder / "snapshots" / f"{snapshot.name}.tar"
+        if not path.is_file():
+            found.append(Finding(name, path, "The file of the snapshot is missing.", advice))
+        elif file_sha256(path) != snapshot.sha256:
             found.append(Finding(name, path, what, advice))
     unfinished = [path for path in sorted((folder / "snapshots").glob("*")) if path.name not in complete]
     return found + [_orphan(name, path, "It is part of a snapshot that was never finished.") for path in unfinished]

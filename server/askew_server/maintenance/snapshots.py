@@ -93,8 +93,15 @@ class Snapshots:
         return found
 
     def path(self, name: str) -> Path:
-        """The file of a snapshot. Raises Refusal (unknown-snapshot)."""
-        return self._folder / f"{self.get(name).name}.tar"
+        """The file of a snapshot. Raises Refusal (unknown-snapshot; damaged-snapshot if the file is missing)."""
+        path = self._folder / f"{self.get(name).name}.tar"
+        if not path.is_file():
+            raise Refusal(
+                ProblemKind.DAMAGED_SNAPSHOT,
+                f"The file {path.name} of this snapshot of gallery {self._gallery!r} is missing, although the snapshot was made "
+                "and never deleted. Put the file back, or delete the snapshot and make another one.",
+            )
+        return path
 
     def copy_to(self, name: str, path: Path) -> None:
         """Copy a snapshot's file to `path`, which is replaced once the copy is verified.
@@ -107,9 +114,10 @@ class Snapshots:
 
     def delete(self, name: str) -> None:
         """Delete a snapshot. Raises Refusal (unknown-snapshot)."""
-        path = self.path(name)
-        path.unlink(missing_ok=True)
-        path.with_suffix(".json").unlink(missing_ok=True)
+        record = self._folder / f"{self.get(name).name}.json"
+        # The record first: a record without its file is a snapshot that was lost.
+        record.unlink(missing_ok=True)
+        record.with_suffix(".tar").unlink(missing_ok=True)
         flush_folder(self._folder)
 
     def verify(self, name: str, advance: Advance) -> Snapshot:
@@ -208,13 +216,12 @@ class Snapshots:
         return free_path(self._folder / f"{moment}.tar").stem
 
     def _read(self, record: Path) -> Snapshot | None:
-        """The snapshot of a record; None if the record is invalid or its file is missing."""
+        """The snapshot of a record; None if the record is invalid."""
         try:
             snapshot = Snapshot.model_validate_json(record.read_bytes())
         except (OSError, ValidationError):
             return None
-        is_complete = record.with_suffix(".tar").is_file() and record.stem == snapshot.name
-        return snapshot if is_complete else None
+        return snapshot if record.stem == snapshot.name else None
 
 
 def require_space(folder: Path, needed: int, what: str, free_bytes: FreeBytes = free_bytes) -> None:

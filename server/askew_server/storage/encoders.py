@@ -69,7 +69,7 @@ class EncoderFacts:
         return next((self.files[each] for each in teachers if each in self.files), None)
 
     def require_teacher_file(self) -> Path:
-        """The teacher's file. Raises Refusal (cannot-describe) when the gallery keeps none."""
+        """The teacher's file. Raises Refusal (cannot-describe when the gallery keeps none; damaged-gallery if it is missing)."""
         path = self.teacher_file
         if path is None:
             raise Refusal(
@@ -78,7 +78,7 @@ class EncoderFacts:
                 "for it. Send the teacher's file with PUT /v1/galleries/NAME, or send each photo with its vector "
                 "(for probes: `askew probes add --encoder TEACHER`).",
             )
-        return path
+        return self._present(path, self.teacher)
 
     def check(self, encoder: str | None) -> None:
         """Check that the encoder a query names is admitted. None, for a query that names none, passes.
@@ -97,9 +97,12 @@ class EncoderFacts:
         )
 
     def file(self, encoder_id: str) -> Path:
-        """The file of an encoder by id. Raises Refusal (unknown-encoder; encoder-not-admitted if it is retired)."""
+        """The file of an encoder by id.
+
+        Raises Refusal (unknown-encoder; encoder-not-admitted if it is retired; damaged-gallery if the file is missing).
+        """
         if encoder_id in self.files:
-            return self.files[encoder_id]
+            return self._present(self.files[encoder_id], encoder_id)
         if encoder_id in self.retired:
             raise self._retired(encoder_id)
         available = ", ".join(self.files) or "none"
@@ -127,6 +130,15 @@ class EncoderFacts:
         """The median score of matches at each encoder's admission, by id: live top-1 scores far below it show drift."""
         reports = {encoder.id: encoder.report for encoder in self.encoders}
         return {each: report.matches.percentiles[50] for each, report in reports.items() if report and report.matches}
+
+    def _present(self, path: Path, encoder: str) -> Path:
+        if not path.is_file():
+            raise Refusal(
+                ProblemKind.DAMAGED_GALLERY,
+                f"The file of encoder {encoder[:140]} of gallery {self.gallery!r} is missing from the server's disk. Send it "
+                "again: a student with `askew admit`, the teacher with PUT /v1/galleries/NAME.",
+            )
+        return path
 
     def _retired(self, encoder: str) -> Refusal:
         successors = [each.id for each in self.encoders if each.role == "student"] or [self.teacher]

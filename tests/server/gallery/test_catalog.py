@@ -105,7 +105,7 @@ def test_what_a_crash_left_behind_is_not_a_gallery_and_is_cleaned_up(data: Path,
     (data / "galleries" / "objects").rename(data / "galleries" / left)
     with opened(data) as catalog:
         assert (catalog.names(), catalog.damaged()) == ([], {})
-        assert list((data / "galleries").iterdir()) == []
+        assert list((data / "galleries").glob("[!.]*")) == []
 
 
 @pytest.mark.parametrize(("moment", "is_left"), [("put_aside", True), ("remove", False)])
@@ -116,7 +116,7 @@ def test_a_gallery_is_deleted_as_a_whole_or_not_at_all(data: Path, tmp_path: Pat
         assert again.names() == (["objects"] if is_left else [])
         assert again.damaged() == {}
         assert not is_left or again.describe("objects").items == 49
-        assert [path.name for path in (tmp_path / "cut" / "galleries").iterdir()] == again.names()
+        assert [path.name for path in (tmp_path / "cut" / "galleries").glob("[!.]*")] == again.names()
 
 
 def test_a_gallery_is_created_as_a_whole_or_not_at_all(data: Path, teacher: Encoder, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_gallery_is_created_as_a_whole_or_not_at_all(data: Path, teacher: Enco
         assert catalog.names() == ["objects"]
     with opened(tmp_path / "cut") as again:
         assert again.names() == ["objects"]
-        assert [path.name for path in (tmp_path / "cut" / "galleries").iterdir()] == ["objects"]
+        assert [path.name for path in (tmp_path / "cut" / "galleries").glob("[!.]*")] == ["objects"]
 
 
 def test_calls_on_a_deleted_gallery_are_refused_and_never_wait_for_ever(catalog: Catalog) -> None:
