@@ -82,7 +82,8 @@ class Catalog:
     def load(self) -> None:
         """Open every gallery on disk; damaged ones are set aside. Raises EngineMissing."""
         require_faiss()
-        self._folders.remove_leftovers()
+        for name in self._folders.remove_leftovers():
+            self._known.forget(name)
         found = self._folders.found()
         for name, reason in self._known.missing(found).items():
             self._damaged.add(name, reason)
@@ -211,6 +212,10 @@ class Catalog:
             aside = self._folders.put_aside(resolved) if self._folders.of(resolved).exists() else None
         if aside is not None:
             self._folders.remove(aside)
+        with self._changing:
+            if resolved not in self._galleries:
+                # Again, as the disk was perhaps full before.
+                self._known.forget(resolved)
         return resolved
 
     # Adopting a folder that was made elsewhere
