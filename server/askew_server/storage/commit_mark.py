@@ -28,10 +28,11 @@ _FORM = re.compile(rb"askew commits (\d{20}) ([0-9a-f]{8})\n")
 
 
 class CommitMark:
-    """The file with the number of commits that were acknowledged."""
+    """The file with the number of commits that were acknowledged. It is open from the first write until `close`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._descriptor: int | None = None
 
     def read(self) -> int | None:
         """The number of commits; None if the file is missing or is damaged itself. Raises OSError."""
@@ -42,23 +43,34 @@ class CommitMark:
         return None if found is None or found[2] != _checksum(found[1]) else int(found[1])
 
     def create(self, commits: int) -> None:
-        """Write the file anew, on the disk when this returns. Raises OSError."""
-        write_atomically(self.path, _text(commits))
+        """Write the number, whatever the file says, on the disk when this returns. Raises OSError."""
+        if self.path.exists():
+            # In place, as other connections have the file open.
+            self._write(commits, flush=True)
+            self.close()
+        else:
+            write_atomically(self.path, _text(commits))
 
     def advance(self, commits: int, *, flush: bool = False) -> None:
         """Write the number of a commit that is on the disk. `flush`: this file, too, is on the disk when this returns."""
         try:
-            # Opened for each commit: some microseconds, and no descriptor for each gallery.
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                os.pwrite(descriptor, _text(commits), 0)
-                if flush:
-                    os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            self._write(commits, flush=flush)
         except OSError as error:
             # The commit is safe. The file is behind it until the next one.
             logging.getLogger("askew.storage").warning("%s was not brought up to date: %s", self.path, error)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _write(self, commits: int, *, flush: bool) -> None:
+        if self._descriptor is None:
+            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        os.pwrite(self._descriptor, _text(commits), 0)
+        if flush:
+            os.fsync(self._descriptor)
 
 
 def gallery_mark(folder: Path) -> CommitMark:

@@ -96,7 +96,7 @@ def accept_server_database(data: Path) -> str | None:
     with Database.open(path, timeout=10) as database:
         database.execute_script(FACTS_SCHEMA)
         database.execute("INSERT OR IGNORE INTO facts VALUES (?, '1')", (COMMITS,))
-        database.count_commits(server_mark(data))
+        server_mark(data).create(int(read_fact(database, COMMITS) or 0))
         count = database.value("SELECT count(*) FROM keys") if database.has_table("keys") else 0
     return (
         f"It is used as it is, with {count} keys, revoked ones included; what was there before is kept in {kept}. Look at "
