@@ -81,6 +81,7 @@ class KeyStore:
 
     def __init__(self, data: Path) -> None:
         """Open the table of keys. Raises AskewError if the database cannot be read."""
+        self._data = data
         self._db = open_server_database(data, _SCHEMA)
         self._changing = threading.Lock()
         rows = self._db.rows(
@@ -91,7 +92,7 @@ class KeyStore:
         self._keys = {row[0]: _key_of(row) for row in rows}
         self._record = keys_record(data)
         self._record.mend()
-        self._is_guarded = self._guard(data)
+        self._is_guarded = self._was_guarded()
 
     def close(self) -> None:
         """Close the database."""
@@ -102,6 +103,17 @@ class KeyStore:
     def guarded(self) -> bool:
         """Whether requests need a key: from the first key on, even if all keys are revoked or have expired."""
         return self._is_guarded
+
+    @property
+    def lost(self) -> str | None:
+        """A sentence if there were keys, and the database has none, not even a revoked one."""
+        with self._changing:
+            if not self._is_guarded or self._db.row("SELECT 1 FROM keys LIMIT 1") is not None:
+                return None
+        return (
+            f"{self._data} had keys, but its askew.db has none, so nobody is served. Stop the server, then put back a copy of "
+            f"askew.db, or create a key: `askew key create NAME --scope admin --data {self._data}`."
+        )
 
     def create(self, wanted: CreateKeyRequest) -> CreatedKey:
         """Create a key. It is on the disk when this returns. Only this answer holds the key itself."""
@@ -163,7 +175,7 @@ class KeyStore:
             self._db.checkpoint()
             self._keys = {each: key for each, key in self._keys.items() if each != identity}
 
-    def _guard(self, data: Path) -> bool:
+    def _was_guarded(self) -> bool:
         """Whether there ever was a key: by the table, or by the record, which outlives the table."""
         known = self._record.read()
         if self._db.row("SELECT 1 FROM keys LIMIT 1") is not None:
@@ -173,15 +185,7 @@ class KeyStore:
                 except OSError as error:
                     logging.getLogger("askew.server").warning("that DATA has keys was not recorded: %s", error)
             return True
-        if known is None or not known.had_keys:
-            return False
-        logging.getLogger("askew.server").critical(
-            "%s had keys, but its askew.db has none, so nobody is served. Stop the server, then put back a copy of askew.db, or "
-            "create a key: askew key create NAME --scope admin --data %s",
-            data,
-            data,
-        )
-        return True
+        return known is not None and known.had_keys
 
     def _note_keys(self) -> None:
         known = self._record.read()
