@@ -24,7 +24,10 @@ def open_server_database(data: Path, schema: str) -> Database:
     acknowledged.
     """
     path = data / NAME
-    fault = fault_of_server_database(data)
+    try:
+        fault = fault_of_server_database(data)
+    except OSError as error:
+        fault = str(error)
     if fault is not None:
         raise _unreadable(data, fault)
     existed = path.exists()

@@ -174,8 +174,9 @@ class Database:
         self._is_noted = True
 
     def checkpoint(self) -> None:
-        """Write what is in the log into the database file, as far as no reader needs the older state there."""
-        self.rows("PRAGMA wal_checkpoint(PASSIVE)")
+        """Write what is in the log into the database file, as far as readers and the disk allow; nothing depends on it."""
+        with suppress(DatabaseError):
+            self.rows("PRAGMA wal_checkpoint(PASSIVE)")
 
     def define_function(self, name: str, arguments: int, function: Callable[..., int]) -> None:
         """Make a Python function available to SQL on this connection. Equal arguments must give equal results."""

@@ -9,10 +9,16 @@ import pytest
 
 from tests.support.running_server import RunningServer, run_askew
 
+
+def _remove_all(data: Path) -> None:
+    for path in data.glob("askew.db*"):
+        path.unlink()
+
+
 LOST: dict[str, Callable[[Path], object]] = {
     "askew.db-wal": lambda data: (data / "askew.db-wal").unlink(missing_ok=True),
     "askew.db": lambda data: (data / "askew.db").unlink(),
-    "askew.db*": lambda data: [path.unlink() for path in data.glob("askew.db*")],
+    "askew.db*": _remove_all,
     "askew.db, emptied": lambda data: (data / "askew.db").write_bytes(b""),
 }
 

@@ -355,6 +355,22 @@ def test_the_snapshot_itself_is_restored_and_written_to(good: Path, served: Serv
     served.galleries.delete("new")
 
 
+def test_a_snapshot_is_restored_in_place_of_a_gallery_whose_folder_is_gone(
+    good: Path, tmp_path: Path, teacher_file: Path
+) -> None:
+    data = tmp_path / "data"
+    write_gallery(data, "objects", teacher_file)
+    shutil.rmtree(data / "galleries" / "objects")
+    with closing(Catalog(data, owner="a test")) as galleries:
+        galleries.load()
+        assert list(galleries.damaged()) == ["objects"]
+        restore_gallery(galleries, "objects", good, lambda done, total: None, lambda: None)
+        assert galleries.damaged() == {}
+    with closing(Catalog(data, owner="a test")) as galleries:
+        galleries.load()
+        assert (galleries.damaged(), galleries.describe("objects").items) == ({}, 42)
+
+
 @pytest.mark.slow
 def test_a_flipped_bit_anywhere_is_refused_or_without_effect(good: Path, served: Served, tmp_path: Path) -> None:
     """Free pages and what lies between rows can hold anything: then every item is as it was."""

@@ -85,6 +85,12 @@ def _truncate(file: str, share: float) -> Change:
     return change
 
 
+def _remove(data: Path, *patterns: str) -> None:
+    for pattern in patterns:
+        for path in list(data.glob(pattern)):
+            path.unlink()
+
+
 def _only_databases(data: Path) -> None:
     """A backup that took *.db alone, with photos and encoders."""
     for path in data.rglob("*"):
@@ -94,9 +100,7 @@ def _only_databases(data: Path) -> None:
 
 LOST: dict[str, Change] = {
     "no log": lambda data: (data / GALLERY / "gallery.db-wal").unlink(),
-    "no log and no shared memory": lambda data: [
-        (data / GALLERY / f"gallery.db-{end}").unlink() for end in ("wal", "shm")
-    ],
+    "no log and no shared memory": lambda data: _remove(data, f"{GALLERY}/gallery.db-[ws]*"),
     "an empty log": _truncate(f"{GALLERY}/gallery.db-wal", 0),
     "half of the log": _truncate(f"{GALLERY}/gallery.db-wal", 0.5),
     "most of the log": _truncate(f"{GALLERY}/gallery.db-wal", 0.9),
@@ -158,19 +162,18 @@ def _commits(path: Path) -> int:
     return found
 
 
+def _damage_record(data: Path) -> None:
+    (data / "askew.db").unlink()
+    (data / "record" / "keys.json").write_bytes(b"?")
+    (data / "galleries" / ".record" / "keys.json").write_bytes(b"")
+
+
 SERVER: dict[str, Change] = {
     "no askew.db": lambda data: (data / "askew.db").unlink(),
-    "nothing of askew.db": lambda data: [path.unlink() for path in data.glob("askew.db*")],
-    "nothing of askew.db nor of the record": lambda data: [
-        [path.unlink() for path in data.glob("askew.db*")],
-        shutil.rmtree(data / "record"),
-    ],
+    "nothing of askew.db": lambda data: _remove(data, "askew.db*"),
+    "nothing of askew.db nor of the record": lambda data: _remove(data, "askew.db*", "record/*"),
     "an empty askew.db": lambda data: (data / "askew.db").write_bytes(b""),
-    "no askew.db, and a damaged record": lambda data: [
-        (data / "askew.db").unlink(),
-        (data / "record" / "keys.json").write_bytes(b"?"),
-        (data / "galleries" / ".record" / "keys.json").write_bytes(b""),
-    ],
+    "no askew.db, and a damaged record": _damage_record,
 }
 
 
