@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from askew_client.contract.errors import PhotoError, PhotoTooLarge, PhotoTooThin, UnreadablePhoto
+from askew_client.contract.errors import EncoderError, PhotoError, PhotoTooLarge, PhotoTooThin, UnreadablePhoto
 from askew_client.encoding.containers.orientation import SIDEWAYS
 from askew_client.encoding.containers.photo_format import HEAD_BYTES, format_of
 from askew_client.encoding.decoder import EXPECTED, image_orientation, open_picture, turned

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import re
 import secrets
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +23,8 @@ from askew_client.contract.keys import CreatedKey, CreateKeyRequest, KeyDescript
 from askew_client.contract.problems import ProblemKind
 from askew_server.clock import utc_microseconds
 from askew_server.errors import Refusal
+from askew_server.storage.data_record import KeysRecord, keys_record
+from askew_server.storage.errors import DatabaseError
 from askew_server.storage.server_database import open_server_database
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -77,6 +81,7 @@ class KeyStore:
 
     def __init__(self, data: Path) -> None:
         """Open the table of keys. Raises AskewError if the database cannot be read."""
+        self._data = data
         self._db = open_server_database(data, _SCHEMA)
         self._changing = threading.Lock()
         rows = self._db.rows(
@@ -85,7 +90,9 @@ class KeyStore:
         )
         # A change replaces the whole dictionary, so that a request sees the keys before the change or after it.
         self._keys = {row[0]: _key_of(row) for row in rows}
-        self._is_guarded = self._db.row("SELECT 1 FROM keys LIMIT 1") is not None
+        self._record = keys_record(data)
+        self._record.mend()
+        self._is_guarded = self._was_guarded()
 
     def close(self) -> None:
         """Close the database."""
@@ -96,6 +103,17 @@ class KeyStore:
     def guarded(self) -> bool:
         """Whether requests need a key: from the first key on, even if all keys are revoked or have expired."""
         return self._is_guarded
+
+    @property
+    def lost(self) -> str | None:
+        """A sentence if there were keys, and the database has none, not even a revoked one."""
+        with self._changing:
+            if not self._is_guarded or self._db.row("SELECT 1 FROM keys LIMIT 1") is not None:
+                return None
+        return (
+            f"{self._data} had keys, but its askew.db has none, so nobody is served. Stop the server, then put back a copy of "
+            f"askew.db, or create a key: `askew key create NAME --scope admin --data {self._data}`."
+        )
 
     def create(self, wanted: CreateKeyRequest) -> CreatedKey:
         """Create a key. It is on the disk when this returns. Only this answer holds the key itself."""
@@ -122,7 +140,18 @@ class KeyStore:
             None if key.expires_at is None else key.expires_at.isoformat(),
         )
         with self._changing:
-            self._db.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", row)
+            try:
+                with self._db.transaction():
+                    self._db.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", row)
+                    # Before the commit, so that no key is acknowledged whose record is missing.
+                    self._note_keys()
+            except (DatabaseError, OSError):
+                if not self._is_guarded:
+                    with suppress(OSError):
+                        self._record.write(KeysRecord(had_keys=False))
+                raise
+            # A copy of askew.db without its log then has the keys, too.
+            self._db.checkpoint()
             self._keys = {**self._keys, key.id: key}
             self._is_guarded = True
         return CreatedKey(**key.describe().model_dump(), key=text)
@@ -141,8 +170,27 @@ class KeyStore:
                 )
             # The row stays: a server that ever had a key must never again serve requests without one.
             now = utc_microseconds()
-            self._db.execute("UPDATE keys SET revoked_at = ?, digest = x'' WHERE id = ?", (now, identity))
+            with self._db.transaction():
+                self._db.execute("UPDATE keys SET revoked_at = ?, digest = x'' WHERE id = ?", (now, identity))
+            self._db.checkpoint()
             self._keys = {each: key for each, key in self._keys.items() if each != identity}
+
+    def _was_guarded(self) -> bool:
+        """Whether there ever was a key: by the table, or by the record, which outlives the table."""
+        known = self._record.read()
+        if self._db.row("SELECT 1 FROM keys LIMIT 1") is not None:
+            if known is None or not known.had_keys:
+                try:
+                    self._note_keys()
+                except OSError as error:
+                    logging.getLogger("askew.server").warning("that DATA has keys was not recorded: %s", error)
+            return True
+        return known is not None and known.had_keys
+
+    def _note_keys(self) -> None:
+        known = self._record.read()
+        if known is None or not known.had_keys:
+            self._record.write(KeysRecord(had_keys=True))
 
     def find(self, text: str) -> Key | None:
         """The key of a text, expired or not. None if the text is not a key, or a revoked one."""

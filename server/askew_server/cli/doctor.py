@@ -18,12 +18,20 @@ def doctor(
     repair: Annotated[
         bool, typer.Option("--repair", help="Repair what is safe to repair: nothing that can still be read is lost.")
     ] = False,
+    accept_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-loss",
+            help="Take a database whose last writes are missing as it is, make an empty askew.db where there is none, and no "
+            "longer expect galleries whose folders are gone. Put back a copy first, if there is one.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Examine the databases, vectors, photos, encoders, indexes and snapshots of DATA. Exit code 1: damage remains."""
     from askew_server.maintenance.doctor import examine_data
 
-    diagnosis = examine_data(data, repair=repair)
+    diagnosis = examine_data(data, repair=repair, accept_loss=accept_loss)
     if as_json:
         findings = [
             {

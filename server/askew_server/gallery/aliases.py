@@ -37,13 +37,15 @@ class Aliases:
     def set(self, alias: str, gallery: str) -> str | None:
         """Make an alias name a gallery, and save that; returns the gallery that it named before."""
         previous = self._named.get(alias)
-        self._db.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?)", (alias, gallery))
+        with self._db.transaction():
+            self._db.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?)", (alias, gallery))
         self._named = {**self._named, alias: gallery}
         return previous
 
     def delete(self, alias: str) -> bool:
         """Delete an alias; returns whether it existed."""
-        self._db.execute("DELETE FROM aliases WHERE alias = ?", (alias,))
+        with self._db.transaction():
+            self._db.execute("DELETE FROM aliases WHERE alias = ?", (alias,))
         known = alias in self._named
         self._named = {name: gallery for name, gallery in self._named.items() if name != alias}
         return known

@@ -24,6 +24,7 @@ from askew_server.gallery.data_lock import take_data_lock
 from askew_server.gallery.folders import GalleryFolders
 from askew_server.gallery.gallery import Gallery
 from askew_server.gallery.index_manager import OpenIndex, open_index
+from askew_server.gallery.known_galleries import KnownGalleries
 from askew_server.gallery.live import LiveGallery
 from askew_server.index.faiss_library import require_faiss
 from askew_server.storage.verification import LARGEST_CHECKED_AT_OPEN
@@ -56,6 +57,7 @@ class Catalog:
         self._max_waiting = max_waiting
         self._open_index = open_index
         self._largest_checked = largest_checked
+        self._known = KnownGalleries(data)
         self._galleries: dict[str, LiveGallery] = {}
         self._damaged = DamagedGalleries()
         self._changing = threading.Lock()
@@ -80,8 +82,13 @@ class Catalog:
     def load(self) -> None:
         """Open every gallery on disk; damaged ones are set aside. Raises EngineMissing."""
         require_faiss()
-        self._folders.remove_leftovers()
-        for folder in self._folders.found():
+        for name in self._folders.remove_leftovers():
+            self._known.forget(name)
+        found = self._folders.found()
+        for name, reason in self._known.missing(found).items():
+            self._damaged.add(name, reason)
+            self._log.critical("gallery %s is missing: %s", name, reason)
+        for folder in found:
             try:
                 if not (folder / "gallery.db").exists():
                     raise DamagedGallery(f"The gallery in {folder} cannot be opened: its gallery.db is missing.")
@@ -91,6 +98,7 @@ class Catalog:
                 reason = _reason(folder, error)
                 self._damaged.add(folder.name, reason)
                 self._log.critical("gallery %s is set aside: %s", folder.name, reason, exc_info=_is_unforeseen(error))
+        self._known.bring_up_to_date(found)
         folders = [self._folders.of(name) for name in self.names()]
         self._check = BackgroundCheck(folders, self.set_aside, self._largest_checked)
         self._check.start()
@@ -171,7 +179,9 @@ class Catalog:
             self._damaged.require_intact(resolved)
             existing = self._galleries.get(resolved)
             if existing is None:
-                return self._open(resolved, lambda: self._create(resolved, teacher)), True
+                created = self._open(resolved, lambda: self._create(resolved, teacher))
+                self._known.add(self._folders.of(resolved))
+                return created, True
         existing.check_teacher(teacher)
         return existing, False
 
@@ -197,8 +207,15 @@ class Catalog:
             self._damaged.discard(resolved)
             if gallery is not None:
                 self._close(gallery)
-            aside = self._folders.put_aside(resolved)
-        self._folders.remove(aside)
+            # First, so that a crash in between leaves a gallery that was not deleted, and not one that is missed.
+            self._known.forget(resolved)
+            aside = self._folders.put_aside(resolved) if self._folders.of(resolved).exists() else None
+        if aside is not None:
+            self._folders.remove(aside)
+        with self._changing:
+            if resolved not in self._galleries:
+                # Again, as the disk was perhaps full before.
+                self._known.forget(resolved)
         return resolved
 
     # Adopting a folder that was made elsewhere
@@ -238,6 +255,7 @@ class Catalog:
                     self._folders.place(aside, name)
                 raise
             self._damaged.discard(name)
+            self._known.add(folder)
         if aside is not None:
             self._folders.remove(aside)
         return gallery

@@ -14,6 +14,7 @@ from pathlib import Path
 from askew_client.files import flush_folder
 
 _REPLACED = ".replaced-"
+_DELETED = ".deleted-"
 
 
 class GalleryFolders:
@@ -46,7 +47,7 @@ class GalleryFolders:
 
     def put_aside(self, name: str) -> Path:
         """Rename a gallery's folder, so that it can be removed; the next start removes what `remove` leaves."""
-        aside = self._folder / f".deleted-{name}-{secrets.token_hex(4)}"
+        aside = self._folder / f"{_DELETED}{name}-{secrets.token_hex(4)}"
         self.of(name).rename(aside)
         flush_folder(self._folder)
         return aside
@@ -64,14 +65,18 @@ class GalleryFolders:
             aside, onerror=lambda _, path, error: self._log.warning("%s could not be removed: %s", path, error[1])
         )
 
-    def remove_leftovers(self) -> None:
-        """Remove what a crash left behind: unfinished and deleted galleries."""
+    def remove_leftovers(self) -> list[str]:
+        """Remove what a crash left behind, unfinished and deleted galleries; the names of deleted ones that do not exist."""
+        deleted = []
         for folder in list(self._folder.iterdir()):
-            if folder.name.startswith((".new-", ".deleted-")):
+            if folder.name.startswith((".new-", _DELETED)):
                 self.remove(folder)
+                deleted += [folder.name] if folder.name.startswith(_DELETED) else []
             elif folder.name.startswith(_REPLACED):
                 name = folder.name.removeprefix(_REPLACED).rpartition("-")[0]
                 if self.of(name).exists():
                     self.remove(folder)
                 else:
                     self.place(folder, name)
+        names = [name.removeprefix(_DELETED).rpartition("-")[0] for name in deleted]
+        return [name for name in names if not self.of(name).exists()]

@@ -63,6 +63,9 @@ class Gallery:
             raise DamagedGallery(
                 f"The gallery in {folder} cannot be opened: its facts are damaged: {reason}."
             ) from None
+        except BaseException:
+            store.close()
+            raise
 
     @classmethod
     def create(cls, folder: Path, teacher: Manifest, open_index: OpenIndex = open_index) -> Self:

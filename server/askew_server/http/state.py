@@ -78,6 +78,8 @@ class AppState:
 
     async def load(self) -> None:
         """Open the galleries; afterwards the server is ready, or knows why not."""
+        if self.keys.lost is not None:
+            logging.getLogger("askew.server").critical("%s", self.keys.lost)
         try:
             await asyncio.to_thread(self.galleries.load)
             await asyncio.to_thread(self.jobs.start)

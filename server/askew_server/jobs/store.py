@@ -52,7 +52,7 @@ class JobStore:
     def insert(self, task: Task, kind: str) -> Job:
         """Add a job, which waits; on the disk when it returns."""
         values = (task.id, kind, task.gallery, json.dumps(task.parameters), "waiting", 0, utc_milliseconds())
-        with self._lock:
+        with self._lock, self._db.transaction():
             self._db.execute(
                 "INSERT INTO jobs (id, kind, gallery, parameters, state, done, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 values,
@@ -132,7 +132,7 @@ class JobStore:
             return self._db.rows(f"SELECT {_COLUMNS} FROM jobs {clause}", tuple(parameters))
 
     def _write(self, assignments: str, parameters: tuple[object, ...], job_id: str) -> None:
-        with self._lock:
+        with self._lock, self._db.transaction():
             self._db.execute(f"UPDATE jobs SET {assignments} WHERE id = ?", (*parameters, job_id))
 
 

@@ -12,10 +12,15 @@ from pydantic import TypeAdapter, ValidationError
 from askew_client.contract.common import GalleryName
 from askew_client.errors import AskewError
 from askew_server.errors import DataInUse
-from askew_server.maintenance.examination import Finding, Repair, examine_gallery
+from askew_server.gallery.folders import GalleryFolders
+from askew_server.gallery.known_galleries import KnownGalleries
+from askew_server.maintenance.acceptance import accept_finding
+from askew_server.maintenance.examination import Acceptance, Finding, Repair, examine_gallery
 from askew_server.maintenance.salvage import salvage_database
 from askew_server.storage.checksums import install_checksums
+from askew_server.storage.data_record import SECOND_RECORD, keys_record
 from askew_server.storage.errors import DatabaseError
+from askew_server.storage.server_database import NAME, fault_of_server_database
 from askew_server.storage.sqlite import Database
 
 LOW_FREE_BYTES = 1_000_000_000
@@ -39,8 +44,10 @@ class Diagnosis:
         return all(repaired is not None or not finding.is_damage for finding, repaired in self.findings)
 
 
-def examine_data(data: Path, *, repair: bool) -> Diagnosis:
+def examine_data(data: Path, *, repair: bool, accept_loss: bool = False) -> Diagnosis:
     """Examine DATA, holding its lock. `repair`: also repair what can be repaired safely.
+
+    `accept_loss`: also let what is missing for good count as gone, so that the rest is served again.
 
     Raises AskewError when DATA does not exist, DataInUse when a server uses it.
     """
@@ -62,12 +69,17 @@ def examine_data(data: Path, *, repair: bool) -> Diagnosis:
         what = f"The directory does not accept writes: {error.strerror}."
         advice = "No server can use it like this. Check the disk and the file permissions."
         diagnosis.findings.append((Finding(None, data, what, advice), None))
-        repair = False
+        repair = accept_loss = False
     try:
-        for finding in [*_examine_server(data), *_examine_disk(data)]:
+        for finding in [*_examine_server(data), *_examine_disk(data), *_examine_jobs(data)]:
             diagnosis.findings.append((finding, _repair(finding) if repair else None))
         for folder in sorted(galleries.iterdir()):
-            _examine_folder(folder, diagnosis, repair)
+            if folder.name != SECOND_RECORD:
+                _examine_folder(folder, diagnosis, repair)
+        for finding in _examine_known(data):
+            diagnosis.findings.append((finding, None))
+        if accept_loss:
+            diagnosis.findings = [(each, done or accept_finding(data, each)) for each, done in diagnosis.findings]
     finally:
         lock.release()
     return diagnosis
@@ -97,28 +109,74 @@ def _examine_folder(folder: Path, diagnosis: Diagnosis, repair: bool) -> None:
 
 def _examine_server(data: Path) -> list[Finding]:
     """What is wrong with DATA/askew.db: keys, aliases and jobs."""
-    path = data / "askew.db"
+    path = data / NAME
+    fault = fault_of_server_database(data)
+    if fault is not None:
+        what = f"The server's database cannot be used: {fault}."
+        advice = (
+            "It holds keys, aliases and jobs; the galleries are not in it. Put back a copy of it. Without one, "
+            "`askew doctor --accept-loss` goes on without what is lost; who had keys still serves nobody without a key."
+        )
+        return [Finding(None, path, what, advice, acceptance=Acceptance.SERVER)]
     if not path.exists():
         return []
-    advice = (
-        "Put back a copy of it, or move it away to start without keys, aliases and jobs. The galleries are not in it."
-    )
+    found = _examine_keys(data)
     try:
         with Database.open_read_only(path) as database:
-            verdict = [str(row[0]) for row in database.each("PRAGMA integrity_check(5)")]
-            if verdict != ["ok"]:
-                what = f"SQLite finds the server's database damaged: {'; '.join(verdict)[:400]}."
-                return [Finding(None, path, what, advice)]
             if not database.has_table("aliases"):
-                return []
+                return found
             aliases = database.rows("SELECT alias, gallery FROM aliases ORDER BY alias")
     except DatabaseError as error:
-        return [Finding(None, path, f"The server's database cannot be read: {error}.", advice)]
+        return [Finding(None, path, f"The server's database cannot be read: {error}.", "Put back a copy of it.")]
     advice = "Let it name another gallery (PUT /v1/aliases/NAME), or delete it."
-    return [
+    return found + [
         Finding(None, path, f"The alias {alias!r} names the gallery {gallery!r}, which does not exist.", advice)
         for alias, gallery in aliases
         if not (data / "galleries" / str(gallery)).is_dir()
+    ]
+
+
+def _examine_keys(data: Path) -> list[Finding]:
+    """Whether a DATA that had keys has none in its askew.db, which can be read."""
+    path = data / NAME
+    record = keys_record(data).read()
+    if record is None or not record.had_keys:
+        return []
+    with Database.open_read_only(path) as database:
+        if database.has_table("keys") and database.value("SELECT 1 FROM keys LIMIT 1") is not None:
+            return []
+    what = "There were keys, but the server's database has none, so nobody is served."
+    advice = f"Put back a copy of it, or create a key: `askew key create NAME --scope admin --data {data}`."
+    return [Finding(None, path, what, advice)]
+
+
+def _examine_known(data: Path) -> list[Finding]:
+    """The galleries that DATA is known to hold and whose folders are gone."""
+    folders = data / "galleries"
+    missing = KnownGalleries(data).missing(GalleryFolders(folders).found())
+    advice = "Put the folder back, or check that its disk is mounted. If it was removed on purpose: `askew doctor --accept-loss`."
+    return [
+        Finding(name, folders / name, "The gallery's folder is missing.", advice, acceptance=Acceptance.GALLERY)
+        for name in missing
+    ]
+
+
+def _examine_jobs(data: Path) -> list[Finding]:
+    """Jobs that are not finished and whose input is gone; the server reports such a job as failed."""
+    path = data / NAME
+    try:
+        with Database.open_read_only(path) as database:
+            if not database.has_table("jobs"):
+                return []
+            sql = "SELECT id, kind FROM jobs WHERE state IN ('waiting', 'running') AND kind = 'photos' ORDER BY number"
+            jobs = database.rows(sql)
+    except DatabaseError:
+        return []
+    advice = "The next start reports the job as failed. Send the photos again."
+    return [
+        Finding(None, data / "jobs" / str(job), f"The input of the job {job}, of kind {kind!r}, is missing.", advice)
+        for job, kind in jobs
+        if not (data / "jobs" / str(job)).is_dir()
     ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from askew_client.contract.common import ItemId
+from askew_client.contract.common import ItemId, Payload
 from askew_client.contract.encoder_file import read_encoder_file
 from askew_client.contract.wire import NORM_TOLERANCE
 from askew_client.errors import EncoderError
@@ -19,15 +19,18 @@ from askew_server.index.on_disk import open_main, verify_blocks
 from askew_server.maintenance.gallery_copy import FOLDERS, named_files
 from askew_server.maintenance.snapshot_archive import is_photo
 from askew_server.maintenance.snapshots import Snapshots
+from askew_server.maintenance.table_faults import table_faults
 from askew_server.offline.store import FOLDER, WITHDRAWN, OfflineStore
 from askew_server.storage.checksums import damaged_rows
 from askew_server.storage.encoders import encoder_member
 from askew_server.storage.errors import DatabaseError
-from askew_server.storage.facts import examine_facts, read_facts
+from askew_server.storage.expected_schema import LAYOUTS, schema_fault
+from askew_server.storage.facts import examine_facts, read_fact, read_facts
 from askew_server.storage.photos import is_intact_photo, is_photo_name
 from askew_server.storage.raw_items import RawItem, raw_items
 from askew_server.storage.sqlite import Database
 from askew_server.storage.vectors import unpack_vector
+from askew_server.storage.verification import missing_commits
 from askew_server.storage.write_ahead_log import examine_log
 
 _SALVAGE_ADVICE = "Run `askew doctor --repair`, which saves the valid rows, or restore a snapshot of the gallery."
@@ -46,12 +49,23 @@ class Repair(Enum):
     """Save every valid row into a new database, and keep the damaged one."""
 
 
+class Acceptance(Enum):
+    """What `askew doctor --accept-loss` does about something that is missing for good."""
+
+    COMMITS = auto()
+    """Take a gallery's database as complete."""
+    GALLERY = auto()
+    """No longer expect a gallery whose folder is gone."""
+    SERVER = auto()
+    """Take askew.db as complete, or make an empty one; who had keys is still not served without one."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong: the file, a sentence on what is wrong, and one on what to do.
 
     `is_damage`: something is lost or cannot be served; otherwise the file is only superfluous or incomplete.
-    `repair`: what --repair does; None where nothing is safe.
+    `repair`: what --repair does; None where nothing is safe. `acceptance`: what --accept-loss does.
     """
 
     gallery: str | None
@@ -60,6 +74,7 @@ class Finding:
     advice: str
     is_damage: bool = True
     repair: Repair | None = None
+    acceptance: Acceptance | None = None
 
 
 def examine_gallery(name: str, folder: Path) -> list[Finding]:
@@ -71,6 +86,8 @@ def examine_gallery(name: str, folder: Path) -> list[Finding]:
     if not any(finding.repair is Repair.SALVAGE for finding in found):
         # The database states which other files there should be.
         with Database.open_read_only(path) as database:
+            if schema_fault(database) is not None:
+                return found
             found += _examine_photos(name, folder, database)
             found += _examine_encoders(name, folder, database)
             dim = str(read_facts(database).get("dim"))
@@ -87,9 +104,13 @@ def fault_of(item: RawItem, dim: int) -> str | None:
     except ValidationError:
         return "has no valid id"
     try:
-        if not isinstance(item.payload, str) or not isinstance(json.loads(item.payload), dict):
+        if not isinstance(item.payload, str) or not isinstance(payload := json.loads(item.payload), dict):
             return "has a payload that is not a JSON object"
-    except ValueError:
+        # Valid JSON can hold what no answer can: a number beyond float64, or a thousand levels.
+        TypeAdapter(Payload).validate_python(payload)
+    except ValidationError as error:
+        return f"has a payload that no item can have ({error.errors()[0]['msg'][:120]})"
+    except (ValueError, RecursionError):
         return "has a payload that is not JSON"
     if item.photo is not None and not is_photo_name(item.photo):
         return "has a photo that is not named by a SHA-256"
@@ -126,19 +147,38 @@ def _examine_database(name: str, path: Path) -> list[Finding]:
                 if verdict != ["ok"]:
                     what = f"SQLite's {check} finds the database damaged: {'; '.join(verdict)[:400]}."
                     return [_damaged_database(name, path, what)]
-            foreign = database.value(
-                "SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view') OR sql LIKE 'CREATE VIRTUAL%' LIMIT 1"
-            )
+            foreign = schema_fault(database)
             if foreign is not None:
-                what = f"The database has {str(foreign)[:80]!r}, a trigger, view or virtual table; Askew creates none."
-                return [Finding(name, path, what, "Do not trust where it came from; restore another snapshot.")]
+                what = f"The database is not as Askew makes it: {foreign}."
+                layout = read_fact(database, "layout") if database.has_table("facts") else None
+                if layout is not None and layout not in LAYOUTS:
+                    # Perhaps the database of a newer Askew, which this one must not replace.
+                    return [Finding(name, path, what, "Upgrade Askew, or restore a snapshot.")]
+                return [_damaged_database(name, path, what)]
             facts = read_facts(database)
             fault = examine_facts(facts)
             if fault is not None:
                 return [_damaged_database(name, path, f"The gallery's facts are damaged: {fault}.")]
-            return _examine_items(name, path, database, int(facts["dim"]), int(facts["sequence"]))
+            dim, sequence = int(facts["dim"]), int(facts["sequence"])
+            found = _examine_items(name, path, database, dim, sequence)
+            rows = list(table_faults(database, facts["space"], dim))
+            if rows:
+                what = f"{len(rows)} rows of encoders and probes are damaged: {rows[0]}."
+                found.append(Finding(name, path, what, "Restore a snapshot of the gallery."))
+            return found + _examine_commits(name, path, database)
     except DatabaseError as error:
         return [_damaged_database(name, path, f"The database cannot be read: {error}.")]
+
+
+def _examine_commits(name: str, path: Path, database: Database) -> list[Finding]:
+    fault = missing_commits(path.parent, database)
+    if fault is None:
+        return []
+    what = f"Acknowledged writes are missing: {fault}."
+    advice = (
+        "Put back the missing file, or restore a snapshot; `askew doctor --accept-loss` takes the gallery as it is."
+    )
+    return [Finding(name, path, what, advice, acceptance=Acceptance.COMMITS)]
 
 
 def _examine_items(name: str, path: Path, database: Database, dim: int, sequence: int) -> list[Finding]:
@@ -156,6 +196,16 @@ def _examine_items(name: str, path: Path, database: Database, dim: int, sequence
     found = []
     if bad:
         found.append(_damaged_database(name, path, f"{bad} rows of {count} items are damaged: {first}."))
+    lowest = database.value("SELECT min(label) FROM items")
+    if lowest is not None and lowest < 1:
+        found.append(_damaged_database(name, path, f"The first item has label {lowest}; labels begin at 1."))
+    if database.has_table("vectors"):
+        orphans = int(database.value("SELECT count(*) FROM vectors WHERE label NOT IN (SELECT label FROM items)"))
+        if orphans:
+            found.append(_damaged_database(name, path, f"{orphans} vectors belong to no item."))
+    unreadable = int(database.value("SELECT count(*) FROM items WHERE NOT json_valid(payload)"))
+    if unreadable and not bad:
+        found.append(_damaged_database(name, path, f"{unreadable} payloads are not JSON that SQLite reads."))
     if highest > sequence:
         what = f"The last item has label {highest}, but the gallery's sequence number is {sequence}."
         found.append(_damaged_database(name, path, what))
@@ -220,8 +270,10 @@ def _examine_snapshots(name: str, folder: Path) -> list[Finding]:
     found, complete = [], set[str]()
     for snapshot in snapshots.list():
         complete |= {f"{snapshot.name}.tar", f"{snapshot.name}.json"}
-        path = snapshots.path(snapshot.name)
-        if file_sha256(path) != snapshot.sha256:
+        path = folder / "snapshots" / f"{snapshot.name}.tar"
+        if not path.is_file():
+            found.append(Finding(name, path, "The file of the snapshot is missing.", advice))
+        elif file_sha256(path) != snapshot.sha256:
             found.append(Finding(name, path, what, advice))
     unfinished = [path for path in sorted((folder / "snapshots").glob("*")) if path.name not in complete]
     return found + [_orphan(name, path, "It is part of a snapshot that was never finished.") for path in unfinished]
@@ -245,6 +297,7 @@ def _examine_other_files(name: str, folder: Path) -> list[Finding]:
         "gallery.db",
         "gallery.db-wal",
         "gallery.db-shm",
+        "gallery.db-commits",
         "index",
         "snapshots",
         "damaged",

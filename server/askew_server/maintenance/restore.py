@@ -10,7 +10,7 @@ from pathlib import Path
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.snapshots import SnapshotManifest
 from askew_client.files import flush_folder
-from askew_server.errors import Refusal
+from askew_server.errors import DamagedGallery, Refusal
 from askew_server.files import free_path, link_or_copy
 from askew_server.gallery.catalog import Catalog
 from askew_server.maintenance.examination import examine_gallery
@@ -53,7 +53,10 @@ def restore_gallery(
         # One flush for all the files: one for each of some hundred thousand photos would take hours.
         os.sync()
         before_adoption()
-        galleries.adopt(made, name)
+        try:
+            galleries.adopt(made, name)
+        except DamagedGallery as error:
+            raise _refusal(archive, str(error)) from None
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
@@ -62,20 +65,28 @@ def restore_gallery(
 
 def _check_complete(name: str, made: Path, archive: Path, manifest: SnapshotManifest) -> None:
     """Check the unpacked gallery, and that it is what the manifest states. Raises Refusal (damaged-snapshot)."""
-    for finding in examine_gallery(name, made):
-        if finding.is_damage:
-            raise _refusal(archive, f"{finding.file.relative_to(made)}: {finding.what}")
     try:
+        for finding in examine_gallery(name, made):
+            if finding.is_damage:
+                raise _refusal(archive, f"{finding.file.relative_to(made)}: {finding.what}")
         with Database.open_read_only(made / "gallery.db") as database:
             facts = GalleryFacts.read(database)
-            items = int(database.value("SELECT count(*) FROM items"))
-    except (DatabaseError, ValueError) as error:
-        raise _refusal(archive, f"its database cannot be read: {error}") from None
-    if (facts.space, facts.dim, items) != (manifest.space, manifest.dim, manifest.items):
-        raise _refusal(
-            archive,
-            f"its manifest states {manifest.items} items in {manifest.space}, its database holds {items} in {facts.space}",
-        )
+            items, photos = database.row("SELECT count(*), count(photo) FROM items") or (0, 0)
+    # The file may come from anyone, so what no check foresaw is the file's fault, too, and not the server's.
+    except (DatabaseError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+        raise _refusal(archive, f"its database cannot be read: {type(error).__name__}: {str(error)[:200]}") from None
+    found = {
+        "items": items,
+        "photos": photos,
+        "space": facts.space,
+        "dim": facts.dim,
+        "teacher": facts.teacher.encoder_id,
+        "sequence": facts.sequence,
+    }
+    stated = manifest.model_dump()
+    for member, value in found.items():
+        if stated[member] != value:
+            raise _refusal(archive, f"its manifest states {member} {str(stated[member])[:80]}, its database {value}")
 
 
 def _keep_from_damaged(damaged: Path, made: Path) -> None:

@@ -16,9 +16,11 @@ from askew_client.files import flush_folder
 from askew_server.files import free_path
 from askew_server.maintenance.examination import fault_of
 from askew_server.storage.checksums import install_checksums
+from askew_server.storage.encoders import ENCODERS_SCHEMA
 from askew_server.storage.errors import DatabaseError
 from askew_server.storage.facts import GalleryFacts, read_fact, read_facts, write_fact
 from askew_server.storage.items import ItemStore
+from askew_server.storage.probes import PROBES_SCHEMA
 from askew_server.storage.raw_items import RawItem, raw_items
 from askew_server.storage.sqlite import Database
 
@@ -90,6 +92,7 @@ def _save(source: Database, target: Path, teacher: Manifest) -> tuple[int, int]:
         highest = _highest_label(source)
         if highest > store.sequence:
             write_fact(store.connection, "sequence", str(highest))
+        store.connection.execute_script(ENCODERS_SCHEMA + PROBES_SCHEMA)
         for table in _OTHER_TABLES:
             _copy_table(source, store.connection, table)
         store.connection.execute("PRAGMA journal_mode = DELETE")
@@ -149,12 +152,12 @@ def _highest_label(source: Database) -> int:
 
 
 def _other_facts(source: Database) -> dict[str, str]:
-    """The readable facts without layout and sequence number, which the new database sets itself."""
+    """The readable facts that the new database does not set itself."""
     try:
         facts = read_facts(source)
     except DatabaseError:
         return {}
-    return {key: value for key, value in facts.items() if key not in {"layout", "sequence"}}
+    return {key: value for key, value in facts.items() if key in {"created_at", "index_kind"}}
 
 
 def _teacher(source: Database, folder: Path) -> Manifest:
@@ -179,13 +182,11 @@ def _teacher(source: Database, folder: Path) -> Manifest:
 
 
 def _copy_table(source: Database, target: Database, table: str) -> None:
-    """Copy the rows of a table as far as they can be read."""
+    """Copy the rows of a table, which the target has, as far as they can be read."""
     try:
-        schema = source.value("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,))
-        if schema is None:
-            return
-        target.execute(schema)
-        for row in source.each(f"SELECT * FROM {table}"):
-            target.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)
+        columns = [str(name) for _, name, *_ in target.rows(f"PRAGMA table_info({table})")]
+        named, marks = ", ".join(columns), ",".join("?" * len(columns))
+        for row in source.each(f"SELECT {named} FROM {table}"):
+            target.execute(f"INSERT INTO {table} VALUES ({marks})", row)
     except DatabaseError:
         return

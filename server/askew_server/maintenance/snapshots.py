@@ -34,7 +34,8 @@ from askew_server.maintenance.gallery_copy import (
 )
 from askew_server.maintenance.snapshot_archive import DATABASE, Advance, is_photo, read_snapshot, write_snapshot
 from askew_server.storage.checksums import damaged_rows
-from askew_server.storage.facts import GalleryFacts
+from askew_server.storage.expected_schema import schema_fault
+from askew_server.storage.facts import GalleryFacts, examine_facts, read_facts
 from askew_server.storage.photos import photo_sha256
 from askew_server.storage.sqlite import Database
 
@@ -92,8 +93,15 @@ class Snapshots:
         return found
 
     def path(self, name: str) -> Path:
-        """The file of a snapshot. Raises Refusal (unknown-snapshot)."""
-        return self._folder / f"{self.get(name).name}.tar"
+        """The file of a snapshot. Raises Refusal (unknown-snapshot; damaged-snapshot if the file is missing)."""
+        path = self._folder / f"{self.get(name).name}.tar"
+        if not path.is_file():
+            raise Refusal(
+                ProblemKind.DAMAGED_SNAPSHOT,
+                f"The file {path.name} of this snapshot of gallery {self._gallery!r} is missing, although the snapshot was made "
+                "and never deleted. Put the file back, or delete the snapshot and make another one.",
+            )
+        return path
 
     def copy_to(self, name: str, path: Path) -> None:
         """Copy a snapshot's file to `path`, which is replaced once the copy is verified.
@@ -106,9 +114,10 @@ class Snapshots:
 
     def delete(self, name: str) -> None:
         """Delete a snapshot. Raises Refusal (unknown-snapshot)."""
-        path = self.path(name)
-        path.unlink(missing_ok=True)
-        path.with_suffix(".json").unlink(missing_ok=True)
+        record = self._folder / f"{self.get(name).name}.json"
+        # The record first: a record without its file is a snapshot that was lost.
+        record.unlink(missing_ok=True)
+        record.with_suffix(".tar").unlink(missing_ok=True)
         flush_folder(self._folder)
 
     def verify(self, name: str, advance: Advance) -> Snapshot:
@@ -207,13 +216,12 @@ class Snapshots:
         return free_path(self._folder / f"{moment}.tar").stem
 
     def _read(self, record: Path) -> Snapshot | None:
-        """The snapshot of a record; None if the record is invalid or its file is missing."""
+        """The snapshot of a record; None if the record is invalid."""
         try:
             snapshot = Snapshot.model_validate_json(record.read_bytes())
         except (OSError, ValidationError):
             return None
-        is_complete = record.with_suffix(".tar").is_file() and record.stem == snapshot.name
-        return snapshot if is_complete else None
+        return snapshot if record.stem == snapshot.name else None
 
 
 def require_space(folder: Path, needed: int, what: str, free_bytes: FreeBytes = free_bytes) -> None:
@@ -240,6 +248,9 @@ def _first_fault(database: Database) -> str | None:
     verdict = str(database.value("PRAGMA quick_check(1)"))
     if verdict != "ok":
         return verdict
+    fault = schema_fault(database) or examine_facts(read_facts(database))
+    if fault is not None:
+        return fault
     return next((faults[0] for faults in damaged_rows(database) if faults), None)
 
 

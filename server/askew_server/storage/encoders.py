@@ -24,7 +24,7 @@ from askew_server.errors import DamagedGallery, Refusal
 from askew_server.storage.errors import DatabaseError
 from askew_server.storage.sqlite import Database
 
-_SCHEMA = """
+ENCODERS_SCHEMA = """
 CREATE TABLE IF NOT EXISTS encoders (
     id TEXT PRIMARY KEY, sha256 TEXT NOT NULL, manifest TEXT NOT NULL, size INTEGER NOT NULL, has_file INTEGER NOT NULL,
     admitted_at TEXT NOT NULL, report TEXT
@@ -69,7 +69,7 @@ class EncoderFacts:
         return next((self.files[each] for each in teachers if each in self.files), None)
 
     def require_teacher_file(self) -> Path:
-        """The teacher's file. Raises Refusal (cannot-describe) when the gallery keeps none."""
+        """The teacher's file. Raises Refusal (cannot-describe when the gallery keeps none; damaged-gallery if it is missing)."""
         path = self.teacher_file
         if path is None:
             raise Refusal(
@@ -78,7 +78,7 @@ class EncoderFacts:
                 "for it. Send the teacher's file with PUT /v1/galleries/NAME, or send each photo with its vector "
                 "(for probes: `askew probes add --encoder TEACHER`).",
             )
-        return path
+        return self._present(path, self.teacher)
 
     def check(self, encoder: str | None) -> None:
         """Check that the encoder a query names is admitted. None, for a query that names none, passes.
@@ -97,9 +97,12 @@ class EncoderFacts:
         )
 
     def file(self, encoder_id: str) -> Path:
-        """The file of an encoder by id. Raises Refusal (unknown-encoder; encoder-not-admitted if it is retired)."""
+        """The file of an encoder by id.
+
+        Raises Refusal (unknown-encoder; encoder-not-admitted if it is retired; damaged-gallery if the file is missing).
+        """
         if encoder_id in self.files:
-            return self.files[encoder_id]
+            return self._present(self.files[encoder_id], encoder_id)
         if encoder_id in self.retired:
             raise self._retired(encoder_id)
         available = ", ".join(self.files) or "none"
@@ -136,6 +139,15 @@ class EncoderFacts:
         reports = {encoder.id: encoder.report for encoder in self.encoders}
         return {each: report.matches.percentiles[50] for each, report in reports.items() if report and report.matches}
 
+    def _present(self, path: Path, encoder: str) -> Path:
+        if not path.is_file():
+            raise Refusal(
+                ProblemKind.DAMAGED_GALLERY,
+                f"The file of encoder {encoder[:140]} of gallery {self.gallery!r} is missing from the server's disk. Send it "
+                "again: a student with `askew admit`, the teacher with PUT /v1/galleries/NAME.",
+            )
+        return path
+
     def _retired(self, encoder: str) -> Refusal:
         return Refusal(
             ProblemKind.ENCODER_NOT_ADMITTED,
@@ -170,7 +182,7 @@ class EncoderStore:
         self._examining = threading.Lock()
         folder.mkdir(exist_ok=True)
         try:
-            self._db.execute_script(_SCHEMA)
+            self._db.execute_script(ENCODERS_SCHEMA)
             self._facts = self._read_facts()
         except (DatabaseError, ValueError) as error:
             reason = str(error).splitlines()[0]
@@ -248,7 +260,8 @@ class EncoderStore:
     def set_default(self, encoder_id: str, runtime: Runtime) -> EncoderDescription:
         """Choose the default encoder of a runtime. Raises Refusal (unknown-encoder)."""
         self._description(encoder_id)
-        self._db.execute("INSERT OR REPLACE INTO default_encoders VALUES (?, ?)", (runtime, encoder_id))
+        with self._db.transaction():
+            self._db.execute("INSERT OR REPLACE INTO default_encoders VALUES (?, ?)", (runtime, encoder_id))
         self._facts = self._read_facts()
         return self._description(encoder_id)
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Self
 
 from pydantic import ValidationError
 
 from askew_client.contract.manifest import Manifest
+from askew_server.storage.commit_mark import COMMITS, IN_USE
 from askew_server.storage.sqlite import Database
 
 FACTS_SCHEMA = "CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
+
+_COUNT = re.compile("0|[1-9][0-9]{0,15}")
+_COUNTS = {COMMITS, IN_USE}
+_KNOWN = {"layout", "space", "dim", "teacher", "sequence", "created_at", "index_kind", *_COUNTS}
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,17 @@ def examine_facts(facts: dict[str, str]) -> str | None:
     if (facts.get("space"), facts.get("dim")) != (teacher.space_id, str(teacher.dim)):
         stated = f"{str(facts.get('space'))[:40]}, {str(facts.get('dim'))[:10]} values"
         return f"it names the space {stated}, its teacher {teacher.space_id}, {teacher.dim} values"
-    if not facts.get("sequence", "").isdecimal():
-        return f"its sequence number is {facts.get('sequence', '')[:20]!r}"
-    return None
+    for key in ("sequence", *sorted(_COUNTS & facts.keys())):
+        if not is_count(facts.get(key, "")):
+            return f"its {key} is {facts.get(key, '')[:20]!r}, not a number below 2^53"
+    try:
+        datetime.fromisoformat(facts.get("created_at", "2026-01-01"))
+    except ValueError:
+        return f"its created_at is {facts['created_at'][:40]!r}, not a date"
+    unknown = sorted(facts.keys() - _KNOWN)
+    return f"it has a fact {unknown[0][:40]!r}, which Askew does not know" if unknown else None
+
+
+def is_count(text: str) -> bool:
+    """Whether a fact is a whole number that every reader of JSON can hold: plain digits, below 2^53."""
+    return _COUNT.fullmatch(text) is not None and int(text) < 1 << 53

@@ -20,6 +20,7 @@ from askew_client.contract.common import Payload
 from askew_server.errors import DamagedGallery
 from askew_server.index.types import Labels, Vectors
 from askew_server.storage.checksums import item_checksum, vector_checksum
+from askew_server.storage.commit_mark import gallery_mark
 from askew_server.storage.errors import DatabaseError
 from askew_server.storage.facts import FACTS_SCHEMA, write_fact
 from askew_server.storage.filters import Selection
@@ -99,6 +100,7 @@ class ItemStore(GalleryReader):
             layout = self.fact("layout") or str(LAYOUT)
             if layout == str(LAYOUT):
                 database.execute_script(SCHEMA)
+                database.count_commits(gallery_mark(folder), note_use=True)
         except DatabaseError as error:
             database.close()
             raise DamagedGallery(f"The gallery in {folder} cannot be opened: {error}.") from None
@@ -125,7 +127,8 @@ class ItemStore(GalleryReader):
 
     def set_fact(self, key: str, value: str) -> None:
         """Write one of the gallery's facts."""
-        write_fact(self._db, key, value)
+        with self._db.transaction():
+            write_fact(self._db, key, value)
 
     def upsert(self, batch: ItemBatch) -> Change:
         """Insert or replace items, all or none; on the disk when it returns."""

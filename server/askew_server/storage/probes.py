@@ -27,7 +27,7 @@ FEWEST_PROBES = 10
 
 MAX_PROBES = 1_000
 
-_SCHEMA = """
+PROBES_SCHEMA = """
 CREATE TABLE IF NOT EXISTS probes (
     id TEXT PRIMARY KEY, vector BLOB NOT NULL, photo TEXT NOT NULL, added_at TEXT NOT NULL
 ) STRICT;
@@ -53,7 +53,7 @@ class ProbeStore:
         self._gallery = gallery
         folder.mkdir(exist_ok=True)
         try:
-            self._db.execute_script(_SCHEMA)
+            self._db.execute_script(PROBES_SCHEMA)
         except DatabaseError as error:
             raise DamagedGallery(f"The probes of the gallery in {folder.parent} cannot be read: {error}.") from None
 
@@ -99,13 +99,20 @@ class ProbeStore:
         return ProbeList(probes=probes, needed=FEWEST_PROBES)
 
     def all(self) -> list[StoredProbe]:
-        """The probes whose photos exist, by id."""
+        """All probes, by id. Raises Refusal (damaged-gallery) where the photo of one is missing."""
         rows = self._db.rows("SELECT id, vector, photo FROM probes ORDER BY id")
         probes = [
             StoredProbe(each, np.frombuffer(vector, dtype="<f4").astype(np.float32), self._folder / photo)
             for each, vector, photo in rows
         ]
-        return [probe for probe in probes if probe.photo.is_file()]
+        lost = [probe.id for probe in probes if not probe.photo.is_file()]
+        if lost:
+            raise Refusal(
+                ProblemKind.DAMAGED_GALLERY,
+                f"The photos of {len(lost)} of {len(probes)} probes of gallery {self._gallery!r} are missing, the first of "
+                f"{lost[0]!r}. Send them again, or remove these probes (DELETE …/probes/ID).",
+            )
+        return probes
 
     def _count(self) -> int:
         return int(self._db.value("SELECT count(*) FROM probes"))

@@ -19,6 +19,14 @@ CREATE TABLE IF NOT EXISTS vectors (
 """
 """Vectors have a separate table, so that a walk over payloads does not read 4 kB of vector for each item."""
 
+SCHEMA_OF_LAYOUT_1 = """
+CREATE TABLE IF NOT EXISTS items (
+    label INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, vector BLOB NOT NULL, payload TEXT NOT NULL, photo TEXT
+) STRICT;
+CREATE INDEX IF NOT EXISTS items_by_photo ON items (photo) WHERE photo IS NOT NULL;
+CREATE TABLE IF NOT EXISTS removed (sequence INTEGER PRIMARY KEY, label INTEGER NOT NULL) STRICT;
+"""
+
 
 def migrate_from_layout_1(database: Database, index: Path) -> None:
     """Migrate a database of layout 1, in which items hold their vectors, to layout 2, all or nothing.

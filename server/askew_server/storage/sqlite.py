@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from askew_server.storage.errors import database_error
+from askew_server.storage.commit_mark import COMMITS, IN_USE, CommitMark
+from askew_server.storage.errors import DatabaseError, DiskFull, database_error
 
 Row = tuple[Any, ...]
 
 _PAGES_A_STEP = 2_048
+_COMMITS_NOW = f"SELECT value FROM facts WHERE key = '{COMMITS}'"
 
 
 class Database:
@@ -21,6 +24,9 @@ class Database:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._mark: CommitMark | None = None
+        self._commits = 0
+        self._notes_use = self._is_noted = self._has_committed = False
 
     @classmethod
     def open(cls, path: Path, *, timeout: float = 5) -> Self:
@@ -48,7 +54,13 @@ class Database:
 
     def close(self) -> None:
         """Close the connection; what was committed is on the disk already."""
+        if self._is_noted:
+            # The disk may be full. Then the database is found as if its process had been killed.
+            with suppress(DatabaseError), self.transaction():
+                self.execute("DELETE FROM facts WHERE key = ?", (IN_USE,))
         self._connection.close()
+        if self._mark is not None:
+            self._mark.close()
 
     def __enter__(self) -> Self:
         return self
@@ -107,15 +119,64 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what the block does, or none of it if the block raises; on the disk when it ends."""
+        if self._notes_use and not self._is_noted:
+            self._note_use()
         self.execute("BEGIN IMMEDIATE")
         try:
             yield
+            commits = None if self._mark is None else self._count_commit()
             # A commit also fails when the disk is full, and the transaction must not stay open.
             self.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 self.execute("ROLLBACK")
             raise
+        if self._mark is not None and commits is not None:
+            self._commits = commits
+            self._mark.advance(commits, flush=not self._has_committed)
+            self._has_committed = True
+
+    def count_commits(self, mark: CommitMark, *, note_use: bool = False) -> None:
+        """Count every later transaction, in the facts and in `mark`; the database has a table `facts`.
+
+        `note_use`: the database says, from the first transaction until it is closed, that it needs its log. Only for a
+        database with one writing connection.
+        """
+        try:
+            if self.value("SELECT 1 FROM facts WHERE key = ?", (COMMITS,)) is None:
+                self.execute("INSERT OR IGNORE INTO facts VALUES (?, '0')", (COMMITS,))
+            if note_use and self.value("SELECT 1 FROM facts WHERE key = ?", (IN_USE,)) is not None:
+                self.execute("DELETE FROM facts WHERE key = ?", (IN_USE,))
+            commits = int(self.value("SELECT value FROM facts WHERE key = ?", (COMMITS,)))
+            known = mark.read()
+            if known is None:
+                mark.create(commits)
+            elif known < commits:
+                # A crash came between the commit and the mark.
+                mark.advance(commits)
+        except (DiskFull, OSError) as error:
+            # A full disk can be searched. Commits are not counted until the next opening.
+            logging.getLogger("askew.storage").warning("commits are not counted in %s: %s", mark.path, error)
+            return
+        self._mark, self._notes_use, self._commits = mark, note_use, commits
+
+    def _count_commit(self) -> int:
+        # Only this connection writes to a database that notes its use. RETURNING would take four times as long.
+        commits = 1 + (self._commits if self._notes_use else int(self.value(_COMMITS_NOW)))
+        self.execute(f"UPDATE facts SET value = ? WHERE key = '{COMMITS}'", (str(commits),))
+        return commits
+
+    def _note_use(self) -> None:
+        """Write into the database file itself, not only into its log, that the log is needed from now on."""
+        sql = "INSERT OR REPLACE INTO facts SELECT ?, CAST(schema_version AS TEXT) FROM pragma_schema_version"
+        self.execute(sql, (IN_USE,))
+        self.checkpoint()
+        self._is_noted = True
+
+    def checkpoint(self) -> None:
+        """Write what is in the log into the database file, as far as readers and the disk allow; nothing depends on it."""
+        with suppress(DatabaseError):
+            self.rows("PRAGMA wal_checkpoint(PASSIVE)")
 
     @contextmanager
     def reading(self) -> Iterator[None]:

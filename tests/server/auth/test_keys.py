@@ -45,7 +45,7 @@ def test_each_key_is_another_and_has_256_random_bits(store: KeyStore) -> None:
 
 def test_neither_the_key_nor_its_secret_part_is_on_the_disk(store: KeyStore, tmp_path: Path) -> None:
     secret = store.create(_wanted()).key.split("_", 2)[2].encode()
-    content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    content = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"a phone" in content
     assert secret not in content
 

@@ -76,4 +76,4 @@ def test_an_odd_table_of_keys_keeps_the_server_from_starting(tmp_path: Path) -> 
     (tmp_path / "askew.db").write_bytes(b"no database at all, but for its length" * 100)
     done = call_askew("serve", "--data", tmp_path, "--port", "0")
     assert done.returncode == 1
-    assert "askew.db cannot be read" in done.stderr
+    assert "askew.db cannot be used" in done.stderr

@@ -100,12 +100,14 @@ def test_the_default_gallery_is_not_deleted(server: RunningServer) -> None:
     assert server.http.get("/v1/galleries/objects").json()["items"] == 49
 
 
-@pytest.mark.parametrize("left", [".deleted-objects-0a1b", ".new-objects-0a1b"])
-def test_what_a_crash_left_behind_is_not_a_gallery_and_is_cleaned_up(data: Path, left: str) -> None:
-    (data / "galleries" / "objects").rename(data / "galleries" / left)
+def test_what_a_crash_left_behind_is_not_a_gallery_and_is_cleaned_up(data: Path) -> None:
+    shutil.copytree(data / "galleries" / "objects", data / "galleries" / ".new-other-0a1b")
+    with opened(data) as catalog:
+        assert (catalog.names(), catalog.damaged()) == (["objects"], {})
+    (data / "galleries" / "objects").rename(data / "galleries" / ".deleted-objects-0a1b")
     with opened(data) as catalog:
         assert (catalog.names(), catalog.damaged()) == ([], {})
-        assert list((data / "galleries").iterdir()) == []
+        assert list((data / "galleries").glob("[!.]*")) == []
 
 
 @pytest.mark.parametrize(("moment", "is_left"), [("put_aside", True), ("remove", False)])
@@ -116,7 +118,7 @@ def test_a_gallery_is_deleted_as_a_whole_or_not_at_all(data: Path, tmp_path: Pat
         assert again.names() == (["objects"] if is_left else [])
         assert again.damaged() == {}
         assert not is_left or again.describe("objects").items == 49
-        assert [path.name for path in (tmp_path / "cut" / "galleries").iterdir()] == again.names()
+        assert [path.name for path in (tmp_path / "cut" / "galleries").glob("[!.]*")] == again.names()
 
 
 def test_a_gallery_is_created_as_a_whole_or_not_at_all(data: Path, teacher: Encoder, tmp_path: Path) -> None:
@@ -126,7 +128,7 @@ def test_a_gallery_is_created_as_a_whole_or_not_at_all(data: Path, teacher: Enco
         assert catalog.names() == ["objects"]
     with opened(tmp_path / "cut") as again:
         assert again.names() == ["objects"]
-        assert [path.name for path in (tmp_path / "cut" / "galleries").iterdir()] == ["objects"]
+        assert [path.name for path in (tmp_path / "cut" / "galleries").glob("[!.]*")] == ["objects"]
 
 
 def test_calls_on_a_deleted_gallery_are_refused_and_never_wait_for_ever(catalog: Catalog) -> None:
@@ -152,7 +154,7 @@ def test_a_folder_takes_the_place_of_a_damaged_gallery_but_of_no_other(data: Pat
         shutil.copytree(whole, made)
         with pytest.raises(Refusal, match="There is a gallery 'objects' already"):
             catalog.adopt(made, "objects")
-        assert [folder.name for folder in (data / "galleries").iterdir() if folder != made] == ["objects"]
+        assert [folder.name for folder in (data / "galleries").glob("[!.]*") if folder != made] == ["objects"]
 
 
 def test_galleries_are_listed_while_one_is_written_to(data: Path) -> None:

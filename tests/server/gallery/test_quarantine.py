@@ -129,5 +129,5 @@ def test_damage_that_shows_later_is_reported_as_such(data: Path, photo: Path) ->
 
 def test_a_damaged_askew_db_is_named_and_the_server_does_not_start(data: Path) -> None:
     (data / "askew.db").write_bytes(b"no database" * 1000)
-    with pytest.raises(AssertionError, match=r"askew\.db cannot be read"):
+    with pytest.raises(AssertionError, match=r"askew\.db cannot be used"):
         RunningServer(data)

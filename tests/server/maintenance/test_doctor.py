@@ -374,3 +374,43 @@ def test_damage_in_a_large_gallery_is_found_while_it_serves(data: Path) -> None:
             galleries.get("objects")
     finally:
         galleries.close()
+
+
+def test_a_snapshot_whose_file_is_missing_is_named_and_not_left_out(data: Path) -> None:
+    folder = data / "galleries" / "objects"
+    snapshots = Snapshots("objects", folder)
+    made = snapshots.create(lambda done, total: None)
+    (folder / "snapshots" / f"{made.name}.tar").unlink()
+    assert snapshots.list() == [made]
+    with pytest.raises(Refusal, match="missing") as refused:
+        snapshots.path(made.name)
+    assert refused.value.kind is ProblemKind.DAMAGED_SNAPSHOT
+    assert _damage(examine_data(data, repair=False)) == [f"{made.name}.tar: The file of the snapshot is missing."]
+    snapshots.delete(made.name)
+    assert examine_data(data, repair=False).is_well
+
+
+def test_a_probe_or_an_encoder_whose_file_is_missing_is_named_and_not_left_out(data: Path, photos: list[Path]) -> None:
+    folder = data / "galleries" / "objects"
+    with closing(Catalog(data, owner="a test")) as catalog:
+        catalog.load()
+        gallery = catalog.get("objects")
+        gallery.run(lambda each: each.probes.put("one", unit_vector(1), photos[0].read_bytes(), ".jpg"))
+        next((folder / "probes").iterdir()).unlink()
+        with pytest.raises(Refusal, match="probes of gallery 'objects' are missing"):
+            gallery.run(lambda each: each.probes.all())
+        next((folder / "encoders").iterdir()).unlink()
+        for ask in (gallery.encoders.facts.require_teacher_file, lambda: gallery.encoders.facts.file("teacher@1")):
+            with pytest.raises(Refusal, match="missing from the server's disk") as refused:
+                ask()
+            assert refused.value.kind is ProblemKind.DAMAGED_GALLERY
+    assert len(_damage(examine_data(data, repair=False))) == 2
+
+
+def test_rows_of_a_database_that_was_changed_by_hand_are_saved_by_a_repair(data: Path) -> None:
+    _rows(data / "galleries" / "objects" / "gallery.db", "CREATE UNIQUE INDEX uy ON items((1)) WHERE label > 500")
+    (what,) = _damage(examine_data(data, repair=False))
+    assert "'uy' is none that Askew makes" in what
+    repaired = examine_data(data, repair=True)
+    assert (repaired.is_well, repaired.galleries) == (True, {"objects": 49})
+    assert examine_data(data, repair=False).is_well

@@ -440,7 +440,7 @@ def test_an_upload_that_is_not_a_snapshot_fails_with_a_sentence_and_leaves_nothi
         outside = http.post("/v1/galleries/new/restore", json={"gallery": "objects", "snapshot": "../../lock"})
         assert_problem(outside, 422, "validation")
         assert_problem(http.get(f"{OBJECTS}/snapshots/..%2F..%2Flock"), 404, "unknown-snapshot")
-    assert [path.name for path in (data / "galleries").iterdir()] == ["objects"]
+    assert [path.name for path in (data / "galleries").glob("[!.]*")] == ["objects"]
     assert list((data / "jobs").iterdir()) == []
 
 
@@ -537,12 +537,12 @@ def test_a_crash_while_a_damaged_gallery_is_replaced_loses_nothing(tmp_path: Pat
     second = Restoring(data)
     assert second.galleries.names() == ["objects"]
     second.galleries.close()
-    assert [path.name for path in folder.iterdir()] == ["objects"]
+    assert [path.name for path in folder.glob("[!.]*")] == ["objects"]
     shutil.copytree(folder / "objects", aside)
     third = Restoring(data)
     assert third.galleries.names() == ["objects"]
     third.galleries.close()
-    assert [path.name for path in folder.iterdir()] == ["objects"]
+    assert [path.name for path in folder.glob("[!.]*")] == ["objects"]
 
 
 def test_a_restore_that_is_run_again_after_a_crash_is_done(data: Path, archive: Path, tmp_path: Path) -> None:
