@@ -49,9 +49,7 @@ def write_gallery(
 def described(encoder: Encoder, photos: Iterable[Path]) -> list[StoredItem]:
     """Items of photos, each with the vector that an encoder makes and the id that is its file's stem."""
     return [
-        StoredItem(
-            photo.stem, encoder.encode(photo), {"kind": photo.stem.split("-")[0]}, (photo.read_bytes(), ".jpg")
-        )
+        StoredItem(photo.stem, encoder.encode(photo), {"kind": photo.stem.split("-")[0]}, (photo.read_bytes(), ".jpg"))
         for photo in photos
     ]
 
