@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
+from askew_client.contract.field_paths import field_path
 from askew_client.contract.jobs import RESULT_MODELS
 from askew_client.encoding.encoder import Encoder
 from askew_server.gallery.catalog import Catalog
@@ -124,6 +125,25 @@ def test_the_same_searches_have_the_same_answers(server: RunningServer, expected
                 (hit["id"], hit["payload"], hit.get("group")) for hit in wanted
             ]
         assert [scores[hit["id"]] for hit in wanted] == pytest.approx([hit["score"] for hit in wanted], abs=1e-6)
+
+
+def test_its_payloads_are_filtered_by_every_one_of_their_keys(server: RunningServer) -> None:
+    """Its odd payloads among them; see ODD_PAYLOADS of make.py."""
+    items = server.http.get(f"{OBJECTS}/items", params={"limit": 1_000}).json()["items"]
+    keys = {key for item in items for key in item["payload"]}
+    assert len(keys) > 3
+    for key in keys:
+        having = [item for item in items if key in item["payload"]]
+        condition: dict[str, Any] = {"field": field_path(key), "exists": True}
+        answer = server.http.get(f"{OBJECTS}/items", params={"filter": json.dumps(condition), "limit": 1_000}).json()
+        assert answer["items"] == having
+        for value in [item["payload"][key] for item in having if isinstance(item["payload"][key], str | int | float)]:
+            condition = {"field": field_path(key), "eq": value}
+            answer = server.http.get(
+                f"{OBJECTS}/items", params={"filter": json.dumps(condition), "limit": 1_000}
+            ).json()
+            same = [item for item in having if json.dumps(item["payload"][key]) == json.dumps(value)]
+            assert [item for item in answer["items"] if item in same] == same
 
 
 def test_photos_are_served_to_the_byte(server: RunningServer, expected: Any) -> None:
