@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from askew_client.contract.common import ItemId, Payload
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.wire import NORM_TOLERANCE, check_vector
+from askew_client.contract.wording import describe_error
 from askew_client.errors import AskewError, WireError
 from askew_server.files import replacing
 
@@ -194,8 +195,8 @@ class ParquetItems:
         try:
             return TypeAdapter(Payload).validate_json(text if isinstance(text, str | bytes) else str(text))
         except ValidationError as error:
-            reason = error.errors(include_url=False)[0]["msg"]
-            raise AskewError(f"Row {row} of {self._path}: expected a JSON object as payload ({reason}).") from None
+            reason = describe_error(error)
+            raise AskewError(f"Row {row} of {self._path}: expected a JSON object as payload. {reason}") from None
 
 
 def _schema(arrow: Any, teacher: Manifest, with_vectors: bool) -> Any:
