@@ -225,7 +225,9 @@ def _counted(error: ErrorDetails, one: str, many: str | None = None) -> str:
 
 def _context(error: ErrorDetails, name: str) -> str:
     value = error.get("ctx", {}).get(name)
-    return "" if value is None else str(value)
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _from_message(message: str) -> str:

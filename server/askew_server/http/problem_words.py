@@ -140,7 +140,7 @@ WORDS: Mapping[Kind, Words] = {
     Kind.ALIAS_CONFLICT: Words(
         "The name is that of a gallery or of an alias already. A name means one thing.",
         "An alias `birds` while there is a gallery `birds`.",
-        "Choose another name.",
+        "Choose another name. `GET /v1/galleries` and `GET /v1/aliases` list those that are taken.",
     ),
     Kind.JOB_CONFLICT: Words(
         "The job is in a state in which it cannot do this, mostly because it has ended.",
