@@ -65,7 +65,7 @@ def test_a_call_is_tried_with_a_key_and_nothing_else_is_asked(browser: Browser, 
     asked = next(each for each in proxy.recorded if each.target == f"{PREFIX}/v1/galleries")
     assert asked.headers["Authorization"] == f"Bearer {key}"
     # Readable in the dark, and on a phone.
-    contrast = "return [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.querySelector('h2.title')).color]"
+    contrast = "return [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.querySelector('.info .title')).color]"
     light = driver.execute_script(contrast)
     driver.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
