@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from askew_client import Client
 from askew_client.contract.problems import ProblemKind
-from askew_client.errors import JobFailed, ServerError
+from askew_client.errors import JobFailed, ProblemError
 from askew_server.http.app import all_routes
 from askew_server.http.root_path import RootPath, prefix_of, relative_to
 from askew_server.http.routing import RouteTable, decode_path
@@ -169,7 +169,7 @@ def test_a_python_client_works_below_the_prefix(
             assert hits[0].id == photo.stem
             job = client.wait(client.rebuild_index("objects").id)
             assert job.state == "done"
-            with pytest.raises(ServerError) as refused:
+            with pytest.raises(ProblemError) as refused:
                 client.item("no-such-item", gallery="objects")
             assert refused.value.problem.slug == "unknown-item"
 
