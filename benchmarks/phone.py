@@ -175,7 +175,7 @@ def serve(folder: Path) -> Iterator[str]:
     )
     try:
         assert serving.stdout is not None
-        found = re.search(r"http://\S+", serving.stdout.readline())
+        found = re.search(r'http://[^\s"]+', serving.stdout.readline())
         assert found is not None
         yield found[0]
     finally:

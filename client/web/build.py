@@ -1,4 +1,4 @@
-"""Build the web app and the operator's view, which the server ships, from their TypeScript sources.
+"""Build the web app, the operator's view and the API's reference, which the server ships, from their TypeScript sources.
 
     python client/web/build.py [--sources FOLDER] [--into FOLDER]
 
@@ -31,15 +31,16 @@ def build(sources: Path, into: Path) -> None:
     run(_npm(node), "ci", "--no-audit", "--no-fund", "--ignore-scripts")
     modules = sources / "node_modules"
     shutil.rmtree(sources / "askew-client" / "dist", ignore_errors=True)
-    for project in ("askew-client", "app", "service-worker", "admin"):
+    for project in ("askew-client", "app", "service-worker", "admin", "docs"):
         run(modules / "typescript" / "bin" / "tsc", "--project", project)
     built = sources / "dist"
     vite = modules / "vite" / "bin" / "vite.js"
     options = ("--outDir", str(built), "--logLevel", "warn")
     run(vite, "build", *options, "--emptyOutDir")
-    # Into the same folder: the operator's view shares no code with the app.
-    run(vite, "build", "--config", "admin/vite.config.ts", *options)
-    for page in ("index.html", "admin.html"):
+    # Into the same folder: neither page shares code with the app.
+    for page in ("admin", "docs"):
+        run(vite, "build", "--config", f"{page}/vite.config.ts", *options)
+    for page in ("index.html", "admin.html", "docs.html"):
         if not (built / page).is_file():
             raise SystemExit(f"Expected vite to write {built / page}, but it is missing.")
     shutil.rmtree(into, ignore_errors=True)

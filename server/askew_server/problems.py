@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from askew_client.contract.problems import Problem, ProblemKind, problem_of
+from askew_client.contract.wording import describe_errors
 from askew_client.errors import AskewError, EncoderError, EngineMissing, PhotoError, WireError
 from askew_server.errors import DamagedGallery, Refusal
 from askew_server.storage.errors import storage_problem
@@ -65,9 +66,9 @@ def report_details(errors: Sequence[ErrorDetails]) -> ErrorReport:
     first = errors[0]
     if first["type"] in {"json_invalid", "json_type"}:
         return ErrorReport(ProblemKind.INVALID_JSON, f"Expected a JSON body: {first['msg']}.")
-    listed = [{"pointer": _pointer(error), "message": error["msg"]} for error in errors[:MAX_LISTED]]
-    detail = f"{listed[0]['pointer'] or 'The body'}: {listed[0]['message']}."
-    return ErrorReport(ProblemKind.VALIDATION, detail, {"errors": listed})
+    faults = describe_errors(errors)[:MAX_LISTED]
+    listed = [{"pointer": fault.pointer, "message": fault.sentence} for fault in faults]
+    return ErrorReport(ProblemKind.VALIDATION, faults[0].sentence, {"errors": listed})
 
 
 def _report_invalid(error: ValidationError) -> ErrorReport:
@@ -75,8 +76,4 @@ def _report_invalid(error: ValidationError) -> ErrorReport:
     if count > MAX_COUNTED:
         detail = f"The body does not fit its schema in {count} places, too many to list. Is it meant for this path?"
         return ErrorReport(ProblemKind.VALIDATION, detail, {"errors": []})
-    return report_details(error.errors(include_url=False, include_context=False, include_input=False))
-
-
-def _pointer(error: ErrorDetails) -> str:
-    return "".join(f"/{part}" for part in error["loc"])
+    return report_details(error.errors(include_url=False))

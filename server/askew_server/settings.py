@@ -13,10 +13,10 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, ValidationError, field_validator
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from askew_client.contract.common import GalleryName
+from askew_client.contract.wording import expectation
 from askew_client.errors import AskewError
 from askew_server.observability.logs import LogFormat, LogLevel
 
@@ -25,9 +25,8 @@ ENVIRONMENT_PREFIX = "ASKEW_"
 Origin = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s*]+$")]
 """A web page's origin as browsers send it: scheme, host and optional port, no path."""
 
-
-NAME_RULE = "lower-case letters, digits, - and _, of which the first is a letter or a digit, at most 63"
-"""The rule for names of galleries and aliases, for error messages."""
+RootPath = Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9._~-]+)*$", max_length=200)]
+"""A path prefix: empty, or segments that are the same whether they are percent-encoded or not, without a slash at the end."""
 
 
 def _max_pixels() -> int:
@@ -65,7 +64,16 @@ class Settings(BaseSettings):
     default_gallery: GalleryName = Field(
         default="default",
         description="The gallery that `POST /search` searches.",
-        json_schema_extra={"option": "--gallery", "expected": f"a gallery name of {NAME_RULE}"},
+        json_schema_extra={"option": "--gallery"},
+    )
+    root_path: RootPath = Field(
+        default="",
+        description="The path prefix under which a proxy offers the server, such as `/askew`. Requests with and without it "
+        "are answered; it is needed only if the proxy does not remove the prefix (docs/deploy.md).",
+        json_schema_extra={
+            "option": "--root-path",
+            "expected": "a path such as /askew, whose parts are letters, digits, ., _, ~ and -",
+        },
     )
     photo_search: bool = Field(
         default=False,
@@ -246,6 +254,25 @@ class Settings(BaseSettings):
         description="Send OpenTelemetry traces; needs the extra `tracing`.",
     )
 
+    @field_validator("root_path", mode="before")
+    @classmethod
+    def _between_slashes(cls, value: object) -> object:
+        """`askew/`, `/askew/` and `/askew` are the same prefix, and `/` is none."""
+        if not isinstance(value, str):
+            return value
+        path = value.strip().rstrip("/")
+        return path if not path or path.startswith("/") else f"/{path}"
+
+    @field_validator("root_path")
+    @classmethod
+    def _unambiguous(cls, value: str) -> str:
+        """Browsers resolve dots. Below `/v1`, a path with the prefix could also be one without it."""
+        if {".", ".."} & set(value.split("/")):
+            raise ValueError("expected a path without . and .. as its parts")
+        if value == "/v1" or value.startswith("/v1/"):
+            raise ValueError("expected another path than /v1, below which the API itself lies")
+        return value
+
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
@@ -304,13 +331,12 @@ def read_settings(given: Mapping[str, object]) -> Settings:
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
-        raise AskewError(_explain(error.errors(include_url=False)[0])) from None
+        raise AskewError(_explain(error)) from None
 
 
-def _explain(error: ErrorDetails) -> str:
-    setting = describe_settings()[str(error["loc"][0])]
+def _explain(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    setting = describe_settings()[str(first["loc"][0])]
     names = " or ".join(filter(None, (setting.option, setting.environment)))
-    message = error["msg"]
-    if setting.expected and error["type"] == "string_pattern_mismatch":
-        message = f"Expected {setting.expected}"
-    return f"Setting {setting.name} ({names}): {message}, got {str(error['input'])[:80]!r}."
+    expected = setting.expected if first["type"] == "string_pattern_mismatch" else None
+    return f"Setting {setting.name} ({names}): expected {expected or expectation(error)}, got {str(first['input'])[:80]!r}."

@@ -105,7 +105,7 @@ def served(python: Path, tmp_path: Path) -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/") as server:
         assert server.stdout is not None
         line = server.stdout.readline()
-        address = re.search(r"https?://\S+", line)
+        address = re.search(r"https?://[^\s\"]+", line)
         assert address is not None, line
         yield address[0]
         server.terminate()

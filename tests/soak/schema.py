@@ -48,7 +48,7 @@ def run(examples: int, seed: int) -> list[str]:
         data, key = _gallery(folder)
         with RunningServer(data, "--photo-search") as server:
             common = [
-                f"{server.url}/openapi.json", "-H", f"Authorization: Bearer {key}", "--exclude-checks", EXCLUDED_CHECK, "--seed", str(seed),
+                f"{server.url}/openapi.json", "--url", server.url, "-H", f"Authorization: Bearer {key}", "--exclude-checks", EXCLUDED_CHECK, "--seed", str(seed),
                 "--max-examples", str(examples), "--continue-on-failure", "--request-timeout", "60",
                 "--suppress-health-check", "all", "--no-color", "--warnings", "off",
             ]  # fmt: skip

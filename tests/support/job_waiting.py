@@ -27,7 +27,7 @@ def wait_for_accepted(http: httpx.Client, answer: httpx.Response) -> dict[str, A
     """The job that a request was accepted as, once it has ended."""
     assert answer.status_code == 202, answer.text
     job_id: str = answer.json()["id"]
-    assert answer.headers["location"] == f"/v1/jobs/{job_id}"
+    assert answer.url.join(answer.headers["location"]).path == f"/v1/jobs/{job_id}"
     return wait_for_job(http, job_id)
 
 

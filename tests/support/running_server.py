@@ -74,13 +74,19 @@ class RunningServer:
             "serve", "--data", data, "--port", "0", *options, environment=variables, stderr=subprocess.STDOUT
         )
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        found = re.search(r"https?://\S+", line)
-        if found is None:
+        # Its log comes from the same pipe, so warnings about its start may come first.
+        self._earlier = ""
+        for line in self.process.stdout:
+            found = re.search(r"Askew serves .* at (https?://[^\s\"]+)", line)
+            if found is not None:
+                break
+            self._earlier += line
+        else:
             self.process.kill()
             rest = self.process.communicate(timeout=60)[0]
-            raise AssertionError(f"the server did not start: {line}{rest}")
-        self.url = found[0]
+            raise AssertionError(f"the server did not start: {self._earlier}{rest}")
+        self.start_line = line
+        self.url = found[1]
         self.http = httpx.Client(base_url=self.url, timeout=60)
         self._wait_until_ready()
 
@@ -101,9 +107,9 @@ class RunningServer:
         self.process.wait(timeout=60)
 
     def stop(self) -> str:
-        """SIGTERM, and what the server printed after its first line."""
+        """SIGTERM, and what the server printed, without the line that names its address."""
         self.process.terminate()
-        output = self.process.communicate(timeout=60)[0]
+        output = self._earlier + self.process.communicate(timeout=60)[0]
         self.http.close()
         return output
 

@@ -8,12 +8,16 @@ from pydantic import BaseModel
 
 
 class Readiness(BaseModel):
-    """A server that is ready to answer searches. `quarantined`: galleries that are closed because they are damaged."""
+    """A server that is ready to answer searches. `quarantined`: galleries that are closed because they are damaged.
+
+    `warnings`: sentences about what is probably a mistake in how the server was started. They name no gallery.
+    """
 
     status: Literal["ok"]
     version: str
     galleries: int
     quarantined: int
+    warnings: list[str] = []
 
 
 class Version(BaseModel):

@@ -1,6 +1,6 @@
 """The problems that a server answers with: RFC 9457 `application/problem+json`, on every path.
 
-A problem has `type` (`/problems/<slug>`, a page of the server), `title`, `status`, `detail` (what was expected, what
+A problem has `type` (`/problems/<slug>`, a page of the server, behind its path prefix if it has one), `title`, `status`, `detail` (what was expected, what
 came, what to do), `instance` (the request id) and typed extras of its kind.
 """
 
@@ -98,7 +98,9 @@ class Problem(BaseModel):
         return dict(self.model_extra or {})
 
 
-def problem_of(kind: ProblemKind, detail: str, extras: dict[str, object], instance: str | None) -> Problem:
-    """Build a problem of a kind. `instance`: the request id."""
-    members = {"type": f"/problems/{kind.slug}", "title": kind.title, "status": kind.status, "detail": detail}
+def problem_of(
+    kind: ProblemKind, detail: str, extras: dict[str, object], instance: str | None, prefix: str = ""
+) -> Problem:
+    """Build a problem of a kind. `instance`: the request id. `prefix`: of the server's paths, such as `/askew`."""
+    members = {"type": f"{prefix}/problems/{kind.slug}", "title": kind.title, "status": kind.status, "detail": detail}
     return Problem.model_validate({**extras, **members, "instance": instance})

@@ -328,13 +328,14 @@ def _filter(text: str) -> Filter:
     from pydantic import TypeAdapter, ValidationError
 
     from askew_client.contract.filters import Filter
+    from askew_client.contract.wording import describe_error
 
     adapter: TypeAdapter[Filter] = TypeAdapter(Filter)
     try:
         return adapter.validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise AskewError(f"Expected --filter as a condition in JSON: {first['msg']}, got {text[:200]!r}.") from None
+        reason = describe_error(error).rstrip(".")
+        raise AskewError(f"Expected --filter as a condition in JSON, got {text[:200]!r}. {reason}.") from None
 
 
 def _print(as_json: bool, summary: Mapping[str, object], sentence: str) -> None:

@@ -165,6 +165,7 @@ def _request(
     from pydantic import ValidationError
 
     from askew_client.contract.keys import CreateKeyRequest
+    from askew_client.contract.wording import expectation
 
     given = {
         "name": name,
@@ -178,8 +179,8 @@ def _request(
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         member = str(first["loc"][0])
-        message = "Expected 1 to 100 characters, no control characters" if member == "name" else first["msg"]
-        raise AskewError(f"{_ARGUMENTS.get(member, member)}: {message}, got {str(first['input'])[:80]!r}.") from None
+        argument = _ARGUMENTS.get(member, member)
+        raise AskewError(f"{argument}: expected {expectation(error)}, got {str(first['input'])[:80]!r}.") from None
 
 
 def _moment(text: str) -> datetime:

@@ -201,14 +201,14 @@ def _policy(fields: str, settings: dict[str, int]) -> OfflinePackPolicy:
     from pydantic import ValidationError
 
     from askew_client.contract.offline_pack import OfflinePackPolicy
+    from askew_client.contract.wording import expectation
 
     names = [field.strip() for field in fields.split(",")] if fields.strip() else []
     try:
         return OfflinePackPolicy.model_validate({"fields": names, **settings})
     except ValidationError as error:
-        first = error.errors()[0]
-        option = str(first["loc"][0]).replace("_", "-")
-        raise AskewError(f"--{option}: {first['msg'].removeprefix('Value error, ')}.") from None
+        option = str(error.errors()[0]["loc"][0]).replace("_", "-")
+        raise AskewError(f"--{option}: expected {expectation(error)}.") from None
 
 
 def _summary(gallery: str, shown: _Shown) -> str:

@@ -35,9 +35,9 @@ def check_name(name: str) -> str:
     from pydantic import TypeAdapter, ValidationError
 
     from askew_client.contract.common import GalleryName
-    from askew_server.settings import NAME_RULE
+    from askew_client.contract.wording import describe_error
 
     try:
         return TypeAdapter(GalleryName).validate_python(name)
-    except ValidationError:
-        raise AskewError(f"Expected a name of {NAME_RULE}, got {name[:80]!r}.") from None
+    except ValidationError as error:
+        raise AskewError(describe_error(error)) from None

@@ -33,7 +33,8 @@ def _parameter(setting: SettingDescription) -> inspect.Parameter:
 
 def _help(setting: SettingDescription) -> str:
     notes = [setting.environment]
-    if isinstance(setting.default, str | int | PurePath) and not isinstance(setting.default, bool):
+    is_shown = isinstance(setting.default, str | int | PurePath) and not isinstance(setting.default, bool)
+    if is_shown and setting.default != "":
         notes.append(str(setting.default))
     return f"{setting.text.replace('`', '')} [{'; '.join(notes)}]"
 

@@ -22,6 +22,7 @@ from askew_server.http.middleware.observer import Observer
 from askew_server.http.middleware.raw_search import RawSearch
 from askew_server.http.openapi import OpenApiDocument, complete_document
 from askew_server.http.problems import install_problem_handlers
+from askew_server.http.root_path import RootPath
 from askew_server.http.routes import (
     aliases,
     encoders,
@@ -75,9 +76,10 @@ def create_app(state: AppState, tracing: Tracing | None = None) -> ASGIApp:
     app = with_cors(Guard(app, state.keys, settings, state.galleries.resolve), settings)
     app = RequestLimits(app, settings)
     app = LoadShedding(app, state)
-    return Observer(
+    app = Observer(
         app, routes, state.existing_gallery, state.metrics, tracing, slow_seconds=settings.slow_request_seconds
     )
+    return RootPath(app, settings.root_path, routes.match) if settings.root_path else app
 
 
 def create_fastapi(state: AppState, tracing: Tracing | None = None) -> FastAPI:

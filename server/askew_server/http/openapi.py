@@ -82,6 +82,8 @@ def raw_parameters() -> list[dict[str, Any]]:
 
 def complete_document(document: dict[str, Any], routes: Iterable[APIRoute]) -> dict[str, Any]:
     """Add what FastAPI cannot know: the declared bodies, the common answers, and which key each call takes."""
+    # Relative to the document's own address, which has the path prefix.
+    document["servers"] = [{"url": "."}]
     models: dict[str, type[BaseModel]] = {Problem.__name__: Problem}
     for route in routes:
         if not route.include_in_schema:

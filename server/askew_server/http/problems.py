@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from askew_client.contract.problems import MEDIA_TYPE, ProblemKind
+from askew_client.contract.problems import MEDIA_TYPE, Problem, ProblemKind
 from askew_client.errors import AskewError
 from askew_server.http.context import RequestContext, request_id_of
+from askew_server.http.root_path import prefix_of
 from askew_server.problems import ErrorReport, report_details, report_error
 from askew_server.storage.errors import DatabaseError
 
@@ -25,11 +26,11 @@ class ProblemAnswer(Response):
 
     def __init__(self, report: ErrorReport, request_id: str | None, *, status: int | None = None) -> None:
         """`status`: where it is not the kind's own."""
-        problem = report.problem(request_id)
+        self._problem = report.problem(request_id)
         if status is not None:
-            problem = problem.model_copy(update={"status": status})
+            self._problem = self._problem.model_copy(update={"status": status})
         headers = {} if report.retry_after is None else {"Retry-After": str(report.retry_after)}
-        super().__init__(problem.model_dump_json(), problem.status, headers, MEDIA_TYPE)
+        super().__init__(self._problem.model_dump_json(), self._problem.status, headers, MEDIA_TYPE)
         self.slug = report.kind.slug
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,7 +38,16 @@ class ProblemAnswer(Response):
         context = scope.get("askew")
         if isinstance(context, RequestContext):
             context.record.problem = self.slug
+        prefix = prefix_of(scope)
+        if prefix:
+            self.body = below_prefix(self._problem, prefix).model_dump_json().encode()
+            self.headers["Content-Length"] = str(len(self.body))
         await super().__call__(scope, receive, send)
+
+
+def below_prefix(problem: Problem, prefix: str) -> Problem:
+    """A problem whose `type` is an address of a server behind a path prefix."""
+    return problem.model_copy(update={"type": f"{prefix}/problems/{problem.slug}"})
 
 
 def answer_error(error: Exception, scope: Scope) -> ProblemAnswer:

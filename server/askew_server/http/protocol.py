@@ -229,6 +229,7 @@ class LimitedProtocol(HttpToolsProtocol):
                     pass
         limit = self.limits.max_connections
         headers, body = _problem(
+            self.limits,
             ProblemKind.OVERLOADED,
             429,
             f"The server has {limit} connections open, which is its limit. Try again in a second.",
@@ -239,7 +240,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _answer(self, kind: ProblemKind, status: int, detail: str) -> None:
         """Write a whole answer without the application, and close."""
-        headers, body = _problem(kind, status, detail)
+        headers, body = _problem(self.limits, kind, status, detail)
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
         self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
         self._close()
@@ -258,10 +259,12 @@ def _too_large(limit: int) -> str:
     return f"Expected a URL and headers of at most {limit} bytes together, got more. Send fewer or shorter headers."
 
 
-def _problem(kind: ProblemKind, status: int, detail: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+def _problem(
+    settings: Settings, kind: ProblemKind, status: int, detail: str
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """The headers and the body of a problem after which the connection is closed."""
     request_id = secrets.token_hex(8)
-    problem = problem_of(kind, detail, {}, request_id).model_copy(update={"status": status})
+    problem = problem_of(kind, detail, {}, request_id, settings.root_path).model_copy(update={"status": status})
     body = problem.model_dump_json(exclude_none=True).encode()
     headers = [
         (b"content-type", MEDIA_TYPE.encode()),

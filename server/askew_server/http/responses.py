@@ -10,7 +10,8 @@ from starlette.types import Message, Receive, Scope, Send
 from askew_client.contract.jobs import Job
 from askew_client.contract.problems import ProblemKind
 from askew_server.http.context import request_id_of
-from askew_server.http.problems import ProblemAnswer
+from askew_server.http.problems import ProblemAnswer, below_prefix
+from askew_server.http.root_path import prefix_of, relative_to
 from askew_server.problems import ErrorReport
 
 
@@ -41,11 +42,30 @@ def json_answer(answer: BaseModel, status: int = 200) -> Response:
     return Response(answer.model_dump_json(exclude_none=True), status, media_type="application/json")
 
 
+class _AcceptedJob(Response):
+    """202 and a job. `Location` is relative to the request's address, so that it stays below a path prefix."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job.model_dump_json(exclude_none=True), 202, media_type="application/json")
+        self._address = f"/v1/jobs/{job.id}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        self.headers["Location"] = relative_to(scope, self._address)
+        await super().__call__(scope, receive, send)
+
+
 def job_answer(job: Job) -> Response:
     """202 and the job; `Location` is its address."""
-    answer = json_answer(job, 202)
-    answer.headers["Location"] = f"/v1/jobs/{job.id}"
-    return answer
+    return _AcceptedJob(job)
+
+
+def job_of(job: Job, request: Request) -> Job:
+    """A job as the sender of a request sees it: the `type` of its problem is an address below the path prefix."""
+    prefix = prefix_of(request.scope)
+    if not prefix or job.problem is None:
+        return job
+    return job.model_copy(update={"problem": below_prefix(job.problem, prefix)})
 
 
 def is_known(request: Request, etag: str) -> bool:

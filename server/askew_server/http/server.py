@@ -22,8 +22,9 @@ from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.index_manager import open_index
 from askew_server.http.app import create_app
 from askew_server.http.protocol import protocol_with_limits
+from askew_server.http.start_warnings import is_empty
 from askew_server.http.state import AppState
-from askew_server.observability.logs import Logs
+from askew_server.observability.logs import Logs, start_line
 from askew_server.observability.tracing import open_tracing
 from askew_server.processes import Limits
 from askew_server.settings import Settings
@@ -31,11 +32,19 @@ from askew_server.settings import Settings
 
 def run_server(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM, then finish the requests that were accepted. Raises AskewError if it cannot start."""
+    # From the first moment on: what is opened next may have something to report.
+    with closing(Logs(settings.log_format, settings.log_level)) as logs:
+        _close_on_sigterm(logs)
+        _serve(settings)
+
+
+def _serve(settings: Settings) -> None:
     scheme = "https" if _uses_tls(settings) else "http"
     tracing = open_tracing(version("askew-server")) if settings.tracing else None
     with ExitStack() as closed_on_failure:
         listener = closed_on_failure.enter_context(_listen(settings))
         url = f"{scheme}://{_bracketed(settings.host)}:{listener.getsockname()[1]}"
+        data_was_empty = is_empty(settings.data)
         galleries = Catalog(
             settings.data,
             owner=f"askew serve at {url}",
@@ -44,7 +53,7 @@ def run_server(settings: Settings) -> None:
         )
         closed_on_failure.callback(galleries.close)
         _check_address(settings)
-        state = AppState(settings, galleries)
+        state = AppState(settings, galleries, data_was_empty=data_was_empty)
         # The app closes the galleries when it ends, and uvicorn the listener.
         closed_on_failure.pop_all()
     _allow_open_files(settings.max_connections)
@@ -63,10 +72,10 @@ def run_server(settings: Settings) -> None:
     server = _DrainingServer(config, state)
     # A program that reads the next line may connect at once; its request waits until the server is ready.
     listener.listen(config.backlog)
-    print(f"Askew serves {settings.data} at {url}", flush=True)
-    with closing(Logs(settings.log_format, settings.log_level)) as logs:
-        _close_on_sigterm(logs)
-        server.run(sockets=[listener])
+    url += settings.root_path
+    message = f"Askew serves {settings.data} at {url}"
+    print(start_line(settings.log_format, message, url=url, data=str(settings.data)), flush=True)
+    server.run(sockets=[listener])
 
 
 def _close_on_sigterm(logs: Logs) -> None:

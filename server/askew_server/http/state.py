@@ -23,6 +23,7 @@ from askew_server.gallery.live import LiveGallery
 from askew_server.http.concurrency import SlowWork, wait_for_thread, while_connected
 from askew_server.http.context import context_of
 from askew_server.http.page_files import PageFiles
+from askew_server.http.start_warnings import StartWarning, start_warnings
 from askew_server.jobs.describe_photos import PhotosJob
 from askew_server.jobs.offline_pack import OfflinePackJob, OfflinePacks
 from askew_server.jobs.queue import JobQueue
@@ -43,7 +44,7 @@ _TOO_MANY_MADE = "Too many galleries are being created and deleted at once. Try 
 class AppState:
     """The parts of the running server. `state`: loading, ok or draining. `failure`: why it never loaded, a sentence."""
 
-    def __init__(self, settings: Settings, galleries: Catalog) -> None:
+    def __init__(self, settings: Settings, galleries: Catalog, *, data_was_empty: bool = False) -> None:
         self.settings = settings
         self.galleries = galleries
         self.keys = KeyStore(settings.data)
@@ -75,6 +76,7 @@ class AppState:
         self.state: Literal["loading", "ok", "draining"] = "loading"
         self.failure: str | None = None
         self.is_leaving = False
+        self._data_was_empty = data_was_empty
 
     async def load(self) -> None:
         """Open the galleries; afterwards the server is ready, or knows why not."""
@@ -84,6 +86,8 @@ class AppState:
             await asyncio.to_thread(self.galleries.load)
             await asyncio.to_thread(self.jobs.start)
             self.state = "ok"
+            for warning in self.warnings():
+                logging.getLogger("askew.server").warning("%s", warning.detail)
         except AskewError as error:
             self.failure = str(error)
             logging.getLogger("askew.server").critical("%s", error)
@@ -91,6 +95,10 @@ class AppState:
         except Exception:
             self.failure = "The galleries could not be opened; the server's log says why."
             logging.getLogger("askew.server").critical("the galleries could not be opened", exc_info=True)
+
+    def warnings(self) -> list[StartWarning]:
+        """What is probably a mistake in how this server was started, as long as it holds."""
+        return start_warnings(self.settings, self.galleries, data_was_empty=self._data_was_empty)
 
     def leave(self) -> None:
         """Report not-ready from now on. Requests are still served until close()."""

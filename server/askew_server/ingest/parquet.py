@@ -22,6 +22,7 @@ from askew_client.cli.taken import Intake
 from askew_client.contract.common import ItemId, Payload
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.wire import NORM_TOLERANCE, check_vector
+from askew_client.contract.wording import describe_error
 from askew_client.errors import AskewError, WireError
 from askew_server.files import replacing
 
@@ -256,8 +257,7 @@ class ParquetItems:
         try:
             return _PAYLOAD.validate_json(text if isinstance(text, str | bytes) else str(text))
         except ValidationError as error:
-            reason = error.errors(include_url=False)[0]["msg"]
-            refused[row] = "payloads that are no JSON object", f"expected a JSON object as payload ({reason})."
+            refused[row] = "payloads that are no JSON object", f"expected a JSON object as payload. {describe_error(error)}"
         return {}
 
 

@@ -38,14 +38,17 @@ def test_a_key_is_printed_as_json_for_programs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("create", "x", "--scope", "read"), "--scope: Input should be 'search', 'write' or 'admin', got 'read'"),
+        (("create", "x", "--scope", "read"), "--scope: expected one of 'search', 'write' or 'admin', got 'read'"),
         (("create", "x", "--scope", "search", "--expires", "soon"), "Expected --expires as a date such as 2027-01-31"),
-        (("create", "x", "--scope", "search", "--gallery", "No Name"), "Expected a name of lower-case letters"),
+        (("create", "x", "--scope", "search", "--gallery", "No Name"), "Expected a gallery name of 1 to 63 lower-case"),
         (
             ("create", "x", "--scope", "search", "--requests-per-second", "0"),
-            "--requests-per-second: Input should be gr",
+            "--requests-per-second: expected a number above 0",
         ),
-        (("create", "", "--scope", "search"), "NAME: Expected 1 to 100 characters, no control characters, got ''"),
+        (
+            ("create", "", "--scope", "search"),
+            "NAME: expected a name of 1 to 100 characters, none of them a control character, got ''",
+        ),
         (("revoke", "nobody", "--yes"), "There is no key with the id 'nobody'"),
     ],
 )

@@ -14,6 +14,7 @@ OPTIONS = {
     "host": "--host",
     "port": "--port",
     "default_gallery": "--gallery",
+    "root_path": "--root-path",
     "photo_search": "--photo-search",
     "allow_missing_space": "--allow-missing-space",
     "listen_publicly": "--listen-publicly",
@@ -22,7 +23,7 @@ OPTIONS = {
 }
 
 
-def test_the_options_are_those_of_0_1() -> None:
+def test_the_options_are_these() -> None:
     assert {name: each.option for name, each in describe_settings().items() if each.option} == OPTIONS
 
 
@@ -39,11 +40,14 @@ def test_the_help_describes_each_option_with_its_variable_and_default(monkeypatc
 @pytest.mark.parametrize(
     ("options", "environment", "sentence"),
     [
-        (("--port", "70000"), {}, "Setting port (--port or ASKEW_PORT): Input should be less than or equal to 65535"),
-        ((), {"ASKEW_PORT": "x"}, "Setting port (--port or ASKEW_PORT): Input should be a valid integer"),
-        (("--gallery", "No Name"), {}, "Expected a gallery name of lower-case letters"),
-        ((), {"ASKEW_CORS_ORIGINS": "museum.example"}, "(ASKEW_CORS_ORIGINS): Expected origins such as https://"),
-        ((), {"ASKEW_DRAIN_SECONDS": "-1"}, "(ASKEW_DRAIN_SECONDS): Input should be greater than or equal to 0"),
+        (("--port", "70000"), {}, "Setting port (--port or ASKEW_PORT): expected a number of at most 65535"),
+        ((), {"ASKEW_PORT": "x"}, "Setting port (--port or ASKEW_PORT): expected a whole number"),
+        (("--gallery", "No Name"), {}, "expected a gallery name of 1 to 63 lower-case letters"),
+        ((), {"ASKEW_CORS_ORIGINS": "museum.example"}, "(ASKEW_CORS_ORIGINS): expected origins such as https://"),
+        ((), {"ASKEW_DRAIN_SECONDS": "-1"}, "(ASKEW_DRAIN_SECONDS): expected a number of at least 0"),
+        (("--root-path", "/a b"), {}, "(--root-path or ASKEW_ROOT_PATH): expected a path such as /askew"),
+        (("--root-path", "/../a"), {}, "(--root-path or ASKEW_ROOT_PATH): expected a path without . and .."),
+        (("--root-path", "/v1/x"), {}, "(--root-path or ASKEW_ROOT_PATH): expected another path than /v1"),
     ],
 )
 def test_an_invalid_setting_is_named_with_its_value(

@@ -227,7 +227,10 @@ def test_a_rebuild_is_a_job_and_drops_removed_vectors(data: Path, space: str) ->
         assert answer.status_code == 202, answer.text
         job = answer.json()
         deadline = time.monotonic() + DEADLINE
-        while (job := server.http.get(answer.headers["location"]).json())["state"] in {"waiting", "running"}:
+        while (job := server.http.get(answer.url.join(answer.headers["location"])).json())["state"] in {
+            "waiting",
+            "running",
+        }:
             assert time.monotonic() < deadline, job
             time.sleep(0.02)
         assert job["state"] == "done", job

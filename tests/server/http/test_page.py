@@ -72,9 +72,9 @@ def test_files_with_a_hash_in_their_name_are_kept_for_ever_and_the_others_asked_
     for name in NAMES:
         is_kept = "immutable" in get(server, f"/page/{name}").headers["cache-control"]
         assert is_kept == (
-            name not in {"index.html", "admin.html", "askew-client.js", "manifest.webmanifest", "sw.js"}
+            name not in {"index.html", "admin.html", "docs.html", "askew-client.js", "manifest.webmanifest", "sw.js"}
         ), name
-    for path in ("/", "/admin", "/sw.js"):
+    for path in ("/", "/admin", "/docs", "/sw.js"):
         assert get(server, path).headers["cache-control"] == "no-cache"
 
 
@@ -84,8 +84,9 @@ def test_the_service_worker_keeps_the_whole_app_and_nothing_else(server: Running
     listed = dict(re.findall(r'\["([^"]+)","([\w+/]{43}=)"\]', worker.text))
     # The library is for other pages of this origin; the app does not load it.
     apps = {f"page/{name}" for name in NAMES if name not in {"index.html", "sw.js", "askew-client.js"}}
-    assert {name for name in listed if name.startswith("page/admin")} == set()
-    assert {name for name in apps if not name.startswith("page/admin")} | {"./"} == set(listed)
+    others = ("page/admin", "page/docs")
+    assert {name for name in listed if name.startswith(others)} == set()
+    assert {name for name in apps if not name.startswith(others)} | {"./"} == set(listed)
     for address, digest in listed.items():
         content = get(server, f"/{address.removeprefix('./')}").content
         assert base64.b64encode(hashlib.sha256(content).digest()).decode() == digest, address
@@ -103,19 +104,24 @@ def test_the_app_can_be_installed(server: RunningServer) -> None:
 
 
 def test_every_file_has_the_policy(server: RunningServer) -> None:
-    for path in ("/", "/admin", *(f"/page/{name}" for name in NAMES)):
+    for path in ("/", "/admin", "/docs", *(f"/page/{name}" for name in NAMES)):
         policy = get(server, path).headers["content-security-policy"].split("; ")
         assert "default-src 'none'" in policy
-        assert "script-src 'self' 'wasm-unsafe-eval'" in policy
+        # Only the app compiles WebAssembly.
+        compiles = "docs" not in path
+        assert ("script-src 'self' 'wasm-unsafe-eval'" if compiles else "script-src 'self'") in policy
         assert "connect-src 'self'" in policy
         assert not any("unsafe-inline" in part or "'unsafe-eval'" in part or "http" in part for part in policy)
+        assert any("data:" in part for part in policy) != compiles
 
 
-@pytest.mark.parametrize("path", ["/", "/admin"])
+@pytest.mark.parametrize("path", ["/", "/admin", "/docs"])
 def test_the_pages_name_only_files_that_exist_by_relative_addresses(server: RunningServer, path: str) -> None:
     html = get(server, path).text
     addresses = re.findall(r'(?:src|href)="([^"#]+)"', html)
-    assert len(addresses) > 3
+    if path == "/docs":
+        addresses.remove("openapi.json")
+    assert len(addresses) >= 3
     for address in addresses:
         assert address.startswith("./page/")
         assert server.http.head(f"/{address}").status_code == 200
@@ -150,6 +156,14 @@ def test_the_operators_view_is_small(server: RunningServer) -> None:
     assert sum(map(int, compressed)) < 80_000
 
 
+def test_the_reference_of_the_api_was_built_with_the_pinned_library() -> None:
+    scripts = list(PAGE.glob("docs-*.js"))
+    assert len(scripts) == 1, "build the pages: make web"
+    locked = json.loads((ROOT / "client" / "web" / "package-lock.json").read_text())["packages"]
+    assert f'"{locked["node_modules/swagger-ui-dist"]["version"]}"' in scripts[0].read_text().replace("`", '"')
+    assert len(gzip.compress(scripts[0].read_bytes())) < 600_000
+
+
 def test_a_head_request_has_the_headers_alone(server: RunningServer) -> None:
     head, whole = server.http.head("/"), server.http.get("/")
     assert head.content == b""
@@ -172,7 +186,8 @@ def test_what_the_app_contains_of_others_is_credited() -> None:
     (engine,) = PAGE.glob("*.wasm")
     assert hashlib.sha256(engine.read_bytes()).hexdigest() in credited
     locked = json.loads((ROOT / "client" / "web" / "package-lock.json").read_text())["packages"]
-    assert f"`onnxruntime-web` {locked['node_modules/onnxruntime-web']['version']}" in credited
+    for package in ("onnxruntime-web", "swagger-ui-dist"):
+        assert f"`{package}` {locked[f'node_modules/{package}']['version']}" in credited
     for name in re.findall(r"\]\(([\w.-]+\.txt)\)", credited):
         assert (licences / name).stat().st_size > 1_000
 

@@ -33,6 +33,9 @@ EXPECTED: dict[str, tuple[Scope | None, Reach]] = {
     "GET /": (None, OPEN), "HEAD /": (None, OPEN),
     "GET /admin": (None, OPEN), "HEAD /admin": (None, OPEN),
     "GET /admin/": (None, OPEN), "HEAD /admin/": (None, OPEN),
+    "GET /docs": (None, OPEN), "HEAD /docs": (None, OPEN),
+    "GET /docs/": (None, OPEN), "HEAD /docs/": (None, OPEN),
+    "GET /problems/style.css": (None, OPEN),
     "GET /page/{path}": (None, OPEN), "HEAD /page/{path}": (None, OPEN),
     "GET /sw.js": (None, OPEN), "HEAD /sw.js": (None, OPEN),
     "GET /healthz": (None, OPEN), "HEAD /healthz": (None, OPEN),
@@ -269,7 +272,7 @@ def test_control_characters_in_a_path_are_refused_at_the_edge(limited: Limited, 
 
 
 def test_a_key_limited_to_one_gallery_restores_no_other_whatever_follows_the_path(limited: Limited) -> None:
-    created = limited.admin.post("/v1/galleries/theirs/snapshots").headers["location"]
+    created = f"/v1/jobs/{limited.admin.post('/v1/galleries/theirs/snapshots').json()['id']}"
     while (job := limited.admin.get(created).json())["state"] != "done":
         assert job["state"] in {"waiting", "running"}, job
     wanted = {"gallery": "theirs", "snapshot": job["result"]["name"]}

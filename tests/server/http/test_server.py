@@ -324,7 +324,7 @@ def test_a_certificate_that_cannot_be_used_is_refused_at_start(
 def test_the_first_line_means_that_clients_may_connect_and_clients_that_leave_are_not_logged(tmp_path: Path) -> None:
     serving = start_askew("serve", "--data", tmp_path, "--port", "0", stderr=subprocess.STDOUT)
     assert serving.stdout is not None
-    host, _, port = serving.stdout.readline().rsplit("//", 1)[1].strip().partition(":")
+    host, _, port = json.loads(serving.stdout.readline())["url"].removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=60) as client:
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: askew\r\nConnection: close\r\n\r\n")
         assert client.recv(1_000).startswith(b"HTTP/1.1 200")

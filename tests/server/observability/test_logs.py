@@ -65,15 +65,15 @@ def test_every_logger_writes_json_lines_with_level_time_and_name(tmp_path: Path)
             warnings.simplefilter("always")
             warnings.warn("something is old", DeprecationWarning, stacklevel=1)
     ours, uvicorns, python = lines_of(tmp_path / "log")
-    assert (ours["event"], ours["level"], ours["logger"], ours["gallery"]) == (
+    assert (ours["message"], ours["level"], ours["logger"], ours["gallery"]) == (
         "photo a.jpg is odd",
         "warning",
         "askew.server",
         "objects",
     )
-    assert ours["timestamp"].endswith("Z")
-    assert (uvicorns["event"], uvicorns["logger"]) == ("Started", "uvicorn.error")
-    assert "something is old" in python["event"]
+    assert ours["time"].endswith("Z")
+    assert (uvicorns["message"], uvicorns["logger"]) == ("Started", "uvicorn.error")
+    assert "something is old" in python["message"]
 
 
 def test_a_traceback_stays_inside_its_line(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_lines_below_the_level_are_left_out(tmp_path: Path) -> None:
     with logs_to_file(tmp_path / "log", level="warning"):
         logging.getLogger("askew.server").info("nothing to see")
         logging.getLogger("askew.server").error("much to see")
-    assert [line["event"] for line in lines_of(tmp_path / "log")] == ["much to see"]
+    assert [line["message"] for line in lines_of(tmp_path / "log")] == ["much to see"]
 
 
 def test_lines_for_people_are_not_json(tmp_path: Path) -> None:
@@ -113,18 +113,20 @@ def test_lines_of_several_threads_stay_whole_and_in_the_order_of_each(tmp_path: 
             thread.join()
     lines = lines_of(tmp_path / "log")
     for number in range(4):
-        written = [int(line["event"]) for line in lines if line["logger"] == f"askew.{number}"]
+        written = [int(line["message"]) for line in lines if line["logger"] == f"askew.{number}"]
         assert written == list(range(200))
 
 
-def test_a_line_that_cannot_be_formatted_does_not_fail_the_thread_that_logs(
+def test_a_line_that_cannot_be_formatted_is_reported_in_its_place(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with logs_to_file(tmp_path / "log"):
         logging.getLogger("askew.server").info("%d photos", "many")
         logging.getLogger("askew.server").info("the next line")
-    assert [line["event"] for line in lines_of(tmp_path / "log")] == ["the next line"]
-    assert "'%d photos'" in capsys.readouterr().err
+    failed, following = lines_of(tmp_path / "log")
+    assert "'%d photos'" in failed["message"] and "TypeError" in failed["exception"]
+    assert following["message"] == "the next line"
+    assert capsys.readouterr().err == ""
 
 
 def test_a_stalled_reader_blocks_no_request_and_dropped_lines_are_counted_in_their_place() -> None:
@@ -146,7 +148,7 @@ def test_a_stalled_reader_blocks_no_request_and_dropped_lines_are_counted_in_the
         os.close(writing)
     reader.join(60)
     os.close(reading)
-    events = [json.loads(line)["event"] for line in b"".join(received).decode().splitlines()]
+    events = [json.loads(line)["message"] for line in b"".join(received).decode().splitlines()]
     notes = [event for event in events if "lines of this log were dropped" in event]
     assert notes
     expected = 0

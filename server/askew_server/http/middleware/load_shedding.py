@@ -25,7 +25,7 @@ class LoadShedding:
     def __init__(self, app: ASGIApp, state: AppState) -> None:
         self._app = app
         self._state = state
-        problem = problem_of(ProblemKind.OVERLOADED, _DETAIL, {}, "@")
+        problem = problem_of(ProblemKind.OVERLOADED, _DETAIL, {}, "@", state.settings.root_path)
         self._body = problem.model_dump_json().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,6 +9,7 @@ from fastapi import HTTPException, Request, Response
 from askew_client.contract.health import Health, Readiness, Version
 from askew_client.contract.problems import ProblemKind
 from askew_server.http.openapi import problems
+from askew_server.http.problem_page import POLICY, STYLE, problem_html, problem_style, problem_text, wants_html
 from askew_server.http.responses import is_known, json_answer
 from askew_server.http.routing import make_router, open_to_all
 from askew_server.http.state import InState
@@ -33,7 +34,14 @@ async def ready(state: InState) -> Response:
     """Report that galleries are open and searches are answered; 503 while they are loading or the server drains."""
     state.require_staying()
     serving, damaged = state.galleries.names(), state.galleries.damaged()
-    answer = Readiness(status="ok", version=state.version, galleries=len(serving), quarantined=len(damaged))
+    answer = Readiness(
+        status="ok",
+        version=state.version,
+        galleries=len(serving),
+        quarantined=len(damaged),
+        # Anybody may ask: what names galleries and folders is in the log alone.
+        warnings=[warning.public for warning in state.warnings()],
+    )
     return json_answer(answer)
 
 
@@ -44,15 +52,25 @@ async def read_version(state: InState) -> Response:
     return json_answer(Version(name="askew", version=state.version, api="v1"))
 
 
+@router.get(f"/problems/{STYLE}", include_in_schema=False)
+@open_to_all
+async def problem_page_style() -> Response:
+    """The style of the pages about problems."""
+    headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}
+    return Response(problem_style(), headers=headers, media_type="text/css")
+
+
 @router.get("/problems/{slug}", response_class=Response, responses=problems(404))
 @open_to_all
-async def explain_problem(slug: str) -> Response:
-    """Explain what a problem's `type` means."""
-    for kind in ProblemKind:
-        if kind.slug == slug:
-            text = f"{kind.title} (HTTP {kind.status}, {kind.slug}).\nThe problem's `detail` says what was expected, what came, and what to do.\n"
-            return Response(text, media_type="text/plain")
-    raise HTTPException(404)
+async def explain_problem(request: Request, slug: str) -> Response:
+    """Explain what a kind of problem means, to which its `type` leads: as HTML for browsers, as text for programs."""
+    kind = next((each for each in ProblemKind if each.slug == slug), None)
+    if kind is None:
+        raise HTTPException(404)
+    headers = {"Vary": "Accept", "Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
+    if wants_html(request.headers.get("accept", "")):
+        return Response(problem_html(kind), headers=headers, media_type="text/html")
+    return Response(problem_text(kind), headers=headers, media_type="text/plain")
 
 
 @router.head("/openapi.json", include_in_schema=False)

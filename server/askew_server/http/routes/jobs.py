@@ -16,7 +16,7 @@ from askew_server.http.context import InAccess
 from askew_server.http.openapi import problems
 from askew_server.http.photo_form import PhotoForm
 from askew_server.http.photo_upload import PhotoFormStream
-from askew_server.http.responses import job_answer, json_answer
+from askew_server.http.responses import job_answer, job_of, json_answer
 from askew_server.http.routing import BodyKind, beyond_one_gallery, filtered_by_key, make_router, of_one_gallery
 from askew_server.http.state import AppState, InGallery, InState
 from askew_server.jobs.describe_photos import PhotosJob, SentPhoto, write_photo_list
@@ -73,6 +73,7 @@ async def redescribe(request: Request, state: InState, gallery: str, wanted: Red
 @router.get("/v1/jobs", response_model=JobList, responses=problems(422, 503))
 @filtered_by_key("write")
 async def list_jobs(
+    request: Request,
     state: InState,
     access: InAccess,
     limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 100,
@@ -82,22 +83,22 @@ async def list_jobs(
     state.require_ready()
     resolved = None if gallery is None else state.galleries.resolve(gallery)
     jobs = await asyncio.to_thread(state.jobs.newest, limit, resolved)
-    return json_answer(JobList(jobs=[job for job in jobs if access.sees(job.gallery)]))
+    return json_answer(JobList(jobs=[job_of(job, request) for job in jobs if access.sees(job.gallery)]))
 
 
 @router.get("/v1/jobs/{job_id}", response_model=Job, responses=problems(404, 503))
 @filtered_by_key("write")
-async def get_job(state: InState, access: InAccess, job_id: str) -> Response:
+async def get_job(request: Request, state: InState, access: InAccess, job_id: str) -> Response:
     """Read one job: its state, its progress, and its result once it is done."""
-    return json_answer(await _job(state, access, job_id))
+    return json_answer(job_of(await _job(state, access, job_id), request))
 
 
 @router.post("/v1/jobs/{job_id}/cancel", response_model=Job, responses=problems(404, 409, 503))
 @filtered_by_key("write")
-async def cancel_job(state: InState, access: InAccess, job_id: str) -> Response:
+async def cancel_job(request: Request, state: InState, access: InAccess, job_id: str) -> Response:
     """Cancel a job: at once if it is waiting, within about a second if it is running. Committed items stay."""
     await _job(state, access, job_id)
-    return json_answer(await asyncio.to_thread(state.jobs.cancel, job_id))
+    return json_answer(job_of(await asyncio.to_thread(state.jobs.cancel, job_id), request))
 
 
 async def _job(state: AppState, access: Access, job_id: str) -> Job:

@@ -1,4 +1,6 @@
-"""The web app at `/` and the operator's view at `/admin`: their files, with the policies that browsers enforce for them."""
+"""The web app at `/`, the operator's view at `/admin` and the API's reference at `/docs`: their files, with the policies
+that browsers enforce for them.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +26,19 @@ _POLICY = "; ".join(
         "img-src 'self' blob:",
         "connect-src 'self'",
         "manifest-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+# Swagger UI compiles nothing, and has its icons in its style, as data: addresses.
+_DOCS_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
@@ -64,11 +79,27 @@ async def admin_page_with_slash() -> Response:
     return Response(status_code=308, headers={"Location": "../admin"})
 
 
+@router.head("/docs", include_in_schema=False)
+@router.get("/docs", include_in_schema=False)
+@open_to_all
+async def docs_page(request: Request, state: InState) -> Response:
+    """The API's reference, made in the browser from `/openapi.json`."""
+    return await _answer(request, state, "docs.html")
+
+
+@router.head("/docs/", include_in_schema=False)
+@router.get("/docs/", include_in_schema=False)
+@open_to_all
+async def docs_page_with_slash() -> Response:
+    """Lead to `/docs`, below whichever prefix."""
+    return Response(status_code=308, headers={"Location": "../docs"})
+
+
 @router.head("/page/{path:path}", include_in_schema=False)
 @router.get("/page/{path:path}", include_in_schema=False)
 @open_to_all
 async def page_file(request: Request, state: InState, path: str) -> Response:
-    """A file of the web app or of the operator's view."""
+    """A file of the web app or of another page."""
     return await _answer(request, state, path)
 
 
@@ -92,7 +123,7 @@ def _headers(file: PageFile, settings: Settings, *, is_compressed: bool) -> dict
         "ETag": f'"{file.digest}{"-gzip" if is_compressed else ""}"',
         "Vary": "Accept-Encoding",
         # For every file: a worker has the policy of its own script.
-        "Content-Security-Policy": _POLICY,
+        "Content-Security-Policy": _DOCS_POLICY if file.path.name.startswith("docs") else _POLICY,
         "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
         "Referrer-Policy": "no-referrer",
     }
