@@ -89,7 +89,7 @@ def test_landmarks_that_were_not_fetched_are_left_out(teacher: Path, tmp_path: P
 
 def test_a_file_whose_name_is_not_utf8_is_skipped(tmp_path: Path) -> None:
     save_photo(tmp_path / "walls" / "a.png", 1, (64, 50))
-    os.rename(save_photo(tmp_path / "walls" / "b.png", 2, (64, 50)), os.fsencode(tmp_path / "walls") + b"/M\xfc.png")
+    save_photo(tmp_path / "walls" / "b.png", 2, (64, 50)).rename(tmp_path / "walls" / os.fsdecode(b"M\xfc.png"))
     done = run_command(check_photos, "--photos", tmp_path / "walls")
     assert done.exit_code == 3
     assert "the name is not UTF-8" in done.stderr
