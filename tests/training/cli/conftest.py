@@ -43,5 +43,5 @@ def whitened(project: Path, photos: tuple[object, ...]) -> Path:
     """A teacher at two scales, with a whitening to four dimensions."""
     start = ("--trunk", TINY_TRUNK, "--weights", project / "weights.pth")
     options = ("--photo-size", 128, "--dim", 4, "--scales", "1,0.7")
-    assert run_command(whiten, project / "whitened.pt", *start, *options, *photos).exit_code == 0
+    assert run_command(whiten, project / "whitened.pt", *start, *options, *photos).exit_code == 3  # One is damaged.
     return project / "whitened.pt"

@@ -14,7 +14,8 @@ from tests.training.photo_files import walls_with_a_damaged_photo
 def test_the_command_describes_photos_and_imports_vectors(teacher: Path, tmp_path: Path) -> None:
     folder = walls_with_a_damaged_photo(tmp_path)
     first = run_command(cache, teacher, tmp_path / "out", "--photos", folder, "--dtype", "f32")
-    assert first.exit_code == 0
+    assert first.exit_code == 3
+    assert "6 photos taken, 1 skipped" in first.stderr
     assert "6 vectors of 16 f32 values, space sp1-" in first.stdout
     assert "walls/3.png" in first.stderr.replace("\n", "")
     file, ids = tmp_path / "features.npy", tmp_path / "ids.txt"

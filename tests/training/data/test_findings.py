@@ -38,10 +38,15 @@ def test_two_photos_with_one_id_are_refused(walls: list[Photo]) -> None:
         check([*walls, walls[0], walls[4]])
 
 
-def test_missing_photos_are_refused_and_the_first_ones_named(walls: list[Photo], tmp_path: Path) -> None:
+def test_missing_photos_are_left_out_and_the_first_ones_named(walls: list[Photo], tmp_path: Path) -> None:
     absent = [photo(f"absent {number}.jpg", "tower", tmp_path) for number in range(5)]
-    with pytest.raises(DataError, match=r"5 photo\(s\) are missing: absent 0\.jpg, .* absent 2\.jpg, and 2 more\."):
-        check(walls + absent)
+    found = check(walls + absent)
+    assert found.usable == tuple(walls)
+    (warning,) = found.warnings
+    assert warning.startswith(
+        "5 photo(s) are missing and are left out: absent 0.jpg, absent 1.jpg, absent 2.jpg, and 2"
+    )
+    assert (found.intake.taken, found.intake.count("skipped"), found.intake.exit_code) == (len(walls), 5, 3)
 
 
 def test_unreadable_photos_are_left_out(walls: list[Photo], tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from askew_client.cli.taken import Intake, reason_of
@@ -38,7 +38,7 @@ class Findings:
     unlabelled: int
     left_out: tuple[str, ...]
     warnings: tuple[str, ...]
-    intake: Intake
+    intake: Intake = field(default_factory=Intake, compare=False)
 
     def summary(self) -> str:
         """One line with the numbers of photos and instances to learn from."""

@@ -43,7 +43,7 @@ def read_landmarks(csv_file: Path, images: Path, split: Split | None, intake: In
     photos: list[Photo] = []
     by_landmark: dict[str, list[int]] = {}
     seen: set[str] = set()
-    for number, landmark, image in _lines(csv_file):
+    for number, landmark, image in _lines(csv_file, is_lenient=intake is not None):
         problem = None
         if not landmark.isdecimal() or not IMAGE.fullmatch(image):
             problem = f"{csv_file}, line {number}: expected a landmark and images, got {landmark!r}, {image!r}."
@@ -92,14 +92,14 @@ def _validation_photos(landmarks: Iterable[list[int]]) -> set[int]:
     return held
 
 
-def _lines(csv_file: Path) -> Iterator[Line]:
+def _lines(csv_file: Path, is_lenient: bool) -> Iterator[Line]:
     try:
         with csv_file.open(newline="", encoding="utf-8") as stream:
             columns = next(csv.reader([stream.readline()]), [])
             if columns == CLEAN:
                 yield from _clean_lines(stream)
             elif "id" in columns and "landmark_id" in columns:
-                yield from _single_lines(csv_file, stream, columns)
+                yield from _single_lines(csv_file, stream, columns, is_lenient)
             else:
                 raise DataError(
                     f"{csv_file} starts with {','.join(columns)[:80]!r}. Expected landmark_id,images as in "
@@ -119,11 +119,13 @@ def _clean_lines(stream: TextIO) -> Iterator[Line]:
             yield number, landmark, image
 
 
-def _single_lines(csv_file: Path, stream: TextIO, columns: list[str]) -> Iterator[Line]:
+def _single_lines(csv_file: Path, stream: TextIO, columns: list[str], is_lenient: bool) -> Iterator[Line]:
     image, landmark = columns.index("id"), columns.index("landmark_id")
     for number, row in enumerate(csv.reader(stream), start=2):
         if len(row) == len(columns):
             yield number, row[landmark], row[image]
+        elif not is_lenient:
+            raise DataError(f"{csv_file}, line {number}: expected {len(columns)} values, {', '.join(columns)}.")
         else:
             # No landmark: the caller finds the line broken.
             yield number, "", ",".join(row)

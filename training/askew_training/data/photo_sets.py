@@ -44,6 +44,8 @@ def read_manifest(path: Path, intake: Intake | None = None) -> list[Photo]:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
             reader = csv.DictReader(stream)
             missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
+            if not all(_is_utf8(column) for column in reader.fieldnames or []):
+                raise DataError(f"{path} is not a CSV file in UTF-8. Expected the columns {', '.join(COLUMNS)}.")
             if missing:
                 raise DataError(f"{path} has no column {missing[0]!r}. Expected {', '.join(COLUMNS)}.")
             return list(_photos(path, reader, intake))
