@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from askew_server.ingest.index_photos import IndexReport
+from askew_server.ingest.folder_walk import UNREADABLE
+from askew_server.ingest.index_photos import REFUSED, IndexReport
 from askew_server.ingest.photo_folder import FoundPhotos
 
 GONE = "have no file here; where this folder alone fills the gallery, --prune removes them"
@@ -32,6 +33,12 @@ def reason_to_keep(found: FoundPhotos, report: IndexReport, *, is_sure: bool) ->
         return (
             "Some files of the folder, or some lines of its payloads, could not be looked at, so an item may be theirs. Mend "
             "what is named as skipped, then prune."
+        )
+    skipped = {REFUSED, UNREADABLE} & set(found.files.reasons["skipped"])
+    if skipped:
+        return (
+            "Some photos could not be read or were refused, and one of them may be the renamed photo of such an item. Mend what "
+            "is named as skipped, then prune."
         )
     lost = sum(not is_here for is_here in report.gone.values())
     if not is_sure and 2 * lost > report.with_photo:
