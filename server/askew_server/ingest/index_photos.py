@@ -61,12 +61,13 @@ class IndexReport:
     """What became of the photos, in `files`, and of the gallery's items. `removed`: how many were deleted.
 
     `gone`: the items with a photo that are none of the photos, by id; and whether the same photo is stored under the id
-    of one.
+    of one. `gone_with_payload`: those that have a payload. `with_photo`: how many items have a photo.
     """
 
     files: Intake
     items: Intake = field(default_factory=lambda: Intake("items"))
     gone: dict[str, bool] = field(default_factory=dict)
+    gone_with_payload: set[str] = field(default_factory=set)
     with_photo: int = 0
     removed: int = 0
 
@@ -226,12 +227,14 @@ class _Strays:
         here = {photo.id for photo in photos}
         self._report = report
         self._ids: dict[str, list[str]] = {}
-        for identity, (sha256, _) in known.items():
+        for identity, (sha256, payload) in known.items():
             if sha256 is None:
                 continue
             report.with_photo += 1
             if identity not in here:
                 report.gone[identity] = False
+                if payload:
+                    report.gone_with_payload.add(identity)
                 self._ids.setdefault(sha256, []).append(identity)
 
     def see(self, item: StoredItem) -> None:

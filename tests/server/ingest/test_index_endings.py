@@ -220,6 +220,23 @@ def test_nothing_is_removed_where_the_folder_may_be_incomplete_or_the_wrong_one(
     assert index.ids(tmp_path) == {*before, "other.jpg"}
 
 
+def test_payloads_are_not_removed_with_items_whose_lines_are_missing(
+    folder: Path, teacher_file: Path, tmp_path: Path
+) -> None:
+    index = _Index(["--data", tmp_path / "data"], "lines", teacher_file)
+    known = folder.parent / "known.csv"
+    names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "more/e.jpg"]
+    known.write_text("file,id,title\n" + "".join(f"photos/{name},id-{name[-5]},A title\n" for name in names))
+    assert index(folder, "--payloads", known).returncode == 0
+    before = index.ids(tmp_path)
+    forgotten = index(folder, "--prune", "--yes")
+    assert (forgotten.returncode, "Is --payloads missing?" in forgotten.stderr) == (3, True)
+    known.write_text(known.read_text().rpartition("photos/d.jpg")[0])
+    cut = index(folder, "--payloads", known, "--prune", "--yes")
+    assert (cut.returncode, "No line is for some photos" in cut.stderr) == (3, True)
+    assert before <= index.ids(tmp_path)
+
+
 def test_a_photo_that_cannot_be_described_any_more_is_not_gone(index: _Index, folder: Path, tmp_path: Path) -> None:
     index(folder)
     (folder / "a.jpg").write_bytes(b"damaged")
