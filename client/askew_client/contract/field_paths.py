@@ -67,5 +67,5 @@ def _checked_path(field: str) -> str:
 
 FieldPath = Annotated[str, AfterValidator(_checked_path)]
 
-UnknownFields = Annotated[list[str], Field(default_factory=list, exclude_if=lambda fields: not fields)]
+UnknownFields = Annotated[list[str], Field(exclude_if=lambda fields: not fields)]
 """Paths that a request named and no item of the gallery has; an answer leaves the member out if there are none."""

@@ -78,7 +78,7 @@ class DeleteItemsAnswer(BaseModel):
 
     deleted: int
     sequence: int
-    unknown_fields: UnknownFields
+    unknown_fields: UnknownFields = []
 
 
 class DeleteAnswer(BaseModel):
@@ -107,7 +107,7 @@ class ItemPage(Listed[Item]):
 
     items: list[Item]
     next_cursor: str | None = None
-    unknown_fields: UnknownFields
+    unknown_fields: UnknownFields = []
 
     def _entries(self) -> list[Item]:
         return self.items

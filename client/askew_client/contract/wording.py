@@ -94,7 +94,7 @@ def text_rules() -> Mapping[str, TextRule]:
             "a name",
             {"version": "a version"},
         ),
-        _pattern(filters.FieldPath): TextRule(
+        _pattern(field_paths.FieldPath): TextRule(
             'of 1 to 8 keys joined by dots, without ", [, ] and control characters', "a field", plain
         ),
         _pattern(snapshots.SnapshotName): TextRule("such as 20260131T120000Z", "a snapshot's name", plain),

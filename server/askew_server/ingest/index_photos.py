@@ -61,12 +61,13 @@ class IndexReport:
     """What became of the photos, in `files`, and of the gallery's items. `removed`: how many were deleted.
 
     `gone`: the items with a photo that are none of the photos, by id; and whether the same photo is stored under the id
-    of one.
+    of one. `gone_with_payload`: those that have a payload. `with_photo`: how many items have a photo.
     """
 
     files: Intake
     items: Intake = field(default_factory=lambda: Intake("items"))
     gone: dict[str, bool] = field(default_factory=dict)
+    gone_with_payload: set[str] = field(default_factory=set)
     with_photo: int = 0
     removed: int = 0
 
@@ -164,7 +165,7 @@ def index_photos(
     # The encoder reads some photos ahead. `tee` keeps those until their vectors come.
     ahead, in_step = tee(_read(new))
     vectors = encoder.encode_stream((read.content for read in ahead), workers=usable_cores())
-    batch = _Batch(destination, known, report)
+    batch = _Batch(destination, known, strays, report)
     try:
         for read, vector in zip(in_step, vectors, strict=True):
             if read.error is not None:
@@ -173,9 +174,8 @@ def index_photos(
                 _skip(read.photo, vector, report)
             else:
                 batch.add(read, vector)
-                strays.see(read.photo, read.content)
             progress()
-            if len(batch.items) == BATCH:
+            if len(batch) == BATCH:
                 batch.write()
     except KeyboardInterrupt:
         batch.write()
@@ -186,35 +186,38 @@ def index_photos(
 class _Batch:
     """Described photos on their way to the destination."""
 
-    def __init__(self, destination: Destination, known: dict[str, StoredPhoto], report: IndexReport) -> None:
+    def __init__(
+        self, destination: Destination, known: dict[str, StoredPhoto], strays: _Strays, report: IndexReport
+    ) -> None:
         self._destination = destination
         self._known = known
+        self._strays = strays
         self._report = report
-        self._photos: dict[str, PhotoFile] = {}
-        self.items: list[StoredItem] = []
+        self._waiting: dict[str, tuple[PhotoFile, StoredItem]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
 
     def add(self, read: _ReadPhoto, vector: NDArray[np.float32]) -> None:
         """Take a photo, or count it as skipped if it cannot be stored."""
         try:
-            self.items.append(_item(read, vector))
-            self._photos[read.photo.id] = read.photo
+            self._waiting[read.photo.id] = read.photo, _item(read, vector)
         except PhotoError as error:
             _skip(read.photo, error, self._report)
 
     def write(self) -> None:
-        """Write what is there, and count it."""
-        if not self.items:
+        """Write what is there, and count each item once it is written or refused."""
+        if not self._waiting:
             return
-        for identity, refused in self._destination.write(self.items):
-            photo = self._photos[identity]
+        for identity, refused in self._destination.write([item for _, item in self._waiting.values()]):
+            photo, item = self._waiting.pop(identity)
             if refused:
                 self._report.files.skip(photo.name, REFUSED, f"{photo.path}: {refused}")
                 continue
             self._report.files.taken += 1
+            self._strays.see(item)
             if identity in self._known:
                 self._report.items.replace(identity, CHANGED)
-        self.items.clear()
-        self._photos.clear()
 
 
 class _Strays:
@@ -224,20 +227,22 @@ class _Strays:
         here = {photo.id for photo in photos}
         self._report = report
         self._ids: dict[str, list[str]] = {}
-        for identity, (sha256, _) in known.items():
+        for identity, (sha256, payload) in known.items():
             if sha256 is None:
                 continue
             report.with_photo += 1
             if identity not in here:
                 report.gone[identity] = False
+                if payload:
+                    report.gone_with_payload.add(identity)
                 self._ids.setdefault(sha256, []).append(identity)
 
-    def see(self, photo: PhotoFile, content: bytes) -> None:
-        """Look at a photo that is stored. Only hashed if there are items that are none of the photos."""
-        if self._ids:
-            self.see_digest(photo, hashlib.sha256(content).hexdigest())
+    def see(self, item: StoredItem) -> None:
+        """Look at an item that is stored now. Its photo is hashed only if there are items that are none of the photos."""
+        if self._ids and item.photo:
+            self.see_digest(hashlib.sha256(item.photo[0]).hexdigest())
 
-    def see_digest(self, photo: PhotoFile, sha256: str | None) -> None:
+    def see_digest(self, sha256: str | None) -> None:
         """As `see`, by the SHA-256 of the photo."""
         for identity in self._ids.get(sha256 or "", []):
             self._report.gone[identity] = True
@@ -248,7 +253,7 @@ def _without_known(photos: list[PhotoFile], known: dict[str, StoredPhoto], stray
     new = []
     for photo in photos:
         if photo.id in known and _is_stored(photo, known[photo.id]):
-            strays.see_digest(photo, known[photo.id][0])
+            strays.see_digest(known[photo.id][0])
         else:
             new.append(photo)
     return new

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from askew_server.ingest.index_photos import IndexReport
+from askew_server.ingest.folder_walk import UNREADABLE
+from askew_server.ingest.index_photos import REFUSED, IndexReport
 from askew_server.ingest.photo_folder import FoundPhotos
 
 GONE = "have no file here; where this folder alone fills the gallery, --prune removes them"
@@ -32,6 +33,23 @@ def reason_to_keep(found: FoundPhotos, report: IndexReport, *, is_sure: bool) ->
         return (
             "Some files of the folder, or some lines of its payloads, could not be looked at, so an item may be theirs. Mend "
             "what is named as skipped, then prune."
+        )
+    skipped = {REFUSED, UNREADABLE} & set(found.files.reasons["skipped"])
+    if skipped:
+        return (
+            "Some photos could not be read or were refused, and one of them may be the renamed photo of such an item. Mend what "
+            "is named as skipped, then prune."
+        )
+    renamed = {identity for identity, is_here in report.gone.items() if is_here}
+    if renamed and found.files.count("unmatched"):
+        return (
+            "No line is for some photos, which are stored with their paths as ids now. The items with their former ids may have "
+            "the payloads that a whole file of payloads would give. Complete it, then prune."
+        )
+    if not is_sure and found.lines is None and renamed & report.gone_with_payload:
+        return (
+            f"{len(renamed & report.gone_with_payload):,} of the items have a payload, and their photos are stored under other "
+            "ids without one. Is --payloads missing? To go on, answer the question on a terminal, without --yes."
         )
     lost = sum(not is_here for is_here in report.gone.values())
     if not is_sure and 2 * lost > report.with_photo:

@@ -10,12 +10,18 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from askew_client.encoding.encoder import Encoder
+from askew_server.gallery.catalog import Catalog
+from askew_server.ingest.index_photos import IndexReport, LocalGallery, index_photos
+from askew_server.ingest.photo_folder import find_photos
+from askew_server.storage.items import StoredItem
 from tests.support.in_process_cli import call_askew
 from tests.support.paths import DEMO
 from tests.support.running_server import RunningServer
@@ -214,6 +220,23 @@ def test_nothing_is_removed_where_the_folder_may_be_incomplete_or_the_wrong_one(
     assert index.ids(tmp_path) == {*before, "other.jpg"}
 
 
+def test_payloads_are_not_removed_with_items_whose_lines_are_missing(
+    folder: Path, teacher_file: Path, tmp_path: Path
+) -> None:
+    index = _Index(["--data", tmp_path / "data"], "lines", teacher_file)
+    known = folder.parent / "known.csv"
+    names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "more/e.jpg"]
+    known.write_text("file,id,title\n" + "".join(f"photos/{name},id-{name[-5]},A title\n" for name in names))
+    assert index(folder, "--payloads", known).returncode == 0
+    before = index.ids(tmp_path)
+    forgotten = index(folder, "--prune", "--yes")
+    assert (forgotten.returncode, "Is --payloads missing?" in forgotten.stderr) == (3, True)
+    known.write_text(known.read_text().rpartition("photos/d.jpg")[0])
+    cut = index(folder, "--payloads", known, "--prune", "--yes")
+    assert (cut.returncode, "No line is for some photos" in cut.stderr) == (3, True)
+    assert before <= index.ids(tmp_path)
+
+
 def test_a_photo_that_cannot_be_described_any_more_is_not_gone(index: _Index, folder: Path, tmp_path: Path) -> None:
     index(folder)
     (folder / "a.jpg").write_bytes(b"damaged")
@@ -319,6 +342,46 @@ def test_only_the_photo_is_skipped_that_is_refused(
     code, counts, report = index.json(folder)
     assert (code, counts) == (3, {"taken": 4, "skipped": 1})
     assert _reasons(report, "skipped") == {"refused by the server": ["b.jpg"]}
+
+
+def test_nothing_is_removed_where_its_renamed_photo_was_refused(
+    folder: Path, teacher_file: Path, proxy: _Proxy, tmp_path: Path
+) -> None:
+    index = _Index(["--server", proxy.url], "renamed", teacher_file)
+    index(folder)
+    before = index.ids(tmp_path)
+    (folder / "a.jpg").rename(folder / "new.jpg")
+    proxy.refuse["new.jpg"] = 413
+    done = index(folder, "--prune", "--yes")
+    assert (done.returncode, "may be the renamed photo" in done.stderr) == (3, True)
+    assert "have a photo that is stored under another id" not in done.stderr
+    assert index.ids(tmp_path) == before
+
+
+class _Interrupted(LocalGallery):
+    """A gallery whose writer is stopped by Ctrl-C in the middle of its first batch."""
+
+    stops = True
+
+    def write(self, items: list[StoredItem]) -> Iterator[tuple[str, str]]:
+        written = super().write(items)
+        yield next(written)
+        if self.stops:
+            self.stops = False
+            raise KeyboardInterrupt
+        yield from written
+
+
+def test_no_photo_is_counted_twice_when_the_command_is_stopped(folder: Path, teacher: Encoder, tmp_path: Path) -> None:
+    galleries = Catalog(tmp_path / "data", owner="a test")
+    gallery, _ = galleries.get_or_create("default", teacher.manifest)
+    found = find_photos(folder, None)
+    report = IndexReport(found.files)
+    many = [replace(found.photos[at % 5], id=f"{at}") for at in range(20)]
+    with pytest.raises(KeyboardInterrupt):
+        index_photos(many, teacher, _Interrupted(gallery), report, lambda: None)
+    assert report.files.taken == gallery.run(lambda each: each.describe()).items == 16
+    galleries.close()
 
 
 @pytest.mark.parametrize("status", [401, 403, 503, 507])
