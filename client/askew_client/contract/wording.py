@@ -77,7 +77,7 @@ def expectation(error: ValidationError) -> str:
 @lru_cache(maxsize=1)
 def text_rules() -> Mapping[str, TextRule]:
     """The words for each pattern of the contract."""
-    from askew_client.contract import common, filters, keys, manifest, snapshots, space
+    from askew_client.contract import common, keys, manifest, snapshots, space
 
     plain: Mapping[str, str] = {}
     return {
@@ -93,9 +93,6 @@ def text_rules() -> Mapping[str, TextRule]:
             "of 1 to 64 lower-case letters, digits, ., - and _, beginning and ending with a letter or digit",
             "a name",
             {"version": "a version"},
-        ),
-        _pattern(field_paths.FieldPath): TextRule(
-            'of 1 to 8 keys joined by dots, without ", [, ] and control characters', "a field", plain
         ),
         _pattern(snapshots.SnapshotName): TextRule("such as 20260131T120000Z", "a snapshot's name", plain),
         _pattern(snapshots.Sha256): TextRule("of 64 digits, 0 to 9 and a to f", "a SHA-256", plain),

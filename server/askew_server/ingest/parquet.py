@@ -257,7 +257,10 @@ class ParquetItems:
         try:
             return _PAYLOAD.validate_json(text if isinstance(text, str | bytes) else str(text))
         except ValidationError as error:
-            refused[row] = "payloads that are no JSON object", f"expected a JSON object as payload. {describe_error(error)}"
+            refused[row] = (
+                "payloads that are no JSON object",
+                f"expected a JSON object as payload. {describe_error(error)}",
+            )
         return {}
 
 
