@@ -78,7 +78,7 @@ class DeleteItemsAnswer(BaseModel):
 
     deleted: int
     sequence: int
-    unknown_fields: UnknownFields = []
+    unknown_fields: UnknownFields = Field(default_factory=list)
 
 
 class DeleteAnswer(BaseModel):
@@ -107,7 +107,7 @@ class ItemPage(Listed[Item]):
 
     items: list[Item]
     next_cursor: str | None = None
-    unknown_fields: UnknownFields = []
+    unknown_fields: UnknownFields = Field(default_factory=list)
 
     def _entries(self) -> list[Item]:
         return self.items

@@ -94,7 +94,7 @@ class SearchAnswer(Listed[Hit]):
     encoder: str | None = None
     index: str
     exact: bool
-    unknown_fields: UnknownFields = []
+    unknown_fields: UnknownFields = Field(default_factory=list)
 
     def _entries(self) -> list[Hit]:
         return self.hits
@@ -117,7 +117,7 @@ class BatchSearchAnswer(Listed[BatchHits]):
     gallery: str
     index: str
     exact: bool
-    unknown_fields: UnknownFields = []
+    unknown_fields: UnknownFields = Field(default_factory=list)
 
     def _entries(self) -> list[BatchHits]:
         return self.results
