@@ -18,6 +18,9 @@ MAX_LISTED = 20
 MAX_COUNTED = 1_000
 """Each costs Python some microseconds and a kilobyte, and a body may hold a million."""
 
+_PASSING = {ProblemKind.OUT_OF_DESCRIPTORS, ProblemKind.OUT_OF_MEMORY}
+"""Problems that may be over in a second."""
+
 
 @dataclass(frozen=True)
 class ErrorReport:
@@ -55,7 +58,8 @@ def report_error(error: Exception, subject: str) -> ErrorReport:
             return _report_invalid(error)
     storage = storage_problem(error)
     if storage is not None:
-        return ErrorReport(*storage)
+        retry_after = 1 if storage[0] in _PASSING else None
+        return ErrorReport(*storage, retry_after=retry_after)
     detail = f"The server failed; its log has {subject}."
     return ErrorReport(ProblemKind.INTERNAL, detail, is_foreseen=False)
 

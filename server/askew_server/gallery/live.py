@@ -19,6 +19,7 @@ from askew_client.contract.problems import ProblemKind
 from askew_client.contract.search import SearchOptions
 from askew_client.contract.space import is_space_id
 from askew_server.errors import Refusal
+from askew_server.gallery.answer_size import AnswerSize
 from askew_server.gallery.gallery import Gallery
 from askew_server.gallery.search import GallerySearch, SearchResult
 from askew_server.index.port import VectorIndex, gallery_closed
@@ -166,16 +167,18 @@ class LiveGallery:
         statistics = await self.statistics()
         return await self.read(lambda reader, _: self._gallery.describe_from(reader, statistics))
 
-    async def search(self, vectors: Vectors, options: SearchOptions, threshold: float | None) -> SearchResult:
+    async def search(
+        self, vectors: Vectors, options: SearchOptions, threshold: float | None, size: AnswerSize
+    ) -> SearchResult:
         """The hits of each query, float32 [n, D] of unit length. `threshold` replaces the one in the options.
 
         If a caller is cancelled while it waits, its search is not run. Raises Refusal: overloaded if too many are
-        waiting, validation for a filter, not-ready while the index is being restored.
+        waiting, answer-too-large, validation for a filter, not-ready while the index is being restored.
         """
         self.index.require_ready()
         self._take_search_place()
         try:
-            return await self._search.run(vectors, options, threshold)
+            return await self._search.run(vectors, options, threshold, size)
         finally:
             self._searching -= 1
 

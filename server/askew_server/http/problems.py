@@ -51,7 +51,7 @@ def answer_error(error: Exception, scope: Scope) -> ProblemAnswer:
 
 def install_problem_handlers(app: FastAPI) -> None:
     """Make the app answer every exception with a problem, FastAPI's and Starlette's own included."""
-    for kind in (AskewError, OSError, DatabaseError, ValidationError):
+    for kind in (AskewError, OSError, DatabaseError, MemoryError, ValidationError):
         app.add_exception_handler(kind, _answer_error)
     # Starlette answers with this and raises the error again; the limits log it.
     app.add_exception_handler(Exception, _answer_unforeseen)

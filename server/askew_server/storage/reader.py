@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +20,9 @@ from askew_server.storage.vectors import vectors_of
 
 _MAX_PARAMETERS = 512
 _MAPPED_BYTES = 1 << 40
+_PAYLOAD = "CAST(payload AS BLOB)"
+"""As bytes: its length is that of the answer, and nothing has to decode it."""
+_NOTHING = "x''"
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,14 @@ class ItemRow:
         return None if self.photo is None else photo_sha256(self.photo)
 
 
-Candidate = tuple[int, str, str, bytes]
-"""Label, id, payload as JSON text, and the vector's bytes (little-endian float16) of an item that may become a hit."""
+Candidate = tuple[int, str, bytes, bytes]
+"""Label, id, payload as JSON, and the vector's bytes (little-endian float16) of an item that may become a hit.
+
+Payload and vector are empty where they were not asked for.
+"""
+
+StoredRow = tuple[str, bytes, str | None, bytes]
+"""Id, payload as JSON, photo and vector of an item; the vector is empty where it was not asked for."""
 
 
 class GalleryReader:
@@ -81,18 +90,34 @@ class GalleryReader:
         return list(self._rows(clause, (after, *condition.parameters, limit)))
 
     def candidates(self, labels: Sequence[int]) -> list[Candidate]:
-        """The items of these labels, in any order; labels without an item are left out."""
-        if len(labels) > _MAX_PARAMETERS:
-            parts = [labels[start : start + _MAX_PARAMETERS] for start in range(0, len(labels), _MAX_PARAMETERS)]
-            return [candidate for part in parts for candidate in self.candidates(part)]
-        marks = ",".join("?" * len(labels))
-        sql = f"SELECT label, id, payload, vector FROM items JOIN vectors USING (label) WHERE label IN ({marks})"
-        return self._db.rows(sql, labels)
+        """The items of these labels with their vectors, in any order; labels without an item are left out."""
+        return list(self.each_candidate(labels, payloads=False, vectors=True))
 
-    def payloads(self, labels: Sequence[int]) -> list[tuple[int, str, str]]:
-        """Label, id and payload as JSON text of these labels, in any order; labels without an item are left out."""
-        marks = ",".join("?" * len(labels))
-        return self._db.rows(f"SELECT label, id, payload FROM items WHERE label IN ({marks})", labels)
+    def each_candidate(self, labels: Sequence[int], *, payloads: bool, vectors: bool) -> Generator[Candidate, None, None]:
+        """The items of these labels one by one, in any order, so that the caller can stop when it holds enough."""
+        columns = f"label, id, {_PAYLOAD if payloads else _NOTHING}, {'vector' if vectors else _NOTHING}"
+        tables = "items JOIN vectors USING (label)" if vectors else "items"
+        for start in range(0, len(labels), _MAX_PARAMETERS):
+            part = labels[start : start + _MAX_PARAMETERS]
+            marks = ",".join("?" * len(part))
+            yield from self._db.each(f"SELECT {columns} FROM {tables} WHERE label IN ({marks})", part)
+
+    def each_stored(
+        self, after: str, limit: int, condition: SqlCondition = EVERY_ITEM, *, vectors: bool
+    ) -> Generator[StoredRow, None, None]:
+        """Like `page`, one by one and unparsed."""
+        yield from self._db.each(
+            f"{_stored(vectors=vectors)} WHERE id > ? AND ({condition.sql}) ORDER BY id LIMIT ?",
+            (after, *condition.parameters, limit),
+        )
+
+    def stored(self, item_id: str, *, vectors: bool) -> StoredRow | None:
+        """One item by id, unparsed; None if it does not exist."""
+        return self._db.row(f"{_stored(vectors=vectors)} WHERE id = ?", (item_id,))
+
+    def refuse_values_beyond(self, size: int) -> None:
+        """Make every read of a text or a blob of more bytes raise ValueTooLarge instead, before it is read."""
+        self._db.refuse_values_beyond(size)
 
     def labels(self) -> Labels:
         """The labels of all items, ascending."""
@@ -140,3 +165,8 @@ class GalleryReader:
         sql = f"SELECT label, id, payload, photo, vector FROM items JOIN vectors USING (label) {clause}"
         for label, item_id, payload, photo, vector in self._db.each(sql, parameters):
             yield ItemRow(label, item_id, json.loads(payload), photo, vector)
+
+
+def _stored(*, vectors: bool) -> str:
+    columns = f"id, {_PAYLOAD}, photo, {'vector' if vectors else _NOTHING}"
+    return f"SELECT {columns} FROM items{' JOIN vectors USING (label)' if vectors else ''}"

@@ -17,6 +17,7 @@ from askew_server.http.concurrency import run_off_loop
 from askew_server.http.context import InContext
 from askew_server.http.openapi import option_parameters, problems, raw_parameters
 from askew_server.http.photo_upload import PhotoUpload, QueryPhotoBody
+from askew_server.http.responses import JsonInParts
 from askew_server.http.routing import BodyKind, make_router, of_one_gallery
 from askew_server.http.search_answer import batch_answer, search_answer
 from askew_server.http.search_query import options_of, run_search
@@ -28,8 +29,6 @@ router = make_router(tags=["search"])
 SearchQuery = Annotated[SearchRequest, Depends(JsonBody(SearchRequest, raw=RAW_VECTOR))]
 SearchBatch = Annotated[BatchSearchRequest, Depends(JsonBody(BatchSearchRequest))]
 QueryPhoto = Annotated[PhotoUpload, Depends(QueryPhotoBody())]
-
-_JSON = "application/json"
 
 
 async def require_photo_search(state: InState) -> None:
@@ -63,8 +62,8 @@ async def search(
     vector = unpack_json(query.vector, query.dtype, gallery.dim)
     context.record.note("decode", request.state.reading_began, time.perf_counter())
     encoders = (query.encoder,)
-    result = await run_search(state, gallery, vector[None], encoders, query, context.record, request.receive)
-    return Response(search_answer(result, query, gallery, query.encoder), media_type=_JSON)
+    result = await run_search(state, gallery, vector[None], encoders, query, context, request.receive)
+    return JsonInParts(await search_answer(result, query, gallery, query.encoder, context.size))
 
 
 @router.post("/search/batch", response_model=BatchSearchAnswer, responses=problems(404, 409, 415, 422, 429))
@@ -86,8 +85,8 @@ async def search_batch(
     if batch.max_false_match is not None and len(encoders) > 1:
         raise Refusal(ProblemKind.VALIDATION, "Expected one encoder for all queries with max_false_match, got several.")
     context.record.note("decode", request.state.reading_began, time.perf_counter())
-    result = await run_search(state, gallery, vectors, encoders, batch, context.record, request.receive)
-    return Response(batch_answer(result, batch, gallery), media_type=_JSON)
+    result = await run_search(state, gallery, vectors, encoders, batch, context, request.receive)
+    return JsonInParts(await batch_answer(result, batch, gallery, context.size))
 
 
 @router.post(
@@ -120,8 +119,8 @@ async def search_photo(
     began = time.perf_counter()
     vector = await state.describe(path, upload.photo)
     context.record.note("describe", began, time.perf_counter())
-    result = await run_search(state, gallery, vector[None], (name,), options, context.record, request.receive)
-    return Response(search_answer(result, options, gallery, name), media_type=_JSON)
+    result = await run_search(state, gallery, vector[None], (name,), options, context, request.receive)
+    return JsonInParts(await search_answer(result, options, gallery, name, context.size))
 
 
 def _vectors(batch: BatchSearchRequest, dim: int) -> Vectors:
