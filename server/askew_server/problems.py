@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from askew_client.contract.problems import Problem, ProblemKind, problem_of
 from askew_client.errors import AskewError, EncoderError, EngineMissing, PhotoError, WireError
-from askew_server.errors import DamagedGallery, Refusal
+from askew_server.errors import DamagedGallery, Refusal, UnknownGallery
 from askew_server.storage.errors import storage_problem
 
 MAX_LISTED = 20
@@ -37,9 +37,13 @@ class ErrorReport:
         return problem_of(self.kind, self.detail, self.extras, instance)
 
 
-def report_error(error: Exception, subject: str) -> ErrorReport:
-    """What to report an exception as. `subject`: what the log names it by, such as "request 3f2a"."""
+def report_error(error: Exception, subject: str, seen: frozenset[str] | None = frozenset()) -> ErrorReport:
+    """What to report an exception as. `subject`: what the log names it by, such as "request 3f2a". `seen`: the
+    galleries whose names may be told; None: all of them.
+    """
     match error:
+        case UnknownGallery():
+            return ErrorReport(error.kind, error.sentence(seen), error.extras, error.retry_after)
         case Refusal():
             return ErrorReport(error.kind, str(error), error.extras, error.retry_after)
         case WireError():

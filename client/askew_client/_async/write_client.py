@@ -15,6 +15,7 @@ from askew_client.calls.batches import AsyncItems, async_item_batches, id_batche
 from askew_client.calls.bodies import PhotoFile
 from askew_client.calls.search import SearchFilter
 from askew_client.contract.common import Payload
+from askew_client.contract.errors import ProblemError
 from askew_client.contract.items import DeleteAnswer, DeleteItemsAnswer, Item, UpsertAnswer
 from askew_client.contract.jobs import Job, JobList
 from askew_client.transport.polling import Waiting
@@ -86,11 +87,21 @@ class AsyncWriteClient(AsyncSearchClient):
         with_vectors: bool = False,
         filter: SearchFilter | None = None,  # noqa: A002
     ) -> AsyncIterator[Item]:
-        """All items in the order of their ids, or those that meet a condition, fetched a page at a time."""
+        """All items in the order of their ids, or those that meet a condition, fetched a page at a time.
+
+        Pages are smaller where the server would refuse one as too large an answer.
+        """
         cursor: str | None = None
+        limit = item_calls.PAGE
         while True:
-            call = item_calls.page(gallery=gallery, condition=filter, with_vectors=with_vectors, cursor=cursor)
-            page = await self._connections.run(call)
+            call = item_calls.page(
+                gallery=gallery, condition=filter, with_vectors=with_vectors, cursor=cursor, limit=limit
+            )
+            try:
+                page = await self._connections.run(call)
+            except ProblemError as error:
+                limit = item_calls.smaller_page(limit, error)
+                continue
             for item in page.items:
                 yield item
             cursor = page.next_cursor

@@ -46,8 +46,10 @@ class DamagedGallery(BaseModel):
 
 
 class GalleryList(BaseModel):
-    """All galleries of a server, by name; `default_gallery` may be an alias."""
+    """All galleries of a server that the key may see, by name. `default_gallery` may be an alias; it is absent if the key
+    may not see it.
+    """
 
     galleries: list[GalleryDescription]
-    default_gallery: str
+    default_gallery: str | None = None
     damaged: list[DamagedGallery] = []

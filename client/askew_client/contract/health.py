@@ -8,12 +8,15 @@ from pydantic import BaseModel
 
 
 class Readiness(BaseModel):
-    """A server that is ready to answer searches. `quarantined`: galleries that are closed because they are damaged."""
+    """A server that is ready to answer searches. `quarantined`: galleries that are closed because they are damaged.
+
+    Both counts are absent on a server that has keys.
+    """
 
     status: Literal["ok"]
     version: str
-    galleries: int
-    quarantined: int
+    galleries: int | None = None
+    quarantined: int | None = None
 
 
 class Version(BaseModel):

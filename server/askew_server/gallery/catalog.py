@@ -16,7 +16,7 @@ from askew_client.contract.galleries import GalleryDescription
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
 from askew_client.errors import AskewError
-from askew_server.errors import DamagedGallery, Refusal
+from askew_server.errors import DamagedGallery, Refusal, UnknownGallery
 from askew_server.gallery.aliases import Aliases
 from askew_server.gallery.background_check import BackgroundCheck
 from askew_server.gallery.damaged import DamagedGalleries
@@ -136,11 +136,7 @@ class Catalog:
         gallery = self._galleries.get(resolved)
         if gallery is None:
             self._damaged.require_intact(resolved)
-            known = ", ".join(sorted({*self._galleries, *self._aliases.all()}))
-            raise Refusal(
-                ProblemKind.UNKNOWN_GALLERY,
-                f"There is no gallery {name[:80]!r}. Known: {known or 'none yet; `askew index PHOTOS` creates one'}.",
-            )
+            raise UnknownGallery(name, [*((each, each) for each in self._galleries), *self._aliases.all().items()])
         return gallery
 
     def describe(self, name: str) -> GalleryDescription:

@@ -43,7 +43,10 @@ class ProblemAnswer(Response):
 def answer_error(error: Exception, scope: Scope) -> ProblemAnswer:
     """The answer to an exception. An unexpected one is logged with its traceback."""
     request_id = request_id_of(scope)
-    report = report_error(error, f"request {request_id}")
+    context = scope.get("askew")
+    # Before the guard has decided, nobody is told names.
+    seen = context.access.galleries if isinstance(context, RequestContext) else frozenset()
+    report = report_error(error, f"request {request_id}", seen)
     if not report.is_foreseen:
         logging.getLogger("askew.server").error("request %s failed", request_id, exc_info=error)
     return ProblemAnswer(report, request_id)

@@ -93,7 +93,9 @@ class GalleryReader:
         """The items of these labels with their vectors, in any order; labels without an item are left out."""
         return list(self.each_candidate(labels, payloads=False, vectors=True))
 
-    def each_candidate(self, labels: Sequence[int], *, payloads: bool, vectors: bool) -> Generator[Candidate, None, None]:
+    def each_candidate(
+        self, labels: Sequence[int], *, payloads: bool, vectors: bool
+    ) -> Generator[Candidate, None, None]:
         """The items of these labels one by one, in any order, so that the caller can stop when it holds enough."""
         columns = f"label, id, {_PAYLOAD if payloads else _NOTHING}, {'vector' if vectors else _NOTHING}"
         tables = "items JOIN vectors USING (label)" if vectors else "items"

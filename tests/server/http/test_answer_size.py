@@ -52,7 +52,11 @@ def copied(large: Path, tmp_path: Path) -> Path:
 def bounded(large: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server whose answers have at most 64 kB."""
     with RunningServer(
-        shutil.copytree(large, tmp_path_factory.mktemp("bounded") / "data"), "--gallery", "large", "--photo-search", environment={"ASKEW_MAX_ANSWER_BYTES": str(LIMIT)}
+        shutil.copytree(large, tmp_path_factory.mktemp("bounded") / "data"),
+        "--gallery",
+        "large",
+        "--photo-search",
+        environment={"ASKEW_MAX_ANSWER_BYTES": str(LIMIT)},
     ) as running:
         yield running
 

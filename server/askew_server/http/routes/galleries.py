@@ -12,6 +12,7 @@ from askew_client.contract.aliases import Deleted
 from askew_client.contract.common import GalleryName
 from askew_client.contract.galleries import CreateGalleryRequest, DamagedGallery, GalleryDescription, GalleryList
 from askew_client.contract.problems import ProblemKind
+from askew_server.auth.access import Access
 from askew_server.encoders.gate import check_teacher, read_candidate
 from askew_server.errors import Refusal
 from askew_server.gallery.live import LiveGallery
@@ -39,10 +40,11 @@ async def list_galleries(state: InState, access: InAccess) -> Response:
         for name, reason in state.galleries.damaged().items()
         if access.sees(name)
     ]
+    default = state.settings.default_gallery
     return json_answer(
         GalleryList(
             galleries=[gallery for gallery in described if gallery is not None],
-            default_gallery=state.settings.default_gallery,
+            default_gallery=default if access.sees(state.galleries.resolve(default)) else None,
             damaged=damaged,
         )
     )
@@ -78,15 +80,15 @@ async def create_gallery(state: InState, gallery: str, teacher: Teacher) -> Resp
 
 @router.delete("/{gallery}", response_model=Deleted, responses=problems(404, 409, 503))
 @of_one_gallery("admin")
-async def delete_gallery(state: InState, gallery: str) -> Response:
+async def delete_gallery(state: InState, access: InAccess, gallery: str) -> Response:
     """Delete a gallery with all its items, photos and encoders, also a damaged one."""
     state.require_ready()
     name = state.galleries.resolve(gallery)
-    _check_unused(state, name)
+    _check_unused(state, access, name)
     return json_answer(Deleted(deleted=await asyncio.to_thread(state.galleries.delete, name)))
 
 
-def _check_unused(state: AppState, name: str) -> None:
+def _check_unused(state: AppState, access: Access, name: str) -> None:
     """Refuse to delete a gallery that searches or jobs need. Raises Refusal (gallery-in-use)."""
     is_damaged = name in state.galleries.damaged()
     if name == state.galleries.resolve(state.settings.default_gallery) and not is_damaged:
@@ -95,7 +97,10 @@ def _check_unused(state: AppState, name: str) -> None:
             f"Gallery {name!r} is the one that POST /search answers from. Start the server with another --gallery, "
             "or an alias there that names another one, first.",
         )
-    jobs = state.jobs.unfinished_of(name)
+    tasks = state.jobs.unfinished_of(name)
+    jobs = [task.id for task in tasks if all(map(access.sees, task.galleries))]
+    if tasks and not jobs:
+        raise Refusal(ProblemKind.GALLERY_IN_USE, f"A job works on gallery {name!r}. Try again when it has ended.")
     if jobs:
         raise Refusal(
             ProblemKind.GALLERY_IN_USE,
