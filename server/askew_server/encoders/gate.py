@@ -62,8 +62,9 @@ def admit(gallery: LiveGallery, content: bytes, source: str, *, max_pixels: int)
     """
     file = read_candidate(content, source)
     _check_identity(gallery, file)
-    with gallery.encoders.one_candidate():
-        report = _examine(gallery, file, content, max_pixels)
+    # Awake meanwhile: what holds the gate is closed with the gallery's files.
+    with gallery.awake() as index, gallery.encoders.one_candidate():
+        report = _examine(gallery, index, file, content, max_pixels)
     if not report.admitted:
         raise Refusal(
             ProblemKind.ENCODER_REFUSED,
@@ -99,7 +100,9 @@ def _check_identity(gallery: LiveGallery, file: EncoderFile) -> None:
     gallery.run(lambda each: each.encoders.check_identity(file))
 
 
-def _examine(gallery: LiveGallery, file: EncoderFile, content: bytes, max_pixels: int) -> AdmissionReport:
+def _examine(
+    gallery: LiveGallery, index: VectorIndex, file: EncoderFile, content: bytes, max_pixels: int
+) -> AdmissionReport:
     report = AdmissionReport(
         gallery=gallery.name,
         encoder=file.manifest.encoder_id,
@@ -135,7 +138,7 @@ def _examine(gallery: LiveGallery, file: EncoderFile, content: bytes, max_pixels
             probed = run_candidate(content, [probe.photo for probe in probes], max_pixels=max_pixels)
         except EncoderError as error:
             return report.model_copy(update={"reasons": [str(error)]})
-        alignment = measure_alignment(probes, probed.vectors, _GalleryHits(gallery.index, reader), reader.counts()[0])
+        alignment = measure_alignment(probes, probed.vectors, _GalleryHits(index, reader), reader.counts()[0])
     measured = {
         "probes": len(probes),
         "probes_from": "probes" if probes[0].item is None else "items",

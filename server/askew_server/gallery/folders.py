@@ -64,6 +64,11 @@ class GalleryFolders:
             aside, onerror=lambda _, path, error: self._log.warning("%s could not be removed: %s", path, error[1])
         )
 
+    def remove_if_made(self, made: Path) -> None:
+        """Remove what was made at a path from `new`."""
+        if made.exists():
+            self.remove(made)
+
     def remove_leftovers(self) -> None:
         """Remove what a crash left behind: unfinished and deleted galleries."""
         for folder in list(self._folder.iterdir()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
 import resource
 import signal
 import socket
@@ -17,6 +18,7 @@ import uvicorn
 
 from askew_client.errors import AskewError
 from askew_server.auth.keys import KeyStore
+from askew_server.gallery.awake import share_descriptors
 from askew_server.gallery.catalog import Catalog
 from askew_server.http.app import create_app
 from askew_server.http.protocol import protocol_with_limits
@@ -24,6 +26,9 @@ from askew_server.http.state import AppState
 from askew_server.observability.logs import Logs
 from askew_server.observability.tracing import open_tracing
 from askew_server.settings import Settings
+
+_MOST_DESCRIPTORS = 1 << 20
+"""More than any server needs; some programs take time in proportion to the limit."""
 
 
 def run_server(settings: Settings) -> None:
@@ -33,16 +38,19 @@ def run_server(settings: Settings) -> None:
     with ExitStack() as closed_on_failure:
         listener = closed_on_failure.enter_context(_listen(settings))
         url = f"{scheme}://{_bracketed(settings.host)}:{listener.getsockname()[1]}"
-        galleries = Catalog(settings.data, owner=f"askew serve at {url}", max_waiting=settings.max_waiting)
+        descriptors = _allow_open_files()
+        connections, awake = share_descriptors(descriptors, settings.max_connections)
+        galleries = Catalog(
+            settings.data, owner=f"askew serve at {url}", max_waiting=settings.max_waiting, max_awake=awake
+        )
         closed_on_failure.callback(galleries.close)
         _check_address(settings)
         state = AppState(settings, galleries)
         # The app closes the galleries when it ends, and uvicorn the listener.
         closed_on_failure.pop_all()
-    _allow_open_files(settings.max_connections)
     config = uvicorn.Config(
         create_app(state, tracing),
-        http=protocol_with_limits(settings),
+        http=protocol_with_limits(settings, connections),
         ws="none",
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
@@ -57,6 +65,8 @@ def run_server(settings: Settings) -> None:
     listener.listen(config.backlog)
     print(f"Askew serves {settings.data} at {url}", flush=True)
     with closing(Logs(settings.log_format, settings.log_level)) as logs:
+        if connections < settings.max_connections:
+            _warn_of_descriptors(descriptors, connections, awake)
         _close_on_sigterm(logs)
         server.run(sockets=[listener])
 
@@ -153,13 +163,22 @@ def _no_password() -> str:
     raise ValueError("the key asks for a password")
 
 
-def _allow_open_files(connections: int) -> None:
-    """Raise this process's limit on open files to what its connections and galleries need, as far as allowed."""
+def _allow_open_files() -> int:
+    """Raise this process's limit on open files as far as it may, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * connections + 2_048
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
+    allowed = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        return allowed
+    return _MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+
+
+def _warn_of_descriptors(limit: int, connections: int, awake: int) -> None:
+    logging.getLogger("askew.server").warning(
+        "the limit on open files is %s, so the server accepts %s connections and keeps %s galleries open at a time; "
+        "raise the limit (`ulimit -Hn`) to serve more",
+        limit, connections, awake,
+    )  # fmt: skip
 
 
 def _bracketed(host: str) -> str:

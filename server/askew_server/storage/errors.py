@@ -61,6 +61,10 @@ class OutOfMemory(DatabaseError):
     """There was no memory for it."""
 
 
+EXHAUSTED = (DiskFull, OutOfDescriptors, OutOfMemory)
+"""Errors that say nothing of the database: a later try may succeed."""
+
+
 class ValueTooLarge(DatabaseError):
     """A text or a blob is larger than this connection reads; see Database.refuse_values_beyond."""
 

@@ -20,7 +20,7 @@ from askew_client.contract.common import Payload
 from askew_server.errors import DamagedGallery
 from askew_server.index.types import Labels, Vectors
 from askew_server.storage.checksums import item_checksum, vector_checksum
-from askew_server.storage.errors import DatabaseError
+from askew_server.storage.errors import EXHAUSTED, DatabaseError, DiskNotWritable
 from askew_server.storage.facts import FACTS_SCHEMA, write_fact
 from askew_server.storage.filter_sql import SqlCondition
 from askew_server.storage.photos import write_photo
@@ -97,6 +97,9 @@ class ItemStore(GalleryReader):
             layout = self.fact("layout") or str(LAYOUT)
             if layout == str(LAYOUT):
                 database.execute_script(SCHEMA)
+        except (*EXHAUSTED, DiskNotWritable):
+            database.close()
+            raise
         except DatabaseError as error:
             database.close()
             raise DamagedGallery(f"The gallery in {folder} cannot be opened: {error}.") from None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from askew_server.errors import DamagedGallery
 from askew_server.storage.checksums import damaged_rows
-from askew_server.storage.errors import DatabaseError
+from askew_server.storage.errors import EXHAUSTED, DatabaseError
 from askew_server.storage.facts import examine_facts, read_facts
 from askew_server.storage.sqlite import Database
 from askew_server.storage.write_ahead_log import examine_log
@@ -44,6 +44,8 @@ def check_before_opening(folder: Path, largest: int = LARGEST_CHECKED_AT_OPEN) -
             _check_structure(folder, database)
             for faults in damaged_rows(database):
                 _check_rows(folder, faults)
+    except EXHAUSTED:
+        raise
     except DatabaseError as error:
         raise damaged_gallery(folder, str(error)) from None
 

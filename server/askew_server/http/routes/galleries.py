@@ -74,7 +74,13 @@ async def create_gallery(state: InState, gallery: str, teacher: Teacher) -> Resp
         file = read_candidate(teacher, "The file that was sent")
         await asyncio.to_thread(check_teacher, teacher, max_pixels=state.settings.max_photo_pixels)
         live, created = await asyncio.to_thread(state.galleries.get_or_create, name, file.manifest)
-        await live.write(lambda each: each.keep_encoder(file, teacher, None))
+        try:
+            await live.write(lambda each: each.keep_encoder(file, teacher, None))
+        except Exception:
+            # A gallery without its teacher's file would be half of what was asked for.
+            if created:
+                await asyncio.to_thread(state.galleries.delete, name)
+            raise
     return json_answer(await _description(state, live), 201 if created else 200)
 
 

@@ -91,8 +91,9 @@ class ServerHere:
         self._thread.start()
         _wait_for(lambda: self._state.state == "ok")
         self.gallery = self._state.gallery(None)
-        assert isinstance(self.gallery.index, HeldIndex)
-        self.index = self.gallery.index
+        with self.gallery.awake() as index:
+            assert isinstance(index, HeldIndex)
+            self.index = index
         return self
 
     def __exit__(self, *_: object) -> None:
