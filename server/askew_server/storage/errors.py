@@ -79,7 +79,8 @@ def _class_of(error: sqlite3.Error) -> type[DatabaseError]:
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return DatabaseError
-    if code & _PRIMARY == sqlite3.SQLITE_FULL:
+    # A log's index that cannot grow is reported as an error of the device.
+    if code & _PRIMARY == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
         return DiskFull
     if code & _PRIMARY == sqlite3.SQLITE_NOMEM or code == sqlite3.SQLITE_IOERR_NOMEM:
         return OutOfMemory
@@ -103,7 +104,7 @@ def storage_problem(error: BaseException) -> tuple[ProblemKind, str] | None:
             f"The database of the gallery is damaged ({error}), so the request was not answered. Other galleries are not "
             "affected. Stop the server and run `askew doctor`, or restore a snapshot.",
         )
-    if isinstance(error, OutOfDescriptors) or (isinstance(error, OSError) and error.errno in _NO_DESCRIPTOR):
+    if isinstance(error, OutOfDescriptors) or _lacks_descriptors(error):
         return (
             ProblemKind.OUT_OF_DESCRIPTORS,
             "The server has as many files and connections open as it may (its limit on open files, `ulimit -n`), so the "
@@ -139,6 +140,13 @@ def _not_writable(reason: str) -> tuple[ProblemKind, str]:
         f"The server's disk does not accept writes ({reason}), so nothing was written; searches continue. "
         "Check the disk and try again.",
     )
+
+
+def _lacks_descriptors(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _NO_DESCRIPTOR
+    # FAISS names the reason in its sentence alone.
+    return isinstance(error, RuntimeError) and any(os.strerror(number) in str(error) for number in _NO_DESCRIPTOR)
 
 
 def _has_descriptors(count: int) -> bool:
