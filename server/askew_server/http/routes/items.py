@@ -95,7 +95,7 @@ async def upsert_photo(
     return json_answer(UpsertAnswer(upserted=1, sequence=sequence))
 
 
-@router.get("", response_model=ItemPage, responses=problems(404, 422))
+@router.get("", response_model=ItemPage, responses=problems(404, 422, 429))
 @of_one_gallery("write")
 async def list_items(
     context: InContext,
@@ -117,7 +117,7 @@ async def list_items(
     return JsonInParts(await page_answer(await gallery.read(read)))
 
 
-@router.get("/{item_id}", response_model=Item, responses=problems(404))
+@router.get("/{item_id}", response_model=Item, responses=problems(404, 422, 429))
 @of_one_gallery("search")
 async def get_item(context: InContext, gallery: InGallery, item_id: str, with_vectors: WithVectors = False) -> Response:
     """Read one item."""
