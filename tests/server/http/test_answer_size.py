@@ -15,8 +15,10 @@ from typing import Any
 import httpx
 import pytest
 
+from askew_client import Client
 from askew_client.contract.wire import pack, pack_base64
 from askew_client.encoding.encoder import Encoder
+from askew_client.errors import ProblemError
 from askew_server.storage.items import StoredItem
 from tests.support.gallery_files import unit_vector, write_gallery
 from tests.support.problem_shape import assert_problem
@@ -269,3 +271,12 @@ def test_clients_that_do_not_read_large_answers_cannot_fill_the_memory(heavy: Pa
             assert server.http.post("/search", json=_query(teacher, 1, limit=100)).status_code == 200
         again = {"json": _batch(teacher, 20, limit=1_000)}
         wait_until(lambda: server.http.post("/search/batch", **again).status_code == 200, "the places are free again")
+
+
+def test_the_client_asks_for_smaller_pages_where_payloads_are_large(bounded: RunningServer) -> None:
+    with Client(bounded.url) as client:
+        assert [item.id for item in client.items(gallery="large")] == [f"item-{n:04}" for n in range(ITEMS)]
+        some = client.items(gallery="large", filter={"field": "n", "range": {"gte": 150}}, with_vectors=True)
+        assert [item.id for item in some] == [f"item-{n:04}" for n in range(150, ITEMS)]
+        with pytest.raises(ProblemError, match="65,536 bytes"):
+            list(client.items(gallery="huge"))
