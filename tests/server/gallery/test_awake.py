@@ -10,10 +10,11 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import pytest
@@ -32,6 +33,7 @@ from tests.support.gallery_files import unit_vector, write_gallery
 from tests.support.waiting import wait_until
 
 MANY = 500
+Answer = TypeVar("Answer")
 
 
 def _copies(data: Path, teacher_file: Path, count: int) -> list[str]:
@@ -55,11 +57,11 @@ def six(tmp_path: Path, teacher_file: Path) -> Iterator[Catalog]:
 def _found(gallery: LiveGallery, seed: int) -> str:
     size = AnswerSize(1_000_000, AnswersUnderWay(1_000_000))
     search = gallery.search(unit_vector(seed)[None], SearchOptions(limit=1), None, size)
-    return asyncio.run(_awaited(search)).hits[0][0].id  # type: ignore[no-any-return]
+    return asyncio.run(_awaited(search)).hits[0][0].id
 
 
-async def _awaited(search):  # type: ignore[no-untyped-def]
-    return await search
+async def _awaited(call: Awaitable[Answer]) -> Answer:
+    return await call
 
 
 def _write(gallery: LiveGallery, item_id: str, seed: int) -> int:

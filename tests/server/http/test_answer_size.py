@@ -136,7 +136,7 @@ def test_raw_and_photo_queries_are_bounded_as_well(
     )
     assert len(small.json()["hits"]) == 20
     assert_problem(large, 422, "answer-too-large")
-    picture = {"content": photo.read_bytes(), "headers": {"Content-Type": "image/jpeg"}}
+    picture: dict[str, Any] = {"content": photo.read_bytes(), "headers": {"Content-Type": "image/jpeg"}}
     assert_problem(bounded.http.post("/search/photo?limit=200", **picture), 422, "answer-too-large")
     assert bounded.http.post("/search/photo?limit=2", **picture).status_code == 200
 
@@ -155,7 +155,7 @@ def test_the_figure_is_near_the_size_that_the_answer_would_have(copied: Path, te
 def test_an_answer_in_many_parts_holds_the_same_as_single_ones(copied: Path, teacher: Encoder) -> None:
     """With each payload of another size, from nothing to more than is written at once."""
     sizes = [0, 1, 63, 65_535, 65_536, 65_537, 300_000, 262_144, 262_145, 5, 500_000, 2]
-    items = [
+    items: list[dict[str, Any]] = [
         {"id": f'part-"{n}"\\é', "vector": pack_base64(unit_vector(1_000 + n)), "dtype": "f16le",
          "payload": {"n": n, "text": "é\u2028\"\\" * (size // 6)}}
         for n, size in enumerate(sizes)
@@ -269,7 +269,7 @@ def test_clients_that_do_not_read_large_answers_cannot_fill_the_memory(heavy: Pa
             problem = assert_problem(refused, 429, "overloaded", "large answers")
             assert "Traceback" not in str(problem)
             assert server.http.post("/search", json=_query(teacher, 1, limit=100)).status_code == 200
-        again = {"json": _batch(teacher, 20, limit=1_000)}
+        again: dict[str, Any] = {"json": _batch(teacher, 20, limit=1_000)}
         wait_until(lambda: server.http.post("/search/batch", **again).status_code == 200, "the places are free again")
 
 

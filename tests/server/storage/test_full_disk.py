@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -275,7 +276,10 @@ def test_a_gallery_that_is_created_on_a_full_disk_leaves_nothing_behind(
     shutil.copytree(data, small_disk / "data")
     galleries = small_disk / "data" / "galleries"
     manifest = {"teacher": teacher.manifest.model_dump(mode="json", exclude_none=True)}
-    file = {"content": teacher_file.read_bytes(), "headers": {"Content-Type": "application/octet-stream"}}
+    file: dict[str, Any] = {
+        "content": teacher_file.read_bytes(),
+        "headers": {"Content-Type": "application/octet-stream"},
+    }
     with RunningServer(small_disk / "data", "--gallery", "objects") as server:
         ballast = small_disk / "ballast"
         # From no room at all to some for the database, and none for the file.
