@@ -171,13 +171,14 @@ class LiveGallery:
             opened = self._opened
             if opened is None or self._is_closed or self._uses or opened.index.is_building:
                 return False
+            used = self.last_used
             try:
-                # Before the end, as it takes a moment: uses may begin meanwhile.
+                # Before the end, as it takes a moment: uses may begin, and end, meanwhile.
                 asleep = _described(opened)
             except (DatabaseError, AskewError):
                 return False
             with self._using:
-                if self._uses:
+                if self._uses or self.last_used != used:
                     return False
                 self._opened = None
             self._asleep = asleep
@@ -252,7 +253,8 @@ class LiveGallery:
     def rebuilds(self) -> Mapping[str, int]:
         """How many rebuilds of the index ended since the server was started, by outcome (ok, failed)."""
         opened = self._opened
-        return dict(self._earlier_rebuilds + Counter(opened.index.rebuilds if opened else {})) or {"ok": 0, "failed": 0}
+        now: Mapping[str, int] = {} if opened is None else opened.index.rebuilds
+        return {outcome: self._earlier_rebuilds[outcome] + now.get(outcome, 0) for outcome in ("ok", "failed")}
 
     @property
     def waiting(self) -> int:
@@ -315,7 +317,7 @@ class LiveGallery:
     async def statistics(self) -> IndexStatistics:
         """The size and state of the index; takes its turn among the searches. A sleeping gallery is not woken."""
         asleep = self._asleep
-        if asleep is not None:
+        if asleep is not None and not self._is_closed:
             return asleep.statistics
         opened = await self._begun()
         try:
@@ -353,7 +355,7 @@ class LiveGallery:
     async def describe(self) -> GalleryDescription:
         """The gallery as its users see it, without waiting for writes. A sleeping gallery is not woken."""
         asleep = self._asleep
-        if asleep is not None:
+        if asleep is not None and not self._is_closed:
             return asleep.description
         opened = await self._begun()
         try:

@@ -224,6 +224,12 @@ class GallerySearch:
         `place`: how many queries were counted before, of how many. Raises Refusal (answer-too-large, overloaded).
         """
         shown = options.with_payload
+        before, queries = place
+        if shown is True and not options.with_vectors and options.group_by is None:
+            count = _plain_bytes(hits)
+            if count is not None:
+                size.take(count, (before + len(hits)) / queries)
+                return hits
         is_read = all(hit.payload is not None for each in hits for hit in each)
         if shown is True and is_read:
             _count(hits, size, place)
@@ -279,6 +285,18 @@ def _count(hits: list[list[FoundItem]], size: AnswerSize, place: tuple[int, int]
     before, queries = place
     for number, each in enumerate(hits, start=1):
         size.take(sum(_bytes_beside(hit) + len(hit.payload or b"") for hit in each), (before + number) / queries)
+
+
+def _plain_bytes(hits: list[list[FoundItem]]) -> int | None:
+    """The bytes of hits without vectors and groups; None if a payload was not read. Most searches end here."""
+    count = 0
+    for each in hits:
+        count += _BYTES_OF_A_HIT * len(each)
+        for _, item_id, _, payload, _, _ in each:
+            if payload is None:
+                return None
+            count += len(item_id.encode()) + len(payload)
+    return count
 
 
 def _bytes_beside(hit: FoundItem) -> int:

@@ -30,7 +30,7 @@ async def search_answer(
     named = {} if encoder is None else {"encoder": encoder}
     rest = {**place, **named, "index": result.index, "exact": result.exact}
     if size.is_small:
-        return [orjson.dumps({"hits": [_hit(hit, options) for hit in hits], **rest})]
+        return [orjson.dumps({"hits": _small_hits(hits, options), **rest})]
     return await joined(_around(b'{"hits":[', _hits(hits, options), b"],", rest))
 
 
@@ -38,7 +38,7 @@ async def batch_answer(result: SearchResult, options: SearchOptions, gallery: Li
     """A BatchSearchAnswer: the hits of each query. Afterwards the result has no hits any more."""
     rest = {"space": gallery.space, "gallery": gallery.name, "index": result.index, "exact": result.exact}
     if size.is_small:
-        results = [{"hits": [_hit(hit, options) for hit in hits]} for hits in result.hits]
+        results = [{"hits": _small_hits(hits, options)} for hits in result.hits]
         return [orjson.dumps({"results": results, **rest})]
     return await joined(_around(b'{"results":[', _results(result.hits, options), b"],", rest))
 
@@ -107,10 +107,14 @@ def _with_payload(members: dict[str, Any], payload: bytes | None) -> Iterator[by
     yield b"}"
 
 
+def _small_hits(hits: list[FoundItem], options: SearchOptions) -> list[dict[str, Any]]:
+    """The hits of a small answer."""
+    if options.with_payload is True and not options.with_vectors and options.group_by is None:
+        return [{"id": hit.id, "score": hit.score, "payload": orjson.Fragment(hit.payload or b"{}")} for hit in hits]
+    return [_hit(hit, options) for hit in hits]
+
+
 def _hit(hit: FoundItem, options: SearchOptions) -> dict[str, Any]:
-    """A hit of a small answer."""
-    if options.with_payload is True and not options.with_vectors and hit.group is None:
-        return {"id": hit.id, "score": hit.score, "payload": orjson.Fragment(hit.payload or b"{}")}
     members = _members(hit, options)
     if options.with_payload is not False:
         members["payload"] = orjson.Fragment(hit.payload or b"{}")
