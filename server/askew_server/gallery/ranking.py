@@ -73,14 +73,20 @@ class SmallPayloads:
 
     needs_payload = True
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, at_once: bool) -> None:
+        """`at_once`: all rows in one step, for a reader that refuses large values."""
+        self.at_once = at_once
         self._left = limit
+
+    def take(self, count: int) -> None:
+        """Count bytes that were read."""
+        self._left -= count
+        if self._left < 0:
+            raise PayloadsTooLarge
 
     def keep(self, payload: bytes) -> tuple[bytes | None, Scalar | None]:
         """See Reading."""
-        self._left -= len(payload)
-        if self._left < 0:
-            raise PayloadsTooLarge
+        self.take(len(payload))
         return payload, None
 
 
@@ -144,15 +150,26 @@ def _ranked_rows(
 ) -> list[FoundItem]:
     """The items of these labels, ordered by their scores, which are computed from the stored vectors if they are None."""
     known = {} if scores is None else dict(zip(labels, _falling(scores), strict=True))
+    if isinstance(reading, SmallPayloads) and reading.at_once:
+        rows = reader.few_candidates(labels, vectors=scores is None)
+        reading.take(sum([len(payload) for _, _, payload, _ in rows]))
+        items = [
+            FoundItem(known.get(label, 0.0), item_id, label, payload, vector)
+            for label, item_id, payload, vector in rows
+        ]
+        return sorted(items) if scores is not None else _scored(items, query)
     items = []
     with closing(reader.each_candidate(labels, payloads=reading.needs_payload, vectors=scores is None)) as candidates:
         for label, item_id, payload, vector in candidates:
             kept, group = reading.keep(payload)
             items.append(FoundItem(known.get(label, 0.0), item_id, label, kept, vector, group))
-    if scores is None:
-        falling = _falling_of([item.vector for item in items], query)
-        items = [item._replace(falling=score) for item, score in zip(items, falling, strict=True)]
-    return sorted(items)
+    return sorted(items) if scores is not None else _scored(items, query)
+
+
+def _scored(items: list[FoundItem], query: NDArray[np.float32]) -> list[FoundItem]:
+    """Items, which have their vectors, scored against a query, float32 [D], and ordered."""
+    falling = _falling_of([item.vector for item in items], query)
+    return sorted([item._replace(falling=score) for item, score in zip(items, falling, strict=True)])
 
 
 def _falling_of(vectors: Sequence[bytes], query: NDArray[np.float32]) -> list[float]:

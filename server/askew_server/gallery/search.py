@@ -45,6 +45,9 @@ _MAX_READ_IN_LOOP = 48
 _MAX_BYTES_IN_LOOP = 256 * 1024
 """Payloads of more bytes are read on the reading thread."""
 
+_LARGEST_IN_LOOP = 64 * 1024
+"""A single payload of more bytes is not read on the event loop."""
+
 _MAX_BYTES_AHEAD = 4 * 1024 * 1024
 """Payloads of more bytes are read only once it is known which items are hits."""
 
@@ -90,7 +93,7 @@ class GallerySearch:
         self._index = index
         self._loop_reader = loop_reader
         self._read_in_thread = read_in_thread
-        loop_reader.refuse_values_beyond(_MAX_BYTES_IN_LOOP)
+        loop_reader.refuse_values_beyond(_LARGEST_IN_LOOP)
 
     async def run(
         self, vectors: Vectors, options: SearchOptions, threshold: float | None, size: AnswerSize
@@ -184,7 +187,7 @@ class GallerySearch:
         items = None
         if len(vectors) * wanted <= _MAX_READ_IN_LOOP:
             try:
-                reading = SmallPayloads(_MAX_BYTES_IN_LOOP) if ahead else NoPayloads()
+                reading = SmallPayloads(_MAX_BYTES_IN_LOOP, at_once=True) if ahead else NoPayloads()
                 items = items_of(self._loop_reader, vectors, found, reading, with_vectors=options.with_vectors)
             except (PayloadsTooLarge, ValueTooLarge):
                 ahead = False
@@ -249,7 +252,9 @@ def _read(
     reader: GalleryReader, vectors: Vectors, found: Neighbours, options: SearchOptions, *, ahead: bool
 ) -> tuple[list[list[FoundItem]], list[bool]]:
     """See GallerySearch._items."""
-    readings: list[Reading] = [SmallPayloads(_MAX_BYTES_AHEAD), NoPayloads()] if ahead else [NoPayloads()]
+    readings: list[Reading] = (
+        [SmallPayloads(_MAX_BYTES_AHEAD, at_once=False), NoPayloads()] if ahead else [NoPayloads()]
+    )
     *first, last = readings
     for reading in first:
         try:

@@ -93,16 +93,17 @@ class GalleryReader:
         """The items of these labels with their vectors, in any order; labels without an item are left out."""
         return list(self.each_candidate(labels, payloads=False, vectors=True))
 
+    def few_candidates(self, labels: Sequence[int], *, vectors: bool) -> list[Candidate]:
+        """The items of these few labels with their payloads, in any order; faster than one by one."""
+        return self._db.rows(_candidates(len(labels), payloads=True, vectors=vectors), labels)
+
     def each_candidate(
         self, labels: Sequence[int], *, payloads: bool, vectors: bool
     ) -> Generator[Candidate, None, None]:
         """The items of these labels one by one, in any order, so that the caller can stop when it holds enough."""
-        columns = f"label, id, {_PAYLOAD if payloads else _NOTHING}, {'vector' if vectors else _NOTHING}"
-        tables = "items JOIN vectors USING (label)" if vectors else "items"
         for start in range(0, len(labels), _MAX_PARAMETERS):
             part = labels[start : start + _MAX_PARAMETERS]
-            marks = ",".join("?" * len(part))
-            yield from self._db.each(f"SELECT {columns} FROM {tables} WHERE label IN ({marks})", part)
+            yield from self._db.each(_candidates(len(part), payloads=payloads, vectors=vectors), part)
 
     def each_stored(
         self, after: str, limit: int, condition: SqlCondition = EVERY_ITEM, *, vectors: bool
@@ -167,6 +168,12 @@ class GalleryReader:
         sql = f"SELECT label, id, payload, photo, vector FROM items JOIN vectors USING (label) {clause}"
         for label, item_id, payload, photo, vector in self._db.each(sql, parameters):
             yield ItemRow(label, item_id, json.loads(payload), photo, vector)
+
+
+def _candidates(count: int, *, payloads: bool, vectors: bool) -> str:
+    columns = f"label, id, {_PAYLOAD if payloads else _NOTHING}, {'vector' if vectors else _NOTHING}"
+    tables = "items JOIN vectors USING (label)" if vectors else "items"
+    return f"SELECT {columns} FROM {tables} WHERE label IN ({','.join('?' * count)})"
 
 
 def _stored(*, vectors: bool) -> str:
