@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from askew_client.contract.problems import ProblemKind
 from askew_client.errors import AskewError, PhotoError
 
@@ -20,6 +22,26 @@ class Refusal(AskewError):
         self.kind = kind
         self.extras = extras or {}
         self.retry_after = retry_after
+
+
+class UnknownGallery(Refusal):
+    """There is no gallery of a name. Which ones there are is told to those who may see them: see `sentence`."""
+
+    def __init__(self, name: str, known: Iterable[tuple[str, str]]) -> None:
+        """`known`: names of galleries and aliases, each with the name of the gallery that it means."""
+        super().__init__(ProblemKind.UNKNOWN_GALLERY, f"There is no gallery {name[:80]!r}.")
+        self._known = sorted(known)
+
+    def sentence(self, seen: frozenset[str] | None) -> str:
+        """The refusal with the names that mean one of these galleries; None: of all there are."""
+        known = ", ".join(name for name, gallery in self._known if seen is None or gallery in seen)
+        if not known and seen is None:
+            known = "none yet; `askew index PHOTOS` creates one"
+        return f"{super().__str__()} Known: {known}." if known else super().__str__()
+
+    def __str__(self) -> str:
+        # On a command line and in a log, which have no limits.
+        return self.sentence(None)
 
 
 class DataInUse(AskewError):

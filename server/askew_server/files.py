@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -46,3 +47,10 @@ def replacing(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def is_exhaustion(error: Exception) -> bool:
+    """Whether a file could not be read for want of descriptors or memory, which says nothing of the file."""
+    numbers = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+    # FAISS names the reason in its sentence alone.
+    return getattr(error, "errno", None) in numbers or any(os.strerror(number) in str(error) for number in numbers)

@@ -11,13 +11,16 @@ from pydantic_core import ErrorDetails
 from askew_client.contract.problems import Problem, ProblemKind, problem_of
 from askew_client.contract.wording import describe_errors
 from askew_client.errors import AskewError, EncoderError, EngineMissing, PhotoError, WireError
-from askew_server.errors import DamagedGallery, Refusal
+from askew_server.errors import DamagedGallery, Refusal, UnknownGallery
 from askew_server.storage.errors import storage_problem
 
 MAX_LISTED = 20
 """Errors of one body that a problem lists."""
 MAX_COUNTED = 1_000
 """Each costs Python some microseconds and a kilobyte, and a body may hold a million."""
+
+_PASSING = {ProblemKind.OUT_OF_DESCRIPTORS, ProblemKind.OUT_OF_MEMORY}
+"""Problems that may be over in a second."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,13 @@ class ErrorReport:
         return problem_of(self.kind, self.detail, self.extras, instance)
 
 
-def report_error(error: Exception, subject: str) -> ErrorReport:
-    """What to report an exception as. `subject`: what the log names it by, such as "request 3f2a"."""
+def report_error(error: Exception, subject: str, seen: frozenset[str] | None = frozenset()) -> ErrorReport:
+    """What to report an exception as. `subject`: what the log names it by, such as "request 3f2a". `seen`: the
+    galleries whose names may be told; None: all of them.
+    """
     match error:
+        case UnknownGallery():
+            return ErrorReport(error.kind, error.sentence(seen), error.extras, error.retry_after)
         case Refusal():
             return ErrorReport(error.kind, str(error), error.extras, error.retry_after)
         case WireError():
@@ -56,7 +63,8 @@ def report_error(error: Exception, subject: str) -> ErrorReport:
             return _report_invalid(error)
     storage = storage_problem(error)
     if storage is not None:
-        return ErrorReport(*storage)
+        retry_after = 1 if storage[0] in _PASSING else None
+        return ErrorReport(*storage, retry_after=retry_after)
     detail = f"The server failed; its log has {subject}."
     return ErrorReport(ProblemKind.INTERNAL, detail, is_foreseen=False)
 

@@ -134,6 +134,18 @@ class Settings(BaseSettings):
         ge=1_024,
         description="All request bodies in memory together, in bytes; beyond that 429 `overloaded`.",
     )
+    max_answer_bytes: int = Field(
+        default=64_000_000,
+        ge=65_536,
+        description="Largest answer with payloads and vectors (hits, items), in bytes; beyond that 422 `answer-too-large`. "
+        "At least as large as the largest payload, or that item cannot be read.",
+    )
+    max_answers_bytes: int = Field(
+        default=256_000_000,
+        ge=65_536,
+        description="All answers larger than 256 kB that are being read or sent together, in bytes; beyond that 429 "
+        "`overloaded`.",
+    )
     max_photo_pixels: int = Field(
         default_factory=_max_pixels,
         ge=1_024,

@@ -135,7 +135,7 @@ def test_an_encoder_that_misses_the_space_is_refused_with_the_report(running: Ru
 
 
 def test_health_version_metrics_and_problems(real: Client) -> None:
-    assert real.health().galleries >= 1
+    assert (real.health().galleries or 0) >= 1
     assert real.alive().status == "ok"
     assert real.version().name == "askew"
     assert "askew_" in real.metrics()

@@ -96,6 +96,10 @@ class HeldIndex:
         return statistics
 
     @property
+    def is_building(self) -> bool:
+        return False
+
+    @property
     def rebuilds(self) -> Mapping[str, int]:
         return {"ok": self._rebuilt, "failed": 0}
 

@@ -20,6 +20,7 @@ from askew_client.calls import search as search_calls
 from askew_client.calls.bodies import PhotoFile
 from askew_client.calls.search import SearchParams, SimilarParams, check_options
 from askew_client.contract.encoders import EncoderDescription, EncoderList, Runtime
+from askew_client.contract.errors import ClientMisused
 from askew_client.contract.galleries import GalleryDescription, GalleryList
 from askew_client.contract.health import Health, Readiness, Version
 from askew_client.contract.indexes import IndexDescription
@@ -152,8 +153,13 @@ class SearchClient:
         return self._connections.run(search_calls.similar(item_id, options, gallery=gallery))
 
     def _named(self, gallery: str | None) -> str:
-        """The gallery's name or alias; of None, the server's default gallery."""
-        return (self.galleries()).default_gallery if gallery is None else gallery
+        """The gallery's name or alias; of None, the server's default gallery. Raises ClientMisused if the key may not see it."""
+        if gallery is not None:
+            return gallery
+        default = (self.galleries()).default_gallery
+        if default is None:
+            raise ClientMisused("Expected the name of a gallery: this key may not see the server's default gallery.")
+        return default
 
     def item(self, item_id: str, *, gallery: str, with_vectors: bool = False) -> Item:
         """One item."""

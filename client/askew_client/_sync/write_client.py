@@ -15,6 +15,7 @@ from askew_client.calls.batches import Items, id_batches, item_batches, items_of
 from askew_client.calls.bodies import PhotoFile
 from askew_client.calls.search import SearchFilter
 from askew_client.contract.common import Payload
+from askew_client.contract.errors import ProblemError
 from askew_client.contract.items import DeleteAnswer, DeleteItemsAnswer, Item, ItemPage, UpsertAnswer
 from askew_client.contract.jobs import Job, JobList
 from askew_client.transport.polling import Waiting
@@ -86,10 +87,20 @@ class WriteClient(SearchClient):
         with_vectors: bool = False,
         filter: SearchFilter | None = None,  # noqa: A002
     ) -> Iterator[Item]:
-        """All items in the order of their ids, or those that meet a condition, fetched a page at a time."""
+        """All items in the order of their ids, or those that meet a condition, fetched a page at a time.
+
+        Pages are smaller where the server would refuse one as too large an answer.
+        """
         cursor: str | None = None
+        limit = item_calls.PAGE
         while True:
-            page = self.item_page(gallery=gallery, with_vectors=with_vectors, filter=filter, cursor=cursor)
+            try:
+                page = self.item_page(
+                    gallery=gallery, with_vectors=with_vectors, filter=filter, cursor=cursor, limit=limit
+                )
+            except ProblemError as error:
+                limit = item_calls.smaller_page(limit, error)
+                continue
             yield from page.items
             cursor = page.next_cursor
             if cursor is None:
@@ -119,9 +130,10 @@ class WriteClient(SearchClient):
         with_vectors: bool = False,
         filter: SearchFilter | None = None,  # noqa: A002
         cursor: str | None = None,
+        limit: int = item_calls.PAGE,
     ) -> ItemPage:
-        """Up to 1,000 items in the order of their ids, the cursor of the next page, and the filter's unknown fields."""
-        call = item_calls.page(gallery=gallery, condition=filter, with_vectors=with_vectors, cursor=cursor)
+        """Up to `limit` items (at most 1,000) in the order of their ids, the cursor of the next page, and the filter's unknown fields."""
+        call = item_calls.page(gallery=gallery, condition=filter, with_vectors=with_vectors, cursor=cursor, limit=limit)
         return self._connections.run(call)
 
     def delete_item(self, item_id: str, *, gallery: str) -> DeleteAnswer:

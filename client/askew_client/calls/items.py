@@ -16,8 +16,10 @@ from askew_client.calls.call import JSON, Call, gallery_path, json_body, query_p
 from askew_client.calls.forms import photo_form, photos_form
 from askew_client.calls.search import SearchFilter
 from askew_client.contract.common import Payload
+from askew_client.contract.errors import ProblemError
 from askew_client.contract.items import DeleteAnswer, DeleteItemsAnswer, Item, ItemPage, UpsertAnswer
 from askew_client.contract.jobs import Job
+from askew_client.contract.problems import ProblemKind
 from askew_client.contract.wire import pack, pack_base64
 
 PAGE = 1_000
@@ -68,10 +70,18 @@ def page(
     condition: SearchFilter | None,
     with_vectors: bool,
     cursor: str | None,
+    limit: int = PAGE,
 ) -> Call[ItemPage]:
     """One page of the items."""
-    options = {"limit": PAGE, "with_vectors": with_vectors, "filter": _as_json(condition), "cursor": cursor}
+    options = {"limit": limit, "with_vectors": with_vectors, "filter": _as_json(condition), "cursor": cursor}
     return Call("GET", f"{gallery_path(gallery)}/items", ItemPage, params=query_parameters(options))
+
+
+def smaller_page(limit: int, problem: ProblemError) -> int:
+    """The limit to try after a page of `limit` items was refused. Raises the problem unless a smaller page can help."""
+    if problem.problem.slug != ProblemKind.ANSWER_TOO_LARGE.slug or limit == 1:
+        raise problem
+    return limit // 2
 
 
 def item(item_id: str, *, gallery: str, with_vectors: bool) -> Call[Item]:

@@ -47,10 +47,12 @@ class DamagedGallery(BaseModel):
 
 
 class GalleryList(Listed[GalleryDescription], BaseModel):
-    """All galleries of a server, by name; `default_gallery` may be an alias."""
+    """All galleries of a server that the key may see, by name. `default_gallery` may be an alias; it is absent if the key
+    may not see it.
+    """
 
     galleries: list[GalleryDescription]
-    default_gallery: str
+    default_gallery: str | None = None
     damaged: list[DamagedGallery] = []
 
     def _entries(self) -> list[GalleryDescription]:

@@ -10,13 +10,14 @@ from pydantic import BaseModel
 class Readiness(BaseModel):
     """A server that is ready to answer searches. `quarantined`: galleries that are closed because they are damaged.
 
+    Both counts are absent on a server that has keys.
     `warnings`: sentences about what is probably a mistake in how the server was started. They name no gallery.
     """
 
     status: Literal["ok"]
     version: str
-    galleries: int
-    quarantined: int
+    galleries: int | None = None
+    quarantined: int | None = None
     warnings: list[str] = []
 
 

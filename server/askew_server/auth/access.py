@@ -18,9 +18,12 @@ class Access:
         """Whether a gallery is among them. `gallery`: its name, not an alias."""
         return self.galleries is None or gallery in self.galleries
 
-    def require(self, gallery: str) -> None:
-        """Raise Refusal (forbidden) unless the sender may see a gallery."""
+    def require(self, gallery: str, named: str) -> None:
+        """Raise Refusal (forbidden) unless the sender may see a gallery, whether or not there is one of that name.
+
+        `named`: what the sender called it, which may be an alias. No other name is told.
+        """
         if not self.sees(gallery):
             raise Refusal(
-                ProblemKind.FORBIDDEN, f"This key does not give access to gallery {gallery[:80]!r}. Use another key."
+                ProblemKind.FORBIDDEN, f"This key does not give access to gallery {named[:80]!r}. Use another key."
             )

@@ -39,11 +39,15 @@ UNDECLARED = Permission("admin", Reach.BEYOND)
 """For a path that no route matches: only an unlimited admin key learns that it does not exist."""
 
 
-def check_permission(key: Key, permission: Permission, gallery: str | None, resolve: Callable[[str], str]) -> Access:
+def check_permission(
+    key: Key, permission: Permission, gallery: str | None, named: str | None, resolve: Callable[[str], str]
+) -> Access:
     """Check that a key allows a call, and return the galleries that its sender may see.
 
-    `gallery`: the name of the gallery that the call is about, not an alias. `resolve`: turns an alias into the name of
-    its gallery. Raises Refusal (forbidden).
+    `gallery`: the name of the gallery that the call is about, not an alias. `named`: what the sender called it; None for
+    the default gallery. `resolve`: turns an alias into the name of its gallery. Nothing is looked up, and no name is told
+    but those that the sender knows, so that a gallery that exists and one that does not are refused alike. Raises Refusal
+    (forbidden).
     """
     if permission.scope is None:
         return Access()
@@ -60,7 +64,8 @@ def check_permission(key: Key, permission: Permission, gallery: str | None, reso
     if permission.reach is Reach.BEYOND:
         raise _beyond(key, "this call is about more than that. Use an admin key without limits.")
     if permission.reach is Reach.ONE_GALLERY and (gallery is None or not access.sees(gallery)):
-        raise _beyond(key, f"this call is about gallery {(gallery or '')[:80]!r}. Use another key.")
+        subject = "the default gallery" if named is None else f"gallery {named[:80]!r}"
+        raise _beyond(key, f"this call is about {subject}. Use another key.")
     return access
 
 

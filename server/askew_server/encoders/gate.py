@@ -76,9 +76,13 @@ def admit(
     """
     file = read_candidate(content, source)
     _check_identity(gallery, file)
-    with gallery.encoders.one_candidate():
+    # Awake meanwhile: what holds the gate is closed with the gallery's files.
+    with gallery.awake() as index, gallery.encoders.one_candidate():
         report = _examine(
-            gallery, file, partial(run_candidate, content, max_pixels=max_pixels, limits=limits, cancelled=cancelled)
+            gallery,
+            index,
+            file,
+            partial(run_candidate, content, max_pixels=max_pixels, limits=limits, cancelled=cancelled),
         )
     if not report.admitted:
         raise Refusal(
@@ -125,7 +129,9 @@ def _check_identity(gallery: LiveGallery, file: EncoderFile) -> None:
     gallery.run(lambda each: each.encoders.check_identity(file))
 
 
-def _examine(gallery: LiveGallery, file: EncoderFile, run: Callable[[list[Path]], ProbeResult]) -> AdmissionReport:
+def _examine(
+    gallery: LiveGallery, index: VectorIndex, file: EncoderFile, run: Callable[[list[Path]], ProbeResult]
+) -> AdmissionReport:
     report = AdmissionReport(
         gallery=gallery.name,
         encoder=file.manifest.encoder_id,
@@ -161,7 +167,7 @@ def _examine(gallery: LiveGallery, file: EncoderFile, run: Callable[[list[Path]]
             probed = run([each.photo for each in probes])
         except EncoderError as error:
             return report.model_copy(update={"reasons": [str(error)]})
-        alignment = measure_alignment(probes, probed.vectors, _GalleryHits(gallery.index, reader), reader.counts()[0])
+        alignment = measure_alignment(probes, probed.vectors, _GalleryHits(index, reader), reader.counts()[0])
     measured = {
         "probes": len(probes),
         "probes_from": "probes" if probes[0].item is None else "items",

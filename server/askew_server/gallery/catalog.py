@@ -16,8 +16,9 @@ from askew_client.contract.galleries import GalleryDescription
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
 from askew_client.errors import AskewError
-from askew_server.errors import DamagedGallery, Refusal
+from askew_server.errors import DamagedGallery, Refusal, UnknownGallery
 from askew_server.gallery.aliases import Aliases
+from askew_server.gallery.awake import AwakeGalleries, default_limit
 from askew_server.gallery.background_check import BackgroundCheck
 from askew_server.gallery.damaged import DamagedGalleries
 from askew_server.gallery.data_lock import take_data_lock
@@ -45,12 +46,14 @@ class Catalog:
         open_index: OpenIndex = open_index,
         largest_checked: int = LARGEST_CHECKED_AT_OPEN,
         folders: Callable[[Path], GalleryFolders] = GalleryFolders,
+        max_awake: int | None = None,
     ) -> None:
         """Lock DATA, and create it if it is missing; `load` opens the galleries.
 
         `owner` names this process in the error that another process gets. `open_index`: opens the index of each
         gallery. `largest_checked`: bytes; a database up to this size is checked before it is opened, a larger one in
-        the background. `folders`: makes, moves and removes the folders. Raises DataInUse, or AskewError if DATA cannot
+        the background. `folders`: makes, moves and removes the folders. `max_awake`: how many galleries have their files
+        open at a time; by default as many as this process's limit on open files allows. Raises DataInUse, or AskewError if DATA cannot
         be written or its askew.db cannot be read.
         """
         self._folders = folders(data / "galleries")
@@ -59,6 +62,7 @@ class Catalog:
         self._largest_checked = largest_checked
         self._known = KnownGalleries(data)
         self._galleries: dict[str, LiveGallery] = {}
+        self._awake = AwakeGalleries(default_limit() if max_awake is None else max_awake)
         self._damaged = DamagedGalleries()
         self._changing = threading.Lock()
         self._check: BackgroundCheck | None = None
@@ -144,11 +148,7 @@ class Catalog:
         gallery = self._galleries.get(resolved)
         if gallery is None:
             self._damaged.require_intact(resolved)
-            known = ", ".join(sorted({*self._galleries, *self._aliases.all()}))
-            raise Refusal(
-                ProblemKind.UNKNOWN_GALLERY,
-                f"There is no gallery {name[:80]!r}. Known: {known or 'none yet; `askew index PHOTOS` creates one'}.",
-            )
+            raise UnknownGallery(name, [*((each, each) for each in self._galleries), *self._aliases.all().items()])
         return gallery
 
     def describe(self, name: str) -> GalleryDescription:
@@ -299,14 +299,27 @@ class Catalog:
                 "Index with the teacher; admit the student for queries.",
             )
         made = self._folders.new(name)
-        Gallery.create(made, teacher, self._open_index).close()
-        return self._open_gallery(self._folders.place(made, name))
+        # Nothing half-made stays, least of all on a disk that is full.
+        try:
+            Gallery.create(made, teacher, self._open_index).close()
+            folder = self._folders.place(made, name)
+        except BaseException:
+            self._folders.remove_if_made(made)
+            raise
+        try:
+            return self._open_gallery(folder)
+        except BaseException:
+            self._folders.remove(self._folders.put_aside(name))
+            raise
 
     def _open_gallery(self, folder: Path) -> Gallery:
         return Gallery.open(folder, self._open_index, largest_checked=self._largest_checked)
 
     def _open(self, name: str, opening: Callable[[], Gallery]) -> LiveGallery:
-        gallery = LiveGallery.open(name, opening, self._max_waiting)
+        folder = self._folders.of(name)
+        # Its files were checked by then, and nobody else changes them: waking takes milliseconds.
+        reopening = partial(Gallery.open, folder, self._open_index, largest_checked=0)
+        gallery = LiveGallery.open(name, opening, self._max_waiting, self._awake, reopening)
         self._galleries = {**self._galleries, name: gallery}
         return gallery
 

@@ -22,6 +22,7 @@ class GalleryFolders:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._unremoved: set[Path] = set()
         self._log = logging.getLogger("askew.galleries")
 
     def of(self, name: str) -> Path:
@@ -36,6 +37,8 @@ class GalleryFolders:
 
     def new(self, name: str) -> Path:
         """A path next to the galleries where a new one can be made before `place` moves it."""
+        for left in list(self._unremoved):
+            self.remove_if_made(left)
         return self._folder / f".new-{name}-{secrets.token_hex(4)}"
 
     def place(self, made: Path, name: str) -> Path:
@@ -60,10 +63,20 @@ class GalleryFolders:
         return aside
 
     def remove(self, aside: Path) -> None:
-        """Remove a folder that was put aside; the next start removes what cannot be removed now."""
+        """Remove a folder that was put aside; the next `new`, or the next start, removes what cannot be removed now."""
+        self._unremoved.add(aside)
         shutil.rmtree(
             aside, onerror=lambda _, path, error: self._log.warning("%s could not be removed: %s", path, error[1])
         )
+        if not aside.exists():
+            self._unremoved.discard(aside)
+
+    def remove_if_made(self, made: Path) -> None:
+        """Remove what was made at a path from `new`."""
+        if made.exists():
+            self.remove(made)
+        else:
+            self._unremoved.discard(made)
 
     def remove_leftovers(self) -> list[str]:
         """Remove what a crash left behind, unfinished and deleted galleries; the names of deleted ones that do not exist."""

@@ -71,8 +71,12 @@ class Gallery:
     def create(cls, folder: Path, teacher: Manifest, open_index: OpenIndex = open_index) -> Self:
         """Create an empty gallery in the teacher's space."""
         store = ItemStore(folder)
-        store.begin({**GalleryFacts.of_new_gallery(teacher), "created_at": utc_microseconds()})
-        return cls(folder.name, store, open_index)
+        try:
+            store.begin({**GalleryFacts.of_new_gallery(teacher), "created_at": utc_microseconds()})
+            return cls(folder.name, store, open_index)
+        except BaseException:
+            store.close()
+            raise
 
     def close(self) -> None:
         """End the index's threads and processes, and close the store."""

@@ -154,6 +154,11 @@ class IndexManager:
         """See VectorIndex."""
         return self._rebuilds.ended
 
+    @property
+    def is_building(self) -> bool:
+        """See VectorIndex."""
+        return self._rebuilds.is_building
+
     def choose(self, kind: WantedKind) -> None:
         """See VectorIndex."""
         try:

@@ -2,15 +2,21 @@
 
 The writer thread owns the database connection that writes, and runs one task after another. The index has its own
 thread. All reads use separate connections, which see what was committed and never wait for a write.
+
+A gallery that nobody uses may sleep (awake.py): it has no threads and no open files then. Each use holds it awake.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
 from askew_client.contract.galleries import GalleryDescription
@@ -18,12 +24,16 @@ from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.search import SearchOptions
 from askew_client.contract.space import is_space_id
+from askew_client.errors import AskewError
 from askew_server.errors import Refusal
+from askew_server.gallery.answer_size import AnswerSize
+from askew_server.gallery.awake import AwakeGalleries
 from askew_server.gallery.gallery import Gallery
-from askew_server.gallery.search import GallerySearch, SearchResult
+from askew_server.gallery.search import GallerySearch, ReadInThread, SearchResult
 from askew_server.index.port import VectorIndex, gallery_closed
 from askew_server.index.types import IndexStatistics, Vectors
 from askew_server.storage.encoders import EncoderStore
+from askew_server.storage.errors import DatabaseError
 from askew_server.storage.filters import PayloadFilter
 from askew_server.storage.reader import GalleryReader
 
@@ -35,47 +45,216 @@ LONGEST_SEARCH = 10.0
 _POLL_SECONDS = 0.005
 
 
+class OpenGallery:
+    """The files and threads of a gallery that is awake."""
+
+    def __init__(self, gallery: Gallery, writer: ThreadPoolExecutor, read: ReadInThread) -> None:
+        """`read`: runs a task on `reading`."""
+        self.gallery = gallery
+        self.index: VectorIndex = gallery.index
+        self.writer = writer
+        # The event loop has one reader; the reading thread has the other one and the filter.
+        self._loop_reader = GalleryReader.open(gallery.store.folder)
+        try:
+            self.thread_reader = GalleryReader.open(gallery.store.folder)
+        except BaseException:
+            self._loop_reader.close()
+            raise
+        self.payload_filter = PayloadFilter(self.thread_reader)
+        self.reading = ThreadPoolExecutor(1, f"read-{gallery.name}")
+        self.search = GallerySearch(gallery.index, self._loop_reader, read)
+
+    @classmethod
+    def open(cls, name: str, opening: Callable[[], Gallery], read: ReadInThread) -> Self:
+        """Start the threads and open the gallery. Raises DamagedGallery, DatabaseError, EngineMissing."""
+        writer = ThreadPoolExecutor(1, thread_name_prefix=f"write-{name}")
+        try:
+            gallery = writer.submit(opening).result()
+            try:
+                return cls(gallery, writer, read)
+            except BaseException:
+                writer.submit(gallery.close).result()
+                raise
+        except BaseException:
+            writer.shutdown()
+            raise
+
+    def close(self) -> None:
+        """Finish queued tasks, end the threads, and close the files."""
+        self.reading.shutdown()
+        self._loop_reader.close()
+        self.thread_reader.close()
+        self.writer.submit(self.gallery.close).result()
+        self.writer.shutdown()
+
+
+@dataclass(frozen=True)
+class _Asleep:
+    """What is known of a gallery while it sleeps, when nothing of it changes."""
+
+    description: GalleryDescription
+    statistics: IndexStatistics
+
+
 class LiveGallery:
     """A gallery in service, safe to use from the event loop and from any thread except its writer.
 
-    `name`, `space`, `dim` and `teacher` never change. `encoders`: any thread may read its facts.
+    `name`, `space`, `dim` and `teacher` never change. `encoders`: any thread may read its facts. `last_used`: in seconds
+    of a monotonic clock.
     """
 
-    def __init__(self, gallery: Gallery, writer: ThreadPoolExecutor, max_waiting: int) -> None:
-        self._gallery = gallery
-        self.name: str = gallery.name
-        self.space: str = gallery.space
-        self.dim: int = gallery.dim
-        self.teacher: Manifest = gallery.teacher
-        self.encoders: EncoderStore = gallery.encoders
-        self.index: VectorIndex = gallery.index
-        self._writer = writer
+    space: str
+    dim: int
+    teacher: Manifest
+    encoders: EncoderStore
+
+    def __init__(
+        self, name: str, opening: Callable[[], Gallery], max_waiting: int, awake: AwakeGalleries | None = None
+    ) -> None:
+        """See `open`."""
+        self.name = name
+        self.last_used = time.monotonic()
+        self._opening = opening
+        self._awake = AwakeGalleries(1) if awake is None else awake
         self._max_waiting = max_waiting
         self._places = threading.BoundedSemaphore(max_waiting)
         self._searching = 0
         self._is_closed = False
-        # The event loop has one reader; the reading thread has the other one and the filter.
-        self._loop_reader = GalleryReader.open(gallery.store.folder)
-        self._thread_reader = GalleryReader.open(gallery.store.folder)
-        self._payload_filter = PayloadFilter(self._thread_reader)
-        self._reading = ThreadPoolExecutor(1, f"read-{gallery.name}")
-        self._search = GallerySearch(gallery.index, self._loop_reader, self.read)
+        # Held for a moment, to begin or end a use.
+        self._using = threading.Lock()
+        self._uses = 0
+        # Held while the gallery wakes, falls asleep or is closed.
+        self._changing = threading.Lock()
+        self._opened: OpenGallery | None = None
+        self._asleep: _Asleep | None = None
+        self._earlier_changes = (0, 0)
+        self._earlier_rebuilds: Counter[str] = Counter()
 
     @classmethod
-    def open(cls, name: str, opening: Callable[[], Gallery], max_waiting: int) -> Self:
-        """Start the threads and open the gallery. Raises DamagedGallery, EngineMissing."""
-        writer = ThreadPoolExecutor(1, thread_name_prefix=f"write-{name}")
+    def open(
+        cls,
+        name: str,
+        opening: Callable[[], Gallery],
+        max_waiting: int,
+        awake: AwakeGalleries | None = None,
+        reopening: Callable[[], Gallery] | None = None,
+    ) -> Self:
+        """Start the threads and open the gallery. Raises DamagedGallery, EngineMissing, DatabaseError; Refusal (overloaded).
+
+        `awake`: the galleries with which it shares the places of those that are awake; None: it never sleeps.
+        `reopening`: opens it when it wakes; `opening` if None.
+        """
+        live = cls(name, opening, max_waiting, awake)
+        live._wake()
+        live._opening = reopening or opening
+        return live
+
+    # Being awake
+
+    @contextmanager
+    def awake(self) -> Iterator[VectorIndex]:
+        """Hold the gallery awake, for a thread that may block; yields its index. Raises Refusal, DamagedGallery."""
+        opened = self._begin()
+        while opened is None:
+            self._wake()
+            opened = self._begin()
         try:
-            gallery = writer.submit(opening).result()
-        except BaseException:
-            writer.shutdown()
-            raise
-        return cls(gallery, writer, max_waiting)
+            yield opened.index
+        finally:
+            self._end()
+
+    def sleep(self) -> bool:
+        """Close the files and end the threads unless the gallery is in use; whether it did. The next use wakes it."""
+        if not self._changing.acquire(blocking=False):
+            return False
+        try:
+            opened = self._opened
+            if opened is None or self._is_closed or self._uses or opened.index.is_building:
+                return False
+            used = self.last_used
+            try:
+                # Before the end, as it takes a moment: uses may begin, and end, meanwhile.
+                asleep = _described(opened)
+            except (DatabaseError, AskewError):
+                return False
+            with self._using:
+                if self._uses or self.last_used != used:
+                    return False
+                self._opened = None
+            self._asleep = asleep
+            self._remember(opened)
+            try:
+                opened.close()
+            # What was committed is on the disk, and the index is read again or rebuilt.
+            except Exception:
+                logging.getLogger("askew.galleries").exception("gallery %s was not closed cleanly", self.name)
+            return True
+        finally:
+            self._changing.release()
+
+    def _begin(self) -> OpenGallery | None:
+        """Begin a use; None if the gallery sleeps. Never blocks. Raises Refusal (unknown-gallery) once closed."""
+        with self._using:
+            if self._is_closed:
+                raise gallery_closed(self.name)
+            if self._opened is None:
+                return None
+            self._uses += 1
+            self.last_used = time.monotonic()
+            return self._opened
+
+    def _end(self) -> None:
+        with self._using:
+            self._uses -= 1
+
+    async def _begun(self) -> OpenGallery:
+        """Begin a use on the event loop, which others use while the gallery wakes."""
+        opened = self._begin()
+        while opened is None:
+            await asyncio.to_thread(self._wake)
+            opened = self._begin()
+        return opened
+
+    def _wake(self) -> None:
+        """Open the gallery if it sleeps. Raises what `open` raises."""
+        with self._changing:
+            if self._is_closed:
+                raise gallery_closed(self.name)
+            if self._opened is not None:
+                return
+            self._awake.enter(self)
+            try:
+                opened = OpenGallery.open(self.name, self._opening, self.read)
+            except BaseException:
+                self._awake.leave(self)
+                raise
+            gallery = opened.gallery
+            self.space, self.dim, self.teacher = gallery.space, gallery.dim, gallery.teacher
+            self.encoders = gallery.encoders
+            self.last_used = time.monotonic()
+            self._opened, self._asleep = opened, None
+
+    def _remember(self, opened: OpenGallery) -> None:
+        """Keep the counters of a gallery that is closed."""
+        written, deleted = self._earlier_changes
+        self._earlier_changes = (written + opened.gallery.written, deleted + opened.gallery.deleted)
+        self._earlier_rebuilds.update(opened.index.rebuilds)
 
     @property
     def written_and_deleted(self) -> tuple[int, int]:
-        """How many items were inserted or replaced, and how many deleted, since the gallery was opened."""
-        return self._gallery.written, self._gallery.deleted
+        """How many items were inserted or replaced, and how many deleted, since the server was started."""
+        written, deleted = self._earlier_changes
+        opened = self._opened
+        if opened is None:
+            return written, deleted
+        return written + opened.gallery.written, deleted + opened.gallery.deleted
+
+    @property
+    def rebuilds(self) -> Mapping[str, int]:
+        """How many rebuilds of the index ended since the server was started, by outcome (ok, failed)."""
+        opened = self._opened
+        now: Mapping[str, int] = {} if opened is None else opened.index.rebuilds
+        return {outcome: self._earlier_rebuilds[outcome] + now.get(outcome, 0) for outcome in ("ok", "failed")}
 
     @property
     def waiting(self) -> int:
@@ -136,16 +315,26 @@ class LiveGallery:
             )
 
     async def statistics(self) -> IndexStatistics:
-        """The size and state of the index; takes its turn among the searches."""
-        self._take_search_place()
+        """The size and state of the index; takes its turn among the searches. A sleeping gallery is not woken."""
+        asleep = self._asleep
+        if asleep is not None and not self._is_closed:
+            return asleep.statistics
+        opened = await self._begun()
         try:
-            return await asyncio.to_thread(self.index.statistics)
+            self._take_search_place()
+            try:
+                return await asyncio.to_thread(opened.index.statistics)
+            finally:
+                self._searching -= 1
         finally:
-            self._searching -= 1
+            self._end()
 
     def submit(self, task: Callable[[Gallery], Result]) -> Future[Result]:
-        """Queue a task for the writer. Raises Refusal (overloaded) if too many are waiting."""
-        return self._queued(self._writer, lambda: task(self._gallery))
+        """Queue a task for the writer. Never call it on the event loop. Raises Refusal (overloaded) if too many are waiting."""
+        with self.awake():
+            opened = self._begin()
+            assert opened is not None
+            return self._queued(opened.writer, lambda: task(opened.gallery))
 
     def run(self, task: Callable[[Gallery], Result]) -> Result:
         """Run a task on the writer and wait for it. Never call it on the event loop. Raises Refusal (overloaded)."""
@@ -153,43 +342,60 @@ class LiveGallery:
 
     async def write(self, task: Callable[[Gallery], Result]) -> Result:
         """Run a task on the writer. If the caller is cancelled before it begins, so is the task. Raises Refusal (overloaded)."""
-        return await asyncio.wrap_future(self.submit(task))
+        opened = await self._begun()
+        return await asyncio.wrap_future(self._queued(opened.writer, lambda: task(opened.gallery)))
 
     async def read(self, task: Callable[[GalleryReader, PayloadFilter], Result]) -> Result:
         """Read the gallery without waiting for writes. Raises Refusal (overloaded) if too many are waiting."""
+        opened = await self._begun()
         return await asyncio.wrap_future(
-            self._queued(self._reading, lambda: task(self._thread_reader, self._payload_filter))
+            self._queued(opened.reading, lambda: task(opened.thread_reader, opened.payload_filter))
         )
 
     async def describe(self) -> GalleryDescription:
-        """The gallery as its users see it, without waiting for writes."""
-        statistics = await self.statistics()
-        return await self.read(lambda reader, _: self._gallery.describe_from(reader, statistics))
+        """The gallery as its users see it, without waiting for writes. A sleeping gallery is not woken."""
+        asleep = self._asleep
+        if asleep is not None and not self._is_closed:
+            return asleep.description
+        opened = await self._begun()
+        try:
+            statistics = await self.statistics()
+            return await self.read(lambda reader, _: opened.gallery.describe_from(reader, statistics))
+        finally:
+            self._end()
 
-    async def search(self, vectors: Vectors, options: SearchOptions, threshold: float | None) -> SearchResult:
+    async def search(
+        self, vectors: Vectors, options: SearchOptions, threshold: float | None, size: AnswerSize
+    ) -> SearchResult:
         """The hits of each query, float32 [n, D] of unit length. `threshold` replaces the one in the options.
 
         If a caller is cancelled while it waits, its search is not run. Raises Refusal: overloaded if too many are
-        waiting, validation for a filter, not-ready while the index is being restored.
+        waiting, answer-too-large, validation for a filter, not-ready while the index is being restored.
         """
-        self.index.require_ready()
-        self._take_search_place()
+        opened = self._begin() or await self._begun()
         try:
-            return await self._search.run(vectors, options, threshold)
+            opened.index.require_ready()
+            self._take_search_place()
+            try:
+                return await opened.search.run(vectors, options, threshold, size)
+            finally:
+                self._searching -= 1
         finally:
-            self._searching -= 1
+            self._end()
 
     def close(self) -> None:
         """Refuse new requests, finish searches and queued tasks, end the threads, and close the files."""
-        self._is_closed = True
+        with self._using:
+            self._is_closed = True
         deadline = time.monotonic() + LONGEST_SEARCH
         while self._searching and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
-        self._reading.shutdown()
-        self._loop_reader.close()
-        self._thread_reader.close()
-        self._writer.submit(self._gallery.close).result()
-        self._writer.shutdown()
+        with self._changing:
+            opened, self._opened = self._opened, None
+            if opened is not None:
+                self._remember(opened)
+                opened.close()
+        self._awake.leave(self)
 
     def _take_search_place(self) -> None:
         if self._is_closed:
@@ -199,21 +405,26 @@ class LiveGallery:
         self._searching += 1
 
     def _queued(self, executor: ThreadPoolExecutor, task: Callable[[], Result]) -> Future[Result]:
-        if self._is_closed:
-            raise gallery_closed(self.name)
+        """Queue a task. It ends the use that was begun for it, when it is done or refused."""
         if not self._places.acquire(blocking=False):
+            self._end()
             raise self._overloaded()
         try:
             future = executor.submit(task)
         except BaseException as error:
             self._places.release()
-            # The executor refuses with RuntimeError if the gallery was closed since the check above.
+            self._end()
+            # The executor refuses with RuntimeError if the gallery was closed since the use began.
             if self._is_closed and isinstance(error, RuntimeError):
                 raise gallery_closed(self.name) from None
             raise
-        # Also released when a waiting task is cancelled because its client has disconnected.
-        future.add_done_callback(lambda _: self._places.release())
+        # Also called when a waiting task is cancelled because its client has disconnected.
+        future.add_done_callback(self._end_task)
         return future
+
+    def _end_task(self, _: Future[Result]) -> None:
+        self._places.release()
+        self._end()
 
     def _overloaded(self) -> Refusal:
         return Refusal(
@@ -221,3 +432,10 @@ class LiveGallery:
             f"Too many requests are waiting for gallery {self.name!r}. Try again in a second.",
             retry_after=1,
         )
+
+
+def _described(opened: OpenGallery) -> _Asleep:
+    """What is told of a gallery while it sleeps."""
+    statistics = opened.index.statistics()
+    description = opened.reading.submit(lambda: opened.gallery.describe_from(opened.thread_reader, statistics)).result()
+    return _Asleep(description, replace(statistics, bytes_memory=0, bytes_mapped=0))

@@ -7,9 +7,9 @@ scores alone and in a batch, and with any kind of index.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import repeat
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,16 +23,17 @@ SCORE_DECIMALS = 6
 
 
 class FoundItem(NamedTuple):
-    """An item found: `payload` as JSON text, `group` its value of the grouping field.
+    """An item found: `payload` as JSON, None if it was not read; `group` its value of the grouping field.
 
-    `falling`: the negated score, so that tuples sort like hits. `vector`: little-endian float16; empty if it was not
-    read because the index returned the score and the caller does not want the vector.
+    `falling`: the negated score, so that tuples sort like hits. `vector`: little-endian float16; empty if the caller does
+    not want it.
     """
 
     falling: float
     id: str
-    payload: str
-    vector: bytes
+    label: int
+    payload: bytes | None = None
+    vector: bytes = b""
     group: Scalar | None = None
 
     @property
@@ -41,40 +42,142 @@ class FoundItem(NamedTuple):
         return 0.0 - self.falling
 
 
+class PayloadsTooLarge(Exception):
+    """The payloads of the items found take more bytes than a reading may keep."""
+
+
+class Reading(Protocol):
+    """What is read of items that were found, besides their ids and scores.
+
+    `needs_payload`: whether `keep` is called with payloads; else with empty ones.
+    """
+
+    needs_payload: bool
+
+    def keep(self, payload: bytes) -> tuple[bytes | None, Scalar | None]:
+        """What to keep of an item: its payload, and its value of the grouping field. May raise, to end the reading."""
+
+
+class NoPayloads:
+    """Reads no payloads."""
+
+    needs_payload = False
+
+    def keep(self, payload: bytes) -> tuple[bytes | None, Scalar | None]:
+        """See Reading."""
+        return None, None
+
+
+class SmallPayloads:
+    """Reads payloads as long as they take at most `limit` bytes together. Raises PayloadsTooLarge."""
+
+    needs_payload = True
+
+    def __init__(self, limit: int, *, at_once: bool) -> None:
+        """`at_once`: all rows in one step, for a reader that refuses large values."""
+        self.at_once = at_once
+        self._left = limit
+
+    def take(self, count: int) -> None:
+        """Count bytes that were read."""
+        self._left -= count
+        if self._left < 0:
+            raise PayloadsTooLarge
+
+    def keep(self, payload: bytes) -> tuple[bytes | None, Scalar | None]:
+        """See Reading."""
+        self.take(len(payload))
+        return payload, None
+
+
+class GroupValues:
+    """Reads each item's value at a path in its payload, and drops the payload."""
+
+    needs_payload = True
+
+    def __init__(self, path: Sequence[str], limit: int) -> None:
+        """`limit`: bytes that the values may take together. `keep` raises PayloadsTooLarge beyond."""
+        self._path = path
+        self._left = limit
+
+    def keep(self, payload: bytes) -> tuple[bytes | None, Scalar | None]:
+        """See Reading."""
+        value = value_at(read_payload(payload.decode()), self._path)
+        if isinstance(value, str):
+            self._left -= len(value)
+            if self._left < 0:
+                raise PayloadsTooLarge
+            return None, value
+        return None, value if isinstance(value, bool | int | float) else None
+
+
 def ranked(candidates: Sequence[Candidate], query: NDArray[np.float32]) -> list[FoundItem]:
-    """Score candidates against a query, float32 [D], and order them."""
-    if not candidates:
-        return []
-    _, ids, payloads, vectors = zip(*candidates, strict=True)
-    stored = np.frombuffer(b"".join(vectors), dtype="<f2").astype(np.float64)
-    scores = stored.reshape(len(vectors), -1) @ query.astype(np.float64)
-    return sorted(map(FoundItem._make, zip(_falling(scores), ids, payloads, vectors, repeat(None), strict=False)))
+    """Score candidates, which have their vectors, against a query, float32 [D], and order them."""
+    falling = _falling_of([vector for _, _, _, vector in candidates], query)
+    return sorted(
+        [
+            FoundItem(score, item_id, label, None, vector)
+            for score, (label, item_id, _, vector) in zip(falling, candidates, strict=True)
+        ]
+    )
 
 
 def items_of(
-    reader: GalleryReader, vectors: Vectors, found: Neighbours, *, with_vectors: bool
+    reader: GalleryReader, vectors: Vectors, found: Neighbours, reading: Reading, *, with_vectors: bool
 ) -> tuple[list[list[FoundItem]], list[bool]]:
     """The ranked items of each query, float32 [n, D], and whether these are all items that a search could find.
 
     Labels that are no longer in the database are skipped: their items were changed or deleted since the search.
+    Raises PayloadsTooLarge, ValueTooLarge.
     """
     items, saw_all = [], []
     for position, row in enumerate(found.labels):
         labels = row[row >= 0].tolist()
-        if found.scores is None or with_vectors:
-            items.append(ranked(reader.candidates(labels), vectors[position]))
-        else:
-            items.append(_ordered(reader.payloads(labels), labels, found.scores[position]))
+        scores = None if found.scores is None or with_vectors else found.scores[position]
+        ordered = _ranked_rows(reader, labels, scores, vectors[position], reading)
+        # A batch has many hits, and a vector takes kilobytes.
+        items.append(ordered if with_vectors or scores is not None else [item._replace(vector=b"") for item in ordered])
         saw_all.append(len(labels) < len(row) or len(row) >= found.available)
     return items, saw_all
 
 
-def _ordered(
-    rows: Sequence[tuple[int, str, str]], labels: Sequence[int], scores: NDArray[np.float64]
+def _ranked_rows(
+    reader: GalleryReader,
+    labels: Sequence[int],
+    scores: NDArray[np.float64] | None,
+    query: NDArray[np.float32],
+    reading: Reading,
 ) -> list[FoundItem]:
-    """Items from rows of label, id and payload, ordered by the scores of their labels."""
-    falling = dict(zip(labels, _falling(scores), strict=True))
-    return sorted([FoundItem(falling[label], item_id, payload, b"") for label, item_id, payload in rows])
+    """The items of these labels, ordered by their scores, which are computed from the stored vectors if they are None."""
+    known = {} if scores is None else dict(zip(labels, _falling(scores), strict=True))
+    if isinstance(reading, SmallPayloads) and reading.at_once:
+        rows = reader.few_candidates(labels, vectors=scores is None)
+        reading.take(sum([len(payload) for _, _, payload, _ in rows]))
+        items = [
+            FoundItem(known.get(label, 0.0), item_id, label, payload, vector)
+            for label, item_id, payload, vector in rows
+        ]
+        return sorted(items) if scores is not None else _scored(items, query)
+    items = []
+    with closing(reader.each_candidate(labels, payloads=reading.needs_payload, vectors=scores is None)) as candidates:
+        for label, item_id, payload, vector in candidates:
+            kept, group = reading.keep(payload)
+            items.append(FoundItem(known.get(label, 0.0), item_id, label, kept, vector, group))
+    return sorted(items) if scores is not None else _scored(items, query)
+
+
+def _scored(items: list[FoundItem], query: NDArray[np.float32]) -> list[FoundItem]:
+    """Items, which have their vectors, scored against a query, float32 [D], and ordered."""
+    falling = _falling_of([item.vector for item in items], query)
+    return sorted([item._replace(falling=score) for item, score in zip(items, falling, strict=True)])
+
+
+def _falling_of(vectors: Sequence[bytes], query: NDArray[np.float32]) -> list[float]:
+    """The negated scores of stored vectors against a query, float32 [D]."""
+    if not vectors:
+        return []
+    stored = np.frombuffer(b"".join(vectors), dtype="<f2").astype(np.float64)
+    return _falling(stored.reshape(len(vectors), -1) @ query.astype(np.float64))
 
 
 def _falling(scores: NDArray[np.float64]) -> list[float]:
@@ -119,9 +222,8 @@ class Choice:
 
 @dataclass(slots=True)
 class Groups:
-    """Groups hits by the value of a payload field: at most `limit` groups with at most `size` hits each."""
+    """Groups hits by their `group`, the value of a payload field: at most `limit` groups with at most `size` hits each."""
 
-    path: tuple[str, ...]
     choice: Choice
     size: int
     _by_value: dict[tuple[bool, Scalar], list[FoundItem]] = field(default_factory=dict)
@@ -129,8 +231,8 @@ class Groups:
     def take(self, items: list[FoundItem]) -> None:
         """Add ranked items to their groups; new groups are created up to the limit."""
         for item in items:
-            value = value_at(read_payload(item.payload), self.path)
-            if item.id in self.choice.excluded or not isinstance(value, bool | int | float | str):
+            value = item.group
+            if item.id in self.choice.excluded or value is None:
                 continue
             if self.choice.threshold is not None and item.score < self.choice.threshold:
                 return
@@ -140,9 +242,8 @@ class Groups:
                 if len(self._by_value) == self.choice.limit:
                     continue
                 members = self._by_value.setdefault((isinstance(value, bool), value), [])
-            found = item._replace(group=value)
-            if len(members) < self.size and found not in members:
-                members.append(found)
+            if len(members) < self.size and item not in members:
+                members.append(item)
 
     @property
     def values(self) -> list[Scalar]:

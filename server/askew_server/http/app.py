@@ -73,9 +73,10 @@ def create_app(state: AppState, tracing: Tracing | None = None) -> ASGIApp:
     app: ASGIApp = create_fastapi(state, tracing)
     # From the innermost layer to the outermost; each reads the match that the observer made.
     app = RawSearch(app, state)
-    app = with_cors(Guard(app, state.keys, settings, state.galleries.resolve), settings)
+    guard = Guard(app, state.keys, settings, state.galleries.resolve)
+    app = with_cors(guard, settings)
     app = RequestLimits(app, settings)
-    app = LoadShedding(app, state)
+    app = LoadShedding(app, state, guard.would_admit)
     app = Observer(
         app, routes, state.existing_gallery, state.metrics, tracing, slow_seconds=settings.slow_request_seconds
     )

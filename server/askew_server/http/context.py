@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 from starlette.types import Scope
 
 from askew_server.auth.access import Access
+from askew_server.gallery.answer_size import AnswerSize, AnswersUnderWay
 from askew_server.http.routing import RouteMatch
 from askew_server.observability.request_record import RequestRecord
 
 
+def _unlimited() -> AnswerSize:
+    return AnswerSize(sys.maxsize, AnswersUnderWay(sys.maxsize))
+
+
 @dataclass
 class RequestContext:
-    """A request on its way: what is recorded of it, which route it is for, and what its sender may see."""
+    """A request on its way: what is recorded of it, which route it is for, what its sender may see, and the size of its
+    answer, which the limits set.
+    """
 
     record: RequestRecord
     match: RouteMatch
     access: Access
+    size: AnswerSize = field(default_factory=_unlimited)
 
 
 def context_of(scope: Scope) -> RequestContext:

@@ -53,7 +53,10 @@ def below_prefix(problem: Problem, prefix: str) -> Problem:
 def answer_error(error: Exception, scope: Scope) -> ProblemAnswer:
     """The answer to an exception. An unexpected one is logged with its traceback."""
     request_id = request_id_of(scope)
-    report = report_error(error, f"request {request_id}")
+    context = scope.get("askew")
+    # Before the guard has decided, nobody is told names.
+    seen = context.access.galleries if isinstance(context, RequestContext) else frozenset()
+    report = report_error(error, f"request {request_id}", seen)
     if not report.is_foreseen:
         logging.getLogger("askew.server").error("request %s failed", request_id, exc_info=error)
     return ProblemAnswer(report, request_id)
@@ -61,7 +64,7 @@ def answer_error(error: Exception, scope: Scope) -> ProblemAnswer:
 
 def install_problem_handlers(app: FastAPI) -> None:
     """Make the app answer every exception with a problem, FastAPI's and Starlette's own included."""
-    for kind in (AskewError, OSError, DatabaseError, ValidationError):
+    for kind in (AskewError, OSError, DatabaseError, MemoryError, ValidationError):
         app.add_exception_handler(kind, _answer_error)
     # Starlette answers with this and raises the error again; the limits log it.
     app.add_exception_handler(Exception, _answer_unforeseen)

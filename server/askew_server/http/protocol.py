@@ -29,11 +29,12 @@ _REFUSAL_SECONDS = 1.0
 """How long the body of a request is read that is refused because of too many connections."""
 
 
-def protocol_with_limits(settings: Settings) -> type[asyncio.Protocol]:
-    """The protocol class for uvicorn, with a server's limits."""
+def protocol_with_limits(settings: Settings, connections: int) -> type[asyncio.Protocol]:
+    """The protocol class for uvicorn, with a server's limits. `connections`: how many it accepts."""
 
     class Limited(LimitedProtocol):
         limits = settings
+        max_connections = connections
 
     return Limited
 
@@ -46,6 +47,7 @@ class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with limits on headers, the time they take, unread answers, and connections."""
 
     limits: Settings
+    max_connections: int
 
     def __init__(
         self,
@@ -69,7 +71,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self.limits.max_connections + MAX_REFUSED_CONNECTIONS:
+        if len(self.connections) > self.max_connections + MAX_REFUSED_CONNECTIONS:
             transport.abort()
             return
         self._header_timer = self.loop.call_later(self.limits.header_seconds, self._end_waiting_for_headers)
@@ -128,7 +130,7 @@ class LimitedProtocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in {"1.0", "1.1"}:
             self._refuse(ProblemKind.HTTP, 505, f"Expected HTTP/1.0 or HTTP/1.1, got {version}.")
-        is_refused = len(self.connections) > self.limits.max_connections
+        is_refused = len(self.connections) > self.max_connections
         self.app = self._refuse_connection if is_refused else self.config.loaded_app
         super().on_headers_complete()
         if self.parser.should_upgrade():
@@ -227,7 +229,7 @@ class LimitedProtocol(HttpToolsProtocol):
             async with asyncio.timeout(_REFUSAL_SECONDS):
                 while (await receive()).get("more_body", False):
                     pass
-        limit = self.limits.max_connections
+        limit = self.max_connections
         headers, body = _problem(
             self.limits,
             ProblemKind.OVERLOADED,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+
 from fastapi import Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
@@ -35,6 +38,65 @@ class FileAnswer(FileResponse):
             answer = ProblemAnswer(report, request_id_of(scope), status=refused[0]["status"])
             answer.raw_headers += [pair for pair in refused[0]["headers"] if pair[0] == b"content-range"]
             await answer(scope, receive, send)
+
+
+Parts = list[bytes]
+"""A body in parts, which are sent one after the other."""
+
+_BYTES_OF_A_PART = 64 * 1024
+_BYTES_OF_A_WRITE = 256 * 1024
+
+
+async def joined(parts: Iterator[bytes]) -> Parts:
+    """Parts joined to larger ones, in steps between which the event loop serves others; long ones are not copied."""
+    ready: Parts = []
+    waiting: Parts = []
+    size = 0
+    for part in parts:
+        if len(part) >= _BYTES_OF_A_PART:
+            ready += [b"".join(waiting), part]
+            waiting, size = [], 0
+            await asyncio.sleep(0)
+            continue
+        waiting.append(part)
+        size += len(part)
+        if size >= _BYTES_OF_A_PART:
+            ready.append(b"".join(waiting))
+            waiting, size = [], 0
+            await asyncio.sleep(0)
+    return [*ready, b"".join(waiting)]
+
+
+async def send_parts(parts: Parts, send: Send) -> None:
+    """Send a body in parts, as fast as the client reads it. Each part is forgotten once it is sent."""
+    parts.reverse()
+    while parts:
+        part = parts.pop()
+        if len(part) <= _BYTES_OF_A_WRITE:
+            await send({"type": "http.response.body", "body": part, "more_body": bool(parts)})
+        else:
+            # Without copying: the part may be tens of megabytes.
+            view = memoryview(part)
+            for start in range(0, len(view), _BYTES_OF_A_WRITE):
+                piece = bytes(view[start : start + _BYTES_OF_A_WRITE])
+                more = bool(parts) or start + _BYTES_OF_A_WRITE < len(view)
+                await send({"type": "http.response.body", "body": piece, "more_body": more})
+                await asyncio.sleep(0)
+        if parts:
+            await asyncio.sleep(0)
+
+
+class JsonInParts(Response):
+    """JSON in parts. An answer in one part is sent as any other."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(None, 200, {"Content-Length": str(sum(map(len, parts)))}, "application/json")
+        self._parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send_parts(self._parts, send)
 
 
 def json_answer(answer: BaseModel, status: int = 200) -> Response:

@@ -102,8 +102,8 @@ class RouteMatch:
     """The route that a request was matched to.
 
     `route`: None if no route matches. `template`: its path, for metrics and logs. `parameters`: as in the path.
-    `gallery`: the name of the gallery that the call is about, aliases resolved; None if it is about none. `allowed`: the
-    methods of the path if the request has another one.
+    `gallery`: the name of the gallery that the call is about, aliases resolved; None if it is about none. `named`: what
+    the request calls it; None if it names none. `allowed`: the methods of the path if the request has another one.
     """
 
     route: APIRoute | None = None
@@ -111,6 +111,7 @@ class RouteMatch:
     rules: RouteRules = RouteRules(UNDECLARED)
     parameters: Mapping[str, str] = field(default_factory=dict)
     gallery: str | None = None
+    named: str | None = None
     allowed: tuple[str, ...] = ()
 
 
@@ -167,12 +168,15 @@ class RouteTable:
             read = self._find("GET", segments) if method == "HEAD" else None
             return RouteMatch(allowed=allowed) if read is None else RouteMatch(rules=read[0].rules, allowed=allowed)
         pattern, parameters = found
+        named = self._named(pattern.rules.permission.reach, parameters, query)
+        is_about_one = named is not None or pattern.rules.permission.reach is Reach.ONE_GALLERY
         return RouteMatch(
             route=pattern.route,
             template=pattern.route.path_format,
             rules=pattern.rules,
             parameters=parameters,
-            gallery=self._gallery(pattern.rules.permission.reach, parameters, query),
+            gallery=self._resolve(named or self._default_gallery) if is_about_one else None,
+            named=named,
         )
 
     def _find(self, method: str, segments: list[str]) -> tuple[_Pattern, dict[str, str]] | None:
@@ -187,13 +191,12 @@ class RouteTable:
                     return pattern, parameters
         return None
 
-    def _gallery(self, reach: Reach, parameters: Mapping[str, str], query: bytes) -> str | None:
+    def _named(self, reach: Reach, parameters: Mapping[str, str], query: bytes) -> str | None:
+        """What the request calls the gallery that it is about; None if it names none."""
         named = parameters.get("gallery")
-        if named is None:
-            if reach is not Reach.ONE_GALLERY:
-                return None
-            named = _gallery_in_query(query) if query else None
-        return self._resolve(named or self._default_gallery)
+        if named is None and reach is Reach.ONE_GALLERY and query:
+            named = _gallery_in_query(query)
+        return named or None
 
 
 class MatchedRoute(APIRoute):

@@ -16,10 +16,10 @@ from askew_server.errors import Refusal
 from askew_server.gallery.live import LiveGallery
 from askew_server.gallery.search import SearchResult
 from askew_server.http.concurrency import while_connected
+from askew_server.http.context import RequestContext
 from askew_server.http.routing import RouteMatch
 from askew_server.http.state import AppState
 from askew_server.index.types import Vectors
-from askew_server.observability.request_record import RequestRecord
 
 _FILTER: TypeAdapter[Filter] = TypeAdapter(Filter)
 _REPEATED = {"exclude"}
@@ -31,12 +31,12 @@ async def run_search(
     vectors: Vectors,
     encoders: Collection[str | None],
     options: SearchOptions,
-    record: RequestRecord,
+    context: RequestContext,
     receive: Receive,
 ) -> SearchResult:
     """Search with float32 [n, D] vectors that `encoders` made, while the client is connected.
 
-    Raises Refusal: encoder-not-admitted, overloaded, validation; ClientDisconnect.
+    Raises Refusal: encoder-not-admitted, overloaded, answer-too-large, validation; ClientDisconnect.
     """
     facts = gallery.encoders.facts
     for encoder in encoders:
@@ -44,8 +44,8 @@ async def run_search(
     threshold = options.score_threshold
     if options.max_false_match is not None:
         threshold = facts.threshold_for(next(iter(encoders)), options.max_false_match)
-    result = await while_connected(receive, gallery.search(vectors, options, threshold))
-    record.stages += result.stages
+    result = await while_connected(receive, gallery.search(vectors, options, threshold, context.size))
+    context.record.stages += result.stages
     state.metrics.batch_searched(gallery.name, result.together)
     if options.filter is None and len(encoders) == 1:
         encoder = next(iter(encoders))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
 import resource
 import signal
 import socket
@@ -18,6 +19,7 @@ import uvicorn
 
 from askew_client.errors import AskewError
 from askew_server.auth.keys import KeyStore
+from askew_server.gallery.awake import share_descriptors
 from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.index_manager import open_index
 from askew_server.http.app import create_app
@@ -28,6 +30,9 @@ from askew_server.observability.logs import Logs, start_line
 from askew_server.observability.tracing import open_tracing
 from askew_server.processes import Limits
 from askew_server.settings import Settings
+
+_MOST_DESCRIPTORS = 1 << 20
+"""More than any server needs; some programs take time in proportion to the limit."""
 
 
 def run_server(settings: Settings) -> None:
@@ -45,21 +50,23 @@ def _serve(settings: Settings) -> None:
         listener = closed_on_failure.enter_context(_listen(settings))
         url = f"{scheme}://{_bracketed(settings.host)}:{listener.getsockname()[1]}"
         data_was_empty = is_empty(settings.data)
+        descriptors = _allow_open_files()
+        connections, awake = share_descriptors(descriptors, settings.max_connections)
         galleries = Catalog(
             settings.data,
             owner=f"askew serve at {url}",
             max_waiting=settings.max_waiting,
             open_index=partial(open_index, build_limits=Limits(seconds=settings.build_seconds)),
+            max_awake=awake,
         )
         closed_on_failure.callback(galleries.close)
         _check_address(settings)
         state = AppState(settings, galleries, data_was_empty=data_was_empty)
         # The app closes the galleries when it ends, and uvicorn the listener.
         closed_on_failure.pop_all()
-    _allow_open_files(settings.max_connections)
     config = uvicorn.Config(
         create_app(state, tracing),
-        http=protocol_with_limits(settings),
+        http=protocol_with_limits(settings, connections),
         ws="none",
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
@@ -75,6 +82,8 @@ def _serve(settings: Settings) -> None:
     url += settings.root_path
     message = f"Askew serves {settings.data} at {url}"
     print(start_line(settings.log_format, message, url=url, data=str(settings.data)), flush=True)
+    if connections < settings.max_connections:
+        _warn_of_descriptors(descriptors, connections, awake)
     server.run(sockets=[listener])
 
 
@@ -170,13 +179,22 @@ def _no_password() -> str:
     raise ValueError("the key asks for a password")
 
 
-def _allow_open_files(connections: int) -> None:
-    """Raise this process's limit on open files to what its connections and galleries need, as far as allowed."""
+def _allow_open_files() -> int:
+    """Raise this process's limit on open files as far as it may, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * connections + 2_048
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
+    allowed = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        return allowed
+    return _MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+
+
+def _warn_of_descriptors(limit: int, connections: int, awake: int) -> None:
+    logging.getLogger("askew.server").warning(
+        "the limit on open files is %s, so the server accepts %s connections and keeps %s galleries open at a time; "
+        "raise the limit (`ulimit -Hn`) to serve more",
+        limit, connections, awake,
+    )  # fmt: skip
 
 
 def _bracketed(host: str) -> str:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from askew_server.files import is_exhaustion
 from askew_server.index.faiss_library import read_mapped_scalar_codes, read_mapped_scan, require_faiss
 from askew_server.index.main_segment import MainFacts, MainSegment
 from askew_server.index.record import RECORD, Record, SavedFile
@@ -56,7 +57,7 @@ def open_main(folder: Path, dim: int, block_bytes: int = BLOCK_BYTES) -> OpenRes
 
     Checks the record's digest, every file's size, all blocks of the files that are read into memory, the first block of
     the others, and that FAISS reads the size and dimension that the record states. `verify_blocks` checks the other
-    blocks. Damage is returned, never raised. Raises EngineMissing.
+    blocks. Damage is returned, never raised. Raises EngineMissing; OSError or RuntimeError for want of descriptors.
     """
     require_faiss()
     try:
@@ -66,6 +67,8 @@ def open_main(folder: Path, dim: int, block_bytes: int = BLOCK_BYTES) -> OpenRes
         return OpenResult(_open(folder / record.folder, record, dim, block_bytes), None)
     # FAISS raises RuntimeError for a file that it cannot read.
     except (OSError, ValueError, RuntimeError) as error:
+        if is_exhaustion(error):
+            raise
         return OpenResult(None, _unusable(error))
 
 
@@ -88,6 +91,8 @@ def verify_blocks(folder: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Veri
                 if not matches:
                     return
     except (OSError, ValueError) as error:
+        if is_exhaustion(error):
+            raise
         yield VerifyStep(0, 0, _unusable(error))
 
 

@@ -99,6 +99,10 @@ class VectorIndex(Protocol):
     def rebuilds(self) -> Mapping[str, int]:
         """How many rebuilds ended since the index was opened, by outcome (ok, failed). Never blocks."""
 
+    @property
+    def is_building(self) -> bool:
+        """Whether an automatic rebuild is running or queued. Never blocks."""
+
     def require_ready(self) -> None:
         """Raise Refusal (not-ready) while the index cannot answer because it is being restored. Never blocks."""
 

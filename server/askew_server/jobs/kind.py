@@ -43,6 +43,10 @@ Cancelled = Callable[[], bool]
 """Whether the job was cancelled or the server stops. Then `run` should raise JobStopped within a second or so."""
 
 
+OTHER_GALLERIES = ("into", "gallery")
+"""The parameters of a job that name another gallery than its own."""
+
+
 class JobStopped(Exception):
     """Raised by a job's `run` because `cancelled()` returned true."""
 
@@ -55,6 +59,12 @@ class Task:
     gallery: str
     parameters: dict[str, JsonValue]
     folder: Path
+
+    @property
+    def galleries(self) -> set[str]:
+        """Every gallery that it reads or changes."""
+        others = (self.parameters.get(name) for name in OTHER_GALLERIES)
+        return {self.gallery, *(each for each in others if isinstance(each, str))}
 
 
 class JobKind(Protocol):

@@ -9,7 +9,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
@@ -157,9 +157,12 @@ class JobQueue:
         found = (self._store.job(job_id) for job_id in ids)
         return [self._with_progress(job) for job in found if job is not None and job.state not in ENDED_STATES]
 
-    def job(self, job_id: str) -> Job:
-        """One job as it is now. Raises Refusal (unknown-job)."""
-        job = self._store.job(job_id)
+    def job(self, job_id: str, seen: Collection[str] | None = None) -> Job:
+        """One job as it is now. `seen`: only if all its galleries are among these; None: in any case.
+
+        Raises Refusal (unknown-job), the same for a job that is not seen.
+        """
+        job = self._store.job(job_id, seen)
         if job is None:
             raise Refusal(
                 ProblemKind.UNKNOWN_JOB,
@@ -168,9 +171,9 @@ class JobQueue:
             )
         return self._with_progress(job)
 
-    def newest(self, limit: int, gallery: str | None) -> list[Job]:
-        """The newest jobs of one gallery, or of all, newest first and without their results."""
-        jobs = self._store.newest(limit, gallery)
+    def newest(self, limit: int, gallery: str | None, seen: Collection[str] | None = None) -> list[Job]:
+        """The newest jobs of one gallery, or of all, newest first and without their results. `seen`: as in `job`."""
+        jobs = self._store.newest(limit, gallery, seen)
         return [self._with_progress(job).model_copy(update={"result": None}) for job in jobs]
 
     def cancel(self, job_id: str) -> Job:
@@ -191,12 +194,10 @@ class JobQueue:
             {"state": job.state},
         )
 
-    def unfinished_of(self, gallery: str) -> list[str]:
-        """The ids of the unfinished jobs that use a gallery."""
+    def unfinished_of(self, gallery: str) -> list[Task]:
+        """The unfinished jobs that use a gallery."""
         with self._lock:
-            return [
-                task.id for task in self._unfinished.values() if gallery in {task.gallery, task.parameters.get("into")}
-            ]
+            return [task for task in self._unfinished.values() if gallery in task.galleries]
 
     def counts_by_kind(self) -> dict[tuple[str, ...], float]:
         """The number of remembered jobs of each kind in each state."""

@@ -25,8 +25,8 @@ class RebuildJob:
 
     def run(self, task: Task, report: Report, cancelled: Cancelled) -> RebuildResult:
         """See JobKind."""
-        index = self._galleries.get(task.gallery).index
         try:
-            return RebuildResult.model_validate(asdict(index.rebuild(report, cancelled)))
+            with self._galleries.get(task.gallery).awake() as index:
+                return RebuildResult.model_validate(asdict(index.rebuild(report, cancelled)))
         except BuildCancelled:
             raise JobStopped from None

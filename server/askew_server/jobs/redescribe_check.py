@@ -79,7 +79,8 @@ def _faults(verification: RedescribeVerification, lowest_cosine: float) -> list[
 
 def _finds_itself(filled: RedescribedGallery, row: ItemRow) -> bool:
     query = unpack_vector(row.vector)
-    (labels,) = filled.gallery.index.search_blocking(query[None], 1).labels
+    with filled.gallery.awake() as index:
+        (labels,) = index.search_blocking(query[None], 1).labels
     hits = ranked(filled.reader.candidates(labels[labels >= 0].tolist()), query)
     own_score = float(query.astype(np.float64) @ query.astype(np.float64))
     # Another item with exactly the same vector is an equally good answer.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from askew_client.contract.jobs import ENDED_STATES, Job, JobState
 from askew_client.contract.problems import Problem
 from askew_server.clock import utc_milliseconds
-from askew_server.jobs.kind import Task
+from askew_server.jobs.kind import OTHER_GALLERIES, Task
 from askew_server.storage.server_database import open_server_database
 
 MAX_ENDED = 1_000
@@ -28,6 +28,12 @@ CREATE TABLE IF NOT EXISTS jobs (
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state);
 """
 _COLUMNS = "id, kind, gallery, state, done, total, result, problem, created_at, started_at, ended_at"
+
+_IS_SEEN = " AND ".join(
+    f"(?1 IS NULL OR {name} IS NULL OR {name} IN (SELECT value FROM json_each(?1)))"
+    for name in ("gallery", *(f"json_extract(parameters, '$.{each}')" for each in OTHER_GALLERIES))
+)
+"""Whether all galleries of a job are among those of the first parameter, a JSON list; true if it is null."""
 
 
 class JobStore:
@@ -61,15 +67,15 @@ class JobStore:
         assert job is not None
         return job
 
-    def job(self, job_id: str) -> Job | None:
-        """One job by id; None if it is unknown."""
-        rows = self._select("WHERE id = ?", (job_id,))
+    def job(self, job_id: str, seen: Collection[str] | None = None) -> Job | None:
+        """One job by id; None if it is unknown. `seen`: only if all its galleries are among these; None: in any case."""
+        rows = self._select(f"WHERE id = ?2 AND {_IS_SEEN}", (_listed(seen), job_id))
         return _job(rows[0]) if rows else None
 
-    def newest(self, limit: int, gallery: str | None) -> list[Job]:
-        """The newest jobs of one gallery, or of all, newest first."""
-        rows = self._select("WHERE ?1 IS NULL OR gallery = ?1 ORDER BY number DESC LIMIT ?2", (gallery, limit))
-        return [_job(row) for row in rows]
+    def newest(self, limit: int, gallery: str | None, seen: Collection[str] | None = None) -> list[Job]:
+        """The newest jobs of one gallery, or of all, newest first. `seen`: as in `job`; they are taken from these."""
+        clause = f"WHERE (?2 IS NULL OR gallery = ?2) AND {_IS_SEEN} ORDER BY number DESC LIMIT ?3"
+        return [_job(row) for row in self._select(clause, (_listed(seen), gallery, limit))]
 
     def counts(self) -> dict[tuple[str, ...], float]:
         """The number of jobs of each kind in each state."""
@@ -134,6 +140,10 @@ class JobStore:
     def _write(self, assignments: str, parameters: tuple[object, ...], job_id: str) -> None:
         with self._lock, self._db.transaction():
             self._db.execute(f"UPDATE jobs SET {assignments} WHERE id = ?", (*parameters, job_id))
+
+
+def _listed(names: Collection[str] | None) -> str | None:
+    return None if names is None else json.dumps(sorted(names))
 
 
 def _job(row: tuple[object, ...]) -> Job:

@@ -24,7 +24,7 @@ from askew_client.errors import EncoderError
 from askew_client.files import flush_folder, write_atomically
 from askew_server.clock import Clock, utc_milliseconds
 from askew_server.errors import Refusal
-from askew_server.files import file_sha256, free_path, replacing
+from askew_server.files import file_sha256, free_path, is_exhaustion, replacing
 from askew_server.maintenance.gallery_copy import (
     LinkFiles,
     copy_gallery,
@@ -219,7 +219,9 @@ class Snapshots:
         """The snapshot of a record; None if the record is invalid."""
         try:
             snapshot = Snapshot.model_validate_json(record.read_bytes())
-        except (OSError, ValidationError):
+        except (OSError, ValidationError) as error:
+            if is_exhaustion(error):
+                raise
             return None
         return snapshot if record.stem == snapshot.name else None
 

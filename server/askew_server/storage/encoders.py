@@ -21,7 +21,7 @@ from askew_client.contract.problems import ProblemKind
 from askew_client.files import write_atomically
 from askew_server.clock import utc_microseconds
 from askew_server.errors import DamagedGallery, Refusal
-from askew_server.storage.errors import DatabaseError
+from askew_server.storage.errors import EXHAUSTED, DatabaseError, DiskNotWritable
 from askew_server.storage.sqlite import Database
 
 ENCODERS_SCHEMA = """
@@ -184,6 +184,8 @@ class EncoderStore:
         try:
             self._db.execute_script(ENCODERS_SCHEMA)
             self._facts = self._read_facts()
+        except (*EXHAUSTED, DiskNotWritable):
+            raise
         except (DatabaseError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise DamagedGallery(f"The encoders of the gallery in {folder.parent} cannot be read: {reason}.") from None

@@ -21,7 +21,7 @@ from askew_server.errors import DamagedGallery
 from askew_server.index.types import Labels, Vectors
 from askew_server.storage.checksums import item_checksum, vector_checksum
 from askew_server.storage.commit_mark import gallery_mark
-from askew_server.storage.errors import DatabaseError
+from askew_server.storage.errors import EXHAUSTED, DatabaseError, DiskNotWritable
 from askew_server.storage.facts import FACTS_SCHEMA, write_fact
 from askew_server.storage.filters import Selection
 from askew_server.storage.photos import write_photo
@@ -101,6 +101,9 @@ class ItemStore(GalleryReader):
             if layout == str(LAYOUT):
                 database.execute_script(SCHEMA)
                 database.count_commits(gallery_mark(folder), note_use=True)
+        except (*EXHAUSTED, DiskNotWritable):
+            database.close()
+            raise
         except DatabaseError as error:
             database.close()
             raise DamagedGallery(f"The gallery in {folder} cannot be opened: {error}.") from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from askew_client.contract.problems import ProblemKind
 from askew_client.files import flush_folder, write_atomically
 from askew_server.errors import Refusal
-from askew_server.files import file_sha256
+from askew_server.files import file_sha256, is_exhaustion
 
 _PHOTO_NAME = re.compile(r"[0-9a-f]{64}\.(?:jpg|png|webp|heic|avif)")
 
@@ -35,12 +35,14 @@ def is_intact_photo(path: Path) -> bool:
 
 
 def require_intact_photo(path: Path) -> None:
-    """Check a photo before it is sent. Raises Refusal (damaged-gallery)."""
+    """Check a photo before it is sent. Raises Refusal (damaged-gallery), OSError for want of descriptors."""
     try:
         if is_intact_photo(path):
             return
         reason = "its bytes do not have the SHA-256 that it is named by"
     except OSError as error:
+        if is_exhaustion(error):
+            raise
         reason = error.strerror or type(error).__name__
     raise Refusal(
         ProblemKind.DAMAGED_GALLERY,

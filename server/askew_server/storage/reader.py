@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -25,6 +25,9 @@ _LOOK_UPS_FOR_A_STEP = 3
 """How many steps of a walk over ids take as long as looking one label up."""
 
 HIGHEST_LABEL = 2**63 - 1
+_PAYLOAD = "CAST(payload AS BLOB)"
+"""As bytes: its length is that of the answer, and nothing has to decode it."""
+_NOTHING = "x''"
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,14 @@ class ItemRow:
         return None if self.photo is None else photo_sha256(self.photo)
 
 
-Candidate = tuple[int, str, str, bytes]
-"""Label, id, payload as JSON text, and the vector's bytes (little-endian float16) of an item that may become a hit."""
+Candidate = tuple[int, str, bytes, bytes]
+"""Label, id, payload as JSON, and the vector's bytes (little-endian float16) of an item that may become a hit.
+
+Payload and vector are empty where they were not asked for.
+"""
+
+StoredRow = tuple[str, bytes, str | None, bytes]
+"""Id, payload as JSON, photo and vector of an item; the vector is empty where it was not asked for."""
 
 
 class GalleryReader:
@@ -116,14 +125,41 @@ class GalleryReader:
         )
 
     def candidates(self, labels: Sequence[int]) -> list[Candidate]:
-        """The items of these labels, in any order; labels without an item are left out."""
-        if len(labels) > _MAX_PARAMETERS:
-            parts = [labels[start : start + _MAX_PARAMETERS] for start in range(0, len(labels), _MAX_PARAMETERS)]
-            return [candidate for part in parts for candidate in self.candidates(part)]
-        sql = (
-            f"SELECT label, id, payload, vector FROM items JOIN vectors USING (label) WHERE label IN ({_marks(labels)})"
-        )
-        return self._db.rows(sql, labels)
+        """The items of these labels with their vectors, in any order; labels without an item are left out."""
+        return list(self.each_candidate(labels, payloads=False, vectors=True))
+
+    def few_candidates(self, labels: Sequence[int], *, vectors: bool) -> list[Candidate]:
+        """The items of these few labels with their payloads, in any order; faster than one by one."""
+        return self._db.rows(_candidates(len(labels), payloads=True, vectors=vectors), labels)
+
+    def each_candidate(
+        self, labels: Sequence[int], *, payloads: bool, vectors: bool
+    ) -> Generator[Candidate, None, None]:
+        """The items of these labels one by one, in any order, so that the caller can stop when it holds enough."""
+        for start in range(0, len(labels), _MAX_PARAMETERS):
+            part = labels[start : start + _MAX_PARAMETERS]
+            yield from self._db.each(_candidates(len(part), payloads=payloads, vectors=vectors), part)
+
+    def each_stored(
+        self, after: str, limit: int, among: Labels | None = None, *, vectors: bool
+    ) -> Generator[StoredRow, None, None]:
+        """Like `page`, one by one and unparsed."""
+        columns = _stored(vectors=vectors)
+        if among is None:
+            yield from self._db.each(f"{columns} WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+            return
+        labels = self._next_labels(after, limit, among)
+        for start in range(0, len(labels), _MAX_PARAMETERS):
+            part = labels[start : start + _MAX_PARAMETERS]
+            yield from self._db.each(f"{columns} WHERE label IN ({_marks(part)}) ORDER BY id", part)
+
+    def stored(self, item_id: str, *, vectors: bool) -> StoredRow | None:
+        """One item by id, unparsed; None if it does not exist."""
+        return self._db.row(f"{_stored(vectors=vectors)} WHERE id = ?", (item_id,))
+
+    def refuse_values_beyond(self, size: int) -> None:
+        """Make every read of a text or a blob of more bytes raise ValueTooLarge instead, before it is read."""
+        self._db.refuse_values_beyond(size)
 
     def payloads(self, labels: Sequence[int]) -> list[tuple[int, str, str]]:
         """Label, id and payload as JSON text of these labels, in any order; labels without an item are left out."""
@@ -181,3 +217,14 @@ def _parts(labels: Labels) -> Iterator[list[int]]:
     """Labels in parts that one statement takes."""
     for start in range(0, len(labels), _MAX_PARAMETERS):
         yield labels[start : start + _MAX_PARAMETERS].tolist()
+
+
+def _candidates(count: int, *, payloads: bool, vectors: bool) -> str:
+    columns = f"label, id, {_PAYLOAD if payloads else _NOTHING}, {'vector' if vectors else _NOTHING}"
+    tables = "items JOIN vectors USING (label)" if vectors else "items"
+    return f"SELECT {columns} FROM {tables} WHERE label IN ({','.join('?' * count)})"
+
+
+def _stored(*, vectors: bool) -> str:
+    columns = f"id, {_PAYLOAD}, photo, {'vector' if vectors else _NOTHING}"
+    return f"SELECT {columns} FROM items{' JOIN vectors USING (label)' if vectors else ''}"

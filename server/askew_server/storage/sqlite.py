@@ -188,6 +188,10 @@ class Database:
             if self._connection.in_transaction:
                 self.execute("ROLLBACK")
 
+    def refuse_values_beyond(self, size: int) -> None:
+        """Make a read of a text or a blob of more bytes raise ValueTooLarge, before it is read. SQL text counts, too."""
+        self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, size)
+
     def define_function(self, name: str, arguments: int, function: Callable[..., int]) -> None:
         """Make a Python function available to SQL on this connection. Equal arguments must give equal results."""
         self._connection.create_function(name, arguments, function, deterministic=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from askew_server.errors import DamagedGallery
 from askew_server.storage.checksums import damaged_rows
 from askew_server.storage.commit_mark import COMMITS, IN_USE, gallery_mark
-from askew_server.storage.errors import DatabaseError
+from askew_server.storage.errors import EXHAUSTED, DatabaseError
 from askew_server.storage.expected_schema import schema_fault
 from askew_server.storage.facts import examine_facts, is_count, read_fact, read_facts
 from askew_server.storage.sqlite import Database
@@ -51,6 +51,8 @@ def check_before_opening(folder: Path, largest: int = LARGEST_CHECKED_AT_OPEN) -
             _check_structure(folder, database)
             for faults in damaged_rows(database):
                 _check_rows(folder, faults)
+    except EXHAUSTED:
+        raise
     except (DatabaseError, OSError) as error:
         raise damaged_gallery(folder, str(error)) from None
 

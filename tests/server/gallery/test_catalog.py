@@ -133,8 +133,10 @@ def test_a_gallery_is_created_as_a_whole_or_not_at_all(data: Path, teacher: Enco
 
 def test_calls_on_a_deleted_gallery_are_refused_and_never_wait_for_ever(catalog: Catalog) -> None:
     held = catalog.get("objects")
+    with held.awake() as index:
+        pass
     catalog.delete("objects")
-    for call in (lambda: held.run(Gallery.describe), held.index.statistics, held.index.status):
+    for call in (lambda: held.run(Gallery.describe), index.statistics, index.status, held.awake().__enter__):
         error = in_thread(call).exception(DEADLINE)
         assert isinstance(error, Refusal)
         assert error.kind.slug == "unknown-gallery"

@@ -297,8 +297,8 @@ def test_an_unforeseen_failure_is_a_problem_without_its_inside(data: Path) -> No
     with RunningServer(data, "--gallery", "objects") as running:
         # Only the server writes to its database, so it does not expect this.
         with sqlite3.connect(data / "galleries/objects/gallery.db") as database:
-            database.execute("UPDATE items SET payload = '{'")
-        answer = running.http.get("/v1/galleries/objects/items?limit=1")
+            database.execute("ALTER TABLE vectors RENAME TO gone")
+        answer = running.http.get("/v1/galleries/objects/items?limit=1&with_vectors=true")
         assert_problem(answer, 500, "internal", "its log has request")
         assert str(data) not in answer.text
 

@@ -285,7 +285,7 @@ def test_past_the_bound_jobs_are_refused_with_retry_after(tmp_path: Path) -> Non
         assert kind.begun.wait(DEADLINE)
         assert (jobs.job(submitted[0].id).done, jobs.job(submitted[0].id).total) == (1, 2)
         assert [jobs.job(job.id).state for job in submitted] == ["running", "waiting"]
-        assert jobs.unfinished_of("g") == [job.id for job in submitted]
+        assert [task.id for task in jobs.unfinished_of("g")] == [job.id for job in submitted]
         kind.go.set()
         assert [_wait(jobs, job).result for job in submitted] == [{"asked": 0}, {"asked": 1}]
         with jobs.spool("g") as folder:

@@ -7,10 +7,12 @@ import errno
 import os
 import resource
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -19,10 +21,20 @@ from fastapi import FastAPI
 
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.wire import pack_base64
+from askew_client.encoding.encoder import Encoder
 from askew_server.errors import Refusal
 from askew_server.http.problems import install_problem_handlers
 from askew_server.maintenance.snapshots import Snapshots
-from askew_server.storage.errors import DamagedDatabase, DatabaseError, DiskFull, DiskNotWritable, storage_problem
+from askew_server.problems import report_error
+from askew_server.storage.errors import (
+    DamagedDatabase,
+    DatabaseError,
+    DiskFull,
+    DiskNotWritable,
+    OutOfDescriptors,
+    database_error,
+    storage_problem,
+)
 from askew_server.storage.items import ItemBatch, ItemStore, StoredItem
 from askew_server.storage.sqlite import Database
 from tests.support.gallery_files import item_json, unit_vector
@@ -89,6 +101,9 @@ def test_a_full_disk_is_answered_with_507(full_store: ItemStore, kind: str) -> N
         (errno.EROFS, ProblemKind.INSUFFICIENT_STORAGE, "does not accept writes (Read-only file system)"),
         (errno.EACCES, ProblemKind.INSUFFICIENT_STORAGE, "does not accept writes (Permission denied)"),
         (errno.EIO, ProblemKind.INSUFFICIENT_STORAGE, "does not accept writes"),
+        (errno.EMFILE, ProblemKind.OUT_OF_DESCRIPTORS, "as many files and connections open as it may"),
+        (errno.ENFILE, ProblemKind.OUT_OF_DESCRIPTORS, "as many files and connections open as it may"),
+        (errno.ENOMEM, ProblemKind.OUT_OF_MEMORY, "no memory left"),
     ],
 )
 def test_an_error_of_the_disk_becomes_a_sentence(code: int, kind: ProblemKind, words: str) -> None:
@@ -98,6 +113,60 @@ def test_an_error_of_the_disk_becomes_a_sentence(code: int, kind: ProblemKind, w
     assert words in problem[1]
     assert storage_problem(OSError(errno.ECONNRESET, "reset")) is None
     assert storage_problem(ValueError("no disk")) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (sqlite3.SQLITE_FULL, ProblemKind.INSUFFICIENT_STORAGE),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, ProblemKind.INSUFFICIENT_STORAGE),
+        (sqlite3.SQLITE_READONLY, ProblemKind.INSUFFICIENT_STORAGE),
+        (sqlite3.SQLITE_IOERR_WRITE, ProblemKind.INSUFFICIENT_STORAGE),
+        (sqlite3.SQLITE_IOERR_FSYNC, ProblemKind.INSUFFICIENT_STORAGE),
+        (sqlite3.SQLITE_CANTOPEN, ProblemKind.INSUFFICIENT_STORAGE),
+        (sqlite3.SQLITE_PERM, ProblemKind.INSUFFICIENT_STORAGE),
+        (sqlite3.SQLITE_NOMEM, ProblemKind.OUT_OF_MEMORY),
+        (sqlite3.SQLITE_IOERR_NOMEM, ProblemKind.OUT_OF_MEMORY),
+        (sqlite3.SQLITE_CORRUPT, ProblemKind.DAMAGED_GALLERY),
+        (sqlite3.SQLITE_NOTADB, ProblemKind.DAMAGED_GALLERY),
+        (sqlite3.SQLITE_IOERR_SHORT_READ, ProblemKind.DAMAGED_GALLERY),
+        (sqlite3.SQLITE_CONSTRAINT, None),
+        (sqlite3.SQLITE_BUSY, None),
+    ],
+)
+def test_a_code_of_sqlite_is_one_kind_of_problem(code: int, kind: ProblemKind | None) -> None:
+    error = sqlite3.OperationalError("something")
+    error.sqlite_errorcode = code
+    assert _kind_of(database_error(error)) is kind
+
+
+def test_exhaustion_of_memory_and_of_threads_is_told_as_such() -> None:
+    for error in (MemoryError(), RuntimeError("can't start new thread")):
+        report = report_error(error, "request 1")
+        assert (report.kind, report.kind.status, report.retry_after) == (ProblemKind.OUT_OF_MEMORY, 503, 1)
+        assert "Traceback" not in report.detail
+    assert report_error(RuntimeError("anything else"), "request 1").kind is ProblemKind.INTERNAL
+
+
+def test_a_database_that_cannot_be_opened_for_want_of_descriptors_is_told_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "some.db"
+    with Database.open(path) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("CREATE TABLE some (n)")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
+    try:
+        for free in range(3):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + 1 + free, hard))
+            with pytest.raises(OutOfDescriptors) as refused, Database.open(path) as database:
+                database.execute("INSERT INTO some VALUES (1)")
+            assert _kind_of(refused.value) is ProblemKind.OUT_OF_DESCRIPTORS
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for each in taken:
+            os.close(each)
+    with Database.open(path) as database:
+        database.execute("INSERT INTO some VALUES (1)")
 
 
 def test_a_corrupt_database_is_distinguished_from_one_that_cannot_be_written(tmp_path: Path) -> None:
@@ -198,6 +267,77 @@ def test_on_a_real_full_disk_writes_are_refused_reads_continue_and_freed_space_i
     with RunningServer(small_disk / "data", "--gallery", "objects") as server:
         assert server.http.get("/v1/galleries/objects").json()["items"] == 560
         assert _found(server, space, 599) == "new-599"
+
+
+@pytest.mark.slow
+def test_a_gallery_that_is_created_on_a_full_disk_leaves_nothing_behind(
+    data: Path, small_disk: Path, teacher_file: Path, teacher: Encoder
+) -> None:
+    shutil.copytree(data, small_disk / "data")
+    galleries = small_disk / "data" / "galleries"
+    manifest = {"teacher": teacher.manifest.model_dump(mode="json", exclude_none=True)}
+    file: dict[str, Any] = {
+        "content": teacher_file.read_bytes(),
+        "headers": {"Content-Type": "application/octet-stream"},
+    }
+    with RunningServer(small_disk / "data", "--gallery", "objects") as server:
+        ballast = small_disk / "ballast"
+        # From no room at all to some for the database, and none for the file.
+        for free in (0, 8, 40, 100):
+            with ballast.open("wb", buffering=0) as stream:
+                with pytest.raises(OSError, match="No space left"):
+                    while True:
+                        stream.write(bytes(4_096))
+                stream.truncate(max(0, stream.tell() - free * 1_024))
+            for _ in range(2):
+                refused = server.http.put("/v1/galleries/h", **file)
+                if refused.status_code == 201:
+                    assert server.http.delete("/v1/galleries/h").status_code == 200
+                    continue
+                problem = assert_problem(refused, 507, "insufficient-storage", "disk is full")
+                assert str(small_disk) not in str(problem)
+                assert sorted(path.name for path in galleries.iterdir()) == ["objects"], f"{free} kB free"
+                assert server.http.get("/v1/galleries/h").status_code == 404
+            if free == 0:
+                assert_problem(server.http.put("/v1/galleries/h", json=manifest), 507, "insufficient-storage")
+            ballast.unlink()
+        assert server.http.put("/v1/galleries/h", **file).status_code == 201
+        assert "Traceback" not in server.stop()
+    assert sorted(path.name for path in galleries.iterdir()) == ["h", "objects"]
+
+
+@pytest.mark.slow
+def test_a_server_without_descriptors_says_so_and_recovers(
+    data: Path, teacher: Encoder, photo: Path, headers: dict[str, str]
+) -> None:
+    manifest = {"teacher": teacher.manifest.model_dump(mode="json", exclude_none=True)}
+    space = headers["Askew-Space"]
+    with RunningServer(data, "--gallery", "objects") as server:
+        assert _written(server, space, 0, 10).status_code == 200
+        # SQLite opens the log with the first read.
+        assert _found(server, space, 3) == "new-3"
+        soft, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        opened = max(int(each.name) for each in Path(f"/proc/{server.process.pid}/fd").iterdir()) + 1
+        refused = 0
+        for free in (0, 1, 2, 3):
+            resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (opened + free, hard))
+            answers = [
+                server.http.put("/v1/galleries/another", json=manifest),
+                server.http.get(f"{ITEMS}/{photo.stem}/photo"),
+                server.http.get("/v1/galleries/objects/index"),
+            ]
+            for answer in answers:
+                if answer.status_code >= 400:
+                    assert_problem(answer, 503, "out-of-descriptors", "ulimit -n")
+                    assert answer.headers["retry-after"] == "1"
+                    refused += 1
+            assert _found(server, space, 3) == "new-3"
+        assert refused >= 4
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        assert server.http.get(f"{ITEMS}/{photo.stem}/photo").status_code == 200
+        assert server.http.put("/v1/galleries/another", json=manifest).status_code in {200, 201}
+        assert {path.name for path in (data / "galleries").iterdir()} == {"another", "objects"}
+        assert server.http.get("/readyz").json()["quarantined"] == 0
 
 
 @pytest.mark.slow

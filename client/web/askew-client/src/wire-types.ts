@@ -15,7 +15,8 @@ export interface GalleryDescription {
 
 export interface GalleryList {
   readonly galleries: readonly GalleryDescription[];
-  readonly default_gallery: string;
+  /** Absent if the key may not see it. */
+  readonly default_gallery?: string;
 }
 
 export interface EncoderDescription {

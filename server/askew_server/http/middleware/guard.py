@@ -63,6 +63,18 @@ class Guard:
             return
         await self._app(scope, receive, send)
 
+    def would_admit(self, scope: Scope) -> bool:
+        """Whether a request's key allows it, at whatever rate. For layers that answer before the guard."""
+        match = context_of(scope).match
+        if not self._keys.guarded or match.rules.permission.scope is None:
+            return True
+        try:
+            key = self._key_of(Headers(scope=scope))
+            check_permission(key, match.rules.permission, match.gallery, match.named, self._resolve)
+        except Refusal:
+            return False
+        return True
+
     def _admit(self, context: RequestContext, scope: Scope, headers: Headers) -> Access:
         """What the sender may see. Raises Refusal (unauthorised, forbidden, rate-limited)."""
         match = context.match
@@ -74,7 +86,7 @@ class Guard:
         key = self._key_of(headers)
         context.record.key = key.id
         self._check_rate(key)
-        return check_permission(key, match.rules.permission, match.gallery, self._resolve)
+        return check_permission(key, match.rules.permission, match.gallery, match.named, self._resolve)
 
     def _key_of(self, headers: Headers) -> Key:
         """The key that a request carries. Raises Refusal (unauthorised)."""

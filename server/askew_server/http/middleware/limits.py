@@ -1,4 +1,4 @@
-"""Limits on every request: the size of its body, the time it takes, its headers, the characters in its path."""
+"""Limits on every request: the size of its body and its answer, the time it takes, its headers, the characters in its path."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from askew_client.contract.problems import ProblemKind
 from askew_server.errors import Refusal
+from askew_server.gallery.answer_size import AnswerSize, AnswersUnderWay
 from askew_server.http.bodies import SNAPSHOT_TYPE
 from askew_server.http.context import context_of
 from askew_server.http.problems import ProblemAnswer, answer_error
@@ -42,6 +43,7 @@ class RequestLimits:
         self._app = app
         self._settings = settings
         self._in_flight = InFlightBytes(settings.max_bodies_bytes)
+        self._answers = AnswersUnderWay(settings.max_answers_bytes)
         self._log = logging.getLogger("askew.server")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,6 +52,7 @@ class RequestLimits:
             await self._app(scope, receive, send)
             return
         context = context_of(scope)
+        context.size = AnswerSize(self._settings.max_answer_bytes, self._answers)
         content_type = _content_type(Headers(scope=scope))
         bounds = self._bounds(context.match, content_type)
         exchange = _Exchange(
@@ -73,6 +76,7 @@ class RequestLimits:
                 await ProblemAnswer(report, exchange.request_id)(scope, exchange.receive, exchange.send)
         finally:
             bounds.in_flight.release(exchange.received)
+            context.size.release()
 
     def _bounds(self, match: RouteMatch, content_type: str) -> _Bounds:
         """The limits of one request by what its route declares its body to be."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -18,12 +19,15 @@ _INSTANCE = b'"@"'
 class LoadShedding:
     """An ASGI app around everything but the observer.
 
-    It refuses before key and body are looked at: a refusal that costs as much as an answer would delay the others.
+    It refuses before the body is looked at: a refusal that costs as much as an answer would delay the others. Only who may
+    search the gallery learns that it is full; the guard refuses the others.
     `LiveGallery.search` refuses as well when it has no place, for requests that pass here.
     """
 
-    def __init__(self, app: ASGIApp, state: AppState) -> None:
+    def __init__(self, app: ASGIApp, state: AppState, may_search: Callable[[Scope], bool]) -> None:
+        """`may_search`: whether the guard would admit a request."""
         self._app = app
+        self._may_search = may_search
         self._state = state
         problem = problem_of(ProblemKind.OVERLOADED, _DETAIL, {}, "@", state.settings.root_path)
         self._body = problem.model_dump_json().encode()
@@ -44,7 +48,9 @@ class LoadShedding:
             gallery = self._state.gallery(name)
         except Refusal:
             return False
-        return gallery.is_full and not any(header == b"origin" for header, _ in scope["headers"])
+        if not gallery.is_full or any(header == b"origin" for header, _ in scope["headers"]):
+            return False
+        return self._may_search(scope)
 
     async def _refuse(self, request_id: str, send: Send) -> None:
         body = self._body.replace(_INSTANCE, json.dumps(request_id).encode())

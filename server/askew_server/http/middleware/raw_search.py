@@ -15,6 +15,7 @@ from askew_client.contract.wire import unpack
 from askew_server.http.bodies import RAW_VECTOR
 from askew_server.http.context import RequestContext, context_of
 from askew_server.http.problems import answer_error
+from askew_server.http.responses import Parts, send_parts
 from askew_server.http.search_answer import search_answer
 from askew_server.http.search_query import options_of, run_search
 from askew_server.http.state import AppState
@@ -41,20 +42,20 @@ class RawSearch:
 
     async def _serve(self, headers: dict[bytes, bytes], scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            body = await self._answer(headers, context_of(scope), scope["query_string"], receive)
+            parts = await self._answer(headers, context_of(scope), scope["query_string"], receive)
         # The client has gone: the limits know what to do.
         except ClientDisconnect:
             raise
         except Exception as error:  # noqa: BLE001
             await answer_error(error, scope)(scope, receive, send)
             return
-        length = str(len(body)).encode()
+        length = str(sum(map(len, parts))).encode()
         await send({"type": "http.response.start", "status": 200, "headers": [_JSON, (b"content-length", length)]})
-        await send({"type": "http.response.body", "body": body})
+        await send_parts(parts, send)
 
     async def _answer(
         self, headers: dict[bytes, bytes], context: RequestContext, query: bytes, receive: Receive
-    ) -> bytes:
+    ) -> Parts:
         began = time.perf_counter()
         gallery = self._state.gallery(context.match.gallery)
         body = await _read_body(receive)
@@ -65,8 +66,8 @@ class RawSearch:
         gallery.check_space(space, allow_missing=self._state.settings.allow_missing_space)
         vector = unpack(body, dtype, gallery.dim)
         context.record.note("decode", began, time.perf_counter())
-        result = await run_search(self._state, gallery, vector[None], (encoder,), options, context.record, receive)
-        return search_answer(result, options, gallery, encoder)
+        result = await run_search(self._state, gallery, vector[None], (encoder,), options, context, receive)
+        return await search_answer(result, options, gallery, encoder, context.size)
 
 
 async def _read_body(receive: Receive) -> bytes:

@@ -147,8 +147,8 @@ def _encoder(
 ) -> tuple[EncoderDescription, LiveGallery]:
     encoders = _encoders(state, access)
     if gallery is not None:
-        # Before it is looked up: the refusal of an unknown gallery lists the names of all.
-        access.require(state.galleries.resolve(gallery))
+        # Before it is looked up, so that an unknown gallery and one that the key may not see are refused alike.
+        access.require(state.galleries.resolve(gallery), gallery)
         name = state.gallery(gallery).name
         encoders = [pair for pair in encoders if name in pair[0].galleries]
     return find_encoder(encoders, encoder_id)

@@ -12,6 +12,7 @@ from askew_client.contract.aliases import Deleted
 from askew_client.contract.common import GalleryName
 from askew_client.contract.galleries import CreateGalleryRequest, DamagedGallery, GalleryDescription, GalleryList
 from askew_client.contract.problems import ProblemKind
+from askew_server.auth.access import Access
 from askew_server.encoders.gate import check_teacher
 from askew_server.errors import Refusal
 from askew_server.gallery.live import LiveGallery
@@ -39,10 +40,11 @@ async def list_galleries(state: InState, access: InAccess) -> Response:
         for name, reason in state.galleries.damaged().items()
         if access.sees(name)
     ]
+    default = state.settings.default_gallery
     return json_answer(
         GalleryList(
             galleries=[gallery for gallery in described if gallery is not None],
-            default_gallery=state.settings.default_gallery,
+            default_gallery=default if access.sees(state.galleries.resolve(default)) else None,
             damaged=damaged,
         )
     )
@@ -84,21 +86,27 @@ async def create_gallery(request: Request, state: InState, gallery: str, teacher
             request.receive,
         )
         live, created = await state.making.run(lambda _: state.galleries.get_or_create(name, file.manifest))
-        await live.write(lambda each: each.keep_encoder(file, teacher, None))
+        try:
+            await live.write(lambda each: each.keep_encoder(file, teacher, None))
+        except Exception:
+            # A gallery without its teacher's file would be half of what was asked for.
+            if created:
+                await state.making.run(lambda _: state.galleries.delete(name))
+            raise
     return json_answer(await _description(state, live), 201 if created else 200)
 
 
 @router.delete("/{gallery}", response_model=Deleted, responses=problems(404, 409, 503))
 @of_one_gallery("admin")
-async def delete_gallery(state: InState, gallery: str) -> Response:
+async def delete_gallery(state: InState, access: InAccess, gallery: str) -> Response:
     """Delete a gallery with all its items, photos and encoders, also a damaged one."""
     state.require_ready()
     name = state.galleries.resolve(gallery)
-    _check_unused(state, name)
+    _check_unused(state, access, name)
     return json_answer(Deleted(deleted=await state.making.run(lambda _: state.galleries.delete(name))))
 
 
-def _check_unused(state: AppState, name: str) -> None:
+def _check_unused(state: AppState, access: Access, name: str) -> None:
     """Refuse to delete a gallery that searches or jobs need. Raises Refusal (gallery-in-use)."""
     is_damaged = name in state.galleries.damaged()
     if name == state.galleries.resolve(state.settings.default_gallery) and not is_damaged:
@@ -107,7 +115,10 @@ def _check_unused(state: AppState, name: str) -> None:
             f"Gallery {name!r} is the one that POST /search answers from. Start the server with another --gallery, "
             "or an alias there that names another one, first.",
         )
-    jobs = state.jobs.unfinished_of(name)
+    tasks = state.jobs.unfinished_of(name)
+    jobs = [task.id for task in tasks if all(map(access.sees, task.galleries))]
+    if tasks and not jobs:
+        raise Refusal(ProblemKind.GALLERY_IN_USE, f"A job works on gallery {name!r}. Try again when it has ended.")
     if jobs:
         raise Refusal(
             ProblemKind.GALLERY_IN_USE,

@@ -31,8 +31,13 @@ async def live(state: InState) -> Response:
 @router.get("/readyz", response_model=Readiness, responses=problems(503))
 @open_to_all
 async def ready(state: InState) -> Response:
-    """Report that galleries are open and searches are answered; 503 while they are loading or the server drains."""
+    """Report that galleries are open and searches are answered; 503 while they are loading or the server drains.
+
+    A server with keys does not count its galleries here, where nobody shows a key; /metrics does.
+    """
     state.require_staying()
+    if state.keys.guarded:
+        return json_answer(Readiness(status="ok", version=state.version))
     serving, damaged = state.galleries.names(), state.galleries.damaged()
     answer = Readiness(
         status="ok",

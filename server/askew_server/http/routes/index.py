@@ -43,10 +43,11 @@ async def rebuild_index(state: InState, gallery: InGallery) -> Response:
 
 
 def _describe(gallery: LiveGallery) -> IndexDescription:
-    status = gallery.index.status()
+    with gallery.awake() as index:
+        status, statistics = index.status(), index.statistics()
     return IndexDescription.model_validate(
         {
-            **asdict(gallery.index.statistics()),
+            **asdict(statistics),
             "gallery": gallery.name,
             "wanted": status.wanted,
             "chosen": status.chosen,

@@ -23,7 +23,7 @@ from askew_client.contract.problems import ProblemKind
 from askew_client.contract.search import SearchAnswer
 from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE
 from askew_server.errors import Refusal
-from askew_server.gallery.items import photo_of, read_item, read_page, vector_of
+from askew_server.gallery.items import FoundPage, find_item, find_page, photo_of, vector_of
 from askew_server.http.bodies import ItemsBody, JsonBody
 from askew_server.http.concurrency import run_off_loop
 from askew_server.http.context import InContext
@@ -31,9 +31,9 @@ from askew_server.http.description import vector_of_upload
 from askew_server.http.item_bodies import ReceivedItems
 from askew_server.http.openapi import file_answers, option_parameters, problems
 from askew_server.http.photo_upload import PhotoUpload, PhotoUploadBody, read_payload
-from askew_server.http.responses import FileAnswer, json_answer
+from askew_server.http.responses import FileAnswer, JsonInParts, json_answer
 from askew_server.http.routing import make_router, of_one_gallery
-from askew_server.http.search_answer import search_answer
+from askew_server.http.search_answer import item_answer, page_answer, search_answer
 from askew_server.http.search_query import options_of, run_search
 from askew_server.http.state import InGallery, InState
 from askew_server.storage.filters import PayloadFilter
@@ -97,9 +97,10 @@ async def upsert_photo(
     return json_answer(UpsertAnswer(upserted=1, sequence=sequence))
 
 
-@router.get("", response_model=ItemPage, responses=problems(404, 422))
+@router.get("", response_model=ItemPage, responses=problems(404, 422, 429))
 @of_one_gallery("write")
 async def list_items(
+    context: InContext,
     gallery: InGallery,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: Annotated[str | None, Query(max_length=4096)] = None,
@@ -111,21 +112,23 @@ async def list_items(
     """List items in the order of their ids; follow `next_cursor` to the end."""
     wanted = None if filter_text is None else _FILTER.validate_json(filter_text)
 
-    def read(reader: GalleryReader, payload_filter: PayloadFilter) -> ItemPage:
+    def read(reader: GalleryReader, payload_filter: PayloadFilter) -> FoundPage:
         with reader.snapshot():
             selection = None if wanted is None else payload_filter.select(wanted)
-            return read_page(reader, cursor, limit, selection, with_vectors=with_vectors)
+            return find_page(reader, cursor, limit, context.size, selection, with_vectors=with_vectors)
 
-    return json_answer(await gallery.read(read))
+    return JsonInParts(await page_answer(await gallery.read(read)))
 
 
-@router.get("/{item_id}", response_model=Item, responses=problems(404))
+@router.get("/{item_id}", response_model=Item, responses=problems(404, 422, 429))
 @of_one_gallery("search")
-async def get_item(gallery: InGallery, item_id: str, with_vectors: WithVectors = False) -> Response:
+async def get_item(context: InContext, gallery: InGallery, item_id: str, with_vectors: WithVectors = False) -> Response:
     """Read one item."""
     identity = unquote(item_id)
-    item = await gallery.read(lambda reader, _: read_item(reader, gallery.name, identity, with_vector=with_vectors))
-    return json_answer(item)
+    item = await gallery.read(
+        lambda reader, _: find_item(reader, gallery.name, identity, context.size, with_vector=with_vectors)
+    )
+    return JsonInParts(await item_answer(item))
 
 
 @router.get(
@@ -149,8 +152,8 @@ async def find_similar(
         )
     others = options.model_copy(update={"exclude": [*options.exclude, identity]})
     vector = await gallery.read(lambda reader, _: vector_of(reader, gallery.name, identity))
-    result = await run_search(state, gallery, vector[None], (), others, context.record, request.receive)
-    return Response(search_answer(result, options, gallery, None), media_type="application/json")
+    result = await run_search(state, gallery, vector[None], (), others, context, request.receive)
+    return JsonInParts(await search_answer(result, options, gallery, None, context.size))
 
 
 @router.delete("/{item_id}", response_model=DeleteAnswer, responses=problems(404, 507))

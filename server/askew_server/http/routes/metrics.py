@@ -46,7 +46,7 @@ async def read_numbers(state: AppState) -> ServerNumbers:
 async def _numbers_of(state: AppState, gallery: LiveGallery) -> GalleryNumbers:
     expected = gallery.encoders.facts.expected_match_scores()
     written, deleted = gallery.written_and_deleted
-    rebuilds = gallery.index.rebuilds
+    rebuilds = gallery.rebuilds
     numbers = GalleryNumbers(
         name=gallery.name,
         waiting=gallery.waiting,

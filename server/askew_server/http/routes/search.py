@@ -18,6 +18,7 @@ from askew_server.http.concurrency import run_off_loop
 from askew_server.http.context import InContext
 from askew_server.http.openapi import option_parameters, problems, raw_parameters
 from askew_server.http.photo_upload import PhotoUpload, QueryPhotoBody
+from askew_server.http.responses import JsonInParts
 from askew_server.http.routing import BodyKind, make_router, of_one_gallery
 from askew_server.http.search_answer import batch_answer, search_answer
 from askew_server.http.search_query import options_of, run_search
@@ -30,7 +31,6 @@ SearchQuery = Annotated[SearchRequest, Depends(JsonBody(SearchRequest, raw=RAW_V
 SearchBatch = Annotated[BatchSearchRequest, Depends(JsonBody(BatchSearchRequest))]
 QueryPhoto = Annotated[PhotoUpload, Depends(QueryPhotoBody())]
 
-_JSON = "application/json"
 _DESCRIBER = (
     "The encoder to describe it with. Without it, the student that /v1/encoders/best answers, or the teacher where no "
     "student is admitted; `encoder` in the answer names it."
@@ -68,8 +68,8 @@ async def search(
     vector = unpack_json(query.vector, query.dtype, gallery.dim)
     context.record.note("decode", request.state.reading_began, time.perf_counter())
     encoders = (query.encoder,)
-    result = await run_search(state, gallery, vector[None], encoders, query, context.record, request.receive)
-    return Response(search_answer(result, query, gallery, query.encoder), media_type=_JSON)
+    result = await run_search(state, gallery, vector[None], encoders, query, context, request.receive)
+    return JsonInParts(await search_answer(result, query, gallery, query.encoder, context.size))
 
 
 @router.post("/search/batch", response_model=BatchSearchAnswer, responses=problems(404, 409, 415, 422, 429))
@@ -91,8 +91,8 @@ async def search_batch(
     if batch.max_false_match is not None and len(encoders) > 1:
         raise Refusal(ProblemKind.VALIDATION, "Expected one encoder for all queries with max_false_match, got several.")
     context.record.note("decode", request.state.reading_began, time.perf_counter())
-    result = await run_search(state, gallery, vectors, encoders, batch, context.record, request.receive)
-    return Response(batch_answer(result, batch, gallery), media_type=_JSON)
+    result = await run_search(state, gallery, vectors, encoders, batch, context, request.receive)
+    return JsonInParts(await batch_answer(result, batch, gallery, context.size))
 
 
 @router.post(
@@ -126,8 +126,8 @@ async def search_photo(
     began = time.perf_counter()
     vector = await state.describe(path, upload.photo, request.receive)
     context.record.note("describe", began, time.perf_counter())
-    result = await run_search(state, gallery, vector[None], (name,), options, context.record, request.receive)
-    return Response(search_answer(result, options, gallery, name), media_type=_JSON)
+    result = await run_search(state, gallery, vector[None], (name,), options, context, request.receive)
+    return JsonInParts(await search_answer(result, options, gallery, name, context.size))
 
 
 def _vectors(batch: BatchSearchRequest, dim: int) -> Vectors:

@@ -152,8 +152,8 @@ def test_a_key_limited_to_a_gallery_sees_nothing_else(
         for encoder in http.get("/v1/encoders").json()["encoders"]:
             assert encoder["galleries"] == ["objects"]
     with guarded.key("search", galleries=["other"]) as http:
-        assert_problem(http.post("/search", json=search), 403, "forbidden", "'objects'")
-        assert_problem(http.get("/v1/galleries/live"), 403, "forbidden", "'objects'")
+        assert_problem(http.post("/search", json=search), 403, "forbidden", "the default gallery")
+        assert_problem(http.get("/v1/galleries/live"), 403, "forbidden", "'live'")
         assert_problem(http.get("/v1/encoders/teacher@1/file"), 404, "unknown-encoder")
 
 
@@ -175,8 +175,8 @@ def test_a_job_of_another_gallery_is_not_shown(guarded: Guarded) -> None:
     path = f"/v1/jobs/{started.json()['id']}"
     with guarded.key("write", galleries=["other"]) as http:
         assert http.get("/v1/jobs").json() == {"jobs": []}
-        assert_problem(http.get(path), 403, "forbidden")
-        assert_problem(http.post(f"{path}/cancel"), 403, "forbidden")
+        assert_problem(http.get(path), 404, "unknown-job")
+        assert_problem(http.post(f"{path}/cancel"), 404, "unknown-job")
     with guarded.key("write", galleries=["objects"]) as http:
         assert http.get(path).json()["gallery"] == "objects"
 

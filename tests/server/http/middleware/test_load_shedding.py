@@ -9,6 +9,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -16,8 +17,10 @@ import numpy as np
 import pytest
 import uvicorn
 
+from askew_client.contract.keys import CreateKeyRequest
 from askew_client.contract.wire import pack
 from askew_client.encoding.encoder import Encoder
+from askew_server.auth.keys import KeyStore
 from askew_server.gallery.catalog import Catalog
 from askew_server.http.app import create_app
 from askew_server.http.state import AppState
@@ -91,8 +94,9 @@ class ServerHere:
         self._thread.start()
         _wait_for(lambda: self._state.state == "ok")
         self.gallery = self._state.gallery(None)
-        assert isinstance(self.gallery.index, HeldIndex)
-        self.index = self.gallery.index
+        with self.gallery.awake() as index:
+            assert isinstance(index, HeldIndex)
+            self.index = index
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -162,3 +166,22 @@ def test_the_queue_is_bounded_and_empties(data: Path, body: bytes, headers: dict
             assert_problem(unknown, 404, "unknown-gallery", "nowhere")
         assert [future.result().status_code for future in waiting] == [200, 200, 200]
         assert httpx.post(url, content=body, headers=headers).status_code == 200
+
+
+@pytest.mark.slow
+def test_only_who_may_search_a_gallery_learns_that_it_is_full(data: Path, body: bytes, headers: dict[str, str]) -> None:
+    with closing(KeyStore(data)) as keys:
+        ours, others = (
+            keys.create(CreateKeyRequest(name=name, scopes=["search"], galleries=[name])).key
+            for name in ("objects", "other")
+        )
+    with ServerHere(data, max_waiting=1) as server, ThreadPoolExecutor(1) as clients:
+        url = f"http://127.0.0.1:{server.port}/search"
+        allowed = {**headers, "api-key": ours}
+        with server.index.busy():
+            waiting = clients.submit(httpx.post, url, content=body, headers=allowed, timeout=60)
+            _wait_for(lambda: server.gallery.waiting == 1)
+            assert_problem(httpx.post(url, content=body, headers=allowed), 429, "overloaded")
+            assert_problem(httpx.post(url, content=body, headers={**headers, "api-key": others}), 403, "forbidden")
+            assert_problem(httpx.post(url, content=body, headers=headers), 401, "unauthorised")
+        assert waiting.result().status_code == 200

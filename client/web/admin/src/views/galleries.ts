@@ -35,7 +35,7 @@ export const showGalleries: View = async (into, context) => {
   if (access.kind !== "limited") head.append(create);
   into.append(head);
   if (access.kind === "limited") into.append(makeHint(ACCESS.limitedTo(access.galleries)));
-  const isDefault = ({ name, aliases }: Gallery) => name === default_gallery || aliases.includes(default_gallery);
+  const isDefault = ({ name, aliases }: Gallery) => default_gallery !== undefined && [name, ...aliases].includes(default_gallery);
   into.append(
     makeTable<Row>(
       NAVIGATION.galleries,
