@@ -182,6 +182,8 @@ def test_what_the_engine_raises_is_a_sentence_and_costs_one_photo_of_many(tmp_pa
     first, failed, last = encoder.encode_stream(sent, workers=2)
     assert isinstance(failed, PhotoError) and not isinstance(first, PhotoError) and not isinstance(last, PhotoError)
     assert "onnxruntime reports" in str(failed)
+    assert not isinstance(first, PhotoError)
+    assert not isinstance(last, PhotoError)
     np.testing.assert_array_equal(np.stack([first, last]), encoder.encode([sent[0], sent[2]]))
 
 

@@ -69,7 +69,7 @@ def test_json_that_the_framework_reads_is_small(server: RunningServer) -> None:
     body = json.dumps({"runtime": "python", "more": [0] * MAX_SMALL_BODY_BYTES}).encode()
     for route in routes:
         path = route.path_format.replace("{gallery}", "objects").replace("{", "").replace("}", "")
-        (method,) = route.methods or ()
+        method = min(route.methods or {"none"})
         answer = server.http.request(method, path, content=body, headers={"Content-Type": "application/json"})
         assert_problem(answer, 413, "payload-too-large", str(MAX_SMALL_BODY_BYTES))
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,12 +131,14 @@ def _send_and_leave(server: RunningServer, method: str, path: str, body: bytes, 
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("use", [lambda *a: _put(*a[:2], "one", a[2]), _search], ids=["put", "search"])
+@pytest.mark.parametrize(
+    "use", [lambda server, gallery, photo: _put(server, gallery, "one", photo), _search], ids=["put", "search"]
+)
 def test_a_photo_that_an_encoder_fails_on_is_refused_and_all_others_are_described(
     limited: RunningServer, fault: Fault, use: Any
 ) -> None:
     refused = in_thread(lambda: use(limited, fault, marked_photo(11)))
-    others = [in_thread(lambda seed=seed: _search(limited, "objects", plain_photo(seed))) for seed in range(3)]
+    others = [in_thread(partial(_search, limited, "objects", plain_photo(seed))) for seed in range(3)]
     same = in_thread(lambda: use(limited, fault, plain_photo(12)))
     answer = refused.result()
     if fault == "slow":
@@ -241,7 +244,7 @@ def test_describing_ends_when_its_client_has_gone(patient: RunningServer, use: s
 
 def test_photos_that_hang_leave_a_child_to_other_galleries(patient: RunningServer) -> None:
     for name in ("one", "two", "three", "four"):
-        in_thread(lambda name=name: _put(patient, "loop", name, marked_photo()))
+        in_thread(partial(_put, patient, "loop", name, marked_photo()))
     wait_until(lambda: len(_at_work(patient)) >= 2, "two children to hang")
     for seed in range(3):
         assert _search(patient, "objects", plain_photo(seed)).status_code == 200
@@ -254,7 +257,7 @@ def test_encoder_files_that_never_end_keep_nothing_else_waiting(
     gone = threading.Event()
     for number in range(MOST_CHECKED):
         path = f"/v1/galleries/e{number}"
-        in_thread(lambda path=path: _send_and_leave(patient, "PUT", path, file, gone.is_set))
+        in_thread(partial(_send_and_leave, patient, "PUT", path, file, gone.is_set))
     wait_until(lambda: len(_children(patient)) >= MOST_CHECKED, "the checks to begin")
     assert_problem(patient.http.put("/v1/galleries/more", content=file), 429, "overloaded", "being checked already")
     checks = _children(patient)

@@ -22,6 +22,7 @@ from askew_client.encoding.encoder import Encoder
 from askew_server.gallery.catalog import Catalog
 from askew_server.jobs.kind import Task
 from askew_server.jobs.redescribe import RedescribeJob
+from askew_server.processes import Limits
 from askew_server.storage.items import StoredItem
 from tests.support.gallery_files import described, unit_vector, write_gallery
 from tests.support.job_waiting import DEADLINE, wait_for_accepted, wait_for_job
@@ -315,7 +316,9 @@ def test_photos_that_cannot_be_shared_are_copied(data: Path, monkeypatch: pytest
     try:
         galleries.load()
         task = Task("one", "objects", {"into": "next"}, data / "jobs" / "one")
-        done = RedescribeJob(galleries, max_pixels=10_000_000).run(task, lambda *_: None, lambda: False)
+        done = RedescribeJob(galleries, max_pixels=10_000_000, limits=Limits()).run(
+            task, lambda *_: None, lambda: False
+        )
         assert done.described == PHOTOS
         photos = list((data / "galleries" / "next" / "photos").rglob("*.jpg"))
         assert len(photos) == PHOTOS
