@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
+from askew_client.cli.taken import Intake
 from askew_client.contract.jobs import RESULT_MODELS
 from askew_client.encoding.encoder import Encoder
 from askew_server.gallery.catalog import Catalog
@@ -205,7 +206,7 @@ def test_a_snapshot_is_restored(tmp_path: Path, expected: Any) -> None:
 
 def test_a_parquet_file_is_read(expected: Any) -> None:
     file = ParquetItems(MADE_AT_0_1 / "objects.parquet")
-    (batch,) = file.batches(64)
+    (batch,) = file.batches(64, Intake("items"))
     items = {item["id"]: item for item in expected["answers"][f"{OBJECTS}/items?limit=1000&with_vectors=true"]["items"]}
     assert sorted(batch.ids) == sorted(items)
     for identity, vector, payload in zip(batch.ids, batch.vectors, batch.payloads, strict=True):
