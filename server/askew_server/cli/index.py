@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -141,7 +142,9 @@ def _print_summary(found: FoundPhotos, report: IndexReport, gallery: str, as_jso
         return
     if lines is not None:
         types = ",".join(f"{column}:{kind}" for column, kind in lines.types.items())
-        typer.echo(f"{lines.path}: {lines.lines.summary()}." + (f" Types: {types}" if lines.has_types else ""))
+        # The path may hold bytes that are not UTF-8, which cannot be printed.
+        path = os.fsencode(lines.path).decode(errors="backslashreplace")
+        typer.echo(f"{path}: {lines.lines.summary()}." + (f" Types: {types}" if lines.has_types else ""))
     changed = f", {report.items.count('replaced'):,} items replaced" if report.items.count("replaced") else ""
     removed = f", {report.removed:,} items removed" if report.removed else ""
     typer.echo(f"Gallery {gallery!r}: {report.files.summary()}{changed}{removed}.")
