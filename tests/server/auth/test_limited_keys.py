@@ -248,7 +248,7 @@ def test_the_newest_jobs_are_taken_from_those_that_the_key_may_see(shared: Share
 def test_without_a_key_nothing_is_counted(shared: Shared) -> None:
     with httpx.Client(base_url=shared.server.url) as nobody:
         ready = nobody.get("/readyz")
-        assert set(ready.json()) == {"status", "version"}
+        assert set(ready.json()) == {"status", "version", "warnings"}
         for path in ("/healthz", "/livez", "/version", "/openapi.json", "/problems/not-ready", "/nothing", "/v1/jobs"):
             answer = nobody.get(path)
             assert not [secret for secret in shared.secrets if secret in answer.text]
