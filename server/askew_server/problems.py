@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from askew_client.contract.problems import Problem, ProblemKind, problem_of
-from askew_client.contract.wording import describe_errors
 from askew_client.errors import AskewError, EncoderError, EngineMissing, PhotoError, WireError
+from askew_client.wording import describe_errors
 from askew_server.errors import DamagedGallery, Refusal, UnknownGallery
 from askew_server.storage.errors import storage_problem
 

@@ -16,8 +16,8 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from askew_client.contract.common import GalleryName
-from askew_client.contract.wording import expectation
 from askew_client.errors import AskewError
+from askew_client.wording import expectation
 from askew_server.observability.logs import LogFormat, LogLevel
 
 ENVIRONMENT_PREFIX = "ASKEW_"

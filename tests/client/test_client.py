@@ -32,7 +32,7 @@ from askew_client.errors import (
     UnreadablePhoto,
     WireError,
 )
-from askew_server.http.item_bodies import RawItems
+from askew_server.http.receiving.item_bodies import RawItems
 from tests.support.scripted_server import ScriptedServer
 
 SPACE = "sp1-" + "0" * 32

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from askew_client.contract.filters import Filter
-from askew_server.storage import payload_columns
-from askew_server.storage.filters import PayloadFilter
+from askew_client.contract.filters.conditions import Filter
+from askew_server.storage.filtering import payload_columns
+from askew_server.storage.filtering.filters import PayloadFilter
 from askew_server.storage.items import ItemBatch, ItemStore
 from askew_server.storage.reader import GalleryReader
 from tests.support.paths import ROOT

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from askew_client.cli.taken import Intake
-from askew_client.contract.field_paths import field_path
+from askew_client.contract.filters.field_paths import field_path
 from askew_client.contract.jobs import RESULT_MODELS
 from askew_client.encoding.encoder import Encoder
 from askew_server.gallery.catalog import Catalog

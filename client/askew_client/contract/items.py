@@ -7,8 +7,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from askew_client.contract.common import MAX_BATCH, ItemId, Payload, RequestBody, Vector
-from askew_client.contract.field_paths import UnknownFields
-from askew_client.contract.filters import Filter
+from askew_client.contract.filters.conditions import Filter
+from askew_client.contract.filters.field_paths import UnknownFields
 from askew_client.contract.shown import Listed, ShortRepr
 from askew_client.contract.space import SpaceId
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from askew_client import Client
-    from askew_client.contract.filters import Filter
+    from askew_client.contract.filters.conditions import Filter
     from askew_client.contract.items import Item
     from askew_client.contract.manifest import Manifest
     from askew_server.ingest.parquet import ParquetBatch, ParquetItems, ParquetRow
@@ -167,7 +167,7 @@ class _LocalSource:
     def read(self, gallery: str, condition: Filter | None, *, with_vectors: bool) -> _FoundItems:
         from askew_server.ingest.parquet import ParquetRow
         from askew_server.storage.facts import GalleryFacts
-        from askew_server.storage.filters import PayloadFilter
+        from askew_server.storage.filtering.filters import PayloadFilter
         from askew_server.storage.photos import photo_sha256
         from askew_server.storage.raw_items import raw_items
         from askew_server.storage.reader import GalleryReader
@@ -327,8 +327,8 @@ def _check_space(gallery: str, expected: str, received: str) -> None:
 def _filter(text: str) -> Filter:
     from pydantic import TypeAdapter, ValidationError
 
-    from askew_client.contract.filters import Filter
-    from askew_client.contract.wording import describe_error
+    from askew_client.contract.filters.conditions import Filter
+    from askew_client.wording import describe_error
 
     adapter: TypeAdapter[Filter] = TypeAdapter(Filter)
     try:

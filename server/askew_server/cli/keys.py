@@ -165,7 +165,7 @@ def _request(
     from pydantic import ValidationError
 
     from askew_client.contract.keys import CreateKeyRequest
-    from askew_client.contract.wording import expectation
+    from askew_client.wording import expectation
 
     given = {
         "name": name,

@@ -201,7 +201,7 @@ def _policy(fields: str, settings: dict[str, int]) -> OfflinePackPolicy:
     from pydantic import ValidationError
 
     from askew_client.contract.offline_pack import OfflinePackPolicy
-    from askew_client.contract.wording import expectation
+    from askew_client.wording import expectation
 
     names = [field.strip() for field in fields.split(",")] if fields.strip() else []
     try:

@@ -35,7 +35,7 @@ def check_name(name: str) -> str:
     from pydantic import TypeAdapter, ValidationError
 
     from askew_client.contract.common import GalleryName
-    from askew_client.contract.wording import describe_error
+    from askew_client.wording import describe_error
 
     try:
         return TypeAdapter(GalleryName).validate_python(name)

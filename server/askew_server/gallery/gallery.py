@@ -20,7 +20,7 @@ from askew_server.index.port import VectorIndex
 from askew_server.index.types import IndexStatistics
 from askew_server.storage.encoders import EncoderStore
 from askew_server.storage.facts import GalleryFacts
-from askew_server.storage.filters import Selection
+from askew_server.storage.filtering.filters import Selection
 from askew_server.storage.items import Change, ItemBatch, ItemStore
 from askew_server.storage.probes import ProbeStore
 from askew_server.storage.reader import GalleryReader

@@ -14,7 +14,7 @@ from askew_client.contract.items import Item, ItemPage
 from askew_client.contract.problems import ProblemKind
 from askew_server.errors import Refusal
 from askew_server.gallery.answer_size import AnswerSize
-from askew_server.storage.filters import Selection
+from askew_server.storage.filtering.filters import Selection
 from askew_server.storage.photos import photo_sha256
 from askew_server.storage.reader import GalleryReader, ItemRow, StoredRow
 from askew_server.storage.vectors import unpack_vector

@@ -34,7 +34,7 @@ from askew_server.index.port import VectorIndex, gallery_closed
 from askew_server.index.types import IndexStatistics, Vectors
 from askew_server.storage.encoders import EncoderStore
 from askew_server.storage.errors import DatabaseError
-from askew_server.storage.filters import PayloadFilter
+from askew_server.storage.filtering.filters import PayloadFilter
 from askew_server.storage.reader import GalleryReader
 
 Result = TypeVar("Result")

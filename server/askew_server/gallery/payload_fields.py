@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from pydantic_core import to_json
 
-from askew_client.contract.field_paths import keys_of
-from askew_server.storage.predicates import read_payload
+from askew_client.contract.filters.field_paths import keys_of
+from askew_server.storage.filtering.predicates import read_payload
 
 
 def selected_fields(payload: bytes, fields: Sequence[str]) -> bytes:

@@ -14,9 +14,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.contract.filters import Scalar
+from askew_client.contract.filters.conditions import Scalar
 from askew_server.index.types import Neighbours, Vectors
-from askew_server.storage.predicates import read_payload, value_at
+from askew_server.storage.filtering.predicates import read_payload, value_at
 from askew_server.storage.reader import Candidate, GalleryReader
 
 SCORE_DECIMALS = 6

@@ -13,8 +13,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
-from askew_client.contract.field_paths import keys_of
-from askew_client.contract.filters import AllOf, Exists, Filter, Not, OneOf, Scalar
+from askew_client.contract.filters.conditions import AllOf, Exists, Filter, Not, OneOf, Scalar
+from askew_client.contract.filters.field_paths import keys_of
 from askew_client.contract.search import SearchOptions
 from askew_server.gallery.answer_size import AnswerSize
 from askew_server.gallery.payload_fields import selected_fields
@@ -32,7 +32,7 @@ from askew_server.gallery.ranking import (
 from askew_server.index.port import VectorIndex
 from askew_server.index.types import Labels, Neighbours, Vectors
 from askew_server.storage.errors import ValueTooLarge
-from askew_server.storage.filters import PayloadFilter
+from askew_server.storage.filtering.filters import PayloadFilter
 from askew_server.storage.reader import GalleryReader
 
 Result = TypeVar("Result")

@@ -8,7 +8,7 @@ from starlette.types import Receive
 
 from askew_client.contract.wire import unpack_json
 from askew_server.gallery.live import LiveGallery
-from askew_server.http.photo_upload import PhotoUpload
+from askew_server.http.receiving.photo_upload import PhotoUpload
 from askew_server.http.state import AppState
 
 

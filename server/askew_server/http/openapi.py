@@ -15,7 +15,7 @@ from askew_client.contract.keys import Scope
 from askew_client.contract.problems import MEDIA_TYPE, Problem
 from askew_client.contract.search import SearchOptions
 from askew_server.auth.permissions import Permission
-from askew_server.http.bodies import BINARY, DeclaredBody
+from askew_server.http.receiving.bodies import BINARY, DeclaredBody
 from askew_server.http.routing import rules_of
 
 # What the layers around the routes answer: a body that is too slow or too large, headers that are too large, a failure;

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from pydantic import TypeAdapter
 from starlette.types import Receive
 
-from askew_client.contract.filters import Filter
+from askew_client.contract.filters.conditions import Filter
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.search import SearchOptions
 from askew_server.errors import Refusal

@@ -22,7 +22,7 @@ from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.live import LiveGallery
 from askew_server.http.concurrency import SlowWork, wait_for_thread, while_connected
 from askew_server.http.context import context_of
-from askew_server.http.page_files import PageFiles
+from askew_server.http.pages.page_files import PageFiles
 from askew_server.http.start_warnings import StartWarning, start_warnings
 from askew_server.jobs.describe_photos import PhotosJob
 from askew_server.jobs.offline_pack import OfflinePackJob, OfflinePacks

@@ -22,8 +22,8 @@ from askew_client.cli.taken import Intake
 from askew_client.contract.common import ItemId, Payload
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.wire import NORM_TOLERANCE, check_vector
-from askew_client.contract.wording import describe_error
 from askew_client.errors import AskewError, WireError
+from askew_client.wording import describe_error
 from askew_server.files import replacing
 
 ROWS_IN_GROUP = 2_048

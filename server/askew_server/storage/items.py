@@ -23,9 +23,9 @@ from askew_server.storage.checksums import item_checksum, vector_checksum
 from askew_server.storage.commit_mark import gallery_mark
 from askew_server.storage.errors import EXHAUSTED, DatabaseError, DiskNotWritable
 from askew_server.storage.facts import FACTS_SCHEMA, write_fact
-from askew_server.storage.filters import Selection
+from askew_server.storage.filtering.filters import Selection
+from askew_server.storage.filtering.predicates import scan
 from askew_server.storage.photos import write_photo
-from askew_server.storage.predicates import scan
 from askew_server.storage.reader import GalleryReader
 from askew_server.storage.schema import SCHEMA, migrate_from_layout_1
 from askew_server.storage.sqlite import Database

@@ -14,7 +14,7 @@ from askew_client import Client
 from askew_client.calls.batches import ItemBatch, NewItem, async_item_batches, item_batches
 from askew_client.contract.wire import unpack
 from askew_client.errors import WireError
-from askew_server.http.item_bodies import RawItems
+from askew_server.http.receiving.item_bodies import RawItems
 from tests.support.scripted_server import ScriptedServer
 
 SPACE = "sp1-" + "0" * 32

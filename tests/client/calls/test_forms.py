@@ -18,7 +18,7 @@ from askew_client.calls.bodies import CHUNK, PhotoFile
 from askew_client.calls.forms import photo_form, photos_form
 from askew_client.contract.common import Payload
 from askew_client.errors import DamagedSnapshot, UnreadablePhoto
-from askew_server.http.photo_form import PhotoForm
+from askew_server.http.receiving.photo_form import PhotoForm
 from askew_server.jobs.describe_photos import SentPhoto
 from tests.support.scripted_server import ScriptedServer
 

@@ -19,7 +19,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import TypeAdapter
 
-from askew_client.contract.filters import Filter
+from askew_client.contract.filters.conditions import Filter
 from askew_server.observability.metrics import GalleryNumbers, Metrics, ServerNumbers
 from tests.support.paths import ROOT
 

@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from askew_client.contract.problems import ProblemKind
 from askew_server.errors import Refusal
 from askew_server.gallery.answer_size import AnswerSize, AnswersUnderWay
-from askew_server.http.bodies import SNAPSHOT_TYPE
 from askew_server.http.context import context_of
 from askew_server.http.problems import ProblemAnswer, answer_error
+from askew_server.http.receiving.bodies import SNAPSHOT_TYPE
 from askew_server.http.routing import BodyKind, RouteMatch, has_control_characters
 from askew_server.problems import report_error
 from askew_server.settings import Settings

@@ -12,9 +12,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from askew_client.contract.wire import unpack
-from askew_server.http.bodies import RAW_VECTOR
 from askew_server.http.context import RequestContext, context_of
 from askew_server.http.problems import answer_error
+from askew_server.http.receiving.bodies import RAW_VECTOR
 from askew_server.http.responses import Parts, send_parts
 from askew_server.http.search_answer import search_answer
 from askew_server.http.search_query import options_of, run_search

@@ -12,9 +12,9 @@ from askew_server.auth.access import Access
 from askew_server.encoders.gate import admit
 from askew_server.encoders.selection import all_encoders, best_encoder, find_encoder
 from askew_server.gallery.live import LiveGallery
-from askew_server.http.bodies import EncoderBody
 from askew_server.http.context import InAccess
 from askew_server.http.openapi import file_answers, problems
+from askew_server.http.receiving.bodies import EncoderBody
 from askew_server.http.responses import FileAnswer, is_known, json_answer
 from askew_server.http.routing import BodyKind, filtered_by_key, make_router, of_one_gallery
 from askew_server.http.state import AppState, InGallery, InState

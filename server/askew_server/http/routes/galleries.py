@@ -16,9 +16,9 @@ from askew_server.auth.access import Access
 from askew_server.encoders.gate import check_teacher
 from askew_server.errors import Refusal
 from askew_server.gallery.live import LiveGallery
-from askew_server.http.bodies import TeacherBody
 from askew_server.http.context import InAccess
 from askew_server.http.openapi import problems
+from askew_server.http.receiving.bodies import TeacherBody
 from askew_server.http.responses import json_answer
 from askew_server.http.routing import BodyKind, filtered_by_key, make_router, of_one_gallery
 from askew_server.http.state import AppState, InGallery, InState

@@ -9,7 +9,7 @@ from fastapi import HTTPException, Request, Response
 from askew_client.contract.health import Health, Readiness, Version
 from askew_client.contract.problems import ProblemKind
 from askew_server.http.openapi import problems
-from askew_server.http.problem_page import POLICY, STYLE, problem_html, problem_style, problem_text, wants_html
+from askew_server.http.pages.problem_page import POLICY, STYLE, problem_html, problem_style, problem_text, wants_html
 from askew_server.http.responses import is_known, json_answer
 from askew_server.http.routing import make_router, open_to_all
 from askew_server.http.state import InState

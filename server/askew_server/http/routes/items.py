@@ -10,7 +10,7 @@ from fastapi import Depends, Query, Request, Response
 from pydantic import TypeAdapter
 
 from askew_client.contract.common import ItemId
-from askew_client.contract.filters import Filter
+from askew_client.contract.filters.conditions import Filter
 from askew_client.contract.items import (
     DeleteAnswer,
     DeleteItemsAnswer,
@@ -24,19 +24,19 @@ from askew_client.contract.search import SearchAnswer
 from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE
 from askew_server.errors import Refusal
 from askew_server.gallery.items import FoundPage, find_item, find_page, photo_of, vector_of
-from askew_server.http.bodies import ItemsBody, JsonBody
 from askew_server.http.concurrency import run_off_loop
 from askew_server.http.context import InContext
 from askew_server.http.description import vector_of_upload
-from askew_server.http.item_bodies import ReceivedItems
 from askew_server.http.openapi import file_answers, option_parameters, problems
-from askew_server.http.photo_upload import PhotoUpload, PhotoUploadBody, read_payload
+from askew_server.http.receiving.bodies import ItemsBody, JsonBody
+from askew_server.http.receiving.item_bodies import ReceivedItems
+from askew_server.http.receiving.photo_upload import PhotoUpload, PhotoUploadBody, read_payload
 from askew_server.http.responses import FileAnswer, JsonInParts, json_answer
 from askew_server.http.routing import make_router, of_one_gallery
 from askew_server.http.search_answer import item_answer, page_answer, search_answer
 from askew_server.http.search_query import options_of, run_search
 from askew_server.http.state import InGallery, InState
-from askew_server.storage.filters import PayloadFilter
+from askew_server.storage.filtering.filters import PayloadFilter
 from askew_server.storage.items import ItemBatch, StoredItem
 from askew_server.storage.photos import photo_sha256, require_intact_photo
 from askew_server.storage.reader import GalleryReader

@@ -14,8 +14,8 @@ from askew_client.contract.jobs import Job, JobList, RedescribeEstimate, Redescr
 from askew_server.auth.access import Access
 from askew_server.http.context import InAccess
 from askew_server.http.openapi import problems
-from askew_server.http.photo_form import PhotoForm
-from askew_server.http.photo_upload import PhotoFormStream
+from askew_server.http.receiving.photo_form import PhotoForm
+from askew_server.http.receiving.photo_upload import PhotoFormStream
 from askew_server.http.responses import job_answer, job_of, json_answer
 from askew_server.http.routing import BodyKind, beyond_one_gallery, filtered_by_key, make_router, of_one_gallery
 from askew_server.http.state import AppState, InGallery, InState

@@ -8,8 +8,8 @@ from typing import Annotated
 from fastapi import Depends, Response
 
 from askew_client.contract.keys import CreatedKey, CreateKeyRequest, KeyList, RevokedKey
-from askew_server.http.bodies import JsonBody
 from askew_server.http.openapi import problems
+from askew_server.http.receiving.bodies import JsonBody
 from askew_server.http.responses import json_answer
 from askew_server.http.routing import beyond_one_gallery, make_router
 from askew_server.http.state import InState

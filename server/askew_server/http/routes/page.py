@@ -8,7 +8,7 @@ import asyncio
 
 from fastapi import HTTPException, Request, Response
 
-from askew_server.http.page_files import PageFile
+from askew_server.http.pages.page_files import PageFile
 from askew_server.http.responses import FileAnswer, is_known
 from askew_server.http.routing import make_router, open_to_all
 from askew_server.http.state import AppState, InState

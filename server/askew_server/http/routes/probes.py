@@ -13,7 +13,7 @@ from askew_client.contract.encoders import Probe, ProbeList, ProbeRemoved
 from askew_client.encoding.photos import read_photo
 from askew_server.http.description import vector_of_upload
 from askew_server.http.openapi import problems
-from askew_server.http.photo_upload import PhotoUpload, PhotoUploadBody
+from askew_server.http.receiving.photo_upload import PhotoUpload, PhotoUploadBody
 from askew_server.http.responses import json_answer
 from askew_server.http.routing import make_router, of_one_gallery
 from askew_server.http.state import InGallery, InState

@@ -13,11 +13,11 @@ from askew_client.contract.search import BatchSearchAnswer, BatchSearchRequest, 
 from askew_client.contract.wire import unpack_json
 from askew_server.encoders.selection import default_describer
 from askew_server.errors import Refusal
-from askew_server.http.bodies import RAW_VECTOR, JsonBody
 from askew_server.http.concurrency import run_off_loop
 from askew_server.http.context import InContext
 from askew_server.http.openapi import option_parameters, problems, raw_parameters
-from askew_server.http.photo_upload import PhotoUpload, QueryPhotoBody
+from askew_server.http.receiving.bodies import RAW_VECTOR, JsonBody
+from askew_server.http.receiving.photo_upload import PhotoUpload, QueryPhotoBody
 from askew_server.http.responses import JsonInParts
 from askew_server.http.routing import BodyKind, make_router, of_one_gallery
 from askew_server.http.search_answer import batch_answer, search_answer

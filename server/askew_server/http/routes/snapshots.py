@@ -17,8 +17,8 @@ from askew_client.contract.jobs import Job
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.snapshots import DeletedSnapshot, RestoreRequest, Snapshot, SnapshotList
 from askew_server.errors import Refusal
-from askew_server.http.bodies import SNAPSHOT_TYPE, SnapshotBody
 from askew_server.http.openapi import file_answers, problems
+from askew_server.http.receiving.bodies import SNAPSHOT_TYPE, SnapshotBody
 from askew_server.http.responses import FileAnswer, is_known, job_answer, json_answer
 from askew_server.http.routing import BodyKind, beyond_one_gallery, make_router, of_one_gallery
 from askew_server.http.state import AppState, InGallery, InState

@@ -16,12 +16,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 import askew_client.contract
 from askew_client.contract.aliases import SetAliasRequest
 from askew_client.contract.common import GalleryName, ItemId
-from askew_client.contract.filters import Filter
+from askew_client.contract.filters.conditions import Filter
 from askew_client.contract.items import DeleteItemsRequest, UpsertRequest
 from askew_client.contract.keys import CreateKeyRequest
 from askew_client.contract.offline_pack import OfflinePackPolicy
 from askew_client.contract.search import BatchSearchRequest, SearchOptions, SearchRequest
-from askew_client.contract.wording import describe_errors, expectation, show_value, suggest_name, text_rules
+from askew_client.wording import describe_errors, expectation, show_value, suggest_name, text_rules
 
 LIBRARY = re.compile(
     r"Input should|should be|should match|should have|String|Value error|pattern|\^\[|\bpydantic\b|\{0,|valid (integer|number|list|dict)"

@@ -21,8 +21,8 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from askew_client.contract.field_paths import FieldPath
-from askew_client.contract.instants import instant_of
+from askew_client.contract.filters.field_paths import FieldPath
+from askew_client.contract.filters.instants import instant_of
 
 MAX_DEPTH = 8
 MAX_VALUES = 20_000

@@ -7,7 +7,7 @@ import re
 from importlib.resources import files
 
 from askew_client.contract.problems import ProblemKind
-from askew_server.http.problem_words import words_of
+from askew_server.http.pages.problem_words import words_of
 
 STYLE = "style.css"
 """The address of the style, beside those of the pages."""
@@ -55,7 +55,7 @@ calls of the API</a></p>
 
 def problem_style() -> bytes:
     """The style of the pages."""
-    return (files("askew_server.http") / "problem_page.css").read_bytes()
+    return (files("askew_server.http.pages") / "problem_page.css").read_bytes()
 
 
 def wants_html(accept: str) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from askew_client.contract.instants import instant_of
+from askew_client.contract.filters.instants import instant_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -19,14 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from askew_client.contract.field_paths import field_path
-from askew_client.contract.filters import Filter, Not
+from askew_client.contract.filters.conditions import Filter, Not
+from askew_client.contract.filters.field_paths import field_path
 from askew_server.errors import Refusal
 from askew_server.gallery.items import read_page
-from askew_server.storage import filters, payload_columns
-from askew_server.storage.filters import PayloadFilter
+from askew_server.storage.filtering import filters, payload_columns
+from askew_server.storage.filtering.filters import PayloadFilter
+from askew_server.storage.filtering.payload_columns import MAX_FIELDS
 from askew_server.storage.items import ItemBatch, ItemStore
-from askew_server.storage.payload_columns import MAX_FIELDS
 from askew_server.storage.reader import GalleryReader
 
 FILTER: TypeAdapter[Filter] = TypeAdapter(Filter)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from askew_client.contract.filters import Bound, Scalar
-from askew_client.contract.instants import instant_of
-from askew_server.storage.payload_column import (
+from askew_client.contract.filters.conditions import Bound, Scalar
+from askew_client.contract.filters.instants import instant_of
+from askew_server.storage.filtering.payload_column import (
     IS_FALSE,
     IS_LARGE,
     IS_NUMBER,
@@ -20,7 +20,7 @@ from askew_server.storage.payload_column import (
     Mask,
     Numbers,
 )
-from askew_server.storage.predicates import COMPARISONS
+from askew_server.storage.filtering.predicates import COMPARISONS
 
 Test = Callable[[Column, Codes, Numbers], Mask]
 

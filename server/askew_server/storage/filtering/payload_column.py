@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.contract.instants import instant_of
+from askew_client.contract.filters.instants import instant_of
 from askew_server.index.types import Labels
-from askew_server.storage.predicates import Absent, FieldTypes
+from askew_server.storage.filtering.predicates import Absent, FieldTypes
 
 Mask = NDArray[np.bool_]
 Codes = NDArray[np.int8]

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from askew_client.contract.field_paths import keys_of
-from askew_client.contract.filters import AllOf, AnyOf, Equals, Exists, Filter, Not, OneOf, Range
+from askew_client.contract.filters.conditions import AllOf, AnyOf, Equals, Exists, Filter, Not, OneOf, Range
+from askew_client.contract.filters.field_paths import keys_of
 from askew_server.index.types import Labels
-from askew_server.storage.column_tests import among, dates_within, numbers_within
-from askew_server.storage.payload_column import Column, Growth, Mask
-from askew_server.storage.predicates import FieldTypes, compares_dates, payloads_in_parts, value_at
+from askew_server.storage.filtering.column_tests import among, dates_within, numbers_within
+from askew_server.storage.filtering.payload_column import Column, Growth, Mask
+from askew_server.storage.filtering.predicates import FieldTypes, compares_dates, payloads_in_parts, value_at
 from askew_server.storage.reader import GalleryReader
 
 MAX_FIELDS = 16

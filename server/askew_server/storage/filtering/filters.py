@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from askew_client.contract.filters import MAX_DEPTH, AllOf, AnyOf, Equals, Filter, Not, OneOf, Range, Scalar
+from askew_client.contract.filters.conditions import MAX_DEPTH, AllOf, AnyOf, Equals, Filter, Not, OneOf, Range, Scalar
 from askew_client.contract.problems import ProblemKind
 from askew_server.errors import Refusal
 from askew_server.index.types import Labels
-from askew_server.storage.payload_columns import PayloadColumns
-from askew_server.storage.predicates import (
+from askew_server.storage.filtering.payload_columns import PayloadColumns
+from askew_server.storage.filtering.predicates import (
     TYPE_NAMES,
     FieldTypes,
     Scan,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from askew_client.contract.filters import MAX_DEPTH, MAX_VALUES, Filter
+from askew_client.contract.filters.conditions import MAX_DEPTH, MAX_VALUES, Filter
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(Filter)
 

@@ -12,9 +12,9 @@ from askew_client.contract.common import Payload
 from askew_client.contract.problems import ProblemKind
 from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE, media_type
 from askew_server.errors import Refusal
-from askew_server.http.bodies import BINARY, DeclaredBody, media_type_of, unsupported_media
 from askew_server.http.concurrency import run_off_loop
-from askew_server.http.photo_form import FormParts
+from askew_server.http.receiving.bodies import BINARY, DeclaredBody, media_type_of, unsupported_media
+from askew_server.http.receiving.photo_form import FormParts
 
 FORM = "multipart/form-data"
 _EXPECTED = f"{', '.join(SUFFIX_BY_MEDIA_TYPE)} (a photo) or {FORM}"

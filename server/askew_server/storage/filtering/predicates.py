@@ -14,9 +14,20 @@ from typing import Any, Final
 
 import numpy as np
 
-from askew_client.contract.field_paths import keys_of
-from askew_client.contract.filters import AllOf, AnyOf, Bound, Equals, Exists, Filter, Not, OneOf, Range, Scalar
-from askew_client.contract.instants import instant_of
+from askew_client.contract.filters.conditions import (
+    AllOf,
+    AnyOf,
+    Bound,
+    Equals,
+    Exists,
+    Filter,
+    Not,
+    OneOf,
+    Range,
+    Scalar,
+)
+from askew_client.contract.filters.field_paths import keys_of
+from askew_client.contract.filters.instants import instant_of
 from askew_server.index.types import Labels
 from askew_server.storage.errors import DamagedDatabase
 

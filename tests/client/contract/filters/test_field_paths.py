@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from askew_client.contract.common import MAX_PAYLOAD_LEVELS
-from askew_client.contract.field_paths import field_path, keys_of
+from askew_client.contract.filters.field_paths import field_path, keys_of
 
 
 @given(st.lists(st.text(st.characters(), max_size=6), min_size=1, max_size=MAX_PAYLOAD_LEVELS))

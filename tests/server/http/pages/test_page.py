@@ -15,7 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from askew_server.http.page_files import PageFiles
+from askew_server.http.pages.page_files import PageFiles
 from tests.support.paths import ROOT
 from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer, run_askew

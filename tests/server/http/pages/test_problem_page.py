@@ -9,8 +9,8 @@ import pytest
 
 from askew_client.contract.problems import ProblemKind
 from askew_server.http.app import all_routes
-from askew_server.http.problem_page import problem_html, problem_text, wants_html
-from askew_server.http.problem_words import WORDS, words_of
+from askew_server.http.pages.problem_page import problem_html, problem_text, wants_html
+from askew_server.http.pages.problem_words import WORDS, words_of
 from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer
 
@@ -19,7 +19,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,imag
 
 def test_every_kind_has_words_of_its_own() -> None:
     missing = [kind.slug for kind in ProblemKind if kind not in WORDS]
-    assert missing == [], "write their words in askew_server/http/problem_words.py"
+    assert missing == [], "write their words in askew_server/http/pages/problem_words.py"
     for part in ("meaning", "example", "remedy"):
         texts = [getattr(words, part) for words in WORDS.values()]
         assert len(set(texts)) == len(texts), f"two kinds have the same {part}"
@@ -27,7 +27,7 @@ def test_every_kind_has_words_of_its_own() -> None:
 
 
 def test_a_kind_without_words_still_has_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("askew_server.http.problem_words.WORDS", {})
+    monkeypatch.setattr("askew_server.http.pages.problem_words.WORDS", {})
     words = words_of(ProblemKind.WOULD_NOT_FIT)
     assert words.meaning == f"{ProblemKind.WOULD_NOT_FIT.title}."
     assert "would-not-fit" in words.example and "`detail`" in words.remedy
@@ -78,7 +78,7 @@ def test_the_calls_that_the_words_name_exist() -> None:
 def test_every_html_answer_has_a_strict_policy(server: RunningServer) -> None:
     """Each route that answers GET without a key, asked as a browser does, with plain names in the place of parameters."""
     found = []
-    page = Path(__file__).parents[3] / "server" / "askew_server" / "http" / "page"
+    page = Path(__file__).parents[4] / "server" / "askew_server" / "http" / "page"
     paths = {route.path_format for route in all_routes() if "GET" in (route.methods or ())}
     names = [path.name for path in page.iterdir()]
     asked = {path.replace("{slug}", kind.slug) for path in paths for kind in ProblemKind}

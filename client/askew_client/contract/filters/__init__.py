@@ -1,0 +1,1 @@
+"""Conditions on payloads: their form, the paths of fields, and instants to compare."""

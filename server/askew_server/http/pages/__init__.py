@@ -1,0 +1,1 @@
+"""The files of the web app, and the pages about problems."""

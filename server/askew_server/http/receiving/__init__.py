@@ -1,0 +1,1 @@
+"""Bodies of requests: JSON, raw vectors and items, photos and forms."""

@@ -1,0 +1,1 @@
+"""What a filter means, and its evaluation over payloads and columns."""
