@@ -187,6 +187,19 @@ class GalleryReader:
         """Labels and float32 [n, D] vectors of the items of these ascending labels, in batches."""
         return vectors_of(self._db, labels, dim, batch=batch)
 
+    def count(self, among: Labels) -> int:
+        """The number of items that have these labels, which are ascending; labels without an item are left out."""
+        # Looking a label up costs as much as a few steps of the walk over all of them.
+        if _LOOK_UPS_FOR_A_STEP * len(among) < int(self._db.value("SELECT count(*) FROM items")):
+            return sum(len(self.existing(part)) for part in _parts(among))
+        return len(np.intersect1d(self.labels(), among, assume_unique=True))
+
+    def unknown_ids(self, ids: Sequence[str]) -> list[str]:
+        """Those of the ids that no item has, each once, in their order."""
+        sql = "SELECT id FROM items WHERE id IN (SELECT value FROM json_each(?))"
+        known = {item_id for (item_id,) in self._db.rows(sql, (json.dumps(list(ids)),))}
+        return [item_id for item_id in dict.fromkeys(ids) if item_id not in known]
+
     def counts(self) -> tuple[int, int]:
         """The number of items, and of items with a photo."""
         items = self._db.value("SELECT count(*) FROM items")
