@@ -56,7 +56,9 @@ def test_items_are_counted(target: Target) -> None:
 
 def test_ids_without_an_item_are_named_and_the_others_deleted(target: Target, data: Path) -> None:
     strange = ["\t", "", "no" * 300, "none"]
-    done = call_askew("items", "delete", "--gallery", "live", "--yes", "--json", *target, "--", *IDS[:3], "-x", *strange)
+    done = call_askew(
+        "items", "delete", "--gallery", "live", "--yes", "--json", *target, "--", *IDS[:3], "-x", *strange
+    )
     assert done.returncode == 3, done.stderr
     report = json.loads(done.stdout)
     assert (report["deleted"], report["taken"], report["unmatched"]["count"]) == (3, 3, 4)
@@ -124,11 +126,9 @@ def test_the_question_says_how_many_items_would_go(
 ) -> None:
     before = set(stored_items(data))
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "askew_client.cli.main", "items", "delete", *chosen, "--gallery", "objects"]
-        + ["--data", str(data)],
-        stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    place = ["--gallery", "objects", "--data", str(data)]
+    command = [sys.executable, "-m", "askew_client.cli.main", "items", "delete", *chosen, *place]
+    process = subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     os.close(theirs)
     os.write(ours, f"{answer}\n".encode())
     out, err = process.communicate(timeout=120)

@@ -364,7 +364,9 @@ def test_a_deletion_is_refused_if_a_write_since_its_selection_gives_the_field_an
 
 
 @pytest.mark.parametrize("matching", [3, 1_300])
-def test_a_count_leaves_out_what_was_deleted_since_the_columns_were_read(gallery: FilteredGallery, matching: int) -> None:
+def test_a_count_leaves_out_what_was_deleted_since_the_columns_were_read(
+    gallery: FilteredGallery, matching: int
+) -> None:
     condition = FILTER.validate_python({"field": "n", "range": {"lt": matching}})
     gallery.write({f"{n}": {"n": n} for n in range(2_000)})
     assert gallery.counted(condition) == matching
