@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
@@ -33,9 +35,7 @@ def count_items(
 ) -> None:
     """Print the number of items in a gallery, or of those that meet a condition."""
     wanted = None if condition is None else parse_filter(condition)
-    with open_target(
-        data, server, key, command="askew items", served=_ServedItems, local=_StoredItems, opens_galleries=False
-    ) as items:
+    with _open_to_count(data, server, key) as items:
         found = items.count(gallery, None, wanted)
     warn_of_unknown_fields(found.unknown_fields)
     typer.echo(found.model_dump_json() if as_json else found.count)
@@ -65,7 +65,7 @@ def delete_items(
     wanted = None if condition is None else parse_filter(condition)
     intake = Intake("items")
     try:
-        with open_target(data, server, key, command="askew items", served=_ServedItems, local=_OpenItems) as items:
+        with _open_to_delete(data, server, key) as items:
             if wanted is None:
                 _delete_by_ids(items, gallery, ids or [], intake, yes=yes)
                 unknown_fields: list[str] = []
@@ -155,6 +155,22 @@ class _Items(_Counts, Protocol):
 
     def delete(self, gallery: str, ids: Sequence[str] | None, wanted: Filter | None) -> DeleteItemsAnswer:
         """Delete the items that have these ids, or meet a condition: one of both."""
+
+
+def _open_to_count(data: Path | None, server: str | None, key: str | None) -> AbstractContextManager[_Counts]:
+    return open_target(
+        data,
+        server,
+        key,
+        command="askew items",
+        served=_ServedItems,
+        local=_StoredItems,
+        opens_galleries=False,
+    )
+
+
+def _open_to_delete(data: Path | None, server: str | None, key: str | None) -> AbstractContextManager[_Items]:
+    return open_target(data, server, key, command="askew items", served=_ServedItems, local=_OpenItems)
 
 
 class _ServedItems:

@@ -21,6 +21,7 @@ from askew_server.storage.vectors import vectors_of
 
 _MAX_PARAMETERS = 512
 _MAPPED_BYTES = 1 << 40
+_COUNTED_AT_ONCE = 100_000
 _LOOK_UPS_FOR_A_STEP = 3
 """How many steps of a walk over ids take as long as looking one label up."""
 
@@ -188,11 +189,11 @@ class GalleryReader:
         return vectors_of(self._db, labels, dim, batch=batch)
 
     def count(self, among: Labels) -> int:
-        """The number of items that have these labels, which are ascending; labels without an item are left out."""
-        # Looking a label up costs as much as a few steps of the walk over all of them.
-        if _LOOK_UPS_FOR_A_STEP * len(among) < int(self._db.value("SELECT count(*) FROM items")):
-            return sum(len(self.existing(part)) for part in _parts(among))
-        return len(np.intersect1d(self.labels(), among, assume_unique=True))
+        """The number of items that have these labels, each named once; labels without an item are left out."""
+        # As JSON, so that no row of an item passes through Python.
+        sql = "SELECT count(*) FROM json_each(?) JOIN items ON label = value"
+        parts = (among[start : start + _COUNTED_AT_ONCE] for start in range(0, len(among), _COUNTED_AT_ONCE))
+        return sum(int(self._db.value(sql, (json.dumps(part.tolist()),))) for part in parts)
 
     def unknown_ids(self, ids: Sequence[str]) -> list[str]:
         """Those of the ids that no item has, each once, in their order."""
