@@ -50,7 +50,7 @@ def test_every_problem_is_documented_with_its_status(text: str) -> None:
 @pytest.mark.slow
 def test_every_path_is_documented(text: str, tmp_path: Path) -> None:
     galleries = Catalog(tmp_path, owner="a test")
-    document = json.loads(create_fastapi(AppState(Settings(data=tmp_path), galleries)).state.openapi_document())
+    document = json.loads(create_fastapi(AppState(Settings(data=tmp_path), galleries)).state.openapi_document().content)
     galleries.close()
     calls = [f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods]
     assert len(calls) > 20

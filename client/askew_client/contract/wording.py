@@ -174,7 +174,8 @@ def _sentence(place: tuple[str | int, ...], errors: Sequence[ErrorDetails]) -> s
         case "recursion_loop":
             return f"Expected a value that does not contain itself{where}."
     # Two or more branches of a union that fail for one value are one expectation.
-    if all(each["type"] == "filter" for each in errors):
+    # The contract's own errors begin like a sentence, and say what came where that helps.
+    if len(errors) == 1 and error["msg"].startswith("expected "):
         return f"{_capitalised(error['msg']).rstrip('.')}{where}."
     rule = text_rules().get(_context(error, "pattern"))
     if rule is not None and len(place) <= 1:
@@ -229,7 +230,7 @@ def _context(error: ErrorDetails, name: str) -> str:
 
 def _from_message(message: str) -> str:
     """pydantic's own message as a phrase, for the kinds of errors that have no words here."""
-    rest = re.sub(r"^[\w ]+? should (be )?", "", message)
+    rest = re.sub(r"^([\w ]+? should (be )?|expected )", "", message)
     if rest != message:
         return rest.rstrip(".")
     return f"a value that fits ({message.rstrip('.')})"

@@ -27,6 +27,26 @@ def words_of(kind: Kind) -> Words:
 
 
 WORDS: Mapping[Kind, Words] = {
+    Kind.ANSWER_TOO_LARGE: Words(
+        "The answer would have more bytes than the server sends at once. It was counted before the payloads were read, so "
+        "nothing was sent.",
+        "A batch of 300 queries with limit 1,000, over items whose payloads have 2 kB each.",
+        "Ask for less: a smaller `limit`, fewer queries in a batch, only some payload fields (`with_payload`), no vectors. "
+        "`bytes` is about what the answer would have, `limit` what the server allows (ASKEW_MAX_ANSWER_BYTES).",
+    ),
+    Kind.OUT_OF_DESCRIPTORS: Words(
+        "The operating system lets the server open no further files and connections at the moment. The disk and the data "
+        "are in order.",
+        "The server was started with `ulimit -n 256` and serves many galleries and connections.",
+        "Try again in a second. If it happens often, start the server with a higher limit on open files (`ulimit -Hn`, or "
+        "LimitNOFILE in a systemd unit), or with a lower ASKEW_MAX_CONNECTIONS.",
+    ),
+    Kind.OUT_OF_MEMORY: Words(
+        "The server got no memory, or no further thread, for this request. Others are answered.",
+        "A container has a limit on memory that is hardly larger than its galleries.",
+        "Try again in a second. If it happens often, give the server more memory, or let it do less at once "
+        "(ASKEW_MAX_WAITING, ASKEW_MAX_ANSWERS_BYTES).",
+    ),
     Kind.SPACE_MISMATCH: Words(
         "The vector comes from another vector space than the gallery's. Both may have as many dimensions, but scores "
         "between them mean nothing, so the server does not compute any.",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from askew_client.contract.jobs import Job
 from askew_client.contract.problems import Problem, ProblemKind, problem_of
 from askew_client.errors import AskewError, JobFailed, JobUnfinished, Overloaded, ProblemError, WireError
+from askew_server import errors as refusals
 from askew_server.errors import Refusal
 
 texts = st.text(max_size=40)
@@ -41,6 +42,7 @@ ARGUMENTS: dict[type[AskewError], st.SearchStrategy[tuple[object, ...]]] = {
     Overloaded: st.tuples(problems, seconds),
     # An error of another package, with a constructor of its own.
     Refusal: st.tuples(kinds, texts, extras, st.none() | st.integers(0, 60)),
+    refusals.UnknownGallery: st.tuples(texts, st.lists(st.tuples(texts, texts), max_size=3)),
 }
 """What the constructors of a class and of its subclasses take."""
 

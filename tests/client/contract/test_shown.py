@@ -91,7 +91,8 @@ def test_it_is_still_the_model_that_it_was() -> None:
     for answer in answers(2):
         kind = type(answer)
         dumped = answer.model_dump()
-        assert list(dumped) == list(kind.model_fields)
+        # Left out where there are none.
+        assert list(dumped) == [name for name in kind.model_fields if name != "unknown_fields"]
         assert kind.model_validate(dumped) == kind.model_validate_json(answer.model_dump_json()) == answer
         assert copy.deepcopy(answer) == answer.model_copy(deep=True) == pickle.loads(pickle.dumps(answer)) == answer
         assert TypeAdapter(kind).dump_json(answer) == answer.model_dump_json().encode()

@@ -261,7 +261,7 @@ def test_a_key_that_may_search_counts_the_items_of_its_gallery_alone(shared: Sha
 def test_without_a_key_nothing_is_counted(shared: Shared) -> None:
     with httpx.Client(base_url=shared.server.url) as nobody:
         ready = nobody.get("/readyz")
-        assert set(ready.json()) == {"status", "version"}
+        assert set(ready.json()) == {"status", "version", "warnings"}
         for path in ("/healthz", "/livez", "/version", "/openapi.json", "/problems/not-ready", "/nothing", "/v1/jobs"):
             answer = nobody.get(path)
             assert not [secret for secret in shared.secrets if secret in answer.text]

@@ -183,7 +183,7 @@ def test_a_name_that_no_gallery_can_have_is_refused_with_the_rule(tmp_path: Path
             *command.split(), "No Name", *(["x"] if "alias" in command else ["--encoder", "x"]), "--data", tmp_path
         )
         assert done.returncode == 1
-        assert "Expected a name of lower-case letters" in done.stderr and "got 'No Name'" in done.stderr
+        assert "Expected a gallery name of 1 to 63 lower-case letters" in done.stderr and "got 'No Name'" in done.stderr
 
 
 def test_a_folder_with_a_name_that_no_gallery_can_have_can_be_deleted(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import re
@@ -212,10 +213,9 @@ def _limited_server(data: Path, descriptors: int) -> Iterator[tuple[httpx.Client
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout is not None
-        found = re.search(r"https?://\S+", process.stdout.readline())
-        assert found is not None
+        url = json.loads(process.stdout.readline())["url"]
         limits = httpx.Limits(max_connections=8)
-        with httpx.Client(base_url=found[0], timeout=120, limits=limits) as http:
+        with httpx.Client(base_url=url, timeout=120, limits=limits) as http:
             wait_until(lambda: http.get("/readyz").status_code == 200, "the server")
             yield http, process.pid
     finally:

@@ -120,7 +120,7 @@ def test_nothing_is_written_or_deleted_outside_its_folder(
         assert exchange(server.url, b"DELETE " + item + b"\r\n").status == 200
 
 
-KNOWN_IN_DATA = {"askew.db", "askew.db-shm", "askew.db-wal", "galleries", "jobs", "lock", "owner.json"}
+KNOWN_IN_DATA = {"askew.db", "askew.db-shm", "askew.db-wal", "galleries", "jobs", "lock", "owner.json", "record"}
 
 
 # Bombs

@@ -296,14 +296,14 @@ def test_a_gallery_that_is_created_on_a_full_disk_leaves_nothing_behind(
                     continue
                 problem = assert_problem(refused, 507, "insufficient-storage", "disk is full")
                 assert str(small_disk) not in str(problem)
-                assert sorted(path.name for path in galleries.iterdir()) == ["objects"], f"{free} kB free"
+                assert sorted(path.name for path in galleries.iterdir()) == [".record", "objects"], f"{free} kB free"
                 assert server.http.get("/v1/galleries/h").status_code == 404
             if free == 0:
                 assert_problem(server.http.put("/v1/galleries/h", json=manifest), 507, "insufficient-storage")
             ballast.unlink()
         assert server.http.put("/v1/galleries/h", **file).status_code == 201
         assert "Traceback" not in server.stop()
-    assert sorted(path.name for path in galleries.iterdir()) == ["h", "objects"]
+    assert sorted(path.name for path in galleries.iterdir()) == [".record", "h", "objects"]
 
 
 @pytest.mark.slow
@@ -336,7 +336,7 @@ def test_a_server_without_descriptors_says_so_and_recovers(
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
         assert server.http.get(f"{ITEMS}/{photo.stem}/photo").status_code == 200
         assert server.http.put("/v1/galleries/another", json=manifest).status_code in {200, 201}
-        assert {path.name for path in (data / "galleries").iterdir()} == {"another", "objects"}
+        assert {path.name for path in (data / "galleries").iterdir()} == {".record", "another", "objects"}
         assert server.http.get("/readyz").json()["quarantined"] == 0
 
 

@@ -36,16 +36,17 @@ async def ready(state: InState) -> Response:
     A server with keys does not count its galleries here, where nobody shows a key; /metrics does.
     """
     state.require_staying()
+    # Anybody may ask: what names galleries and folders is in the log alone.
+    warnings = [warning.public for warning in state.warnings()]
     if state.keys.guarded:
-        return json_answer(Readiness(status="ok", version=state.version))
+        return json_answer(Readiness(status="ok", version=state.version, warnings=warnings))
     serving, damaged = state.galleries.names(), state.galleries.damaged()
     answer = Readiness(
         status="ok",
         version=state.version,
         galleries=len(serving),
         quarantined=len(damaged),
-        # Anybody may ask: what names galleries and folders is in the log alone.
-        warnings=[warning.public for warning in state.warnings()],
+        warnings=warnings,
     )
     return json_answer(answer)
 
