@@ -102,6 +102,9 @@ def test_items_are_read_page_by_page(real: Client, teacher: Encoder, teacher_fil
     assert [item.id for item in real.items(gallery="many")] == ids
     some = list(real.items(gallery="many", filter={"field": "n", "range": {"gte": 2_000}}, with_vectors=True))
     assert [item.id for item in some] == ids[2_000:]
+    assert (real.count("many"), real.count("many", filter={"field": "n", "range": {"gte": 2_000}})) == (2_500, 500)
+    assert real.count_items(gallery="many", filter={"field": "m", "eq": 1}).unknown_fields == ["m"]
+    assert real.count_items(["00001", "none"], gallery="many").count == 1
     index = real.index("many")
     assert (index.vectors, index.kind) == (2_500, "exact")
     assert real.choose_index("many", "exact").wanted == "exact"

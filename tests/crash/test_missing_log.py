@@ -58,7 +58,7 @@ def _write_until_killed(data: Path, seed: int, acknowledged: Connection) -> None
                         acknowledged.send(f"key-{number}")
                     case 2:
                         acknowledged.send(
-                            gallery.run(lambda each: each.delete_items([f"item-{number % 300}"])).sequence  # noqa: B023
+                            gallery.run(lambda each: each.delete_items([f"item-{number % 300}"])[0]).sequence  # noqa: B023
                         )
                     case _:
                         acknowledged.send(gallery.run(lambda each: each.upsert(ItemBatch.of(batch))))  # noqa: B023

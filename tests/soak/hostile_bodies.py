@@ -249,7 +249,8 @@ def _items_raw(samples: Samples, random: Random) -> HostileBody:
 
 def _deletion(_: Samples, random: Random) -> HostileBody:
     wanted = {"filter": _condition(random)} if random.random() < 0.5 else {"ids": ["none-1", "none-2"]}
-    return HostileBody("POST", f"{GALLERY}/items/delete", _JSON_TYPE, spoiled_json(wanted, random))
+    call = random.choice(["delete", "count"])
+    return HostileBody("POST", f"{GALLERY}/items/{call}", _JSON_TYPE, spoiled_json(wanted, random))
 
 
 def _filter(_: Samples, random: Random) -> HostileBody:

@@ -21,7 +21,7 @@ from tests.support.small_encoders import make_encoder
 
 EXCLUDED_CHECK = "positive_data_acceptance"
 """A schema cannot express a vector's number of values and unit length, or which galleries exist."""
-WITH_FILTERS = r"/(search|search/batch|items/delete)$"
+WITH_FILTERS = r"/(search|search/batch|items/count|items/delete)$"
 """Paths whose body has a recursive filter: the coverage phase makes tens of thousands of cases for each of them."""
 COVERAGE_SECONDS = 30
 CONFIGURATION = """

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
@@ -17,14 +18,15 @@ from askew_client.calls import health as health_calls
 from askew_client.calls import items as item_calls
 from askew_client.calls import offline_packs as pack_calls
 from askew_client.calls import search as search_calls
+from askew_client.calls.batches import id_batches
 from askew_client.calls.bodies import PhotoFile
-from askew_client.calls.search import SearchParams, SimilarParams, check_options
+from askew_client.calls.search import SearchFilter, SearchParams, SimilarParams, check_options
 from askew_client.contract.encoders import EncoderDescription, EncoderList, Runtime
 from askew_client.contract.errors import ClientMisused
 from askew_client.contract.galleries import GalleryDescription, GalleryList
 from askew_client.contract.health import Health, Readiness, Version
 from askew_client.contract.indexes import IndexDescription
-from askew_client.contract.items import Item
+from askew_client.contract.items import CountItemsAnswer, Item
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.offline_pack import OfflinePackDescription
 from askew_client.contract.search import BatchSearchAnswer, SearchAnswer
@@ -177,9 +179,33 @@ class SearchClient:
         """One gallery, by its name or an alias."""
         return self._connections.run(gallery_calls.gallery(name))
 
-    def count(self, gallery: str | None = None) -> int:
-        """The number of items in a gallery (None: the default one)."""
-        return (self.gallery(self._named(gallery))).items
+    def count(
+        self,
+        gallery: str | None = None,
+        *,
+        filter: SearchFilter | None = None,  # noqa: A002
+    ) -> int:
+        """The number of items in a gallery (None: the default one), or of those that meet a condition."""
+        name = self._named(gallery)
+        if filter is None:
+            return (self.gallery(name)).items
+        return (self.count_items(gallery=name, filter=filter)).count
+
+    def count_items(
+        self,
+        ids: Sequence[str] | None = None,
+        *,
+        gallery: str,
+        filter: SearchFilter | None = None,  # noqa: A002
+    ) -> CountItemsAnswer:
+        """How many items have these ids or meet a condition, and the filter's unknown fields; of all without either.
+
+        Raises ValueError if `ids` is empty.
+        """
+        answers = [
+            self._connections.run(item_calls.count_items(batch, filter, gallery=gallery)) for batch in id_batches(ids)
+        ]
+        return CountItemsAnswer(count=sum(each.count for each in answers), unknown_fields=answers[-1].unknown_fields)
 
     def index(self, gallery: str) -> IndexDescription:
         """The kind, size and recall of a gallery's index, and what the chosen kind would need."""

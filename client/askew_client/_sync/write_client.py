@@ -106,23 +106,6 @@ class WriteClient(SearchClient):
             if cursor is None:
                 return
 
-    def count(
-        self,
-        gallery: str | None = None,
-        *,
-        filter: SearchFilter | None = None,  # noqa: A002
-    ) -> int:
-        """The number of items in a gallery (None: the default one), or of those that meet a condition.
-
-        With a condition, the items are listed to be counted, a page at a time.
-        """
-        if filter is None:
-            return super().count(gallery)
-        name, count = self._named(gallery), 0
-        for _ in self.items(gallery=name, filter=filter):
-            count += 1
-        return count
-
     def item_page(
         self,
         *,
@@ -149,7 +132,7 @@ class WriteClient(SearchClient):
     ) -> DeleteItemsAnswer:
         """Delete the items with these ids, or all that meet a condition. Unknown ids are ignored.
 
-        Returns how many were deleted and the gallery's last sequence number. Raises ValueError if `ids` is empty.
+        Returns how many were deleted, the gallery's last sequence number and the `unknown_ids`. Raises ValueError if `ids` is empty.
         """
         answers = [
             self._connections.run(item_calls.delete_items(batch, filter, gallery=gallery)) for batch in id_batches(ids)
@@ -158,6 +141,7 @@ class WriteClient(SearchClient):
             deleted=sum(each.deleted for each in answers),
             sequence=answers[-1].sequence,
             unknown_fields=answers[-1].unknown_fields,
+            unknown_ids=[each for answer in answers for each in answer.unknown_ids],
         )
 
     def jobs(self, *, gallery: str | None = None, limit: int = 100) -> JobList:

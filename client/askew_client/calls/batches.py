@@ -103,7 +103,7 @@ async def async_item_batches(items: AsyncItems, *, max_bytes: int = BATCH_BYTES)
 
 
 def id_batches(ids: Sequence[str] | None) -> Iterator[Sequence[str] | None]:
-    """Group ids into batches of one request each. Without ids (a filter names the items): None, once.
+    """Group ids, each once, into batches of one request each. Without ids (a filter names the items): None, once.
 
     Raises ValueError if `ids` is empty.
     """
@@ -112,8 +112,10 @@ def id_batches(ids: Sequence[str] | None) -> Iterator[Sequence[str] | None]:
         return
     if not ids:
         raise ValueError("expected at least one id, got none")
-    for start in range(0, len(ids), MAX_DELETED):
-        yield ids[start : start + MAX_DELETED]
+    # Named in two requests, an id would be counted twice, or be unknown to the second one.
+    distinct = list(dict.fromkeys(ids))
+    for start in range(0, len(distinct), MAX_DELETED):
+        yield distinct[start : start + MAX_DELETED]
 
 
 def total(answers: Sequence[UpsertAnswer]) -> UpsertAnswer:

@@ -17,7 +17,7 @@ from askew_client.calls.forms import photo_form, photos_form
 from askew_client.calls.search import SearchFilter
 from askew_client.contract.common import Payload
 from askew_client.contract.errors import ProblemError
-from askew_client.contract.items import DeleteAnswer, DeleteItemsAnswer, Item, ItemPage, UpsertAnswer
+from askew_client.contract.items import CountItemsAnswer, DeleteAnswer, DeleteItemsAnswer, Item, ItemPage, UpsertAnswer
 from askew_client.contract.jobs import Job
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.wire import pack, pack_base64
@@ -25,6 +25,8 @@ from askew_client.contract.wire import pack, pack_base64
 PAGE = 1_000
 UPLOAD_TIMEOUT = 600.0
 """Seconds: the server checks and writes an upload, or describes its photo, before it answers."""
+COUNT_TIMEOUT = 60.0
+"""Seconds: the first filter on a field reads all payloads."""
 
 
 def upsert(batch: ItemBatch, *, gallery: str, space: str) -> Call[UpsertAnswer]:
@@ -109,6 +111,19 @@ def delete_items(
     chosen = {"ids": None if ids is None else list(ids), "filter": _as_json(condition)}
     path = f"{gallery_path(gallery)}/items/delete"
     return Call("POST", path, DeleteItemsAnswer, headers=JSON, body=json_body(chosen), timeout=UPLOAD_TIMEOUT)
+
+
+def count_items(
+    ids: Sequence[str] | None,
+    condition: SearchFilter | None,
+    *,
+    gallery: str,
+) -> Call[CountItemsAnswer]:
+    """Count items by their ids or by a condition, or all."""
+    chosen = {"ids": None if ids is None else list(ids), "filter": _as_json(condition)}
+    path = f"{gallery_path(gallery)}/items/count"
+    body = json_body(chosen)
+    return Call("POST", path, CountItemsAnswer, headers=JSON, body=body, timeout=COUNT_TIMEOUT, repeats=True)
 
 
 def vector_fields(vector: ArrayLike | None, space: str | None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Wire models of items: storing, reading, listing, deleting."""
+"""Wire models of items: storing, reading, listing, counting, deleting."""
 
 from __future__ import annotations
 
@@ -73,11 +73,33 @@ class DeleteItemsRequest(RequestBody):
 class DeleteItemsAnswer(BaseModel):
     """The number of items that were deleted, and the gallery's sequence number after that.
 
-    `unknown_fields`: those of the filter's fields that no item of the gallery had.
+    `unknown_fields`: those of the filter's fields that no item of the gallery had. `unknown_ids`: those of the ids that no
+    item had, each once; absent if there are none.
     """
 
     deleted: int
     sequence: int
+    unknown_fields: UnknownFields = Field(default_factory=list)
+    unknown_ids: list[str] = Field(default_factory=list, exclude_if=lambda ids: not ids)
+
+
+class CountItemsRequest(RequestBody):
+    """The JSON body of `POST …/items/count`: which items to count, by their `ids` or a `filter`; all without either."""
+
+    ids: list[ItemId] | None = Field(default=None, min_length=1, max_length=MAX_DELETED, fail_fast=True)
+    filter: Filter | None = None
+
+    @model_validator(mode="after")
+    def _one_choice_at_most(self) -> Self:
+        if self.ids is not None and self.filter is not None:
+            raise ValueError("expected ids or filter, not both")
+        return self
+
+
+class CountItemsAnswer(BaseModel):
+    """The number of items. `unknown_fields`: those of the filter's fields that no item of the gallery has."""
+
+    count: int
     unknown_fields: UnknownFields = Field(default_factory=list)
 
 

@@ -1,4 +1,4 @@
-"""`askew items export` and `askew items import`: items as Parquet, with a running server or in a DATA directory."""
+"""`askew items …`: export and import as Parquet, with a running server or in a DATA directory; see chosen_items.py, too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ import typer
 from askew_client.cli.taken import Intake, Kind
 from askew_client.cli.warning_lines import warn_of_unknown_fields
 from askew_client.errors import AskewError
-from askew_server.cli.options import AsJson, Data, GalleryOption, Server, WriteKey, check_name
+from askew_server.cli.chosen_items import count_items, delete_items
+from askew_server.cli.options import (
+    AsJson,
+    Data,
+    FilterOption,
+    GalleryOption,
+    Server,
+    WriteKey,
+    check_name,
+    parse_filter,
+)
 from askew_server.cli.target import OwnedData, open_target
 from askew_server.cli.terminal import Advance, show_progress
 
@@ -27,7 +37,11 @@ if TYPE_CHECKING:
     from askew_client.contract.manifest import Manifest
     from askew_server.ingest.parquet import ParquetBatch, ParquetItems, ParquetRow
 
-items = typer.Typer(no_args_is_help=True, help="Export the items of a gallery as Parquet, and import them.")
+items = typer.Typer(
+    no_args_is_help=True, help="Count and delete the items of a gallery, export them as Parquet, and import them."
+)
+items.command(name="count")(count_items)
+items.command(name="delete")(delete_items)
 
 
 @items.command(name="export")
@@ -36,10 +50,7 @@ def export_items(
     data: Data = None,
     server: Server = None,
     gallery: GalleryOption = "default",
-    condition: Annotated[
-        str | None,
-        typer.Option("--filter", help='Only items that meet a condition, such as {"field": "kind", "eq": "landmark"}.'),
-    ] = None,
+    condition: FilterOption = None,
     without_vectors: Annotated[bool, typer.Option("--without-vectors", help="Ids, payloads and digests only.")] = False,
     key: WriteKey = None,
     as_json: AsJson = False,
@@ -49,7 +60,7 @@ def export_items(
 
     if not output.parent.is_dir():
         raise AskewError(f"Expected to write {output}, but there is no folder {output.parent}. Create it first.")
-    wanted = None if condition is None else _filter(condition)
+    wanted = None if condition is None else parse_filter(condition)
     with _open_source(data, server, key) as source:
         found = source.read(gallery, wanted, with_vectors=not without_vectors)
         with show_progress("Writing", "items", found.total) as advance:
@@ -322,20 +333,6 @@ def _check_space(gallery: str, expected: str, received: str) -> None:
             f"Gallery {gallery!r} is in space {expected}, the file's vectors are in {received}. Scores between them would mean "
             "nothing; import into a gallery of the file's space."
         )
-
-
-def _filter(text: str) -> Filter:
-    from pydantic import TypeAdapter, ValidationError
-
-    from askew_client.contract.filters.conditions import Filter
-    from askew_client.wording import describe_error
-
-    adapter: TypeAdapter[Filter] = TypeAdapter(Filter)
-    try:
-        return adapter.validate_json(text)
-    except ValidationError as error:
-        reason = describe_error(error).rstrip(".")
-        raise AskewError(f"Expected --filter as a condition in JSON, got {text[:200]!r}. {reason}.") from None
 
 
 def _print(as_json: bool, summary: Mapping[str, object], sentence: str) -> None:

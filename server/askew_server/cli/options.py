@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from askew_client.errors import AskewError
+
+if TYPE_CHECKING:
+    from askew_client.contract.filters.conditions import Filter
 
 # Their environment variables are read by target.py: an option wins over the variable of the other one.
 Data = Annotated[
@@ -27,6 +30,10 @@ AdminKey = Annotated[
 GalleryOption = Annotated[str, typer.Option(help="The gallery's name.")]
 GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's name.")]
 PhotoFolder = Annotated[Path, typer.Argument(help="A folder of JPEG, PNG, WebP, HEIC and AVIF photos.")]
+FilterOption = Annotated[
+    str | None,
+    typer.Option("--filter", help='Only items that meet a condition, such as {"field": "kind", "eq": "landmark"}.'),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
@@ -41,3 +48,18 @@ def check_name(name: str) -> str:
         return TypeAdapter(GalleryName).validate_python(name)
     except ValidationError as error:
         raise AskewError(describe_error(error)) from None
+
+
+def parse_filter(text: str) -> Filter:
+    """The condition that `--filter` gives as JSON. Raises AskewError."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from askew_client.contract.filters.conditions import Filter
+    from askew_client.wording import describe_error
+
+    adapter: TypeAdapter[Filter] = TypeAdapter(Filter)
+    try:
+        return adapter.validate_json(text)
+    except ValidationError as error:
+        reason = describe_error(error).rstrip(".")
+        raise AskewError(f"Expected --filter as a condition in JSON, got {text[:200]!r}. {reason}.") from None

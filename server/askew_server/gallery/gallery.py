@@ -5,6 +5,7 @@ Only its writer thread uses a Gallery (see live.py); its index has its own threa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -121,9 +122,11 @@ class Gallery:
             raise unknown_item(self.name, item_id)
         return change.sequence
 
-    def delete_items(self, ids: list[str]) -> Change:
-        """Delete items; unknown ids are ignored. Returns what changed."""
-        return self._apply_deletion(self.store.delete(ids))
+    def delete_items(self, ids: Sequence[str]) -> tuple[Change, list[str]]:
+        """Delete items. Returns what changed, and those of the ids that no item had."""
+        # No one else writes, so that these are the ones that the deletion ignores.
+        unknown_ids = self.store.unknown_ids(ids)
+        return self._apply_deletion(self.store.delete(ids)), unknown_ids
 
     def delete_selected(self, selection: Selection) -> tuple[Change, list[str]]:
         """Delete the items that meet a selection's condition now, as ItemStore.delete_selected."""

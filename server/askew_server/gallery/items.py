@@ -1,8 +1,9 @@
-"""Read one item, a page of items, a vector or a photo, in the form that the API returns."""
+"""Read one item, a page of items, their number, a vector or a photo, in the form that the API returns."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.contract.items import Item, ItemPage
+from askew_client.contract.filters.conditions import Filter
+from askew_client.contract.items import CountItemsAnswer, Item, ItemPage
 from askew_client.contract.problems import ProblemKind
 from askew_server.errors import Refusal
 from askew_server.gallery.answer_size import AnswerSize
-from askew_server.storage.filtering.filters import Selection
+from askew_server.storage.filtering.filters import PayloadFilter, Selection
 from askew_server.storage.photos import photo_sha256
 from askew_server.storage.reader import GalleryReader, ItemRow, StoredRow
 from askew_server.storage.vectors import unpack_vector
@@ -101,6 +103,25 @@ def read_page(
         next_cursor=following,
         unknown_fields=[] if selection is None else selection.unknown_fields,
     )
+
+
+def count_items(
+    reader: GalleryReader,
+    payload_filter: PayloadFilter,
+    ids: Sequence[str] | None = None,
+    condition: Filter | None = None,
+) -> CountItemsAnswer:
+    """How many items have these ids or meet a condition, or all, as of one moment. Ids count before a condition.
+
+    Raises Refusal (validation), as PayloadFilter.
+    """
+    with reader.snapshot():
+        if ids is not None:
+            return CountItemsAnswer(count=len(set(ids)) - len(reader.unknown_ids(ids)))
+        if condition is None:
+            return CountItemsAnswer(count=reader.counts()[0])
+        selection = payload_filter.select(condition)
+        return CountItemsAnswer(count=reader.count(selection.labels), unknown_fields=selection.unknown_fields)
 
 
 def vector_of(reader: GalleryReader, gallery: str, item_id: str) -> NDArray[np.float32]:

@@ -91,7 +91,7 @@ def complete_document(document: dict[str, Any], routes: Iterable[APIRoute]) -> d
         for method in route.methods or ():
             operation = document["paths"][route.path_format][method.lower()]
             for body in _declared_bodies(route.dependant):
-                operation["requestBody"] = {"required": True, "content": _content(body, models)}
+                operation["requestBody"] = {"required": body.is_required, "content": _content(body, models)}
             _complete_operation(operation, route.path_format, rules_of(route).permission)
     components = document.setdefault("components", {})
     _add_models(components.setdefault("schemas", {}), models.values())

@@ -21,6 +21,7 @@ from askew_server.storage.vectors import vectors_of
 
 _MAX_PARAMETERS = 512
 _MAPPED_BYTES = 1 << 40
+_COUNTED_AT_ONCE = 100_000
 _LOOK_UPS_FOR_A_STEP = 3
 """How many steps of a walk over ids take as long as looking one label up."""
 
@@ -186,6 +187,19 @@ class GalleryReader:
     def vectors_of(self, labels: Labels, dim: int, batch: int = 4_096) -> Iterator[tuple[Labels, Vectors]]:
         """Labels and float32 [n, D] vectors of the items of these ascending labels, in batches."""
         return vectors_of(self._db, labels, dim, batch=batch)
+
+    def count(self, among: Labels) -> int:
+        """The number of items that have these labels, each named once; labels without an item are left out."""
+        # As JSON, so that no row of an item passes through Python.
+        sql = "SELECT count(*) FROM json_each(?) JOIN items ON label = value"
+        parts = (among[start : start + _COUNTED_AT_ONCE] for start in range(0, len(among), _COUNTED_AT_ONCE))
+        return sum(int(self._db.value(sql, (json.dumps(part.tolist()),))) for part in parts)
+
+    def unknown_ids(self, ids: Sequence[str]) -> list[str]:
+        """Those of the ids that no item has, each once, in their order."""
+        sql = "SELECT id FROM items WHERE id IN (SELECT value FROM json_each(?))"
+        known = {item_id for (item_id,) in self._db.rows(sql, (json.dumps(list(ids)),))}
+        return [item_id for item_id in dict.fromkeys(ids) if item_id not in known]
 
     def counts(self) -> tuple[int, int]:
         """The number of items, and of items with a photo."""

@@ -92,6 +92,18 @@ def test_invalid_items_are_refused_before_anything_is_sent(server: ScriptedServe
     assert not server.requests
 
 
+def test_an_id_that_is_named_twice_is_counted_and_deleted_once(server: ScriptedServer, client: Client) -> None:
+    ids = [str(number) for number in range(10_001)]
+    server.answer({"count": 9_000})
+    server.answer({"count": 1, "unknown_fields": ["n"]})
+    server.answer({"deleted": 10_000, "sequence": 1})
+    server.answer({"deleted": 0, "sequence": 1, "unknown_ids": ["10000"]})
+    assert client.count_items([*ids, *ids], gallery="demo").count == 9_001
+    assert client.delete_items([*ids, "10000"], gallery="demo").unknown_ids == ["10000"]
+    sent = [each.json["ids"] for each in server.requests]
+    assert sent == [ids[:10_000], ids[10_000:], ids[:10_000], ids[10_000:]]
+
+
 def test_delete_sends_ten_thousand_ids_in_each_request(server: ScriptedServer, client: Client) -> None:
     server.answer({"deleted": 10_000, "sequence": 1})
     server.answer({"deleted": 1, "sequence": 2})

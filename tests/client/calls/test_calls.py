@@ -52,6 +52,14 @@ CALLS: list[tuple[str, Callable[[Any], Any], str, object]] = [
     ("gallery", lambda c: c.gallery("demo"), f"GET {G}", None),
     ("count", lambda c: c.count("demo"), f"GET {G}", None),
     ("count", lambda c: c.count(), "GET /v1/galleries", None),
+    (
+        "count",
+        lambda c: c.count("demo", filter={"field": "n", "eq": 1}),
+        f"POST {G}/items/count",
+        {"filter": {"field": "n", "eq": 1}},
+    ),
+    ("count_items", lambda c: c.count_items(gallery="demo"), f"POST {G}/items/count", {}),
+    ("count_items", lambda c: c.count_items(["a"], gallery="demo"), f"POST {G}/items/count", {"ids": ["a"]}),
     ("create_gallery", lambda c: c.create_gallery("demo", __file__), f"PUT {G}", None),
     ("delete_gallery", lambda c: c.delete_gallery("demo"), f"DELETE {G}", None),
     (

@@ -144,6 +144,8 @@ def _requests(teacher: Encoder) -> list[Asked]:
         json.dumps({"into": "GALLERY"}),
         json.dumps(query),
         json.dumps({"queries": [query]}),
+        # Of no item, so that a deletion by it changes nothing.
+        json.dumps({"filter": {"field": "nothing", "exists": True}}),
     ]
     found = []
     for route in all_routes():
@@ -243,6 +245,17 @@ def test_the_newest_jobs_are_taken_from_those_that_the_key_may_see(shared: Share
         assert ("restore", f"{OURS}-2") in {
             (each["kind"], each["gallery"]) for each in http.get("/v1/jobs").json()["jobs"]
         }
+
+
+def test_a_key_that_may_search_counts_the_items_of_its_gallery_alone(shared: Shared, teacher: Encoder) -> None:
+    assert any(each.template.endswith("/items/count") for each in _requests(teacher))
+    body = {"filter": {"field": "n", "exists": True}}
+    with shared.key(OURS, scope="search") as http:
+        assert http.post(f"/v1/galleries/{OURS}/items/count", json=body).json() == {"count": 1}
+        for name in (shared.theirs.gallery, shared.theirs.alias):
+            for sent in (body, None):
+                answer = http.post(f"/v1/galleries/{name}/items/count?gallery={OURS}", json=sent)
+                assert_problem(answer, 403, "forbidden", f"'{name}'")
 
 
 def test_without_a_key_nothing_is_counted(shared: Shared) -> None:

@@ -17,6 +17,8 @@ GONE_FOR_EVER = (
     "snapshot delete 20260101T000000Z --gallery Old",
     "key revoke nobody",
     "probes remove a.jpg --gallery Old",
+    "items delete a --gallery Old",
+    'items delete --filter {"field":"n","exists":true} --gallery Old',
 )
 
 

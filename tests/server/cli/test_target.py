@@ -49,6 +49,7 @@ def outputs(
             "alias list",
             "gallery delete another --yes",
             "alias set live objects",
+            "items count --gallery live",
             "gallery delete another --yes",
             "alias delete live",
             "alias delete live",
@@ -63,6 +64,13 @@ def outputs(
             f"probes remove {first} --gallery objects --yes",
             f"probes remove {first} --gallery objects --yes",
             "probes list --gallery objects --json",
+            "items count --gallery objects",
+            'items count --gallery objects --json --filter {"not":{"field":"none","eq":1}}',
+            'items count --gallery objects --filter {"field":"kind","eq":1}',
+            'items delete --gallery objects --yes --filter {"field":"kind","eq":"landmark"}',
+            "items delete nothing --gallery objects --yes --json",
+            "items delete --gallery objects --yes",
+            "items count --gallery objects",
             "snapshot list --gallery objects",
             "snapshot delete 20260101T000000Z --gallery objects --yes",
             "key list",
@@ -104,6 +112,9 @@ def test_the_commands_say_what_they_did(outputs: dict[str, dict[str, tuple[int, 
     assert added.startswith("Gallery 'objects': 0 files taken, 2 known already; 2 probes in all")
     assert len(found["probes list --gallery objects"][1].split()) == 2
     assert len(json.loads(found["probes list --gallery objects --json"][1])["probes"]) == 1
+    assert found["items count --gallery live"] == (0, "49\n")
+    missing = found.pop("items delete nothing --gallery objects --yes --json")
+    assert (missing[0], json.loads(missing[1])["unmatched"]["count"]) == (3, 1)
     refused = {command: code for command, (code, _) in found.items() if code != 0}
     assert set(refused) == {
         "gallery describe nothing",
@@ -115,6 +126,8 @@ def test_the_commands_say_what_they_did(outputs: dict[str, dict[str, tuple[int, 
         *(command for command in found if command.startswith("probes remove")),
         "snapshot delete 20260101T000000Z --gallery objects --yes",
         "key revoke nobody --yes",
+        'items count --gallery objects --filter {"field":"kind","eq":1}',
+        "items delete --gallery objects --yes",
     }
     assert set(refused.values()) == {1}
 

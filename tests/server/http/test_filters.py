@@ -58,6 +58,9 @@ class Filtered:
     def delete(self, condition: dict[str, Any]) -> Any:
         return self.http.post(f"{self.path}/items/delete", json={"filter": condition})
 
+    def count(self, condition: dict[str, Any]) -> Any:
+        return self.http.post(f"{self.path}/items/count", json={"filter": condition})
+
     def ids(self) -> list[str]:
         return [item["id"] for item in self.http.get(f"{self.path}/items").json()["items"]]
 
@@ -121,9 +124,11 @@ def test_every_use_admits_the_same_items(
     found = gallery.found_by_each_use(condition)
     assert found == dict.fromkeys(found, expected.split())
     assert gallery.unknown_fields == [[], [], [], []]
+    assert gallery.count(condition).json() == {"count": len(expected.split())}
     deleted = gallery.delete(condition).json()
     assert deleted["deleted"] == len(expected.split())
     assert gallery.ids() == sorted(set(payloads) - set(expected.split()))
+    assert gallery.http.post(f"{gallery.path}/items/count").json() == {"count": len(gallery.ids())}
 
 
 def test_all_json_is_returned_as_it_was_stored(make_gallery: Callable[[Payloads], Filtered]) -> None:
@@ -169,6 +174,7 @@ def test_an_answer_names_the_fields_that_no_item_has(make_gallery: Callable[[Pay
         f"{gallery.path}/items/p0/similar", params={"filter": '{"field": "tag", "eq": 1}'}
     ).json()
     assert similar["unknown_fields"] == ["tag"]
+    assert gallery.count(condition).json() == {"count": 1, "unknown_fields": ["tag", "tags.sea"]}
     assert gallery.delete(condition).json()["unknown_fields"] == ["tag", "tags.sea"]
     assert gallery.ids() == ["p1", "p3"]
 
@@ -183,11 +189,48 @@ def test_a_filter_that_cannot_be_answered_is_refused_for_every_use(
         ({"not": {"field": "taken", "eq": 2021}}, "'taken'"),
         ({"field": "taken", "range": {"gte": "2021", "lt": 2022}}, "got both"),
         ({"field": "taken", "range": {"gte": "last year"}}, "ISO 8601"),
-        ({"field": "taken.", "exists": False}, "expected a field"),
+        ({"field": "taken.", "exists": False}, "a field: up to 32 keys"),
     ):
         params = {"filter": json.dumps(condition)}
         headers = {"Content-Type": "application/octet-stream", "Askew-Space": gallery.space, "Askew-Dtype": "f16le"}
         raw = gallery.http.post(f"{gallery.path}/search", params=params, content=pack(gallery.vector), headers=headers)
-        for answer in (raw, gallery.http.get(f"{gallery.path}/items", params=params), gallery.delete(condition)):
+        listing = gallery.http.get(f"{gallery.path}/items", params=params)
+        for answer in (raw, listing, gallery.count(condition), gallery.delete(condition)):
             assert_problem(answer, 422, "validation", word)
     assert gallery.ids() == sorted(TYPED)
+
+
+def test_a_count_is_of_what_the_body_names_and_of_all_without_one(make_gallery: Callable[[Payloads], Filtered]) -> None:
+    gallery = make_gallery(TYPED)
+    path = f"{gallery.path}/items/count"
+    condition = {"field": "year", "eq": 2020}
+    for body, expected in (
+        ({}, 5),
+        ({"filter": None}, 5),
+        ({"filter": condition}, 1),
+        ({"ids": ["y2019", "y2020", "y2019", "none"]}, 2),
+        ({"ids": ["none"]}, 0),
+    ):
+        assert gallery.http.post(path, json=body).json() == {"count": expected}
+    assert gallery.http.post(path).json() == {"count": 5}
+    for wrong, word in (
+        ({"ids": ["y2019"], "filter": condition}, "not both"),
+        ({"ids": []}, "ids"),
+        ({"filters": condition}, "filters"),
+    ):
+        assert_problem(gallery.http.post(path, json=wrong), 422, "validation", word)
+    assert_problem(gallery.http.post(path, content=b"{}"), 415, "unsupported-media", "application/json")
+    blank = gallery.http.post(path, content=b" ", headers={"Content-Type": "application/json"})
+    assert_problem(blank, 400, "invalid-json")
+    assert_problem(gallery.http.post("/v1/galleries/none/items/count"), 404, "unknown-gallery", "'none'")
+    # Only POST counts: an item may have this id.
+    assert_problem(gallery.http.get(path), 404, "unknown-item", "'count'")
+
+
+def test_a_deletion_names_the_ids_that_no_item_has(make_gallery: Callable[[Payloads], Filtered]) -> None:
+    gallery = make_gallery(TYPED)
+    ids = ["y2019", "none", "y2019", "nothing", "none"]
+    answer = gallery.http.post(f"{gallery.path}/items/delete", json={"ids": ids}).json()
+    assert (answer["deleted"], answer["unknown_ids"]) == (1, ["none", "nothing"])
+    answer = gallery.http.post(f"{gallery.path}/items/delete", json={"ids": ["y2020"]}).json()
+    assert (answer["deleted"], "unknown_ids" in answer) == (1, False)

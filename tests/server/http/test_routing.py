@@ -56,6 +56,7 @@ EXPECTED: dict[str, tuple[Scope | None, Reach]] = {
     f"GET {G}/items/{{item_id}}": ("search", ONE),
     f"GET {G}/items/{{item_id}}/photo": ("search", ONE),
     f"GET {G}/items/{{item_id}}/similar": ("search", ONE),
+    f"POST {G}/items/count": ("search", ONE),
     f"GET {G}/offline-pack": ("search", ONE),
     f"GET {G}/offline-pack/file": ("search", ONE), f"HEAD {G}/offline-pack/file": ("search", ONE),
     "GET /v1/encoders": ("search", FILTERED),

@@ -31,6 +31,8 @@ Schema = type[BaseModel] | dict[str, Any]
 class DeclaredBody:
     """A body that a route takes as a dependency. `content`: what may come, by media type."""
 
+    is_required = True
+
     def __init__(self, content: Mapping[str, Schema], *models: type[BaseModel]) -> None:
         """`models`: further ones that the document explains, such as a header inside a binary body."""
         self.content = content
@@ -40,16 +42,24 @@ class DeclaredBody:
 class JsonBody(DeclaredBody, Generic[Model]):
     """A JSON body as a model. Raises Refusal (unsupported-media), ValidationError."""
 
-    def __init__(self, model: type[Model], *, raw: str | None = None, checks_type: bool = True) -> None:
-        """`raw`: a binary media type that the same path takes, answered elsewhere. `checks_type`: refuse other types."""
+    def __init__(
+        self, model: type[Model], *, raw: str | None = None, checks_type: bool = True, is_required: bool = True
+    ) -> None:
+        """`raw`: a binary media type that the same path takes, answered elsewhere. `checks_type`: refuse other types.
+
+        `is_required`: False if no body at all means the model with its defaults.
+        """
         super().__init__({JSON: model} | ({} if raw is None else {raw: BINARY}))
         self._model = model
         self._expected = " or ".join(self.content)
         self._checks_type = checks_type
+        self.is_required = is_required
 
     async def __call__(self, request: Request) -> Model:
         """Read it; a large one is parsed in a thread. `request.state.reading_began`: when that began."""
         request.state.reading_began = time.perf_counter()
+        if not self.is_required and not await request.body():
+            return self._model()
         received = media_type_of(request)
         if self._checks_type and received != JSON:
             raise unsupported_media(received, self._expected)

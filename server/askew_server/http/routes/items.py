@@ -1,4 +1,4 @@
-"""Items of a gallery: insert, replace, read, list, delete, and their photos."""
+"""Items of a gallery: insert, replace, read, list, count, delete, and their photos."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pydantic import TypeAdapter
 from askew_client.contract.common import ItemId
 from askew_client.contract.filters.conditions import Filter
 from askew_client.contract.items import (
+    CountItemsAnswer,
+    CountItemsRequest,
     DeleteAnswer,
     DeleteItemsAnswer,
     DeleteItemsRequest,
@@ -23,7 +25,7 @@ from askew_client.contract.problems import ProblemKind
 from askew_client.contract.search import SearchAnswer
 from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE
 from askew_server.errors import Refusal
-from askew_server.gallery.items import FoundPage, find_item, find_page, photo_of, vector_of
+from askew_server.gallery.items import FoundPage, count_items, find_item, find_page, photo_of, vector_of
 from askew_server.http.concurrency import run_off_loop
 from askew_server.http.context import InContext
 from askew_server.http.description import vector_of_upload
@@ -46,6 +48,7 @@ router = make_router(prefix="/v1/galleries/{gallery}/items", tags=["items"])
 NewItems = Annotated[ReceivedItems, Depends(ItemsBody())]
 NewPhoto = Annotated[PhotoUpload, Depends(PhotoUploadBody(with_payload=True))]
 ItemsToDelete = Annotated[DeleteItemsRequest, Depends(JsonBody(DeleteItemsRequest))]
+ItemsToCount = Annotated[CountItemsRequest, Depends(JsonBody(CountItemsRequest, is_required=False))]
 WithVectors = Annotated[bool, Query(description="Send the vectors too, base64 of f16le.")]
 
 _FILTER: TypeAdapter[Filter] = TypeAdapter(Filter)
@@ -64,16 +67,34 @@ async def upsert(state: InState, gallery: InGallery, items: NewItems) -> Respons
 @router.post("/delete", response_model=DeleteItemsAnswer, responses=problems(404, 413, 415, 422, 507))
 @of_one_gallery("write")
 async def delete_items(gallery: InGallery, wanted: ItemsToDelete) -> Response:
-    """Delete items by their ids, ignoring unknown ones, or all that meet a filter."""
+    """Delete items by their ids, or all that meet a filter. Unknown ids are ignored, and named in the answer."""
+    unknown_fields: list[str] = []
+    unknown_ids: list[str] = []
     if wanted.filter is not None:
         condition = wanted.filter
         selection = await gallery.read(lambda _, payload_filter: payload_filter.select(condition))
-        change, unknown = await gallery.write(lambda each: each.delete_selected(selection))
+        change, unknown_fields = await gallery.write(lambda each: each.delete_selected(selection))
     else:
         ids = wanted.ids or []
-        change, unknown = await gallery.write(lambda each: each.delete_items(ids)), []
-    answer = DeleteItemsAnswer(deleted=len(change.removed), sequence=change.sequence, unknown_fields=unknown)
+        change, unknown_ids = await gallery.write(lambda each: each.delete_items(ids))
+    answer = DeleteItemsAnswer(
+        deleted=len(change.removed),
+        sequence=change.sequence,
+        unknown_fields=unknown_fields,
+        unknown_ids=unknown_ids,
+    )
     return json_answer(answer)
+
+
+# A search with the filter tells as much, so a key that may search may count.
+@router.post("/count", response_model=CountItemsAnswer, responses=problems(404, 413, 415, 422, 429))
+@of_one_gallery("search")
+async def count_chosen(gallery: InGallery, wanted: ItemsToCount) -> Response:
+    """Count items: those of some ids, those that meet a filter, or all without a body."""
+    counted = await gallery.read(
+        lambda reader, payload_filter: count_items(reader, payload_filter, wanted.ids, wanted.filter)
+    )
+    return json_answer(counted)
 
 
 @router.put("/{item_id}", response_model=UpsertAnswer, responses=problems(404, 409, 413, 415, 422, 429, 507))

@@ -1,7 +1,7 @@
 """A filter means one thing, however it is evaluated and whatever it is for.
 
-The meaning is written down once more here, as plain Python on the parsed JSON, and compared with listing, deletion and
-the labels of searches, over columns and payload by payload, after any writes and deletions.
+The meaning is written down once more here, as plain Python on the parsed JSON, and compared with listing, counting,
+deletion and the labels of searches, over columns and payload by payload, after any writes and deletions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 from askew_client.contract.filters.conditions import Filter, Not
 from askew_client.contract.filters.field_paths import field_path
 from askew_server.errors import Refusal
-from askew_server.gallery.items import read_page
+from askew_server.gallery.items import count_items, read_page
 from askew_server.storage.filtering import filters, payload_columns
 from askew_server.storage.filtering.filters import PayloadFilter
 from askew_server.storage.filtering.payload_columns import MAX_FIELDS
@@ -248,6 +248,11 @@ class FilteredGallery:
             if cursor is None:
                 return ids
 
+    def counted(self, condition: Filter) -> int:
+        answer = count_items(self.reader, self.filter, condition=condition)
+        assert answer.unknown_fields == self.filter.select(condition).unknown_fields
+        return answer.count
+
     def close(self) -> None:
         self.reader.close()
         self.store.close()
@@ -305,13 +310,14 @@ def test_all_uses_admit_what_plain_python_admits(
 def check_all_uses(gallery: FilteredGallery, condition: dict[str, Any]) -> None:
     sent, payloads = as_sent(condition), list(gallery.held.values())
     if is_refused(payloads, condition):
-        for use in (gallery.searched, gallery.listed):
+        for use in (gallery.searched, gallery.listed, gallery.counted):
             with pytest.raises(Refusal, match="Types are not converted"):
                 use(sent)
         return
     expected = sorted(item_id for item_id, payload in gallery.held.items() if admits(payload, condition))
     assert gallery.searched(sent) == expected
     assert gallery.listed(sent) == expected
+    assert gallery.counted(sent) == len(expected)
     unknown = {
         field_path(*leaf["keys"]) for leaf in leaves(condition) if not any(values_at(p, leaf["keys"]) for p in payloads)
     }
@@ -325,7 +331,10 @@ def check_deletion(gallery: FilteredGallery, condition: dict[str, Any]) -> None:
             gallery.store.delete_selected(gallery.filter.select(sent))
         assert {row.id for row in gallery.store.page("", 100)} == set(gallery.held)
         return
-    gallery.store.delete_selected(gallery.filter.select(sent))
+    counted = gallery.counted(sent)
+    change, _ = gallery.store.delete_selected(gallery.filter.select(sent))
+    assert len(change.removed) == counted
+    assert gallery.counted(sent) == 0
     kept = {item_id for item_id, payload in gallery.held.items() if not admits(payload, condition)}
     assert {row.id for row in gallery.store.page("", 100)} == kept
 
@@ -352,6 +361,20 @@ def test_a_deletion_is_refused_if_a_write_since_its_selection_gives_the_field_an
     with pytest.raises(Refusal, match="Types are not converted"):
         gallery.store.delete_selected(selection)
     assert [row.id for row in gallery.store.page("", 10)] == ["item"]
+
+
+@pytest.mark.parametrize("matching", [3, 1_300])
+def test_a_count_leaves_out_what_was_deleted_since_the_columns_were_read(
+    gallery: FilteredGallery, matching: int
+) -> None:
+    condition = FILTER.validate_python({"field": "n", "range": {"lt": matching}})
+    gallery.write({f"{n}": {"n": n} for n in range(2_000)})
+    assert gallery.counted(condition) == matching
+    gallery.delete(["0", "2", "1999"])
+    assert gallery.counted(condition) == matching - 2
+    assert len(gallery.filter.select(condition).labels) == matching
+    assert count_items(gallery.reader, gallery.filter).count == 1_997
+    assert count_items(gallery.reader, gallery.filter, ["0", "1", "1", "none"]).count == 1
 
 
 def test_a_filter_of_nine_levels_is_refused(gallery: FilteredGallery) -> None:
