@@ -16,7 +16,7 @@ from typing import Literal, Protocol, TypeVar
 from askew_client.contract.field_paths import keys_of
 from askew_client.contract.filters import AllOf, Exists, Filter, Not, OneOf, Scalar
 from askew_client.contract.search import SearchOptions
-from askew_server.gallery.answer_size import AnswerSize
+from askew_server.gallery.answer_size import AnswerSize, NoRoom
 from askew_server.gallery.payload_fields import selected_fields
 from askew_server.gallery.ranking import (
     Choice,
@@ -111,13 +111,13 @@ class GallerySearch:
             for position, vector in enumerate(vectors):
                 groups = Groups(choice, options.group_size)
                 hits = [await self._grouped(vector[None], groups, options, result, size)]
-                result.hits += await self._counted(hits, options, size, (position, len(vectors)))
+                result.hits += await self._counted_with_room(hits, options, size, (position, len(vectors)))
             return result
         allowed = None if options.filter is None else await self._allowed(options.filter, result)
         for start in range(0, len(vectors), QUERIES_AT_ONCE):
             part = vectors[start : start + QUERIES_AT_ONCE]
             hits = await self._hits(part, choice, allowed, options, result)
-            result.hits += await self._counted(hits, options, size, (start, len(vectors)))
+            result.hits += await self._counted_with_room(hits, options, size, (start, len(vectors)))
         return result
 
     async def _allowed(
@@ -229,6 +229,20 @@ class GallerySearch:
             raise size.too_large(1.0, size.limit + 1) from None
         result.stages.append(("finish", found.ended, time.perf_counter()))
         return items, saw_all
+
+    async def _counted_with_room(
+        self, hits: list[list[FoundItem]], options: SearchOptions, size: AnswerSize, place: tuple[int, int]
+    ) -> list[list[FoundItem]]:
+        """Like `_counted`, after a while if there is no room yet."""
+        counted = size.bytes
+        while True:
+            try:
+                return await self._counted(hits, options, size, place)
+            except NoRoom:
+                # Their payloads are not held while they wait; they are read again.
+                hits = [[hit._replace(payload=None) for hit in each] for each in hits]
+                if not await size.wait_for_room(counted):
+                    raise
 
     async def _counted(
         self, hits: list[list[FoundItem]], options: SearchOptions, size: AnswerSize, place: tuple[int, int]

@@ -8,7 +8,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,54 @@ def test_clients_that_do_not_read_large_answers_cannot_fill_the_memory(heavy: Pa
             assert server.http.post("/search", json=_query(teacher, 1, limit=100)).status_code == 200
         again: dict[str, Any] = {"json": _batch(teacher, 20, limit=1_000)}
         wait_until(lambda: server.http.post("/search/batch", **again).status_code == 200, "the places are free again")
+
+
+@pytest.mark.slow
+def test_of_many_large_answers_at_once_not_all_are_refused(heavy: Path, teacher: Encoder) -> None:
+    """Each batch has more queries than are answered at once, so all hold a part when the room is full."""
+    limits = {"ASKEW_MAX_ANSWERS_BYTES": "64000000", "ASKEW_MAX_ANSWER_BYTES": "48000000"}
+    ways: list[tuple[str, str, Any]] = [
+        ("POST", "/search/batch", _batch(teacher, 20, limit=1_000)),
+        ("POST", "/search/batch", _batch(teacher, 200, limit=100)),
+        ("GET", "/v1/galleries/heavy/items?limit=1000", None),
+    ]
+    with RunningServer(heavy, "--gallery", "heavy", environment=limits) as server:
+        before = _memory(server, "VmRSS")
+
+        def ask(number: int) -> int:
+            method, path, body = ways[min(number // 4, 2)]
+            with httpx.Client(base_url=server.url, timeout=120) as client:
+                answer = client.request(method, path, json=body)
+            if answer.status_code == 200:
+                answer.json()
+            return answer.status_code
+
+        with ThreadPoolExecutor(12) as threads:
+            statuses = list(threads.map(ask, range(12)))
+        assert set(statuses) <= {200, 429}
+        assert statuses.count(200) >= 2, statuses
+        assert _memory(server, "VmHWM") < before + 250
+        assert ask(0) == 200
+
+
+@pytest.mark.slow
+def test_a_reader_that_trickles_gives_its_room_back(heavy: Path, teacher: Encoder) -> None:
+    request = json.dumps(_batch(teacher, 20, limit=1_000)).encode()
+    head = f"POST /search/batch HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {len(request)}\r\n\r\n"
+    limits = {"ASKEW_MAX_ANSWERS_BYTES": "64000000", "ASKEW_RECEIVE_SECONDS": "1"}
+    with RunningServer(heavy, "--gallery", "heavy", environment=limits) as server, closing(socket.socket()) as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        slow.settimeout(60)
+        slow.connect(("127.0.0.1", int(server.url.rsplit(":", 1)[1])))
+        slow.sendall(head.encode() + request)
+        assert slow.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 200"
+        again: dict[str, Any] = {"json": _batch(teacher, 20, limit=1_000)}
+
+        def has_room() -> bool:
+            slow.recv(64)
+            return server.http.post("/search/batch", **again).status_code == 200
+
+        wait_until(has_room, "the room is free again")
 
 
 def test_the_client_asks_for_smaller_pages_where_payloads_are_large(bounded: RunningServer) -> None:

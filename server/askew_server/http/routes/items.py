@@ -23,7 +23,8 @@ from askew_client.contract.problems import ProblemKind
 from askew_client.contract.search import SearchAnswer
 from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE
 from askew_server.errors import Refusal
-from askew_server.gallery.items import FoundPage, find_item, find_page, photo_of, vector_of
+from askew_server.gallery.answer_size import with_room
+from askew_server.gallery.items import FoundPage, ItemAsStored, find_item, find_page, photo_of, vector_of
 from askew_server.http.bodies import ItemsBody, JsonBody
 from askew_server.http.concurrency import run_off_loop
 from askew_server.http.context import InContext
@@ -117,7 +118,7 @@ async def list_items(
             selection = None if wanted is None else payload_filter.select(wanted)
             return find_page(reader, cursor, limit, context.size, selection, with_vectors=with_vectors)
 
-    return JsonInParts(await page_answer(await gallery.read(read)))
+    return JsonInParts(await page_answer(await with_room(context.size, lambda: gallery.read(read))))
 
 
 @router.get("/{item_id}", response_model=Item, responses=problems(404, 422, 429))
@@ -125,10 +126,11 @@ async def list_items(
 async def get_item(context: InContext, gallery: InGallery, item_id: str, with_vectors: WithVectors = False) -> Response:
     """Read one item."""
     identity = unquote(item_id)
-    item = await gallery.read(
-        lambda reader, _: find_item(reader, gallery.name, identity, context.size, with_vector=with_vectors)
-    )
-    return JsonInParts(await item_answer(item))
+
+    def read(reader: GalleryReader, _: PayloadFilter) -> ItemAsStored:
+        return find_item(reader, gallery.name, identity, context.size, with_vector=with_vectors)
+
+    return JsonInParts(await item_answer(await with_room(context.size, lambda: gallery.read(read))))
 
 
 @router.get(
