@@ -131,6 +131,7 @@ class Catalog:
         for gallery in self._galleries.values():
             self._close(gallery)
         self._galleries = {}
+        self._awake.close()
         self._aliases.close()
         self._lock.release()
 

@@ -63,6 +63,8 @@ class OpenGallery:
             raise
         self.payload_filter = PayloadFilter(self.thread_reader)
         self.reading = ThreadPoolExecutor(1, f"read-{gallery.name}")
+        # For questions to the index, which wait for its thread; started with the first one.
+        self.asking = ThreadPoolExecutor(1, f"ask-{gallery.name}")
         self.search = GallerySearch(gallery.index, self._loop_reader, read)
 
     @classmethod
@@ -82,6 +84,7 @@ class OpenGallery:
 
     def close(self) -> None:
         """Finish queued tasks, end the threads, and close the files."""
+        self.asking.shutdown()
         self.reading.shutdown()
         self._loop_reader.close()
         self.thread_reader.close()
@@ -130,6 +133,7 @@ class LiveGallery:
         self._changing = threading.Lock()
         self._opened: OpenGallery | None = None
         self._asleep: _Asleep | None = None
+        self._waking: Future[None] | None = None
         self._earlier_changes = (0, 0)
         self._earlier_rebuilds: Counter[str] = Counter()
 
@@ -217,9 +221,17 @@ class LiveGallery:
         """Begin a use on the event loop, which others use while the gallery wakes."""
         opened = self._begin()
         while opened is None:
-            await asyncio.to_thread(self._wake)
+            # Not cancelled with this caller: others may wait for the same thread.
+            await asyncio.shield(asyncio.wrap_future(self._waking_future()))
             opened = self._begin()
         return opened
+
+    def _waking_future(self) -> Future[None]:
+        """The gallery's waking, for which all that need it wait together."""
+        with self._using:
+            if self._waking is None or self._waking.done():
+                self._waking = self._awake.submit(self._wake)
+            return self._waking
 
     def _wake(self) -> None:
         """Open the gallery if it sleeps; one that is damaged is set aside. Raises what `open` raises."""
@@ -339,7 +351,7 @@ class LiveGallery:
         try:
             self._take_search_place()
             try:
-                return await asyncio.to_thread(opened.index.statistics)
+                return await asyncio.wrap_future(opened.asking.submit(opened.index.statistics))
             finally:
                 self._searching -= 1
         finally:
@@ -367,6 +379,11 @@ class LiveGallery:
         return await asyncio.wrap_future(
             self._queued(opened.reading, lambda: task(opened.thread_reader, opened.payload_filter))
         )
+
+    async def ask(self, task: Callable[[VectorIndex], Result]) -> Result:
+        """Ask the index for facts, which may wait for a search. Raises Refusal (overloaded) if too many are waiting."""
+        opened = await self._begun()
+        return await asyncio.wrap_future(self._queued(opened.asking, lambda: task(opened.index)))
 
     async def describe(self) -> GalleryDescription:
         """The gallery as its users see it, without waiting for writes. A sleeping gallery is not woken."""

@@ -14,8 +14,8 @@ from askew_client.contract.items import RawUpsertHeader, UpsertRequest
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.snapshots import RestoreRequest
 from askew_server.errors import Refusal
-from askew_server.http.concurrency import run_off_loop
 from askew_server.http.item_bodies import RAW_ITEMS, JsonItems, RawItems, ReceivedItems
+from askew_server.http.state import run_off_loop
 
 JSON = "application/json"
 RAW_VECTOR = "application/octet-stream"
@@ -54,7 +54,7 @@ class JsonBody(DeclaredBody, Generic[Model]):
         if self._checks_type and received != JSON:
             raise unsupported_media(received, self._expected)
         body = await request.body()
-        return await run_off_loop(len(body), lambda: self._model.model_validate_json(body))
+        return await run_off_loop(request, len(body), lambda: self._model.model_validate_json(body))
 
 
 class EncoderBody(DeclaredBody):
@@ -79,7 +79,7 @@ class TeacherBody(DeclaredBody):
         body = await request.body()
         if media_type_of(request) != JSON:
             return body
-        return await run_off_loop(len(body), lambda: CreateGalleryRequest.model_validate_json(body))
+        return await run_off_loop(request, len(body), lambda: CreateGalleryRequest.model_validate_json(body))
 
 
 class ItemsBody(DeclaredBody):
@@ -95,7 +95,7 @@ class ItemsBody(DeclaredBody):
             raise unsupported_media(received, " or ".join(self.content))
         read = JsonItems if received == JSON else RawItems
         body = await request.body()
-        return await run_off_loop(len(body), lambda: read(body))
+        return await run_off_loop(request, len(body), lambda: read(body))
 
 
 class SnapshotBody(DeclaredBody):
@@ -109,7 +109,7 @@ class SnapshotBody(DeclaredBody):
         received = media_type_of(request)
         if received == JSON:
             body = await request.body()
-            return await run_off_loop(len(body), lambda: RestoreRequest.model_validate_json(body))
+            return await run_off_loop(request, len(body), lambda: RestoreRequest.model_validate_json(body))
         if received != SNAPSHOT_TYPE:
             raise unsupported_media(received, f"{SNAPSHOT_TYPE} (a snapshot file) or {JSON} (that names one)")
         return request.stream()

@@ -1,4 +1,8 @@
-"""Work outside the event loop: in threads, for a client that is still there. Slow work has threads of its own."""
+"""Work outside the event loop: in threads, for a client that is still there.
+
+Work that can take long, or hang with a disk, has threads of its own (SlowWork). `asyncio.to_thread`, whose few threads all
+share, is for what takes milliseconds: reading a job, a small file.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +20,8 @@ from askew_server.errors import Refusal
 
 Result = TypeVar("Result")
 
-LARGE_BODY = 100_000
-"""Bytes; parsing fewer takes less time than handing them to a thread and back."""
 WATCHED_AFTER_SECONDS = 0.02
 """Most searches have ended by then, and cost no watcher."""
-
-
-async def run_off_loop(size: int, work: Callable[[], Result]) -> Result:
-    """Run work on a body of `size` bytes, in a thread when the body is large."""
-    return await asyncio.to_thread(work) if size > LARGE_BODY else work()
 
 
 async def wait_for_thread(future: Future[Result]) -> Result:

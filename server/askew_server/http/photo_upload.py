@@ -13,8 +13,8 @@ from askew_client.contract.problems import ProblemKind
 from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE, media_type
 from askew_server.errors import Refusal
 from askew_server.http.bodies import BINARY, DeclaredBody, media_type_of, unsupported_media
-from askew_server.http.concurrency import run_off_loop
 from askew_server.http.photo_form import FormParts
+from askew_server.http.state import run_off_loop
 
 FORM = "multipart/form-data"
 _EXPECTED = f"{', '.join(SUFFIX_BY_MEDIA_TYPE)} (a photo) or {FORM}"
@@ -105,7 +105,7 @@ async def _read_form(request: Request) -> PhotoUpload:
             raise Refusal(ProblemKind.VALIDATION, "Expected the form to have a file `photo`.")
         return replace(_upload(bytes(photo)), is_form=True, fields=form.fields())
 
-    return await run_off_loop(len(body), read)
+    return await run_off_loop(request, len(body), read)
 
 
 class _SmallForm(FormParts):

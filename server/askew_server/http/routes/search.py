@@ -14,7 +14,6 @@ from askew_client.contract.wire import unpack_json
 from askew_server.encoders.selection import default_describer
 from askew_server.errors import Refusal
 from askew_server.http.bodies import RAW_VECTOR, JsonBody
-from askew_server.http.concurrency import run_off_loop
 from askew_server.http.context import InContext
 from askew_server.http.openapi import option_parameters, problems, raw_parameters
 from askew_server.http.photo_upload import PhotoUpload, QueryPhotoBody
@@ -22,7 +21,7 @@ from askew_server.http.responses import JsonInParts
 from askew_server.http.routing import BodyKind, make_router, of_one_gallery
 from askew_server.http.search_answer import batch_answer, search_answer
 from askew_server.http.search_query import options_of, run_search
-from askew_server.http.state import InGallery, InState
+from askew_server.http.state import InGallery, InState, run_off_loop
 from askew_server.index.types import Vectors
 
 router = make_router(tags=["search"])
@@ -86,7 +85,7 @@ async def search_batch(
     for query in batch.queries:
         gallery.check_space(query.space, allow_missing=state.settings.allow_missing_space)
     size = len(await request.body())
-    vectors = await run_off_loop(size, lambda: _vectors(batch, gallery.dim))
+    vectors = await run_off_loop(request, size, lambda: _vectors(batch, gallery.dim))
     encoders = {query.encoder for query in batch.queries}
     if batch.max_false_match is not None and len(encoders) > 1:
         raise Refusal(ProblemKind.VALIDATION, "Expected one encoder for all queries with max_false_match, got several.")
