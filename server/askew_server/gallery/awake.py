@@ -1,6 +1,6 @@
 """Which galleries are awake: only so many have their files open and their threads running at a time.
 
-An open gallery takes up to DESCRIPTORS_OF_A_GALLERY descriptors and four threads, and a process has a limit on both. So
+An open gallery takes up to DESCRIPTORS_OF_A_GALLERY descriptors and five threads, and a process has a limit on both. So
 when one more is needed than there is room for, the one that was idle for longest goes to sleep: it closes its files and
 ends its threads, and wakes with the next request for it.
 """
@@ -23,7 +23,7 @@ _SPARE_DESCRIPTORS = 160
 """For everything that is neither a connection nor a gallery: the log, jobs, child processes, files being sent."""
 
 _MOST_AWAKE = 1_000
-"""Each has up to four threads."""
+"""Each has up to five threads."""
 
 _MOST_WAKING = 8
 """Galleries that wake at once."""

@@ -63,7 +63,8 @@ class OpenGallery:
             raise
         self.payload_filter = PayloadFilter(self.thread_reader)
         self.reading = ThreadPoolExecutor(1, f"read-{gallery.name}")
-        # For questions to the index, which wait for its thread; started with the first one.
+        # For questions to the index, which wait for its thread; started with the first one. Listings ask for statistics.
+        self.counting = ThreadPoolExecutor(1, f"count-{gallery.name}")
         self.asking = ThreadPoolExecutor(1, f"ask-{gallery.name}")
         self.search = GallerySearch(gallery.index, self._loop_reader, read)
 
@@ -85,6 +86,7 @@ class OpenGallery:
     def close(self) -> None:
         """Finish queued tasks, end the threads, and close the files."""
         self.asking.shutdown()
+        self.counting.shutdown()
         self.reading.shutdown()
         self._loop_reader.close()
         self.thread_reader.close()
@@ -351,7 +353,7 @@ class LiveGallery:
         try:
             self._take_search_place()
             try:
-                return await asyncio.wrap_future(opened.asking.submit(opened.index.statistics))
+                return await asyncio.wrap_future(opened.counting.submit(opened.index.statistics))
             finally:
                 self._searching -= 1
         finally:

@@ -284,7 +284,7 @@ def _read(
     for reading in first:
         try:
             return items_of(reader, vectors, found, reading, with_vectors=options.with_vectors)
-        except PayloadsTooLarge:
+        except (PayloadsTooLarge, ValueTooLarge):
             continue
     return items_of(reader, vectors, found, last, with_vectors=options.with_vectors)
 

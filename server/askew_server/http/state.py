@@ -75,7 +75,8 @@ class AppState:
         self.photos_job = PhotosJob(galleries, max_pixels=pixels, limits=photo_limits)
         self.redescribe_job = RedescribeJob(galleries, max_pixels=pixels, limits=photo_limits)
         snapshot_jobs = (SnapshotJob(galleries), VerifySnapshotJob(galleries), RestoreJob(galleries))
-        pack_job = OfflinePackJob(galleries, max_pixels=pixels, limits=Limits(seconds=settings.build_seconds))
+        making_limits = Limits(seconds=settings.build_seconds)
+        pack_job = OfflinePackJob(galleries, max_pixels=pixels, limits=making_limits, photo_limits=photo_limits)
         for kind in (self.photos_job, self.redescribe_job, *snapshot_jobs, RebuildJob(galleries), pack_job):
             self.jobs.register(kind)
         self.offline_packs = OfflinePacks(galleries, self.jobs)
