@@ -34,6 +34,6 @@ def test_trickling_photo_forms_do_not_keep_another_gallery_from_its_jobs(data: P
             accepted = server.http.post("/v1/galleries/other/snapshots")
             assert accepted.status_code == 202, accepted.text
             assert wait_for_job(server.http, accepted.json()["id"])["state"] == "done"
-        # All of them are still being received.
-        spools = [each for each in data.rglob("*") if each.is_dir() and each.parent.name.startswith("jobs")]
-        assert len(spools) >= FORMS, spools
+        # Some are still being received; a gallery may have so many at a time, and the others were refused.
+        spools = [each for each in (data / "jobs").iterdir() if each.is_dir()]
+        assert spools
