@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -183,7 +184,8 @@ def _ordered_in_parts(
     with_scores: bool,
 ) -> list[FoundItem]:
     """See _ranked_rows. `take`: counts the bytes of payloads; None: none are read. Raises ValueTooLarge if one is large."""
-    make = FoundItem._make
+    # Half the time of calling the class.
+    make = partial(tuple.__new__, FoundItem)
     items: list[FoundItem] = []
     parts = reader.candidates_in_parts(
         labels, payloads=take is not None, vectors=not with_scores, largest=None if take is None else _LARGEST_IN_PARTS
