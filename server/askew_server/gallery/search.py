@@ -322,7 +322,7 @@ def _plain_bytes(hits: list[list[FoundItem]]) -> int | None:
     count = 0
     for each in hits:
         try:
-            count += sum([len(payload) for _, _, _, payload, _, _ in each])  # type: ignore[arg-type]
+            count += sum([len(payload) for _, _, _, payload, _, _ in each])  # type: ignore[arg-type, misc]
         # Cheaper than to ask each of a thousand.
         except TypeError:
             return None

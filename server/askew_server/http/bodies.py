@@ -14,8 +14,8 @@ from askew_client.contract.items import RawUpsertHeader, UpsertRequest
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.snapshots import RestoreRequest
 from askew_server.errors import Refusal
+from askew_server.http.concurrency import run_off_loop
 from askew_server.http.item_bodies import RAW_ITEMS, JsonItems, RawItems, ReceivedItems
-from askew_server.http.state import run_off_loop
 
 JSON = "application/json"
 RAW_VECTOR = "application/octet-stream"

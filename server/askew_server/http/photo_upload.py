@@ -13,8 +13,8 @@ from askew_client.contract.problems import ProblemKind
 from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE, media_type
 from askew_server.errors import Refusal
 from askew_server.http.bodies import BINARY, DeclaredBody, media_type_of, unsupported_media
+from askew_server.http.concurrency import run_off_loop
 from askew_server.http.photo_form import FormParts
-from askew_server.http.state import run_off_loop
 
 FORM = "multipart/form-data"
 _EXPECTED = f"{', '.join(SUFFIX_BY_MEDIA_TYPE)} (a photo) or {FORM}"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import numpy as np
 from fastapi import Depends, Request
@@ -35,14 +34,10 @@ from askew_server.observability.metrics import Metrics
 from askew_server.processes import ChildLost, ChildStopped, LimitExceeded, Limits
 from askew_server.settings import Settings
 
-Result = TypeVar("Result")
-
 MOST_CHECKED = 3
 """Uploaded encoder files that are checked at once. Each takes a core, and its file is in memory."""
 _TOO_MANY_CHECKED = f"{MOST_CHECKED} encoder files or probes are being checked already. Try again in 10 seconds."
 _TOO_MANY_RECEIVED = "Too many uploads are being received at once. Try again in 10 seconds."
-LARGE_BODY = 100_000
-"""Bytes; parsing fewer takes less time than handing them to a thread and back."""
 _TOO_MANY_PARSED = "Too many large bodies are being read at once. Try again in 10 seconds."
 _TOO_MANY_FILES = "Too many files are being read at once. Try again in 10 seconds."
 _TOO_MANY_MADE = "Too many galleries are being created and deleted at once. Try again in 10 seconds."
@@ -177,13 +172,6 @@ def get_state(request: Request) -> AppState:
 async def _gallery_of(request: Request, gallery: str | None = None) -> LiveGallery:
     # The parameter is for the OpenAPI document: which gallery a request means was decided when it was matched.
     return get_state(request).gallery(context_of(request.scope).match.gallery)
-
-
-async def run_off_loop(request: Request, size: int, work: Callable[[], Result]) -> Result:
-    """Run work on a body of `size` bytes, in a thread when the body is large."""
-    if size <= LARGE_BODY:
-        return work()
-    return await get_state(request).parsing.run(lambda _: work())
 
 
 InState = Annotated[AppState, Depends(get_state)]

@@ -25,6 +25,7 @@ from askew_server.errors import Refusal
 from askew_server.gallery.answer_size import with_room
 from askew_server.gallery.items import FoundPage, ItemAsStored, find_item, find_page, photo_of, vector_of
 from askew_server.http.bodies import ItemsBody, JsonBody
+from askew_server.http.concurrency import run_off_loop
 from askew_server.http.context import InContext
 from askew_server.http.description import vector_of_upload
 from askew_server.http.item_bodies import ReceivedItems
@@ -34,7 +35,7 @@ from askew_server.http.responses import FileAnswer, JsonInParts, json_answer
 from askew_server.http.routing import make_router, of_one_gallery
 from askew_server.http.search_answer import item_answer, page_answer, search_answer
 from askew_server.http.search_query import options_of, run_search
-from askew_server.http.state import InGallery, InState, run_off_loop
+from askew_server.http.state import InGallery, InState
 from askew_server.storage.filters import PayloadFilter
 from askew_server.storage.items import ItemBatch, StoredItem
 from askew_server.storage.photos import photo_sha256, require_intact_photo

@@ -14,6 +14,7 @@ from askew_client.contract.wire import unpack_json
 from askew_server.encoders.selection import default_describer
 from askew_server.errors import Refusal
 from askew_server.http.bodies import RAW_VECTOR, JsonBody
+from askew_server.http.concurrency import run_off_loop
 from askew_server.http.context import InContext
 from askew_server.http.openapi import option_parameters, problems, raw_parameters
 from askew_server.http.photo_upload import PhotoUpload, QueryPhotoBody
@@ -21,7 +22,7 @@ from askew_server.http.responses import JsonInParts
 from askew_server.http.routing import BodyKind, make_router, of_one_gallery
 from askew_server.http.search_answer import batch_answer, search_answer
 from askew_server.http.search_query import options_of, run_search
-from askew_server.http.state import InGallery, InState, run_off_loop
+from askew_server.http.state import InGallery, InState
 from askew_server.index.types import Vectors
 
 router = make_router(tags=["search"])
