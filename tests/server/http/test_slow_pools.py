@@ -120,7 +120,7 @@ def _assert_prompt(client: TestClient, teacher: Encoder, slow: str) -> None:
         ("GET", "/", {}),
     ):
         began = time.monotonic()
-        answer = client.request(method, path, **arguments)  # type: ignore[arg-type]
+        answer = client.request(method, path, **arguments)
         took = time.monotonic() - began
         assert answer.status_code == 200, f"{slow}: {method} {path}: {answer.text}"
         assert took < PROMPT_SECONDS, f"{slow}: {method} {path} took {took:.1f} s"
