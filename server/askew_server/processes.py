@@ -75,12 +75,12 @@ class LimitExceeded(Exception):
 class Child:
     """One child process that does one task after another. It belongs to one thread."""
 
-    def __init__(self, *, is_batch: bool = True) -> None:
-        """Start it. `is_batch`: see begin_child."""
+    def __init__(self, *, is_batch: bool = True, may_have_children: bool = False) -> None:
+        """Start it. `is_batch`: see begin_child. `may_have_children`: its work starts child processes, too."""
         # A forked child would share FAISS's threads and the database's file locks.
         context = multiprocessing.get_context("spawn")
         self._connection, other_end = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other_end, is_batch), daemon=True)
+        self._process = context.Process(target=_serve, args=(other_end, is_batch), daemon=not may_have_children)
         self._process.start()
         other_end.close()
         self._is_ready = False

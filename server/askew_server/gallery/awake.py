@@ -1,6 +1,6 @@
 """Which galleries are awake: only so many have their files open and their threads running at a time.
 
-An open gallery takes up to DESCRIPTORS_OF_A_GALLERY descriptors and three threads, and a process has a limit on both. So
+An open gallery takes up to DESCRIPTORS_OF_A_GALLERY descriptors and five threads, and a process has a limit on both. So
 when one more is needed than there is room for, the one that was idle for longest goes to sleep: it closes its files and
 ends its threads, and wakes with the next request for it.
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import resource
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from askew_client.contract.problems import ProblemKind
@@ -21,7 +23,10 @@ _SPARE_DESCRIPTORS = 160
 """For everything that is neither a connection nor a gallery: the log, jobs, child processes, files being sent."""
 
 _MOST_AWAKE = 1_000
-"""Each has three threads."""
+"""Each has up to five threads."""
+
+_MOST_WAKING = 8
+"""Galleries that wake at once."""
 
 
 class Sleeper(Protocol):
@@ -42,6 +47,8 @@ class AwakeGalleries:
         self.limit = limit
         self._awake: set[Sleeper] = set()
         self._lock = threading.Lock()
+        # Waking takes from milliseconds to, on a bad disk, minutes. Nothing else waits for these threads.
+        self._wakers = ThreadPoolExecutor(_MOST_WAKING, "wake")
 
     def __len__(self) -> int:
         return len(self._awake)
@@ -63,6 +70,14 @@ class AwakeGalleries:
                     )
                 self._awake.discard(asleep)
             self._awake.add(gallery)
+
+    def submit(self, wake: Callable[[], None]) -> Future[None]:
+        """Wake a gallery in a thread."""
+        return self._wakers.submit(wake)
+
+    def close(self) -> None:
+        """Wake none any more."""
+        self._wakers.shutdown(wait=False, cancel_futures=True)
 
     def leave(self, gallery: Sleeper) -> None:
         """Give back the place of a gallery that was closed, or did not wake."""

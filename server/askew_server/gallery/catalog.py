@@ -109,14 +109,20 @@ class Catalog:
 
     def set_aside(self, name: str, reason: str) -> None:
         """Take a gallery out of service because its files are damaged; the others are served."""
+        gallery = self._galleries.get(name)
+        if gallery is not None:
+            self._set_aside(gallery, reason)
+
+    def _set_aside(self, gallery: LiveGallery, reason: str) -> None:
+        name = gallery.name
         with self._changing:
-            gallery = self._galleries.get(name)
-            if gallery is None:
+            # It may have been deleted, and another one made in its place.
+            if self._galleries.get(name) is not gallery:
                 return
             self._damaged.add(name, reason)
             self._forget(name)
         self._log.critical("gallery %s is set aside: %s", name, reason)
-        self._close(gallery)
+        self._close(gallery, self._damaged.refusal(name))
 
     def close(self) -> None:
         """Close every gallery and unlock DATA."""
@@ -125,6 +131,7 @@ class Catalog:
         for gallery in self._galleries.values():
             self._close(gallery)
         self._galleries = {}
+        self._awake.close()
         self._aliases.close()
         self._lock.release()
 
@@ -319,16 +326,16 @@ class Catalog:
         folder = self._folders.of(name)
         # Its files were checked by then, and nobody else changes them: waking takes milliseconds.
         reopening = partial(Gallery.open, folder, self._open_index, largest_checked=0)
-        gallery = LiveGallery.open(name, opening, self._max_waiting, self._awake, reopening)
+        gallery = LiveGallery.open(name, opening, self._max_waiting, self._awake, reopening, self._set_aside)
         self._galleries = {**self._galleries, name: gallery}
         return gallery
 
     def _forget(self, name: str) -> None:
         self._galleries = {each: gallery for each, gallery in self._galleries.items() if each != name}
 
-    def _close(self, gallery: LiveGallery) -> None:
+    def _close(self, gallery: LiveGallery, refusal: Refusal | None = None) -> None:
         try:
-            gallery.close()
+            gallery.close(refusal)
         # The disk may be full, for example. Committed items are safe, and the index is rebuilt at the next start.
         except Exception:  # noqa: BLE001
             self._log.exception("gallery %s was not closed cleanly", gallery.name)

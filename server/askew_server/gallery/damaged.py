@@ -30,11 +30,18 @@ class DamagedGalleries:
 
     def require_intact(self, name: str) -> None:
         """Raise Refusal (damaged-gallery) if this gallery is damaged."""
+        refusal = self.refusal(name)
+        if refusal is not None:
+            raise refusal
+
+    def refusal(self, name: str) -> Refusal | None:
+        """The refusal of what is asked of this gallery; None if it is not damaged."""
         reason = self._reasons.get(name)
-        if reason is not None:
-            raise Refusal(
-                ProblemKind.DAMAGED_GALLERY,
-                f"{reason} The other galleries are served. Run `askew doctor` to see what is left of this one, then "
-                "restore a snapshot of it or delete it.",
-                {"gallery": name},
-            )
+        if reason is None:
+            return None
+        return Refusal(
+            ProblemKind.DAMAGED_GALLERY,
+            f"{reason} The other galleries are served. Run `askew doctor` to see what is left of this one, then "
+            "restore a snapshot of it or delete it.",
+            {"gallery": name},
+        )

@@ -34,6 +34,7 @@ from askew_server.index.record import RECORD
 from askew_server.index.search_thread import SearchThread
 from askew_server.index.segmented import SegmentedIndex
 from askew_server.index.types import CodedKind, IndexStatistics, IndexStatus, Labels, Neighbours, Vectors
+from askew_server.index.verified import VerifiedIndexes, signature_of
 from askew_server.processes import Limits
 from askew_server.storage.items import ItemStore
 from askew_server.storage.reader import GalleryReader
@@ -54,12 +55,19 @@ OpenIndex = Callable[[str, ItemStore, int], VectorIndex]
 """Opens the index of a gallery: its name, its store, the number of components of its vectors."""
 
 
-def open_index(gallery: str, store: ItemStore, dim: int, *, build_limits: Limits = BUILD_LIMITS) -> VectorIndex:
+def open_index(
+    gallery: str,
+    store: ItemStore,
+    dim: int,
+    *,
+    build_limits: Limits = BUILD_LIMITS,
+    verified: VerifiedIndexes | None = None,
+) -> VectorIndex:
     """Open the index of a gallery and bring it up to date with its database. Raises EngineMissing.
 
-    `build_limits`: of each build.
+    `build_limits`: of each build. `verified`: the saved indexes that need not be verified again.
     """
-    return IndexManager(gallery, store, dim, build_limits=build_limits)
+    return IndexManager(gallery, store, dim, build_limits=build_limits, verified=verified)
 
 
 class IndexManager:
@@ -73,20 +81,23 @@ class IndexManager:
         *,
         verify: Callable[[Path], Iterable[VerifyStep]] = verify_blocks,
         build_limits: Limits = BUILD_LIMITS,
+        verified: VerifiedIndexes | None = None,
     ) -> None:
         """Open the saved index in the gallery's folder, and bring it up to date with the database. Raises EngineMissing.
 
-        `verify`: reads the saved files again, step by step. `build_limits`: of each build.
+        `verify`: reads the saved files again, step by step. `build_limits`: of each build. `verified`: see open_index.
         """
         self._dim = dim
         self._store = store
         self._folder = store.folder
         self._saved = store.folder / "index"
         self._verify_saved = verify
+        self._verified = VerifiedIndexes() if verified is None else verified
         self._build_limits = build_limits
         self._log = logging.getLogger(f"askew.index.{gallery}")
         self._changing = threading.Lock()
-        opened = open_main(self._saved, dim)
+        is_verified = self._verified.holds(self._saved)
+        opened = open_main(self._saved, dim, is_verified=is_verified)
         if opened.damage is not None:
             self._log.error("%s It is being rebuilt.", opened.damage)
         index = SegmentedIndex(dim, opened.main, _wanted(store))
@@ -97,7 +108,7 @@ class IndexManager:
         self._searches = SearchThread(index, gallery)
         self._rebuilds = Rebuilds(gallery, self._build, lambda: self._searches.change(SegmentedIndex.wants_rebuild))
         if opened.main is not None:
-            self._rebuilds.submit(partial(self._verify, opened.main))
+            self._rebuilds.submit(partial(_ready, opened.main) if is_verified else partial(self._verify, opened.main))
         self._rebuilds.begin(self._searches.change(SegmentedIndex.wants_rebuild))
 
     async def search(self, vectors: Vectors, wanted: int, allowed: Labels | None, exact: bool) -> Neighbours:
@@ -225,13 +236,14 @@ class IndexManager:
 
         source = SqliteVectorSource(self._folder / "gallery.db", self._dim)
         build_in_child(source, self._saved, kind, report_progress, cancelled, self._build_limits)
+        signature = signature_of(self._saved)
         opened = open_main(self._saved, self._dim)
         if opened.main is None:
             raise AskewError(opened.damage or f"The index was built, but its files are missing from {self._saved}.")
         main = opened.main
         # The files were just written and read back, so they need no verification.
-        main.page_in()
-        main.state = "ready"
+        _ready(main)
+        self._verified.add(self._saved, signature)
         self._take(main, reader)
 
     def _take(self, main: MainSegment, reader: GalleryReader) -> None:
@@ -271,6 +283,7 @@ class IndexManager:
 
     def _verify(self, main: MainSegment) -> None:
         """Compare the saved files with their digests, with pauses. A damaged index is taken out of use and rebuilt."""
+        signature = signature_of(self._saved)
         for number, verified in enumerate(self._verify_saved(self._saved)):
             if self._rebuilds.is_closed:
                 return
@@ -284,8 +297,13 @@ class IndexManager:
                 return
             if number % _BLOCKS_BETWEEN_PAUSES == 0:
                 time.sleep(_PAUSE_SECONDS)
-        main.page_in()
-        main.state = "ready"
+        _ready(main)
+        self._verified.add(self._saved, signature)
+
+
+def _ready(main: MainSegment) -> None:
+    main.page_in()
+    main.state = "ready"
 
 
 def _add(index: SegmentedIndex, labels: Labels, vectors: Vectors) -> str | None:

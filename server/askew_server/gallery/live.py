@@ -24,8 +24,9 @@ from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.search import SearchOptions
 from askew_client.contract.space import is_space_id
-from askew_client.errors import AskewError
+from askew_client.errors import AskewError, EngineMissing
 from askew_server.errors import Refusal
+from askew_server.files import is_exhaustion
 from askew_server.gallery.answer_size import AnswerSize
 from askew_server.gallery.awake import AwakeGalleries
 from askew_server.gallery.gallery import Gallery
@@ -33,7 +34,7 @@ from askew_server.gallery.search import GallerySearch, ReadInThread, SearchResul
 from askew_server.index.port import VectorIndex, gallery_closed
 from askew_server.index.types import IndexStatistics, Vectors
 from askew_server.storage.encoders import EncoderStore
-from askew_server.storage.errors import DatabaseError
+from askew_server.storage.errors import DamagedDatabase, DatabaseError, storage_problem
 from askew_server.storage.filtering.filters import PayloadFilter
 from askew_server.storage.reader import GalleryReader
 
@@ -62,6 +63,9 @@ class OpenGallery:
             raise
         self.payload_filter = PayloadFilter(self.thread_reader)
         self.reading = ThreadPoolExecutor(1, f"read-{gallery.name}")
+        # For questions to the index, which wait for its thread; started with the first one. Listings ask for statistics.
+        self.counting = ThreadPoolExecutor(1, f"count-{gallery.name}")
+        self.asking = ThreadPoolExecutor(1, f"ask-{gallery.name}")
         self.search = GallerySearch(gallery.index, self._loop_reader, read)
 
     @classmethod
@@ -81,6 +85,8 @@ class OpenGallery:
 
     def close(self) -> None:
         """Finish queued tasks, end the threads, and close the files."""
+        self.asking.shutdown()
+        self.counting.shutdown()
         self.reading.shutdown()
         self._loop_reader.close()
         self.thread_reader.close()
@@ -115,6 +121,8 @@ class LiveGallery:
         self.name = name
         self.last_used = time.monotonic()
         self._opening = opening
+        self._set_aside: Callable[[LiveGallery, str], None] | None = None
+        self._closed_with: Refusal | None = None
         self._awake = AwakeGalleries(1) if awake is None else awake
         self._max_waiting = max_waiting
         self._places = threading.BoundedSemaphore(max_waiting)
@@ -127,6 +135,7 @@ class LiveGallery:
         self._changing = threading.Lock()
         self._opened: OpenGallery | None = None
         self._asleep: _Asleep | None = None
+        self._waking: Future[None] | None = None
         self._earlier_changes = (0, 0)
         self._earlier_rebuilds: Counter[str] = Counter()
 
@@ -138,15 +147,18 @@ class LiveGallery:
         max_waiting: int,
         awake: AwakeGalleries | None = None,
         reopening: Callable[[], Gallery] | None = None,
+        set_aside: Callable[[LiveGallery, str], None] | None = None,
     ) -> Self:
         """Start the threads and open the gallery. Raises DamagedGallery, EngineMissing, DatabaseError; Refusal (overloaded).
 
         `awake`: the galleries with which it shares the places of those that are awake; None: it never sleeps.
-        `reopening`: opens it when it wakes; `opening` if None.
+        `reopening`: opens it when it wakes; `opening` if None. `set_aside`: called with the gallery and a
+        sentence about its damage if it cannot be opened then; closes it.
         """
         live = cls(name, opening, max_waiting, awake)
         live._wake()
         live._opening = reopening or opening
+        live._set_aside = set_aside
         return live
 
     # Being awake
@@ -196,7 +208,7 @@ class LiveGallery:
         """Begin a use; None if the gallery sleeps. Never blocks. Raises Refusal (unknown-gallery) once closed."""
         with self._using:
             if self._is_closed:
-                raise gallery_closed(self.name)
+                raise self._closed()
             if self._opened is None:
                 return None
             self._uses += 1
@@ -211,15 +223,33 @@ class LiveGallery:
         """Begin a use on the event loop, which others use while the gallery wakes."""
         opened = self._begin()
         while opened is None:
-            await asyncio.to_thread(self._wake)
+            # Not cancelled with this caller: others may wait for the same thread.
+            await asyncio.shield(asyncio.wrap_future(self._waking_future()))
             opened = self._begin()
         return opened
 
+    def _waking_future(self) -> Future[None]:
+        """The gallery's waking, for which all that need it wait together."""
+        with self._using:
+            if self._waking is None or self._waking.done():
+                self._waking = self._awake.submit(self._wake)
+            return self._waking
+
     def _wake(self) -> None:
-        """Open the gallery if it sleeps. Raises what `open` raises."""
+        """Open the gallery if it sleeps; one that is damaged is set aside. Raises what `open` raises."""
+        try:
+            self._open_if_asleep()
+        except Exception as error:
+            # Others wait for the lock that was held until here, and the catalogue closes this gallery.
+            if self._set_aside is not None and _is_damage(error):
+                self._set_aside(self, _damage_of(self.name, error))
+                raise self._closed() from error
+            raise
+
+    def _open_if_asleep(self) -> None:
         with self._changing:
             if self._is_closed:
-                raise gallery_closed(self.name)
+                raise self._closed()
             if self._opened is not None:
                 return
             self._awake.enter(self)
@@ -323,7 +353,7 @@ class LiveGallery:
         try:
             self._take_search_place()
             try:
-                return await asyncio.to_thread(opened.index.statistics)
+                return await asyncio.wrap_future(opened.counting.submit(opened.index.statistics))
             finally:
                 self._searching -= 1
         finally:
@@ -351,6 +381,11 @@ class LiveGallery:
         return await asyncio.wrap_future(
             self._queued(opened.reading, lambda: task(opened.thread_reader, opened.payload_filter))
         )
+
+    async def ask(self, task: Callable[[VectorIndex], Result]) -> Result:
+        """Ask the index for facts, which may wait for a search. Raises Refusal (overloaded) if too many are waiting."""
+        opened = await self._begun()
+        return await asyncio.wrap_future(self._queued(opened.asking, lambda: task(opened.index)))
 
     async def describe(self) -> GalleryDescription:
         """The gallery as its users see it, without waiting for writes. A sleeping gallery is not woken."""
@@ -383,9 +418,18 @@ class LiveGallery:
         finally:
             self._end()
 
-    def close(self) -> None:
-        """Refuse new requests, finish searches and queued tasks, end the threads, and close the files."""
+    def _closed(self) -> Refusal:
+        known = self._closed_with
+        # A new one each time: raising adds a traceback to it.
+        return gallery_closed(self.name) if known is None else Refusal(known.kind, str(known), known.extras)
+
+    def close(self, refusal: Refusal | None = None) -> None:
+        """Refuse new requests, finish searches and queued tasks, end the threads, and close the files.
+
+        `refusal`: of what comes later; unknown-gallery if None.
+        """
         with self._using:
+            self._closed_with = refusal
             self._is_closed = True
         deadline = time.monotonic() + LONGEST_SEARCH
         while self._searching and time.monotonic() < deadline:
@@ -399,7 +443,7 @@ class LiveGallery:
 
     def _take_search_place(self) -> None:
         if self._is_closed:
-            raise gallery_closed(self.name)
+            raise self._closed()
         if self.is_full:
             raise self._overloaded()
         self._searching += 1
@@ -416,7 +460,7 @@ class LiveGallery:
             self._end()
             # The executor refuses with RuntimeError if the gallery was closed since the use began.
             if self._is_closed and isinstance(error, RuntimeError):
-                raise gallery_closed(self.name) from None
+                raise self._closed() from None
             raise
         # Also called when a waiting task is cancelled because its client has disconnected.
         future.add_done_callback(self._end_task)
@@ -432,6 +476,19 @@ class LiveGallery:
             f"Too many requests are waiting for gallery {self.name!r}. Try again in a second.",
             retry_after=1,
         )
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether a gallery could not be opened because of its own files, so that trying again would not help."""
+    if isinstance(error, Refusal | EngineMissing) or storage_problem(error) is not None:
+        return isinstance(error, DamagedDatabase)
+    return not is_exhaustion(error)
+
+
+def _damage_of(name: str, error: Exception) -> str:
+    if isinstance(error, AskewError):
+        return str(error)
+    return f"Gallery {name!r} cannot be opened: {type(error).__name__}: {error}."
 
 
 def _described(opened: OpenGallery) -> _Asleep:

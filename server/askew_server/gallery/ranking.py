@@ -6,9 +6,10 @@ scores alone and in a batch, and with any kind of index.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -20,6 +21,9 @@ from askew_server.storage.filtering.predicates import read_payload, value_at
 from askew_server.storage.reader import Candidate, GalleryReader
 
 SCORE_DECIMALS = 6
+
+_LARGEST_IN_PARTS = 8 * 1024
+"""Bytes of a payload that is read together with hundreds of others: at most 4 MB."""
 
 
 class FoundItem(NamedTuple):
@@ -158,12 +162,46 @@ def _ranked_rows(
             for label, item_id, payload, vector in rows
         ]
         return sorted(items) if scores is not None else _scored(items, query)
+    if isinstance(reading, SmallPayloads):
+        return _ordered_in_parts(reader, labels, known, query, reading.take, with_scores=scores is not None)
+    if isinstance(reading, NoPayloads):
+        return _ordered_in_parts(reader, labels, known, query, None, with_scores=scores is not None)
     items = []
     with closing(reader.each_candidate(labels, payloads=reading.needs_payload, vectors=scores is None)) as candidates:
         for label, item_id, payload, vector in candidates:
             kept, group = reading.keep(payload)
             items.append(FoundItem(known.get(label, 0.0), item_id, label, kept, vector, group))
     return sorted(items) if scores is not None else _scored(items, query)
+
+
+def _ordered_in_parts(
+    reader: GalleryReader,
+    labels: Sequence[int],
+    known: dict[int, float],
+    query: NDArray[np.float32],
+    take: Callable[[int], None] | None,
+    *,
+    with_scores: bool,
+) -> list[FoundItem]:
+    """See _ranked_rows. `take`: counts the bytes of payloads; None: none are read. Raises ValueTooLarge if one is large."""
+    # Half the time of calling the class.
+    make = partial(tuple.__new__, FoundItem)
+    items: list[FoundItem] = []
+    parts = reader.candidates_in_parts(
+        labels, payloads=take is not None, vectors=not with_scores, largest=None if take is None else _LARGEST_IN_PARTS
+    )
+    for rows in parts:
+        if take is None:
+            items += [
+                make((known.get(label, 0.0), item_id, label, None, vector, None)) for label, item_id, _, vector in rows
+            ]
+        else:
+            take(sum([len(payload) for _, _, payload, _ in rows]))
+            items += [
+                make((known.get(label, 0.0), item_id, label, payload, vector, None))
+                for label, item_id, payload, vector in rows
+            ]
+    return sorted(items) if with_scores else _scored(items, query)
 
 
 def _scored(items: list[FoundItem], query: NDArray[np.float32]) -> list[FoundItem]:

@@ -16,7 +16,7 @@ from typing import Literal, Protocol, TypeVar
 from askew_client.contract.filters.conditions import AllOf, Exists, Filter, Not, OneOf, Scalar
 from askew_client.contract.filters.field_paths import keys_of
 from askew_client.contract.search import SearchOptions
-from askew_server.gallery.answer_size import AnswerSize
+from askew_server.gallery.answer_size import AnswerSize, NoRoom
 from askew_server.gallery.payload_fields import selected_fields
 from askew_server.gallery.ranking import (
     Choice,
@@ -111,13 +111,13 @@ class GallerySearch:
             for position, vector in enumerate(vectors):
                 groups = Groups(choice, options.group_size)
                 hits = [await self._grouped(vector[None], groups, options, result, size)]
-                result.hits += await self._counted(hits, options, size, (position, len(vectors)))
+                result.hits += await self._counted_with_room(hits, options, size, (position, len(vectors)))
             return result
         allowed = None if options.filter is None else await self._allowed(options.filter, result)
         for start in range(0, len(vectors), QUERIES_AT_ONCE):
             part = vectors[start : start + QUERIES_AT_ONCE]
             hits = await self._hits(part, choice, allowed, options, result)
-            result.hits += await self._counted(hits, options, size, (start, len(vectors)))
+            result.hits += await self._counted_with_room(hits, options, size, (start, len(vectors)))
         return result
 
     async def _allowed(
@@ -230,6 +230,20 @@ class GallerySearch:
         result.stages.append(("finish", found.ended, time.perf_counter()))
         return items, saw_all
 
+    async def _counted_with_room(
+        self, hits: list[list[FoundItem]], options: SearchOptions, size: AnswerSize, place: tuple[int, int]
+    ) -> list[list[FoundItem]]:
+        """Like `_counted`, after a while if there is no room yet."""
+        counted = size.bytes
+        while True:
+            try:
+                return await self._counted(hits, options, size, place)
+            except NoRoom:
+                # Their payloads are not held while they wait; they are read again.
+                hits = [[hit._replace(payload=None) for hit in each] for each in hits]
+                if not await size.wait_for_room(counted):
+                    raise
+
     async def _counted(
         self, hits: list[list[FoundItem]], options: SearchOptions, size: AnswerSize, place: tuple[int, int]
     ) -> list[list[FoundItem]]:
@@ -270,7 +284,7 @@ def _read(
     for reading in first:
         try:
             return items_of(reader, vectors, found, reading, with_vectors=options.with_vectors)
-        except PayloadsTooLarge:
+        except (PayloadsTooLarge, ValueTooLarge):
             continue
     return items_of(reader, vectors, found, last, with_vectors=options.with_vectors)
 
@@ -307,11 +321,13 @@ def _plain_bytes(hits: list[list[FoundItem]]) -> int | None:
     """The bytes of hits without vectors and groups; None if a payload was not read. Most searches end here."""
     count = 0
     for each in hits:
-        count += _BYTES_OF_A_HIT * len(each)
-        for _, item_id, _, payload, _, _ in each:
-            if payload is None:
-                return None
-            count += len(item_id.encode()) + len(payload)
+        try:
+            count += sum([len(payload) for _, _, _, payload, _, _ in each])  # type: ignore[arg-type, misc]
+        # Cheaper than to ask each of a thousand.
+        except TypeError:
+            return None
+        ids = [item_id if item_id.isascii() else item_id.encode() for _, item_id, _, _, _, _ in each]
+        count += _BYTES_OF_A_HIT * len(each) + sum(map(len, ids))
     return count
 
 

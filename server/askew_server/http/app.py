@@ -110,6 +110,7 @@ def create_fastapi(state: AppState, tracing: Tracing | None = None) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.askew = state
+    app.state.parsing = state.parsing
     routes = all_routes()
     # Added as they are: an included router would match a request a second time, by its own rules.
     app.router.routes.extend(routes)

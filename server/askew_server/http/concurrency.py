@@ -1,4 +1,8 @@
-"""Work outside the event loop: in threads, for a client that is still there. Slow work has threads of its own."""
+"""Work outside the event loop: in threads, for a client that is still there.
+
+Work that can take long, or hang with a disk, has threads of its own (SlowWork). `asyncio.to_thread`, whose few threads all
+share, is for what takes milliseconds: reading a job, a small file.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from askew_client.contract.problems import ProblemKind
@@ -20,11 +24,6 @@ LARGE_BODY = 100_000
 """Bytes; parsing fewer takes less time than handing them to a thread and back."""
 WATCHED_AFTER_SECONDS = 0.02
 """Most searches have ended by then, and cost no watcher."""
-
-
-async def run_off_loop(size: int, work: Callable[[], Result]) -> Result:
-    """Run work on a body of `size` bytes, in a thread when the body is large."""
-    return await asyncio.to_thread(work) if size > LARGE_BODY else work()
 
 
 async def wait_for_thread(future: Future[Result]) -> Result:
@@ -68,6 +67,15 @@ class SlowWork:
 
     def _give_back(self) -> None:
         self._free += 1
+
+
+async def run_off_loop(request: Request, size: int, work: Callable[[], Result]) -> Result:
+    """Run work on a body of `size` bytes, in one of the app's threads for that (`app.state.parsing`) when it is large."""
+    if size <= LARGE_BODY:
+        return work()
+    parsing = request.app.state.parsing
+    assert isinstance(parsing, SlowWork)
+    return await parsing.run(lambda _: work())
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:

@@ -26,6 +26,7 @@ from askew_server.http.app import create_app
 from askew_server.http.protocol import protocol_with_limits
 from askew_server.http.start_warnings import is_empty
 from askew_server.http.state import AppState
+from askew_server.index.verified import VerifiedIndexes
 from askew_server.observability.logs import Logs, start_line
 from askew_server.observability.tracing import open_tracing
 from askew_server.processes import Limits
@@ -56,7 +57,9 @@ def _serve(settings: Settings) -> None:
             settings.data,
             owner=f"askew serve at {url}",
             max_waiting=settings.max_waiting,
-            open_index=partial(open_index, build_limits=Limits(seconds=settings.build_seconds)),
+            open_index=partial(
+                open_index, build_limits=Limits(seconds=settings.build_seconds), verified=VerifiedIndexes()
+            ),
             max_awake=awake,
         )
         closed_on_failure.callback(galleries.close)

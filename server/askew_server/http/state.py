@@ -38,6 +38,8 @@ MOST_CHECKED = 3
 """Uploaded encoder files that are checked at once. Each takes a core, and its file is in memory."""
 _TOO_MANY_CHECKED = f"{MOST_CHECKED} encoder files or probes are being checked already. Try again in 10 seconds."
 _TOO_MANY_RECEIVED = "Too many uploads are being received at once. Try again in 10 seconds."
+_TOO_MANY_PARSED = "Too many large bodies are being read at once. Try again in 10 seconds."
+_TOO_MANY_FILES = "Too many files are being read at once. Try again in 10 seconds."
 _TOO_MANY_MADE = "Too many galleries are being created and deleted at once. Try again in 10 seconds."
 
 
@@ -61,12 +63,15 @@ class AppState:
         )
         self.checking = SlowWork("check", threads=MOST_CHECKED, places=MOST_CHECKED, busy=_TOO_MANY_CHECKED)
         self.receiving = SlowWork("receive", threads=4, places=4_096, busy=_TOO_MANY_RECEIVED)
+        self.parsing = SlowWork("parse", threads=2, places=4_096, busy=_TOO_MANY_PARSED)
+        self.files = SlowWork("files", threads=4, places=4_096, busy=_TOO_MANY_FILES)
         self.making = SlowWork("make", threads=2, places=64, busy=_TOO_MANY_MADE)
         self.jobs = JobQueue(settings.data, max_jobs=settings.max_jobs)
         self.photos_job = PhotosJob(galleries, max_pixels=pixels, limits=photo_limits)
         self.redescribe_job = RedescribeJob(galleries, max_pixels=pixels, limits=photo_limits)
         snapshot_jobs = (SnapshotJob(galleries), VerifySnapshotJob(galleries), RestoreJob(galleries))
-        pack_job = OfflinePackJob(galleries, max_pixels=pixels, limits=Limits(seconds=settings.build_seconds))
+        making_limits = Limits(seconds=settings.build_seconds)
+        pack_job = OfflinePackJob(galleries, max_pixels=pixels, limits=making_limits, photo_limits=photo_limits)
         for kind in (self.photos_job, self.redescribe_job, *snapshot_jobs, RebuildJob(galleries), pack_job):
             self.jobs.register(kind)
         self.offline_packs = OfflinePacks(galleries, self.jobs)
@@ -107,9 +112,8 @@ class AppState:
     async def close(self) -> None:
         """Finish what was accepted, then close everything."""
         self.state = "draining"
-        self.checking.close()
-        self.making.close()
-        self.receiving.close()
+        for pool in (self.checking, self.making, self.receiving, self.parsing, self.files):
+            pool.close()
         # Requests had their time: what is still described now, nobody waits for.
         await asyncio.to_thread(self.describer.close)
         await asyncio.to_thread(self.jobs.close)

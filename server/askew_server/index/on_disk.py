@@ -52,19 +52,19 @@ class VerifyStep(NamedTuple):
     damage: str | None
 
 
-def open_main(folder: Path, dim: int, block_bytes: int = BLOCK_BYTES) -> OpenResult:
+def open_main(folder: Path, dim: int, block_bytes: int = BLOCK_BYTES, *, is_verified: bool = False) -> OpenResult:
     """Open the main segment saved in `folder`, memory-mapped, in milliseconds.
 
     Checks the record's digest, every file's size, all blocks of the files that are read into memory, the first block of
     the others, and that FAISS reads the size and dimension that the record states. `verify_blocks` checks the other
-    blocks. Damage is returned, never raised. Raises EngineMissing; OSError or RuntimeError for want of descriptors.
+    blocks. `is_verified`: no block is checked, as all of them were and nothing has changed since. Damage is returned, never raised. Raises EngineMissing; OSError or RuntimeError for want of descriptors.
     """
     require_faiss()
     try:
         record = Record.read(folder)
         if record is None:
             return OpenResult(None, None)
-        return OpenResult(_open(folder / record.folder, record, dim, block_bytes), None)
+        return OpenResult(_open(folder / record.folder, record, dim, 0 if is_verified else block_bytes), None)
     # FAISS raises RuntimeError for a file that it cannot read.
     except (OSError, ValueError, RuntimeError) as error:
         if is_exhaustion(error):
@@ -148,12 +148,17 @@ def _open(folder: Path, record: Record, dim: int, block_bytes: int) -> MainSegme
 
 
 def _check_file(path: Path, file: SavedFile | None, block_bytes: int, *, whole: bool) -> None:
-    """Compare a file's size and its first block (`whole`: all blocks) with the record. Raises ValueError."""
+    """Compare a file's size and its first block (`whole`: all blocks) with the record. Raises ValueError.
+
+    `block_bytes`: 0 to compare no block.
+    """
     if file is None:
         raise ValueError(f"The record of {path.parent} has no digest for {path.name}.")
     size = path.stat().st_size
     if size != file.bytes:
         raise ValueError(f"{path} has {size} bytes, expected {file.bytes}.")
+    if not block_bytes:
+        return
     for number, matches in enumerate(_matching_blocks(path, file, block_bytes)):
         if not matches:
             raise ValueError(_damaged_block(path, number, block_bytes))

@@ -29,11 +29,12 @@ class OfflinePackJob:
     name = "offline-pack"
     lane: Lane = "keeping"
 
-    def __init__(self, galleries: Catalog, *, max_pixels: int, limits: Limits) -> None:
-        """`limits`: of making one pack."""
+    def __init__(self, galleries: Catalog, *, max_pixels: int, limits: Limits, photo_limits: Limits) -> None:
+        """`limits`: of making one pack; `photo_limits`: of the thumbnail of one photo."""
         self._galleries = galleries
         self._max_pixels = max_pixels
         self._limits = limits
+        self._photo_limits = photo_limits
 
     def check_input(self, task: Task) -> None:
         """See JobKind."""
@@ -45,7 +46,14 @@ class OfflinePackJob:
         folder = self._galleries.folder(task.gallery)
         try:
             return make_pack(
-                task.gallery, folder, task.id, report, cancelled, max_pixels=self._max_pixels, limits=self._limits
+                task.gallery,
+                folder,
+                task.id,
+                report,
+                cancelled,
+                max_pixels=self._max_pixels,
+                limits=self._limits,
+                photo_limits=self._photo_limits,
             )
         except ChildStopped:
             raise JobStopped from None

@@ -13,12 +13,17 @@ from askew_client.contract.offline_pack import OfflinePackResult
 from askew_client.errors import AskewError
 from askew_server.clock import utc_milliseconds
 from askew_server.index.threads import limit_threads, search_threads
+from askew_server.offline.drawing import Draw
 from askew_server.offline.store import OfflineStore, PackRecord, not_allowed
+from askew_server.offline.thumbnails import thumbnail
 from askew_server.offline.writer import PackOrder, Report, Trained, WrittenPack, write_pack
-from askew_server.processes import ChildLost, LimitExceeded, Limits, Say, run_in_child
+from askew_server.processes import Child, ChildLost, ChildStopped, LimitExceeded, Limits, Say
 
 MAKING_LIMITS = Limits(seconds=24 * 3_600)
 """What making a pack may use: it trains codes like the build of an index, and reads each photo for its thumbnail."""
+
+PHOTO_LIMITS = Limits(seconds=120, processor_seconds=60)
+"""What the thumbnail of one photo may use. One that needs more has none, and the pack is made without it."""
 
 _PACK = "pack"
 
@@ -32,10 +37,12 @@ def make_pack(
     *,
     max_pixels: int,
     limits: Limits = MAKING_LIMITS,
+    photo_limits: Limits = PHOTO_LIMITS,
+    draw: Draw = thumbnail,
 ) -> OfflinePackResult:
     """Make the pack of the gallery in `folder` by its policy. The older pack is served until the new one is complete.
 
-    `name`: of the folder that it is made in. `max_pixels`: of a photo that a thumbnail is made of. Raises ChildStopped soon
+    `name`: of the folder that it is made in. `max_pixels`, `photo_limits`: of a photo that a thumbnail is made of. `draw`: makes one. Raises ChildStopped soon
     after `cancelled()` is true, Refusal (no-offline-pack) if none is allowed, or not any more; DatabaseError, OSError.
     """
     store = OfflineStore(gallery, folder)
@@ -48,9 +55,19 @@ def make_pack(
     earlier = None
     if before is not None:
         earlier = store.path(before), _trained_of(before)
-    order = PackOrder(gallery, folder, policy, utc_milliseconds(), max_pixels, earlier)
+    order = PackOrder(gallery, folder, policy, utc_milliseconds(), max_pixels, earlier, photo_limits, draw)
     try:
-        made = run_in_child(_write, lambda done: report(*done), cancelled, limits, order, work / _PACK)
+        if cancelled():
+            raise ChildStopped
+        with Child(may_have_children=True) as child:
+            made = child.run(
+                _write,
+                (order, work / _PACK),
+                {},
+                limits=limits,
+                hear=lambda done: report(*done),
+                is_unwanted=cancelled,
+            )
         store.publish(work / _PACK, _record_of(made))
     except FileNotFoundError:
         # Withdrawing moves the folder away, also while a pack is being made in it.

@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,13 @@ from askew_client.offline.layout import LENGTH, SCALE, place_sections, runs_of, 
 from askew_server.index.types import Labels, Vectors
 from askew_server.offline.choice import MOST_MEASURED, choose_codec, spread_rows
 from askew_server.offline.codecs import Codec, int8_codec
+from askew_server.offline.drawing import Draw, Drawer
 from askew_server.offline.earlier import EarlierPack
 from askew_server.offline.recall import QUERIES, RecallMeter
 from askew_server.offline.source import PackSource, pack_source
 from askew_server.offline.thumbnails import thumbnail
 from askew_server.offline.training import TRAINING_VECTORS
+from askew_server.processes import Limits
 
 RECALL_TOLERANCE = 0.01
 """By how much the recall of a codec may fall below what it was when it was trained, before another one is."""
@@ -59,7 +62,7 @@ class Trained:
 class PackOrder:
     """What to write. `folder`: of the gallery. `earlier`: the pack before, with the state that its codec was made in.
 
-    `created_at`: the time that the header names. `max_pixels`: of a photo that is made a thumbnail of.
+    `created_at`: the time that the header names. `max_pixels`, `photo_limits`, `draw`: see Drawer, which makes thumbnails.
     """
 
     gallery: str
@@ -68,6 +71,8 @@ class PackOrder:
     created_at: str
     max_pixels: int
     earlier: tuple[Path, Trained] | None = None
+    photo_limits: Limits = field(default_factory=Limits)
+    draw: Draw = thumbnail
 
 
 @dataclass(frozen=True)
@@ -276,14 +281,19 @@ def _write_thumbnails(
         is_known, places = same.places(labels)
         known = dict(zip(np.flatnonzero(is_known).tolist(), places.tolist(), strict=True))
     drawn = unreadable = 0
-    with sections.open("thumbnails") as pictures, sections.open("thumbnail_lengths") as lengths:
+    drawer = Drawer(size, max_pixels=order.max_pixels, limits=order.photo_limits, draw=order.draw)
+    with (
+        closing(drawer),
+        sections.open("thumbnails") as pictures,
+        sections.open("thumbnail_lengths") as lengths,
+    ):
         for position, photo in enumerate(photos):
             picture = b""
             if photo is not None:
                 if same is not None and position in known:
                     picture = same.thumbnail(known[position])
                 try:
-                    picture = picture or thumbnail(photo, size, max_pixels=order.max_pixels)
+                    picture = picture or drawer.draw(photo)
                 except PhotoError:
                     unreadable += 1
             drawn += bool(picture)

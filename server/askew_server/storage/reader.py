@@ -29,6 +29,8 @@ HIGHEST_LABEL = 2**63 - 1
 _PAYLOAD = "CAST(payload AS BLOB)"
 """As bytes: its length is that of the answer, and nothing has to decode it."""
 _NOTHING = "x''"
+_LARGEST_OF_SQLITE = 1_000_000_000
+"""Bytes: SQLite's own limit on a value."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,24 @@ class GalleryReader:
     def few_candidates(self, labels: Sequence[int], *, vectors: bool) -> list[Candidate]:
         """The items of these few labels with their payloads, in any order; faster than one by one."""
         return self._db.rows(_candidates(len(labels), payloads=True, vectors=vectors), labels)
+
+    def candidates_in_parts(
+        self, labels: Sequence[int], *, payloads: bool, vectors: bool, largest: int | None
+    ) -> Iterator[list[Candidate]]:
+        """Like each_candidate, some hundred at a time, which is faster. Raises ValueTooLarge.
+
+        `largest`: bytes of a value; a larger one is not read.
+        """
+        for start in range(0, len(labels), _MAX_PARAMETERS):
+            part = labels[start : start + _MAX_PARAMETERS]
+            if largest is not None:
+                self._db.refuse_values_beyond(largest)
+            try:
+                rows: list[Candidate] = self._db.rows(_candidates(len(part), payloads=payloads, vectors=vectors), part)
+            finally:
+                if largest is not None:
+                    self._db.refuse_values_beyond(_LARGEST_OF_SQLITE)
+            yield rows
 
     def each_candidate(
         self, labels: Sequence[int], *, payloads: bool, vectors: bool

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from askew_client import Client
 from askew_client.contract.wire import pack, pack_base64
 from askew_client.encoding.encoder import Encoder
 from askew_client.errors import ProblemError
+from askew_server.gallery.answer_size import AnswerSize, AnswersUnderWay
+from askew_server.http.middleware.limits import InFlightBytes, _Bounds, _Exchange
 from askew_server.storage.items import StoredItem
 from tests.support.gallery_files import unit_vector, write_gallery
 from tests.support.problem_shape import assert_problem
@@ -271,6 +276,61 @@ def test_clients_that_do_not_read_large_answers_cannot_fill_the_memory(heavy: Pa
             assert server.http.post("/search", json=_query(teacher, 1, limit=100)).status_code == 200
         again: dict[str, Any] = {"json": _batch(teacher, 20, limit=1_000)}
         wait_until(lambda: server.http.post("/search/batch", **again).status_code == 200, "the places are free again")
+
+
+@pytest.mark.slow
+def test_of_many_large_answers_at_once_not_all_are_refused(heavy: Path, teacher: Encoder) -> None:
+    """Each batch has more queries than are answered at once, so all hold a part when the room is full."""
+    limits = {"ASKEW_MAX_ANSWERS_BYTES": "100000000", "ASKEW_MAX_ANSWER_BYTES": "48000000"}
+    batch = _batch(teacher, 20, limit=1_000)
+    with RunningServer(heavy, "--gallery", "heavy", environment=limits) as server:
+        before = _memory(server, "VmRSS")
+
+        def ask(_: int) -> int:
+            with httpx.Client(base_url=server.url, timeout=120) as client:
+                return client.post("/search/batch", json=batch).status_code
+
+        for _ in range(3):
+            with ThreadPoolExecutor(8) as threads:
+                statuses = list(threads.map(ask, range(8)))
+            assert set(statuses) <= {200, 429}
+            assert 200 in statuses, statuses
+        assert _memory(server, "VmHWM") < before + 250
+        assert ask(0) == 200
+
+
+def test_a_reader_that_trickles_gives_its_room_back() -> None:
+    """In the server's own parts, as the buffers of sockets hold megabytes."""
+
+    async def trickle() -> tuple[int, int]:
+        room = AnswersUnderWay(10_000_000)
+        size = AnswerSize(10_000_000, room)
+        size.take(10_000_000, 1.0)
+
+        async def receive() -> Message:
+            raise AssertionError("nothing is received")
+
+        async def send(_: Message) -> None:
+            await asyncio.sleep(0.01)
+
+        bounds = _Bounds(1_000, 60, InFlightBytes(1_000))
+        exchange = _Exchange(
+            receive, send, request_id="a", bounds=bounds, size=size, receive_seconds=0.1, counts_json=False
+        )
+        began, sent = time.monotonic(), 0
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(60) as exchange.deadline:
+                await exchange.send({"type": "http.response.start", "status": 200, "headers": []})
+                while sent < 10_000:
+                    sent += 1
+                    await exchange.send({"type": "http.response.body", "body": b"x", "more_body": True})
+        assert time.monotonic() - began < 30
+        return sent, room.bytes
+
+    sent, held = asyncio.run(trickle())
+    assert 0 < sent < 10_000
+    # What was read is free already, what was not when the request ends.
+    assert held in {10_000_000 - sent, 10_000_000 - sent + 1}
 
 
 def test_the_client_asks_for_smaller_pages_where_payloads_are_large(bounded: RunningServer) -> None:

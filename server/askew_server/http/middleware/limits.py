@@ -22,7 +22,7 @@ from askew_server.problems import report_error
 from askew_server.settings import Settings
 
 SLOWEST_BYTES_PER_SECOND = 16_384
-"""The rate that a sender must reach once `receive_seconds` have passed."""
+"""The rate that a sender, and a reader of a large answer, must reach once `receive_seconds` have passed."""
 MAX_QUERY_BYTES = 2_000_000
 """The largest search in JSON: 2,048 numbers and a filter are 100 kB."""
 MAX_SMALL_BODY_BYTES = 250_000
@@ -43,7 +43,7 @@ class RequestLimits:
         self._app = app
         self._settings = settings
         self._in_flight = InFlightBytes(settings.max_bodies_bytes)
-        self._answers = AnswersUnderWay(settings.max_answers_bytes)
+        self._answers = AnswersUnderWay(settings.max_answers_bytes, settings.max_answer_bytes)
         self._log = logging.getLogger("askew.server")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,6 +60,7 @@ class RequestLimits:
             send,
             request_id=context.record.request_id,
             bounds=bounds,
+            size=context.size,
             receive_seconds=self._settings.receive_seconds,
             counts_json=content_type in _JSON_TYPES,
         )
@@ -108,8 +109,11 @@ class RequestLimits:
         except Refusal as refusal:
             refused = refusal
         except TimeoutError:
-            if exchange.answered or not deadline.expired():
+            if not deadline.expired():
                 raise
+            if exchange.answered:
+                self._log.warning("request %s: the client read its large answer too slowly", exchange.request_id)
+                return
             refused = Refusal(
                 ProblemKind.TOO_SLOW,
                 f"The server did not answer within {exchange.bounds.seconds:g} s and gave up; a write may still have "
@@ -148,7 +152,8 @@ class _Bounds:
 class _Exchange:
     """One request and its answer, within bounds.
 
-    `receive_seconds`: for the body to arrive, on top of what it takes at the slowest rate. `counts_json`: whether the
+    `size`: of the answer. `receive_seconds`: for the body to arrive, and for a large answer to be read, on top of what it
+    takes at the slowest rate. `counts_json`: whether the
     body holds JSON, in which a megabyte can cost seconds to parse.
     """
 
@@ -159,6 +164,7 @@ class _Exchange:
         *,
         request_id: str,
         bounds: _Bounds,
+        size: AnswerSize,
         receive_seconds: float,
         counts_json: bool,
     ) -> None:
@@ -166,6 +172,7 @@ class _Exchange:
         self._send = send
         self.request_id = request_id
         self.bounds = bounds
+        self._size = size
         self._receive_seconds = receive_seconds
         self.deadline: asyncio.Timeout | None = None
         self.received = 0
@@ -174,6 +181,8 @@ class _Exchange:
         self._quotes = self._brackets = 0
         self._is_late = False
         self._is_whole = False
+        self._began_to_answer = 0.0
+        self._sent = 0
         self._clock = asyncio.get_running_loop()
         self._began = self._clock.time()
 
@@ -205,14 +214,24 @@ class _Exchange:
         """Pass on a part of the answer."""
         if message["type"] == "http.response.start":
             self.answered = True
-            # From here on the connection bounds how long the client may take to read (protocol.py).
+            # From here on the connection bounds how long the client may read nothing (protocol.py).
             self._answer_by(None)
+            self._size.complete()
+            self._began_to_answer = self._clock.time()
             headers = MutableHeaders(scope=message)
             headers.append("X-Request-Id", self.request_id)
             headers.append("X-Content-Type-Options", "nosniff")
             if self._is_late:
                 headers["Connection"] = "close"
         await self._send(message)
+        if self._size.held:
+            # A large answer also takes room, so it must be read at a rate. That of its parts which are read is free again.
+            count = len(message.get("body", b""))
+            self._sent += count
+            self._size.sent(count)
+            if self.deadline is not None and not self.deadline.expired():
+                seconds = self._receive_seconds + self._sent / SLOWEST_BYTES_PER_SECOND
+                self.deadline.reschedule(self._began_to_answer + seconds if message.get("more_body", True) else None)
 
     def _count(self, part: bytes) -> None:
         self.received += len(part)

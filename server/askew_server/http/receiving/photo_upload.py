@@ -105,7 +105,7 @@ async def _read_form(request: Request) -> PhotoUpload:
             raise Refusal(ProblemKind.VALIDATION, "Expected the form to have a file `photo`.")
         return replace(_upload(bytes(photo)), is_form=True, fields=form.fields())
 
-    return await run_off_loop(len(body), read)
+    return await run_off_loop(request, len(body), read)
 
 
 class _SmallForm(FormParts):

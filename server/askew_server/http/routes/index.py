@@ -23,7 +23,7 @@ router = make_router(prefix="/v1/galleries/{gallery}/index", tags=["index"])
 @of_one_gallery("search")
 async def describe_index(gallery: InGallery) -> Response:
     """Describe the index: its kind, size and recall, and what it would take."""
-    return json_answer(await asyncio.to_thread(_describe, gallery))
+    return json_answer(await _describe(gallery))
 
 
 @router.put("", response_model=IndexDescription, responses=problems(404, 422, 507))
@@ -31,7 +31,7 @@ async def describe_index(gallery: InGallery) -> Response:
 async def choose_index(gallery: InGallery, wanted: ChooseIndexRequest) -> Response:
     """Choose the kind of index. Where that changes it, it is built in the background while searches continue."""
     await gallery.write(lambda each: each.index.choose(wanted.kind))
-    return json_answer(await asyncio.to_thread(_describe, gallery))
+    return json_answer(await _describe(gallery))
 
 
 @router.post("/rebuild", status_code=202, response_model=Job, responses=problems(404, 429, 507))
@@ -42,9 +42,8 @@ async def rebuild_index(state: InState, gallery: InGallery) -> Response:
     return job_answer(job)
 
 
-def _describe(gallery: LiveGallery) -> IndexDescription:
-    with gallery.awake() as index:
-        status, statistics = index.status(), index.statistics()
+async def _describe(gallery: LiveGallery) -> IndexDescription:
+    status, statistics = await gallery.ask(lambda index: (index.status(), index.statistics()))
     return IndexDescription.model_validate(
         {
             **asdict(statistics),

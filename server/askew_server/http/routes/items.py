@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 from urllib.parse import unquote
 
@@ -25,7 +24,8 @@ from askew_client.contract.problems import ProblemKind
 from askew_client.contract.search import SearchAnswer
 from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE
 from askew_server.errors import Refusal
-from askew_server.gallery.items import FoundPage, count_items, find_item, find_page, photo_of, vector_of
+from askew_server.gallery.answer_size import with_room
+from askew_server.gallery.items import FoundPage, ItemAsStored, count_items, find_item, find_page, photo_of, vector_of
 from askew_server.http.concurrency import run_off_loop
 from askew_server.http.context import InContext
 from askew_server.http.description import vector_of_upload
@@ -56,10 +56,10 @@ _FILTER: TypeAdapter[Filter] = TypeAdapter(Filter)
 
 @router.put("", response_model=UpsertAnswer, responses=problems(404, 409, 413, 415, 422, 507))
 @of_one_gallery("write")
-async def upsert(state: InState, gallery: InGallery, items: NewItems) -> Response:
+async def upsert(request: Request, state: InState, gallery: InGallery, items: NewItems) -> Response:
     """Insert or replace items by id, all or none. Acknowledged once they are on the disk."""
     gallery.check_space(items.space, allow_missing=state.settings.allow_missing_space)
-    batch = await run_off_loop(items.size, lambda: items.batch(gallery.dim))
+    batch = await run_off_loop(request, items.size, lambda: items.batch(gallery.dim))
     sequence = await gallery.write(lambda each: each.upsert(batch))
     return json_answer(UpsertAnswer(upserted=len(set(batch.ids)), sequence=sequence))
 
@@ -112,7 +112,7 @@ async def upsert_photo(
     vector = await vector_of_upload(state, gallery, upload, request.receive)
     # A form brings its payload itself.
     text = upload.fields.get("payload") if upload.is_form else payload
-    read = await run_off_loop(len(text or ""), lambda: read_payload(text))
+    read = await run_off_loop(request, len(text or ""), lambda: read_payload(text))
     item = StoredItem(identity, vector, read, (upload.photo, upload.suffix))
     sequence = await gallery.write(lambda each: each.upsert(ItemBatch.of([item])))
     return json_answer(UpsertAnswer(upserted=1, sequence=sequence))
@@ -138,7 +138,7 @@ async def list_items(
             selection = None if wanted is None else payload_filter.select(wanted)
             return find_page(reader, cursor, limit, context.size, selection, with_vectors=with_vectors)
 
-    return JsonInParts(await page_answer(await gallery.read(read)))
+    return JsonInParts(await page_answer(await with_room(context.size, lambda: gallery.read(read))))
 
 
 @router.get("/{item_id}", response_model=Item, responses=problems(404, 422, 429))
@@ -146,10 +146,11 @@ async def list_items(
 async def get_item(context: InContext, gallery: InGallery, item_id: str, with_vectors: WithVectors = False) -> Response:
     """Read one item."""
     identity = unquote(item_id)
-    item = await gallery.read(
-        lambda reader, _: find_item(reader, gallery.name, identity, context.size, with_vector=with_vectors)
-    )
-    return JsonInParts(await item_answer(item))
+
+    def read(reader: GalleryReader, _: PayloadFilter) -> ItemAsStored:
+        return find_item(reader, gallery.name, identity, context.size, with_vector=with_vectors)
+
+    return JsonInParts(await item_answer(await with_room(context.size, lambda: gallery.read(read))))
 
 
 @router.get(
@@ -192,11 +193,11 @@ async def delete_item(gallery: InGallery, item_id: str) -> Response:
     responses={**file_answers(*SUFFIX_BY_MEDIA_TYPE), **problems(404, 416, 503)},
 )
 @of_one_gallery("search")
-async def get_photo(gallery: InGallery, item_id: str) -> Response:
+async def get_photo(state: InState, gallery: InGallery, item_id: str) -> Response:
     """Download the photo of an item, as it was indexed."""
     identity = unquote(item_id)
     path = await gallery.read(lambda reader, _: photo_of(reader, gallery.name, identity))
-    await asyncio.to_thread(require_intact_photo, path)
+    await state.files.run(lambda _: require_intact_photo(path))
     kinds = {suffix: kind for kind, suffix in SUFFIX_BY_MEDIA_TYPE.items()}
     headers = {
         "Cache-Control": "no-cache",

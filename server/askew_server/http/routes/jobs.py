@@ -43,7 +43,7 @@ async def send_photos(
     await asyncio.to_thread(state.photos_job.check, gallery.name)
     with state.jobs.spool(gallery.name) as folder:
         photos = await _received(request, state, folder)
-        await asyncio.to_thread(write_photo_list, folder, photos)
+        await state.receiving.run(lambda _: write_photo_list(folder, photos))
         job = await asyncio.to_thread(
             state.jobs.submit, PhotosJob.name, gallery=gallery.name, parameters={}, folder=folder
         )
@@ -61,7 +61,7 @@ async def redescribe(request: Request, state: InState, gallery: str, wanted: Red
     state.require_ready()
     work = state.redescribe_job
     default = state.settings.default_gallery
-    source, target = await asyncio.to_thread(work.check, gallery, wanted.into, default)
+    source, target = await state.making.run(lambda _: work.check(gallery, wanted.into, default))
     if wanted.estimate_only:
         return json_answer(
             await state.checking.run(lambda cancelled: work.estimate(source, target, cancelled), request.receive)

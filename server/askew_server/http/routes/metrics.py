@@ -59,7 +59,7 @@ async def _numbers_of(state: AppState, gallery: LiveGallery) -> GalleryNumbers:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             statistics = await gallery.statistics()
             folder = state.galleries.folder(gallery.name)
-            snapshots = await asyncio.to_thread(Snapshots(gallery.name, folder).list)
+            snapshots = await state.files.run(lambda _: Snapshots(gallery.name, folder).list())
     except (TimeoutError, Refusal):
         return numbers
     return replace(

@@ -46,7 +46,7 @@ async def allow_offline_pack(state: InState, gallery: InGallery, policy: Offline
 
     A pack that holds more than that is not served any more. The job's result is an OfflinePackResult.
     """
-    return job_answer(await asyncio.to_thread(state.offline_packs.allow, gallery, policy))
+    return job_answer(await state.files.run(lambda _: state.offline_packs.allow(gallery, policy)))
 
 
 @router.get("", response_model=OfflinePackDescription, responses=problems(404, 503))
@@ -54,21 +54,21 @@ async def allow_offline_pack(state: InState, gallery: InGallery, policy: Offline
 async def describe_offline_pack(state: InState, gallery: InGallery) -> Response:
     """Describe the pack. If the gallery has changed and the pack is old enough, a new one is made in the background."""
     sequence = await gallery.read(lambda reader, _: reader.sequence)
-    return json_answer(await asyncio.to_thread(state.offline_packs.describe, gallery, sequence))
+    return json_answer(await state.files.run(lambda _: state.offline_packs.describe(gallery, sequence)))
 
 
 @router.post("", response_model=Job, status_code=202, responses=problems(404, 429, 503, 507))
 @of_one_gallery("admin")
 async def make_offline_pack(state: InState, gallery: InGallery) -> Response:
     """Make the pack again now. The older one is served until the new one is complete."""
-    return job_answer(await asyncio.to_thread(state.offline_packs.make, gallery))
+    return job_answer(await state.files.run(lambda _: state.offline_packs.make(gallery)))
 
 
 @router.delete("", response_model=Deleted, responses=problems(404, 503))
 @of_one_gallery("admin")
 async def withdraw_offline_pack(state: InState, gallery: InGallery) -> Response:
     """Allow no pack any more and remove it. Devices delete their copy when they next ask for it."""
-    await asyncio.to_thread(state.offline_packs.withdraw, gallery)
+    await state.files.run(lambda _: state.offline_packs.withdraw(gallery))
     return json_answer(Deleted(deleted=gallery.name))
 
 
@@ -79,7 +79,7 @@ async def withdraw_offline_pack(state: InState, gallery: InGallery) -> Response:
 @of_one_gallery("search")
 async def get_offline_pack(request: Request, state: InState, gallery: InGallery) -> Response:
     """Download the pack. Its ETag is its SHA-256; Range, If-Range and If-Match are answered."""
-    path, sha256 = await asyncio.to_thread(state.offline_packs.file, gallery)
+    path, sha256 = await state.files.run(lambda _: state.offline_packs.file(gallery))
     etag = f'"{sha256}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     wanted = request.headers.get("if-match")

@@ -86,7 +86,7 @@ async def search_batch(
     for query in batch.queries:
         gallery.check_space(query.space, allow_missing=state.settings.allow_missing_space)
     size = len(await request.body())
-    vectors = await run_off_loop(size, lambda: _vectors(batch, gallery.dim))
+    vectors = await run_off_loop(request, size, lambda: _vectors(batch, gallery.dim))
     encoders = {query.encoder for query in batch.queries}
     if batch.max_false_match is not None and len(encoders) > 1:
         raise Refusal(ProblemKind.VALIDATION, "Expected one encoder for all queries with max_false_match, got several.")

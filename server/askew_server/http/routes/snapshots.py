@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 from fastapi import Depends, Request, Response
 from pydantic import TypeAdapter
@@ -15,7 +16,7 @@ from pydantic import TypeAdapter
 from askew_client.contract.common import GalleryName
 from askew_client.contract.jobs import Job
 from askew_client.contract.problems import ProblemKind
-from askew_client.contract.snapshots import DeletedSnapshot, RestoreRequest, Snapshot, SnapshotList
+from askew_client.contract.snapshots import DeletedSnapshot, RestoreRequest, SnapshotList
 from askew_server.errors import Refusal
 from askew_server.http.openapi import file_answers, problems
 from askew_server.http.receiving.bodies import SNAPSHOT_TYPE, SnapshotBody
@@ -40,7 +41,7 @@ async def create_snapshot(state: InState, gallery: InGallery) -> Response:
 async def list_snapshots(state: InState, gallery: str) -> Response:
     """List the snapshots of a gallery, the newest first; also those of a gallery that is set aside as damaged."""
     snapshots = _snapshots_of(state, gallery)
-    return json_answer(SnapshotList(snapshots=await asyncio.to_thread(snapshots.list)))
+    return json_answer(SnapshotList(snapshots=await state.files.run(lambda _: snapshots.list())))
 
 
 @router.get(
@@ -52,7 +53,7 @@ async def list_snapshots(state: InState, gallery: str) -> Response:
 async def get_snapshot(request: Request, state: InState, gallery: str, snapshot: str) -> Response:
     """Download a snapshot as one tar. It never changes: its ETag is its SHA-256, and Range is answered."""
     snapshots = _snapshots_of(state, gallery)
-    described: Snapshot = await asyncio.to_thread(snapshots.get, snapshot)
+    described = await state.files.run(lambda _: snapshots.get(snapshot))
     etag = f'"{described.sha256}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if is_known(request, etag):
@@ -65,7 +66,8 @@ async def get_snapshot(request: Request, state: InState, gallery: str, snapshot:
 @of_one_gallery("admin")
 async def delete_snapshot(state: InState, gallery: str, snapshot: str) -> Response:
     """Delete a snapshot."""
-    await asyncio.to_thread(_snapshots_of(state, gallery).delete, snapshot)
+    snapshots = _snapshots_of(state, gallery)
+    await state.files.run(lambda _: snapshots.delete(snapshot))
     return json_answer(DeletedSnapshot(deleted=snapshot))
 
 
@@ -74,7 +76,7 @@ async def delete_snapshot(state: InState, gallery: str, snapshot: str) -> Respon
 async def verify_snapshot(state: InState, gallery: str, snapshot: str) -> Response:
     """Read a whole snapshot and compare every digest. The job's result is the Snapshot, or its problem says what differs."""
     snapshots = _snapshots_of(state, gallery)
-    described: Snapshot = await asyncio.to_thread(snapshots.get, snapshot)
+    described = await state.files.run(lambda _: snapshots.get(snapshot))
     name = state.galleries.resolve(gallery)
     return await _submitted(state, VerifySnapshotJob.name, name, {"snapshot": described.name})
 
@@ -96,19 +98,19 @@ async def restore(
     state.galleries.check_free(name)
     if isinstance(wanted, RestoreRequest):
         snapshots = _snapshots_of(state, wanted.gallery)
-        await asyncio.to_thread(snapshots.get, wanted.snapshot)
+        await state.files.run(lambda _: snapshots.get(wanted.snapshot))
         source = state.galleries.resolve(wanted.gallery)
         return await _submitted(state, RestoreJob.name, name, {"gallery": source, "snapshot": wanted.snapshot})
     stated = request.headers.get("content-length", "")
     with state.jobs.spool(name) as folder:
-        await _receive(wanted, int(stated) if stated.isdecimal() else 0, folder / UPLOAD)
+        await _receive(state, wanted, int(stated) if stated.isdecimal() else 0, folder / UPLOAD)
         job = await asyncio.to_thread(
             lambda: state.jobs.submit(RestoreJob.name, gallery=name, parameters={}, folder=folder)
         )
     return job_answer(job)
 
 
-async def _receive(chunks: AsyncIterator[bytes], expected: int, path: Path) -> None:
+async def _receive(state: AppState, chunks: AsyncIterator[bytes], expected: int, path: Path) -> None:
     """Write a body to a file as it arrives; `expected`: its length where that is stated, else 0.
 
     Raises Refusal (would-not-fit) before the disk is full.
@@ -121,9 +123,17 @@ async def _receive(chunks: AsyncIterator[bytes], expected: int, path: Path) -> N
             received += len(chunk)
             if not expected:
                 _require_room(path, len(chunk), received)
-            await asyncio.to_thread(stream.write, chunk)
-        await asyncio.to_thread(stream.flush)
-        await asyncio.to_thread(os.fsync, stream.fileno())
+            await state.receiving.run(partial(_write, stream, chunk))
+        await state.receiving.run(lambda _: _flush(stream))
+
+
+def _write(stream: BinaryIO, chunk: bytes, _: Callable[[], bool]) -> None:
+    stream.write(chunk)
+
+
+def _flush(stream: BinaryIO) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())
 
 
 def _require_room(path: Path, needed: int, received: int) -> None:
