@@ -240,7 +240,7 @@ def test_retry_after_in_seconds_is_honoured(server: ScriptedServer, client: Clie
 def test_retry_after_as_a_date_is_honoured(server: ScriptedServer, client: Client) -> None:
     moment = datetime.now(UTC) + timedelta(seconds=2)
     server.problem(ProblemKind.NOT_READY, retry_after=format_datetime(moment, usegmt=True))
-    server.answer({"status": "ok", "version": "0.1.0", "galleries": 1, "quarantined": 0})
+    server.answer({"status": "ok", "version": "0.2.0", "galleries": 1, "quarantined": 0})
     assert client.health().status == "ok"
     assert datetime.now(UTC) > moment - timedelta(seconds=1.1)
 
@@ -330,6 +330,6 @@ def test_an_invalid_address_is_refused(connect: Callable[..., Client], url: str)
 
 
 def test_a_path_in_the_address_is_a_prefix(server: ScriptedServer, connect: Callable[..., Client]) -> None:
-    server.answer({"status": "ok", "version": "0.1.0", "galleries": 1, "quarantined": 0})
+    server.answer({"status": "ok", "version": "0.2.0", "galleries": 1, "quarantined": 0})
     connect(server.url + "/askew/").health()
     assert server.requests[0].path == "/askew/readyz"

@@ -71,7 +71,7 @@ def python(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_wheel_holds_its_package_and_nothing_else(wheels: dict[str, Path], package: str) -> None:
     names = zipfile.ZipFile(wheels[package]).namelist()
-    assert {name.split("/")[0] for name in names} == {package, f"{package}-0.1.0.dist-info"}
+    assert {name.split("/")[0] for name in names} == {package, f"{package}-0.2.0.dist-info"}
     for wanted in DATA_FILES[package]:
         assert any(name.startswith(f"{package}/{wanted}") for name in names), wanted
     source = ROOT / PACKAGES[package] / package

@@ -23,12 +23,12 @@ from tests.support.running_server import RunningServer
 def test_a_ready_server_reports_how_many_galleries_it_serves(server: RunningServer) -> None:
     assert server.http.get("/readyz").json() == {
         "status": "ok",
-        "version": "0.1.0",
+        "version": "0.2.0",
         "galleries": 1,
         "quarantined": 0,
         "warnings": [],
     }
-    assert server.http.get("/version").json() == {"name": "askew", "version": "0.1.0", "api": "v1"}
+    assert server.http.get("/version").json() == {"name": "askew", "version": "0.2.0", "api": "v1"}
     for path in ("/healthz", "/livez"):
         assert server.http.get(path).json()["status"] == "ok"
         assert server.http.head(path).status_code == 200

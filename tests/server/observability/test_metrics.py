@@ -112,7 +112,7 @@ def test_the_gallery_and_the_process_are_measured(server: RunningServer, teacher
     assert value(now, "askew_ready") == 1
     assert value(now, "askew_galleries", state="ok") == 1
     assert value(now, "process_resident_memory_bytes") > 1_000_000
-    assert [dict(labels)["version"] for name, labels in now if name == "askew_build_info"] == ["0.1.0"]
+    assert [dict(labels)["version"] for name, labels in now if name == "askew_build_info"] == ["0.2.0"]
 
 
 @pytest.mark.slow
