@@ -83,7 +83,7 @@ class Intake:
 
     def summary(self) -> str:
         """One line without a full stop, such as `112 photos taken, 3 known already, 2 skipped`."""
-        parts = [f"{self.taken:,} {self.unit} taken"]
+        parts = [f"{self._counted(self.taken)} taken"]
         if self.known:
             parts.append(f"{self.known:,} known already")
         parts += [f"{self.count(kind):,} {kind}" for kind in KINDS if self.count(kind)]
@@ -93,7 +93,7 @@ class Intake:
         """For a person: a line for each reason, and below it the first names or their sentences."""
         for kind, reasons in self.reasons.items():
             for text, reason in reasons.items():
-                yield f"{kind}: {reason.count:,} {self.unit}, {text}"
+                yield f"{kind}: {self._counted(reason.count)}, {text}"
                 first = list(reason.first.items())[:NAMED_AS_TEXT]
                 yield from (f"  {_on_one_line(sentence or name)}" for name, sentence in first)
                 if reason.count > len(first):
@@ -119,6 +119,10 @@ class Intake:
         """Print `lines` on standard error."""
         for line in self.lines():
             print(f"askew: {line}", file=sys.stderr)
+
+    def _counted(self, count: int) -> str:
+        unit = self.unit if count != 1 else re.sub("ies$", "y", self.unit).removesuffix("s")
+        return f"{count:,} {unit}"
 
     def _add(self, kind: Kind, name: str, text: str, sentence: str, count: int = 1) -> None:
         reason = self.reasons[kind].setdefault(text, Reason())

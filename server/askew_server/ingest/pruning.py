@@ -6,10 +6,10 @@ from askew_server.ingest.folder_walk import UNREADABLE
 from askew_server.ingest.index_photos import REFUSED, IndexReport
 from askew_server.ingest.photo_folder import FoundPhotos
 
-GONE = "have no file here; where this folder alone fills the gallery, --prune removes them"
-OTHER_ID = "have a photo that is stored under another id, too; use --prune to remove these"
-GONE_AND_KEPT = "have no file here"
-OTHER_ID_AND_KEPT = "have a photo that is stored under another id, too"
+GONE = "without a file here; where this folder alone fills the gallery, --prune removes them"
+OTHER_ID = "with a photo that is stored under another id, too; use --prune to remove these"
+GONE_AND_KEPT = "without a file here"
+OTHER_ID_AND_KEPT = "with a photo that is stored under another id, too"
 
 
 def count_strays(report: IndexReport, *, pruning: bool) -> None:

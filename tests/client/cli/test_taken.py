@@ -36,7 +36,7 @@ def test_photos_are_counted_by_reason_with_the_sentences_of_the_first() -> None:
         "skipped: 7 photos, cannot be read as a photo",
         *(f"  {number}.jpg is truncated." for number in range(5)),
         "  and 2 more",
-        "skipped: 1 photos, more pixels than allowed",
+        "skipped: 1 photo, more pixels than allowed",
         "  large.jpg has 90 megapixels.",
     ]
     assert intake.summary() == "0 photos taken, 8 skipped"

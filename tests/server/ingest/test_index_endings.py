@@ -164,7 +164,7 @@ def test_ids_that_are_corrected_afterwards_are_not_duplicated_in_silence(
     )
     shown = index(folder, "--payloads", known)
     assert shown.returncode == 0
-    assert "5 items, have a photo that is stored under another id, too; use --prune to remove these" in shown.stderr
+    assert "5 items, with a photo that is stored under another id, too; use --prune to remove these" in shown.stderr
     assert "a.jpg" in shown.stderr
     # It is said again as long as it is so.
     _, counts, report = index.json(folder, "--payloads", known)
@@ -187,8 +187,8 @@ def test_items_whose_photo_is_gone_are_named_and_removed_only_if_asked(
     (folder / "b.jpg").rename(folder / "renamed.jpg")
     shown = index(folder)
     assert shown.returncode == 0
-    assert "1 items, have no file here; where this folder alone fills the gallery, --prune removes them" in shown.stderr
-    assert "1 items, have a photo that is stored under another id, too" in shown.stderr
+    assert "1 item, without a file here; where this folder alone fills the gallery, --prune removes them" in shown.stderr
+    assert "1 item, with a photo that is stored under another id, too" in shown.stderr
     assert len(index.ids(tmp_path)) == 6
     unsure = index(folder, "--prune")
     assert unsure.returncode == 3
@@ -354,7 +354,7 @@ def test_nothing_is_removed_where_its_renamed_photo_was_refused(
     proxy.refuse["new.jpg"] = 413
     done = index(folder, "--prune", "--yes")
     assert (done.returncode, "may be the renamed photo" in done.stderr) == (3, True)
-    assert "have a photo that is stored under another id" not in done.stderr
+    assert "with a photo that is stored under another id" not in done.stderr
     assert index.ids(tmp_path) == before
 
 

@@ -93,7 +93,7 @@ def test_a_file_whose_name_is_not_utf8_is_skipped(tmp_path: Path) -> None:
     done = run_command(check_photos, "--photos", tmp_path / "walls")
     assert done.exit_code == 3
     assert "the name is not UTF-8" in done.stderr
-    assert "1 photos taken, 1 skipped" in done.stderr
+    assert "1 photo taken, 1 skipped" in done.stderr
 
 
 def test_both_whitenings_refuse_fewer_photos_than_dimensions() -> None:
