@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import connection
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
@@ -36,6 +37,8 @@ _SECONDS_BETWEEN_FAMILY_COUNTS = 1.0
 _START_SECONDS = 300.0
 """A new child imports its modules within this time, also on a machine that is far too busy."""
 _JOIN_SECONDS = 10.0
+_BYTES_AT_ONCE = 32 * 1024
+"""A message up to this size fits into the connection, whether or not the child reads it."""
 _STACK_AND_HEAP_BYTES = 2 * (8 + 64) * 2**20
 """Address space, not memory, that each of an engine's threads may reserve: its stack, and a heap of its own; twice."""
 
@@ -83,6 +86,7 @@ class Child:
         self._process = context.Process(target=_serve, args=(other_end, is_batch), daemon=not may_have_children)
         self._process.start()
         other_end.close()
+        self._sending: threading.Thread | None = None
         self._is_ready = False
 
     def wait_until_ready(self, is_unwanted: Callable[[], bool]) -> None:
@@ -120,7 +124,7 @@ class Child:
         self.wait_until_ready(is_unwanted)
         try:
             meter = _Meter(self._process.pid, limits)
-            self._send((work, arguments, named))
+            self._send((work, arguments, named), meter, is_unwanted)
             kind, content = self._answer(meter, hear, is_unwanted)
         except BaseException:
             self.kill()
@@ -139,6 +143,9 @@ class Child:
             with contextlib.suppress(psutil.Error):
                 each.kill()
         self._process.join(_JOIN_SECONDS)
+        if self._sending is not None:
+            # It fails now, as nobody is left to read.
+            self._sending.join(_JOIN_SECONDS)
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -150,11 +157,36 @@ class Child:
         # Whatever it writes is not looked at before it has answered.
         self.kill()
 
-    def _send(self, task: tuple[object, ...]) -> None:
+    def _send(self, task: tuple[object, ...], meter: _Meter, is_unwanted: Callable[[], bool]) -> None:
+        message = ForkingPickler.dumps(task)
+        if len(message) > _BYTES_AT_ONCE:
+            sent = self._sent_by_thread(message, meter, is_unwanted)
+        else:
+            sent = self._write(message)
+        if not sent:
+            raise self._loss()
+
+    def _sent_by_thread(self, message: memoryview, meter: _Meter, is_unwanted: Callable[[], bool]) -> bool:
+        """Whether a message was sent: a child that was stopped, or hangs, reads nothing, and its limits hold all the same."""
+        sent: list[bool] = []
+        self._sending = threading.Thread(target=lambda: sent.append(self._write(message)), name="send-to-child")
+        self._sending.daemon = True
+        self._sending.start()
+        self._sending.join(_POLL_SECONDS)
+        while self._sending.is_alive():
+            if is_unwanted():
+                raise ChildStopped
+            meter.check()
+            self._sending.join(_POLL_SECONDS)
+        self._sending = None
+        return sent == [True]
+
+    def _write(self, message: memoryview) -> bool:
         try:
-            self._connection.send(task)
+            self._connection.send_bytes(message)
         except OSError:
-            raise self._loss() from None
+            return False
+        return True
 
     def _receive(self) -> tuple[str, object] | None:
         """The next message, if one comes soon."""

@@ -136,7 +136,8 @@ class Workers:
                 self._idle += 1
                 woken = self._changed.wait(None if is_first else _IDLE_SECONDS)
                 self._idle -= 1
-                if not woken:
+                # It may have been woken for a task just as its patience ended, and nobody else is.
+                if not woken and self._choose() is None:
                     self._threads.remove(threading.current_thread())
                     return None
         return None

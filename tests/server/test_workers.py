@@ -68,6 +68,10 @@ def _say_often(say: Say, times: int) -> str:
     return "said"
 
 
+def _length(_: Say, content: bytes) -> int:
+    return len(content)
+
+
 def _die(_: Say, signal_number: int) -> None:
     os.kill(os.getpid(), signal_number)
 
@@ -198,6 +202,28 @@ def test_closing_ends_everything_at_once() -> None:
             each.result(DEADLINE)
     with pytest.raises(ChildStopped):
         workers.submit(_number, UNLIMITED, "", 1, _ignore, 1)
+
+
+@pytest.mark.parametrize("limits", [UNLIMITED, Limits(seconds=0.5)])
+def test_a_child_that_reads_no_more_is_ended_with_its_task(limits: Limits) -> None:
+    """Stopped, or hanging, it takes no large photo from the connection."""
+    with closing(Workers("test")) as workers:
+        _, process_id = workers.submit(_number, UNLIMITED, "", 1, _ignore, 1).result(DEADLINE)
+        os.kill(process_id, signal.SIGSTOP)
+        held_up = workers.submit(_length, limits, "", 1, _ignore, bytes(3 * MEGABYTE))
+        if limits == UNLIMITED:
+            wait_until(_is_sending, "the photo to be sent")
+            in_thread(workers.close).result(DEADLINE)
+        with pytest.raises(ChildStopped if limits == UNLIMITED else LimitExceeded):
+            held_up.result(DEADLINE)
+        assert not psutil.pid_exists(process_id)
+        if limits != UNLIMITED:
+            large = workers.submit(_length, UNLIMITED, "", 1, _ignore, bytes(3 * MEGABYTE))
+            assert large.result(DEADLINE) == 3 * MEGABYTE
+
+
+def _is_sending() -> bool:
+    return any(thread.name == "send-to-child" for thread in threading.enumerate())
 
 
 def test_the_bound_on_address_space_is_moved_for_each_block_and_taken_away_behind_it(workers: Workers) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -16,6 +16,7 @@ from askew_server.encoders.describer import Described, Describer, refusal_of
 from askew_server.errors import Refusal
 from askew_server.gallery.gallery import Gallery
 from askew_server.gallery.live import LiveGallery
+from askew_server.index.port import VectorIndex
 from askew_server.jobs.kind import Cancelled, JobStopped
 from askew_server.processes import ChildLost, ChildStopped, LimitExceeded, Limits
 from askew_server.storage.reader import GalleryReader
@@ -29,17 +30,29 @@ _SECONDS_BETWEEN_CHECKS = 0.25
 Answer = TypeVar("Answer")
 
 
-def run_in(gallery: LiveGallery, task: Callable[[Gallery], Answer], cancelled: Cancelled) -> Answer:
-    """Run a task on a gallery's writer as soon as there is a place. Raises JobStopped, and what the task raises."""
+def when_there_is_room(attempt: Callable[[], Answer], cancelled: Cancelled) -> Answer:
+    """The result of an attempt, made again while the server is too busy. Raises JobStopped, and what the attempt raises."""
     while True:
         try:
-            return wait_for(gallery.submit(task), cancelled)
+            return attempt()
         except Refusal as error:
             if error.kind is not ProblemKind.OVERLOADED:
                 raise
         if cancelled():
             raise JobStopped
         time.sleep(_SECONDS_BEFORE_NEXT_TRY)
+
+
+def run_in(gallery: LiveGallery, task: Callable[[Gallery], Answer], cancelled: Cancelled) -> Answer:
+    """Run a task on a gallery's writer as soon as there is a place. Raises JobStopped, and what the task raises."""
+    return when_there_is_room(lambda: wait_for(gallery.submit(task), cancelled), cancelled)
+
+
+@contextmanager
+def awake(gallery: LiveGallery, cancelled: Cancelled) -> Iterator[VectorIndex]:
+    """Hold a gallery awake as soon as there is a place; yields its index. Raises JobStopped, and as LiveGallery.awake."""
+    with ExitStack() as stack:
+        yield when_there_is_room(lambda: stack.enter_context(gallery.awake()), cancelled)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from askew_client.contract.jobs import RebuildResult
 from askew_server.gallery.catalog import Catalog
 from askew_server.index.port import BuildCancelled
+from askew_server.jobs.gallery_access import awake
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Task
 
 
@@ -26,7 +27,7 @@ class RebuildJob:
     def run(self, task: Task, report: Report, cancelled: Cancelled) -> RebuildResult:
         """See JobKind."""
         try:
-            with self._galleries.get(task.gallery).awake() as index:
+            with awake(self._galleries.get(task.gallery), cancelled) as index:
                 return RebuildResult.model_validate(asdict(index.rebuild(report, cancelled)))
         except BuildCancelled:
             raise JobStopped from None

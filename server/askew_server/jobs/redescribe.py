@@ -123,7 +123,7 @@ class RedescribeJob:
                 if not work.pass_over():
                     break
             filled = RedescribedGallery(target, new, describer, work.describable, work.sample)
-            return work.result(check_redescribed(filled))
+            return work.result(check_redescribed(filled, cancelled))
 
     def _check_not_named(self, target: LiveGallery) -> None:
         """Check that no alias names the new gallery: then it is searched and written to, and nothing may be undone in it.

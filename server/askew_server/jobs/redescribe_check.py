@@ -14,7 +14,8 @@ from askew_server.encoders.describer import Described
 from askew_server.errors import Refusal
 from askew_server.gallery.live import LiveGallery
 from askew_server.gallery.ranking import ranked
-from askew_server.jobs.gallery_access import JobDescriber
+from askew_server.jobs.gallery_access import JobDescriber, awake
+from askew_server.jobs.kind import Cancelled
 from askew_server.storage.reader import GalleryReader, ItemRow
 from askew_server.storage.vectors import unpack_vector
 
@@ -36,14 +37,14 @@ class RedescribedGallery:
     sample: list[str]
 
 
-def check_redescribed(filled: RedescribedGallery) -> RedescribeVerification:
+def check_redescribed(filled: RedescribedGallery, cancelled: Cancelled) -> RedescribeVerification:
     """Check that every photo is there, that items find themselves, and that vectors are those of the teacher.
 
-    Raises Refusal (verification-failed).
+    Raises Refusal (verification-failed), JobStopped.
     """
     _, items_with_photo = filled.reader.counts()
     rows = [row for row in map(filled.reader.item, filled.sample) if row is not None]
-    found = sum(_finds_itself(filled, row) for row in rows)
+    found = sum(_finds_itself(filled, row, cancelled) for row in rows)
     again = [row for row in rows[:: max(1, len(rows) // FRESH_SAMPLE)] if row.photo is not None][:FRESH_SAMPLE]
     fresh = filled.describer.describe([filled.reader.photo_path(row.photo or "") for row in again])
     cosines = [_cosine(unpack_vector(row.vector), vector) for row, vector in zip(again, fresh, strict=True)]
@@ -77,9 +78,9 @@ def _faults(verification: RedescribeVerification, lowest_cosine: float) -> list[
     return faults
 
 
-def _finds_itself(filled: RedescribedGallery, row: ItemRow) -> bool:
+def _finds_itself(filled: RedescribedGallery, row: ItemRow, cancelled: Cancelled) -> bool:
     query = unpack_vector(row.vector)
-    with filled.gallery.awake() as index:
+    with awake(filled.gallery, cancelled) as index:
         (labels,) = index.search_blocking(query[None], 1).labels
     hits = ranked(filled.reader.candidates(labels[labels >= 0].tolist()), query)
     own_score = float(query.astype(np.float64) @ query.astype(np.float64))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from askew_server.storage.facts import GalleryFacts
 from askew_server.storage.sqlite import Database
 
 _KEPT_FOLDERS = ("snapshots", "damaged")
+_SECONDS_BEFORE_NEXT_TRY = 0.5
 
 
 def restore_gallery(
@@ -35,8 +37,8 @@ def restore_gallery(
     """Make the gallery `name` from a snapshot file. The name is a new one, or that of a damaged gallery, set aside.
 
     The damaged gallery's snapshots are kept, and its database goes into the folder `damaged`. `before_adoption` is called
-    when everything is done but taking the gallery in. Raises Refusal (gallery-conflict, damaged-snapshot, would-not-fit);
-    then nothing has changed.
+    when everything is done but taking the gallery in, which waits while too many others are in use. Raises Refusal
+    (gallery-conflict, damaged-snapshot, would-not-fit); then nothing has changed.
     """
     galleries.check_free(name)
     manifest = read_manifest(archive)
@@ -53,8 +55,9 @@ def restore_gallery(
         # One flush for all the files: one for each of some hundred thousand photos would take hours.
         os.sync()
         before_adoption()
+        size = archive.stat().st_size
         try:
-            galleries.adopt(made, name)
+            _adopt(galleries, made, name, lambda: advance(size, size))
         except DamagedGallery as error:
             raise _refusal(archive, str(error)) from None
     except BaseException:
@@ -87,6 +90,19 @@ def _check_complete(name: str, made: Path, archive: Path, manifest: SnapshotMani
     for member, value in found.items():
         if stated[member] != value:
             raise _refusal(archive, f"its manifest states {member} {str(stated[member])[:80]}, its database {value}")
+
+
+def _adopt(galleries: Catalog, made: Path, name: str, wait: Callable[[], None]) -> None:
+    """Serve the gallery once there is room for another one that is awake. `wait` raises what ends the waiting."""
+    while True:
+        try:
+            galleries.adopt(made, name)
+            return
+        except Refusal as error:
+            if error.kind is not ProblemKind.OVERLOADED:
+                raise
+        wait()
+        time.sleep(_SECONDS_BEFORE_NEXT_TRY)
 
 
 def _keep_from_damaged(damaged: Path, made: Path) -> None:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import httpx
 import pytest
+from pydantic import BaseModel, JsonValue
 
 from askew_client.contract.search import SearchOptions
 from askew_client.contract.wire import pack, pack_base64
@@ -29,6 +30,10 @@ from askew_server.gallery.awake import AwakeGalleries, share_descriptors
 from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.gallery import Gallery
 from askew_server.gallery.live import LiveGallery
+from askew_server.jobs.kind import JobKind, JobStopped, Task
+from askew_server.jobs.rebuild_index import RebuildJob
+from askew_server.jobs.snapshots import RestoreJob
+from askew_server.maintenance.snapshots import Snapshots
 from askew_server.storage.items import ItemBatch, StoredItem
 from tests.support.gallery_files import unit_vector, write_gallery
 from tests.support.waiting import wait_until
@@ -122,6 +127,43 @@ def test_a_gallery_in_use_does_not_sleep_and_one_too_many_is_refused(six: Catalo
     assert _found(third, 0) == "same"
     released.set()
     assert writing.result(60) == "g000"
+
+
+def test_a_job_waits_until_a_gallery_can_be_awake_and_can_be_stopped_meanwhile(six: Catalog, tmp_path: Path) -> None:
+    folder = tmp_path / "job"
+    folder.mkdir()
+    kept = Snapshots("g000", six.folder("g000")).create(lambda done, total: None)
+    of_snapshot: dict[str, JsonValue] = {"gallery": "g000", "snapshot": kept.name}
+    jobs: list[tuple[JobKind, Task]] = [
+        (RebuildJob(six), Task("1", "g002", {}, folder)),
+        (RestoreJob(six), Task("2", "restored", of_snapshot, folder)),
+    ]
+    for kind, task in jobs:
+        stopped, reports = threading.Event(), threading.Semaphore(0)
+
+        def cancelled(asked: threading.Semaphore = reports, stopped: threading.Event = stopped) -> bool:
+            asked.release()
+            return stopped.is_set()
+
+        def run(kind: JobKind = kind, task: Task = task, cancelled: Callable[[], bool] = cancelled) -> BaseModel:
+            return kind.run(task, lambda done, total: None, cancelled)
+
+        with six.get("g000").awake(), six.get("g001").awake(), ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(run)
+            # Twelve questions: more than the work itself asks, so the last ones come from one that waits.
+            for _ in range(12):
+                assert reports.acquire(timeout=60)
+            assert not waiting.done()
+            stopped.set()
+            with pytest.raises(JobStopped):
+                waiting.result(60)
+        stopped.clear()
+        with ThreadPoolExecutor(1) as threads:
+            with six.get("g000").awake(), six.get("g001").awake():
+                waiting = threads.submit(run)
+                assert reports.acquire(timeout=60)
+            waiting.result(60)
+    assert _found(six.get("restored"), 0) == "same"
 
 
 def test_the_one_that_was_idle_for_longest_sleeps(six: Catalog) -> None:
