@@ -16,7 +16,7 @@ from tests.support.scripted_server import ScriptedServer
 
 SPACE = "sp1-" + "0" * 32
 VECTOR = np.array([0.6, 0.8], dtype=np.float32)
-HITS = {"hits": [], "space": SPACE, "gallery": "g", "encoder": None, "index": "exact", "exact": True}
+HITS: dict[str, object] = {"hits": [], "space": SPACE, "gallery": "g", "encoder": None, "index": "exact", "exact": True}
 
 
 @pytest.mark.parametrize(

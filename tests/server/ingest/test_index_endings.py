@@ -441,7 +441,17 @@ def test_a_signal_keeps_what_was_described_and_says_how_much(
         small.putpixel((0, 0), (place % 256, place // 256, 0))
         small.save(folder / f"{place:03}.png")
     data = tmp_path / "data"
-    command = [sys.executable, "-m", "askew_client.main", "index", folder, "--encoder", teacher_file, "--data", data]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "askew_client.main",
+        "index",
+        folder,
+        "--encoder",
+        teacher_file,
+        "--data",
+        data,
+    ]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     stored = data / "galleries" / "default" / "photos"
     end = time.monotonic() + 120
