@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from askew_client.calls.bodies import check_rows, check_vectors
+from askew_client.calls.call import as_json
 from askew_client.calls.vectors import array_of, numbers_of
 from askew_client.contract.common import Payload
 from askew_client.contract.errors import WireError
@@ -50,7 +50,7 @@ class ItemBatch:
                 f"{list(vector.shape)}.",
             )
         # A vector is sent as float16.
-        size = 2 * vector.size + len(json.dumps(payload)) + len(name)
+        size = 2 * vector.size + len(as_json(payload).encode()) + len(name)
         if self.ids and (len(self.ids) == MAX_RAW_BATCH or self.size + size > self.max_bytes):
             return False
         self.ids.append(name)

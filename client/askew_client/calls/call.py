@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 from urllib.parse import quote
 
+import numpy as np
 from pydantic import BaseModel
+
+from askew_client.contract.errors import ClientMisused
 
 Answer = TypeVar("Answer", bound=BaseModel | bytes | str)
 
@@ -52,7 +55,18 @@ class Call(Generic[Answer]):
 def json_body(value: Mapping[str, object]) -> bytes:
     """A JSON object as the body of a request, without the members that are None."""
     given = {name: member for name, member in value.items() if member is not None}
-    return json.dumps(given, ensure_ascii=False, separators=(",", ":")).encode()
+    return as_json(given).encode()
+
+
+def as_json(value: object) -> str:
+    """A value as JSON. Numbers and arrays of NumPy are taken for Python's. Raises TypeError for what JSON cannot hold."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"Expected what JSON can hold (text, numbers, lists, dicts, None), got {type(value).__name__}.")
 
 
 def query_parameters(options: Mapping[str, object]) -> Params:
@@ -61,7 +75,7 @@ def query_parameters(options: Mapping[str, object]) -> Params:
     Options that are None are left out.
     """
     return tuple(
-        (name, value if isinstance(value, str) else json.dumps(value))
+        (name, value if isinstance(value, str) else as_json(value))
         for name, values in options.items()
         for value in (values if isinstance(values, list) else [values])
         if value is not None
@@ -69,7 +83,9 @@ def query_parameters(options: Mapping[str, object]) -> Params:
 
 
 def segment(text: str) -> str:
-    """Any text as one segment of a path: `a/b` becomes `a%2Fb`."""
+    """Any text as one segment of a path: `a/b` becomes `a%2Fb`. Raises ClientMisused for what can be no name."""
+    if not text:
+        raise ClientMisused("Expected the name of a gallery, item or encoder, got an empty text.")
     # `.` and `..` would mean this folder and its parent.
     return quote(text, safe="") if text.strip(".") else text.replace(".", "%2E")
 

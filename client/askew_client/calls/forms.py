@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -14,7 +13,7 @@ from typing import IO, BinaryIO, cast
 import httpx
 
 from askew_client.calls.bodies import CHUNK, PhotoFile
-from askew_client.calls.call import StreamedBody
+from askew_client.calls.call import StreamedBody, as_json
 from askew_client.contract.errors import UnreadablePhoto
 from askew_client.encoding.photos import MEDIA_TYPE_BYTES, media_type
 
@@ -77,7 +76,7 @@ def photos_form(photos: Mapping[str, PhotoFile], payloads: Mapping[str, object])
         raise ValueError("expected at least one photo, got none")
     for item_id in photos:
         _check_file_name(item_id)
-    return _form(photos, {"payloads": json.dumps(payloads, ensure_ascii=False)} if payloads else {})
+    return _form(photos, {"payloads": as_json(payloads)} if payloads else {})
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +11,7 @@ from pydantic import JsonValue
 
 from askew_client.calls.batches import ItemBatch
 from askew_client.calls.bodies import PhotoFile, check_vectors, checked_vector
-from askew_client.calls.call import JSON, Call, gallery_path, json_body, query_parameters, segment
+from askew_client.calls.call import JSON, Call, as_json, gallery_path, json_body, query_parameters, segment
 from askew_client.calls.forms import photo_form, photos_form
 from askew_client.calls.search import SearchFilter
 from askew_client.contract.common import Payload
@@ -53,7 +52,7 @@ def upsert_photo(
     space: str | None,
 ) -> Call[UpsertAnswer]:
     """Insert or replace an item with its photo. Raises UnreadablePhoto, WireError."""
-    headers, body = photo_form(photo, {"payload": json.dumps(payload or {}), **vector_fields(vector, space)})
+    headers, body = photo_form(photo, {"payload": as_json(payload or {}), **vector_fields(vector, space)})
     return Call("PUT", _path(gallery, item_id), UpsertAnswer, headers=headers, body=body)
 
 

@@ -177,17 +177,23 @@ def _again(request: httpx.Request) -> str:
 def _checked_url(url: str) -> httpx.URL:
     try:
         address = httpx.URL(url)
-    except httpx.InvalidURL:
+        # What a name of a host may be is checked nowhere else before it is looked up.
+        address.host.encode("idna")
+    except (httpx.InvalidURL, UnicodeError):
         address = httpx.URL("")
-    if address.scheme not in {"http", "https"} or not address.host:
+    if (
+        address.scheme not in {"http", "https"}
+        or not address.host
+        or not 0 < (80 if address.port is None else address.port) < 65_536
+    ):
         raise ServerUnreachable(f"Expected the address of a server such as http://127.0.0.1:8000, got {url!r}.")
     return address.copy_with(userinfo=b"", query=None, fragment=None)
 
 
 def _checked_key(key: str) -> str:
     """The key without surrounding white space (files end in a line feed). Raises ClientMisused."""
-    stripped = key.strip()
-    if not stripped.isascii() or not stripped.isprintable() or " " in stripped:
+    stripped = key.strip() if isinstance(key, str) else ""
+    if not stripped or not stripped.isascii() or not stripped.isprintable() or " " in stripped:
         # The text is not repeated here: it may be a secret.
         raise ClientMisused(
             "Expected an API key such as `ask_…` (ASCII letters, digits and signs without spaces), got another text. "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import EXIT_INCOMPLETE, Intake
 from askew_server.cli.options import AsJson, Data, GalleryOption, Key, PhotoFolder, Server
 from askew_server.cli.target import OwnedData, open_target
@@ -27,6 +28,7 @@ _TIMEOUT = 60
 _NAMED = 5
 
 
+@stopped_by_sigterm()
 def index(
     photos: PhotoFolder,
     encoder: Annotated[Path, typer.Option(help="The teacher's encoder file.")],

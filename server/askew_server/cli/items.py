@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
+from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake, Kind
 from askew_client.cli.warning_lines import warn_of_unknown_fields
 from askew_client.errors import AskewError
@@ -45,6 +46,7 @@ items.command(name="delete")(delete_items)
 
 
 @items.command(name="export")
+@stopped_by_sigterm()
 def export_items(
     output: Annotated[Path, typer.Argument(metavar="FILE.parquet", help="The file to write.")],
     data: Data = None,
@@ -69,6 +71,7 @@ def export_items(
 
 
 @items.command(name="import")
+@stopped_by_sigterm()
 def import_items(
     source: Annotated[
         Path,

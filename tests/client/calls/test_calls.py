@@ -244,7 +244,7 @@ def test_search_options_are_sent_as_query_parameters_and_as_json(server: Scripte
         "limit": ["3"],
         "score_threshold": ["0.5"],
         "max_false_match": ["0.01"],
-        "filter": [json.dumps(options["filter"])],
+        "filter": [json.dumps(options["filter"], ensure_ascii=False, separators=(",", ":"))],
         "exclude": ["a/b", "c&d"],
         "with_payload": ["title", "kind"],
         "with_vectors": ["true"],

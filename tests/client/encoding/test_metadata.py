@@ -302,3 +302,21 @@ def test_heic_without_its_decoder_is_refused_with_the_name_of_the_extra(monkeypa
 )
 def test_heic_avif_and_videos_are_told_apart(box: bytes, expected: str | None) -> None:
     assert format_of(box + bytes(40)) == expected
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("lossless", [True, False])
+@pytest.mark.parametrize(
+    ("place", "damage"),
+    [(4, b"\x05"), (4, b"\xff\xff\xff\x7f"), (8, b"\xff"), (8, b"\0"), (12, b"\xff" * 6), (12, bytes(6))],
+)
+def test_a_damaged_vp8x_does_not_matter_to_a_still_picture(
+    mode: str, lossless: bool, place: int, damage: bytes
+) -> None:
+    image = picture(mode)
+    content = bytearray(saved(image, "WEBP", lossless=lossless, exif=exif_data(6), icc_profile=b"x" * 500))
+    start = content.index(b"VP8X") + place
+    content[start : start + len(damage)] = damage
+    upright = read_photo(saved(image, "WEBP", lossless=lossless))
+    assert np.array_equal(read_photo(bytes(content)), np.rot90(upright, -1))
+    assert read_shape(bytes(content)) == (upright.shape[1], upright.shape[0])

@@ -6,9 +6,13 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -423,3 +427,41 @@ def test_probes_end_like_photos(folder: Path, teacher_file: Path, data: Path) ->
     assert call_askew(*command).stdout.startswith(
         "Gallery 'objects': 0 files taken, 4 known already, 1 left out, 1 skipped; 4 probes in all"
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_keeps_what_was_described_and_says_how_much(
+    tmp_path: Path, teacher_file: Path, number: signal.Signals
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    with Image.open(SMALL[0]) as image:
+        small = image.convert("RGB").resize((64, 64))
+    for place in range(400):
+        small.putpixel((0, 0), (place % 256, place // 256, 0))
+        small.save(folder / f"{place:03}.png")
+    data = tmp_path / "data"
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "askew_client.main",
+        "index",
+        folder,
+        "--encoder",
+        teacher_file,
+        "--data",
+        data,
+    ]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    stored = data / "galleries" / "default" / "photos"
+    end = time.monotonic() + 120
+    while not (stored.exists() and any(each.is_file() for each in stored.rglob("*"))):
+        assert run.poll() is None and time.monotonic() < end, run.communicate()
+        time.sleep(0.01)
+    run.send_signal(number)
+    errors = run.communicate(timeout=120)[1]
+    assert run.returncode == 130, errors
+    assert "askew: so far, gallery 'default': " in errors and errors.splitlines()[-1] == "askew: stopped"
+    told = int(re.search(r"so far, gallery 'default': ([\d,]+) files taken", errors).group(1).replace(",", ""))  # type: ignore[union-attr]
+    counted = call_askew("items", "count", "--data", data, "--json")
+    assert json.loads(counted.stdout)["count"] == told, (counted.stdout, errors)

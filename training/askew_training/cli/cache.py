@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
-from askew_training.cli.terminal import AsJson, finish, progress, stopped_by_sigterm
+from askew_training.cli.terminal import AsJson, finish, progress
 from askew_training.vectors.manifest import CacheManifest, Dtype
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
-from askew_training.cli.terminal import AsJson, finish, progress, stopped_by_sigterm
+from askew_training.cli.terminal import AsJson, finish, progress
 
 
 @stopped_by_sigterm()

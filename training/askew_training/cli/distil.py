@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
 from askew_training.cli.options import descriptor_folder
-from askew_training.cli.terminal import AsJson, finish, progress, stopped_by_sigterm
+from askew_training.cli.terminal import AsJson, finish, progress
 
 
 @stopped_by_sigterm()

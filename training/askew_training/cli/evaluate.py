@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
 from askew_training.cli.options import descriptor_folder
-from askew_training.cli.terminal import finish, progress, stopped_by_sigterm
+from askew_training.cli.terminal import finish, progress
 
 if TYPE_CHECKING:
     import numpy as np

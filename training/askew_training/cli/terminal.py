@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated
@@ -30,19 +28,6 @@ def progress(what: str, total: int, done: int = 0) -> Iterator[Callable[[], None
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=total, completed=done)
         yield lambda: bar.advance(task)
-
-
-@contextmanager
-def stopped_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM (timeout, systemd, Slurm) end a command as Ctrl-C does: what was computed is kept, the exit code is 130."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result, and what was not taken, as JSON.")]

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from askew_client.cli.stopping import stopped_by_sigterm
 from askew_training.cli.options import descriptor_folder
-from askew_training.cli.terminal import AsJson, finish, stopped_by_sigterm
+from askew_training.cli.terminal import AsJson, finish
 
 
 @stopped_by_sigterm()
