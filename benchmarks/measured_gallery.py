@@ -58,7 +58,7 @@ class MeasuredGallery:
             command, stdout=subprocess.PIPE, text=True, env={"ASKEW_LOG_LEVEL": "warning", **os.environ}
         )
         assert self._process.stdout is not None
-        found = re.search(r"http://\S+", self._process.stdout.readline())
+        found = re.search(r'http://[^\s"]+', self._process.stdout.readline())
         assert found is not None, "the server did not start"
         self.url = found[0]
         self.http = httpx.Client(base_url=self.url, timeout=600)

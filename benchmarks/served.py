@@ -29,7 +29,7 @@ def served(settings: Settings) -> Iterator[str]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        found = re.search(r"http://\S+", process.stdout.readline())
+        found = re.search(r'http://[^\s"]+', process.stdout.readline())
         assert found is not None, "the server did not start"
         _wait_until_ready(found[0])
         yield found[0]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, Strict
 
 from askew_client.contract.common import GalleryName
 from askew_client.contract.indexes import IndexKind
@@ -53,7 +53,7 @@ class RedescribeRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     into: GalleryName
-    estimate_only: bool = False
+    estimate_only: Annotated[bool, Strict()] = False
 
 
 class RedescribeEstimate(BaseModel):

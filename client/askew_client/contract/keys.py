@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints
 
 from askew_client.contract.common import GalleryName
 from askew_client.contract.shown import Listed, ShortRepr
@@ -40,7 +40,9 @@ class CreateKeyRequest(BaseModel):
     name: KeyName
     scopes: list[Scope] = Field(min_length=1, max_length=3)
     galleries: list[GalleryName] | None = Field(default=None, min_length=1, max_length=100)
-    requests_per_second: float | None = Field(default=None, gt=0, le=1_000_000, allow_inf_nan=False)
+    requests_per_second: Annotated[float, Strict()] | None = Field(
+        default=None, gt=0, le=1_000_000, allow_inf_nan=False
+    )
     expires_at: Moment | None = None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, StringConstraints
 
 from askew_client.contract.common import RequestBody
 from askew_client.contract.shown import ShortRepr
@@ -49,7 +49,7 @@ def _checked_thumbnails(size: int) -> int:
     return size
 
 
-ThumbnailSize = Annotated[int, Field(ge=0, le=512), AfterValidator(_checked_thumbnails)]
+ThumbnailSize = Annotated[int, Strict(), Field(ge=0, le=512), AfterValidator(_checked_thumbnails)]
 
 
 class OfflinePackPolicy(RequestBody):
@@ -62,8 +62,8 @@ class OfflinePackPolicy(RequestBody):
 
     fields: FieldNames
     thumbnails: ThumbnailSize = 0
-    bytes: Annotated[int, Field(ge=64, le=1024)] | None = None
-    refresh_minutes: int = Field(default=60, ge=0, le=525_600)
+    bytes: Annotated[int, Strict(), Field(ge=64, le=1024)] | None = None
+    refresh_minutes: Annotated[int, Strict()] = Field(default=60, ge=0, le=525_600)
 
 
 class PackCodec(BaseModel):

@@ -67,7 +67,7 @@ def create(
 ) -> None:
     """Create an empty gallery in a teacher's space. It keeps the teacher's file, to describe photos with."""
     check_name(name)
-    with _open(data, server, key) as galleries:
+    with _open(data, server, key, makes_data=True) as galleries:
         created = galleries.create_gallery(name, encoder)
     typer.echo(f"Gallery {created.name!r}: {_summary(created)}.")
 
@@ -136,9 +136,18 @@ class _Galleries(Protocol):
     def delete_alias(self, alias: str) -> object: ...
 
 
-def _open(data: Path | None, server: str | None, key: str | None) -> AbstractContextManager[_Galleries]:
+def _open(
+    data: Path | None, server: str | None, key: str | None, *, makes_data: bool = False
+) -> AbstractContextManager[_Galleries]:
     return open_target(
-        data, server, key, command="askew gallery", served=lambda client: client, local=_LocalGalleries, timeout=60
+        data,
+        server,
+        key,
+        command="askew gallery",
+        served=lambda client: client,
+        local=_LocalGalleries,
+        makes_data=makes_data,
+        timeout=60,
     )
 
 

@@ -168,4 +168,6 @@ def _open(
 
         return LocalGallery(owned.create_gallery(gallery, teacher.path))
 
-    return open_target(data, server, key, command="askew index", served=served, local=local, timeout=_TIMEOUT)
+    return open_target(
+        data, server, key, command="askew index", served=served, local=local, makes_data=True, timeout=_TIMEOUT
+    )

@@ -270,7 +270,9 @@ class _Destination(Protocol):
 
 
 def _open_destination(data: Path | None, server: str | None, key: str | None) -> AbstractContextManager[_Destination]:
-    return open_target(data, server, key, command="askew items", served=_ServedDestination, local=_LocalDestination)
+    return open_target(
+        data, server, key, command="askew items", served=_ServedDestination, local=_LocalDestination, makes_data=True
+    )
 
 
 class _LocalDestination:

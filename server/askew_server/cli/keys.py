@@ -42,7 +42,7 @@ def create(
 ) -> None:
     """Create a key. Only the key goes to stdout; it is stored nowhere and never shown again."""
     wanted = _request(name, scope, gallery, requests_per_second, expires)
-    with _open(data, server, admin_key) as keys:
+    with _open(data, server, admin_key, makes_data=True) as keys:
         created = keys.create_key(
             wanted.name,
             wanted.scopes,
@@ -104,7 +104,9 @@ class _Keys(Protocol):
     def revoke_key(self, key_id: str) -> object: ...
 
 
-def _open(data: Path | None, server: str | None, key: str | None) -> AbstractContextManager[_Keys]:
+def _open(
+    data: Path | None, server: str | None, key: str | None, *, makes_data: bool = False
+) -> AbstractContextManager[_Keys]:
     return open_target(
         data,
         server,
@@ -113,6 +115,7 @@ def _open(data: Path | None, server: str | None, key: str | None) -> AbstractCon
         served=lambda client: client,
         local=_LocalKeys,
         opens_galleries=False,
+        makes_data=makes_data,
     )
 
 

@@ -133,7 +133,7 @@ def restore(
 ) -> None:
     """Create a gallery from a snapshot. Nothing changes unless the whole snapshot is valid."""
     check_name(gallery)
-    with _open(data, server, key) as snapshots, show_progress("Restoring", "bytes") as advance:
+    with _open(data, server, key, makes_data=True) as snapshots, show_progress("Restoring", "bytes") as advance:
         if of is None:
             items = snapshots.restore_file(gallery, Path(source), advance)
         else:
@@ -161,7 +161,9 @@ class _Snapshots(Protocol):
         """Create the gallery `into` from a snapshot file: the number of its items."""
 
 
-def _open(data: Path | None, server: str | None, key: str | None) -> AbstractContextManager[_Snapshots]:
+def _open(
+    data: Path | None, server: str | None, key: str | None, *, makes_data: bool = False
+) -> AbstractContextManager[_Snapshots]:
     return open_target(
         data,
         server,
@@ -170,6 +172,7 @@ def _open(data: Path | None, server: str | None, key: str | None) -> AbstractCon
         served=_ServedSnapshots,
         local=_LocalSnapshots,
         opens_galleries=False,
+        makes_data=makes_data,
     )
 
 

@@ -89,13 +89,15 @@ def open_target(
     served: Callable[[Client], Target],
     local: Callable[[OwnedData], Target],
     opens_galleries: bool = True,
+    makes_data: bool = False,
     timeout: float = 10,
 ) -> Iterator[Target]:
     """Open what a command acts on: `served(client)` if a server is named, else `local(data)`.
 
     `command`: named as the owner of DATA in the error that another process gets in the meantime. `opens_galleries`:
-    False for a command that only reads files, and so needs no index in memory. `timeout`: of one request, in seconds.
-    Raises AskewError as `choose_target` does, DataInUse if another process owns DATA.
+    False for a command that only reads files, and so needs no index in memory. `makes_data`: True for a command that may
+    fill a new DATA directory. `timeout`: of one request, in seconds. Raises AskewError as `choose_target` does, and for a
+    DATA that does not exist; DataInUse if another process owns DATA.
     """
     data, server = choose_target(data, server)
     with ExitStack() as closing:
@@ -105,6 +107,8 @@ def open_target(
             yield served(closing.enter_context(Client(server, timeout=timeout, key=key)))
             return
         assert data is not None
+        if not makes_data and not data.is_dir():
+            raise AskewError(f"Expected a DATA directory, but there is none at {data}. Check --data (or ASKEW_DATA).")
         from askew_server.gallery.catalog import Catalog
 
         catalog = Catalog(data, owner=command)

@@ -157,6 +157,26 @@ def test_the_environment_names_a_target_and_an_option_wins(tmp_path: Path, monke
         )
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        *LISTS,
+        "gallery delete x --yes",
+        "items count",
+        "items delete a --yes",
+        "encoder best",
+        "alias delete x",
+        "admit x.onnx",
+        "doctor",
+    ],
+)
+def test_a_mistyped_data_directory_is_not_made(command: str, tmp_path: Path) -> None:
+    done = call_askew(*command.split(), "--data", tmp_path / "mistyped")
+    assert done.returncode == 1
+    assert str(tmp_path / "mistyped") in done.stderr
+    assert not (tmp_path / "mistyped").exists()
+
+
 def test_two_targets_are_refused(tmp_path: Path) -> None:
     done = call_askew("gallery", "list", "--data", tmp_path, "--server", "http://127.0.0.1:9")
     assert done.returncode == 1

@@ -429,3 +429,21 @@ def test_similar_items_are_those_that_the_items_own_vector_finds(server: Running
     assert_problem(server.http.get("/v1/galleries/objects/items/nothing/similar"), 404, "unknown-item", "'nothing'")
     assert_problem(server.http.get(f"{url}/similar?limit=0"), 422, "validation", "limit")
     assert_problem(server.http.get(f"{url}/similar?max_false_match=0.1"), 422, "validation", "score_threshold")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"limit": True},
+        {"limit": "3"},
+        {"limit": 3.5},
+        {"exact": 1},
+        {"with_vectors": "yes"},
+        {"score_threshold": "0.5"},
+    ],
+)
+def test_types_of_json_are_not_converted(server: RunningServer, wrong: dict[str, object]) -> None:
+    space = server.http.get("/v1/galleries/objects").json()["space"]
+    query = {"vector": [1.0, *[0.0] * 63], "space": space, **wrong}
+    answer = server.http.post("/v1/galleries/objects/search", json=query)
+    assert_problem(answer, 422, "validation", next(iter(wrong)))

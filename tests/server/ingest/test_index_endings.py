@@ -191,7 +191,9 @@ def test_items_whose_photo_is_gone_are_named_and_removed_only_if_asked(
     (folder / "b.jpg").rename(folder / "renamed.jpg")
     shown = index(folder)
     assert shown.returncode == 0
-    assert "1 item, without a file here; where this folder alone fills the gallery, --prune removes them" in shown.stderr
+    assert (
+        "1 item, without a file here; where this folder alone fills the gallery, --prune removes them" in shown.stderr
+    )
     assert "1 item, with a photo that is stored under another id, too" in shown.stderr
     assert len(index.ids(tmp_path)) == 6
     unsure = index(folder, "--prune")

@@ -14,8 +14,7 @@ from PIL import Image
 
 from askew_client.offline.pack import Pack
 from askew_client.offline.sections import verify_pack
-from askew_server.offline import writer as writer_module
-from askew_server.offline.thumbnails import thumbnail
+from askew_server.offline.drawing import Drawer
 from askew_server.offline.writer import row_of
 from tests.server.offline.galleries import PackedGallery
 from tests.support.offline_packs import read_plainly, unit_vectors
@@ -116,11 +115,13 @@ def test_codes_and_thumbnails_of_unchanged_items_stay_the_same_bytes(
     gallery.put(["new"], unit_vectors(1, gallery.dim, seed=8), photos={"new": photos[9].read_bytes()})
     drawn: list[Path] = []
 
-    def draw(photo: Path, size: int, *, max_pixels: int) -> bytes:
-        drawn.append(photo)
-        return thumbnail(photo, size, max_pixels=max_pixels)
+    as_before = Drawer.draw
 
-    monkeypatch.setattr(writer_module, "thumbnail", draw)
+    def draw(self: Drawer, photo: Path) -> bytes:
+        drawn.append(photo)
+        return as_before(self, photo)
+
+    monkeypatch.setattr(Drawer, "draw", draw)
     second = gallery.pack(thumbnails=64, size=64, after=first)
     assert len(drawn) == 1
     assert not second[1].is_new_codec

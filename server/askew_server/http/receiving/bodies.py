@@ -64,7 +64,7 @@ class JsonBody(DeclaredBody, Generic[Model]):
         if self._checks_type and received != JSON:
             raise unsupported_media(received, self._expected)
         body = await request.body()
-        return await run_off_loop(request, len(body), lambda: self._model.model_validate_json(body))
+        return await run_off_loop(request, len(body), lambda: self._model.model_validate_json(body, strict=True))
 
 
 class EncoderBody(DeclaredBody):
@@ -89,7 +89,9 @@ class TeacherBody(DeclaredBody):
         body = await request.body()
         if media_type_of(request) != JSON:
             return body
-        return await run_off_loop(request, len(body), lambda: CreateGalleryRequest.model_validate_json(body))
+        return await run_off_loop(
+            request, len(body), lambda: CreateGalleryRequest.model_validate_json(body, strict=True)
+        )
 
 
 class ItemsBody(DeclaredBody):
@@ -119,7 +121,7 @@ class SnapshotBody(DeclaredBody):
         received = media_type_of(request)
         if received == JSON:
             body = await request.body()
-            return await run_off_loop(request, len(body), lambda: RestoreRequest.model_validate_json(body))
+            return await run_off_loop(request, len(body), lambda: RestoreRequest.model_validate_json(body, strict=True))
         if received != SNAPSHOT_TYPE:
             raise unsupported_media(received, f"{SNAPSHOT_TYPE} (a snapshot file) or {JSON} (that names one)")
         return request.stream()
