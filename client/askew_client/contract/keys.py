@@ -18,8 +18,14 @@ _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 
 
 def _written_out(moment: object) -> object:
-    """Refuse numbers, also as text: pydantic would read them as seconds since 1970."""
-    if isinstance(moment, datetime) or (isinstance(moment, str) and _DATE_TIME.match(moment)):
+    """Refuse numbers, also as text: pydantic would read them as seconds since 1970. Read text, also in a strict reading."""
+    if isinstance(moment, str) and _DATE_TIME.match(moment):
+        try:
+            return datetime.fromisoformat(moment)
+        except ValueError:
+            # pydantic says what is wrong.
+            return moment
+    if isinstance(moment, datetime):
         return moment
     raise ValueError("expected a date and time such as 2027-01-31T00:00:00Z")
 

@@ -16,7 +16,7 @@ from askew_client.encoding.containers.png import read_png
 from askew_client.encoding.containers.webp import read_webp
 
 EXPECTED = "a whole JPEG, PNG, WebP, HEIC or AVIF photo"
-HEIF_HINT = "Install it: pip install 'askew-client[heif]'"
+HEIF_HINT = "Install it: pip install pillow-heif"
 
 _WALKS = {"JPEG": read_jpeg, "PNG": read_png, "WEBP": read_webp}
 

@@ -63,6 +63,8 @@ class Logs:
         # belong in the server's log.
         for name in ("httpx", "faiss"):
             logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+        # Anew: whoever captured them before may have been undone since, and a second call alone would do nothing.
+        logging.captureWarnings(False)
         logging.captureWarnings(True)
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
