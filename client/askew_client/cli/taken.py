@@ -56,10 +56,6 @@ class Intake:
         """
         self._add("skipped", name, reason, sentence)
 
-    def skip_photo(self, name: str, error: PhotoError) -> None:
-        """Count a photo that cannot be decoded or described."""
-        self._add("skipped", name, reason_of(error), str(error))
-
     def leave_out(self, name: str, reason: str, count: int = 1) -> None:
         """Count one, or a folder of `count`, that is passed over on purpose."""
         self._add("left out", name, reason, "", count)

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from askew_client.cli.taken import NAMED_AS_JSON, Intake
-from askew_client.errors import PhotoTooLarge, UnreadablePhoto
+from askew_client.cli.taken import NAMED_AS_JSON, Intake, reason_of
+from askew_client.errors import PhotoError, PhotoTooLarge, UnreadablePhoto
 
 
 def test_everything_taken_ends_with_0_and_names_nothing() -> None:
@@ -29,9 +29,9 @@ def test_only_what_was_meant_and_not_taken_changes_the_exit_code(kind: str, exit
 
 def test_photos_are_counted_by_reason_with_the_sentences_of_the_first() -> None:
     intake = Intake()
-    for number in range(7):
-        intake.skip_photo(f"{number}.jpg", UnreadablePhoto(f"{number}.jpg is truncated."))
-    intake.skip_photo("large.jpg", PhotoTooLarge("large.jpg has 90 megapixels."))
+    errors: list[PhotoError] = [UnreadablePhoto(f"{number}.jpg is truncated.") for number in range(7)]
+    for error in [*errors, PhotoTooLarge("large.jpg has 90 megapixels.")]:
+        intake.skip(str(error).split()[0], reason_of(error), str(error))
     assert list(intake.lines()) == [
         "skipped: 7 photos, cannot be read as a photo",
         *(f"  {number}.jpg is truncated." for number in range(5)),
