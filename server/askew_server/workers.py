@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter
@@ -78,9 +79,10 @@ class Workers:
         with self._changed:
             if self._closed:
                 raise ChildStopped
-            self._waiting.append(task)
+            # Before the task is queued: if the system has no thread left, that is the caller's error, and nothing waits.
             if not self._threads:
                 self._start_thread()
+            self._waiting.append(task)
             self._changed.notify()
         return task.future
 
@@ -98,8 +100,9 @@ class Workers:
 
     def _start_thread(self) -> None:
         thread = threading.Thread(target=self._serve, name=f"{self._name}-{len(self._threads)}", daemon=True)
-        self._threads.append(thread)
+        # A thread that did not start must not be counted. It looks at the list only once the caller lets go of the lock.
         thread.start()
+        self._threads.append(thread)
 
     def _serve(self) -> None:
         child: Child | None = None
@@ -112,8 +115,9 @@ class Workers:
                     if child is None:
                         child = Child(is_batch=self._is_batch)
                     self._do(child, task)
-                # The system may have no memory or process left for another child.
-                except OSError as error:
+                # The system may have no memory, thread or process left for another child. Whatever it says, this thread must
+                # go on: the queue has no other one.
+                except Exception as error:  # noqa: BLE001
                     _fail(task, error)
                 finally:
                     with self._changed:
@@ -181,7 +185,9 @@ class Workers:
         if seconds > PATIENCE_SECONDS:
             with self._changed:
                 if not self._idle and len(self._threads) < self._most and self._choose() is not None:
-                    self._start_thread()
+                    # Without help the tasks behind this one wait for it; it is none of its business.
+                    with contextlib.suppress(RuntimeError):
+                        self._start_thread()
         return self._closed or (seconds > ABANDONED_SECONDS and task.future.cancelled())
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import closing
+from typing import NoReturn
 
 import psutil
 import pytest
@@ -189,6 +190,27 @@ def test_one_task_after_another_is_done_by_one_child() -> None:
         done = [workers.submit(_number, UNLIMITED, str(n), 1, _ignore, n).result(DEADLINE) for n in range(50)]
         assert [number for number, _ in done] == list(range(50))
         assert len({child for _, child in done}) == 1
+
+
+@pytest.mark.parametrize("error", [OSError(12, "no memory"), RuntimeError("can't start new thread"), MemoryError()])
+def test_a_child_or_thread_that_cannot_be_started_costs_one_task(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    with closing(Workers("test", most=2)) as workers:
+        with monkeypatch.context() as broken:
+            broken.setattr("askew_server.workers.Child", fail)
+            with pytest.raises(type(error)):
+                workers.submit(_number, UNLIMITED, "", 1, _ignore, 1).result(DEADLINE)
+        assert workers.submit(_number, UNLIMITED, "", 1, _ignore, 2).result(DEADLINE)[0] == 2
+    with closing(Workers("test", most=2)) as workers:
+        with monkeypatch.context() as broken:
+            broken.setattr(threading.Thread, "start", fail)
+            with pytest.raises(type(error)):
+                workers.submit(_number, UNLIMITED, "", 1, _ignore, 1)
+        assert workers.submit(_number, UNLIMITED, "", 1, _ignore, 2).result(DEADLINE)[0] == 2
 
 
 def test_closing_ends_everything_at_once() -> None:
