@@ -49,9 +49,10 @@ class SlowWork:
         """
         if self._free == 0:
             raise Refusal(ProblemKind.OVERLOADED, self._busy, retry_after=10)
-        self._free -= 1
         cancelled = threading.Event()
         future = self._pool.submit(work, cancelled.is_set)
+        # Taken only now: where no thread can be started, there is no work that would give it back.
+        self._free -= 1
         loop = asyncio.get_running_loop()
         # A place is free again when the work has ended, not when nobody waits for it any more.
         future.add_done_callback(lambda _: _call_if_open(loop, self._give_back))

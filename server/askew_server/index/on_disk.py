@@ -57,7 +57,8 @@ def open_main(folder: Path, dim: int, block_bytes: int = BLOCK_BYTES, *, is_veri
 
     Checks the record's digest, every file's size, all blocks of the files that are read into memory, the first block of
     the others, and that FAISS reads the size and dimension that the record states. `verify_blocks` checks the other
-    blocks. `is_verified`: no block is checked, as all of them were and nothing has changed since. Damage is returned, never raised. Raises EngineMissing; OSError or RuntimeError for want of descriptors.
+    blocks. `is_verified`: no block is checked, as all of them were and nothing has changed since. Damage is returned,
+    never raised. Raises EngineMissing; OSError or RuntimeError for want of descriptors.
     """
     require_faiss()
     try:
