@@ -119,10 +119,11 @@ class Catalog:
             # It may have been deleted, and another one made in its place.
             if self._galleries.get(name) is not gallery:
                 return
-            self._damaged.add(name, reason)
+            # Before the name is forgotten: another thread that could not wake it either says the same.
+            gallery.refuse(self._damaged.add(name, reason))
             self._forget(name)
         self._log.critical("gallery %s is set aside: %s", name, reason)
-        self._close(gallery, self._damaged.refusal(name))
+        self._close(gallery)
 
     def close(self) -> None:
         """Close every gallery and unlock DATA."""
@@ -333,9 +334,9 @@ class Catalog:
     def _forget(self, name: str) -> None:
         self._galleries = {each: gallery for each, gallery in self._galleries.items() if each != name}
 
-    def _close(self, gallery: LiveGallery, refusal: Refusal | None = None) -> None:
+    def _close(self, gallery: LiveGallery) -> None:
         try:
-            gallery.close(refusal)
+            gallery.close()
         # The disk may be full, for example. Committed items are safe, and the index is rebuilt at the next start.
         except Exception:  # noqa: BLE001
             self._log.exception("gallery %s was not closed cleanly", gallery.name)

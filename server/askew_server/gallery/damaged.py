@@ -20,9 +20,10 @@ class DamagedGalleries:
         """A sentence about the damage of each gallery, sorted by name."""
         return dict(sorted(self._reasons.items()))
 
-    def add(self, name: str, reason: str) -> None:
-        """Take a gallery out of service."""
+    def add(self, name: str, reason: str) -> Refusal:
+        """Take a gallery out of service; returns the refusal of what is asked of it."""
         self._reasons = {**self._reasons, name: reason}
+        return _refusal(name, reason)
 
     def discard(self, name: str) -> None:
         """Remove a gallery that was deleted or replaced."""
@@ -30,18 +31,15 @@ class DamagedGalleries:
 
     def require_intact(self, name: str) -> None:
         """Raise Refusal (damaged-gallery) if this gallery is damaged."""
-        refusal = self.refusal(name)
-        if refusal is not None:
-            raise refusal
-
-    def refusal(self, name: str) -> Refusal | None:
-        """The refusal of what is asked of this gallery; None if it is not damaged."""
         reason = self._reasons.get(name)
-        if reason is None:
-            return None
-        return Refusal(
-            ProblemKind.DAMAGED_GALLERY,
-            f"{reason} The other galleries are served. Run `askew doctor` to see what is left of this one, then "
-            "restore a snapshot of it or delete it.",
-            {"gallery": name},
-        )
+        if reason is not None:
+            raise _refusal(name, reason)
+
+
+def _refusal(name: str, reason: str) -> Refusal:
+    return Refusal(
+        ProblemKind.DAMAGED_GALLERY,
+        f"{reason} The other galleries are served. Run `askew doctor` to see what is left of this one, then "
+        "restore a snapshot of it or delete it.",
+        {"gallery": name},
+    )

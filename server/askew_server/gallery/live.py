@@ -423,13 +423,15 @@ class LiveGallery:
         # A new one each time: raising adds a traceback to it.
         return gallery_closed(self.name) if known is None else Refusal(known.kind, str(known), known.extras)
 
-    def close(self, refusal: Refusal | None = None) -> None:
-        """Refuse new requests, finish searches and queued tasks, end the threads, and close the files.
-
-        `refusal`: of what comes later; unknown-gallery if None.
-        """
+    def refuse(self, refusal: Refusal) -> None:
+        """Refuse new requests in these words. `close` it soon."""
         with self._using:
             self._closed_with = refusal
+            self._is_closed = True
+
+    def close(self) -> None:
+        """Refuse new requests, finish searches and queued tasks, end the threads, and close the files."""
+        with self._using:
             self._is_closed = True
         deadline = time.monotonic() + LONGEST_SEARCH
         while self._searching and time.monotonic() < deadline:

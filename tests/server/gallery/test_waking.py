@@ -94,6 +94,29 @@ def test_a_gallery_that_is_damaged_while_it_sleeps_is_set_aside_when_it_wakes(
     assert asleep.damaged() == {}
 
 
+def test_all_that_could_not_wake_a_damaged_gallery_are_told_the_same(
+    asleep: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = asleep.get("a")
+    DAMAGES["missing"](tmp_path / "data/galleries/a")
+    told: list[str] = []
+
+    def ask() -> None:
+        with pytest.raises(Refusal) as refused:
+            damaged.run(Gallery.describe)
+        told.append(refused.value.kind.slug)
+
+    def close(gallery: LiveGallery, *how: Any) -> None:
+        wait_until(lambda: len(told) == 1, "the answer to the other request")
+        LiveGallery.close(gallery, *how)
+
+    monkeypatch.setattr(damaged, "close", partial(close, damaged))
+    with ThreadPoolExecutor(2) as threads:
+        for asked in [threads.submit(ask) for _ in range(2)]:
+            asked.result()
+    assert told == ["damaged-gallery"] * 2
+
+
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.ENOSPC])
 def test_a_gallery_that_cannot_wake_for_want_of_something_is_not_set_aside(
     asleep: Catalog, number: int, monkeypatch: pytest.MonkeyPatch
