@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from askew_client.contract.problems import MEDIA_TYPE, Problem, ProblemKind
@@ -66,6 +67,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     """Make the app answer every exception with a problem, FastAPI's and Starlette's own included."""
     for kind in (AskewError, OSError, DatabaseError, MemoryError, ValidationError):
         app.add_exception_handler(kind, _answer_error)
+    app.add_exception_handler(ClientDisconnect, _answer_nobody)
     # Starlette answers with this and raises the error again; the limits log it.
     app.add_exception_handler(Exception, _answer_unforeseen)
     app.add_exception_handler(HTTPException, _answer_http_error)
@@ -74,6 +76,10 @@ def install_problem_handlers(app: FastAPI) -> None:
 
 async def _answer_error(request: Request, error: Exception) -> Response:
     return answer_error(error, request.scope)
+
+
+async def _answer_nobody(request: Request, error: Exception) -> Response:
+    return _NoAnswer()
 
 
 async def _answer_unforeseen(request: Request, error: Exception) -> Response:
@@ -93,6 +99,13 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
 async def _answer_request_error(request: Request, error: Exception) -> Response:
     report = report_details(cast(RequestValidationError, error).errors())
     return ProblemAnswer(report, request_id_of(request.scope))
+
+
+class _NoAnswer(Response):
+    """For a client that has gone: an answer would be counted, and logged, as an error of the server."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send nothing."""
 
 
 def no_such_path(path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
@@ -135,6 +136,9 @@ def test_a_request_whose_client_has_gone_costs_no_search(
         with httpx.Client(base_url=f"http://127.0.0.1:{server.port}") as staying:
             assert staying.post("/search", content=body, headers=headers).status_code == 200
         assert server.index.searched == 1
+        metrics = _metrics(server.port)
+        assert re.search(r'^askew_searches_total\{[^}]*outcome="client-has-gone"\} 1\.0$', metrics, re.MULTILINE)
+        assert 'status="5' not in metrics and 'outcome="internal"' not in metrics
 
 
 def _metrics(port: int) -> str:
