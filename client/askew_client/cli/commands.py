@@ -68,14 +68,35 @@ def encode(
         bool, typer.Option("--raw", help="Write the vectors to stdout as f16le bytes, the body of POST /search.")
     ] = False,
 ) -> None:
-    """Describe photos. Choose the output with --out FILE, --json or --raw."""
+    """Describe photos. Choose the output with --out FILE, --json or --raw. Photos that cannot be described are skipped."""
+    import numpy as np
+
+    from askew_client.cli.taken import Intake, reason_of
+    from askew_client.contract.errors import PhotoError
     from askew_client.contract.wire import pack
     from askew_client.encoding.encoder import Encoder
 
     if (out is not None) + as_json + raw != 1:
         raise typer.BadParameter("expected exactly one of --out, --json and --raw")
     opened = Encoder(encoder)
-    vectors = opened.encode(photos)
+    intake = Intake()
+    described: list[Path] = []
+    rows: list[NDArray[np.float32]] = []
+    error: PhotoError | None = None
+    for photo, result in zip(photos, opened.encode_stream(photos, workers=1), strict=True):
+        if isinstance(result, PhotoError):
+            error = result
+            intake.skip(str(photo), reason_of(result), str(result))
+        else:
+            described.append(photo)
+            rows.append(result)
+    if error is not None and len(photos) == 1:
+        raise error
+    intake.taken = len(described)
+    vectors = np.stack(rows) if rows else np.empty((0, opened.manifest.dim), np.float32)
+    intake.print_reasons()
+    if error is not None and not rows:
+        raise PhotoError(f"None of {len(photos)} photos can be described.")
     if out is not None:
         _write_npy(out, vectors)
         typer.echo(f"{len(vectors)} vectors of {opened.manifest.dim} dimensions in {out}, space {opened.space_id}.")
@@ -84,10 +105,12 @@ def encode(
         sys.stdout.buffer.flush()
     else:
         named = [
-            {"photo": str(photo), "vector": vector.tolist()} for photo, vector in zip(photos, vectors, strict=True)
+            {"photo": str(photo), "vector": vector.tolist()} for photo, vector in zip(described, vectors, strict=True)
         ]
         origin = {"encoder": opened.manifest.encoder_id, "space": opened.space_id}
-        typer.echo(json.dumps({**origin, "vectors": named}))
+        typer.echo(json.dumps({**origin, "vectors": named, **intake.as_json()}))
+    if intake.exit_code:
+        raise typer.Exit(intake.exit_code)
 
 
 def search(

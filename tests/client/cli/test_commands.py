@@ -171,6 +171,30 @@ def test_encode_writes_to_the_chosen_output(teacher_file: Path, photos: list[Pat
     assert askew("encode", photos[0], "--encoder", teacher_file, "--json", "--raw").returncode == 2
 
 
+@pytest.mark.slow
+def test_encode_names_the_photos_that_it_cannot_describe_and_describes_the_rest(
+    teacher_file: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    broken, out = tmp_path / "broken.jpg", tmp_path / "vectors.npy"
+    broken.write_bytes(photos[0].read_bytes()[:300])
+    given = [photos[0], broken, tmp_path / "missing.jpg", photos[1]]
+    wanted = Encoder(teacher_file).encode(photos[:2])
+    ended = askew("encode", *given, "--encoder", teacher_file, "--out", out)
+    assert ended.returncode == 3
+    assert all(name in ended.stderr.decode() for name in ("broken.jpg", "missing.jpg", "skipped: 2 photos"))
+    assert np.array_equal(np.load(out), wanted)
+    ended = askew("encode", *given, "--encoder", teacher_file, "--json")
+    found = json.loads(ended.stdout)
+    assert (ended.returncode, found["taken"], found["skipped"]["count"]) == (3, 2, 2)
+    assert [each["photo"] for each in found["vectors"]] == [str(photo) for photo in photos[:2]]
+    ended = askew("encode", *given, "--encoder", teacher_file, "--raw")
+    assert (ended.returncode, len(ended.stdout)) == (3, 2 * 64 * 2)
+    none = askew("encode", *given[1:3], "--encoder", teacher_file, "--out", tmp_path / "none.npy")
+    assert none.returncode == 1
+    assert "None of 2 photos can be described" in none.stderr.decode()
+    assert not (tmp_path / "none.npy").exists()
+
+
 def one_line(result: Ended) -> str:
     """What a failed command printed: one line, with the exit code 1."""
     (line,) = result.stderr.decode().splitlines()
