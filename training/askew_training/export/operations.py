@@ -12,6 +12,8 @@ from onnx import TensorProto, helper
 
 from askew_training.errors import DataError
 
+PAPER_SIDE = 362
+"""Both sides, pixels, of the photo that the tables of the AML paper count operations for."""
 _WEIGHT_INPUT = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3, "ConvTranspose": 1}
 _PRODUCTS = frozenset({"MatMul", "FusedMatMul", "MatMulInteger", "QLinearMatMul", "Gemm", "FusedGemm"})
 _HIDDEN = frozenset({"If", "Loop", "Scan", "Einsum", "LSTM", "GRU", "RNN", "Attention", "MultiHeadAttention"})
@@ -38,7 +40,7 @@ def operations_of(path: Path, side: int) -> int | None:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise DataError(
             f"The operations of {path} cannot be counted for a photo of {side} × {side} px: {reason.rstrip('.')}. "
-            "Give --no-cost to leave them out."
+            "Give --no-operations to leave them out."
         ) from None
     return 2 * sum(_multiplications(node, shapes) for node in counted)
 

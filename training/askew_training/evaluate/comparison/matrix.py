@@ -22,13 +22,14 @@ GroupKey = tuple[str, str, str, str, int, int]
 class Matrix:
     """Rows, columns, and the measurement at each place (row, column): of the column's queries only.
 
-    `encoders`: in the order of their first row.
+    `encoders`: in the order in which they first occur. `row_of_each`: the row of each measurement, in their order.
     """
 
     encoders: list[Side] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     columns: list[Column] = field(default_factory=list)
     measured: dict[tuple[int, int], Measurement] = field(default_factory=dict)
+    row_of_each: list[int] = field(default_factory=list)
 
     def row_of(self, wanted: str) -> int:
         """The first row of a label, or whose queries an encoder `name@version` describes. Raises DataError."""
@@ -84,6 +85,7 @@ def matrix_of(measurements: Sequence[Measurement]) -> Matrix:
                     settings=settings,
                 )
             )
+        matrix.row_of_each.append(rows[key])
     for group in groups.values():
         _add_columns(matrix, group, {id(each): rows[_row(each, of_rows)] for each in group}, of_rows)
     return matrix

@@ -22,7 +22,7 @@ def relevance_of(queries: Sequence[Photo], gallery: Sequence[Photo]) -> NDArray[
     numbers = {photo.instance_id: i for i, photo in enumerate(gallery) if photo.instance_id}
     shown = np.array([numbers.get(photo.instance_id, -1) for photo in gallery])
     searched = np.array([numbers.get(photo.instance_id, -2) for photo in queries])
-    relevance = (searched[:, None] == shown).astype(np.int8)
+    relevance: NDArray[np.int8] = (searched[:, None] == shown).astype(np.int8)
     rows: dict[object, list[int]] = {}
     for row, photo in enumerate(gallery):
         rows.setdefault(photo.path, []).append(row)
@@ -46,6 +46,8 @@ def measure_pair(
     a vector: as a query it finds nothing, in the gallery it is never found. `relevance`: int8 [n, m].
     """
     queries, gallery = photos
+    alone = [query.id for query, row in zip(queries, relevance, strict=True) if not (row == 1).any()]
+    left_out = {"queries without a positive": alone, **excluded} if alone else excluded
     results = []
     for row, query in enumerate(queries):
         with np.errstate(invalid="ignore"):
@@ -80,5 +82,5 @@ def measure_pair(
         gallery_photos=len(gallery),
         settings=dict(settings),
         results=tuple(results),
-        excluded={reason: tuple(names) for reason, names in excluded.items()},
+        excluded={reason: tuple(names) for reason, names in left_out.items()},
     )
