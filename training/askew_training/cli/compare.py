@@ -78,6 +78,8 @@ def compare(
     if not 0 < confidence < 1:
         raise typer.BadParameter("expected a number between 0 and 1, such as 0.95", param_hint="--confidence")
     _check_sources(queries, gallery, manifest, benchmark, measurements)
+    if json is not None and json.is_dir():
+        raise typer.BadParameter(f"expected a file, but {json} is a folder", param_hint="--json")
     # Before hours of describing, not after them.
     for folder in filter(None, (write_measurements, json and json.parent)):
         check_folder(folder)
@@ -143,7 +145,7 @@ def _measure(
     sides = [{each.encoder.file.sha256: side_of(each.encoder) for each in some} for some in by_role]
     pairs, skipped = pairs_of(list(sides[0].values()), list(sides[1].values()), allow_foreign_space)
     for each in skipped:
-        typer.echo(f"askew: not compared: {each.queries} in a gallery of {each.gallery}: {each.reason}.", err=True)
+        typer.echo(f"askew: not compared: {each.queries} → {each.gallery}: {each.reason}.", err=True)
     observed: list[Observed] = []
     for photos, name in _benchmarks(manifests, benchmarks, intake):
         observed += observe(photos, name, pairs, _make_describe(caches, intake))
@@ -205,7 +207,12 @@ def _costs(files: Sequence[Path], measurements: Sequence[Measurement], count: bo
     from askew_training.export.operations import PAPER_SIDE, operations_of
 
     used = {each.queries.sha256 for each in measurements}
-    encoders = [each for each in open_once(files) if each.file.sha256 in used]
+    known = used | {each.gallery.sha256 for each in measurements}
+    opened = open_once(files)
+    for each in opened:
+        if each.file.sha256 not in known:
+            typer.echo(f"askew: {each.path} is in no measurement, and left out.", err=True)
+    encoders = [each for each in opened if each.file.sha256 in used]
     times = time_in_turns(encoders, rounds) if rounds and encoders else [None] * len(encoders)
     costs = {}
     for encoder, milliseconds in zip(encoders, times, strict=True):

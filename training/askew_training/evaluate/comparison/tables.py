@@ -48,6 +48,13 @@ def notes_of(comparison: Comparison) -> Iterator[str]:
     if comparison.timed_photo is not None:
         width, height = comparison.timed_photo
         yield f"ms: median for a photo of {width} × {height} px, decoded, all encoders in turns; {comparison.machine}."
+    if comparison.alignments:
+        among = max(each.flips_among for each in comparison.alignments)
+        yield (
+            "Alignment: the cosine of both encoders' vectors of a query; the first photos that both find; the share of pairs "
+            f"among the first {among} that stand in the opposite order (chance: 50 %); how probably a match scores above a "
+            "non-match (chance: 50 %)."
+        )
 
 
 def _matrix(comparison: Comparison, columns: Sequence[int], with_costs: bool) -> Table:
@@ -78,7 +85,7 @@ def _heading(comparison: Comparison, column: Column) -> str:
         lines.append(f"{column.gallery_photos:,} photos")
     if column.settings:
         lines.append(settings_text(column.settings))
-    lines.append(f"{column.queries} queries of {column.instances}")
+    lines.append(f"{column.queries} queries, {column.instances} shown")
     return "\n".join([*lines, column.metric])
 
 
@@ -102,7 +109,7 @@ def _known_costs(comparison: Comparison) -> list[tuple[str, Callable[[Cost], str
     shown: dict[CostName, Callable[[Cost], str]] = {
         "gigaflops": lambda cost: "–" if cost.gigaflops is None else f"{cost.gigaflops:.2f} @{cost.photo_side}",
         "file_bytes": lambda cost: "–" if cost.file_bytes is None else f"{cost.file_bytes / 1e6:.1f}",
-        "milliseconds": lambda cost: "–" if cost.milliseconds is None else f"{cost.milliseconds:.3g}",
+        "milliseconds": lambda cost: "–" if cost.milliseconds is None else _milliseconds(cost.milliseconds),
         "query_bytes": lambda cost: f"{cost.query_bytes:,}",
     }
     used = [comparison.cost(place) for place in range(len(comparison.rows))]
@@ -161,6 +168,10 @@ def _alignment(comparison: Comparison) -> Table:
             "–" if separation is None else f"{100 * separation:.1f} %",
         )
     return table
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _range(interval: Interval, signed: bool) -> str:
