@@ -1,0 +1,68 @@
+"""Writing the measurements of one evaluation to files whose names tell them apart."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from askew_training.errors import DataError
+from askew_training.evaluate.measurement import Measurement
+
+
+def measurement_paths(target: Path, measurements: Sequence[Measurement]) -> list[Path]:
+    """The files for some measurements.
+
+    `target` ends in `.json`: one measurement is written there, several as `NAME.DATASET.PROTOCOL.json` without what they have
+    in common. Otherwise it is a folder for `DATASET.PROTOCOL.QUERIES.GALLERY.json`, where QUERIES and GALLERY are the first
+    eight digits of the encoder files' digests.
+    """
+    if target.suffix != ".json":
+        return [
+            target / f"{_safe(each.dataset)}.{_part(each)}.{each.queries.sha256[:8]}.{each.gallery.sha256[:8]}.json"
+            for each in measurements
+        ]
+    if len(measurements) == 1:
+        return [target]
+    several_datasets = len({each.dataset for each in measurements}) > 1
+    several_parts = len({_part(each) for each in measurements}) > 1
+    paths = []
+    for each in measurements:
+        parts = [_safe(each.dataset)] * several_datasets + [_part(each)] * several_parts
+        paths.append(target.with_name(".".join([target.name.removesuffix(".json"), *parts, "json"])))
+    return paths
+
+
+def check_target(target: Path) -> None:
+    """Make the folder that measurements will be written to. Raises DataError if they cannot be: better now than after hours."""
+    folder = target.parent if target.suffix == ".json" else target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DataError(
+            f"Expected a folder to write to, but {folder} cannot be written to: {error.strerror}."
+        ) from None
+
+
+def write_measurements(target: Path, measurements: Sequence[Measurement]) -> list[Path]:
+    """Write measurements to `measurement_paths`; files that were there are replaced. Raises DataError."""
+    paths = measurement_paths(target, measurements)
+    try:
+        for path, measurement in zip(paths, measurements, strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            measurement.write(path)
+    except OSError as error:
+        raise DataError(f"The measurement cannot be written to {error.filename or target}: {error.strerror}.") from None
+    return paths
+
+
+def _part(measurement: Measurement) -> str:
+    definition = "" if measurement.average_precision == "trapezoid" else f"-{measurement.average_precision}"
+    return f"{measurement.protocol}{definition}"
+
+
+def _safe(name: str) -> str:
+    """A name of a manifest's benchmark as part of a file's name."""
+    return "".join(sign if sign.isalnum() or sign in "-_" else "_" for sign in name) or "unnamed"
