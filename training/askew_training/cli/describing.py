@@ -58,8 +58,13 @@ def describe_rows(
     describe: Callable[[Sequence[Described], Callable[[], None]], Descriptors[Described]],
     left_out: LeftOut,
 ) -> NDArray[np.float32]:
-    """Describe photos into rows: float32 [n, D], NaN for those without a vector, which are counted in `left_out`."""
+    """Describe photos into rows: float32 [n, D], NaN for those without a vector, which are counted in `left_out`.
+
+    Raises DataError if no photo can be described.
+    """
     import numpy as np
+
+    from askew_training.errors import DataError
 
     there = [view for view, file in zip(wanted.views, wanted.files, strict=True) if file.is_file()]
     with progress(f"describing {wanted.role}", len(there)) as advance:
@@ -76,6 +81,9 @@ def describe_rows(
             )
         else:
             left_out.add(wanted.role, name, MISSING, f"{file} is not there.")
+    if np.isnan(rows).all():
+        why = next(iter(described.unreadable.values()), f"{wanted.files[0]} is not there.")
+        raise DataError(f"None of {len(rows):,} photos ({wanted.role}) can be described. The first: {why}")
     return rows
 
 
