@@ -28,8 +28,8 @@ def rows_of(blocks: VectorBlocks, rows_at_once: int = 3) -> np.ndarray:
 def test_numpy_files_of_any_layout_are_rows(tmp_path: Path, dtype: str, layout: str) -> None:
     vectors = unit_vectors(10, 8, 0).astype(dtype)
     array = vectors.T if layout.startswith("columns") else vectors
-    order = "F" if layout.endswith("Fortran order") else "C"
-    np.save(tmp_path / "v.npy", np.array(array, order=order))
+    make = np.asfortranarray if layout.endswith("Fortran order") else np.ascontiguousarray
+    np.save(tmp_path / "v.npy", make(array))
     blocks = open_blocks(tmp_path / "v.npy", 8, None)
     assert (len(blocks), blocks.ids) == (10, ())
     np.testing.assert_array_equal(rows_of(blocks), vectors.astype(np.float32))

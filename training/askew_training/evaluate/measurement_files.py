@@ -17,20 +17,21 @@ def measurement_paths(target: Path, measurements: Sequence[Measurement]) -> list
     in common. Otherwise it is a folder for `DATASET.PROTOCOL.QUERIES.GALLERY.json`, where QUERIES and GALLERY are the first
     eight digits of the encoder files' digests.
     """
+    protocols = [each.protocol for each in measurements]
+    if len({(each.dataset, each.protocol) for each in measurements}) < len(measurements):
+        protocols = [f"{each.protocol}-{each.average_precision}" for each in measurements]
+    names = [(_safe(each.dataset), part) for each, part in zip(measurements, protocols, strict=True)]
     if target.suffix != ".json":
-        return [
-            target / f"{_safe(each.dataset)}.{_part(each)}.{each.queries.sha256[:8]}.{each.gallery.sha256[:8]}.json"
-            for each in measurements
-        ]
-    if len(measurements) == 1:
-        return [target]
-    several_datasets = len({each.dataset for each in measurements}) > 1
-    several_parts = len({_part(each) for each in measurements}) > 1
-    paths = []
-    for each in measurements:
-        parts = [_safe(each.dataset)] * several_datasets + [_part(each)] * several_parts
-        paths.append(target.with_name(".".join([target.name.removesuffix(".json"), *parts, "json"])))
-    return paths
+        digests = [f"{each.queries.sha256[:8]}.{each.gallery.sha256[:8]}" for each in measurements]
+        return [target / f"{'.'.join(name)}.{each}.json" for name, each in zip(names, digests, strict=True)]
+    varies = [len(set(values)) > 1 for values in zip(*names, strict=True)]
+    stem = target.name.removesuffix(".json")
+    return [
+        target.with_name(
+            ".".join([stem, *(part for part, is_told in zip(name, varies, strict=True) if is_told), "json"])
+        )
+        for name in names
+    ]
 
 
 def check_target(target: Path) -> None:
@@ -56,11 +57,6 @@ def write_measurements(target: Path, measurements: Sequence[Measurement]) -> lis
     except OSError as error:
         raise DataError(f"The measurement cannot be written to {error.filename or target}: {error.strerror}.") from None
     return paths
-
-
-def _part(measurement: Measurement) -> str:
-    definition = "" if measurement.average_precision == "trapezoid" else f"-{measurement.average_precision}"
-    return f"{measurement.protocol}{definition}"
 
 
 def _safe(name: str) -> str:

@@ -30,7 +30,7 @@ def toy(tmp_path: Path) -> GroundTruth:
     return read_ground_truth(write_truth(tmp_path, TOY))
 
 
-TOY_VALUES = {
+TOY_VALUES: dict[str, tuple[list[float | None], dict[int, float]]] = {
     "easy": ([0.791667, None], {1: 1, 5: 0.666667}),
     "medium": ([0.711111, 0.6625], {1: 1, 5: 0.5, 10: 0.5}),
     "hard": ([0.166667, 0.6625], {1: 0.5, 5: 0.366667}),
