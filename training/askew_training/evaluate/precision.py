@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
 from askew_client.metrics import average_precision
-
-Definition = Literal["trapezoid", "standard"]
-DEFINITIONS: tuple[Definition, ...] = ("trapezoid", "standard")
+from askew_training.data.judgements import Definition
 
 
 def standard_average_precision(ranks: NDArray[np.int64], positives: int, depth: int | None = None) -> float:
