@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,16 +11,20 @@ from rich.console import Console
 
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
+from askew_training.cli.describing import write_and_name
 from askew_training.cli.options import descriptor_folder
 from askew_training.cli.terminal import finish, progress
+from askew_training.cli.views import describe_views
 from askew_training.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from askew_client import Encoder
     from askew_training.data.photo_sets import Photo
-    from askew_training.evaluate.comparison.gathering import Observed
+    from askew_training.evaluate.benchmark import View
+    from askew_training.evaluate.comparison.gathering import Describe, Observed
     from askew_training.evaluate.comparison.record import Comparison, Cost, Skipped
     from askew_training.evaluate.measurement import Measurement, Side
     from askew_training.vectors.descriptor_cache import DescriptorCache
@@ -73,7 +77,8 @@ def compare(
 ) -> None:
     """Compare query encoders with gallery encoders: quality with intervals, cost, and who is worth it."""
     from askew_training.evaluate.comparison.assembly import Resampling, assemble
-    from askew_training.evaluate.comparison.measurement_files import check_folder, read_measurements
+    from askew_training.evaluate.comparison.earlier import read_measurements
+    from askew_training.evaluate.measurement_files import check_target
 
     if not 0 < confidence < 1:
         raise typer.BadParameter("expected a number between 0 and 1, such as 0.95", param_hint="--confidence")
@@ -81,14 +86,16 @@ def compare(
     if json is not None and json.is_dir():
         raise typer.BadParameter(f"expected a file, but {json} is a folder", param_hint="--json")
     # Before hours of describing, not after them.
-    for folder in filter(None, (write_measurements, json and json.parent)):
-        check_folder(folder)
+    for target in filter(None, (write_measurements, json)):
+        check_target(target)
     intake = Intake()
     read = read_measurements(measurements or [])
     observed, skipped = _measure(
         queries or [], gallery or [], manifest or [], benchmark, allow_foreign_space, cache, intake
     )
-    everything = [*(each.measurement for each in observed), *read]
+    made = [measurement for each in observed for measurement in each.measurements]
+    write_and_name(write_measurements, made)
+    everything = [*made, *read]
     costs = _costs([*(queries or []), *(gallery or [])], everything, count_operations, time_rounds)
     comparison, matrix = assemble(
         everything,
@@ -97,10 +104,10 @@ def compare(
         frontier_cost=frontier_by,
         resampling=Resampling(confidence, resamples, seed),
     )
-    comparison = _completed(comparison, observed, matrix.row_of_each, skipped, bool(costs and time_rounds))
+    comparison = _completed(
+        comparison, observed, _rows_of(observed, matrix.row_of_each), skipped, bool(costs and time_rounds)
+    )
     _print(comparison)
-    if write_measurements is not None:
-        _write_measurements(write_measurements, [each.measurement for each in observed])
     if json is not None:
         comparison.write(json)
     if manifest:
@@ -132,23 +139,30 @@ def _measure(
     intake: Intake,
 ) -> tuple[list[Observed], list[Skipped]]:
     """Measure every pair on every chosen benchmark; pairs of two spaces are skipped."""
-    from askew_training.evaluate.comparison.encoders import side_of
-    from askew_training.evaluate.comparison.gathering import observe
+    from askew_training.evaluate.comparison.gathering import ALONE, Benchmark, observe
     from askew_training.evaluate.comparison.pairs import pairs_of
+    from askew_training.evaluate.sides import side_of
     from askew_training.vectors.descriptor_cache import DescriptorCache
 
     if not manifests:
         return [], []
     folder = descriptor_folder(cache)
-    by_role = [[DescriptorCache(folder, path) for path in paths] for paths in (queries, galleries)]
-    caches = {each.encoder.file.sha256: each for each in (*by_role[0], *by_role[1])}
-    sides = [{each.encoder.file.sha256: side_of(each.encoder) for each in some} for some in by_role]
-    pairs, skipped = pairs_of(list(sides[0].values()), list(sides[1].values()), allow_foreign_space)
+    opened = {path: DescriptorCache(folder, path) for path in dict.fromkeys((*queries, *galleries))}
+    caches = {each.encoder.file.sha256: each for each in opened.values()}
+    # The same file under two names is one encoder.
+    sides = [
+        list({side.sha256: side for side in (side_of(opened[path].encoder) for path in paths)}.values())
+        for paths in (queries, galleries)
+    ]
+    pairs, skipped = pairs_of(sides[0], sides[1], allow_foreign_space)
     for each in skipped:
         typer.echo(f"askew: not compared: {each.queries} → {each.gallery}: {each.reason}.", err=True)
     observed: list[Observed] = []
     for photos, name in _benchmarks(manifests, benchmarks, intake):
-        observed += observe(photos, name, pairs, _make_describe(caches, intake))
+        found = observe(Benchmark(photos, name, _make_describe(caches, intake)), pairs)
+        for alone in {alone: None for each in found[0].measurements for alone in each.excluded.get(ALONE, ())}:
+            intake.not_matched(alone, "queries that show what no other photo of their gallery does")
+        observed += found
     return observed, skipped
 
 
@@ -177,38 +191,31 @@ def _benchmarks(
     return [(found[name][1], name) for name in (wanted or found)]
 
 
-def _make_describe(
-    caches: dict[str, DescriptorCache], intake: Intake
-) -> Callable[[Side, str, Sequence[Photo]], NDArray[np.float32]]:
-    import numpy as np
+def _make_describe(caches: dict[str, DescriptorCache], intake: Intake) -> Describe:
+    counted: set[View] = set()
 
-    counted: set[str] = set()
-
-    def describe(side: Side, role: str, photos: Sequence[Photo]) -> NDArray[np.float32]:
-        with progress(f"{side.encoder}, {role}", len(photos)) as advance:
-            described = caches[side.sha256].describe([photo.path for photo in photos], advance)
-        missing = np.full(side.dim, np.nan, dtype=np.float32)
-        for photo in photos:
-            if photo.path in described.unreadable:
-                intake.skip(f"{photo.id}, {side.encoder}", "cannot be described", described.unreadable[photo.path])
-            elif photo.id not in counted:
-                intake.taken += 1
-                counted.add(photo.id)
-        return np.stack([described.vectors.get(photo.path, missing) for photo in photos])
+    def describe(side: Side, role: str, views: Sequence[View]) -> dict[View, NDArray[np.float32]]:
+        with progress(f"{side.encoder}, {role}", len(views)) as advance:
+            vectors, unreadable = describe_views(caches[side.sha256], views, advance)
+        for view, sentence in unreadable.items():
+            path = view if isinstance(view, Path) else view.path
+            intake.skip(f"{path}, {side.encoder}", "cannot be described", sentence)
+        intake.taken += len(vectors.keys() - counted)
+        counted.update(vectors)
+        return vectors
 
     return describe
 
 
 def _costs(files: Sequence[Path], measurements: Sequence[Measurement], count: bool, rounds: int) -> dict[str, Cost]:
     """The cost of the query encoders whose files were given, by SHA-256."""
-    from askew_training.evaluate.comparison.encoders import open_once
     from askew_training.evaluate.comparison.record import Cost
     from askew_training.evaluate.comparison.timing import time_in_turns
     from askew_training.export.operations import PAPER_SIDE, operations_of
 
     used = {each.queries.sha256 for each in measurements}
     known = used | {each.gallery.sha256 for each in measurements}
-    opened = open_once(files)
+    opened = _open_once(files)
     for each in opened:
         if each.file.sha256 not in known:
             typer.echo(f"askew: {each.path} is in no measurement, and left out.", err=True)
@@ -230,14 +237,32 @@ def _costs(files: Sequence[Path], measurements: Sequence[Measurement], count: bo
     return costs
 
 
+def _open_once(paths: Sequence[Path]) -> list[Encoder]:
+    """Open encoder files on all cores, in their order; of several that are the same, one."""
+    from askew_client import Encoder
+
+    opened: dict[str, Encoder] = {}
+    for encoder in map(Encoder, dict.fromkeys(paths)):
+        opened.setdefault(encoder.file.sha256, encoder)
+    return list(opened.values())
+
+
+def _rows_of(observed: Sequence[Observed], row_of_each: Sequence[int]) -> list[int]:
+    """The row of what was observed, whose measurements come before all others."""
+    rows, start = [], 0
+    for each in observed:
+        rows.append(row_of_each[start])
+        start += len(each.measurements)
+    return rows
+
+
 def _completed(
     comparison: Comparison, observed: Sequence[Observed], rows: Sequence[int], skipped: Sequence[Skipped], timed: bool
 ) -> Comparison:
-    """Add what was seen of the vectors, and where times were measured. `rows`: of what was observed come first."""
+    """Add what was seen of the vectors, by their `rows`, and where times were measured."""
     from askew_training.evaluate.comparison.observations import alignment_records, distribution_record
     from askew_training.evaluate.comparison.timing import PHOTO, machine
 
-    rows = rows[: len(observed)]
     return comparison.model_copy(
         update={
             "distributions": tuple(distribution_record(row, each) for row, each in zip(rows, observed, strict=True)),
@@ -259,11 +284,3 @@ def _print(comparison: Comparison) -> None:
         console.print(table)
     for note in notes_of(comparison):
         console.print(note, markup=False, highlight=False)
-
-
-def _write_measurements(folder: Path, measurements: Sequence[Measurement]) -> None:
-    from askew_training.evaluate.comparison.measurement_files import measurement_path
-
-    for each in measurements:
-        each.write(measurement_path(folder, each))
-    typer.echo(f"askew: wrote {len(measurements)} measurement(s) to {folder}.", err=True)

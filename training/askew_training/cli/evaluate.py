@@ -14,6 +14,7 @@ from askew_client.cli.taken import Intake
 from askew_training.cli.describing import write_and_name
 from askew_training.cli.options import descriptor_folder
 from askew_training.cli.terminal import finish, progress
+from askew_training.cli.views import describe_views
 
 if TYPE_CHECKING:
     import numpy as np
@@ -144,16 +145,9 @@ def _not_described(
 
 
 def _make_describe(cache: DescriptorCache, advance: Callable[[], None], unreadable: dict[View, str]) -> Describe:
-    from askew_training.data.crops import Crop
-    from askew_training.export.shrinking import shrink
-
     def describe(views: Sequence[View]) -> dict[View, NDArray[np.float32]]:
-        whole = cache.describe([view for view in views if isinstance(view, Path)], advance)
-        boxes = cache.describe_crops([view for view in views if isinstance(view, Crop)], shrink, advance)
-        vectors: dict[View, NDArray[np.float32]] = dict(whole.vectors.items())
-        vectors.update((crop, vector) for crop, vector in boxes.vectors.items())
-        unreadable.update((path, why) for path, why in whole.unreadable.items())
-        unreadable.update((crop, why) for crop, why in boxes.unreadable.items())
+        vectors, failed = describe_views(cache, views, advance)
+        unreadable.update(failed)
         return vectors
 
     return describe

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from askew_training.data.photo_sets import Photo
-from askew_training.evaluate.comparison.gathering import observe
+from askew_training.evaluate.benchmark import Vectors, View
+from askew_training.evaluate.comparison.gathering import Benchmark, Describe, Observed
+from askew_training.evaluate.comparison.gathering import observe as observe_all
 from askew_training.evaluate.comparison.pairs import Pair
 from askew_training.evaluate.measurement import Side
 from askew_training.evaluate.ranking import rank_scores
@@ -33,51 +36,58 @@ PHOTOS = [
 ]
 
 
-def describe(encoder: Side, role: str, photos: Sequence[Photo]) -> NDArray[np.float32]:
-    vectors = unit_vectors(len(photos), 8, seed=1 if role == "query" else 2)
+def rows(encoder: Side, role: str, count: int) -> NDArray[np.float32]:
+    vectors = unit_vectors(count, 8, seed=1 if role == "query" else 2)
     if encoder is STUDENT:
-        vectors = vectors + 0.4 * unit_vectors(len(photos), 8, seed=3)
+        vectors = vectors + 0.4 * unit_vectors(count, 8, seed=3)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         vectors[2] = np.nan
     return np.asarray(vectors, np.float32)
 
 
+def describe(encoder: Side, role: str, views: Sequence[View]) -> Vectors:
+    described = zip(views, rows(encoder, role, len(views)), strict=True)
+    return {view: vector for view, vector in described if np.isfinite(vector).all()}
+
+
+def observe(pairs: Sequence[Pair], describing: Describe = describe, photos: Sequence[Photo] = PHOTOS) -> list[Observed]:
+    return observe_all(Benchmark(photos, "walls", describing), pairs)
+
+
 def test_a_pair_is_measured_as_askew_evaluate_does() -> None:
     queries = [each for each in PHOTOS if each.role == "query"]
     gallery = [each for each in PHOTOS if each.role == "gallery"]
-    for pair, observed in zip(
-        (SYMMETRIC, ASYMMETRIC), observe(PHOTOS, "walls", [SYMMETRIC, ASYMMETRIC], describe), strict=True
-    ):
+    for pair, observed in zip((SYMMETRIC, ASYMMETRIC), observe([SYMMETRIC, ASYMMETRIC]), strict=True):
         expected = rank_scores(
-            describe(pair.queries, "query", queries),
-            describe(pair.gallery, "gallery", gallery),
+            rows(pair.queries, "query", len(queries)),
+            rows(pair.gallery, "gallery", len(gallery)),
             [each.instance_id for each in queries],
             [each.instance_id for each in gallery],
             [each.set_name for each in queries],
             [25, *[-1] * 10],
         )
         for name, scores in expected.items():
-            part = observed.measurement if name == "together" else observed.measurement.of_set(name)
+            part = observed.measurements[0] if name == "together" else observed.measurements[0].of_set(name)
             assert len(part.counted) == scores.queries
             assert part.mean_average_precision == pytest.approx(scores.mean_average_precision)
             assert part.mean_precision(1) == pytest.approx(scores.precision_at_1)
 
 
 def test_what_does_not_count_is_named() -> None:
-    (observed,) = observe(PHOTOS, "walls", [ASYMMETRIC], describe)
-    assert observed.measurement.excluded == {
-        "queries without a positive": ("alone", "nameless"),
-        "queries that cannot be described": ("q2",),
+    (observed,) = observe([ASYMMETRIC])
+    assert observed.measurements[0].excluded == {
+        "queries that cannot be described, counted as finding nothing": ("q2",),
+        "queries without positives": ("alone", "nameless"),
     }
-    assert (observed.measurement.gallery_photos, observed.measurement.kind) == (26, "asymmetric")
-    unread = next(each for each in observed.measurement.results if each.id == "q2")
+    assert (observed.measurements[0].gallery_photos, observed.measurements[0].kind) == (26, "asymmetric")
+    unread = next(each for each in observed.measurements[0].results if each.id == "q2")
     assert (unread.average_precision, unread.first) == (0.0, ())
 
 
 def test_the_first_photos_of_each_query_are_kept_with_what_they_are() -> None:
-    (observed,) = observe(PHOTOS, "walls", [SYMMETRIC], describe)
+    (observed,) = observe([SYMMETRIC])
     shown = {each.id: each.instance_id for each in PHOTOS if each.role == "gallery"}
-    for query in observed.measurement.counted:
+    for query in observed.measurements[0].counted:
         scores = [found.score for found in query.first]
         assert scores == sorted(scores, reverse=True)
         assert len(query.first) == 10
@@ -86,7 +96,7 @@ def test_the_first_photos_of_each_query_are_kept_with_what_they_are() -> None:
 
 
 def test_a_student_is_compared_with_its_gallerys_encoder_and_a_teacher_with_nobody() -> None:
-    symmetric, asymmetric = observe(PHOTOS, "walls", [SYMMETRIC, ASYMMETRIC], describe)
+    symmetric, asymmetric = observe([SYMMETRIC, ASYMMETRIC])
     assert symmetric.diagnosis is None
     assert symmetric.lost == ()
     assert asymmetric.diagnosis is not None
@@ -94,15 +104,32 @@ def test_a_student_is_compared_with_its_gallerys_encoder_and_a_teacher_with_nobo
     assert 0.8 < asymmetric.diagnosis.mean_cosine < 1
     assert "q2" in [loss.query.id for loss in asymmetric.lost]
     # The teacher's own measurement is made where nobody asked for it.
-    assert observe(PHOTOS, "walls", [ASYMMETRIC], describe)[0].lost == asymmetric.lost
+    assert observe([ASYMMETRIC])[0].lost == asymmetric.lost
 
 
 def test_each_encoder_describes_each_role_once() -> None:
     calls = []
 
-    def counted(encoder: Side, role: str, photos: Sequence[Photo]) -> NDArray[np.float32]:
+    def counted(encoder: Side, role: str, views: Sequence[View]) -> Vectors:
         calls.append((encoder.encoder, role))
-        return describe(encoder, role, photos)
+        return describe(encoder, role, views)
 
-    observe(PHOTOS, "walls", [SYMMETRIC, ASYMMETRIC], counted)
+    observe([SYMMETRIC, ASYMMETRIC], counted)
     assert sorted(calls) == [("student@1", "query"), ("teacher@1", "gallery"), ("teacher@1", "query")]
+
+
+def test_junk_counts_neither_as_a_match_nor_as_a_non_match() -> None:
+    junk = replace(PHOTOS[11], junk_for=("i0",), instance_id="")
+    photos = [*PHOTOS[:11], junk, *PHOTOS[12:]]
+    plain, judged = observe([ASYMMETRIC])[0], observe([ASYMMETRIC], photos=photos)[0]
+    # Seven queries of ten that can be described do not show i0; for the three that do, g0 was a non-match or a match.
+    counts = [each.distribution.matches.sum() + each.distribution.non_matches.sum() for each in (plain, judged)]
+    searching = sum(each.instance_id == "i0" for each in PHOTOS if each.role == "query")
+    assert counts[0] - counts[1] == searching
+
+
+def test_sets_of_two_definitions_are_two_measurements() -> None:
+    photos = [replace(each, average_precision="standard") if each.set_name == "south" else each for each in PHOTOS]
+    observed = observe([ASYMMETRIC], photos=photos)[0]
+    assert [each.average_precision for each in observed.measurements] == ["trapezoid", "standard"]
+    assert {each.set_name for each in observed.measurements[1].results} == {"south"}

@@ -13,6 +13,9 @@ from askew_training.evaluate.measurement import Measurement, Side
 FOREIGN_SPACE = "foreign_space"
 """The setting of measurements whose encoders describe in two spaces."""
 
+_ORIGINS = frozenset({"distractor_vectors"})
+"""Settings that say where something came from; they are no method, and name no row."""
+
 Setting = str | float | bool
 RowKey = tuple[str, str, tuple[tuple[str, Setting], ...]]
 GroupKey = tuple[str, str, str, str, int, int]
@@ -104,7 +107,7 @@ def _settings_of_rows(groups: Iterable[list[Measurement]]) -> set[str]:
     """The names of settings that differ between measurements of the same thing."""
     varying = {FOREIGN_SPACE}
     for group in groups:
-        for name in {name for each in group for name in each.settings}:
+        for name in {name for each in group for name in each.settings} - _ORIGINS:
             if len({str(each.settings.get(name)) for each in group}) > 1:
                 varying.add(name)
     return varying

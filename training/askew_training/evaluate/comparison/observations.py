@@ -13,7 +13,7 @@ def distribution_record(row: int, observed: Observed) -> ScoreDistribution:
     found = observed.distribution
     return ScoreDistribution(
         row=row,
-        dataset=observed.measurement.dataset,
+        dataset=observed.benchmark,
         matches=tuple(map(int, found.matches)),
         non_matches=tuple(map(int, found.non_matches)),
         mean_match=found.mean_match,
@@ -27,7 +27,7 @@ def alignment_records(rows: Sequence[int], observed: Sequence[Observed]) -> tupl
     return tuple(
         Alignment(
             row=row,
-            dataset=each.measurement.dataset,
+            dataset=each.benchmark,
             photos=each.diagnosis.photos,
             mean_cosine=each.diagnosis.mean_cosine,
             low_cosine=each.diagnosis.low_cosine,

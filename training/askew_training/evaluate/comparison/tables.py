@@ -83,8 +83,9 @@ def _heading(comparison: Comparison, column: Column) -> str:
     alike = [each for each in comparison.columns if (each.dataset, each.protocol) == (column.dataset, column.protocol)]
     if len({(each.gallery_photos, each.distractors, each.average_precision, each.metric) for each in alike}) > 1:
         lines.append(f"{column.gallery_photos:,} photos")
-    if column.settings:
-        lines.append(settings_text(column.settings))
+    deviations = {name: value for name, value in column.settings.items() if value is False}
+    if deviations:
+        lines.append(settings_text(deviations))
     lines.append(f"{column.queries} queries, {column.instances} shown")
     return "\n".join([*lines, column.metric])
 
