@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from askew_training.cli.evaluate import evaluate
 from askew_training.errors import DataError
 from askew_training.evaluate.comparison.record import Comparison, read_comparison
 from askew_training.evaluate.measurement import read_measurement
-from tests.support.paths import DEMO
+from tests.docs.shell_blocks import shell_blocks
+from tests.support.paths import DEMO, ROOT
 from tests.support.small_encoders import FEATURES, make_encoder
 from tests.support.training_helpers import MANIFEST_HEADER, run_command
 from tests.training.photo_files import save_photo
@@ -122,7 +125,8 @@ def test_measurements_of_earlier_evaluations_are_compared_without_a_photo(
     again = read_comparison(tmp_path / "again.json")
     assert values(again) == values(made)
     assert by_label(again) == by_label(made)
-    assert again.alignments == again.distributions == ()
+    assert not again.alignments
+    assert not again.distributions
     # The file was given, so its bytes are known.
     far = next(row for row in again.rows if row.label.startswith("far"))
     assert again.encoders[far.queries].cost.file_bytes == (folder / "far.onnx").stat().st_size
@@ -202,3 +206,24 @@ def by_label(comparison: Comparison) -> dict[tuple[str, str], tuple[float, str]]
         (comparison.rows[each.row].label, comparison.columns[each.column].set_name): (each.difference, each.verdict)
         for each in comparison.differences
     }
+
+
+@pytest.mark.slow
+def test_the_page_about_comparing_can_be_followed(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    page = ROOT / "docs/comparing.md"
+    (tmp_path / "photos").symlink_to(folder)
+    for name, source in (("teacher", "teacher"), ("student", "near"), ("smaller", "far")):
+        shutil.copy(folder / f"{source}.onnx", tmp_path / f"{name}.onnx")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    commands = [line for block in shell_blocks(page) for line in block.replace("\\\n", " ").splitlines()]
+    assert len(commands) == 3
+    for command in commands:
+        program, name, *options = shlex.split(command)
+        assert (program, name) == ("askew", "compare")
+        assert run_command(compare, *options, "--time-rounds", 1).exit_code == 0
+    (example,) = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    exec(compile(example, page.name, "exec"), {})
+    printed = capsys.readouterr().out
+    assert "near@1 → teacher@1 and teacher@1 → teacher@1 differ by" in printed
+    assert printed.splitlines()[-1] in {"better", "worse", "inside the noise"}
