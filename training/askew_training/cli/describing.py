@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from askew_client import Encoder
     from askew_training.data.photo_sets import Photo
+    from askew_training.evaluate.benchmark import View
     from askew_training.evaluate.measurement import Measurement
-    from askew_training.vectors.descriptor_cache import Descriptors
+    from askew_training.vectors.descriptor_cache import DescriptorCache, Descriptors
     from askew_training.vectors.vector_blocks import VectorBlocks
 
 Described = TypeVar("Described")
@@ -116,3 +117,19 @@ def write_and_name(target: Path | None, measurements: Sequence[Measurement]) -> 
 def excluded(left_out: LeftOut) -> Mapping[str, Sequence[str]]:
     """What a measurement records of the photos left out."""
     return {reason: tuple(names) for reason, names in left_out.by_reason.items()}
+
+
+def describe_views(
+    cache: DescriptorCache, views: Sequence[View], advance: Callable[[], None]
+) -> tuple[dict[View, NDArray[np.float32]], dict[View, str]]:
+    """Describe photos and boxes: unit vectors, float32 [D], by view, and a sentence for each that cannot be described."""
+    from askew_training.data.crops import Crop
+    from askew_training.export.shrinking import shrink
+
+    whole = cache.describe([view for view in views if isinstance(view, Path)], advance)
+    boxes = cache.describe_crops([view for view in views if isinstance(view, Crop)], shrink, advance)
+    vectors: dict[View, NDArray[np.float32]] = dict(whole.vectors.items())
+    vectors.update((box, vector) for box, vector in boxes.vectors.items())
+    unreadable: dict[View, str] = dict(whole.unreadable.items())
+    unreadable.update((box, sentence) for box, sentence in boxes.unreadable.items())
+    return vectors, unreadable
