@@ -91,7 +91,7 @@ def test_a_box_of_a_query_is_searched_for(project: Path, tmp_path: Path) -> None
     assert "its box reaches from (0, 0) to (400, 40)" in " ".join(result.output.split())
     measured = read_measurement(tmp_path / "m.json")
     # 3.png has the same bytes as the whole query.
-    assert [found.id for found in measured.results[0].first][0] == "cut.png"
+    assert measured.results[0].first[0].id == "cut.png"
     assert measured.results[0].first[0].score == pytest.approx(1)
     assert measured.results[0].average_precision == 1
     assert measured.results[1].average_precision == 0
