@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,7 @@ from tests.training.evaluate.revisited.truths import truth_of
 from tests.training.photo_files import save_photo
 
 PAGE = ROOT / "docs" / "evaluation.md"
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., Any]] = {
     "cache": cache,
     "evaluate": evaluate,
     "evaluate-revisited": evaluate_revisited,
@@ -72,5 +74,5 @@ def test_every_command_runs(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     run_command(cache, "teacher.onnx", "r1m-07", "--photos", "part-07", "--dtype", "f16")
     (block,) = (part.partition("```")[0] for part in text.split("```python\n") if "read_measurement" in part)
     block = block.replace("roxford5k", "rparis6k")
-    exec(compile(block, str(PAGE), "exec"), {})  # noqa: S102
+    exec(compile(block, str(PAGE), "exec"), {})
     assert "symmetric teacher@1" in capsys.readouterr().out
