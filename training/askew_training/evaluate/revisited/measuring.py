@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from askew_client.metrics import average_precision, precision_at
 from askew_training.errors import DataError
@@ -102,7 +102,7 @@ def measure_revisited(
     ]
 
 
-def measure_rankings(truth: GroundTruth, rankings: Sequence[Rows], conditions: Conditions) -> list[Measurement]:
+def measure_rankings(truth: GroundTruth, rankings: Sequence[ArrayLike], conditions: Conditions) -> list[Measurement]:
     """Measure rankings that were made elsewhere, such as by re-ranking, by the protocols easy, medium and hard.
 
     `rankings`: for each query of `truth`, rows of `truth.images`, best first, int64 [k]; k may be less than all, and what a
