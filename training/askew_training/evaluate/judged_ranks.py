@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 Scores = NDArray[np.floating]
 Rows = NDArray[np.int64]
 
+ROWS = 1 << 40
+"""More than any gallery has."""
+
 
 @dataclass(frozen=True)
 class Places:
@@ -96,10 +99,12 @@ class _Counter:
 
     def _count_ties(self, scores: Scores, start: int) -> None:
         """Of photos that score the same, those with a lower row are before."""
-        for value in np.unique(self._values[np.isin(self._values, scores)]):
-            rows = np.flatnonzero(scores == value) + start
-            same = np.flatnonzero(self._values == value)
-            self._ties[same] += np.searchsorted(rows, self._rows[self._order[same]], side="left")
+        tied = np.flatnonzero(np.isin(scores, self._values))
+        values, numbers = np.unique(self._values, return_inverse=True)
+        # One number for a score and a row, so that one search counts the lower rows of the same score.
+        before = np.sort(np.searchsorted(values, scores[tied]) * ROWS + tied + start)
+        first = numbers * ROWS
+        self._ties += np.searchsorted(before, first + self._rows[self._order]) - np.searchsorted(before, first)
 
     def _keep_head(self, scores: Scores, start: int) -> None:
         if not self._first:

@@ -11,7 +11,7 @@ import pytest
 from askew_training.errors import DataError
 from askew_training.evaluate.measurement import read_measurement
 from askew_training.evaluate.revisited.ground_truth import GroundTruth, Query, read_ground_truth
-from askew_training.evaluate.revisited.measuring import Distractors, measure_revisited
+from askew_training.evaluate.revisited.measuring import Distractors, measure_rankings, measure_revisited
 from tests.support.paths import TRAINING_FIXTURES
 from tests.training.evaluate.revisited.truths import (
     BOX,
@@ -168,3 +168,21 @@ def test_queries_of_one_landmark_share_its_name(tmp_path: Path) -> None:
     queries = read_ground_truth(write_truth(tmp_path, truth)).queries
     assert [query.landmark for query in queries] == ["keble", "keble", "keble", "oxford_000003"]
     assert queries[0].box == tuple(BOX)
+
+
+def test_rankings_made_elsewhere_may_be_cut(toy: GroundTruth) -> None:
+    orders = [np.array(order) for order in TOY_ORDERS]
+    whole = measure_rankings(toy, orders, conditions())
+    by_scores = measure_revisited(toy, *vectors_with_scores(scores_of(TOY_ORDERS)), conditions(), first=0)
+    assert [each.results for each in whole] == [each.results for each in by_scores]
+    # The first has one of three positives, behind a junk photo. The second, cut before its positives, has none.
+    medium = measure_rankings(toy, [orders[0][:2], orders[1][:1]], conditions())[1]
+    assert [each.average_precision for each in medium.results] == pytest.approx([1 / 3, 0])
+    assert [each.positives for each in medium.results] == [3, 2]
+    assert [each.precision for each in medium.results] == [{1: 1, 5: 1, 10: 1}, {1: 0, 5: 0, 10: 0}]
+    assert measure_rankings(toy, [[], []], conditions())[1].mean_average_precision == 0
+    for wrong in ([0, 0], [8], [-1]):
+        with pytest.raises(DataError, match="rows from 0 to 7, each once"):
+            measure_rankings(toy, [wrong, []], conditions())
+    with pytest.raises(DataError, match="each of 2 queries, got 1"):
+        measure_rankings(toy, [[]], conditions())

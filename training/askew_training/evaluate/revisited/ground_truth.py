@@ -93,6 +93,7 @@ def _read_json(path: Path) -> object:
 
 
 def _names(names: object, path: Path, key: str) -> tuple[str, ...]:
+    names = names.tolist() if isinstance(names, np.ndarray) else names
     if not isinstance(names, Sequence) or isinstance(names, str) or not all(_is_name(name) for name in names):
         raise DataError(f"{path}: expected {key} to be a list of photo names.")
     if not names or len(set(names)) != len(names):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from askew_client.metrics import average_precision, precision_at
 from askew_training.errors import DataError
@@ -98,6 +98,29 @@ def measure_revisited(
         _measurement(
             protocol, truth, asked, is_there, ranks.places(), conditions, excluded, distractors, count - len(unscored)
         )
+        for protocol in PROTOCOLS
+    ]
+
+
+def measure_rankings(truth: GroundTruth, rankings: Sequence[ArrayLike], conditions: Conditions) -> list[Measurement]:
+    """Measure rankings that were made elsewhere, such as by re-ranking, by the protocols easy, medium and hard.
+
+    `rankings`: for each query of `truth`, rows of `truth.images`, best first, int64 [k]; k may be less than all, and what a
+    ranking lacks is never found. Raises DataError for a row that does not exist or occurs twice.
+    """
+    if len(rankings) != len(truth.queries):
+        raise DataError(f"Expected a ranking for each of {len(truth.queries)} queries, got {len(rankings)}.")
+    scores = np.full((len(rankings), len(truth.images)), np.nan)
+    for query, row, ranking in zip(truth.queries, scores, rankings, strict=True):
+        order = np.asarray(ranking, dtype=np.int64)
+        if len(np.unique(order)) != len(order) or (len(order) and not 0 <= order.min() <= order.max() < len(row)):
+            raise DataError(f"Expected the ranking of {query.name} to hold rows from 0 to {len(row) - 1}, each once.")
+        row[order] = -np.arange(len(order))
+    places = JudgedRanks(scores, [judged_of(query) for query in truth.queries], 0).places()
+    everything = np.ones(len(truth.images), dtype=np.bool_)
+    excluded = {reason: tuple(names) for reason, names in conditions.excluded.items() if names}
+    return [
+        _measurement(protocol, truth, truth.queries, everything, places, conditions, excluded, Distractors(), 0)
         for protocol in PROTOCOLS
     ]
 
