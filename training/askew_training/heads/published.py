@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from askew_training.errors import WeightsError
 from askew_training.heads.linear import Whitening
-from askew_training.networks.torch_file import DAMAGED
+from askew_training.networks.torch_file import read_torch_file
 
 
 def read_published_whitening(path: Path, key: str | None = None) -> Whitening:
@@ -23,7 +22,7 @@ def read_published_whitening(path: Path, key: str | None = None) -> Whitening:
     scaled so that its rows have unit length on average, which does not change the unit vectors and keeps its weights
     within half precision. Raises WeightsError.
     """
-    content = _load(path)
+    content = read_torch_file(path, "a _whitening.pth")
     found = _whitenings_in(content)
     if not found:
         raise WeightsError(f"{path} holds no whitening. Expected a dict with m and P, or a checkpoint with meta['Lw'].")
@@ -34,34 +33,6 @@ def read_published_whitening(path: Path, key: str | None = None) -> Whitening:
         raise WeightsError(f"{path} holds no whitening {name!r}. It holds: {', '.join(found)}.")
     mean, projection = found[name]
     return _whitening(path, mean, projection)
-
-
-def _load(path: Path) -> object:
-    try:
-        # Besides tensors, only what rebuilds arrays of plain numbers is allowed.
-        with torch.serialization.safe_globals(_array_parts()):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise WeightsError(f"Expected a whitening, but {path} cannot be read: {error.strerror}.") from None
-    except DAMAGED:
-        raise WeightsError(
-            f"{path} is not a torch file of plain tensors and arrays. Expected a _whitening.pth."
-        ) from None
-
-
-def _array_parts() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """What a pickle of NumPy arrays refers to, by the names of NumPy 2 and NumPy 1."""
-    rebuild, scalar = np._core.multiarray._reconstruct, np._core.multiarray.scalar  # type: ignore[attr-defined]
-    kinds = [type(np.dtype(kind)) for kind in (np.float32, np.float64)]
-    return [
-        rebuild,
-        scalar,
-        (rebuild, "numpy.core.multiarray._reconstruct"),
-        (scalar, "numpy.core.multiarray.scalar"),
-        np.ndarray,
-        np.dtype,
-        *kinds,
-    ]
 
 
 def _whitenings_in(content: object) -> dict[str, tuple[object, object]]:
