@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,29 @@ from askew_training.heads.linear import Whitening
 from askew_training.networks.torch_file import read_torch_file
 
 
-def read_published_whitening(path: Path, key: str | None = None) -> Whitening:
-    """Read the whitening {m: [C, 1], P: [D, C]}, x ↦ P (x − m), of a `_whitening.pth` file (Budnik & Avrithis, CVPR
-    2021), or of a checkpoint that holds some in meta['Lw'] (Radenović et al., PAMI 2018).
+@dataclass(frozen=True)
+class PublishedWhitening:
+    """A whitening, and whether its authors average the vectors of several scales behind it and not before it."""
+
+    whitening: Whitening
+    behind_linear: bool
+
+
+def read_published_whitening(path: Path, key: str | None = None) -> PublishedWhitening:
+    """Read a published whitening:
+
+    - {m: [C, 1], P: [D, C]}, x ↦ P (x − m), of a `_whitening.pth` file (Budnik & Avrithis, CVPR 2021);
+    - one of those that a checkpoint holds in meta['Lw'] (Radenović et al., PAMI 2018);
+    - {weight: [D, C], bias: [D]}, the layer that cirtorch trains with its networks.
 
     `key`: which of a checkpoint's whitenings, such as `retrieval-SfM-120k/ms`; needed if there are several. The map is
     scaled so that its rows have unit length on average, which does not change the unit vectors and keeps its weights
     within half precision. Raises WeightsError.
     """
     content = read_torch_file(path, "a _whitening.pth")
-    found = _whitenings_in(content)
+    if isinstance(content, Mapping) and {"weight", "bias"} == content.keys() and key is None:
+        return PublishedWhitening(_layer(path, content["weight"], content["bias"]), behind_linear=True)
+    found = whitenings_in(content)
     if not found:
         raise WeightsError(f"{path} holds no whitening. Expected a dict with m and P, or a checkpoint with meta['Lw'].")
     if key is None and len(found) > 1:
@@ -31,12 +45,11 @@ def read_published_whitening(path: Path, key: str | None = None) -> Whitening:
     name = key if key is not None else next(iter(found))
     if name not in found:
         raise WeightsError(f"{path} holds no whitening {name!r}. It holds: {', '.join(found)}.")
-    mean, projection = found[name]
-    return _whitening(path, mean, projection)
+    return PublishedWhitening(_whitening(path, *found[name]), behind_linear=False)
 
 
-def _whitenings_in(content: object) -> dict[str, tuple[object, object]]:
-    """(m, P) by name; a whitening that is the only one of its file has the name ''."""
+def whitenings_in(content: object) -> dict[str, tuple[object, object]]:
+    """List the pairs (m, P) of a file's content by name; a whitening that is the only one of its file has the name ''."""
     if not isinstance(content, Mapping):
         return {}
     if "m" in content and "P" in content:
@@ -61,8 +74,22 @@ def _whitening(path: Path, mean: object, projection: object) -> Whitening:
         raise WeightsError(
             f"{path}: expected m [C, 1] and P [D, C] of finite numbers, got {shapes[0]} and {shapes[1]}."
         )
-    weight = p / np.sqrt((p**2).sum(axis=1).mean())
-    return Whitening(weight.astype(np.float32), (-weight @ m.reshape(-1)).astype(np.float32))
+    return _scaled(p, -p @ m.reshape(-1))
+
+
+def _layer(path: Path, weight: object, bias: object) -> Whitening:
+    w, b = _numbers(weight), _numbers(bias)
+    if w is None or b is None or w.ndim != 2 or b.shape != (len(w),):
+        shapes = [None if array is None else list(array.shape) for array in (w, b)]
+        raise WeightsError(
+            f"{path}: expected weight [D, C] and bias [D] of finite numbers, got {shapes[0]} and {shapes[1]}."
+        )
+    return _scaled(w, b)
+
+
+def _scaled(weight: NDArray[np.float64], bias: NDArray[np.float64]) -> Whitening:
+    length = np.sqrt((weight**2).sum(axis=1).mean())
+    return Whitening((weight / length).astype(np.float32), (bias / length).astype(np.float32))
 
 
 def _numbers(value: object) -> NDArray[np.float64] | None:
