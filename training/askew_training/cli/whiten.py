@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from askew_training.data.pairs import PairedPhotos
     from askew_training.heads.linear import Whitening
     from askew_training.networks.checkpoint import Checkpoint
-    from askew_training.networks.network import Network
 
 DEFAULT_DIM = 512
 DEFAULT_POWER = 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from safetensors import SafetensorError
@@ -97,14 +97,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _tensors_in(path: Path, content: Mapping[Any, object], averaged: bool) -> tuple[str, Mapping[str, Tensor]]:
-    for part in (*(AVERAGED if averaged else ()), *PLAIN):
-        if isinstance(tensors := content.get(part), Mapping):
-            break
-    else:
-        part, tensors = "", content
+    parts = [part for part in (*(AVERAGED if averaged else ()), *PLAIN) if isinstance(content.get(part), Mapping)]
+    part = parts[0] if parts else ""
+    tensors = cast(Mapping[Any, object], content[part] if part else content)
     if not tensors or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in tensors.items()):
         raise _no_state_dict(path)
-    return part, tensors
+    return part, cast(Mapping[str, Tensor], tensors)
 
 
 def _no_state_dict(path: Path) -> WeightsError:
