@@ -69,7 +69,7 @@ def test_a_whitening_of_fewer_dimensions_equals_a_truncated_one(official):
 def test_too_few_pairs_or_photos_for_the_dimensions_are_refused_with_what_to_do():
     vectors = np.random.default_rng(0).standard_normal((40, 20)).astype(np.float32)
     queries, positives = np.array([0, 1]), np.array([2, 3])
-    with pytest.raises(DataError, match="without shrinkage needs 20 pairs or more, got 2.*a shrinkage of 0.5"):
+    with pytest.raises(DataError, match=r"without shrinkage needs 20 pairs or more, got 2.*a shrinkage of 0\.5"):
         learn_whitening_of_pairs(vectors, queries, positives, 20)
     assert np.isfinite(learn_whitening_of_pairs(vectors, queries, positives, 20, 0.5).apply(vectors)).all()
     # A singular covariance that is raised until it can be factorised, as in the published code: 2 pairs, 2 dimensions.
