@@ -86,6 +86,9 @@ def test_files_that_are_not_whitenings_are_refused_and_never_executed(published,
         ([1], "holds no whitening"),
         ({"m": published["m"][:3], "P": published["P"]}, r"got \[3, 1\] and \[16, 16\]"),
         ({"m": published["m"] * np.nan, "P": published["P"]}, "finite numbers"),
+        ({"m": published["m"], "P": published["P"] * 0}, "no finite scale"),
+        ({"m": published["m"], "P": published["P"] * 1e200}, "no finite scale"),
+        ({"weight": torch.ones(3, 4), "bias": torch.ones(4)}, r"got \[3, 4\] and \[4\]"),
         ({"meta": {"Lw": {"set": 1}}}, "holds no whitening"),
     ]
     for other, message in wrong:

@@ -74,7 +74,7 @@ def _whitening(path: Path, mean: object, projection: object) -> Whitening:
         raise WeightsError(
             f"{path}: expected m [C, 1] and P [D, C] of finite numbers, got {shapes[0]} and {shapes[1]}."
         )
-    return _scaled(p, -p @ m.reshape(-1))
+    return _scaled(path, p, -p @ m.reshape(-1))
 
 
 def _layer(path: Path, weight: object, bias: object) -> Whitening:
@@ -84,12 +84,16 @@ def _layer(path: Path, weight: object, bias: object) -> Whitening:
         raise WeightsError(
             f"{path}: expected weight [D, C] and bias [D] of finite numbers, got {shapes[0]} and {shapes[1]}."
         )
-    return _scaled(w, b)
+    return _scaled(path, w, b)
 
 
-def _scaled(weight: NDArray[np.float64], bias: NDArray[np.float64]) -> Whitening:
-    length = np.sqrt((weight**2).sum(axis=1).mean())
-    return Whitening((weight / length).astype(np.float32), (bias / length).astype(np.float32))
+def _scaled(path: Path, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> Whitening:
+    with np.errstate(all="ignore"):
+        length = np.sqrt((weight**2).sum(axis=1).mean())
+        whitening = Whitening((weight / length).astype(np.float32), (bias / length).astype(np.float32))
+    if not (0 < length < np.inf and np.isfinite(whitening.weight).all() and np.isfinite(whitening.bias).all()):
+        raise WeightsError(f"{path} is damaged: its whitening has no finite scale. Fetch it again.")
+    return whitening
 
 
 def _numbers(value: object) -> NDArray[np.float64] | None:

@@ -131,7 +131,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ) from None
     except DAMAGED:
         raise CheckpointError(
-            f"{path} is not an Askew checkpoint. Expected a file made by `askew whiten`, `distil` or `train`."
+            f"{path} is not an Askew checkpoint. Expected a file made by `askew whiten`, `distil`, `train` or "
+            "`import-checkpoint`, which reads published networks."
         ) from None
     network = network_of(description)
     try:

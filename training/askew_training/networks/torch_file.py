@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,13 +15,16 @@ from askew_training.errors import WeightsError
 
 DAMAGED = (
     pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    IndexError,
+    ArithmeticError,
+    AssertionError,
     AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
 )
 """What `torch.load`, and picking parts out of its result, raise for a damaged file or a file of another kind."""
 
@@ -56,7 +60,9 @@ def read_torch_file(path: Path, expected: str) -> object:
     Any other name is refused before anything is called. Raises WeightsError.
     """
     try:
-        with torch.serialization.safe_globals(_stand_ins()):
+        with torch.serialization.safe_globals(_stand_ins()), warnings.catch_warnings():
+            # torch warns of other pickle protocols and of the checks that it makes.
+            warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"Expected {expected}, but {path} cannot be read: {error.strerror or error}.") from None

@@ -58,7 +58,13 @@ def _check(path: Path, name: str, tensor: Tensor, expected: Tensor, place: str) 
             f"{path} does not fit: {name} has the shape {list(tensor.shape)}, expected {list(expected.shape)} for {place}. Name the "
             "network that the file is of with --trunk, or fetch the file again."
         )
-    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+    is_plain = tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_meta
+    if not is_plain or tensor.is_floating_point() != expected.is_floating_point():
+        raise WeightsError(
+            f"{path} does not fit: {name} has numbers of the kind {tensor.dtype}, expected plain {expected.dtype}. Save the "
+            "network in single or half precision."
+        )
+    if not bool(torch.isfinite(tensor).all()):
         raise WeightsError(f"{path} is damaged: {name} holds NaN or infinite values. Fetch it again.")
 
 

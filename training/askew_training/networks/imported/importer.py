@@ -23,6 +23,8 @@ from askew_training.networks.trunks import Trunk
 RETRIEVAL_PHOTO_SIZE = 1024
 """The longest side of photos in the tests of cirtorch and of the AML paper."""
 TRUNK_PHOTO_SIZE = 448
+MOST_CHANNELS = 2**15
+"""A file may state any shape without holding as many numbers."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def _branch(path: Path, contents: Contents, layout: Layout) -> Branch:
     width = None
     if layout.projection is not None:
         weight = contents.tensors[layout.projection]
-        if weight.ndim != 4:
+        if weight.ndim != 4 or len(weight) > MOST_CHANNELS:
             raise WeightsError(
                 f"{path}: {layout.projection} has the shape {list(weight.shape)}, expected [D, {trunk.channels}, 1, 1]."
             )
@@ -138,7 +140,7 @@ def _linear(path: Path, contents: Contents, channels: int) -> nn.Linear | None:
         if (contents.meta or {}).get("whitening"):
             raise WeightsError(f"{path} states a whitening, but has no tensor whiten.weight. Fetch it again.")
         return None
-    if weight.ndim != 2:
+    if weight.ndim != 2 or len(weight) > MOST_CHANNELS:
         raise WeightsError(f"{path}: whiten.weight has the shape {list(weight.shape)}, expected [D, {channels}].")
     linear = nn.Linear(channels, weight.shape[0])
     load_layer(path, linear, tensors, {"weight": "whiten.weight", "bias": "whiten.bias"})
