@@ -82,12 +82,15 @@ def test_a_teacher_is_imported_with_and_without_its_whitening(
 
 
 def test_the_difference_from_thumbnails_is_printed(files: Path, tmp_path: Path) -> None:
-    photo = DEMO / "queries" / "taj-mahal.jpg"
-    arguments = (files / "teacher.pth", tmp_path / "t.pt", *SMALL, "--check", photo, "--photo-size")
-    shrunk = run_command(import_checkpoint, *arguments, 128, "--json")
-    (difference,) = json.loads(shrunk.stdout)["thumbnails"]
-    assert 0.9 < difference["cosine"] < 1 - 1e-9
-    assert "taj-mahal.jpg" in run_command(import_checkpoint, *arguments, 128).stdout
+    photos = [DEMO / "queries" / name for name in ("taj-mahal.jpg", "eiffel-tower.jpg")]
+    checks = [each for photo in photos for each in ("--check", photo)]
+    arguments = (files / "teacher.pth", tmp_path / "t.pt", *SMALL, *checks, "--photo-size")
+    differences = json.loads(run_command(import_checkpoint, *arguments, 128, "--json").stdout)["thumbnails"]
+    assert [Path(each["photo"]).name for each in differences] == [photo.name for photo in photos]
+    assert all(0.9 < each["cosine"] < 1 - 1e-9 for each in differences)
+    printed = run_command(import_checkpoint, *arguments, 128).stdout
+    mean, smallest = (f"{value([each['cosine'] for each in differences]):.4f}" for value in (np.mean, min))
+    assert f"2 photos that were shrunk: mean cosine {mean}, smallest {smallest}" in printed
     assert "not shrunk at 1024 px" in run_command(import_checkpoint, *arguments, 1024).stdout
 
 

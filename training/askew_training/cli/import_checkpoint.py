@@ -163,4 +163,8 @@ def _sentences(file: Path, output: Path, facts: dict[str, Any], whitening: str |
             lines.append(
                 f"{size}: cosine {each['cosine']:.6f} between its vectors by PIL's thumbnail and by our own filter"
             )
+    cosines = [each["cosine"] for each in facts["thumbnails"] if max(each["width"], each["height"]) > facts["photo_size"]]
+    if len(cosines) > 1:
+        mean = sum(cosines) / len(cosines)
+        lines.append(f"{len(cosines)} photos that were shrunk: mean cosine {mean:.4f}, smallest {min(cosines):.4f}")
     return "\n".join(lines)
