@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import typer
 
 from askew_client import Encoder
 from askew_client.errors import UnreadablePhoto
@@ -18,7 +21,7 @@ from askew_training.cli.whiten import whiten
 from askew_training.errors import DataError, WeightsError
 from askew_training.networks.checkpoint import load_checkpoint
 from askew_training.networks.network import THREE_SCALES
-from tests.support.paths import DEMO
+from tests.support.paths import DEMO, ROOT
 from tests.support.running_server import run_askew
 from tests.support.training_helpers import run_command, words
 from tests.training.networks.imported.published_files import (
@@ -177,3 +180,16 @@ def test_a_layer_is_taken_from_a_teacher_that_has_one(files: Path, tmp_path: Pat
         assert message in words(refused.output)
     save_photo(tmp_path / "p" / "a.png")
     assert not (tmp_path / "x.pt").exists()
+
+
+def test_the_commands_of_the_page_have_these_options() -> None:
+    page = (ROOT / "docs/import.md").read_text()
+    lines = re.findall(r"^    askew (.+)$", re.sub(r"\\\n\s+|\$\(.*\)", "", page), re.MULTILINE)
+    commands = {"import-checkpoint": import_checkpoint, "whiten": whiten, "export": export}
+    assert len(lines) == 13
+    for line in lines:
+        name, *arguments = shlex.split(line)
+        application = typer.Typer()
+        application.command()(commands[name])
+        # Parsed, and not run.
+        typer.main.get_command(application).make_context(name, arguments)
