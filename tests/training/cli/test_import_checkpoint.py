@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,9 @@ def test_what_cannot_be_imported_leaves_no_file(files: Path, tmp_path: Path) -> 
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
     with pytest.raises(UnreadablePhoto):
         run_command(*start, output, *SMALL, "--check", tmp_path / "broken.jpg")
+    before = (files / "teacher.pth").read_bytes()
+    assert "name another one" in words(run_command(*start, files / "teacher.pth", *SMALL).output)
+    assert (files / "teacher.pth").read_bytes() == before
     both = run_command(*start, output, *SMALL, "--whitening", MULTI, "--space-of", "t.pt")
     assert both.exit_code == 2
     assert "leave --whitening out" in words(both.output)
@@ -185,7 +189,11 @@ def test_a_layer_is_taken_from_a_teacher_that_has_one(files: Path, tmp_path: Pat
 def test_the_commands_of_the_page_have_these_options() -> None:
     page = (ROOT / "docs/import.md").read_text()
     lines = re.findall(r"^    askew (.+)$", re.sub(r"\\\n\s+|\$\(.*\)", "", page), re.MULTILINE)
-    commands = {"import-checkpoint": import_checkpoint, "whiten": whiten, "export": export}
+    commands: dict[str, Callable[..., None]] = {
+        "import-checkpoint": import_checkpoint,
+        "whiten": whiten,
+        "export": export,
+    }
     assert len(lines) == 13
     for line in lines:
         name, *arguments = shlex.split(line)

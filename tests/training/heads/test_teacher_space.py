@@ -69,7 +69,7 @@ def test_a_student_that_cannot_land_there_is_refused(teacher: Checkpoint, studen
 def test_scales_are_averaged_with_the_exponent_of_another_network(teacher: Checkpoint, student: Network) -> None:
     pool = student.branches[0].pool
     with torch.no_grad():
-        pool.p.fill_(1.5)  # type: ignore[union-attr, operator]
+        pool.p.fill_(1.5)  # type: ignore[operator]
     changed = with_scale_exponent(teacher, checkpoint_of(student), "student.pt")
     assert changed.space_id == teacher.space_id == space_of(changed.network)
     assert "exponent 1.5 of student.pt" in changed.description.recipe

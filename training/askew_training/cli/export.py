@@ -107,6 +107,8 @@ def export(
             licence=licence,
             metrics=manifest_metrics(metrics or []),
         )
+        if scale_exponent_of is not None and len(card.scales) == 1:
+            raise typer.BadParameter("one scale needs no mean: give --scales too", param_hint="--scale-exponent-of")
         if scale_exponent_of is not None:
             loaded = with_scale_exponent(loaded, load_checkpoint(scale_exponent_of), scale_exponent_of.name)
         report = write_encoder(loaded, card, output)

@@ -67,6 +67,8 @@ def import_checkpoint(
         )
     factors = None if scales is None else parse_scales(scales)
     check_output(output)
+    if output.exists() and file.exists() and output.samefile(file):
+        raise typer.BadParameter("it is the file to read: name another one", param_hint="OUTPUT")
     imported = import_network(file, trunk, averaged=not last_step)
     checkpoint = imported.checkpoint
     if whitening is not None:
@@ -152,7 +154,7 @@ def _sentences(file: Path, output: Path, facts: dict[str, Any], whitening: str |
         f"{file.name} is {facts['layout']}; {facts['recipe'].partition(', ')[2]}",
     ]
     if left_out := facts["left_out"]:
-        lines.append(f"left out: {len(left_out)} tensors of its classifier, such as {left_out[0]}")
+        lines.append(f"left out: {len(left_out)} tensors behind its features, such as {left_out[0]}")
     if facts["whitenings"] and whitening is None:
         lines.append(f"not applied: the whitenings {', '.join(facts['whitenings'])}; --whitening NAME applies one")
     for each in facts["thumbnails"]:
@@ -163,7 +165,9 @@ def _sentences(file: Path, output: Path, facts: dict[str, Any], whitening: str |
             lines.append(
                 f"{size}: cosine {each['cosine']:.6f} between its vectors by PIL's thumbnail and by our own filter"
             )
-    cosines = [each["cosine"] for each in facts["thumbnails"] if max(each["width"], each["height"]) > facts["photo_size"]]
+    cosines = [
+        each["cosine"] for each in facts["thumbnails"] if max(each["width"], each["height"]) > facts["photo_size"]
+    ]
     if len(cosines) > 1:
         mean = sum(cosines) / len(cosines)
         lines.append(f"{len(cosines)} photos that were shrunk: mean cosine {mean:.4f}, smallest {min(cosines):.4f}")

@@ -30,8 +30,8 @@ class ThumbnailDifference:
 def thumbnail_differences(network: Network, photo_size: int, photos: Sequence[Path]) -> list[ThumbnailDifference]:
     """Describe photos as an encoder file does, and from thumbnails as cirtorch makes them (Pillow's LANCZOS).
 
-    Both see the same decoded photo, with its EXIF rotation applied, which cirtorch does not do. Raises UnreadablePhoto and
-    PhotoTooThin of the client.
+    Both see the same decoded photo, with its EXIF rotation applied, which cirtorch does not do. Raises the client's
+    UnreadablePhoto and PhotoTooThin.
     """
     graph = preprocessing_graph(photo_size).SerializeToString()
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])

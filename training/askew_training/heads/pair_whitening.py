@@ -63,8 +63,9 @@ def learn_whitening_of_pairs(
     the published form, and right if there are many more pairs than C. To a singular S, 1e-10 of the identity is added,
     then ten times that, and so on until it can be factorised, as in the published code.
 
-    Raises DataError for a dimension out of range, no more photos than dimensions, without shrinkage fewer pairs than dimensions,
-    photos that vary in fewer dimensions, indices that do not fit, pairs that do not differ, or vectors with NaN.
+    Raises DataError for a dimension out of range, no more photos than dimensions, fewer pairs than dimensions without
+    shrinkage, photos that vary in fewer dimensions, indices that do not fit, pairs that do not differ, or vectors with
+    NaN.
     """
     count, channels = vectors.shape
     if not 1 <= dim <= channels:

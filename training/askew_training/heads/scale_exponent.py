@@ -13,8 +13,8 @@ from askew_training.networks.pooling import GeM
 def with_scale_exponent(checkpoint: Checkpoint, other: Checkpoint, name: str) -> Checkpoint:
     """Let a network average its scales by the power mean with the exponent of GeM of another one, called `name`.
 
-    The space stays, because scales are not part of it. Raises WeightsError if either network does not pool with plain GeM, if the other
-    one has several branches, or if the network averages behind its linear layer.
+    The space stays, because scales are not part of it. Raises WeightsError if either network does not pool with plain
+    GeM, if the other one has several branches, or if the network averages behind its linear layer.
     """
     mean = checkpoint.network.scale_mean
     if mean.behind_linear or not all(isinstance(branch.pool, GeM) for branch in checkpoint.network.branches):

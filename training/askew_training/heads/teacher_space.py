@@ -17,8 +17,8 @@ def in_space_of(student: Checkpoint, teacher: Checkpoint, name: str) -> Checkpoi
     scales stay; vectors of several scales are averaged where the teacher averages them. `name`: the teacher's, for the
     recipe and the messages. That the student lands in the space is not checked here; the admission to a gallery does.
 
-    Raises WeightsError if the teacher is itself a student, if the student has a linear layer, another number of channels than the teacher,
-    or the space of another teacher.
+    Raises WeightsError if the teacher is itself a student, or if the student has a linear layer, another number of
+    channels than the teacher, or the space of another teacher.
     """
     if teacher.description.teacher_space is not None:
         raise WeightsError(
@@ -28,7 +28,7 @@ def in_space_of(student: Checkpoint, teacher: Checkpoint, name: str) -> Checkpoi
     if student.network.linear is not None:
         raise WeightsError(
             f"The student has a linear layer of its own, and the layer of {name} fits only what a network pools. Start from the "
-            "student's checkpoint without one: `askew import-checkpoint` writes it."
+            "student's checkpoint without one."
         )
     if student.network.channels != teacher.network.channels:
         raise WeightsError(

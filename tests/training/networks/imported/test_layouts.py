@@ -13,6 +13,7 @@ import pytest
 import timm
 import torch
 import torchvision  # type: ignore[import-untyped]
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from askew_training.errors import WeightsError
@@ -146,6 +147,8 @@ def say(**meta: object) -> Callable[[dict[str, Any]], object]:
         (say(regional=True, pooling="mac"), "pools regions with 'mac'"),
         (say(mean=[0.4, 0.4]), "three numbers as `mean`"),
         (say(mean="abc"), "three numbers as `mean`"),
+        (say(mean=None), "one of `mean` and `std`"),
+        (say(pooling=torch.ones(3)), "states the pooling 'tensor"),
         (say(std=[0.1, 0.1, 0.0]), "three positive numbers as `std`"),
     ],
 )  # fmt: skip
@@ -182,6 +185,10 @@ def test_other_architectures_and_layouts_are_named(
     others: list[object] = [[torch.zeros(1)], {}, {"state_dict": {}}, {"state_dict": {"a": 1}}, {1: torch.zeros(1)}]
     for other in others:
         refused(other, "is not a state dict")
+    for tensors, message in (({}, "is not a state dict"), ({"a": torch.zeros(1)}, "not recognised, named like a")):
+        save_file(tensors, tmp_path / "x.safetensors")
+        with pytest.raises(WeightsError, match=message):
+            import_network(tmp_path / "x.safetensors")
 
 
 class Calls:

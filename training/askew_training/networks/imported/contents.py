@@ -41,8 +41,10 @@ class Contents:
         """The input normalisation that `meta` or the arguments state, None if they state none. Raises WeightsError."""
         stated = self.meta if self.meta is not None else self.arguments
         mean, std = (_three((stated or {}).get(key), key) for key in ("mean", "std"))
-        if mean is None or std is None:
+        if mean is None and std is None:
             return None
+        if mean is None or std is None:
+            raise WeightsError("The file states one of `mean` and `std`. Expected both, or none.")
         if min(std) <= 0:
             raise WeightsError(f"Expected three positive numbers as `std`, got {list(std)}. The file is damaged.")
         return Normalisation(_grey_levels(mean), _grey_levels(std))
@@ -87,13 +89,16 @@ def is_whitening(content: Mapping[Any, object]) -> bool:
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        tensors: dict[str, Tensor] = load_file(path)
     except OSError as error:
         raise WeightsError(f"Expected weights, but {path} cannot be read: {error.strerror or error}.") from None
     except (SafetensorError, *DAMAGED):
         raise WeightsError(
             f"{path} is not a safetensors file of plain tensors, or is cut off. Fetch it again."
         ) from None
+    if not tensors:
+        raise _no_state_dict(path)
+    return tensors
 
 
 def _tensors_in(path: Path, content: Mapping[Any, object], averaged: bool) -> tuple[str, Mapping[str, Tensor]]:

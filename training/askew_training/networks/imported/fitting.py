@@ -16,13 +16,13 @@ COUNTER = "num_batches_tracked"
 """Of batch normalisation; older files have none, and nothing is computed from it."""
 
 
-def load_trunk(path: Path, trunk: Trunk, layout: Layout, tensors: Mapping[str, Tensor]) -> None:
-    """Load the tensors of a trunk by name.
+def load_trunk(path: Path, trunk: Trunk, layout: Layout, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Load the tensors of a trunk by name. Returns the names of those of layers behind it, which are left out.
 
     Raises WeightsError if one is missing, unknown, of another shape, or holds NaN or infinite values.
     """
     own = trunk.features.state_dict()
-    behind = tuple(f"{name}." for name in trunk.unused)
+    behind = (*layout.behind, *(f"{name}." for name in trunk.unused))
     missing = [name for name in own if name not in layout.names and not name.endswith(COUNTER)]
     unknown = [
         *layout.unknown,
@@ -38,6 +38,7 @@ def load_trunk(path: Path, trunk: Trunk, layout: Layout, tensors: Mapping[str, T
         )
     # Counters of older files are left out, so they stay at 0.
     trunk.features.load_state_dict({timms: tensors[name] for timms, name in fitting.items()}, strict=False)
+    return tuple(name for timms, name in layout.names.items() if timms not in own)
 
 
 def load_layer(path: Path, module: nn.Module, tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
+import numpy as np
 from torch import Tensor, nn
 
 from askew_training.errors import WeightsError
@@ -47,7 +48,9 @@ def import_network(path: Path, trunk: str | None = None, averaged: bool = True) 
     """
     contents = read_contents(path, averaged)
     layout = layout_of(path, contents, trunk)
-    branch = _branch(path, contents, layout)
+    trunk_of_file = Trunk(layout.trunk, contents.normalisation() or layout.normalisation)
+    left_out = load_trunk(path, trunk_of_file, layout, contents.tensors)
+    branch = _branch(path, contents, layout, trunk_of_file)
     linear = _linear(path, contents, branch.channels)
     network = Network([branch], linear, (1.0,), ScaleMean(behind_linear=linear is not None)).eval()
     description = Description(
@@ -60,12 +63,10 @@ def import_network(path: Path, trunk: str | None = None, averaged: bool = True) 
         data=(),
     )
     words = f"{layout.words}, its {contents.part}" if contents.part.endswith("ema") else layout.words
-    return Imported(Checkpoint(network, description), words, _left_out(layout, branch), contents.meta or {})
+    return Imported(Checkpoint(network, description), words, left_out, contents.meta or {})
 
 
-def _branch(path: Path, contents: Contents, layout: Layout) -> Branch:
-    trunk = Trunk(layout.trunk, contents.normalisation() or layout.normalisation)
-    load_trunk(path, trunk, layout, contents.tensors)
+def _branch(path: Path, contents: Contents, layout: Layout, trunk: Trunk) -> Branch:
     width = None
     if layout.projection is not None:
         weight = contents.tensors[layout.projection]
@@ -85,22 +86,23 @@ def _branch(path: Path, contents: Contents, layout: Layout) -> Branch:
 def _pooling(path: Path, contents: Contents) -> PoolingName:
     """The pooling that a file states, or that its tensors show; GeM for a trunk alone."""
     tensors, meta = contents.tensors, contents.meta or {}
-    if meta.get("local_whitening") or any(name.startswith("lwhiten.") for name in tensors):
+    if _is_set(meta, "local_whitening") or any(name.startswith("lwhiten.") for name in tensors):
         raise WeightsError(
             f"{path} whitens its features before they are pooled (`local_whitening`), for which there is no layer here. Import "
             "a network without it."
         )
     exponent = tensors.get("pool.p")
-    stated = meta.get("pooling") or ("gemmp" if exponent is not None and exponent.numel() > 1 else "gem")
-    if meta.get("regional") or "pool.rpool.p" in tensors:
+    shown = "gemmp" if exponent is not None and exponent.numel() > 1 else "gem"
+    stated = shown if meta.get("pooling") is None else str(meta["pooling"])
+    if _is_set(meta, "regional") or "pool.rpool.p" in tensors:
         if stated != "gem":
             raise WeightsError(
-                f"{path} pools regions with {stated!r}. Expected gem: the only pooling of regions that can be imported."
+                f"{path} pools regions with {stated[:60]!r}. Expected gem: the only pooling of regions that can be imported."
             )
         return "rgem"
     if stated not in get_args(PoolingName):
         raise WeightsError(
-            f"{path} states the pooling {str(stated)[:60]!r}. Expected one of {', '.join(get_args(PoolingName))}."
+            f"{path} states the pooling {stated[:60]!r}. Expected one of {', '.join(get_args(PoolingName))}."
         )
     return cast(PoolingName, stated)
 
@@ -137,7 +139,7 @@ def _linear(path: Path, contents: Contents, channels: int) -> nn.Linear | None:
     tensors = contents.tensors
     weight = tensors.get("whiten.weight")
     if weight is None:
-        if (contents.meta or {}).get("whitening"):
+        if _is_set(contents.meta or {}, "whitening"):
             raise WeightsError(f"{path} states a whitening, but has no tensor whiten.weight. Fetch it again.")
         return None
     if weight.ndim != 2 or len(weight) > MOST_CHANNELS:
@@ -147,9 +149,9 @@ def _linear(path: Path, contents: Contents, channels: int) -> nn.Linear | None:
     return linear
 
 
-def _left_out(layout: Layout, branch: Branch) -> tuple[str, ...]:
-    behind = tuple(f"{name}." for name in branch.trunk.unused)
-    return (*layout.left_out, *(name for timms, name in layout.names.items() if timms.startswith(behind)))
+def _is_set(meta: Mapping[str, Any], flag: str) -> bool:
+    value = meta.get(flag)
+    return isinstance(value, bool | int | np.bool_) and bool(value)
 
 
 def _pooling_words(branch: Branch) -> str:

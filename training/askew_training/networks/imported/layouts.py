@@ -34,7 +34,7 @@ class Layout:
     `words`: the layout, for a person. `trunk`: timm's name of the network. `names`: the names in the file, by timm's.
     `unknown`: names in the file that the trunk does not have. `projection`: the name of the weights of a 1×1 convolution
     behind the trunk. `is_retrieval`: whether the file has a pooling. `normalisation`: that of such files if they state
-    none themselves, None for timm's own. `left_out`: layers that are not needed.
+    none themselves, None for timm's own. `behind`: how the names of layers begin that the trunk may do without.
     """
 
     words: str
@@ -44,7 +44,7 @@ class Layout:
     projection: str | None = None
     is_retrieval: bool = False
     normalisation: Normalisation | None = None
-    left_out: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()
 
 
 def layout_of(path: Path, contents: Contents, trunk: str | None) -> Layout:
@@ -99,12 +99,11 @@ def _by_name(path: Path, contents: Contents, trunk: str | None) -> Layout:
             "weights would give other vectors. Expected timm's network, such as tf_efficientnet_b3."
         )
     is_mobilenet = {"features.0.0.weight", "features.18.0.weight"} <= names
-    found, unknown, left_out = {}, [], []
+    found, unknown = {}, []
     for name in names:
-        timms = mobilenet_name(name.removeprefix("features.")) if is_mobilenet else name
-        if name.startswith(CLASSIFIERS):
-            left_out.append(name)
-        elif timms is None:
+        is_in_trunk = is_mobilenet and name.startswith("features.")
+        timms = mobilenet_name(name.removeprefix("features.")) if is_in_trunk else name
+        if timms is None:
             unknown.append(name)
         else:
             found[timms] = name
@@ -123,7 +122,7 @@ def _by_name(path: Path, contents: Contents, trunk: str | None) -> Layout:
         found,
         tuple(unknown),
         normalisation=IMAGENET if is_torchvisions else None,
-        left_out=tuple(left_out),
+        behind=CLASSIFIERS,
     )
 
 
