@@ -90,7 +90,7 @@ def test_a_network_can_be_whitened_again_and_truncated_into_other_spaces(
         (("--trunk", TINY_TRUNK, "--shrinkage", 0.1), "--method pca does not use it"),
         (("--trunk", TINY_TRUNK, "--whitening", "w.pth"), "--method pca does not use it"),
         (("--trunk", TINY_TRUNK, "--weights", "random"), "expected the licences of the photos"),
-        (("--trunk", TINY_TRUNK, "--weights", "random", "--method", "given"), "with neither, nothing changes"),
+        (("--trunk", TINY_TRUNK, "--weights", "random", "--method", "given"), "with none, nothing changes"),
     ],
 )
 def test_options_that_do_not_fit_together_are_refused(

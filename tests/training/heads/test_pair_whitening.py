@@ -66,10 +66,19 @@ def test_a_whitening_of_fewer_dimensions_equals_a_truncated_one(official):
             whole.truncated(dim)
 
 
-def test_fewer_pairs_than_dimensions_still_give_a_whitening():
+def test_too_few_pairs_or_photos_for_the_dimensions_are_refused_with_what_to_do():
     vectors = np.random.default_rng(0).standard_normal((40, 20)).astype(np.float32)
-    whitening = learn_whitening_of_pairs(vectors, np.array([0, 1]), np.array([2, 3]), 20)
-    assert np.isfinite(whitening.apply(vectors)).all()
+    queries, positives = np.array([0, 1]), np.array([2, 3])
+    with pytest.raises(DataError, match=r"without shrinkage needs 20 pairs or more, got 2.*a shrinkage of 0\.5"):
+        learn_whitening_of_pairs(vectors, queries, positives, 20)
+    assert np.isfinite(learn_whitening_of_pairs(vectors, queries, positives, 20, 0.5).apply(vectors)).all()
+    # A singular covariance that is raised until it can be factorised, as in the published code: 2 pairs, 2 dimensions.
+    assert np.isfinite(learn_whitening_of_pairs(vectors, queries, positives, 2).apply(vectors)).all()
+    with pytest.raises(DataError, match="needs more than 12 photos, got 9"):
+        learn_whitening_of_pairs(vectors[:9], queries, positives, 12, 0.5)
+    vectors[:, 15:] = 0.25
+    with pytest.raises(DataError, match="vary in 15 dimensions, fewer than 20"):
+        learn_whitening_of_pairs(vectors, queries, positives, 20, 0.5)
 
 
 @given(st.lists(st.sampled_from(["", "a", "b", "c"]), min_size=1, max_size=60))

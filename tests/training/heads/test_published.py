@@ -38,7 +38,9 @@ def test_published_whitenings_are_read(published, official, tmp_path, is_legacy,
     vectors = official["whiten_X"].T.astype(np.float32)
     expected = (vectors - published["m"].T) @ published["P"].T
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    np.testing.assert_allclose(read_published_whitening(tmp_path / "w.pth").apply(vectors), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        read_published_whitening(tmp_path / "w.pth").whitening.apply(vectors), expected, atol=1e-5
+    )
 
 
 def test_a_file_of_numpy_1_is_read(published, tmp_path):
@@ -47,14 +49,14 @@ def test_a_file_of_numpy_1_is_read(published, tmp_path):
     old = content.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
     assert old != content
     (tmp_path / "w.pth").write_bytes(old)
-    assert read_published_whitening(tmp_path / "w.pth").weight.shape == (16, 16)
+    assert read_published_whitening(tmp_path / "w.pth").whitening.weight.shape == (16, 16)
 
 
 def test_one_of_several_whitenings_is_chosen_by_name(published, tmp_path):
     path = tmp_path / "network.pth"
     other = {**published, "P": published["P"][:4]}
     torch.save({"meta": {"Lw": {"set": {"ss": published, "ms": other}}}, "state_dict": {"a": torch.ones(1)}}, path)
-    assert read_published_whitening(path, "set/ms").weight.shape == (4, 16)
+    assert read_published_whitening(path, "set/ms").whitening.weight.shape == (4, 16)
     with pytest.raises(WeightsError, match="one of these names: set/ss, set/ms"):
         read_published_whitening(path)
     with pytest.raises(WeightsError, match="no whitening 'set/xs'"):
@@ -84,6 +86,9 @@ def test_files_that_are_not_whitenings_are_refused_and_never_executed(published,
         ([1], "holds no whitening"),
         ({"m": published["m"][:3], "P": published["P"]}, r"got \[3, 1\] and \[16, 16\]"),
         ({"m": published["m"] * np.nan, "P": published["P"]}, "finite numbers"),
+        ({"m": published["m"], "P": published["P"] * 0}, "no finite scale"),
+        ({"m": published["m"], "P": published["P"] * 1e200}, "no finite scale"),
+        ({"weight": torch.ones(3, 4), "bias": torch.ones(4)}, r"got \[3, 4\] and \[4\]"),
         ({"meta": {"Lw": {"set": 1}}}, "holds no whitening"),
     ]
     for other, message in wrong:

@@ -47,6 +47,11 @@ def distil(
         raise CheckpointError(
             f"{teacher} has no linear layer to start from. Expected a checkpoint made by `askew whiten`."
         )
+    if source.network.scale_mean.behind_linear and len(source.network.scales) > 1:
+        raise CheckpointError(
+            f"{teacher} averages its scales behind its linear layer, so its vectors are no linear map of what it pools. Train a "
+            "student with `askew train`."
+        )
     intake = Intake()
     chosen = training_photos(manifest, photos or [], intake=intake)
     stated_licences = read_licences(licences)

@@ -52,6 +52,12 @@ def export(
         int | None, typer.Option(min=96, help="Longest side in pixels; default: the checkpoint's.")
     ] = None,
     scales: Annotated[str | None, typer.Option(help="As for `askew whiten`; default: the checkpoint's.")] = None,
+    scale_exponent_of: Annotated[
+        Path | None,
+        typer.Option(
+            help="Average scales with GeM's exponent of this checkpoint: the AML paper's code uses the student's for both."
+        ),
+    ] = None,
     precision: Annotated[Precision | None, typer.Option(help="How weights are stored; default: fp32.")] = None,
     metrics: Annotated[list[Path] | None, typer.Option(help="A report of `askew evaluate --json`.")] = None,
 ) -> None:
@@ -67,6 +73,7 @@ def export(
         "--licence": licence,
         "--photo-size": photo_size,
         "--scales": scales,
+        "--scale-exponent-of": scale_exponent_of,
         "--precision": precision,
         "--metrics": metrics,
     }
@@ -86,6 +93,7 @@ def export(
     else:
         from askew_training.evaluate.report import manifest_metrics
         from askew_training.export.encoder_file import EncoderCard, write_encoder
+        from askew_training.heads.scale_exponent import with_scale_exponent
         from askew_training.networks.checkpoint import load_checkpoint
 
         loaded = load_checkpoint(source)
@@ -99,6 +107,10 @@ def export(
             licence=licence,
             metrics=manifest_metrics(metrics or []),
         )
+        if scale_exponent_of is not None and len(card.scales) == 1:
+            raise typer.BadParameter("one scale needs no mean: give --scales too", param_hint="--scale-exponent-of")
+        if scale_exponent_of is not None:
+            loaded = with_scale_exponent(loaded, load_checkpoint(scale_exponent_of), scale_exponent_of.name)
         report = write_encoder(loaded, card, output)
         Console().print(
             f"{output}: {output.stat().st_size / 1e6:.1f} MB, space {loaded.space_id}; on {report.photos} photos "

@@ -14,6 +14,7 @@ from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
 from askew_training.cli.options import descriptor_folder, parse_scales
 from askew_training.cli.terminal import AsJson, finish, progress
+from askew_training.cli.whitening_start import Start, start_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
     from askew_training.data.pairs import PairedPhotos
     from askew_training.heads.linear import Whitening
     from askew_training.networks.checkpoint import Checkpoint
-    from askew_training.networks.network import Network
 
-DEFAULT_PHOTO_SIZE = 448
 DEFAULT_DIM = 512
 DEFAULT_POWER = 0.5
 
@@ -36,20 +35,6 @@ class Method(Enum):
     pca = "pca"
     lw = "lw"
     given = "given"
-
-
-@dataclass(frozen=True)
-class Start:
-    """The network to whiten, its photo size and how it was made.
-
-    `checkpoint`: the single checkpoint that it comes from, if any. `data`: what its networks have learned from so far.
-    """
-
-    network: Network
-    photo_size: int
-    recipe: str
-    checkpoint: Checkpoint | None
-    data: tuple[PhotoSource, ...]
 
 
 @dataclass(frozen=True)
@@ -64,11 +49,15 @@ class LearningOptions:
 
 @dataclass(frozen=True)
 class NewLayer:
-    """The layer, how it was made, in words, and all photos that the network has then learned from."""
+    """The layer, how it was made, in words, and all photos that the network has then learned from.
+
+    `behind_linear`: whether the vectors of several scales are averaged behind the layer.
+    """
 
     whitening: Whitening
     recipe: str
     data: tuple[PhotoSource, ...]
+    behind_linear: bool = False
 
 
 @stopped_by_sigterm()
@@ -103,6 +92,12 @@ def whiten(
     whitening_name: Annotated[
         str | None, typer.Option(help="Which whitening of that file, such as retrieval-SfM-120k/ms.")
     ] = None,
+    space_of: Annotated[
+        Path | None,
+        typer.Option(
+            help="With given: the teacher's checkpoint. The start, its student, gets its layer and its space."
+        ),
+    ] = None,
     photo_size: Annotated[
         int | None, typer.Option(min=96, help="Longest side in pixels; default: the start's, or 448.")
     ] = None,
@@ -120,41 +115,78 @@ def whiten(
     cache: Annotated[Path | None, typer.Option(help="The folder for vectors; default: ~/.cache/askew.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a teacher: a network and a whitening of its vectors. The result defines a new space."""
-    from askew_training.networks.checkpoint import Checkpoint, Description, branches_of, save_checkpoint
-    from askew_training.networks.network import Network
+    """Make a teacher: a network and a whitening of its vectors. The result defines a new space.
 
-    _check_method(method, power, shrinkage, whitening, whitening_name, whitening_pairs)
+    With --space-of, make a student instead: it gets its teacher's whitening, and its vectors belong to its teacher's space.
+    """
+    from askew_training.networks.checkpoint import save_checkpoint
+
+    _check_method(method, power, shrinkage, whitening, whitening_name, whitening_pairs, space_of)
     factors = None if scales is None else parse_scales(scales)
     intake = Intake()
-    base = _start(start or [], trunk or [], weights or [], factors, photo_size)
-    if method is Method.given:
-        layer = _given(base, whitening, whitening_name, dim)
-    elif licences is None:
-        raise typer.BadParameter("expected the licences of the photos to learn from", param_hint="--licences")
+    base = start_of(start or [], trunk or [], weights or [], factors, photo_size)
+    if space_of is not None:
+        checkpoint = _student_of(base, space_of, [whitening, whitening_name, dim])
     else:
-        chosen = _choose_photos(manifest, photos or [], whitening_pairs, images, intake)
-        learning = LearningOptions(method, dim, power, shrinkage)
-        layer = _learn(base, learning, chosen, licences, descriptor_folder(cache), intake)
-    network = Network(base.network.branches, layer.whitening.as_layer(), base.network.scales).eval()
+        if method is Method.given:
+            layer = _given(base, whitening, whitening_name, dim)
+        elif licences is None:
+            raise typer.BadParameter("expected the licences of the photos to learn from", param_hint="--licences")
+        else:
+            chosen = _choose_photos(manifest, photos or [], whitening_pairs, images, intake)
+            learning = LearningOptions(method, dim, power, shrinkage)
+            layer = _learn(base, learning, chosen, licences, descriptor_folder(cache), intake)
+        checkpoint = _whitened(base, layer)
+    save_checkpoint(output, checkpoint)
+    used = f"{intake.taken} photos, " if intake.taken else ""
+    finish(
+        intake,
+        f"{output}: {used}{checkpoint.network.dim} dimensions, space {checkpoint.space_id}",
+        {"photos": intake.taken, "dim": checkpoint.network.dim, "space_id": checkpoint.space_id},
+        as_json,
+    )
+
+
+def _whitened(base: Start, layer: NewLayer) -> Checkpoint:
+    """The start with its new layer, which defines a space of its own."""
+    from askew_training.networks.checkpoint import Checkpoint, Description, branches_of
+    from askew_training.networks.network import Network, ScaleMean
+
+    scale_mean = ScaleMean(behind_linear=layer.behind_linear)
+    network = Network(base.network.branches, layer.whitening.as_layer(), base.network.scales, scale_mean).eval()
     description = Description(
         branches=branches_of(network),
         dim=network.dim,
         photo_size=base.photo_size,
         scales=network.scales,
+        scale_mean=scale_mean,
         recipe=f"{base.recipe}; {layer.recipe}",
         data=layer.data,
         derived_from=None if base.checkpoint is None else base.checkpoint.space_id,
     )
-    checkpoint = Checkpoint(network, description)
-    save_checkpoint(output, checkpoint)
-    used = "" if method is Method.given else f"{sum(source.photos for source in layer.data)} photos, "
-    finish(
-        intake,
-        f"{output}: {used}{network.dim} dimensions, space {checkpoint.space_id}",
-        {"photos": intake.taken, "dim": network.dim, "space_id": checkpoint.space_id},
-        as_json,
+    return Checkpoint(network, description)
+
+
+def _student_of(base: Start, teacher: Path, others: list[object]) -> Checkpoint:
+    """The start with its teacher's layer, in its teacher's space. `others`: the options that choose another layer."""
+    from askew_training.heads.teacher_space import in_space_of
+    from askew_training.networks.checkpoint import Checkpoint, load_checkpoint
+
+    if any(each is not None for each in others):
+        raise typer.BadParameter(
+            "the layer is the teacher's as it is: leave --whitening and --dim out", param_hint="--space-of"
+        )
+    if base.checkpoint is None:
+        raise typer.BadParameter("expected one --start, the student's checkpoint", param_hint="--space-of")
+    description = base.checkpoint.description.model_copy(
+        update={"photo_size": base.photo_size, "scales": base.network.scales}
     )
+    loaded = load_checkpoint(teacher)
+    if loaded.network.linear is None:
+        raise typer.BadParameter(
+            f"{teacher} has no linear layer to give. Whiten the teacher first", param_hint="--space-of"
+        )
+    return in_space_of(Checkpoint(base.network, description), loaded, teacher.name)
 
 
 def _check_method(
@@ -164,6 +196,7 @@ def _check_method(
     file: Path | None,
     name: str | None,
     pairs: Path | None,
+    space_of: Path | None,
 ) -> None:
     """Refuse options that the method would ignore: they are a misunderstanding."""
     ignored = [
@@ -174,6 +207,7 @@ def _check_method(
             ("--whitening", file is not None, Method.given),
             ("--whitening-name", name is not None, Method.given),
             ("--whitening-pairs", pairs is not None, Method.lw),
+            ("--space-of", space_of is not None, Method.given),
         )
         if is_given and method is not reader
     ]
@@ -181,64 +215,25 @@ def _check_method(
         raise typer.BadParameter(f"--method {method.value} does not use it", param_hint=ignored[0])
 
 
-def _start(
-    files: list[Path],
-    trunks: list[str],
-    weights: list[str],
-    scales: tuple[float, ...] | None,
-    photo_size: int | None,
-) -> Start:
-    if bool(files) == bool(trunks):
-        raise typer.BadParameter("expected --start, or one --trunk or more, and not both")
-    if len(trunks) != len(weights):
-        raise typer.BadParameter(f"expected one for each of {len(trunks)} trunks", param_hint="--weights")
-    if files:
-        return _start_from_checkpoints(files, scales, photo_size)
-    return _start_from_trunks(trunks, weights, scales, photo_size)
-
-
-def _start_from_checkpoints(files: list[Path], scales: tuple[float, ...] | None, photo_size: int | None) -> Start:
-    from askew_training.data.licences import merged_sources
-    from askew_training.networks.checkpoint import load_checkpoint
-    from askew_training.networks.network import Network
-
-    checkpoints = [load_checkpoint(file) for file in files]
-    first = checkpoints[0].description
-    size = photo_size or first.photo_size
-    data = merged_sources(*(each.description.data for each in checkpoints))
-    branches = [branch for each in checkpoints for branch in each.network.branches]
-    if len(files) == 1:
-        network = Network(branches, checkpoints[0].network.linear, scales or first.scales).eval()
-        return Start(network, size, first.recipe, checkpoints[0], data)
-    # The linear layer of one of several networks sees only a part of the vector, so a new one is learned over all.
-    network = Network(branches, None, scales or first.scales).eval()
-    return Start(network, size, " + ".join(f"({each.description.recipe})" for each in checkpoints), None, data)
-
-
-def _start_from_trunks(
-    trunks: list[str], weights: list[str], scales: tuple[float, ...] | None, photo_size: int | None
-) -> Start:
-    from askew_training.networks.network import Branch, Network
-    from askew_training.networks.pooling import START_EXPONENT
-    from askew_training.networks.weights import trunk_with_weights
-
-    branches = [Branch(trunk_with_weights(*each)) for each in zip(trunks, weights, strict=True)]
-    network = Network(branches, None, scales or (1.0,)).eval()
-    recipe = f"weights {', '.join(Path(source).name for source in weights)}; GeM p={START_EXPONENT:g}"
-    return Start(network, photo_size or DEFAULT_PHOTO_SIZE, recipe, None, ())
-
-
 def _given(base: Start, file: Path | None, name: str | None, dim: int | None) -> NewLayer:
     from askew_training.errors import WeightsError
     from askew_training.heads.linear import Whitening
     from askew_training.heads.published import read_published_whitening
 
+    own = base.network.linear
     if file is not None:
-        layer, origin = read_published_whitening(file, name), f"whitening {file.name}"
+        published = read_published_whitening(file, name)
+        layer, behind_linear, origin = published.whitening, published.behind_linear, f"whitening {file.name}"
     elif dim is None:
-        raise typer.BadParameter("expected --whitening or --dim: with neither, nothing changes", param_hint="--method")
-    elif base.network.linear is not None:
-        layer, origin = Whitening.of_layer(base.network.linear), "its own whitening"
+        raise typer.BadParameter(
+            "expected --whitening, --space-of or --dim: with none, nothing changes", param_hint="--method"
+        )
+    elif own is not None:
+        layer, behind_linear, origin = (
+            Whitening.of_layer(own),
+            base.network.scale_mean.behind_linear,
+            "its own whitening",
+        )
     else:
         raise WeightsError(
             "The network has no linear layer of its own. Give one with --whitening FILE, or learn one with another "
@@ -246,7 +241,7 @@ def _given(base: Start, file: Path | None, name: str | None, dim: int | None) ->
         )
     truncated = layer.truncated(len(layer.weight) if dim is None else dim)
     recipe = f"{origin}, the first {len(truncated.weight)} of {len(layer.weight)} dimensions"
-    return NewLayer(truncated, recipe, base.data)
+    return NewLayer(truncated, recipe, base.data, behind_linear)
 
 
 def _choose_photos(

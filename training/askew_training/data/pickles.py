@@ -1,4 +1,4 @@
-"""Read the pickles of published photo lists: plain values and arrays of numbers; nothing in them is executed."""
+"""Read the pickles of published files: plain values and arrays of numbers; nothing in them is executed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class _PlainUnpickler(pickle.Unpickler):
     def __init__(self, stream: IO[bytes], path: Path) -> None:
         super().__init__(stream, encoding="latin1")
         self._path = path
-        self._substitutes = _substitutes()
+        self._substitutes = array_substitutes()
 
     def find_class(self, module: str, name: str) -> object:
         substitute = self._substitutes.get(f"{module}.{name}")
@@ -68,6 +68,11 @@ class _PlainUnpickler(pickle.Unpickler):
                 "nothing was executed. Expected plain lists and arrays: fetch the file from its publisher."
             )
         return substitute
+
+
+def built_by_arrays() -> list[type]:
+    """The types that those calls return and that a pickle then gives a state."""
+    return [_Kind, _Array]
 
 
 class _Substitute:
@@ -111,10 +116,10 @@ class _Array(np.ndarray[Any, np.dtype[Any]]):
         super().__setstate__((1, shape, _dtype(kind), bool(is_fortran), _bytes(content)))  # type: ignore[arg-type]
 
 
-def _substitutes() -> dict[str, _Substitute]:
-    """By the names that Python 2 and 3, and NumPy 1 and 2, use."""
+def array_substitutes() -> dict[str, Callable[..., object]]:
+    """What a pickle of NumPy arrays and scalars refers to, by the names that Python 2 and 3, and NumPy 1 and 2, use."""
     reconstruct, scalar, from_buffer = _Substitute(_empty_array), _Substitute(_scalar), _Substitute(_array_of)
-    substitutes = {
+    substitutes: dict[str, Callable[..., object]] = {
         "numpy.ndarray": _Substitute(_refuse),
         "numpy.dtype": _Substitute(_Kind),
         "_codecs.encode": _Substitute(_encode),

@@ -4,9 +4,10 @@ ridge regression onto a teacher's vectors."""
 from askew_training.heads.linear import Whitening, apply_linear
 from askew_training.heads.pair_whitening import learn_whitening_of_pairs, pairs_of
 from askew_training.heads.pca import learn_whitening
-from askew_training.heads.published import read_published_whitening
+from askew_training.heads.published import PublishedWhitening, read_published_whitening
 
 __all__ = [
+    "PublishedWhitening",
     "Whitening",
     "apply_linear",
     "learn_whitening",

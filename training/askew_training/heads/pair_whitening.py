@@ -16,6 +16,8 @@ does not grow with the square of its photos."""
 FIRST_JITTER = 1e-10
 DEFAULT_SHRINKAGE = 0.5
 """For some thousand photos, which give few pairs for each dimension; see docs/whitening.md."""
+SMALLEST_SPREAD = 1e-14
+"""Relative to the largest spread. A singular S whose diagonal was raised by 1e-10 still gives some 1e-10."""
 ROWS_AT_ONCE = 8192
 
 Exact = NDArray[np.float64]
@@ -61,7 +63,8 @@ def learn_whitening_of_pairs(
     the published form, and right if there are many more pairs than C. To a singular S, 1e-10 of the identity is added,
     then ten times that, and so on until it can be factorised, as in the published code.
 
-    Raises DataError for a dimension out of range, no more photos than dimensions, indices that do not fit, pairs that do not differ, or vectors with
+    Raises DataError for a dimension out of range, no more photos than dimensions, fewer pairs than dimensions without
+    shrinkage, photos that vary in fewer dimensions, indices that do not fit, pairs that do not differ, or vectors with
     NaN.
     """
     count, channels = vectors.shape
@@ -73,6 +76,11 @@ def learn_whitening_of_pairs(
         raise DataError(f"Expected a shrinkage from 0 to below 1, got {shrinkage:g}.")
     if len(queries) != len(positives) or not len(queries):
         raise DataError(f"Expected one or more pairs, got {len(queries)} queries and {len(positives)} positives.")
+    if not shrinkage and len(queries) < dim:
+        raise DataError(
+            f"Whitening to {dim} dimensions without shrinkage needs {dim} pairs or more, got {len(queries)}: the others would be "
+            f"noise. Give more pairs, ask for fewer dimensions, or use a shrinkage of {DEFAULT_SHRINKAGE:g}."
+        )
     if not np.isfinite(vectors).all():
         raise DataError(f"Expected finite vectors, but some of the {count} hold NaN.")
     mean = vectors[queries].mean(axis=0, dtype=np.float64)
@@ -87,6 +95,11 @@ def learn_whitening_of_pairs(
     scatter = whitener @ _gram(_centred(vectors, mean), channels) @ whitener.T
     spreads, axes = np.linalg.eigh((scatter + scatter.T) / 2)
     spreads, axes = spreads[::-1][:dim], axes[:, ::-1][:, :dim]
+    if not spreads[-1] > SMALLEST_SPREAD * spreads[0]:
+        raise DataError(
+            f"The photos vary in {int((spreads > SMALLEST_SPREAD * spreads[0]).sum())} dimensions, fewer than {dim}. Give more "
+            "photos, or ask for fewer dimensions."
+        )
     weight = axes.T @ whitener
     # The sign of a component is arbitrary; fixed here, so that the same photos give the same space on every machine.
     weight *= np.sign(weight[np.arange(dim), np.abs(weight).argmax(1)])[:, None]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,19 +12,32 @@ from numpy.typing import NDArray
 
 from askew_training.errors import WeightsError
 from askew_training.heads.linear import Whitening
-from askew_training.networks.torch_file import DAMAGED
+from askew_training.networks.torch_file import read_torch_file
 
 
-def read_published_whitening(path: Path, key: str | None = None) -> Whitening:
-    """Read the whitening {m: [C, 1], P: [D, C]}, x ↦ P (x − m), of a `_whitening.pth` file (Budnik & Avrithis, CVPR
-    2021), or of a checkpoint that holds some in meta['Lw'] (Radenović et al., PAMI 2018).
+@dataclass(frozen=True)
+class PublishedWhitening:
+    """A whitening, and whether its authors average the vectors of several scales behind it and not before it."""
+
+    whitening: Whitening
+    behind_linear: bool
+
+
+def read_published_whitening(path: Path, key: str | None = None) -> PublishedWhitening:
+    """Read a published whitening:
+
+    - {m: [C, 1], P: [D, C]}, x ↦ P (x − m), of a `_whitening.pth` file (Budnik & Avrithis, CVPR 2021);
+    - one of those that a checkpoint holds in meta['Lw'] (Radenović et al., PAMI 2018);
+    - {weight: [D, C], bias: [D]}, the layer that cirtorch trains with its networks.
 
     `key`: which of a checkpoint's whitenings, such as `retrieval-SfM-120k/ms`; needed if there are several. The map is
     scaled so that its rows have unit length on average, which does not change the unit vectors and keeps its weights
     within half precision. Raises WeightsError.
     """
-    content = _load(path)
-    found = _whitenings_in(content)
+    content = read_torch_file(path, "a _whitening.pth")
+    if isinstance(content, Mapping) and {"weight", "bias"} == content.keys() and key is None:
+        return PublishedWhitening(_layer(path, content["weight"], content["bias"]), behind_linear=True)
+    found = whitenings_in(content)
     if not found:
         raise WeightsError(f"{path} holds no whitening. Expected a dict with m and P, or a checkpoint with meta['Lw'].")
     if key is None and len(found) > 1:
@@ -32,40 +45,11 @@ def read_published_whitening(path: Path, key: str | None = None) -> Whitening:
     name = key if key is not None else next(iter(found))
     if name not in found:
         raise WeightsError(f"{path} holds no whitening {name!r}. It holds: {', '.join(found)}.")
-    mean, projection = found[name]
-    return _whitening(path, mean, projection)
+    return PublishedWhitening(_whitening(path, *found[name]), behind_linear=False)
 
 
-def _load(path: Path) -> object:
-    try:
-        # Besides tensors, only what rebuilds arrays of plain numbers is allowed.
-        with torch.serialization.safe_globals(_array_parts()):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise WeightsError(f"Expected a whitening, but {path} cannot be read: {error.strerror}.") from None
-    except DAMAGED:
-        raise WeightsError(
-            f"{path} is not a torch file of plain tensors and arrays. Expected a _whitening.pth."
-        ) from None
-
-
-def _array_parts() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """What a pickle of NumPy arrays refers to, by the names of NumPy 2 and NumPy 1."""
-    rebuild, scalar = np._core.multiarray._reconstruct, np._core.multiarray.scalar  # type: ignore[attr-defined]
-    kinds = [type(np.dtype(kind)) for kind in (np.float32, np.float64)]
-    return [
-        rebuild,
-        scalar,
-        (rebuild, "numpy.core.multiarray._reconstruct"),
-        (scalar, "numpy.core.multiarray.scalar"),
-        np.ndarray,
-        np.dtype,
-        *kinds,
-    ]
-
-
-def _whitenings_in(content: object) -> dict[str, tuple[object, object]]:
-    """(m, P) by name; a whitening that is the only one of its file has the name ''."""
+def whitenings_in(content: object) -> dict[str, tuple[object, object]]:
+    """List the pairs (m, P) of a file's content by name; a whitening that is the only one of its file has the name ''."""
     if not isinstance(content, Mapping):
         return {}
     if "m" in content and "P" in content:
@@ -90,8 +74,26 @@ def _whitening(path: Path, mean: object, projection: object) -> Whitening:
         raise WeightsError(
             f"{path}: expected m [C, 1] and P [D, C] of finite numbers, got {shapes[0]} and {shapes[1]}."
         )
-    weight = p / np.sqrt((p**2).sum(axis=1).mean())
-    return Whitening(weight.astype(np.float32), (-weight @ m.reshape(-1)).astype(np.float32))
+    return _scaled(path, p, -p @ m.reshape(-1))
+
+
+def _layer(path: Path, weight: object, bias: object) -> Whitening:
+    w, b = _numbers(weight), _numbers(bias)
+    if w is None or b is None or w.ndim != 2 or b.shape != (len(w),):
+        shapes = [None if array is None else list(array.shape) for array in (w, b)]
+        raise WeightsError(
+            f"{path}: expected weight [D, C] and bias [D] of finite numbers, got {shapes[0]} and {shapes[1]}."
+        )
+    return _scaled(path, w, b)
+
+
+def _scaled(path: Path, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> Whitening:
+    with np.errstate(all="ignore"):
+        length = np.sqrt((weight**2).sum(axis=1).mean())
+        whitening = Whitening((weight / length).astype(np.float32), (bias / length).astype(np.float32))
+    if not (0 < length < np.inf and np.isfinite(whitening.weight).all() and np.isfinite(whitening.bias).all()):
+        raise WeightsError(f"{path} is damaged: its whitening has no finite scale. Fetch it again.")
+    return whitening
 
 
 def _numbers(value: object) -> NDArray[np.float64] | None:

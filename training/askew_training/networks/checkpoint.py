@@ -20,7 +20,7 @@ from askew_client.files import write_atomically
 from askew_training.data.licences import PhotoSource
 from askew_training.errors import CheckpointError
 from askew_training.networks.names import PoolingName
-from askew_training.networks.network import Branch, Network
+from askew_training.networks.network import Branch, Network, ScaleMean
 from askew_training.networks.torch_file import DAMAGED
 from askew_training.networks.trunks import Trunk
 
@@ -45,9 +45,10 @@ class Description(BaseModel):
     """What is needed to rebuild the network, and what its manifest will say about it.
 
     `branches`: one, or several side by side. `dim`: components after the linear layer, None without one. `photo_size`,
-    `scales`: what the encoder will use. `recipe`: how the network was made, for a person. `data`: the photos that it
-    learned from. `teacher_space`: the space that a student was distilled into; None for a network that defines its own.
-    `derived_from`: the space of the network that this one was made from by another whitening or by truncation.
+    `scales`, `scale_mean`: what the encoder will use. `recipe`: how the network was made, for a person. `data`: the
+    photos that it learned from. `teacher_space`: the space that a student was distilled into; None for a network that
+    defines its own. `derived_from`: the space of the network that this one was made from by another whitening or by
+    truncation.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,6 +58,7 @@ class Description(BaseModel):
     dim: int | None = Field(ge=1)
     photo_size: int = Field(ge=96)
     scales: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(min_length=1)
+    scale_mean: ScaleMean = ScaleMean()
     recipe: str
     data: tuple[PhotoSource, ...]
     teacher_space: SpaceId | None = None
@@ -129,7 +131,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ) from None
     except DAMAGED:
         raise CheckpointError(
-            f"{path} is not an Askew checkpoint. Expected a file made by `askew whiten`, `distil` or `train`."
+            f"{path} is not an Askew checkpoint. Expected a file made by `askew whiten`, `distil`, `train` or "
+            "`import-checkpoint`, which reads published networks."
         ) from None
     network = network_of(description)
     try:
@@ -147,7 +150,7 @@ def network_of(description: Description) -> Network:
     branches = [Branch(Trunk(branch.trunk), branch.projection, branch.pooling) for branch in description.branches]
     channels = sum(branch.channels for branch in branches)
     linear = None if description.dim is None else nn.Linear(channels, description.dim)
-    return Network(branches, linear, description.scales)
+    return Network(branches, linear, description.scales, description.scale_mean)
 
 
 def branches_of(network: Network) -> tuple[BranchDescription, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Self, cast
 
 import torch
@@ -17,6 +18,21 @@ from askew_training.networks.trunks import Normalisation, Trunk
 
 THREE_SCALES = (1.0, 1 / math.sqrt(2), 0.5)
 """The scales of Radenović et al. (PAMI 2018) and of the AML paper's tests."""
+
+
+@dataclass(frozen=True)
+class ScaleMean:
+    """How the vectors of several scales become one.
+
+    By default they are averaged before the linear layer, with plain GeM by the power mean with the branch's own
+    exponent (as in the AML paper's tests with a whitening learned afterwards). `behind_linear`: the vectors behind the
+    linear layer are averaged, by the mean, because they may be negative (as cirtorch does with a whitening that was
+    trained with the network). `exponent`: replaces the branches' own, above 0 (the AML paper's code averages the
+    teacher's vectors with the student's).
+    """
+
+    behind_linear: bool = False
+    exponent: float | None = None
 
 
 class Normalise(nn.Module):
@@ -42,8 +58,8 @@ class Branch(nn.Module):
     channels. With GeM, with one exponent or one for each channel, vectors are never negative; with the other poolings,
     except for a regional whitening, the ReLU keeps them non-negative, as a student of a GeM teacher needs.
 
-    Vectors of several scales are averaged: with plain GeM by the power mean with its own exponent, otherwise by the
-    mean (as in the AML paper's tests). Raises WeightsError for an unknown pooling.
+    Vectors of several scales are averaged: with plain GeM by the power mean with its own exponent, or the given one,
+    otherwise by the mean (as in the AML paper's tests). Raises WeightsError for an unknown pooling.
     """
 
     def __init__(self, trunk: Trunk, projection: int | None = None, pooling: PoolingName = "gem") -> None:
@@ -55,7 +71,7 @@ class Branch(nn.Module):
         self.pooling = pooling
         self.pool = pooling_of(pooling, self.channels)
 
-    def forward(self, pixels: Tensor, scales: Sequence[float] = (1.0,)) -> Tensor:
+    def forward(self, pixels: Tensor, scales: Sequence[float] = (1.0,), exponent: float | None = None) -> Tensor:
         photos = self.normalise(pixels)
         vectors = [self._describe(_resize(photos, scale)) for scale in scales]
         if len(vectors) == 1:
@@ -63,7 +79,7 @@ class Branch(nn.Module):
         together = torch.stack(vectors)
         if not isinstance(self.pool, GeM):
             return unit_length(together.mean(0))
-        p = self.pool.p
+        p = self.pool.p if exponent is None else torch.tensor(exponent)
         return unit_length(together.clamp(min=self.pool.eps).pow(p).mean(0).pow(1 / p))
 
     def _describe(self, photos: Tensor) -> Tensor:
@@ -78,25 +94,28 @@ class Network(nn.Module):
     same weight. `linear`: the whitening, or None. `scales`: the photo is described at each of these factors of its
     size (1: as it is, above 1: enlarged), and the vectors are averaged.
 
-    Vectors are averaged before the linear layer: in each branch, the normalised photo is resized by each factor
-    (bilinear), pooled and scaled to unit length, and the results are averaged, with plain GeM by the power mean with
-    its own exponent (as in the AML paper's tests with a whitening learned afterwards). The power mean needs vectors that
-    are never negative, and those behind the linear layer may be. `scales` is not part of the vector space; it may be
-    changed at any time.
+    At each scale, the normalised photo is resized by the factor (bilinear), pooled and scaled to unit length;
+    `scale_mean` says how the results are averaged. Neither is part of the vector space; both may be changed at any time.
 
-    Raises WeightsError for a linear layer that does not fit the branches, or scales that are not positive.
+    Raises WeightsError for a linear layer that does not fit the branches, or scales or an exponent that
+    are not positive.
     """
 
     branches: Sequence[Branch]
 
     def __init__(
-        self, branches: Sequence[Branch], linear: nn.Linear | None = None, scales: Sequence[float] = (1.0,)
+        self,
+        branches: Sequence[Branch],
+        linear: nn.Linear | None = None,
+        scales: Sequence[float] = (1.0,),
+        scale_mean: ScaleMean = ScaleMean(),
     ) -> None:
         super().__init__()
         # A ModuleList is a sequence of the given modules, but is not typed as one.
         self.branches = cast(Sequence[Branch], nn.ModuleList(branches))
         self.linear = linear
         self.scales = tuple(scales)
+        self.scale_mean = scale_mean
         self.statistics_frozen = False
         if linear is not None and linear.in_features != self.channels:
             raise WeightsError(
@@ -105,6 +124,8 @@ class Network(nn.Module):
             )
         if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
             raise WeightsError(f"Expected one or more positive scales, got {list(self.scales)}.")
+        if scale_mean.exponent is not None and not 0 < scale_mean.exponent < math.inf:
+            raise WeightsError(f"Expected a positive exponent to average scales with, got {scale_mean.exponent:g}.")
 
     @property
     def channels(self) -> int:
@@ -126,12 +147,19 @@ class Network(nn.Module):
         return self
 
     def forward(self, pixels: Tensor) -> Tensor:
-        pooled = self.pooled(pixels)
-        return pooled if self.linear is None else unit_length(self.linear(pooled))
+        if self.linear is None:
+            return self.pooled(pixels)
+        if not self.scale_mean.behind_linear:
+            return unit_length(self.linear(self.pooled(pixels)))
+        vectors = [unit_length(self.linear(self._pooled_at(pixels, (scale,)))) for scale in self.scales]
+        return vectors[0] if len(vectors) == 1 else unit_length(torch.stack(vectors).mean(0))
 
     def pooled(self, pixels: Tensor) -> Tensor:
-        """The vector before the linear layer: float [N, C], unit length."""
-        vectors = [branch(pixels, self.scales) for branch in self.branches]
+        """The vector before the linear layer, averaged over the scales: float [N, C], unit length."""
+        return self._pooled_at(pixels, self.scales)
+
+    def _pooled_at(self, pixels: Tensor, scales: Sequence[float]) -> Tensor:
+        vectors = [branch(pixels, scales, self.scale_mean.exponent) for branch in self.branches]
         return vectors[0] if len(vectors) == 1 else unit_length(torch.cat(vectors, -1))
 
 

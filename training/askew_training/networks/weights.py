@@ -9,12 +9,10 @@ from pathlib import Path
 import httpx
 import timm
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from askew_training.errors import WeightsError
-from askew_training.networks.torch_file import DAMAGED
+from askew_training.networks.imported.contents import read_contents
 from askew_training.networks.trunks import Normalisation, Trunk
 
 PACKAGES = {
@@ -35,7 +33,8 @@ def trunk_with_weights(name: str, weights: str | Path) -> Trunk:
 
     `name`: a convolutional network of timm. `weights` is one of
 
-    - a state dict in timm's own layout (`.pth` or `.safetensors`), with or without the layers behind the trunk;
+    - a state dict in timm's own layout (`.pth` or `.safetensors`), with or without the layers behind the trunk, or a
+      checkpoint of timm's `train.py`, whose averaged weights are preferred;
     - the name of one of `PACKAGES`, which must be installed;
     - `timm`: timm's pretrained weights, downloaded now unless its cache has them;
     - `random`: random weights.
@@ -51,27 +50,15 @@ def trunk_with_weights(name: str, weights: str | Path) -> Trunk:
         trunk = Trunk(name, PACKAGE_NORMALISATION)
         _load_in_order(trunk, read_state_dict(_file_in_package(source)), source)
         return trunk
-    trunk = Trunk(name)
-    _load_by_name(trunk, read_state_dict(Path(weights)), source)
+    contents = read_contents(Path(weights))
+    trunk = Trunk(name, contents.normalisation())
+    _load_by_name(trunk, contents.tensors, source)
     return trunk
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: Path) -> Mapping[str, Tensor]:
     """Read tensors by name from a torch or safetensors file; nothing in it is executed. Raises WeightsError."""
-    try:
-        if path.suffix == ".safetensors":
-            content: object = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise WeightsError(f"Expected weights, but {path} cannot be read: {error.strerror}.") from None
-    except (SafetensorError, *DAMAGED):
-        raise WeightsError(f"{path} is not a torch file of plain tensors. Expected a state dict (.pth).") from None
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise WeightsError(f"{path} is not a state dict. Expected tensors by name, as in torch.save(net.state_dict()).")
-    return content
+    return read_contents(path).tensors
 
 
 def _pretrained(name: str) -> Trunk:
@@ -97,7 +84,8 @@ def _load_by_name(trunk: Trunk, tensors: Mapping[str, Tensor], source: str) -> N
     if missing or foreign:
         raise WeightsError(
             f"{source} does not fit {trunk.name}: {len(missing)} tensors missing (first: {_first(missing)}"
-            f") and {len(foreign)} unknown (first: {_first(foreign)}). Expected timm's own layout."
+            f") and {len(foreign)} unknown (first: {_first(foreign)}). Expected timm's own layout. Published networks in "
+            "other layouts are read by `askew import-checkpoint`."
         )
     _copy({name: tensors[name] for name in own if name in tensors}, own, source, trunk)
 

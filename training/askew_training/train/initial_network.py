@@ -16,7 +16,7 @@ from askew_training.heads import learn_whitening
 from askew_training.heads.pooled import describe_pooled
 from askew_training.heads.ridge import refit_linear
 from askew_training.networks.checkpoint import load_checkpoint
-from askew_training.networks.network import Branch, Network
+from askew_training.networks.network import Branch, Network, ScaleMean
 from askew_training.networks.weights import trunk_with_weights
 from askew_training.train.recipe import Recipe
 from askew_training.vectors.teacher_vectors import TeacherVectors
@@ -39,7 +39,8 @@ def build_initial_network(
     torch.manual_seed(recipe.seed)
     if table.checkpoint is not None:
         loaded = load_checkpoint(table.checkpoint).network
-        network = Network(loaded.branches, loaded.linear, (1.0,))
+        is_kept = table.head == "kept"
+        network = Network(loaded.branches, loaded.linear, (1.0,), loaded.scale_mean if is_kept else ScaleMean())
     else:
         assert table.trunk is not None and table.weights is not None
         network = Network(

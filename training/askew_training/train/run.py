@@ -98,6 +98,7 @@ def prepare(recipe: Recipe, cache: Path, say: Callable[[str], None], has_fast_bf
         dim=None if network.linear is None else network.dim,
         photo_size=recipe.encoder.photo_size,
         scales=recipe.encoder.scales,
+        scale_mean=network.scale_mean,
         recipe=f"{before.recipe}; {step}" if before else step,
         data=merged_sources(sources, before.data if before else ()),
         teacher_space=teacher.space_id if teacher else None,
