@@ -1,0 +1,64 @@
+"""Which measurement stands behind which cell of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from askew_training.errors import DataError
+from askew_training.evaluate.comparison.record import TOGETHER, Comparison
+from askew_training.evaluate.measurement import Measurement
+
+Placed = dict[tuple[int, int], Measurement]
+"""Measurements by their row and column; the columns are those of all queries together."""
+
+
+def place(comparison: Comparison, measurements: Sequence[Measurement]) -> Placed:
+    """Find the cell of each measurement. Raises DataError for one that the comparison does not hold, or holds twice."""
+    placed: Placed = {}
+    for measurement in measurements:
+        where = _row(comparison, measurement), _column(comparison, measurement)
+        if where[0] is None or where[1] is None or comparison.cell(where[0], where[1]) is None:
+            raise DataError(
+                f"The comparison does not hold the measurement {_name(measurement)}. Expected the comparison that was made "
+                "of these measurements; leave the measurement or the comparison out."
+            )
+        if (where[0], where[1]) in placed:
+            raise DataError(f"There are two measurements {_name(measurement)}. Leave one of them out.")
+        placed[where[0], where[1]] = measurement
+    return placed
+
+
+def reference_row(comparison: Comparison, row: int) -> int | None:
+    """The row of the gallery's own encoder on both sides, under the same settings if there is one; None without any, or
+    if it is `row` itself."""
+    gallery = comparison.rows[row].gallery
+    own = [place for place, each in enumerate(comparison.rows) if each.queries == each.gallery == gallery]
+    same = [place for place in own if comparison.rows[place].settings == comparison.rows[row].settings]
+    # Without the same settings, the row with the fewest: no search-time method.
+    chosen = min(same or own, key=lambda place: len(comparison.rows[place].settings), default=None)
+    return None if chosen == row else chosen
+
+
+def _row(comparison: Comparison, measurement: Measurement) -> int | None:
+    sides = measurement.queries.sha256, measurement.gallery.sha256
+    fitting = [
+        place
+        for place, row in enumerate(comparison.rows)
+        if (comparison.encoders[row.queries].sha256, comparison.encoders[row.gallery].sha256) == sides
+    ]
+    same = [place for place in fitting if comparison.rows[place].settings == measurement.settings]
+    return next(iter(same or (fitting if len(fitting) == 1 else [])), None)
+
+
+def _column(comparison: Comparison, measurement: Measurement) -> int | None:
+    wanted = (measurement.dataset, measurement.protocol, TOGETHER, measurement.distractors)
+    for place, column in enumerate(comparison.columns):
+        if (column.dataset, column.protocol, column.set_name, column.distractors) == wanted:
+            return place
+    return None
+
+
+def _name(measurement: Measurement) -> str:
+    return (
+        f"of {measurement.queries.encoder} on {measurement.gallery.encoder}, {measurement.dataset} {measurement.protocol}"
+    )
