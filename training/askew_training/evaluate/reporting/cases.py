@@ -12,6 +12,7 @@ from askew_training.evaluate.measurement import Measurement, QueryResult
 from askew_training.evaluate.reporting.placing import Placed, reference_row
 from askew_training.evaluate.reporting.wording import counted, readable
 
+_ASKED = "Asked for"
 MOST_CASES = 60
 """In one report; each is one or two strips of eleven pictures."""
 
@@ -73,7 +74,17 @@ def choose_cases(
     return groups, left_out
 
 
-_ASKED = "Asked for"
+def photos_of(groups: Sequence[CaseGroup], depth: int) -> set[str]:
+    """The ids of all photos that some cases show: the queries, and the first `depth` of each ranking."""
+    results = [
+        result
+        for group in groups
+        for each in group.lists
+        for case in each.cases
+        for result in (case.result, case.reference)
+        if result is not None
+    ]
+    return {photo for result in results for photo in (result.id, *(each.id for each in result.first[:depth]))}
 
 
 def _lists(
@@ -91,12 +102,18 @@ def _lists(
         of = f"of {counted(len(both), 'query', 'queries')} that both counted"
         yield _extreme("Lost most against the gallery's encoder", lost, _gain, of_each, f"{len(lost)} {of} lost")
         yield _extreme(
-            "Gained most on the gallery's encoder", gained, lambda case: -_gain(case), of_each, f"{len(gained)} {of} gained"
+            "Gained most on the gallery's encoder",
+            gained,
+            lambda case: -_gain(case),
+            of_each,
+            f"{len(gained)} {of} gained",
         )
         return
     alone = [Case(each) for each in measurement.counted]
     perfect = sum(case.result.average_precision == 1 for case in alone)
-    yield _extreme("Worst", [case for case in alone if _quality(case) < 1], _quality, of_each, f"of {len(alone)} queries")
+    yield _extreme(
+        "Worst", [case for case in alone if _quality(case) < 1], _quality, of_each, f"of {len(alone)} queries"
+    )
     yield _extreme(
         "Best", alone, lambda case: -_quality(case), of_each, f"{perfect} of {len(alone)} queries are perfect"
     )

@@ -80,9 +80,7 @@ def _plot(comparison: Comparison, place: int, cost: CostName) -> Plot | None:
         f"row {point.row + 1}, {comparison.rows[point.row].label}: {percent(point.cell.value)} % at {short_number(point.cost)}"
         for point in points
     )
-    drawing = Drawing(
-        f"{column.metric} and cost, {title}", f"{_AXES[cost]} across, {column.metric} up. {spoken}."
-    )
+    drawing = Drawing(f"{column.metric} and cost, {title}", f"{_AXES[cost]} across, {column.metric} up. {spoken}.")
     across, up = _axes(points)
     drawing.axes(across, up, (_AXES[cost], f"{column.metric}, %"))
     _draw_frontier(drawing, points, best, across, up)

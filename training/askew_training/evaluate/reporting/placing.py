@@ -46,8 +46,9 @@ def _row(comparison: Comparison, measurement: Measurement) -> int | None:
         for place, row in enumerate(comparison.rows)
         if (comparison.encoders[row.queries].sha256, comparison.encoders[row.gallery].sha256) == sides
     ]
-    same = [place for place in fitting if comparison.rows[place].settings == measurement.settings]
-    return next(iter(same or (fitting if len(fitting) == 1 else [])), None)
+    # A row names the settings that tell it from others, which may be fewer than those of its measurements.
+    same = [place for place in fitting if comparison.rows[place].settings.items() <= measurement.settings.items()]
+    return max(same, key=lambda place: len(comparison.rows[place].settings), default=None)
 
 
 def _column(comparison: Comparison, measurement: Measurement) -> int | None:
@@ -59,6 +60,4 @@ def _column(comparison: Comparison, measurement: Measurement) -> int | None:
 
 
 def _name(measurement: Measurement) -> str:
-    return (
-        f"of {measurement.queries.encoder} on {measurement.gallery.encoder}, {measurement.dataset} {measurement.protocol}"
-    )
+    return f"of {measurement.queries.encoder} on {measurement.gallery.encoder}, {measurement.dataset} {measurement.protocol}"

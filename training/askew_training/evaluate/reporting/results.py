@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from askew_training.evaluate.comparison.record import TOGETHER, Cell, Column, Comparison, Cost
+from askew_training.evaluate.comparison.record import TOGETHER, Cell, Column, Comparison, Cost, Difference
 from askew_training.evaluate.reporting.published import Published
 from askew_training.evaluate.reporting.table import Line, Table, Value, grouped
 from askew_training.evaluate.reporting.wording import counted, percent, percent_range, short_number, signed_percent
@@ -19,7 +19,9 @@ _COSTS: Mapping[str, Callable[[Cost], float | None]] = {
 _LABELS = ("", "queries on gallery", "kind")
 
 
-def results_table(comparison: Comparison, best: frozenset[tuple[int, int]], published: Sequence[Published] = ()) -> Table:
+def results_table(
+    comparison: Comparison, best: frozenset[tuple[int, int]], published: Sequence[Published] = ()
+) -> Table:
     """Every pair of encoders, with its quality over all queries and its cost; then what others have published.
 
     `best`: the (row, column) places that are printed in bold.
@@ -66,15 +68,7 @@ def differences_table(comparison: Comparison) -> Table | None:
     found = {(each.row, each.column): each for each in comparison.differences}
     lines = []
     for row in range(len(comparison.rows)):
-        values = []
-        for column in columns:
-            each = found.get((row, column))
-            interval = each and (each.corrected_interval or each.interval)
-            values.append(
-                Value(signed_percent(each.difference), percent_range(interval, signed=True), verdict=each.verdict)
-                if each
-                else None
-            )
+        values = [_difference(found.get((row, column))) for column in columns]
         if any(values):
             baselines = {found[row, column].baseline for column in columns if (row, column) in found}
             against = ", ".join(comparison.rows[place].label for place in sorted(baselines))
@@ -147,6 +141,13 @@ def precision_table(comparison: Comparison) -> Table | None:
     )
 
 
+def _difference(each: Difference | None) -> Value | None:
+    if each is None:
+        return None
+    interval = percent_range(each.corrected_interval or each.interval, signed=True)
+    return Value(signed_percent(each.difference), interval, verdict=each.verdict)
+
+
 def dataset_name(column: Column) -> str:
     """The dataset, with its distractors."""
     return f"{column.dataset} + {column.distractors:,}" if column.distractors else column.dataset
@@ -172,7 +173,9 @@ def _cell(comparison: Comparison, row: int, column: int, best: frozenset[tuple[i
 
 def _cost_values(cost: Cost, names: Sequence[str]) -> list[Value | None]:
     values = [_COSTS[name](cost) for name in names]
-    return [None if value is None else Value(_cost_text(name, value)) for name, value in zip(names, values, strict=True)]
+    return [
+        None if value is None else Value(_cost_text(name, value)) for name, value in zip(names, values, strict=True)
+    ]
 
 
 def _cost_text(name: str, value: float) -> str:
@@ -210,7 +213,9 @@ def _cost_notes(comparison: Comparison, costs: Sequence[str]) -> list[str]:
     if "ms" in costs:
         size = comparison.timed_photo
         photo = f" for a photo of {size[0]} × {size[1]} px" if size else ""
-        notes.append(f"ms: the median time of a description{photo}{f', {comparison.machine}' if comparison.machine else ''}.")
+        notes.append(
+            f"ms: the median time of a description{photo}{f', {comparison.machine}' if comparison.machine else ''}."
+        )
     return notes
 
 
@@ -232,9 +237,7 @@ def _their_notes(published: Sequence[Published], comparison: Comparison, columns
         for source in sources
     ]
     silent = [
-        each.system
-        for each in published
-        if all(each.value(comparison.columns[column]) is None for column in columns)
+        each.system for each in published if all(each.value(comparison.columns[column]) is None for column in columns)
     ]
     if silent:
         notes.append(f"They published no figure for these columns: {', '.join(silent)}.")

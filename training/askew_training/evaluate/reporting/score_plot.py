@@ -21,9 +21,13 @@ def score_plots(comparison: Comparison) -> tuple[list[Plot], int]:
     plots = []
     for each in comparison.distributions[:MOST_PLOTS]:
         label = comparison.rows[each.row].label
-        legend = [f"{counted(sum(each.matches), 'match', 'matches')}, {counted(sum(each.non_matches), 'non-match', 'non-matches')}"]
+        legend = [
+            f"{counted(sum(each.matches), 'match', 'matches')}, {counted(sum(each.non_matches), 'non-match', 'non-matches')}"
+        ]
         if each.separation is not None:
-            legend.append(f"a match scores higher than a non-match of its query in {percent(each.separation)} % of cases")
+            legend.append(
+                f"a match scores higher than a non-match of its query in {percent(each.separation)} % of cases"
+            )
         title = f"{each.row + 1}: {label}, {each.dataset}"
         plots.append(_plot(title, each.matches, each.non_matches, ("matches", "non-matches"), tuple(legend)))
     return plots, max(0, len(comparison.distributions) - MOST_PLOTS)
@@ -37,9 +41,7 @@ def head_plot(title: str, measurement: Measurement) -> Plot | None:
     if not found or not sum(right) + sum(wrong):
         return None
     longest = max(len(query.first) for query in measurement.results)
-    legend = (
-        f"only the first {longest} of each ranking: {sum(right):,} right, {sum(wrong):,} wrong",
-    )
+    legend = (f"only the first {longest} of each ranking: {sum(right):,} right, {sum(wrong):,} wrong",)
     return _plot(title, right, wrong, ("right", "wrong"), legend)
 
 
@@ -61,9 +63,7 @@ def _plot(
     across = Axis(-1 + first * width, -1 + last * width, LEFT, WIDTH - RIGHT)
     shares = [[count / (sum(counts) or 1) for count in counts] for counts in (upper, lower)]
     up = Axis(0, max(map(max, shares)) * 1.25 or 1, _HEIGHT - _BOTTOM, TOP)
-    spoken = "; ".join(
-        f"{name}: {_spoken(counts, width)}" for name, counts in zip(names, (upper, lower), strict=True)
-    )
+    spoken = "; ".join(f"{name}: {_spoken(counts, width)}" for name, counts in zip(names, (upper, lower), strict=True))
     drawing = Drawing(f"Scores, {title}", f"The score across, the share of pairs up. {spoken}.", _HEIGHT)
     drawing.axes(across, up, ("score", "share"), with_marks_up=False)
     for kind, name, values in (("lower", names[1], shares[1]), ("upper", names[0], shares[0])):

@@ -79,7 +79,9 @@ class Drawing:
             case "square":
                 self.add("rect", kind, x=x - r + 0.5, y=y - r + 0.5, width=2 * r - 1, height=2 * r - 1)
             case "triangle":
-                self.add("path", kind, d=path([(x, y - r - 1), (x + r + 0.5, y + r - 1), (x - r - 0.5, y + r - 1)]) + "Z")
+                self.add(
+                    "path", kind, d=path([(x, y - r - 1), (x + r + 0.5, y + r - 1), (x - r - 0.5, y + r - 1)]) + "Z"
+                )
             case "diamond":
                 self.add("path", kind, d=path([(x, y - r - 1), (x + r + 1, y), (x, y + r + 1), (x - r - 1, y)]) + "Z")
             case "plus":

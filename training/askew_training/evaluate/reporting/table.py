@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """Lines under two levels of headings. `notes`: sentences below it."""
+    """Lines under two levels of headings. `notes`: sentences below it. `name_at`: which of the labels names the line."""
 
     caption: str
     label_heads: tuple[str, ...]
     groups: tuple[Heading, ...]
     heads: tuple[str, ...]
     lines: tuple[Line, ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    name_at: int = 1
 
 
 def grouped(names: Sequence[str]) -> tuple[Heading, ...]:

@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from askew_client.errors import AskewError
 from askew_client.encoding.photos import read_photo
+from askew_client.errors import AskewError
 from askew_client.files import write_atomically
 from askew_training.errors import DataError
 from askew_training.evaluate.reporting.photo_files import PhotoFiles
@@ -38,10 +38,17 @@ class Thumbnail:
 class Thumbnails:
     """Makes each picture once. Ask with `of`."""
 
-    def __init__(self, photos: PhotoFiles, place: Callable[[bytes], str], advance: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, photos: PhotoFiles, place: Callable[[bytes], str], advance: Callable[[], None] = lambda: None
+    ) -> None:
         """`place`: puts the bytes of a JPEG somewhere and returns its address. `advance`: called for each new photo."""
         self._photos, self._place, self._advance = photos, place, advance
         self._made: dict[str, Thumbnail] = {}
+
+    @property
+    def shown(self) -> int:
+        """How many of the photos asked for have a picture."""
+        return len(self._made) - self.missing
 
     @property
     def missing(self) -> int:
