@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from askew_training.evaluate.reporting.table import Line, Table, Value
 from askew_training.evaluate.reporting.wording import readable
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&$@:/])")
-"""What could begin markup, a link, a mention or an entity. CommonMark lets a backslash stand before each."""
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~&$#@]|(?<=:)/(?=/)|(?<=www)\.|^[-+=])")
+"""What begins markup, a mention, an entity or a link, or a list at the start of a line."""
+_NUMBERED = re.compile(r"^(\d+)([.)])")
 
 
 def to_markdown(tables: Sequence[Table]) -> str:
@@ -46,5 +47,5 @@ def _value(value: Value | None) -> str:
 
 
 def escape(text: str) -> str:
-    """A text that a renderer of Markdown shows as it is, within one cell of a table."""
-    return _SPECIAL.sub(r"\\\1", readable(text))
+    """A text that a renderer of Markdown shows as it is, within one cell of a table or as one point of a list."""
+    return _NUMBERED.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", readable(text)))

@@ -37,8 +37,9 @@ def results_table(
         )
         for row in range(len(comparison.rows))
     ]
-    theirs = [_their_line(each, [comparison.columns[column] for column in columns], len(costs)) for each in published]
     chosen = [comparison.columns[column] for column in columns]
+    fitting = [each for each in published if any(each.value(column) is not None for column in chosen)]
+    theirs = [_their_line(each, chosen, len(costs)) for each in fitting]
     return Table(
         caption="Mean average precision in per cent, with intervals",
         label_heads=_LABELS,
@@ -46,12 +47,12 @@ def results_table(
         heads=(*map(_head, chosen), *costs),
         lines=(*lines, *theirs),
         notes=(
-            f"In brackets: the {percent(comparison.confidence).removesuffix('.0')} % interval, by drawing anew what the queries "
-            f"show, {comparison.resamples:,} times.",
+            f"In brackets: the {100 * comparison.confidence:g} % interval, from drawing the instances anew "
+            f"{comparison.resamples:,} times.",
             *_bold_note(best),
             *(_column_note(comparison, column) for column in columns),
             *_cost_notes(comparison, costs),
-            *_their_notes(published, comparison, columns),
+            *_their_notes(published, fitting),
         ),
     )
 
@@ -228,17 +229,10 @@ def _their_line(published: Published, columns: Sequence[Column], costs: int) -> 
     )
 
 
-def _their_notes(published: Sequence[Published], comparison: Comparison, columns: Sequence[int]) -> list[str]:
-    if not published:
-        return []
-    sources = dict.fromkeys(each.source for each in published)
-    notes = [
-        f"Theirs: {source} Published under their conditions, without intervals, and measured by us nowhere."
-        for source in sources
-    ]
-    silent = [
-        each.system for each in published if all(each.value(comparison.columns[column]) is None for column in columns)
-    ]
+def _their_notes(published: Sequence[Published], fitting: Sequence[Published]) -> list[str]:
+    sources = dict.fromkeys(each.source for each in fitting)
+    notes = [f"Theirs: {source} Published under their conditions; not measured here." for source in sources]
+    silent = [each.key for each in published if each not in fitting]
     if silent:
-        notes.append(f"They published no figure for these columns: {', '.join(silent)}.")
+        notes.append(f"Nothing is published for these columns by {', '.join(silent)}.")
     return notes
