@@ -68,7 +68,7 @@ class EncoderEntry(_Record):
 class Row(_Record):
     """A pair of encoders. `label`: unique. `queries`, `gallery`: places in `Comparison.encoders`.
 
-    `settings`: those of its measurements, such as a search-time method.
+    `settings`: those of its measurements that tell it from other rows, such as a search-time method.
     """
 
     label: str
@@ -79,7 +79,10 @@ class Row(_Record):
 
 
 class Column(_Record):
-    """What is measured. `set_name`: one set of queries, or `together`. `instances`: how many things the queries show."""
+    """What is measured. `set_name`: one set of queries, or `together`. `instances`: how many things the queries show.
+
+    `settings`: those that all its measurements share, such as `crop`.
+    """
 
     dataset: str
     protocol: str
@@ -89,6 +92,8 @@ class Column(_Record):
     instances: int
     gallery_photos: int
     distractors: int = 0
+    average_precision: Literal["trapezoid", "standard"] = "trapezoid"
+    settings: dict[str, str | float | bool] = Field(default_factory=dict)
 
 
 class Cell(_Record):
