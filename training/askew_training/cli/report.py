@@ -34,7 +34,7 @@ def report(
     from askew_training.errors import DataError
     from askew_training.evaluate.comparison.record import read_comparison
     from askew_training.evaluate.measurement import read_measurement
-    from askew_training.evaluate.reporting.assembling import assemble
+    from askew_training.evaluate.reporting.placing import compare
     from askew_training.evaluate.reporting.published import choose_published
     from askew_training.evaluate.reporting.writing import Choices, Report
 
@@ -44,7 +44,7 @@ def report(
         if not folder.is_dir():
             raise DataError(f"Expected a folder of photos, but {folder} is not a folder.")
     read = [read_measurement(path) for path in measurements]
-    compared = read_comparison(comparison) if comparison else assemble(read)
+    compared = read_comparison(comparison) if comparison else compare(read)
     choices = Choices(title, tuple(photos or ()), tuple(query or ()), cases, choose_published(published or ()))
     made = Report(compared, read, choices)
     written = []

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from askew_training.evaluate.comparison.labels import settings_text
 from askew_training.evaluate.comparison.record import Comparison
 from askew_training.evaluate.reporting.placing import Placed
+from askew_training.evaluate.reporting.results import dataset_name
 from askew_training.evaluate.reporting.table import Heading, Line, Table, Value
 from askew_training.evaluate.reporting.wording import counted, percent
 
@@ -65,7 +67,7 @@ def alignment_table(comparison: Comparison) -> Table | None:
     among = max(each.flips_among for each in comparison.alignments)
     return Table(
         "Queries described by both encoders of a pair",
-        ("", "queries on gallery", "dataset"),
+        ("", "queries → gallery", "dataset"),
         (*groups, Heading("", 1)),
         heads,
         tuple(lines),
@@ -73,20 +75,15 @@ def alignment_table(comparison: Comparison) -> Table | None:
     )
 
 
-def settings_lines(comparison: Comparison, placed: Placed) -> list[str]:
-    """A sentence for each dataset and protocol: its average precision and what else its figures depend on."""
+def settings_lines(comparison: Comparison) -> list[str]:
+    """A sentence for each dataset and protocol: its average precision, and the settings that all its measurements share."""
     lines = []
-    for place, column in enumerate(comparison.columns):
-        measurements = [each for (_, at), each in sorted(placed.items()) if at == place]
-        definitions = sorted({each.average_precision for each in measurements})
-        settings = dict.fromkeys(
-            f"{name} = {_setting(value)}" for each in measurements for name, value in sorted(each.settings.items())
+    for column in comparison.columns:
+        rest = f"; {settings_text(column.settings)}" if column.settings else ""
+        lines.append(
+            f"{dataset_name(column, comparison.columns)} {column.protocol}: average precision by the "
+            f"{column.average_precision} rule{rest}."
         )
-        if measurements:
-            rest = f"; {', '.join(settings)}" if settings else ""
-            lines.append(
-                f"{column.dataset} {column.protocol}: average precision by the {' and the '.join(definitions)} rule{rest}."
-            )
     return list(dict.fromkeys(lines))
 
 
@@ -97,7 +94,9 @@ def left_out_of(comparison: Comparison, placed: Placed) -> list[LeftOut]:
         described = comparison.columns[column]
         for reason, ids in measurement.excluded.items():
             if ids:
-                found.setdefault((f"{described.dataset} {described.protocol}", reason, ids), []).append(row + 1)
+                found.setdefault(
+                    (f"{dataset_name(described, comparison.columns)} {described.protocol}", reason, ids), []
+                ).append(row + 1)
     entries = []
     for (name, reason, ids), rows in found.items():
         of = f"row {rows[0]}" if len(rows) == 1 else f"rows {', '.join(map(str, rows))}"
@@ -107,12 +106,6 @@ def left_out_of(comparison: Comparison, placed: Placed) -> list[LeftOut]:
         LeftOut(f"{each.queries} on {each.gallery}: not measured. {each.reason}", ()) for each in comparison.skipped
     ]
     return entries
-
-
-def _setting(value: str | float | bool) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return value if isinstance(value, str) else f"{value:g}"
 
 
 def summary_of(comparison: Comparison, placed: Placed) -> str:

@@ -72,7 +72,7 @@ def view_groups(comparison: Comparison, groups: Sequence[CaseGroup], thumbnails:
     for number, group in enumerate(groups):
         column = comparison.columns[group.column]
         against = f", compared with {group.reference_label}" if group.reference_label else ""
-        title = f"{group.row + 1}: {group.label}, {dataset_name(column)} {column.protocol}{against}"
+        title = f"{group.row + 1}: {group.label}, {dataset_name(column, comparison.columns)} {column.protocol}{against}"
         lists = tuple(
             ListView(each.title, each.note, number == 0, tuple(_case(case, group, thumbnails) for case in each.cases))
             for each in group.lists

@@ -75,9 +75,10 @@ def _plot(comparison: Comparison, place: int, cost: CostName) -> Plot | None:
         return None
     column = comparison.columns[place]
     best = next(each.rows for each in comparison.frontiers if (each.column, each.cost) == (place, cost))
-    title = f"{dataset_name(column)} {column.protocol}".strip()
+    title = f"{dataset_name(column, comparison.columns)} {column.protocol}".strip()
     spoken = "; ".join(
-        f"row {point.row + 1}, {comparison.rows[point.row].label}: {percent(point.cell.value)} % at {short_number(point.cost)}"
+        f"row {point.row + 1}, {comparison.rows[point.row].label}: {percent(point.cell.value)} % "
+        f"{percent_range(point.cell.interval)} at {short_number(point.cost)}"
         for point in points
     )
     drawing = Drawing(f"{column.metric} and cost, {title}", f"{_AXES[cost]} across, {column.metric} up. {spoken}.")
@@ -93,11 +94,8 @@ def _plot(comparison: Comparison, place: int, cost: CostName) -> Plot | None:
             drawing.add("line", f"reach series-{style}", x1=x, x2=x, y1=low, y2=high)
         drawing.point(x, y, SHAPES[style], f"point series-{style}")
         _number(drawing, point.row + 1, x, y, taken)
-    legend = tuple(
-        f"{point.row + 1}: {comparison.rows[point.row].label}, {percent(point.cell.value)} {percent_range(point.cell.interval)}"
-        f" at {short_number(point.cost)}{', on the frontier' if point.row in best else ''}"
-        for point in sorted(points, key=lambda each: each.row)
-    )
+    cheapest_first = ", ".join(str(row + 1) for row in best)
+    legend = (f"On the frontier, the cheapest first: {cheapest_first}.",)
     return Plot(title, drawing.markup(), legend)
 
 
@@ -146,7 +144,8 @@ def _number(drawing: Drawing, number: int, x: float, y: float, taken: list[tuple
     """Write a row's number beside its point, where no other number stands yet."""
     offsets = [(10, -7), (10, 15), (-10, -7), (-10, 15), (10, -21), (10, 29), (-10, -21), (-10, 29)]
     spots = [(x + dx, y + dy, "start" if dx > 0 else "end") for dx, dy in offsets]
-    free = (spot for spot in spots if all(abs(spot[0] - a) > 14 or abs(spot[1] - b) > 11 for a, b in taken))
+    inside = [spot for spot in spots if TOP <= spot[1] <= HEIGHT - BOTTOM - 3]
+    free = (spot for spot in inside if all(abs(spot[0] - a) > 14 or abs(spot[1] - b) > 11 for a, b in taken))
     chosen = next(free, spots[0])
     taken.append((chosen[0], chosen[1]))
     drawing.text(chosen[0], chosen[1], str(number), "number", anchor=chosen[2])

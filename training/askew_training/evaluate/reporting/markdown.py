@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from askew_training.evaluate.reporting.table import Line, Table, Value
 from askew_training.evaluate.reporting.wording import readable
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~&$#@]|(?<=:)/(?=/)|(?<=www)\.|^[-+=])")
-"""What begins markup, a mention, an entity or a link, or a list at the start of a line."""
-_NUMBERED = re.compile(r"^(\d+)([.)])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~&$#@]|(?<=:)/(?=/)|(?<=www)\.)")
+"""What begins markup, a mention, an entity or a link."""
+_LISTED = re.compile(r"^(\d*)([-+.)=])")
 
 
 def to_markdown(tables: Sequence[Table]) -> str:
@@ -31,7 +31,7 @@ def _table(table: Table) -> str:
     ]
     lines = [f"**{escape(table.caption)}**", "", *(f"| {' | '.join(row)} |" for row in rows)]
     if table.notes:
-        lines += ["", *(f"- {escape(note)}" for note in table.notes)]
+        lines += ["", *(f"- {_point(note)}" for note in table.notes)]
     return "\n".join(lines) + "\n"
 
 
@@ -47,5 +47,10 @@ def _value(value: Value | None) -> str:
 
 
 def escape(text: str) -> str:
-    """A text that a renderer of Markdown shows as it is, within one cell of a table or as one point of a list."""
-    return _NUMBERED.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", readable(text)))
+    """A text that a renderer of Markdown shows as it is, within one cell of a table."""
+    return _SPECIAL.sub(r"\\\1", readable(text))
+
+
+def _point(note: str) -> str:
+    """A point of a list, which begins no list of its own."""
+    return _LISTED.sub(r"\1\\\2", escape(note))

@@ -37,6 +37,7 @@ class Page:
     encoders: Table
     details: Sequence[Table] = ()
     differences: Table | None = None
+    row_labels: Sequence[str] = ()
     frontiers: Sequence[Plot] = ()
     frontiers_left_out: str = ""
     alignment: Table | None = None

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from askew_training.errors import DataError
-from askew_training.evaluate.comparison.record import TOGETHER, Comparison
+from askew_training.evaluate.comparison.assembly import assemble
+from askew_training.evaluate.comparison.matrix import matrix_of
+from askew_training.evaluate.comparison.record import TOGETHER, Column, Comparison, Row
 from askew_training.evaluate.measurement import Measurement
 
 Placed = dict[tuple[int, int], Measurement]
@@ -28,6 +30,16 @@ def place(comparison: Comparison, measurements: Sequence[Measurement]) -> Placed
     return placed
 
 
+def compare(measurements: Sequence[Measurement]) -> Comparison:
+    """Compare measurements with the first row that has its gallery's own encoder on both sides, or with the first row.
+
+    Raises DataError for two different measurements of the same.
+    """
+    matrix = matrix_of(measurements)
+    own = (row.label for row in matrix.rows if row.queries == row.gallery and _is_gallery_of_others(matrix.rows, row))
+    return assemble(measurements, {}, baseline=next(own, None))[0]
+
+
 def reference_row(comparison: Comparison, row: int) -> int | None:
     """The row of the gallery's own encoder on both sides, under the same settings if there is one; None without any, or
     if it is `row` itself."""
@@ -37,6 +49,10 @@ def reference_row(comparison: Comparison, row: int) -> int | None:
     # Without the same settings, the row with the fewest: no search-time method.
     chosen = min(same or own, key=lambda place: len(comparison.rows[place].settings), default=None)
     return None if chosen == row else chosen
+
+
+def _is_gallery_of_others(rows: Sequence[Row], row: Row) -> bool:
+    return any(each.gallery == row.gallery and each.queries != row.queries for each in rows)
 
 
 def _row(comparison: Comparison, measurement: Measurement) -> int | None:
@@ -52,11 +68,21 @@ def _row(comparison: Comparison, measurement: Measurement) -> int | None:
 
 
 def _column(comparison: Comparison, measurement: Measurement) -> int | None:
-    wanted = (measurement.dataset, measurement.protocol, TOGETHER, measurement.distractors)
-    for place, column in enumerate(comparison.columns):
-        if (column.dataset, column.protocol, column.set_name, column.distractors) == wanted:
-            return place
-    return None
+    wanted = _facts(measurement)
+    columns = enumerate(comparison.columns)
+    return next((place for place, each in columns if each.set_name == TOGETHER and _facts(each) == wanted), None)
+
+
+def _facts(measured: Measurement | Column) -> tuple[str, str, str, str, int, int]:
+    """What tells one column from another, apart from its set of queries."""
+    return (
+        measured.dataset,
+        measured.protocol,
+        measured.metric,
+        measured.average_precision,
+        measured.gallery_photos,
+        measured.distractors,
+    )
 
 
 def _name(measurement: Measurement) -> str:

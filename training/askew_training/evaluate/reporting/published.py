@@ -43,6 +43,7 @@ class Published:
     """Figures of one system. `values`: mAP in per cent by `DATASET.PROTOCOL`. `source`: who published them, and how."""
 
     key: str
+    source_key: str
     system: str
     values: dict[str, float]
     source: str
@@ -63,7 +64,7 @@ def read_published() -> dict[str, Published]:
     text = files("askew_training.evaluate.reporting").joinpath("published.toml").read_text(encoding="utf-8")
     document = _Document.model_validate(tomllib.loads(text))
     return {
-        key: Published(key, figure.system, figure.values, document.sources[figure.source].text)
+        key: Published(key, figure.source, figure.system, figure.values, document.sources[figure.source].text)
         for key, figure in document.figures.items()
     }
 
@@ -73,7 +74,7 @@ def choose_published(keys: Sequence[str]) -> tuple[Published, ...]:
     known = read_published()
     chosen: dict[str, Published] = {}
     for key in keys:
-        fitting = {name: each for name, each in known.items() if key in (ALL, name) or name.startswith(f"{key}-")}
+        fitting = {name: each for name, each in known.items() if key in (ALL, name, each.source_key)}
         if not fitting:
             near = get_close_matches(key, known, n=3) or list(known)[:3]
             raise DataError(

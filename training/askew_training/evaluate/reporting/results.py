@@ -16,7 +16,7 @@ _COSTS: Mapping[str, Callable[[Cost], float | None]] = {
     "ms": lambda cost: cost.milliseconds,
     "query bytes": lambda cost: float(cost.query_bytes),
 }
-_LABELS = ("", "queries on gallery", "kind")
+_LABELS = ("", "queries → gallery", "kind")
 
 
 def results_table(
@@ -43,7 +43,7 @@ def results_table(
     return Table(
         caption="Mean average precision in per cent, with intervals",
         label_heads=_LABELS,
-        groups=grouped([*map(dataset_name, chosen), *("cost of a query" for _ in costs)]),
+        groups=grouped([*(dataset_name(each, chosen) for each in chosen), *("cost of a query" for _ in costs)]),
         heads=(*map(_head, chosen), *costs),
         lines=(*lines, *theirs),
         notes=(
@@ -67,23 +67,22 @@ def differences_table(comparison: Comparison) -> Table | None:
     if not columns:
         return None
     found = {(each.row, each.column): each for each in comparison.differences}
-    lines = []
-    for row in range(len(comparison.rows)):
-        values = [_difference(found.get((row, column))) for column in columns]
-        if any(values):
-            baselines = {found[row, column].baseline for column in columns if (row, column) in found}
-            against = ", ".join(comparison.rows[place].label for place in sorted(baselines))
-            lines.append(Line((str(row + 1), comparison.rows[row].label, against), tuple(values)))
+    lines = [
+        Line(_row_labels(comparison, row), values)
+        for row in range(len(comparison.rows))
+        if any(values := tuple(_difference(found.get((row, column))) for column in columns))
+    ]
     chosen = [comparison.columns[column] for column in columns]
+    baselines = dict.fromkeys(comparison.rows[each.baseline].label for each in comparison.differences)
     return Table(
-        caption="Differences in points of mean average precision, paired query by query",
-        label_heads=("", "queries on gallery", "compared with"),
-        groups=grouped([dataset_name(each) for each in chosen]),
+        caption=f"Differences from {', '.join(baselines)} in points of mean average precision",
+        label_heads=_LABELS,
+        groups=grouped([dataset_name(each, chosen) for each in chosen]),
         heads=tuple(map(_head, chosen)),
         lines=tuple(lines),
         notes=(
-            "Intervals and verdicts are corrected for the number of rows in a column (Holm). A difference inside the noise is no "
-            "evidence either way.",
+            "Paired query by query. Intervals and verdicts are corrected for the number of rows in a column (Holm). A "
+            "difference inside the noise is no evidence either way.",
         ),
     )
 
@@ -133,7 +132,7 @@ def precision_table(comparison: Comparison) -> Table | None:
     return Table(
         caption="Mean precision among the first k, in per cent",
         label_heads=_LABELS,
-        groups=grouped([f"{dataset_name(column)} {_head(column)}" for column in names]),
+        groups=grouped([f"{dataset_name(column, comparison.columns)} {_head(column)}" for column in names]),
         heads=tuple(f"mP@{k}" for _, k in heads),
         lines=tuple(
             Line(_row_labels(comparison, row), tuple(value(row, column, k) for column, k in heads))
@@ -149,9 +148,19 @@ def _difference(each: Difference | None) -> Value | None:
     return Value(signed_percent(each.difference), interval, verdict=each.verdict)
 
 
-def dataset_name(column: Column) -> str:
-    """The dataset, with its distractors."""
-    return f"{column.dataset} + {column.distractors:,}" if column.distractors else column.dataset
+def dataset_name(column: Column, among: Sequence[Column]) -> str:
+    """The dataset with its distractors, and with the size of its gallery if that alone tells two of `among` apart."""
+    name = f"{column.dataset} + {column.distractors:,}" if column.distractors else column.dataset
+    alike = [each for each in among if _kind_of(each) == _kind_of(column)]
+    sizes = {each.gallery_photos for each in alike}
+    rules = {each.average_precision for each in alike}
+    marks = [f"{column.gallery_photos:,} photos"] if len(sizes) > 1 else []
+    marks += [f"{column.average_precision} rule"] if len(rules) > 1 else []
+    return f"{name} ({', '.join(marks)})" if marks else name
+
+
+def _kind_of(column: Column) -> tuple[str, str, str, str, int]:
+    return column.dataset, column.protocol, column.set_name, column.metric, column.distractors
 
 
 def _head(column: Column) -> str:
@@ -195,7 +204,7 @@ def _bold_note(best: frozenset[tuple[int, int]]) -> list[str]:
 
 def _column_note(comparison: Comparison, place: int) -> str:
     column = comparison.columns[place]
-    name = " ".join(part for part in (dataset_name(column), _head(column)) if part)
+    name = " ".join(part for part in (dataset_name(column, comparison.columns), _head(column)) if part)
     where = f" ({column.set_name})" if column.set_name != TOGETHER else ""
     cells: list[Cell] = [each for each in comparison.cells if each.column == place and each.queries != column.queries]
     other = "".join(f" † Row {each.row + 1} counts {counted(each.queries, 'query', 'queries')}." for each in cells)
