@@ -14,7 +14,9 @@ from askew_training.evaluate.measurement import Found, Measurement, QueryResult,
 from tests.support.paths import DEMO
 
 
-def measure_demo(queries: Path, gallery: Path, photos: int, settings: dict[str, str | float | bool] | None = None) -> Measurement:
+def measure_demo(
+    queries: Path, gallery: Path, photos: int, settings: dict[str, str | float | bool] | None = None
+) -> Measurement:
     """Search the demo's five queries among so many of its photos. Ids are paths below demo/.
 
     `queries`, `gallery`: encoder files.
