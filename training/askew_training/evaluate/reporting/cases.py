@@ -135,7 +135,8 @@ def _quality(case: Case) -> float:
 
 
 def _gain(case: Case) -> float:
-    return _quality(case) - ((case.reference and case.reference.average_precision) or 0.0)
+    # Rounded, so that equal gains stay in the order of the queries.
+    return round(_quality(case) - ((case.reference and case.reference.average_precision) or 0.0), 9)
 
 
 def _check(placed: Placed, asked: Sequence[str]) -> None:

@@ -44,8 +44,13 @@ class Axis:
             found = [step * 10.0**power for power in powers for step in steps]
         else:
             step = _round_step((self.high - self.low) / 4)
-            found = [step * each for each in range(math.ceil(self.low / step - 1e-9), int(self.high / step + 1e-9) + 1)]
-        return [each for each in found if self.low * (1 - 1e-9) <= each <= self.high * (1 + 1e-9) or abs(each) < 1e-12]
+            found = [
+                step * each
+                for each in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)
+            ]
+        # An end may be missed by what floating point loses.
+        slack = 1e-9 * (self.low if self.is_logarithmic else self.high - self.low)
+        return [each for each in found if self.low - slack <= each <= self.high + slack]
 
 
 class Drawing:
