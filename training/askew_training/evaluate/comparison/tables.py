@@ -153,7 +153,7 @@ def _alignment(comparison: Comparison) -> Table:
         "lowest 5 %",
         *(f"first {k} in common" for k in depths),
         "order flips",
-        "separation",
+        "matches above",
     ):
         table.add_column(name, justify="left" if name == "dataset" else "right")
     separations = {(each.row, each.dataset): each.separation for each in comparison.distributions}
