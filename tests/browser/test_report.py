@@ -82,10 +82,11 @@ def write_picture(browser: Browser, path: Path) -> None:
     """The results and the scores, and below them the first queries of the student."""
     resize(browser, 1000)
     script = "const box = document.querySelector(arguments[0]).getBoundingClientRect(); return [box.top + scrollY, box.bottom + scrollY]"
+    browser.driver.execute_script("for (const each of document.querySelectorAll('article details')) each.open = true")
     pieces = []
-    for selector in ("header", "#results", "#scores", "article:nth-of-type(2)"):
+    for selector, most in (("header", 200), ("#results", 400), ("#scores", 415), ("article:nth-of-type(2)", 640)):
         top, bottom = browser.driver.execute_script(script, selector)
-        clip = {"x": 0, "y": top, "width": 1000, "height": min(bottom - top, 640), "scale": 1}
+        clip = {"x": 0, "y": top - 12, "width": 1000, "height": min(bottom - top, most) + 12, "scale": 1}
         taken = browser.driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
         pieces.append(Image.open(io.BytesIO(base64.b64decode(taken["data"]))).convert("RGB"))
     whole = Image.new("RGB", (1000, sum(piece.height for piece in pieces)), pieces[0].getpixel((2, 2)))

@@ -13,8 +13,9 @@ from askew_training.evaluate.reporting.placing import compare, place
 from askew_training.evaluate.reporting.writing import Choices, Report
 from tests.training.evaluate.measurements import measurement, side
 
-TEACHER = {"arch": [0.9, 0.8], "bridge": [0.5, 0.6], "tower": [0.7, 0.7], "none": [None]}
-STUDENT = {"arch": [0.2, 0.1], "bridge": [0.9, 0.6], "tower": [0.6, 0.7], "none": [None]}
+Precisions = dict[str, list[float | None]]
+TEACHER: Precisions = {"arch": [0.9, 0.8], "bridge": [0.5, 0.6], "tower": [0.7, 0.7], "none": [None]}
+STUDENT: Precisions = {"arch": [0.2, 0.1], "bridge": [0.9, 0.6], "tower": [0.6, 0.7], "none": [None]}
 
 
 def groups_of(*measurements: Measurement, of_each: int = 4, asked: tuple[str, ...] = ()) -> list[CaseGroup]:
