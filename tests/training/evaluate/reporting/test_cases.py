@@ -95,3 +95,10 @@ def test_tens_of_thousands_of_queries_make_a_page_of_the_same_size(tmp_path: Pat
     few, many = page(1000), page(20_000)
     assert abs(len(many) - len(few)) < 200
     assert "20,000 queries" in many and "20,000 ids, without a photo" in many and "and 19,980 more" in many
+
+
+def test_a_student_that_does_exactly_as_well_as_its_teacher_is_shown_beside_it() -> None:
+    teacher, student = measurement(TEACHER, queries="teacher"), measurement(TEACHER)
+    of_student = groups_of(teacher, student)[1]
+    assert list(shown(of_student)) == ["Worst", "Best"]
+    assert all(case.reference is not None for each in of_student.lists for case in each.cases)
