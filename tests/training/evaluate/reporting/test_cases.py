@@ -13,8 +13,9 @@ from askew_training.evaluate.reporting.placing import compare, place
 from askew_training.evaluate.reporting.writing import Choices, Report
 from tests.training.evaluate.measurements import measurement, side
 
-TEACHER = {"arch": [0.9, 0.8], "bridge": [0.5, 0.6], "tower": [0.7, 0.7], "none": [None]}
-STUDENT = {"arch": [0.2, 0.1], "bridge": [0.9, 0.6], "tower": [0.6, 0.7], "none": [None]}
+Precisions = dict[str, list[float | None]]
+TEACHER: Precisions = {"arch": [0.9, 0.8], "bridge": [0.5, 0.6], "tower": [0.7, 0.7], "none": [None]}
+STUDENT: Precisions = {"arch": [0.2, 0.1], "bridge": [0.9, 0.6], "tower": [0.6, 0.7], "none": [None]}
 
 
 def groups_of(*measurements: Measurement, of_each: int = 4, asked: tuple[str, ...] = ()) -> list[CaseGroup]:
@@ -94,3 +95,10 @@ def test_tens_of_thousands_of_queries_make_a_page_of_the_same_size(tmp_path: Pat
     few, many = page(1000), page(20_000)
     assert abs(len(many) - len(few)) < 200
     assert "20,000 queries" in many and "20,000 ids, without a photo" in many and "and 19,980 more" in many
+
+
+def test_a_student_that_does_exactly_as_well_as_its_teacher_is_shown_beside_it() -> None:
+    teacher, student = measurement(TEACHER, queries="teacher"), measurement(TEACHER)
+    of_student = groups_of(teacher, student)[1]
+    assert list(shown(of_student)) == ["Worst", "Best"]
+    assert all(case.reference is not None for each in of_student.lists for case in each.cases)

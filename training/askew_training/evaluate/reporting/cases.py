@@ -95,8 +95,8 @@ def _lists(
     cases = [Case(each, theirs.get(each.id)) for each in measurement.results if each.id in wanted]
     if cases:
         yield CaseList(_ASKED, tuple(cases))
-    if theirs:
-        both = [Case(each, theirs[each.id]) for each in measurement.counted if each.id in theirs]
+    both = [Case(each, theirs[each.id]) for each in measurement.counted if each.id in theirs]
+    if any(_gain(case) for case in both):
         lost = [case for case in both if _gain(case) < 0]
         gained = [case for case in both if _gain(case) > 0]
         of = f"of {counted(len(both), 'query', 'queries')} that both counted"
@@ -109,7 +109,8 @@ def _lists(
             f"{len(gained)} {of} gained",
         )
         return
-    alone = [Case(each) for each in measurement.counted]
+    # Without a reference, or with one that did exactly as well.
+    alone = [Case(each, theirs.get(each.id)) for each in measurement.counted]
     perfect = sum(case.result.average_precision == 1 for case in alone)
     yield _extreme(
         "Worst", [case for case in alone if _quality(case) < 1], _quality, of_each, f"of {len(alone)} queries"
