@@ -1,0 +1,117 @@
+"""Measuring a method: what counts as found, and how sure a difference is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from askew_training.data.photo_sets import Photo
+from askew_training.errors import DataError
+from askew_training.evaluate.measurement import Side
+from askew_training.evaluate.search_time.described import held_out_benchmark, join
+from askew_training.evaluate.search_time.differences import difference
+from askew_training.evaluate.search_time.measuring import measure_method
+from askew_training.evaluate.search_time.plain import Plain
+from tests.support.training_helpers import SPACE
+
+SIDE = Side(encoder="small@1", sha256="0" * 64, space_id=SPACE, dim=3, photo_size=64, scales=(1.0,))
+
+
+def photo(name: str, instance: str, role: str = "gallery") -> Photo:
+    return Photo(Path(name), instance, role, "walls", "north", name)
+
+
+def unit(*values: float) -> np.ndarray:
+    vector = np.array(values, np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+VECTORS = {
+    Path("q0"): unit(1, 0, 0),
+    Path("q1"): unit(0, 1, 0),
+    Path("g0"): unit(1, 0.1, 0),
+    Path("g1"): unit(0.2, 0.5, 1),
+    Path("g2"): unit(0, 1, 0.1),
+    Path("g3"): unit(0.4, 0.4, 1),
+}
+QUERIES = (photo("q0", "a", "query"), photo("q1", "b", "query"))
+GALLERY = (photo("g0", "a"), photo("g1", "b"), photo("g2", ""), photo("g3", "a"))
+
+
+def measured(queries=QUERIES, gallery=GALLERY, missing=""):
+    known = {path: vector for path, vector in VECTORS.items() if path.name != missing}
+    described = join("walls", queries, gallery, (known, known), (SIDE, SIDE), np.empty((0, 3), np.float32))
+    return measure_method(Plain(), described)
+
+
+def precisions(found):
+    return {each.id: each.average_precision for each in found.measurement.results}
+
+
+def test_every_query_searches_the_whole_gallery():
+    found = measured()
+    # a: ranks 0 and 1 of 2; b: behind the distractor g2, (0 + 1/2) / 2.
+    assert precisions(found) == {"q0": pytest.approx(1.0), "q1": pytest.approx(0.25)}
+    assert found.measurement.settings == {"method": "plain"}
+    assert (found.measurement.gallery_photos, found.measurement.distractors) == (4, 1)
+    assert found.measurement.kind == "symmetric"
+    assert found.bytes_per_vector == 12 and found.milliseconds > 0
+    first = found.measurement.results[1].first
+    assert [(each.id, each.relevance) for each in first[:2]] == [("g2", "wrong"), ("g1", "right")]
+    assert first[0].score == pytest.approx(0.995037, abs=1e-6)
+
+
+def test_photos_that_cannot_be_described_count_as_not_found():
+    lost = measured(missing="g3")
+    assert precisions(lost)["q0"] == pytest.approx(0.5)
+    assert lost.measurement.results[0].positives == 2
+    assert lost.measurement.excluded == {"cannot be described": ("g3",)}
+    unseen = measured(missing="q1")
+    assert precisions(unseen) == {"q0": pytest.approx(1.0), "q1": 0.0}
+    with pytest.raises(DataError, match="No query of benchmark 'walls' can be read"):
+        measured(queries=QUERIES[:1], missing="q0")
+
+
+def test_a_query_does_not_find_itself_and_one_without_positives_is_not_counted():
+    found = measured(gallery=(*GALLERY, photo("q0", "a")))
+    assert precisions(found)["q0"] == pytest.approx(1.0)
+    assert found.measurement.results[0].positives == 2
+    assert precisions(measured(gallery=GALLERY[:1]))["q1"] is None
+
+
+def test_a_difference_is_resampled_by_instances():
+    plain = measured().measurement
+    # Ten photos of instance a gain 0.1 each, ten of b lose it: only two things were seen, so nothing is sure.
+    many = [
+        each.model_copy(update={"id": f"{each.id}-{number}", "average_precision": 0.5})
+        for each in plain.results
+        for number in range(10)
+    ]
+    before = plain.model_copy(update={"results": tuple(many)})
+
+    def changed(gains):
+        results = [each.model_copy(update={"average_precision": 0.5 + gains[each.instance]}) for each in before.results]
+        return before.model_copy(update={"results": tuple(results)})
+
+    unsure = difference(changed({"a": 0.3, "b": -0.1}), before)
+    assert unsure.mean == pytest.approx(0.1)
+    assert [unsure.low, unsure.high] == pytest.approx([-0.1, 0.3])
+    assert unsure.is_noise
+    sure = difference(changed({"a": 0.1, "b": 0.2}), before)
+    assert [sure.low, sure.high] == pytest.approx([0.1, 0.2])
+    assert not sure.is_noise
+
+
+def test_held_out_photos_become_queries_and_a_gallery():
+    photos = [photo(f"{instance}{number}", instance, "train") for instance in "abcdefgh" for number in range(3)]
+    photos += [photo("lone", "z", "train"), photo("loose", "", "train"), *QUERIES, *GALLERY]
+    queries, gallery, others = held_out_benchmark(photos, 0.5, 0)
+    held = {each.instance_id for each in queries}
+    assert 0 < len(held) < 8 and all(each.id == f"{each.instance_id}0" for each in queries)
+    assert {each.instance_id for each in gallery} - {"z"} == held
+    assert not held & {each.instance_id for each in others} and "loose" in {each.id for each in others}
+    assert len(queries) + len(gallery) + len(others) == 26
+    with pytest.raises(DataError, match="no instance with two of them is held out"):
+        held_out_benchmark(photos[24:], 0.5, 0)
