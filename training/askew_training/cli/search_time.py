@@ -44,6 +44,7 @@ def search_time(
         typer.Option(help="Measure on this share of the instances of role train instead, to choose settings."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Which instances --held-out takes: the `seed` of a recipe.")] = 0,
+    by_set: Annotated[bool, typer.Option("--by-set", help="Also show each set of queries.")] = False,
     measurements: Annotated[
         Path | None, typer.Option(help="Also write one measurement a method to this folder.")
     ] = None,
@@ -54,6 +55,7 @@ def search_time(
     from askew_client.files import write_atomically
     from askew_training.data.photo_sets import read_manifest
     from askew_training.errors import DataError
+    from askew_training.evaluate.ranking import TOGETHER
     from askew_training.evaluate.search_time.table import rows_of, to_json, to_table
     from askew_training.vectors.descriptor_cache import DescriptorCache
 
@@ -82,7 +84,8 @@ def search_time(
             _write(measurements, measured)
     kind = "symmetric" if caches[0].encoder.file.sha256 == caches[1].encoder.file.sha256 else "asymmetric"
     names = [each.encoder.manifest.encoder_id for each in caches]
-    Console().print(to_table(rows, f"{kind}: queries {names[0]}, gallery {names[1]}"))
+    shown = [row for row in rows if by_set or row.set_name == TOGETHER]
+    Console().print(to_table(shown, f"{kind}: queries {names[0]}, gallery {names[1]}"))
     for title, sentence in left_out.items():
         typer.echo(f"askew: left out: {title}: {sentence}", err=True)
     if json is not None:

@@ -8,15 +8,22 @@ from dataclasses import asdict, dataclass
 
 from rich.table import Table
 
+from askew_training.evaluate.measurement import Measurement
+from askew_training.evaluate.ranking import TOGETHER
 from askew_training.evaluate.search_time.differences import Difference, difference
 from askew_training.evaluate.search_time.measuring import Measured
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one benchmark. `difference`: to plain inner products; None for these themselves."""
+    """One method on one benchmark, or on one set of its queries.
+
+    `set_name`: the set, or `TOGETHER`. `difference`: to plain inner products; None for these themselves.
+    """
 
     benchmark: str
+    set_name: str
+    queries: int
     gallery_photos: int
     method: str
     mean_average_precision: float
@@ -25,26 +32,32 @@ class Row:
     milliseconds: float
     bytes_per_vector: float
     preparation_seconds: float
-    by_set: dict[str, float]
 
 
 def rows_of(plain: Measured, measured: Sequence[Measured]) -> list[Row]:
-    """A row for each method on one benchmark, compared with `plain`."""
-    return [
-        Row(
-            each.measurement.dataset,
-            each.measurement.gallery_photos,
-            each.method.title,
-            each.measurement.mean_average_precision,
-            None if each is plain else difference(each.measurement, plain.measurement),
-            each.measurement.mean_precision(1),
-            each.milliseconds,
-            each.bytes_per_vector,
-            each.preparation_seconds,
-            {name: each.measurement.of_set(name).mean_average_precision for name in each.measurement.sets},
-        )
-        for each in measured
-    ]
+    """Rows for each method on one benchmark, compared with `plain`: of all queries, then of each set that has some."""
+    rows = [_row(each, plain, each.measurement, plain.measurement, TOGETHER) for each in measured]
+    for name in plain.measurement.sets:
+        before = plain.measurement.of_set(name)
+        if before.counted:
+            rows += [_row(each, plain, each.measurement.of_set(name), before, name) for each in measured]
+    return rows
+
+
+def _row(each: Measured, plain: Measured, part: Measurement, before: Measurement, set_name: str) -> Row:
+    return Row(
+        benchmark=part.dataset,
+        set_name=set_name,
+        queries=len(part.counted),
+        gallery_photos=part.gallery_photos,
+        method=each.method.title,
+        mean_average_precision=part.mean_average_precision,
+        difference=None if each is plain else difference(part, before),
+        precision_at_1=part.mean_precision(1),
+        milliseconds=each.milliseconds,
+        bytes_per_vector=each.bytes_per_vector,
+        preparation_seconds=each.preparation_seconds,
+    )
 
 
 def to_json(rows: Sequence[Row], left_out: Mapping[str, str], kind: str, queries: str, gallery: str) -> str:
@@ -60,22 +73,28 @@ def to_json(rows: Sequence[Row], left_out: Mapping[str, str], kind: str, queries
 
 
 def to_table(rows: Sequence[Row], title: str) -> Table:
-    """Convert to a table for a person."""
+    """Convert to a table for a person, with a line after each set."""
     table = Table(title=title)
-    for column in ("benchmark", "method", "mAP", "difference [95 %]", "P@1", "ms/query", "bytes/photo", "prepared in"):
-        table.add_column(column, justify="left" if column in {"benchmark", "method"} else "right")
-    for row in rows:
+    for column in ("queries", "method", "mAP", "difference [95 %]", "P@1", "ms/query", "bytes/photo", "prepared in"):
+        table.add_column(column, justify="left" if column in {"queries", "method"} else "right")
+    for row, following in zip(rows, [*rows[1:], None], strict=True):
         table.add_row(
-            f"{row.benchmark}, {row.gallery_photos}",
-            row.method,
+            row.benchmark if row.set_name == TOGETHER else row.set_name,
+            _short(row.method),
             f"{row.mean_average_precision:.3f}",
             _difference(row.difference),
             f"{row.precision_at_1:.3f}",
             f"{row.milliseconds:.2f}",
             f"{row.bytes_per_vector:,.0f}",
             f"{row.preparation_seconds:.2f} s",
+            end_section=following is not None and following.set_name != row.set_name,
         )
     return table
+
+
+def _short(title: str) -> str:
+    """A method with one setting on each line, so that the table fits a terminal."""
+    return title.replace(":", "\n  ").replace(",", "\n  ")
 
 
 def _difference(known: Difference | None) -> str:
