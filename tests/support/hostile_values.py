@@ -57,7 +57,7 @@ ATOMS: tuple[str, ...] = (
 """JSON texts, and texts that are not JSON."""
 
 _KEYS = ("vector", "dtype", "space", "encoder", "limit", "filter", "items", "id", "payload", "queries", "field", "eq", "in", "range",
-         "exists", "and", "or", "not", "gt", "teacher", "exclude", "with_payload", "with_vectors", "group_by", "group_size", "exact", "diffuse",
+         "exists", "and", "or", "not", "gt", "teacher", "exclude", "with_payload", "with_vectors", "group_by", "group_size", "exact",
          "score_threshold", "max_false_match", "", "__proto__", "x" * 1_000)  # fmt: skip
 
 

@@ -43,9 +43,6 @@ class SimilarParams(TypedDict, total=False):
     """Hits for each value of `group_by`, 1 to 100. 1 if it is not given."""
     exact: bool
     """Compare with every vector, with any kind of index, however long it takes."""
-    diffuse: int | None
-    """Order the first so many items, 2 to 500, by how well they are reached from the first one, over items that
-    resemble each other. For galleries with several photos of each thing. Scores stay what they are. Not with `group_by`."""
 
 
 class SearchParams(SimilarParams, total=False):
@@ -140,6 +137,4 @@ def _members(method: str, options: SearchParams) -> dict[str, JsonValue]:
         members |= {"group_by": group, "group_size": options.get("group_size", 1)}
     if options.get("exact"):
         members["exact"] = True
-    if (depth := options.get("diffuse")) is not None:
-        members["diffuse"] = depth
     return members

@@ -118,14 +118,6 @@ def search(
     ] = None,
     group_size: Annotated[int, typer.Option(min=1, max=100, help="With --group-by: the hits for each value.")] = 1,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every vector, however long it takes.")] = False,
-    diffuse: Annotated[
-        int | None,
-        typer.Option(
-            min=2,
-            max=500,
-            help="For galleries with several photos of each thing: order the first so many items by diffusion.",
-        ),
-    ] = None,
     key: Annotated[str | None, typer.Option(help="An API key.", envvar="ASKEW_KEY")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -138,8 +130,6 @@ def search(
 
     if max_false_match is not None and score_threshold is not None:
         raise typer.BadParameter("expected one of --max-false-match and --score-threshold, got both")
-    if diffuse is not None and group_by is not None:
-        raise typer.BadParameter("expected one of --diffuse and --group-by, got both")
     if max_false_match is not None and not 0 < max_false_match < 1:
         raise typer.BadParameter(
             f"expected a share between 0 and 1 for --max-false-match, as 0.01, got {max_false_match:g}"
@@ -152,7 +142,6 @@ def search(
         "group_by": group_by,
         "group_size": group_size,
         "exact": exact,
-        "diffuse": diffuse,
     }
     opened = Encoder(encoder) if encoder else None
     with Client(server, key=key) as client:

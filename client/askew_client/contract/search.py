@@ -15,7 +15,6 @@ from askew_client.contract.space import SpaceId
 MAX_LIMIT = 1_000
 MAX_EXCLUDED = 100
 MAX_GROUP_SIZE = 100
-MAX_DIFFUSED = 500
 
 
 class SearchOptions(RequestBody):
@@ -27,8 +26,7 @@ class SearchOptions(RequestBody):
     `exclude`: ids that must not be hits. `with_payload`: whether hits carry their payload, or which fields of it.
     `with_vectors`: whether they carry the stored vector. `group_by`: a payload field: return at most `group_size` hits
     for each of its values, and at most `limit` values; items without the field are left out. `exact`: compare with
-    every vector, whatever the index. `diffuse`: order the first so many items by how well they are reached from the
-    first one, over items that resemble each other; scores stay what they are. Not with `group_by`.
+    every vector, whatever the index.
     """
 
     limit: int = Field(default=10, ge=1, le=MAX_LIMIT)
@@ -43,13 +41,6 @@ class SearchOptions(RequestBody):
     group_by: FieldPath | None = None
     group_size: int = Field(default=1, ge=1, le=MAX_GROUP_SIZE)
     exact: bool = False
-    diffuse: int | None = Field(default=None, ge=2, le=MAX_DIFFUSED)
-
-    @model_validator(mode="after")
-    def _ungrouped(self) -> Self:
-        if self.diffuse is not None and self.group_by is not None:
-            raise ValueError("expected diffuse or group_by, got both")
-        return self
 
     @model_validator(mode="after")
     def _one_threshold(self) -> Self:
@@ -92,7 +83,7 @@ class Hit(ShortRepr):
 
 
 class SearchAnswer(Listed[Hit]):
-    """The answer to one query: hits by descending score, equal scores by id, unless `diffuse` orders them.
+    """The answer to one query: hits by descending score, equal scores by id.
 
     `unknown_fields`: those of the filter's fields, and of `group_by`, that no item of the gallery has.
     """

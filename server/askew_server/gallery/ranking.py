@@ -210,12 +210,6 @@ def _scored(items: list[FoundItem], query: NDArray[np.float32]) -> list[FoundIte
     return sorted([item._replace(falling=score) for item, score in zip(items, falling, strict=True)])
 
 
-def vectors_of(items: Sequence[FoundItem]) -> NDArray[np.float32]:
-    """The stored vectors of items that have them, float32 [n, D]."""
-    stored = np.frombuffer(b"".join([item.vector for item in items]), dtype="<f2").astype(np.float32)
-    return stored.reshape(len(items), -1)
-
-
 def _falling_of(vectors: Sequence[bytes], query: NDArray[np.float32]) -> list[float]:
     """The negated scores of stored vectors against a query, float32 [D]."""
     if not vectors:
@@ -244,12 +238,13 @@ class Choice:
         return self.limit + len(self.excluded)
 
     def hits(self, items: list[FoundItem]) -> list[FoundItem]:
-        """The hits among items, in the same order."""
+        """The hits among ranked items, in the same order."""
         if self.excluded:
             items = [item for item in items if item.id not in self.excluded]
+        chosen = items[: self.limit]
         if self.threshold is not None:
-            items = [item for item in items if item.score >= self.threshold]
-        return items[: self.limit]
+            chosen = [item for item in chosen if item.score >= self.threshold]
+        return chosen
 
     def is_complete(self, items: list[FoundItem], hits: list[FoundItem]) -> bool:
         """Whether no item beyond the fetched ones can be a hit.

@@ -10,14 +10,13 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
 from askew_client.contract.filters.conditions import AllOf, Exists, Filter, Not, OneOf, Scalar
 from askew_client.contract.filters.field_paths import keys_of
 from askew_client.contract.search import SearchOptions
 from askew_server.gallery.answer_size import AnswerSize, NoRoom
-from askew_server.gallery.diffusion import diffused_order
 from askew_server.gallery.payload_fields import selected_fields
 from askew_server.gallery.ranking import (
     Choice,
@@ -29,7 +28,6 @@ from askew_server.gallery.ranking import (
     Reading,
     SmallPayloads,
     items_of,
-    vectors_of,
 )
 from askew_server.index.port import VectorIndex
 from askew_server.index.types import Labels, Neighbours, Vectors
@@ -116,11 +114,6 @@ class GallerySearch:
                 result.hits += await self._counted_with_room(hits, options, size, (position, len(vectors)))
             return result
         allowed = None if options.filter is None else await self._allowed(options.filter, result)
-        if options.diffuse is not None:
-            for position, vector in enumerate(vectors):
-                hits = [await self._diffused(vector[None], choice, allowed, options, result)]
-                result.hits += await self._counted_with_room(hits, options, size, (position, len(vectors)))
-            return result
         for start in range(0, len(vectors), QUERIES_AT_ONCE):
             part = vectors[start : start + QUERIES_AT_ONCE]
             hits = await self._hits(part, choice, allowed, options, result)
@@ -153,25 +146,6 @@ class GallerySearch:
                     incomplete.append(position)
             pending, wanted = incomplete, _WIDENING * wanted
         return answers
-
-    async def _diffused(
-        self, vector: Vectors, choice: Choice, allowed: Labels | None, options: SearchOptions, result: SearchResult
-    ) -> list[FoundItem]:
-        """The hits of one query, float32 [1, D], the first `options.diffuse` of them in the order of a diffusion."""
-        depth = options.diffuse or 0
-        # The threshold applies to hits, and not to what a path leads over.
-        wide = replace(choice, limit=max(choice.limit, depth), threshold=None)
-        with_vectors = options.model_copy(update={"with_vectors": True, "with_payload": False})
-        (items,) = await self._hits(vector, wide, allowed, with_vectors, result)
-        if not items:
-            return []
-        began = time.perf_counter()
-        order = await self._read_in_thread(lambda *_: diffused_order(vectors_of(items[:depth])))
-        result.stages.append(("finish", began, time.perf_counter()))
-        ordered = [items[position] for position in order] + items[depth:]
-        if not options.with_vectors:
-            ordered = [item._replace(vector=b"") for item in ordered]
-        return choice.hits(ordered)
 
     async def _grouped(
         self, vector: Vectors, groups: Groups, options: SearchOptions, result: SearchResult, size: AnswerSize

@@ -229,7 +229,6 @@ def test_search_options_are_sent_as_query_parameters_and_as_json(server: Scripte
         "group_by": "kind",
         "group_size": 2,
         "exact": True,
-        "diffuse": 50,
     }
     for search in (
         lambda: client.search(VECTOR, space=SPACE, **options),
@@ -252,7 +251,6 @@ def test_search_options_are_sent_as_query_parameters_and_as_json(server: Scripte
         "group_by": ["kind"],
         "group_size": ["2"],
         "exact": ["true"],
-        "diffuse": ["50"],
     }
     assert parse_qs(query) == repeated
     assert {name: value for name, value in batch.json.items() if name != "queries"} == options

@@ -12,13 +12,12 @@ from rich.console import Console
 
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
+from askew_training.cli.describing import describe_views
 from askew_training.cli.options import descriptor_folder
 from askew_training.cli.terminal import finish, progress
 
 if TYPE_CHECKING:
-    from askew_client import Encoder
     from askew_training.data.photo_sets import Photo
-    from askew_training.evaluate.measurement import Side
     from askew_training.evaluate.search_time.described import DescribedBenchmark
     from askew_training.evaluate.search_time.measuring import Measured
     from askew_training.evaluate.search_time.method import Method
@@ -57,6 +56,7 @@ def search_time(
     from askew_training.errors import DataError
     from askew_training.evaluate.ranking import TOGETHER
     from askew_training.evaluate.search_time.table import rows_of, to_json, to_table
+    from askew_training.evaluate.sides import check_one_space
     from askew_training.vectors.descriptor_cache import DescriptorCache
 
     if held_out is not None and benchmark:
@@ -68,11 +68,7 @@ def search_time(
         DescriptorCache(descriptor_folder(cache), queries),
         DescriptorCache(descriptor_folder(cache), gallery),
     )
-    spaces = [each.encoder.space_id for each in caches]
-    if spaces[0] != spaces[1]:
-        raise DataError(
-            f"{queries} describes in space {spaces[0]}, and {gallery} in space {spaces[1]}. Expected two encoders of one space."
-        )
+    check_one_space(caches[0].encoder, caches[1].encoder, allow_foreign_space=False)
     rows: list[Row] = []
     left_out: dict[str, str] = {}
     for described in _described(photos, benchmark, held_out, seed, caches, methods, intake):
@@ -119,8 +115,9 @@ def _described(
     import numpy as np
 
     from askew_training.errors import DataError
-    from askew_training.evaluate.benchmark import benchmarks_in, photos_of
+    from askew_training.evaluate.benchmark import benchmarks_in, photos_of, view_of
     from askew_training.evaluate.search_time.described import HELD_OUT, held_out_benchmark, join
+    from askew_training.evaluate.sides import side_of
 
     others = [photo for photo in photos if photo.role == "train"]
     if held_out is not None:
@@ -133,39 +130,23 @@ def _described(
         parts = [(name, photos_of(photos, name, "query"), photos_of(photos, name, "gallery")) for name in names]
     if not any(each.learns_from_others for each in methods):
         others = []
-    wanted = (
-        list(dict.fromkeys(photo.path for _, chosen, _ in parts for photo in chosen)),
-        list(dict.fromkeys(photo.path for photo in (*others, *(each for part in parts for each in part[2])))),
-    )
-    with progress("describing", sum(map(len, wanted))) as advance:
-        found = [each.describe(paths, advance) for each, paths in zip(caches, wanted, strict=True)]
-    unreadable = {**found[0].unreadable, **found[1].unreadable}
-    meant = {photo.path: photo for _, chosen, rest in parts for photo in (*chosen, *rest)}
-    for path, photo in {**{photo.path: photo for photo in others}, **meant}.items():
-        if path in unreadable:
-            intake.skip(photo.id, "cannot be described", unreadable[path])
+    asked = list(dict.fromkeys(view_of(photo) for _, chosen, _ in parts for photo in chosen))
+    searched = list(dict.fromkeys(photo.path for photo in (*others, *(each for part in parts for each in part[2]))))
+    with progress("describing", len(asked) + len(searched)) as advance:
+        by_query, not_asked = describe_views(caches[0], asked, advance)
+        by_gallery, not_searched = describe_views(caches[1], searched, advance)
+    meant = [(photo, view_of(photo), not_asked) for _, chosen, _ in parts for photo in chosen]
+    meant += [(photo, photo.path, not_searched) for photo in (*others, *(each for part in parts for each in part[2]))]
+    for photo, view, unreadable in meant:
+        if view in unreadable:
+            intake.skip(photo.id, "cannot be described", unreadable[view])
         else:
             intake.taken += 1
-    known = [found[1].vectors[photo.path] for photo in others if photo.path in found[1].vectors]
+    known = [by_gallery[photo.path] for photo in others if photo.path in by_gallery]
     dim = caches[1].encoder.manifest.dim
     vectors = np.stack(known) if known else np.empty((0, dim), np.float32)
-    sides = _side(caches[0].encoder), _side(caches[1].encoder)
-    return [join(*part, (found[0].vectors, found[1].vectors), sides, vectors) for part in parts]
-
-
-def _side(encoder: Encoder) -> Side:
-    from askew_training.evaluate.measurement import Side
-
-    manifest = encoder.manifest
-    return Side(
-        encoder=manifest.encoder_id,
-        sha256=encoder.file.sha256,
-        space_id=manifest.space_id,
-        dim=manifest.dim,
-        photo_size=manifest.photo_size,
-        scales=tuple(manifest.scales),
-        recipe=manifest.recipe,
-    )
+    sides = side_of(caches[0].encoder), side_of(caches[1].encoder)
+    return [join(*part, (by_query, by_gallery), sides, vectors) for part in parts]
 
 
 def _measured(

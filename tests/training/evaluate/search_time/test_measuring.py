@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 
 from askew_training.data.photo_sets import Photo
 from askew_training.errors import DataError
+from askew_training.evaluate.benchmark import View
 from askew_training.evaluate.measurement import Side
 from askew_training.evaluate.search_time.described import held_out_benchmark, join
-from askew_training.evaluate.search_time.differences import difference
 from askew_training.evaluate.search_time.measuring import measure_method
 from askew_training.evaluate.search_time.plain import Plain
+from askew_training.evaluate.search_time.table import rows_of
 from tests.support.training_helpers import SPACE
 
 SIDE = Side(encoder="small@1", sha256="0" * 64, space_id=SPACE, dim=3, photo_size=64, scales=(1.0,))
@@ -41,7 +43,7 @@ GALLERY = (photo("g0", "a"), photo("g1", "b"), photo("g2", ""), photo("g3", "a")
 
 
 def measured(queries=QUERIES, gallery=GALLERY, missing=""):
-    known = {path: vector for path, vector in VECTORS.items() if path.name != missing}
+    known: dict[View, np.ndarray] = {path: vector for path, vector in VECTORS.items() if path.name != missing}
     described = join("walls", queries, gallery, (known, known), (SIDE, SIDE), np.empty((0, 3), np.float32))
     return measure_method(Plain(), described)
 
@@ -55,7 +57,7 @@ def test_every_query_searches_the_whole_gallery():
     # a: ranks 0 and 1 of 2; b: behind the distractor g2, (0 + 1/2) / 2.
     assert precisions(found) == {"q0": pytest.approx(1.0), "q1": pytest.approx(0.25)}
     assert found.measurement.settings == {"method": "plain"}
-    assert (found.measurement.gallery_photos, found.measurement.distractors) == (4, 1)
+    assert found.measurement.gallery_photos == 4
     assert found.measurement.kind == "symmetric"
     assert found.bytes_per_vector == 12 and found.milliseconds > 0
     first = found.measurement.results[1].first
@@ -81,27 +83,38 @@ def test_a_query_does_not_find_itself_and_one_without_positives_is_not_counted()
     assert precisions(measured(gallery=GALLERY[:1]))["q1"] is None
 
 
-def test_a_difference_is_resampled_by_instances():
-    plain = measured().measurement
-    # Ten photos of instance a gain 0.1 each, ten of b lose it: only two things were seen, so nothing is sure.
-    many = [
+def test_junk_is_removed_from_the_ranking():
+    found = measured(gallery=(*GALLERY[:2], replace(GALLERY[2], junk_for=("b",)), GALLERY[3]))
+    # Without g2, the first photo that is left for q1 is its own.
+    assert precisions(found)["q1"] == pytest.approx(1.0)
+
+
+def test_queries_of_two_definitions_are_not_mixed():
+    with pytest.raises(DataError, match="two definitions of average precision"):
+        measured(queries=(QUERIES[0], replace(QUERIES[1], set_name="south", average_precision="standard")))
+
+
+def test_a_row_says_whether_a_method_is_better_than_plain_search():
+    plain = measured()
+    # Ten photos of each of two instances: one gains and one loses, so nothing is sure of a third.
+    results = [
         each.model_copy(update={"id": f"{each.id}-{number}", "average_precision": 0.5})
-        for each in plain.results
+        for each in plain.measurement.results
         for number in range(10)
     ]
-    before = plain.model_copy(update={"results": tuple(many)})
+    before = replace(plain, measurement=plain.measurement.model_copy(update={"results": tuple(results)}))
 
     def changed(gains):
-        results = [each.model_copy(update={"average_precision": 0.5 + gains[each.instance]}) for each in before.results]
-        return before.model_copy(update={"results": tuple(results)})
+        others = [each.model_copy(update={"average_precision": 0.5 + gains[each.instance]}) for each in results]
+        return replace(plain, measurement=plain.measurement.model_copy(update={"results": tuple(others)}))
 
-    unsure = difference(changed({"a": 0.3, "b": -0.1}), before)
-    assert unsure.mean == pytest.approx(0.1)
-    assert [unsure.low, unsure.high] == pytest.approx([-0.1, 0.3])
-    assert unsure.is_noise
-    sure = difference(changed({"a": 0.1, "b": 0.2}), before)
-    assert [sure.low, sure.high] == pytest.approx([0.1, 0.2])
-    assert not sure.is_noise
+    together, unsure, *sets = rows_of(before, [before, changed({"a": 0.3, "b": -0.1})])
+    assert together.difference is None and together.set_name == "together"
+    assert unsure.difference is not None
+    assert unsure.difference.difference == pytest.approx(0.1)
+    assert unsure.difference.verdict == "inside the noise" and unsure.difference.instances == 2
+    assert [row.set_name for row in sets] == ["north", "north"]
+    assert rows_of(before, [before])[0].difference is None
 
 
 def test_held_out_photos_become_queries_and_a_gallery():

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from askew_training.data.photo_sets import Photo, hold_out
 from askew_training.errors import DataError
+from askew_training.evaluate.benchmark import View, view_of
 from askew_training.evaluate.measurement import Side
 from askew_training.evaluate.search_time.method import NOT_THERE, Rows, Vectors
 
@@ -49,7 +49,7 @@ def join(
     name: str,
     queries: Sequence[Photo],
     gallery: Sequence[Photo],
-    vectors: tuple[Mapping[Path, Vectors], Mapping[Path, Vectors]],
+    vectors: tuple[Mapping[View, Vectors], Mapping[View, Vectors]],
     sides: tuple[Side, Side],
     others: Vectors,
 ) -> DescribedBenchmark:
@@ -59,19 +59,19 @@ def join(
     """
     by_query, by_gallery = vectors
     for role, photos, known in (("query", queries, by_query), ("gallery photo", gallery, by_gallery)):
-        if not any(photo.path in known for photo in photos):
+        if not any(view_of(photo) in known for photo in photos):
             raise DataError(f"No {role} of benchmark {name!r} can be read. Expected at least one.")
-    seen = tuple(photo for photo in queries if photo.path in by_query)
+    seen = tuple(photo for photo in queries if view_of(photo) in by_query)
     kept = tuple(photo for photo in gallery if photo.path in by_gallery)
     return DescribedBenchmark(
         name,
         seen,
         kept,
-        np.stack([by_query[photo.path] for photo in seen]),
+        np.stack([by_query[view_of(photo)] for photo in seen]),
         np.stack([by_gallery[photo.path] for photo in kept]),
         others,
         *sides,
-        unseen=tuple(photo for photo in queries if photo.path not in by_query),
+        unseen=tuple(photo for photo in queries if view_of(photo) not in by_query),
         lost=tuple(photo for photo in gallery if photo.path not in by_gallery),
     )
 

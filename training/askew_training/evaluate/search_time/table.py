@@ -10,8 +10,8 @@ from rich.table import Table
 
 from askew_training.evaluate.measurement import Measurement
 from askew_training.evaluate.ranking import TOGETHER
-from askew_training.evaluate.search_time.differences import Difference, difference
 from askew_training.evaluate.search_time.measuring import Measured
+from askew_training.evaluate.statistics.differences import PairedDifference, compare_with
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Row:
     gallery_photos: int
     method: str
     mean_average_precision: float
-    difference: Difference | None
+    difference: PairedDifference | None
     precision_at_1: float
     milliseconds: float
     bytes_per_vector: float
@@ -35,16 +35,24 @@ class Row:
 
 
 def rows_of(plain: Measured, measured: Sequence[Measured]) -> list[Row]:
-    """Rows for each method on one benchmark, compared with `plain`: of all queries, then of each set that has some."""
-    rows = [_row(each, plain, each.measurement, plain.measurement, TOGETHER) for each in measured]
-    for name in plain.measurement.sets:
-        before = plain.measurement.of_set(name)
-        if before.counted:
-            rows += [_row(each, plain, each.measurement.of_set(name), before, name) for each in measured]
+    """Rows for each method on one benchmark, compared with `plain`: of all queries, then of each set that has some.
+
+    The methods are one family, over which p-values are corrected, for each set anew. `measured`: `plain` is the first.
+    """
+    sets = [name for name in plain.measurement.sets if plain.measurement.of_set(name).counted]
+    rows: list[Row] = []
+    for name in (TOGETHER, *sets):
+        parts = [each.measurement if name == TOGETHER else each.measurement.of_set(name) for each in measured]
+        titles = [each.method.title for each in measured]
+        differences = compare_with(parts[0], parts[1:], names=titles) if len(parts) > 1 else []
+        rows += [
+            _row(each, part, name, known)
+            for each, part, known in zip(measured, parts, [None, *differences], strict=True)
+        ]
     return rows
 
 
-def _row(each: Measured, plain: Measured, part: Measurement, before: Measurement, set_name: str) -> Row:
+def _row(each: Measured, part: Measurement, set_name: str, known: PairedDifference | None) -> Row:
     return Row(
         benchmark=part.dataset,
         set_name=set_name,
@@ -52,7 +60,7 @@ def _row(each: Measured, plain: Measured, part: Measurement, before: Measurement
         gallery_photos=part.gallery_photos,
         method=each.method.title,
         mean_average_precision=part.mean_average_precision,
-        difference=None if each is plain else difference(part, before),
+        difference=known,
         precision_at_1=part.mean_precision(1),
         milliseconds=each.milliseconds,
         bytes_per_vector=each.bytes_per_vector,
@@ -75,7 +83,16 @@ def to_json(rows: Sequence[Row], left_out: Mapping[str, str], kind: str, queries
 def to_table(rows: Sequence[Row], title: str) -> Table:
     """Convert to a table for a person, with a line after each set."""
     table = Table(title=title)
-    for column in ("queries", "method", "mAP", "difference [95 %]", "P@1", "ms/query", "bytes/photo", "prepared in"):
+    for column in (
+        "queries",
+        "method",
+        "mAP",
+        "difference [95 %], verdict",
+        "P@1",
+        "ms/query",
+        "bytes/photo",
+        "prepared in",
+    ):
         table.add_column(column, justify="left" if column in {"queries", "method"} else "right")
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         table.add_row(
@@ -97,8 +114,10 @@ def _short(title: str) -> str:
     return title.replace(":", "\n  ").replace(",", "\n  ")
 
 
-def _difference(known: Difference | None) -> str:
+def _difference(known: PairedDifference | None) -> str:
+    """The difference, its interval before the correction, and what is left of it after."""
     if known is None:
         return ""
-    text = f"{known.mean:+.3f} [{known.low:+.3f}, {known.high:+.3f}]"
-    return f"{text} noise" if known.is_noise else text
+    interval = "" if known.interval is None else f" [{known.interval.low:+.3f}, {known.interval.high:+.3f}]"
+    verdict = "noise" if known.verdict == "inside the noise" else known.verdict
+    return f"{known.difference:+.3f}{interval} {verdict}"
