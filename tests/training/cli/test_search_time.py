@@ -44,15 +44,14 @@ def test_methods_are_measured_beside_plain_search(
     run_command(evaluate, *benchmark, "--json", tmp_path / "plain.json")
     scores = json.loads((tmp_path / "plain.json").read_text())["benchmarks"][0]["by_set"]["together"]
     assert report["rows"][0]["mean_average_precision"] == pytest.approx(scores["mean_average_precision"])
-    files = {path.name: read_measurement(path) for path in (tmp_path / "measurements").iterdir()}
-    assert set(files) == {
-        "walls.asymmetric.plain.json",
-        "walls.asymmetric.alpha-qe_neighbours=1_alpha=1.json",
-        "walls.asymmetric.float16.json",
-    }
-    expanded = files["walls.asymmetric.alpha-qe_neighbours=1_alpha=1.json"]
-    assert expanded.settings == {"method": "alpha-qe", "neighbours": 1, "alpha": 1}
-    assert len(paired(expanded, files["walls.asymmetric.plain.json"])[2]) == 4
+    files = [read_measurement(path) for path in (tmp_path / "measurements").iterdir()]
+    named = {str(each.settings["method"]): each for each in files}
+    assert set(named) == {"plain", "alpha-qe", "float16"} and len(files) == 3
+    assert named["alpha-qe"].settings == {"method": "alpha-qe", "neighbours": 1, "alpha": 1}
+    assert len(paired(named["alpha-qe"], named["plain"])[2]) == 4
+    # Those of another pair are other files.
+    run_command(search_time, *pair[2:4], "--queries", pair[3], *benchmark[4:], *chosen, *out)
+    assert len(list((tmp_path / "measurements").iterdir())) == 6
 
 
 @pytest.mark.slow

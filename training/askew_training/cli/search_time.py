@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,12 +11,13 @@ from rich.console import Console
 
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
-from askew_training.cli.describing import describe_views
+from askew_training.cli.describing import describe_views, write_and_name
 from askew_training.cli.options import descriptor_folder
 from askew_training.cli.terminal import finish, progress
 
 if TYPE_CHECKING:
     from askew_training.data.photo_sets import Photo
+    from askew_training.evaluate.measurement import Measurement
     from askew_training.evaluate.search_time.described import DescribedBenchmark
     from askew_training.evaluate.search_time.measuring import Measured
     from askew_training.evaluate.search_time.method import Method
@@ -45,7 +45,7 @@ def search_time(
     seed: Annotated[int, typer.Option(help="Which instances --held-out takes: the `seed` of a recipe.")] = 0,
     by_set: Annotated[bool, typer.Option("--by-set", help="Also show each set of queries.")] = False,
     measurements: Annotated[
-        Path | None, typer.Option(help="Also write one measurement a method to this folder.")
+        Path | None, typer.Option(help="Also write one measurement for each method to this folder.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the table to this file.")] = None,
     cache: Annotated[Path | None, typer.Option(help="The folder for vectors; default: ~/.cache/askew.")] = None,
@@ -54,6 +54,7 @@ def search_time(
     from askew_client.files import write_atomically
     from askew_training.data.photo_sets import read_manifest
     from askew_training.errors import DataError
+    from askew_training.evaluate.measurement_files import check_target
     from askew_training.evaluate.ranking import TOGETHER
     from askew_training.evaluate.search_time.table import rows_of, to_json, to_table
     from askew_training.evaluate.sides import check_one_space
@@ -62,6 +63,8 @@ def search_time(
     if held_out is not None and benchmark:
         raise typer.BadParameter("expected --held-out or --benchmark, got both", param_hint="--held-out")
     methods = _chosen(method or [], grid)
+    if measurements is not None:
+        check_target(measurements)
     intake = Intake()
     photos = read_manifest(manifest, intake)
     caches = (
@@ -70,14 +73,14 @@ def search_time(
     )
     check_one_space(caches[0].encoder, caches[1].encoder, allow_foreign_space=False)
     rows: list[Row] = []
+    results: list[Measurement] = []
     left_out: dict[str, str] = {}
     for described in _described(photos, benchmark, held_out, seed, caches, methods, intake):
         measured = _measured(methods, described, left_out, is_chosen=bool(method))
         if not measured[0].measurement.counted:
             raise DataError(f"Benchmark {described.name!r}: no query has a match in the gallery.")
         rows += rows_of(measured[0], measured)
-        if measurements is not None:
-            _write(measurements, measured)
+        results += [each.measurement for each in measured]
     kind = "symmetric" if caches[0].encoder.file.sha256 == caches[1].encoder.file.sha256 else "asymmetric"
     names = [each.encoder.manifest.encoder_id for each in caches]
     shown = [row for row in rows if by_set or row.set_name == TOGETHER]
@@ -86,6 +89,7 @@ def search_time(
         typer.echo(f"askew: left out: {title}: {sentence}", err=True)
     if json is not None:
         write_atomically(json, to_json(rows, left_out, kind, *names).encode())
+    write_and_name(measurements, results)
     finish(intake, "", {}, False)
 
 
@@ -168,11 +172,3 @@ def _measured(
                 raise
             left_out[f"{benchmark.name}, {each.title}"] = str(error)
     return measured
-
-
-def _write(folder: Path, measured: Sequence[Measured]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for each in measured:
-        one = each.measurement
-        name = re.sub(r"[^A-Za-z0-9.=-]+", "_", f"{one.dataset}.{one.kind}.{each.method.title}")
-        one.write(folder / f"{name}.json")
