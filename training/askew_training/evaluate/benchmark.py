@@ -132,7 +132,7 @@ def rank_benchmark(
         raise DataError(f"No gallery photo of benchmark {benchmark!r} can be read.")
     dim = len(next(iter(gallery_vectors.values())))
     query_rows, gallery_rows = _matrix(queries, query_vectors, dim), _matrix(gallery, gallery_vectors, dim)
-    judged = _judge(queries, gallery)
+    judged = judge(queries, gallery)
     ids = [photo.id for photo in gallery]
     outcomes: list[QueryOutcome] = []
     at_once = max(1, values_at_once // len(gallery))
@@ -148,7 +148,8 @@ def rank_benchmark(
     return BenchmarkOutcome(benchmark, len(gallery), tuple(outcomes))
 
 
-def _judge(queries: Sequence[Photo], gallery: Sequence[Photo]) -> list[Judged]:
+def judge(queries: Sequence[Photo], gallery: Sequence[Photo]) -> list[Judged]:
+    """Which photos of a gallery are right, junk, or the query itself, for each query."""
     shown: dict[str, list[int]] = defaultdict(list)
     junk: dict[str, list[int]] = defaultdict(list)
     rows_of: dict[Path, list[int]] = defaultdict(list)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.encoding.engines import refuse_several
-from askew_client.errors import EngineMissing
+from askew_training.engines import import_faiss
 from askew_training.errors import DataError
 
 
@@ -36,7 +33,7 @@ def learn_centroids(
         )
     if not np.isfinite(vectors).all():
         raise DataError("The teacher's vectors have values that are not finite. Make them again with `askew cache`.")
-    faiss = _import_faiss()
+    faiss = import_faiss("to learn the centroids")
     quantiser = faiss.ProductQuantizer(dim, subspaces, bits)
     quantiser.cp.niter, quantiser.cp.nredo, quantiser.cp.seed = iterations, 2, seed
     # With fewer vectors than its own minimum, faiss only warns, and does so on the terminal.
@@ -44,14 +41,3 @@ def learn_centroids(
     quantiser.train(np.ascontiguousarray(vectors, dtype=np.float32))
     flat: NDArray[np.float32] = faiss.vector_to_array(quantiser.centroids)
     return flat.reshape(subspaces, 2**bits, dim // subspaces)
-
-
-def _import_faiss() -> Any:
-    """Import faiss, or raise EngineMissing with the sentence that names the extra."""
-    hint = "Install one: pip install faiss-cpu (or faiss-gpu, for an NVIDIA GPU)."
-    try:
-        import faiss
-    except ImportError:
-        raise EngineMissing(f"No faiss is installed, which is needed to learn the centroids. {hint}") from None
-    refuse_several(("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12"), hint)
-    return faiss
