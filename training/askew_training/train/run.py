@@ -191,7 +191,7 @@ def _validation(
         count = len({photo.instance_id for photo in held_out.photos if photo.instance_id})
         groups = max(2, min(batches.instances or 16, count))
         batches = batches.model_copy(update={"instances": groups, "tuples": None, "unlabelled": 0})
-    plan = _plan(held_out, batches, None if batches.photos else VALIDATION_BATCHES, recipe.seed)
+    plan = _plan(held_out, batches, None if batches.photos else VALIDATION_BATCHES, recipe.held_out_seed)
     assert plan is not None
     held_out_targets = None
     if targets is not None and teacher is not None and held_out.rows is not None:
