@@ -8,9 +8,10 @@ from PIL import Image
 
 from askew_training.data.photo_sets import read_manifest
 from askew_training.errors import DataError
-from askew_training.evaluate.benchmark import benchmarks_in, measure
+from askew_training.evaluate.benchmark import benchmarks_in, measure, rank_benchmark
 from askew_training.evaluate.ranking import TOGETHER
 from tests.support.training_helpers import MANIFEST_HEADER, picture
+from tests.training.evaluate.revisited.truths import conditions
 
 ROWS = """q0.png,a,query,walls,north
 q1.png,b,query,walls,south
@@ -86,3 +87,46 @@ def test_a_benchmark_whose_queries_have_no_match_is_refused(manifest):
 def test_an_unknown_benchmark_is_refused(manifest):
     with pytest.raises(DataError, match="manifest has these benchmarks: walls"):
         measure(read_manifest(manifest), "covers", described, described)
+
+
+JUDGED_ROWS = """path,instance_ids,role,benchmark,set,junk,bbox,ap
+q0.png,a,query,walls,north,,,
+q1.png,b,query,walls,south,,10 10 50 50,standard
+q1.png,b,query,walls,south,,20 10 50 50,standard
+g0.png,a;b,gallery,walls,north,,,
+g1.png,b,gallery,walls,south,,,
+g2.png,,gallery,walls,far,b;a,,
+g3.png,a,gallery,walls,north,,,
+"""
+
+
+def by_path(views):
+    return {view: VECTORS[getattr(view, "path", view).name] for view in views}
+
+
+def test_judgements_of_the_manifest_are_followed(manifest):
+    manifest.write_text(JUDGED_ROWS)
+    outcome = rank_benchmark(read_manifest(manifest), "walls", by_path, by_path, values_at_once=5)
+    # a: g0 and g3 are first. b: behind the junk g2 comes g1, then g3, then g0: standard (1/1 + 2/3) / 2.
+    assert [each.result.average_precision for each in outcome.queries] == pytest.approx([1, 5 / 6, 5 / 6])
+    assert [each.ranks.tolist() for each in outcome.queries] == [[0, 1], [0, 2], [0, 2]]
+    assert outcome.queries[1].result.first[0].relevance == "junk"
+    assert outcome.scores.by_set["south"].mean_average_precision == pytest.approx(5 / 6)
+    side = conditions().queries
+    trapezoid, standard = outcome.measurements(side, side, {}, {"none": []})
+    assert (trapezoid.average_precision, standard.average_precision) == ("trapezoid", "standard")
+    assert [each.id for each in standard.results] == ["q1.png", "q1.png#2"]
+    assert (standard.dataset, standard.protocol, standard.gallery_photos) == ("walls", "instances", 4)
+    assert not standard.excluded
+
+
+def test_two_definitions_in_a_set_are_refused(manifest):
+    manifest.write_text(JUDGED_ROWS.replace("20 10 50 50,standard", "20 10 50 50,trapezoid"))
+    with pytest.raises(DataError, match=r"'south' have the ap trapezoid and standard, such as q1\.png"):
+        rank_benchmark(read_manifest(manifest), "walls", by_path, by_path)
+
+
+def test_a_long_gallery_is_measured_in_parts(manifest):
+    photos = read_manifest(manifest)
+    whole, parts = (rank_benchmark(photos, "walls", described, described, size) for size in (1 << 20, 1))
+    assert [each.result for each in whole.queries] == [each.result for each in parts.queries]

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
+from askew_training.cli.describing import write_and_name
 from askew_training.cli.options import descriptor_folder
 from askew_training.cli.terminal import finish, progress
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from askew_training.data.photo_sets import Photo
+    from askew_training.evaluate.benchmark import BenchmarkOutcome, Describe, View
     from askew_training.vectors.descriptor_cache import DescriptorCache
 
 
@@ -31,63 +33,91 @@ def evaluate(
         list[str] | None, typer.Option(help="One of its benchmarks; repeatable; default: all.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the report to this file.")] = None,
+    measurements: Annotated[
+        Path | None,
+        typer.Option(help="Also write each benchmark, query by query, as a measurement: NAME.json or a folder."),
+    ] = None,
+    allow_foreign_space: Annotated[
+        bool, typer.Option("--allow-foreign-space", help="Measure encoders of two spaces; the result is marked.")
+    ] = False,
     cache: Annotated[Path | None, typer.Option(help="The folder for vectors; default: ~/.cache/askew.")] = None,
 ) -> None:
     """Measure the mAP of one encoder's queries on a gallery described by another encoder, or the same."""
     from askew_client.files import write_atomically
     from askew_training.data.photo_sets import read_manifest
     from askew_training.errors import DataError
-    from askew_training.evaluate.benchmark import benchmarks_in, measure, photos_of
+    from askew_training.evaluate.benchmark import benchmarks_in, photos_of, rank_benchmark
+    from askew_training.evaluate.measurement_files import check_target
     from askew_training.evaluate.report import Report
+    from askew_training.evaluate.sides import check_one_space, side_of
     from askew_training.vectors.descriptor_cache import DescriptorCache
 
+    if measurements is not None:
+        check_target(measurements)
     intake = Intake()
     photos = read_manifest(manifest, intake)
     query_cache, gallery_cache = (DescriptorCache(descriptor_folder(cache), file) for file in (queries, gallery))
     query_encoder, gallery_encoder = query_cache.encoder, gallery_cache.encoder
-    if query_encoder.space_id != gallery_encoder.space_id:
-        raise DataError(
-            f"{queries} describes in space {query_encoder.space_id}, and {gallery} in space "
-            f"{gallery_encoder.space_id}. Expected two encoders of one space."
-        )
+    is_foreign = check_one_space(query_encoder, gallery_encoder, allow_foreign_space)
     chosen = benchmark or benchmarks_in(photos)
     if not chosen:
         raise DataError(f"{manifest} has no query. Expected photos with the roles query and gallery.")
-    unreadable: dict[Path, str] = {}
+    unreadable: dict[View, str] = {}
     sides = [photos_of(photos, name, role) for name in chosen for role in ("query", "gallery")]
     with progress("describing", sum(map(len, sides))) as advance:
-        measured = tuple(
-            measure(
+        outcomes = [
+            rank_benchmark(
                 photos,
                 name,
                 _make_describe(query_cache, advance, unreadable),
                 _make_describe(gallery_cache, advance, unreadable),
             )
             for name in chosen
-        )
+        ]
     _count(intake, sides, unreadable)
     report = Report(
         query_encoder.manifest.encoder_id,
         gallery_encoder.manifest.encoder_id,
         gallery_encoder.space_id,
-        measured,
+        tuple(outcome.scores for outcome in outcomes),
         intake.as_json(),
+        is_foreign,
     )
     Console().print(report.to_table())
     if json is not None:
         write_atomically(json, report.to_json().encode())
+    if measurements is not None:
+        settings: dict[str, str | float | bool] = {"scores": "rounded to 1e-6"}
+        if is_foreign:
+            settings["foreign_space"] = True
+        write_and_name(
+            measurements,
+            [
+                measurement
+                for place, outcome in enumerate(outcomes)
+                for measurement in outcome.measurements(
+                    side_of(query_encoder),
+                    side_of(gallery_encoder),
+                    settings,
+                    _not_described(sides[2 * place], sides[2 * place + 1], outcome, unreadable),
+                )
+            ],
+        )
     finish(intake, "", {}, False)
 
 
-def _count(intake: Intake, sides: Sequence[Sequence[Photo]], unreadable: dict[Path, str]) -> None:
+def _count(intake: Intake, sides: Sequence[Sequence[Photo]], unreadable: dict[View, str]) -> None:
     """Count the photos of each benchmark's queries and gallery, which alternate in `sides`."""
+    from askew_training.evaluate.benchmark import view_of
+
     for queries, gallery in zip(sides[::2], sides[1::2], strict=True):
         shown: dict[str, set[Path]] = {}
         for photo in gallery:
-            shown.setdefault(photo.instance_id, set()).add(photo.path)
+            for instance in photo.instances:
+                shown.setdefault(instance, set()).add(photo.path)
         for photo in (*queries, *gallery):
-            if photo.path in unreadable:
-                intake.skip(photo.id, "cannot be described", unreadable[photo.path])
+            if view_of(photo) in unreadable:
+                intake.skip(photo.id, "cannot be described", unreadable[view_of(photo)])
             elif photo.role == "query" and not (
                 photo.instance_id and shown.get(photo.instance_id, set()) - {photo.path}
             ):
@@ -96,12 +126,34 @@ def _count(intake: Intake, sides: Sequence[Sequence[Photo]], unreadable: dict[Pa
                 intake.taken += 1
 
 
-def _make_describe(
-    cache: DescriptorCache, advance: Callable[[], None], unreadable: dict[Path, str]
-) -> Callable[[Sequence[Path]], dict[Path, NDArray[np.float32]]]:
-    def describe(paths: Sequence[Path]) -> dict[Path, NDArray[np.float32]]:
-        described = cache.describe(paths, advance)
-        unreadable.update(described.unreadable)
-        return described.vectors
+def _not_described(
+    queries: Sequence[Photo], gallery: Sequence[Photo], outcome: BenchmarkOutcome, unreadable: dict[View, str]
+) -> dict[str, tuple[str, ...]]:
+    """What a measurement says of photos that did not count as others do."""
+    from askew_training.evaluate.benchmark import view_of
+
+    return {
+        "queries that cannot be described, counted as finding nothing": tuple(
+            photo.id for photo in queries if view_of(photo) in unreadable
+        ),
+        "gallery photos that cannot be described, counted as never found": tuple(
+            photo.id for photo in gallery if view_of(photo) in unreadable
+        ),
+        "queries without positives": tuple(each.result.id for each in outcome.queries if not each.result.positives),
+    }
+
+
+def _make_describe(cache: DescriptorCache, advance: Callable[[], None], unreadable: dict[View, str]) -> Describe:
+    from askew_training.data.crops import Crop
+    from askew_training.export.shrinking import shrink
+
+    def describe(views: Sequence[View]) -> dict[View, NDArray[np.float32]]:
+        whole = cache.describe([view for view in views if isinstance(view, Path)], advance)
+        boxes = cache.describe_crops([view for view in views if isinstance(view, Crop)], shrink, advance)
+        vectors: dict[View, NDArray[np.float32]] = dict(whole.vectors.items())
+        vectors.update((crop, vector) for crop, vector in boxes.vectors.items())
+        unreadable.update((path, why) for path, why in whole.unreadable.items())
+        unreadable.update((crop, why) for crop, why in boxes.unreadable.items())
+        return vectors
 
     return describe

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from askew_client.cli.taken import Intake
 from askew_client.encoding.photos import SUFFIXES
+from askew_training.data.crops import Box
+from askew_training.data.judgements import Definition, judgements_of
 from askew_training.errors import DataError
 
 COLUMNS = ("path", "instance_id", "role", "benchmark", "set")
@@ -23,6 +25,9 @@ class Photo:
     `instance_id`: what it shows, empty if unknown. `role`: train, query or gallery. `benchmark`: the gallery that it
     belongs to. `set_name`: where it comes from. `id`: its name in caches and reports, with POSIX separators: the path
     stated in its manifest, or FOLDER/path/inside/it for a photo that was found in a folder.
+
+    `other_instances`: what a gallery photo shows besides `instance_id`. `junk_for`: instances for whose queries it is
+    neither right nor wrong. `box`: what is searched for in a query. `average_precision`: of a query's set.
     """
 
     path: Path
@@ -31,10 +36,21 @@ class Photo:
     benchmark: str
     set_name: str
     id: str
+    other_instances: tuple[str, ...] = ()
+    junk_for: tuple[str, ...] = ()
+    box: Box | None = None
+    average_precision: Definition = "trapezoid"
+
+    @property
+    def instances(self) -> tuple[str, ...]:
+        """Everything that it is known to show."""
+        return (self.instance_id, *self.other_instances) if self.instance_id else ()
 
 
 def read_manifest(path: Path, intake: Intake | None = None) -> list[Photo]:
     """Read a manifest: a CSV with the columns path, instance_id, role, benchmark, set; paths are relative to it.
+
+    `askew_training.data.judgements` describes its optional columns.
 
     `intake`: counts lines that cannot be taken (too few values, an unknown role, a name that is not UTF-8), which are
     passed over. Without it, the first such line raises DataError, as do a missing file and a missing column.
@@ -43,9 +59,13 @@ def read_manifest(path: Path, intake: Intake | None = None) -> list[Photo]:
         # What is not UTF-8 is kept as it is until its line is looked at.
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
             reader = csv.DictReader(stream)
-            missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
+            # In one place it is `instance_ids`: a column that lists several.
+            named = {"instance_id" if name == "instance_ids" else name for name in reader.fieldnames or []}
+            missing = [column for column in COLUMNS if column not in named]
             if not all(_is_utf8(column) for column in reader.fieldnames or []):
                 raise DataError(f"{path} is not a CSV file in UTF-8. Expected the columns {', '.join(COLUMNS)}.")
+            if {"instance_id", "instance_ids"} <= set(reader.fieldnames or []):
+                raise DataError(f"{path} has the columns instance_id and instance_ids. Expected one of them.")
             if missing:
                 raise DataError(f"{path} has no column {missing[0]!r}. Expected {', '.join(COLUMNS)}.")
             return list(_photos(path, reader, intake))
@@ -123,19 +143,33 @@ def hold_out(photos: Iterable[Photo], share: float, seed: int) -> tuple[list[Pho
 
 def _photos(manifest: Path, reader: csv.DictReader[str], intake: Intake | None) -> Iterator[Photo]:
     for row in reader:
-        name, values = f"{manifest}, line {reader.line_num}", [row[column] for column in COLUMNS]
+        name = f"{manifest}, line {reader.line_num}"
+        values = [row.get(column, row.get("instance_ids")) for column in COLUMNS]
         expected = f"expected {len(COLUMNS)} values, {', '.join(COLUMNS)}"
         if any(value is None for value in values):
             problem = "too few values", f"{name}: {expected}."
         elif row["role"] not in ROLES:
             problem = "an unknown role", f"{name}: expected the role {', '.join(ROLES)}, got {row['role']!r}."
-        elif not all(_is_utf8(str(value)) for value in values):
+        elif not all(_is_utf8(str(value)) for value in (*values, row.get("junk"))):
             problem = "not UTF-8", f"{name}: expected a text in UTF-8, got {row['path']!r}."
         elif not row["path"] or "\0" in str(row["path"]):
             problem = "no path", f"{name}: expected the path of a photo, got {row['path']!r}."
+        elif isinstance(judged := judgements_of(row, row["role"]), tuple):
+            problem = judged[0], f"{name}: {judged[1]}."
         else:
-            path, instance_id, role, benchmark, set_name = (str(value) for value in values)
-            yield Photo(manifest.parent / path, instance_id, role, benchmark, set_name, Path(path).as_posix())
+            path, _, role, benchmark, set_name = (str(value) for value in values)
+            yield Photo(
+                manifest.parent / path,
+                judged.instances[0] if judged.instances else "",
+                role,
+                benchmark,
+                set_name,
+                Path(path).as_posix(),
+                judged.instances[1:],
+                judged.junk,
+                judged.box,
+                judged.average_precision,
+            )
             continue
         if intake is None:
             raise DataError(problem[1])

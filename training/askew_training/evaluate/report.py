@@ -17,7 +17,8 @@ from askew_training.evaluate.benchmark import BenchmarkScores
 class Report:
     """The scores of some benchmarks, and the encoders of queries and gallery (`name@version`).
 
-    `intake`: how many photos and lines were taken, and which were not.
+    `intake`: how many photos and lines were taken, and which were not. `foreign_space`: whether the queries were described
+    in another space than the gallery, so that the figures say nothing of a product.
     """
 
     queries: str
@@ -25,6 +26,7 @@ class Report:
     space_id: str
     benchmarks: tuple[BenchmarkScores, ...]
     intake: Mapping[str, object] = field(default_factory=dict)
+    foreign_space: bool = False
 
     @property
     def kind(self) -> str:
@@ -37,7 +39,8 @@ class Report:
 
     def to_table(self) -> Table:
         """Convert to a table for a person."""
-        table = Table(title=f"{self.kind}: queries {self.queries}, gallery {self.gallery}")
+        mark = " (TWO SPACES: the scores mean nothing)" if self.foreign_space else ""
+        table = Table(title=f"{self.kind}: queries {self.queries}, gallery {self.gallery}{mark}")
         for column in ("benchmark", "set", "queries", "gallery", "mAP", "P@1", "R@5", "R@10"):
             table.add_column(column, justify="left" if column in {"benchmark", "set"} else "right")
         for benchmark in self.benchmarks:
@@ -64,6 +67,8 @@ def manifest_metrics(reports: Sequence[Path]) -> dict[str, float | str]:
     for path in reports:
         try:
             report = json.loads(path.read_text(encoding="utf-8"))
+            if report.get("foreign_space"):
+                raise DataError(f"{path} compares two spaces. Its figures do not belong into an encoder file.")
             for benchmark in report["benchmarks"]:
                 for set_name, scores in benchmark["by_set"].items():
                     name = f"{report['kind']}.{benchmark['benchmark']}.{set_name}"

@@ -15,7 +15,7 @@ from askew_training.vectors.descriptor_cache import DescriptorCache, Descriptors
 
 def describe_pooled(
     network: Network, photo_size: int, paths: Sequence[Path], cache: Path, on_photo: Callable[[], None]
-) -> Descriptors:
+) -> Descriptors[Path]:
     """Describe photos by the network's pooled vectors at its own scales: float32 [C] by path, unit length.
 
     The network without its linear layer is exported and run like any encoder. This is several times faster than torch

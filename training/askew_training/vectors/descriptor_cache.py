@@ -1,96 +1,130 @@
-"""A cache of the vectors of any encoder, by the digests of the encoder and of each photo."""
+"""A cache of the vectors of any encoder, by the digests of the encoder and of each photo, and by box."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.errors import PhotoError
-from askew_client.files import write_atomically
+from askew_client.encoding.photos import read_photo
+from askew_client.errors import EncoderFailed, PhotoError
+from askew_training.data.crops import RULE, Crop, check_side, corners, cut, longest_side
+from askew_training.data.parallel import map_in_threads
 from askew_training.vectors.description import describe_photos, open_encoder, save_at_intervals
+from askew_training.vectors.descriptor_file import DescriptorFile
 
-SAVED_EVERY = 60.0
-"""Seconds between two writes: the most work that a crash can lose. Each write is of the whole file."""
+SAVED_EVERY = 20.0
+"""Seconds between two writes: the most work that a crash can lose."""
+
+Described = TypeVar("Described", bound=Hashable)
+Shrink = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
+"""Shrinks uint8 [H, W, 3] to a longest side, by the filter of encoders."""
 
 
 @dataclass(frozen=True)
-class Descriptors:
-    """Unit vectors, float32 [D], by path, and by path a sentence for each photo that cannot be described."""
+class Descriptors(Generic[Described]):
+    """Unit vectors, float32 [D], by what was described, and a sentence for each that cannot be described."""
 
-    vectors: dict[Path, NDArray[np.float32]]
-    unreadable: dict[Path, str]
+    vectors: dict[Described, NDArray[np.float32]]
+    unreadable: dict[Described, str]
 
 
 class DescriptorCache:
-    """The vectors of one encoder file, in one file of a folder, by the SHA-256 of each photo's bytes.
+    """The vectors of one encoder file, in a folder, by the SHA-256 of each photo's bytes.
 
     An encoder that was exported differently, or a photo that was changed, has another digest and is described again.
-    A missing or damaged cache counts as empty, because it can always be computed again.
+    What is missing or damaged in the cache is described again, too.
     """
 
     def __init__(self, folder: Path, encoder_file: Path) -> None:
         """Open the encoder and its cache. Raises what Encoder raises."""
         folder.mkdir(parents=True, exist_ok=True)
         self.encoder = open_encoder(encoder_file)
-        self.path = folder / f"{self.encoder.file.sha256}.npz"
-        self._vectors = _read(self.path, self.encoder.manifest.dim)
-        self._has_unsaved = False
+        self._file = DescriptorFile(folder, self.encoder.file.sha256, self.encoder.manifest.dim)
 
-    def describe(self, paths: Sequence[Path], on_photo: Callable[[], None]) -> Descriptors:
+    def describe(self, paths: Sequence[Path], on_photo: Callable[[], None]) -> Descriptors[Path]:
         """Describe photos, those that are not cached yet on all cores; `on_photo` is called after each.
 
         Vectors that were computed are kept even if this is interrupted.
         """
-        digests, unreadable = _digests(paths)
-        unknown = [path for path, digest in digests.items() if digest not in self._vectors]
-        for _ in range(len(paths) - len(unknown)):
+        return self._describe(paths, lambda path: path, lambda _, digest: digest, self._describe_paths, on_photo)
+
+    def describe_crops(self, crops: Sequence[Crop], shrink: Shrink, on_photo: Callable[[], None]) -> Descriptors[Crop]:
+        """Describe boxes of photos, each at the scale that its whole photo would have; as `describe` otherwise.
+
+        `shrink`: the filter of encoders. The pixels are those of `askew_training.data.crops`.
+        """
+
+        def describe_one(crop: Crop) -> NDArray[np.float32] | PhotoError:
+            try:
+                pixels = read_photo(crop.path)
+                inside = cut(pixels, crop)
+                longest = longest_side(inside.shape, pixels.shape, self.encoder.manifest.photo_size)
+                check_side(inside, crop, longest)
+                return self.encoder.encode_pixels(shrink(inside, longest))
+            except PhotoError as error:
+                return error
+            # The engine may fail on this photo and not on the next one.
+            except EncoderFailed as error:
+                return PhotoError(str(error))
+
+        return self._describe(
+            crops,
+            lambda crop: crop.path,
+            lambda crop, digest: f"{digest}:{','.join(map(str, corners(crop.box)))}:{RULE}",
+            lambda unknown: map_in_threads(describe_one, unknown),
+            on_photo,
+        )
+
+    def _describe(
+        self,
+        wanted: Sequence[Described],
+        path_of: Callable[[Described], Path],
+        key_of: Callable[[Described, str], str],
+        describe: Callable[[Sequence[Described]], Iterable[NDArray[np.float32] | PhotoError]],
+        on_photo: Callable[[], None],
+    ) -> Descriptors[Described]:
+        keys: dict[Described, str] = {}
+        unreadable: dict[Described, str] = {}
+        for each, digest in zip(wanted, map_in_threads(lambda each: _digest(path_of(each)), wanted), strict=True):
+            if isinstance(digest, OSError):
+                unreadable[each] = f"{path_of(each)} cannot be read: {digest.strerror}."
+            else:
+                keys[each] = key_of(each, digest)
+        known = self._file.read(list(keys.values()))
+        unknown = list({key: each for each, key in keys.items() if key not in known}.values())
+        for _ in range(len(wanted) - len(unknown)):
             on_photo()
-        with save_at_intervals(self._save, SAVED_EVERY) as after_photo:
-            for path, result in zip(unknown, describe_photos(self.encoder, unknown), strict=True):
+        unsaved: dict[str, NDArray[np.float32]] = {}
+
+        def save() -> None:
+            self._file.append(unsaved)
+            unsaved.clear()
+
+        failed: dict[str, str] = {}
+        with save_at_intervals(save, SAVED_EVERY) as after_photo:
+            for each, result in zip(unknown, describe(unknown), strict=True):
                 if isinstance(result, PhotoError):
-                    unreadable[path] = str(result)
+                    failed[keys[each]] = str(result)
                 else:
-                    self._vectors[digests[path]] = result
-                    self._has_unsaved = True
+                    known[keys[each]] = unsaved[keys[each]] = result
                 on_photo()
                 after_photo()
-        known = {path: self._vectors[digest] for path, digest in digests.items() if digest in self._vectors}
-        return Descriptors(known, unreadable)
+        unreadable |= {each: failed[key] for each, key in keys.items() if key in failed}
+        return Descriptors({each: known[key] for each, key in keys.items() if key in known}, unreadable)
 
-    def _save(self) -> None:
-        if not self._has_unsaved:
-            return
-        buffer = io.BytesIO()
-        np.savez(buffer, photos=np.array(list(self._vectors)), vectors=np.stack(list(self._vectors.values())))
-        write_atomically(self.path, buffer.getvalue())
-        self._has_unsaved = False
+    def _describe_paths(self, paths: Sequence[Path]) -> Iterable[NDArray[np.float32] | PhotoError]:
+        return describe_photos(self.encoder, paths)
 
 
-def _digests(paths: Sequence[Path]) -> tuple[dict[Path, str], dict[Path, str]]:
-    """SHA-256 of each file, and a sentence for each file that cannot be read."""
-    digests: dict[Path, str] = {}
-    unreadable: dict[Path, str] = {}
-    for path in paths:
-        try:
-            digests[path] = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as error:
-            unreadable[path] = f"{path} cannot be read: {error.strerror}."
-    return digests, unreadable
-
-
-def _read(path: Path, dim: int) -> dict[str, NDArray[np.float32]]:
+def _digest(path: Path) -> str | OSError:
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
-            photos, vectors = content["photos"], content["vectors"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return {}
-    if vectors.shape != (len(photos), dim) or vectors.dtype != np.float32:
-        return {}
-    return {str(photo): vector for photo, vector in zip(photos, vectors, strict=True)}
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        return error

@@ -1,0 +1,69 @@
+"""`askew evaluate-landmarks` on a small set in the published layout, part of which was fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import Result
+
+from askew_client import Encoder
+from askew_training.cli.evaluate_landmarks import evaluate_landmarks
+from askew_training.errors import DataError
+from askew_training.evaluate.landmarks.solution import image_path
+from askew_training.evaluate.measurement import read_measurement
+from tests.support.small_encoders import make_encoder
+from tests.support.training_helpers import picture, run_command
+
+
+def save(folder: Path, image: str, seed: int) -> None:
+    path = image_path(folder, image)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture(60, 80, seed)).save(path)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "gldv2"
+    for seed, image in enumerate(("aaa1", "bbb1", "ccc1")):
+        save(root / "index", image, seed)
+    save(root / "test", "qaa1", 0)
+    save(root / "test", "qbb1", 1)
+    (root / "index.csv").write_text("id\naaa1\nbbb1\nccc1\nnot-fetched\n")
+    (root / "retrieval_solution_v2.1.csv").write_text(
+        "id,images,Usage\nqaa1,aaa1 not-fetched,Public\nqbb1,bbb1 ccc1,Private\nqcc1,ccc1,Private\nqdd1,None,Ignored\n"
+    )
+    return root
+
+
+def run(root: Path, encoder: Path, *more: object) -> Result:
+    common = ("--root", root, "--queries", encoder, "--gallery", encoder, "--cache", root.parent / "cache")
+    return run_command(evaluate_landmarks, *common, *more)
+
+
+def test_public_and_private_are_measured_apart_on_what_was_fetched(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = make_encoder(tmp_path / "teacher.onnx", role="teacher", dim=16)
+    result = run(root, encoder, "--measurements", tmp_path / "out.json")
+    assert result.exit_code == 0
+    assert "left out: 1 photo, index: images that were not fetched" in result.output
+    assert "queries of Usage Ignored" in result.output and "mAP@100" in result.stdout
+    public, private = (read_measurement(tmp_path / f"out.{part}.json") for part in ("public", "private"))
+    assert (public.mean_average_precision, public.gallery_photos, len(private.results)) == (1, 3, 1)
+    assert private.results[0].positives == 2
+    assert public.excluded == {
+        "queries: images that were not fetched": ("qcc1",),
+        "index: images that were not fetched": ("not-fetched",),
+        "positives that the index lacks": ("not-fetched",),
+    }
+    monkeypatch.setattr(Encoder, "encode_pixels", lambda *_: pytest.fail("a photo was described again"))
+    assert run(root, encoder).exit_code == 0
+
+
+def test_another_folder_is_refused(root: Path, tmp_path: Path) -> None:
+    encoder = make_encoder(tmp_path / "teacher.onnx", role="teacher", dim=16)
+    (root / "index").rename(root / "elsewhere")
+    with pytest.raises(DataError, match=r"None of the images of index is in .*index, such as .*a/a/a/aaa1\.jpg"):
+        run(root, encoder)

@@ -1,0 +1,1 @@
+"""Revisited Oxford and Paris (Radenović et al., CVPR 2018): ground truth, protocols and measuring."""
