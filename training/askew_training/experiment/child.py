@@ -1,4 +1,4 @@
-"""Training one cell in a process of its own: if it is killed or runs out of memory, the rest of the experiment goes on."""
+"""Running a command of `askew` in a process of its own: if it is killed or runs out of memory, the experiment goes on."""
 
 from __future__ import annotations
 
@@ -8,51 +8,71 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from askew_client.cli.taken import EXIT_INCOMPLETE
 from askew_client.files import write_atomically
 from askew_training.experiment.cells import LOG, RECIPE, CellFolder
+from askew_training.experiment.workplace import Workplace
 
 SECONDS = "seconds.json"
 INTERRUPTED = 130
-_KEPT = re.compile(r"[^\x20-\x7e\u00a0-\uffff]")
+_NOT_SHOWN = re.compile(r"[^\x20-\x7e\u00a0-\u24ff\u2600-\uffff]")
+"""Control signs, and the frames of a terminal."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How the training of a cell ended. `reason`: why it failed, "" if it did not. `seconds`: with earlier parts."""
+    """How a command ended. `reason`: why it failed, "" if it did not. `seconds`: with earlier parts of the same training."""
 
     reason: str
     seconds: float
     command: tuple[str, ...]
 
 
-def train_cell(folder: CellFolder, options: Sequence[str], held: int, environment: Mapping[str, str]) -> Ended:
+def train_cell(folder: CellFolder, options: Sequence[str], place: Workplace) -> Ended:
     """Train a cell to its end, from its last checkpoint if it has one. What is printed goes to its log.
 
-    `options`: of `askew train`. `held`: the descriptor of the experiment's lock, which the process keeps locked as long as it runs,
-    also if this one is killed. Raises KeyboardInterrupt if the training was asked to stop; it is saved then.
+    `options`: of `askew train`. Raises KeyboardInterrupt if the training was asked to stop; it is saved then.
     """
     resume = ["--resume"] if folder.checkpoint.exists() else []
-    arguments = ("train", str(folder.path / RECIPE), str(folder.run), *options, *resume)
     before = _seconds(folder.path)
     started = time.monotonic()
-    with (folder.path / LOG).open("ab") as log:
-        log.write(f"$ askew {' '.join(arguments)}\n".encode())
-        log.flush()
+
+    def so_far() -> float:
+        return before + time.monotonic() - started
+
+    arguments = ["train", str(folder.path / RECIPE), str(folder.run), *options, *resume]
+    try:
+        ended = run_command(arguments, folder.path / LOG, place)
+    finally:
+        write_atomically(folder.path / SECONDS, json.dumps(round(so_far(), 1)).encode())
+    return Ended(ended.reason, so_far(), ended.command)
+
+
+def run_command(arguments: Sequence[str], log: Path, place: Workplace) -> Ended:
+    """Run `askew` with these arguments, and append what it prints to a log.
+
+    The process holds the experiment's lock as long as it runs, also if this process is killed. Raises KeyboardInterrupt if it was asked to stop.
+    """
+    started = time.monotonic()
+    with log.open("ab") as stream:
+        stream.write(f"$ askew {' '.join(arguments)}\n".encode())
+        stream.flush()
         process = subprocess.Popen(
             [sys.executable, "-m", "askew_client.main", *arguments],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, pass_fds=(held,), env=dict(environment),
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            pass_fds=(place.held,),
+            env=place.environment,
+        )
         code = _wait(process)
-    seconds = before + time.monotonic() - started
-    write_atomically(folder.path / SECONDS, json.dumps(seconds).encode())
     if code == INTERRUPTED:
         raise KeyboardInterrupt
-    return Ended(_reason(code, folder.path / LOG), seconds, ("askew", *arguments))
+    return Ended(_reason(code, log), time.monotonic() - started, ("askew", *arguments))
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
@@ -73,11 +93,13 @@ def _seconds(folder: Path) -> float:
 
 
 def _reason(code: int, log: Path) -> str:
-    """Why it failed, in the words of its last paragraph; "" if it did not."""
+    """Why it failed, in the last words of its log; "" if it did not."""
     if code in (0, EXIT_INCOMPLETE):
         return ""
     if code < 0:
-        return f"it was ended by {signal.Signals(-code).name}; see {log}."
-    lines = [_KEPT.sub("", line).strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+        return f"it was ended by {signal.Signals(-code).name}; see {log}"
+    lines = [
+        _NOT_SHOWN.sub("", line).strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+    ]
     said = [line for line in lines if line]
-    return f"{said[-1] if said else 'it said nothing'} (exit code {code}; see {log})"
+    return f"{said[-1].removeprefix('askew: ')} (exit code {code}; see {log})"

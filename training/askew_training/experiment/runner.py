@@ -105,7 +105,7 @@ class Runner:
         if folder.cell.stage == "start":
             ended = self._make_start(folder)
         else:
-            ended = train_cell(folder, self._options(), self._place.held, self._place.environment)
+            ended = train_cell(folder, self._options(), self._place)
         record = self._record(folder, ended)
         folder.finish(record)
         return record
