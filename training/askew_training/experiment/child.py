@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing import reduction
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
+from askew_client.cli.main import main
 from askew_client.cli.taken import EXIT_INCOMPLETE
 from askew_client.files import write_atomically
 from askew_training.experiment.cells import LOG, RECIPE, CellFolder
@@ -19,6 +23,7 @@ from askew_training.experiment.workplace import Workplace
 
 SECONDS = "seconds.json"
 INTERRUPTED = 130
+PRELOADED = ("askew_training.train.loop", "askew_training.experiment.child")
 _NOT_SHOWN = re.compile(r"[^\x20-\x7e\u00a0-\u24ff\u2600-\uffff]")
 """Control signs, and the frames of a terminal."""
 
@@ -55,34 +60,56 @@ def train_cell(folder: CellFolder, options: Sequence[str], place: Workplace) -> 
 def run_command(arguments: Sequence[str], log: Path, place: Workplace) -> Ended:
     """Run `askew` with these arguments, and append what it prints to a log.
 
-    The process holds the experiment's lock as long as it runs, also if this process is killed. Raises KeyboardInterrupt if it was asked to stop.
+    The process holds the experiment's lock as long as it runs, also if this process is killed. Raises KeyboardInterrupt if
+    it was asked to stop.
     """
     started = time.monotonic()
-    with log.open("ab") as stream:
-        stream.write(f"$ askew {' '.join(arguments)}\n".encode())
-        stream.flush()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "askew_client.main", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            pass_fds=(place.held,),
-            env=place.environment,
-        )
-        code = _wait(process)
+    with log.open("a", encoding="utf-8") as stream:
+        stream.write(f"$ askew {' '.join(arguments)}\n")
+    # Forked from a server that has imported torch: that would take longer than many a short command.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    process = context.Process(target=_run, args=(list(arguments), str(log), _Lock(place.held)))
+    process.start()
+    code = _wait(process)
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     return Ended(_reason(code, log), time.monotonic() - started, ("askew", *arguments))
 
 
-def _wait(process: subprocess.Popen[bytes]) -> int:
+class _Lock:
+    """The descriptor of a lock, which a process that gets it as an argument inherits."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __reduce__(self) -> tuple[Callable[[Any], _Lock], tuple[Any]]:
+        return _inherited, (reduction.DupFd(self.descriptor),)
+
+
+def _inherited(descriptor: Any) -> _Lock:
+    return _Lock(descriptor.detach())
+
+
+def _run(arguments: list[str], log: str, lock: _Lock) -> None:
+    """In the process: print to the log, and run the command."""
+    assert lock.descriptor >= 0
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    main(arguments)
+
+
+def _wait(process: ForkServerProcess) -> int:
     """Wait for its end; if this process is to stop, let it stop and save first."""
     try:
-        return process.wait()
+        process.join()
     except KeyboardInterrupt:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
+        process.terminate()
+        process.join()
         raise
+    return process.exitcode or 0
 
 
 def _seconds(folder: Path) -> float:

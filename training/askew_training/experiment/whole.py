@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -51,12 +50,8 @@ def run_experiment(
             raise DataError(
                 f"Expected a folder of vectors that is called {VECTORS}, as the recipes name it, got {folder}."
             )
-        environment = dict(os.environ)
-        options: tuple[str, ...] = ()
-        if threads is not None:
-            environment["OMP_NUM_THREADS"] = str(threads)
-            options = ("--threads", str(threads))
-        place = Workplace(out, tuple(path.resolve() for path in data), encoder, folder, held, options, environment)
+        options = () if threads is None else ("--threads", str(threads))
+        place = Workplace(out, tuple(path.resolve() for path in data), encoder, folder, held, options)
         if vectors is None:
             folder.mkdir(exist_ok=True)
             fill_vectors(encoder, _tables(grid, place), folder, loaded.experiment.teacher.dtype, say)

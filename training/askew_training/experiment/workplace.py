@@ -6,7 +6,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -33,7 +33,7 @@ class Workplace:
     """An experiment's folder, held by this process.
 
     `data`: the folders in which relative paths are looked for. `teacher`: its encoder file. `vectors`: its vectors of the
-    training photos. `held`: the descriptor of the lock. `options`: further options of `askew train`. `environment`: of its processes.
+    training photos. `held`: the descriptor of the lock. `options`: further options of `askew train`.
     """
 
     out: Path
@@ -42,7 +42,6 @@ class Workplace:
     vectors: Path
     held: int
     options: tuple[str, ...] = ()
-    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def cache(self) -> Path:
