@@ -49,7 +49,7 @@ def train(
     def say(sentence: str) -> None:
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
-    run = prepare(chosen, descriptor_folder(cache), say)
+    run = prepare(chosen, descriptor_folder(cache), say, text=recipe.read_text(encoding="utf-8"))
     intake = run.intake
     save_recipe(output, chosen.model_dump_json(indent=2))
     try:

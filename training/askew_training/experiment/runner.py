@@ -115,7 +115,7 @@ class Runner:
         started = time.monotonic()
         folder.run.mkdir(exist_ok=True)
         try:
-            run = prepare(self._read(folder.path / RECIPE), self._place.cache, self._say)
+            run = prepare(self._read(folder.path / RECIPE), self._place.cache, self._say, text=folder.cell.text)
             save_checkpoint(folder.checkpoint, Checkpoint(run.network.eval(), run.description))
         except AskewError as error:
             return Ended(str(error), time.monotonic() - started, ())

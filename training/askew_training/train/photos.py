@@ -97,7 +97,9 @@ def _split(photos: Sequence[Photo], recipe: Recipe) -> tuple[list[Photo], list[P
     unlabelled = [photo for photo in kept if not photo.instance_id]
     count = min(recipe.data.validation_distractors, len(unlabelled))
     drawn: Sequence[int] = (
-        np.random.default_rng(recipe.held_out_seed).choice(len(unlabelled), count, replace=False).tolist() if count else []
+        np.random.default_rng(recipe.held_out_seed).choice(len(unlabelled), count, replace=False).tolist()
+        if count
+        else []
     )
     distractors = [unlabelled[i] for i in sorted(drawn)]
     excluded = {photo.id for photo in distractors}
