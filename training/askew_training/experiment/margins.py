@@ -47,7 +47,7 @@ def margins_for(recipe: Recipe, shares: Sequence[float], cache: Path, say: Calla
         for each in recipe.losses
         if getattr(each, "margin", None) is not None or "margin" in type(each).model_fields
     )
-    return {share: _margin_of(table, share, to_positives, to_negatives, is_negative) for share in shares}
+    return {share: margin_of(table, share, to_positives, to_negatives, is_negative) for share in shares}
 
 
 def active_share(
@@ -67,7 +67,7 @@ def active_share(
     return float((to_negatives > above)[is_negative].mean())
 
 
-def _margin_of(
+def margin_of(
     table: LossTable,
     share: float,
     to_positives: NDArray[np.float32],
