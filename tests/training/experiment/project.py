@@ -63,7 +63,9 @@ def make_experiment(folder: Path) -> None:
             lines.append(f"{wall}-{number}.png,wall{wall},{role},walls,walls\n")
     (folder / "measured" / "manifest.csv").write_text("".join(lines))
     (folder / "licences.toml").write_text('[licences]\nwalls = "CC0"\npool = "CC0"\n')
-    (folder / "tiny-mined.toml").write_text(MINED.replace(TINY_TRUNK, SMALL_TRUNK))
+    (folder / "tiny-mined.toml").write_text(
+        MINED.replace(TINY_TRUNK, SMALL_TRUNK).replace("queries = 8", "queries = 24")
+    )
     (folder / "tiny-student.toml").write_text(ASYMMETRIC.replace(TINY_TRUNK, SMALL_TRUNK))
     (folder / "tiny.toml").write_text(EXPERIMENT)
 
@@ -86,16 +88,6 @@ def start(folder: Path, out: Path, *options: object, experiment: str = "tiny.tom
         start_new_session=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
     )
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Wait for its end: its exit code, and all that it printed."""
-    out, err = process.communicate(timeout=220)
-    return process.returncode, out + err
-
-
-def run(folder: Path, out: Path, *options: object, experiment: str = "tiny.toml") -> tuple[int, str]:
-    return finish(start(folder, out, *options, experiment=experiment))
 
 
 def kill(process: subprocess.Popen[str]) -> None:

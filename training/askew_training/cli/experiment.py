@@ -35,7 +35,7 @@ def experiment(
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: one for each core.")] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Train finished cells whose recipe has changed again.")
+        bool, typer.Option("--again", help="Train cells again that failed, or whose recipe has changed since.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

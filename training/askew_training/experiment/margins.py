@@ -29,8 +29,8 @@ def margins_for(recipe: Recipe, shares: Sequence[float], cache: Path, say: Calla
     """The margin for each share of active negatives, with four digits, of a recipe's loss that has one.
 
     Tuples are mined as in the first epoch, but with the teacher's vectors on both sides: the space that a student moves
-    towards. A network that learns without a teacher mines with its own vectors before its first step. Raises
-    DataError if a share cannot be reached, and what `prepare` raises.
+    towards. A network that learns without a teacher mines with its own vectors before its first step. A share that no margin
+    reaches is left out, and `say` is told so. Raises what `prepare` raises.
     """
     run = prepare(recipe, cache, say)
     assert isinstance(run.source, TupleMiner)
@@ -47,7 +47,13 @@ def margins_for(recipe: Recipe, shares: Sequence[float], cache: Path, say: Calla
         for each in recipe.losses
         if getattr(each, "margin", None) is not None or "margin" in type(each).model_fields
     )
-    return {share: margin_of(table, share, to_positives, to_negatives, is_negative) for share in shares}
+    found: dict[float, float] = {}
+    for share in shares:
+        try:
+            found[share] = margin_of(table, share, to_positives, to_negatives, is_negative)
+        except DataError as error:
+            say(f"{recipe.name}: {error}")
+    return found
 
 
 def active_share(
@@ -74,7 +80,10 @@ def margin_of(
     to_negatives: NDArray[np.float32],
     is_negative: NDArray[np.bool_],
 ) -> float:
-    """By bisection: a wider margin has more active negatives, or fewer for margins that are similarities."""
+    """By bisection: a wider margin has more active negatives, or fewer for margins that are similarities.
+
+    Raises DataError if no margin has this share.
+    """
 
     def share_at(margin: float) -> float:
         return active_share(table, margin, to_positives, to_negatives, is_negative)
@@ -85,7 +94,7 @@ def margin_of(
     if not least <= share <= most:
         raise DataError(
             f"No margin of {table.name} has {100 * share:.0f} % of the mined negatives active: from {low:g} to {high:g} they are "  # type: ignore[attr-defined]
-            f"{100 * least:.0f} to {100 * most:.0f} %. Choose another share in `active_negatives`."
+            f"{100 * least:.0f} to {100 * most:.0f} %. This share is not tried."
         )
     for _ in range(STEPS):
         middle = (low + high) / 2

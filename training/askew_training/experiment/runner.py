@@ -28,14 +28,20 @@ class Runner:
     """Trains the cells of one experiment in its folder, one after the other."""
 
     def __init__(self, grid: Grid, place: Workplace, again: bool, say: Callable[[str], None]) -> None:
-        """`again`: whether finished cells whose recipe has changed are trained again, rather than refused."""
+        """`again`: whether cells that failed, or whose recipe has changed, are trained again."""
         self._grid, self._place, self._again, self._say = grid, place, again, say
         self._code = version_of_code()
         self._trained: list[float] = []
 
     def train(self, intake: Intake) -> list[CellRecord]:
         """Train all that is missing, and return the records of all cells. A failed cell is counted in `intake`."""
-        margins = {recipe: self._margins(recipe) for recipe in self._grid.with_margin()}
+        margins: dict[str, dict[float, float]] = {}
+        for recipe in self._grid.with_margin():
+            try:
+                margins[recipe] = self._margins(recipe)
+            except AskewError as error:
+                # Its own trainings will fail alike, and say so.
+                self._say(f"{recipe}: its margins cannot be computed, so it keeps its own. {error}")
         tuning = self._grid.tuning(margins)
         final_count = len(self._grid.bases) * len(self._grid.experiment.seeds)
         self._say(self._size_of(tuning, final_count))
@@ -78,6 +84,9 @@ class Runner:
         records = []
         for number, folder in enumerate(folders, start=1):
             known = folder.record()
+            if known is not None and known.state == "failed" and self._again:
+                shutil.rmtree(folder.path)
+                known = None
             if known is None:
                 self._say(f"[{number}/{len(folders)}] {folder.cell.name}")
                 started = time.monotonic()
@@ -159,7 +168,7 @@ class Runner:
         write_atomically(source, text.encode())
         found = margins_for(self._read(source), tuning.active_negatives, self._place.cache, self._say)
         write_atomically(path, json.dumps({"made_by": made_by, "margins": list(found.items())}, indent=1).encode())
-        listed = ", ".join(f"{margin:g} for {100 * share:.0f} %" for share, margin in found.items())
+        listed = ", ".join(f"{margin:g} for {100 * share:.0f} %" for share, margin in found.items()) or "its own alone"
         self._say(f"{recipe}: margins by the share of active negatives before the first step: {listed}.")
         return found
 
