@@ -15,7 +15,7 @@ from askew_training.experiments import shipped_experiments
 from askew_training.recipes import shipped_recipes
 from askew_training.train.recipe_tables import Table
 
-Value = str | int | float | bool | list[str]
+Value = str | bool | int | float | list[str | int | float]
 Kind = Literal["asymmetric", "symmetric"]
 
 START = "start"

@@ -91,7 +91,8 @@ class Runner:
                 self._say(f"[{number}/{len(folders)}] {folder.cell.name}")
                 started = time.monotonic()
                 known = self._train(folder)
-                self._trained.append(time.monotonic() - started)
+                if folder.cell.stage != "start":
+                    self._trained.append(time.monotonic() - started)
                 missing = len(folders) - number
                 self._say(_outcome(known) + _remaining(self._trained, missing, later))
             records.append(known)
@@ -206,7 +207,7 @@ def _outcome(record: CellRecord) -> str:
 
 def _remaining(trained: Sequence[float], missing: int, later: int) -> str:
     """In words, how long the rest takes if each cell takes as long as those so far; later cells are twice as long."""
-    if not missing + later:
+    if not missing + later or not trained:
         return ""
     hours = sum(trained) / len(trained) * (missing + 2 * later) / 3600
     return f"; about {hours:.1f} h left for {missing + later} cells"
