@@ -98,7 +98,13 @@ def _run(arguments: list[str], log: str, lock: _Lock) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    main(arguments)
+    try:
+        main(arguments)
+    finally:
+        # After an error, the process that reads photos ahead is still there. It ignores SIGTERM, with which Python would
+        # ask it to end, and would be waited for without end.
+        for worker in multiprocessing.active_children():
+            worker.kill()
 
 
 def _wait(process: ForkServerProcess) -> int:
