@@ -19,6 +19,10 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe (.toml).")],
     output: Annotated[Path, typer.Argument(help="The folder for checkpoints and logs; created if missing.")],
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run in this folder.")] = False,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Look for the recipe's relative paths in this folder, not in the recipe's own; repeatable."),
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: one for each core.")] = None,
     cache: Annotated[Path | None, typer.Option(help="The folder for vectors; default: ~/.cache/askew.")] = None,
     as_json: AsJson = False,
@@ -35,7 +39,7 @@ def train(
     from askew_training.train.run import prepare
 
     console = Console(stderr=True)
-    chosen = read_recipe(recipe)
+    chosen = read_recipe(recipe, data or ())
     if threads is not None:
         torch.set_num_threads(threads)
     output.mkdir(parents=True, exist_ok=True)
@@ -45,7 +49,7 @@ def train(
     def say(sentence: str) -> None:
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
-    run = prepare(chosen, descriptor_folder(cache), say)
+    run = prepare(chosen, descriptor_folder(cache), say, text=recipe.read_text(encoding="utf-8"))
     intake = run.intake
     save_recipe(output, chosen.model_dump_json(indent=2))
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,7 +62,8 @@ def write_encoder(checkpoint: Checkpoint, card: EncoderCard, output: Path, *, si
     if card.precision != "fp32":
         graph = store(graph, card.precision)
         report = check_graph(graph, network, card.photo_size, COSINE_DISTANCE[card.precision])
-    write_output(output, sealed(graph, _manifest(checkpoint, card, golden_vectors(graph))))
+    manifest = _manifest(checkpoint, card, golden_vectors(graph))
+    write_output(output, sealed(graph, manifest, checkpoint.description.recipe_texts))
     return report
 
 
@@ -81,12 +83,23 @@ def write_output(output: Path, content: bytes) -> None:
         raise DataError(f"{output} cannot be written: {error.strerror or error}. Nothing was written.") from None
 
 
-def sealed(graph: onnx.ModelProto, manifest: Manifest) -> bytes:
-    """A graph with its manifest and digest, as the bytes of an encoder file."""
+def sealed(graph: onnx.ModelProto, manifest: Manifest, recipe_texts: Sequence[str] = ()) -> bytes:
+    """A graph with its manifest, its recipes and its digest, as the bytes of an encoder file.
+
+    The recipes stand beside the manifest, as `recipe-1.toml` and so on: readers of the manifest's format refuse keys that
+    they do not know.
+    """
     complete = onnx.ModelProto()
     complete.CopyFrom(graph)
-    onnx.helper.set_model_props(complete, {**manifest.to_metadata(), DIGEST_KEY: UNSEALED})
+    recipes = {f"recipe-{number}.toml": text for number, text in enumerate(recipe_texts, start=1)}
+    onnx.helper.set_model_props(complete, {**recipes, **manifest.to_metadata(), DIGEST_KEY: UNSEALED})
     return seal(complete.SerializeToString(deterministic=True))
+
+
+def recipe_texts_of(model: onnx.ModelProto) -> list[str]:
+    """The recipes that the network of an encoder file was trained by, the first one first."""
+    found = {each.key: each.value for each in model.metadata_props}
+    return [found[key] for key in (f"recipe-{number}.toml" for number in range(1, len(found) + 1)) if key in found]
 
 
 def golden_vectors(graph: onnx.ModelProto) -> dict[str, str]:

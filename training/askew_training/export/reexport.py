@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from askew_client.contract.encoder_file import HIGHEST_OPSET, EncoderFile, read_encoder_file
 from askew_client.contract.manifest import Manifest
 from askew_training.errors import CheckpointError
-from askew_training.export.encoder_file import check_output, golden_vectors, sealed, write_output
+from askew_training.export.encoder_file import check_output, golden_vectors, recipe_texts_of, sealed, write_output
 from askew_training.export.gate import check_same
 from askew_training.export.precision import restore, store
 from askew_training.export.simplification import simplify
@@ -28,6 +28,7 @@ def rewrite_encoder(source: Path, version: str, output: Path) -> float:
     """
     check_output(output)
     file, old = read_graph(source)
+    recipe_texts = recipe_texts_of(onnx.load_model_from_string(source.read_bytes()))
     if version == file.manifest.version:
         raise CheckpointError(
             f"{source} is already version {version} of {file.manifest.name}; two different files need two versions. "
@@ -42,7 +43,7 @@ def rewrite_encoder(source: Path, version: str, output: Path) -> float:
         ) from None
     graph = store(simplify(restore(old)), file.manifest.precision)
     distance = check_same(old, graph, file.manifest.photo_size)
-    write_output(output, sealed(graph, manifest.model_copy(update={"golden": golden_vectors(graph)})))
+    write_output(output, sealed(graph, manifest.model_copy(update={"golden": golden_vectors(graph)}), recipe_texts))
     return distance
 
 

@@ -48,7 +48,7 @@ class Description(BaseModel):
     `scales`, `scale_mean`: what the encoder will use. `recipe`: how the network was made, for a person. `data`: the
     photos that it learned from. `teacher_space`: the space that a student was distilled into; None for a network that
     defines its own. `derived_from`: the space of the network that this one was made from by another whitening or by
-    truncation.
+    truncation. `recipe_texts`: the recipes that it was trained by, as they were written, the first one first.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,6 +63,7 @@ class Description(BaseModel):
     data: tuple[PhotoSource, ...]
     teacher_space: SpaceId | None = None
     derived_from: SpaceId | None = None
+    recipe_texts: tuple[str, ...] = ()
 
     @property
     def trunk(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -103,12 +104,23 @@ def read_last(folder: Path, recipe: str) -> RunState:
         raise CheckpointError(
             f"{path} is damaged, or not the checkpoint of a run. Start again without --resume, in another folder."
         ) from None
-    if made_by != recipe:
+    if not _are_same_recipe(made_by, recipe):
         raise CheckpointError(
             f"{path} was made by another recipe. Expected the recipe that the run began with, which is in recipe.json "
             "in the same folder. Resume with that one, or start again in another folder."
         )
     return RunState(tensors, progress, optimiser, tuples, precision)
+
+
+def _are_same_recipe(one: str, other: str) -> bool:
+    """Whether two recipes as JSON state the same; a key that only the later version of Askew knows, and that is not set, counts for nothing."""
+
+    def stated(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: stated(each) for key, each in value.items() if each is not None}
+        return [stated(each) for each in value] if isinstance(value, list) else value
+
+    return one == other or stated(json.loads(one)) == stated(json.loads(other))
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -93,11 +93,13 @@ def _split(photos: Sequence[Photo], recipe: Recipe) -> tuple[list[Photo], list[P
     """Photos to train on, photos of held-out instances, and unlabelled ones for the gallery of the validation."""
     if recipe.data.held_out is None:
         return list(photos), [], []
-    kept, held = hold_out(photos, recipe.data.held_out, recipe.seed)
+    kept, held = hold_out(photos, recipe.data.held_out, recipe.held_out_seed)
     unlabelled = [photo for photo in kept if not photo.instance_id]
     count = min(recipe.data.validation_distractors, len(unlabelled))
     drawn: Sequence[int] = (
-        np.random.default_rng(recipe.seed).choice(len(unlabelled), count, replace=False).tolist() if count else []
+        np.random.default_rng(recipe.held_out_seed).choice(len(unlabelled), count, replace=False).tolist()
+        if count
+        else []
     )
     distractors = [unlabelled[i] for i in sorted(drawn)]
     excluded = {photo.id for photo in distractors}

@@ -52,6 +52,11 @@ class Recipe(Table):
         return next((loss.side for loss in self.losses if loss.side), "teacher")
 
     @property
+    def held_out_seed(self) -> int:
+        """The seed by which instances are held out, and the distractors of the validation drawn."""
+        return self.seed if self.data.held_out_seed is None else self.data.held_out_seed
+
+    @property
     def needs_teacher(self) -> bool:
         """Whether any part of it reads the teacher's vectors."""
         by_loss = any(loss.side != "student" for loss in self.losses)
@@ -91,6 +96,8 @@ class Recipe(Table):
             )
         if data.held_out is not None and not data.is_labelled:
             raise ValueError("only labelled photos can be held out: leave `held_out` out")
+        if data.held_out_seed is not None and data.held_out is None:
+            raise ValueError("nothing is held out: add `held_out`, a share, or leave `held_out_seed` out")
         if data.sfm120k is not None and (data.manifest or data.folders or data.landmarks):
             raise ValueError("`sfm120k` has its own pairs: leave `manifest`, `folders` and `landmarks` out")
         if data.sfm120k is not None and data.held_out is not None:
@@ -119,8 +126,11 @@ class Recipe(Table):
         return self
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read and validate a recipe. Raises RecipeError with a sentence that names the key."""
+def read_recipe(path: Path, folders: Sequence[Path] = ()) -> Recipe:
+    """Read and validate a recipe. Raises RecipeError with a sentence that names the key.
+
+    `folders`: where its relative paths are looked for, in this order; by default the folder of the recipe itself.
+    """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -132,7 +142,7 @@ def read_recipe(path: Path) -> Recipe:
     except ValidationError as error:
         reason = _explain(error)
         raise RecipeError(f"{path} is not a valid recipe: {reason}{'' if reason.endswith('?') else '.'}") from None
-    return _resolve_paths(recipe, path.parent)
+    return _resolve_paths(recipe, list(folders) or [path.parent])
 
 
 def _explain(error: ValidationError) -> str:
@@ -181,25 +191,27 @@ def _choices(field: FieldInfo) -> tuple[object, ...]:
     return get_args(field.annotation)
 
 
-def _resolve_paths(recipe: Recipe, folder: Path) -> Recipe:
-    """Make the recipe's paths relative to its own file, and check that they exist."""
+def _resolve_paths(recipe: Recipe, folders: Sequence[Path]) -> Recipe:
+    """Make the recipe's paths relative to the first of some folders that holds each, and check that they exist."""
     content = recipe.model_dump()
     for table, key in (("network", "checkpoint"), ("teacher", "vectors"), ("data", "manifest"), ("data", "licences")):
         if (content[table] or {}).get(key):
-            content[table][key] = _existing(folder / content[table][key], f"{table}.{key}")
+            content[table][key] = _existing(content[table][key], folders, f"{table}.{key}")
     for table in ("sfm120k", "landmarks"):
         for key, path in (content["data"][table] or {}).items():
-            content["data"][table][key] = _existing(folder / path, f"data.{table}.{key}")
+            content["data"][table][key] = _existing(path, folders, f"data.{table}.{key}")
     for key in ("folders", "photos"):
-        content["data"][key] = tuple(_existing(folder / path, f"data.{key}") for path in content["data"][key])
+        content["data"][key] = tuple(_existing(path, folders, f"data.{key}") for path in content["data"][key])
     if content["data"]["decoded"]:
-        content["data"]["decoded"] = folder / content["data"]["decoded"]
+        content["data"]["decoded"] = folders[0] / content["data"]["decoded"]
     return Recipe.model_validate(content)
 
 
-def _existing(path: Path, key: str) -> Path:
-    if not path.exists():
+def _existing(path: Path, folders: Sequence[Path], key: str) -> Path:
+    found = next((folder / path for folder in folders if (folder / path).exists()), None)
+    if found is None:
+        also = "".join(f", nor in {folder}" for folder in folders[1:])
         raise RecipeError(
-            f"The recipe's `{key}` names {path}, which does not exist. Correct the path, or create it first."
+            f"The recipe's `{key}` names {folders[0] / path}, which does not exist{also}. Correct the path, or create it first."
         )
-    return path
+    return found

@@ -77,8 +77,9 @@ class DataTable(Table):
 
     `manifest`: its role `train`. `folders`: folders of folders, one for each instance. `sfm120k`: its listed pairs;
     validation uses its own split `val`. `landmarks`: its landmarks. `photos`: folders of unlabelled photos.
-    `held_out`: the share of instances that is never trained on. `validation_distractors`: unlabelled photos in the
-    gallery of the validation. `decoded`: a folder for decoded, shrunk photos.
+    `held_out`: the share of instances that is never trained on; which they are, and which `validation_distractors`, depends
+    on `held_out_seed`, or on the recipe's seed without it. `validation_distractors`: unlabelled photos in the gallery of the
+    validation. `decoded`: a folder for decoded, shrunk photos.
     """
 
     manifest: Path | None = None
@@ -88,6 +89,7 @@ class DataTable(Table):
     photos: tuple[Path, ...] = ()
     licences: Path
     held_out: Annotated[float, Field(gt=0, lt=1)] | None = None
+    held_out_seed: Annotated[int, Field(ge=0)] | None = None
     validation_distractors: int = Field(default=0, ge=0)
     decoded: Path | None = None
 

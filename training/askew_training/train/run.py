@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,12 +66,18 @@ class Run:
         return len(self.source.epoch(0))
 
 
-def prepare(recipe: Recipe, cache: Path, say: Callable[[str], None], has_fast_bf16: bool | None = None) -> Run:
+def prepare(
+    recipe: Recipe,
+    cache: Path,
+    say: Callable[[str], None],
+    has_fast_bf16: bool | None = None,
+    text: str | None = None,
+) -> Run:
     """Read the photos, the teacher's vectors and the network of a recipe.
 
     `cache`: the folder for pooled vectors that a whitening or a ridge regression is learned from. `say` is called with
-    sentences for a person. `has_fast_bf16`: whether the processor has fast bf16; None asks torch. Raises DataError,
-    RecipeError, CacheError, WeightsError, CheckpointError.
+    sentences for a person. `has_fast_bf16`: whether the processor has fast bf16; None asks torch. `text`: of the recipe's
+    file, for the checkpoints; their description names its SHA-256. Raises DataError, RecipeError, CacheError, WeightsError, CheckpointError.
     """
     licences = read_licences(recipe.data.licences)
     photos = read_photos(recipe, say)
@@ -93,6 +100,8 @@ def prepare(recipe: Recipe, cache: Path, say: Callable[[str], None], has_fast_bf
         _check_target(network, teacher)
     before = load_checkpoint(recipe.network.checkpoint).description if recipe.network.checkpoint else None
     step = f"askew train {recipe.name}"
+    if text is not None:
+        step += f" (recipe SHA-256 {hashlib.sha256(text.encode()).hexdigest()})"
     description = Description(
         branches=branches_of(network),
         dim=None if network.linear is None else network.dim,
@@ -102,6 +111,7 @@ def prepare(recipe: Recipe, cache: Path, say: Callable[[str], None], has_fast_bf
         recipe=f"{before.recipe}; {step}" if before else step,
         data=merged_sources(sources, before.data if before else ()),
         teacher_space=teacher.space_id if teacher else None,
+        recipe_texts=(*(before.recipe_texts if before else ()), *([] if text is None else [text])),
     )
     return Run(
         recipe=recipe,
@@ -192,7 +202,7 @@ def _validation(
         count = len({photo.instance_id for photo in held_out.photos if photo.instance_id})
         groups = max(2, min(batches.instances or 16, count))
         batches = batches.model_copy(update={"instances": groups, "tuples": None, "unlabelled": 0})
-    plan = _plan(held_out, batches, None if batches.photos else VALIDATION_BATCHES, recipe.seed)
+    plan = _plan(held_out, batches, None if batches.photos else VALIDATION_BATCHES, recipe.held_out_seed)
     assert plan is not None
     held_out_targets = None
     if targets is not None and teacher is not None and held_out.rows is not None:

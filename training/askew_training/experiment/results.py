@@ -1,0 +1,156 @@
+"""Measuring the networks of an experiment on its datasets: once, after all training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from askew_client.cli.taken import Intake
+from askew_client.errors import AskewError
+from askew_client.files import write_atomically
+from askew_training.errors import DataError
+from askew_training.evaluate.measurement import Measurement, read_measurement
+from askew_training.experiment.cells import CellRecord
+from askew_training.experiment.child import run_command
+from askew_training.experiment.plan import DatasetTable, Experiment, Kind
+from askew_training.experiment.workplace import Workplace
+from askew_training.export.encoder_file import EncoderCard, write_encoder
+from askew_training.networks.checkpoint import load_checkpoint
+from askew_training.vectors.description import open_encoder
+
+TEACHER = "teacher"
+MEASURED = "measured.json"
+LICENCE = "for this experiment only: see the licences of its photos"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measurement of one cell's network. `cell`: its name, or "teacher"."""
+
+    cell: str
+    testing: Kind
+    measurement: Measurement
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two encoder files to measure."""
+
+    cell: str
+    testing: Kind
+    queries: Path
+    gallery: Path
+
+
+def measure_all(
+    experiment: Experiment, place: Workplace, records: Sequence[CellRecord], intake: Intake, say: Callable[[str], None]
+) -> list[Measured]:
+    """Measure the teacher and every network that counts, on every dataset, symmetric and (students) asymmetric.
+
+    What is measured already is kept, unless an encoder or the dataset changed. A pair that cannot be measured is counted in
+    `intake`. Raises DataError if a dataset is not there.
+    """
+    datasets = [_located(table, place.data) for table in experiment.datasets]
+    pairs = [_Pair(TEACHER, "symmetric", place.teacher, place.teacher)]
+    for record in records:
+        if record.state == "done" and record.stage != "tuning":
+            try:
+                pairs += _pairs_of(record, place)
+            except AskewError as error:
+                intake.skip(record.name, "networks that cannot be exported", str(error))
+    measured: list[Measured] = []
+    for number, pair in enumerate(pairs, start=1):
+        for table in datasets:
+            folder = place.out / "measurements" / f"{pair.cell}.{pair.testing}" / _name_of(table)
+            reason = _measure(pair, table, folder, place, lambda number=number, pair=pair: say(  # type: ignore[misc]
+                f"[{number}/{len(pairs)}] measuring {pair.cell}, {pair.testing}"
+            ))  # fmt: skip
+            if reason:
+                intake.skip(f"{pair.cell}, {pair.testing}, {_name_of(table)}", "pairs that cannot be measured", reason)
+                continue
+            files = [path for path in sorted(folder.glob("*.json")) if path.name != MEASURED]
+            measured += [Measured(pair.cell, pair.testing, read_measurement(path)) for path in files]
+    return measured
+
+
+def _pairs_of(record: CellRecord, place: Workplace) -> list[_Pair]:
+    encoder = _export(record, place)
+    pairs = [_Pair(record.name, "symmetric", encoder, encoder)]
+    if open_encoder(encoder).manifest.space_id == open_encoder(place.teacher).manifest.space_id:
+        pairs.insert(0, _Pair(record.name, "asymmetric", encoder, place.teacher))
+    return pairs
+
+
+def _export(record: CellRecord, place: Workplace) -> Path:
+    """The encoder file of a cell's network, made once."""
+    folder = place.out / "cells" / record.name
+    output = folder / "encoder.onnx"
+    if not output.exists():
+        loaded = load_checkpoint(folder / "run" / "last.pt")
+        described = loaded.description
+        card = EncoderCard(
+            name=record.name.replace("seed-", "s"),
+            version="1",
+            role="student" if described.teacher_space else "teacher",
+            photo_size=described.photo_size,
+            scales=described.scales,
+            precision="fp32",
+            licence=LICENCE,
+            metrics={},
+        )
+        # Not simplified: the vectors are the same, and it takes up to a minute for each.
+        write_encoder(loaded, card, output, simplified=False)
+    return output
+
+
+def _measure(pair: _Pair, table: DatasetTable, folder: Path, place: Workplace, on_start: Callable[[], None]) -> str:
+    """Measure a pair on a dataset into a folder, unless that was done; why it failed, or ""."""
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (pair.queries, pair.gallery, *_truths(table))]
+    made_by = {"digests": digests, "benchmarks": list(table.benchmarks)}
+    try:
+        if json.loads((folder / MEASURED).read_bytes()) == made_by:
+            return ""
+    except (OSError, ValueError):
+        pass
+    on_start()
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob("*.json"):
+        path.unlink()
+    sides = ["--queries", str(pair.queries), "--gallery", str(pair.gallery)]
+    if table.manifest is not None:
+        named = [part for name in table.benchmarks for part in ("--benchmark", name)]
+        arguments = ["evaluate", *sides, "--manifest", str(table.manifest), *named]
+    else:
+        arguments = ["evaluate-revisited", "--dataset", str(table.revisited), "--root", str(table.root), *sides]
+    arguments += ["--measurements", str(folder), "--cache", str(place.cache)]
+    ended = run_command(arguments, place.out / "measurements" / "log.txt", place)
+    if not ended.reason:
+        write_atomically(folder / MEASURED, json.dumps(made_by).encode())
+    return ended.reason
+
+
+def _located(table: DatasetTable, folders: Sequence[Path]) -> DatasetTable:
+    """A dataset with the paths that it has in the first folder that holds it. Raises DataError."""
+    path = table.manifest or table.root
+    assert path is not None
+    found = next((folder / path for folder in folders if (folder / path).exists()), None)
+    if found is None:
+        raise DataError(
+            f"The experiment measures on {path}, which is not in {folders[0]}. Name the folder that holds it with --data."
+        )
+    return table.model_copy(update={"manifest" if table.manifest else "root": found})
+
+
+def _truths(table: DatasetTable) -> list[Path]:
+    """The files that say what is right."""
+    if table.manifest is not None:
+        return [table.manifest]
+    assert table.root is not None
+    return sorted(path for suffix in ("pkl", "json") for path in table.root.rglob(f"gnd_{table.revisited}.{suffix}"))
+
+
+def _name_of(table: DatasetTable) -> str:
+    return table.revisited or (table.manifest.parent.name if table.manifest else "") or "manifest"
