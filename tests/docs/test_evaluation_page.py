@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from askew_training.cli.cache import cache
-from askew_training.cli.evaluate import evaluate
-from askew_training.cli.evaluate_landmarks import evaluate_landmarks
-from askew_training.cli.evaluate_revisited import evaluate_revisited
+from askew_training.cli.evaluation.evaluate import evaluate
+from askew_training.cli.evaluation.evaluate_landmarks import evaluate_landmarks
+from askew_training.cli.evaluation.evaluate_revisited import evaluate_revisited
 from askew_training.evaluate.landmarks.solution import image_path
 from tests.support.paths import ROOT
 from tests.support.small_encoders import make_encoder

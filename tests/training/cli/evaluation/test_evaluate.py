@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from askew_client import Encoder
-from askew_training.cli.evaluate import evaluate
+from askew_training.cli.evaluation.evaluate import evaluate
 from askew_training.cli.export import export
 from askew_training.cli.whiten import whiten
 from askew_training.errors import DataError

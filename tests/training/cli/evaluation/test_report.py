@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from askew_training.cli.report import report
+from askew_training.cli.evaluation.report import report
 from askew_training.errors import DataError
 from tests.support.demo_measurements import measure_demo
 from tests.support.paths import DEMO

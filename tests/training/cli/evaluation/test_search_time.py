@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from askew_training.cli.evaluate import evaluate
-from askew_training.cli.search_time import search_time
+from askew_training.cli.evaluation.evaluate import evaluate
+from askew_training.cli.evaluation.search_time import search_time
 from askew_training.errors import DataError
 from askew_training.evaluate.measurement import paired, read_measurement
 from tests.support.small_encoders import make_encoder

@@ -10,7 +10,14 @@ from rich.console import Console
 
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
-from askew_training.cli.describing import LeftOut, Wanted, describe_rows, described_folder, excluded, write_and_name
+from askew_training.cli.evaluation.describing import (
+    LeftOut,
+    Wanted,
+    describe_rows,
+    described_folder,
+    excluded,
+    write_and_name,
+)
 from askew_training.cli.options import descriptor_folder
 from askew_training.cli.terminal import finish
 

@@ -13,7 +13,7 @@ from typer.testing import Result
 
 from askew_client import Encoder
 from askew_client.metrics import average_precision
-from askew_training.cli.evaluate_revisited import evaluate_revisited
+from askew_training.cli.evaluation.evaluate_revisited import evaluate_revisited
 from askew_training.errors import CacheError, DataError
 from askew_training.evaluate.measurement import read_measurement
 from tests.support.small_encoders import make_encoder

@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import Result
 
 from askew_client import Encoder
-from askew_training.cli.evaluate_landmarks import evaluate_landmarks
+from askew_training.cli.evaluation.evaluate_landmarks import evaluate_landmarks
 from askew_training.errors import DataError
 from askew_training.evaluate.landmarks.solution import image_path
 from askew_training.evaluate.measurement import read_measurement

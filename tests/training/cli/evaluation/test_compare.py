@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from askew_training.cli.compare import compare
-from askew_training.cli.evaluate import evaluate
+from askew_training.cli.evaluation.compare import compare
+from askew_training.cli.evaluation.evaluate import evaluate
 from askew_training.errors import DataError
 from askew_training.evaluate.comparison.record import Comparison, read_comparison
 from askew_training.evaluate.measurement import read_measurement
