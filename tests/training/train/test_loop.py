@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +43,9 @@ def test_a_teacher_learns_by_labels_and_leaves_checkpoints_and_logs(folder: Path
     assert any((out / "tensorboard").iterdir())
     for name in ("last.pt", "best.pt"):
         loaded = load_checkpoint(out / name)
-        assert loaded.description.recipe == "askew train tiny-teacher"
+        assert re.fullmatch(r"askew train tiny-teacher \(recipe SHA-256 [0-9a-f]{64}\)", loaded.description.recipe)
+        (text,) = loaded.description.recipe_texts
+        assert hashlib.sha256(text.encode()).hexdigest() in loaded.description.recipe
         assert loaded.description.teacher_space is None
         assert loaded.space_id.startswith("sp1-")
     # Batch statistics are frozen: the photos of one shape are too few for statistics of their own.
@@ -85,7 +89,9 @@ def test_a_checkpoint_that_is_trained_further_keeps_its_history(folder: Path) ->
     further = further.replace('photos = ["pool"]\n', "").replace("unlabelled = 2\n", "")
     run_recipe(folder, further, output="further")
     description = load_checkpoint(folder / "further" / "last.pt").description
-    assert description.recipe == "askew train tiny-teacher; askew train further"
+    digest = r"\(recipe SHA-256 [0-9a-f]{64}\)"
+    assert re.fullmatch(f"askew train tiny-teacher {digest}; askew train further {digest}", description.recipe)
+    assert len(description.recipe_texts) == 2
     assert [source.name for source in description.data] == ["pool", "walls"]
 
 
