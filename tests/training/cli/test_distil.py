@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from askew_training.cli.distil import distil
-from askew_training.networks.checkpoint import load_checkpoint
+from askew_training.cli.whiten import whiten
+from askew_training.networks.checkpoint import load_checkpoint, save_checkpoint
 from tests.support.training_helpers import run_command
 
 
@@ -24,3 +26,21 @@ def test_a_distilled_student_stays_in_its_teachers_space(
     assert student.description.photo_size == 224
     assert student.network.linear is not None and teacher.network.linear is not None
     assert not torch.equal(student.network.linear.weight, teacher.network.linear.weight)
+
+
+@pytest.mark.slow
+def test_recipes_stay_with_a_network_that_is_whitened_and_distilled(
+    whitened: Path, photos: tuple[object, ...], tmp_path: Path
+) -> None:
+    trained = load_checkpoint(whitened)
+    recipes = ("# the first\n", "# the second\n")
+    description = trained.description.model_copy(update={"recipe_texts": recipes})
+    start = tmp_path / "start.pt"
+    save_checkpoint(start, replace(trained, description=description))
+    run_command(distil, start, tmp_path / "student.pt", "--learn-size", 96, *photos)
+    assert load_checkpoint(tmp_path / "student.pt").description.recipe_texts == recipes
+    run_command(whiten, tmp_path / "again.pt", "--start", start, "--method", "given", "--dim", 2)
+    assert load_checkpoint(tmp_path / "again.pt").description.recipe_texts == recipes
+    two = ["--start", start, "--start", start, "--dim", 4, "--method", "pca", *photos]
+    run_command(whiten, tmp_path / "two.pt", *two)
+    assert load_checkpoint(tmp_path / "two.pt").description.recipe_texts == 2 * recipes

@@ -77,6 +77,7 @@ def distil(
         scales=student.scales,
         recipe=f"{source.description.recipe}; linear layer refitted to the teacher's vectors at {learn_size} px "
         f"with ridge {ridge:g}",
+        recipe_texts=source.description.recipe_texts,
         data=sources_of(used, stated_licences),
         teacher_space=source.space_id,
     )

@@ -161,6 +161,7 @@ def _whitened(base: Start, layer: NewLayer) -> Checkpoint:
         scales=network.scales,
         scale_mean=scale_mean,
         recipe=f"{base.recipe}; {layer.recipe}",
+        recipe_texts=base.recipe_texts,
         data=layer.data,
         derived_from=None if base.checkpoint is None else base.checkpoint.space_id,
     )

@@ -21,6 +21,7 @@ class Start:
     """The network to whiten, its photo size and how it was made.
 
     `checkpoint`: the single checkpoint that it comes from, if any. `data`: what its networks have learned from so far.
+    `recipe_texts`: the recipes that they were trained by.
     """
 
     network: Network
@@ -28,6 +29,7 @@ class Start:
     recipe: str
     checkpoint: Checkpoint | None
     data: tuple[PhotoSource, ...]
+    recipe_texts: tuple[str, ...] = ()
 
 
 def start_of(
@@ -56,14 +58,16 @@ def _start_from_checkpoints(files: list[Path], scales: tuple[float, ...] | None,
     first = checkpoints[0].description
     size = photo_size or first.photo_size
     data = merged_sources(*(each.description.data for each in checkpoints))
+    texts = tuple(text for each in checkpoints for text in each.description.recipe_texts)
     branches = [branch for each in checkpoints for branch in each.network.branches]
     if len(files) == 1:
         start = checkpoints[0].network
         network = Network(branches, start.linear, scales or first.scales, start.scale_mean).eval()
-        return Start(network, size, first.recipe, checkpoints[0], data)
+        return Start(network, size, first.recipe, checkpoints[0], data, texts)
     # The linear layer of one of several networks sees only a part of the vector, so a new one is learned over all.
     network = Network(branches, None, scales or first.scales).eval()
-    return Start(network, size, " + ".join(f"({each.description.recipe})" for each in checkpoints), None, data)
+    recipe = " + ".join(f"({each.description.recipe})" for each in checkpoints)
+    return Start(network, size, recipe, None, data, texts)
 
 
 def _start_from_trunks(
