@@ -1,6 +1,6 @@
 """Padding inside of convolutions: what `tf_` trunks pad as TensorFlow's SAME becomes an attribute of the convolution.
 
-How much SAME padding there is depends on a photo's size, so the exporter writes it as a Pad with some forty nodes that
+How much SAME padding there is depends on a photo's size, so the exporter writes it as a Pad with some fifty nodes that
 compute its widths for each photo. ONNX's own `auto_pad` SAME_UPPER is the same rule. It saves those nodes and the copy of
 the whole tensor, and an engine no longer leaves its own layout of channels in blocks for the Pad.
 """
