@@ -175,6 +175,24 @@ def test_padding_by_another_rule_stays(
     np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize(("stride", "left"), [(1, 0), (2, 1)])
+def test_fixed_widths_are_replaced_only_where_the_rule_gives_them_for_all_sizes(stride: int, left: int) -> None:
+    weights = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
+    widths = np.array([0, 0, 1, 1, 0, 0, 1, 1])
+    graph = helper.make_graph(
+        [
+            helper.make_node("Pad", ["x", "widths"], ["padded"]),
+            helper.make_node("Conv", ["padded", "w"], ["y"], strides=[stride, stride]),
+        ],
+        "fixed",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, "H", "W"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4, "h", "w"])],
+        [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(widths, "widths")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    assert operators(pad_in_convolutions(model))["Pad"] == left
+
+
 @pytest.mark.parametrize(("channels", "groups"), [(3, 1), (16, 1), (16, 16)])
 def test_the_engine_pads_by_the_rule(channels: int, groups: int) -> None:
     """All remainders by the stride, sides shorter than the kernel included; 16 channels are computed in blocks."""
