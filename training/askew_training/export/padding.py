@@ -135,6 +135,7 @@ def _is_same_padding(model: onnx.ModelProto, candidate: _PaddedConvolution) -> b
         expected.append([0, 0, top, left, 0, 0, bottom, right])
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = 1
     try:
         session = onnxruntime.InferenceSession(widths.SerializeToString(), options, providers=["CPUExecutionProvider"])
         actual = [session.run(None, {"shape": np.array([1, 3, *size], dtype=np.int64)})[0].tolist() for size in sizes]
