@@ -63,8 +63,8 @@ def export(
 ) -> None:
     """Export a checkpoint as one self-describing encoder file. Nothing is written if it differs from the network.
 
-    --role, --name, --version and --licence are needed. From an encoder file: with --version alone, its graph is simplified
-    and written as another version; with --target mobile, it is cut into parts. All else stays as it is.
+    --role, --name, --version and --licence are needed. From an encoder file: with --version alone, its graph is written
+    anew, as exports are now, as another version; with --target mobile, it is cut into parts. All else stays as it is.
     """
     given = {
         "--role": role,
