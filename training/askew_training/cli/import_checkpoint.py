@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 def import_checkpoint(
     file: Annotated[
-        Path, typer.Argument(help="A network of cirtorch, of the AML paper's code, torchvision or timm (.pth, .tar).")
+        Path,
+        typer.Argument(
+            help="A network of cirtorch, of the AML paper's code, torchvision or timm (.pth, .tar), or an encoder file (.onnx)."
+        ),
     ],
     output: Annotated[Path, typer.Argument(help="The checkpoint to write.")],
     trunk: Annotated[
@@ -54,7 +57,7 @@ def import_checkpoint(
     """Read a published network and write it as a checkpoint, to export, whiten, or train on. Nothing in FILE is executed.
 
     Known are releases of cirtorch and of the AML paper, features of cirtorch, checkpoints of timm's train.py, and ResNets,
-    VGGs and MobileNetV2 of torchvision.
+    VGGs and MobileNetV2 of torchvision. An encoder file (.onnx) of which no checkpoint is left becomes one again, in its space.
     """
     from askew_training.export.encoder_file import check_output
     from askew_training.export.thumbnails import thumbnail_differences
@@ -69,7 +72,13 @@ def import_checkpoint(
     check_output(output)
     if output.exists() and file.exists() and output.samefile(file):
         raise typer.BadParameter("it is the file to read: name another one", param_hint="OUTPUT")
-    imported = import_network(file, trunk, averaged=not last_step)
+    if file.suffix == ".onnx":
+        _refuse_for_encoder(
+            {"--trunk": trunk, "--whitening": whitening, "--space-of": space_of, "--last-step": last_step}
+        )
+        imported = _recovered(file)
+    else:
+        imported = import_network(file, trunk, averaged=not last_step)
     checkpoint = imported.checkpoint
     if whitening is not None:
         checkpoint = _whitened(checkpoint, file, whitening)
@@ -82,6 +91,24 @@ def import_checkpoint(
     typer.echo(
         json.dumps(facts, indent=1, ensure_ascii=False) if as_json else _sentences(file, output, facts, whitening)
     )
+
+
+def _refuse_for_encoder(given: dict[str, object]) -> None:
+    if named := [option for option, value in given.items() if value]:
+        raise typer.BadParameter(
+            "an encoder file states its network and its space: leave it out", param_hint=", ".join(named)
+        )
+
+
+def _recovered(file: Path) -> Imported:
+    from askew_client.contract.encoder_file import read_encoder_file
+    from askew_training.export.recovery import recover_checkpoint
+    from askew_training.networks.imported.importer import Imported
+
+    checkpoint = recover_checkpoint(file)
+    manifest = read_encoder_file(file).manifest
+    words = f"the encoder file {manifest.name}@{manifest.version}, with its weights as {manifest.precision} stores them"
+    return Imported(checkpoint, words, (), {})
 
 
 def _whitened(checkpoint: Checkpoint, file: Path, name: str) -> Checkpoint:
@@ -151,7 +178,8 @@ def _sentences(file: Path, output: Path, facts: dict[str, Any], whitening: str |
     lines = [
         f"{output}: {facts['trunk']}, {facts['dim']} dimensions at {facts['photo_size']} px, scales {scales}; space "
         f"{facts['space_id']}",
-        f"{file.name} is {facts['layout']}; {facts['recipe'].partition(', ')[2]}",
+        f"{file.name} is {facts['layout']}"
+        + (f"; {facts['recipe'].partition(', ')[2]}" if facts["recipe"].startswith("imported from") else ""),
     ]
     if left_out := facts["left_out"]:
         lines.append(f"left out: {len(left_out)} tensors behind its features, such as {left_out[0]}")
