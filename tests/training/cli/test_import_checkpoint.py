@@ -194,7 +194,7 @@ def test_the_commands_of_the_page_have_these_options() -> None:
         "whiten": whiten,
         "export": export,
     }
-    assert len(lines) == 13
+    assert len(lines) == 14
     for line in lines:
         name, *arguments = shlex.split(line)
         application = typer.Typer()
