@@ -52,7 +52,7 @@ def finished(project: Path) -> Path:
     result = run_command(experiment, project / "tiny.toml", out, "--data", project, "--threads", 1)
     assert result.exit_code == 0, result.output
     assert "Tuning: 4 cells at 50 % of the steps, 2 for each recipe. Then 4 cells of full length" in result.output
-    assert "[1/5]" not in result.output
+    assert "[1/9]" not in result.output
     return out
 
 
@@ -156,3 +156,33 @@ def test_a_training_that_was_killed_ends_with_the_network_of_one_that_was_not(fi
     options = ("--data", copied, "--data", finished, "--cache", finished / "cache", "--threads", 1)
     assert run_command(train, cell / "recipe.toml", copied / "whole", *options).exit_code == 0
     assert have_equal_tensors(cell / "run" / "last.pt", copied / "whole" / "last.pt")
+
+
+def test_trainings_at_the_same_time_stop_together_continue_and_give_the_same_table(
+    finished: Path, copied: Path
+) -> None:
+    out = copied / "out"
+    for path in [*out.glob("cells/tiny-mined.*"), *out.glob("measurements/tiny-mined.*"), *out.glob("table.*")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    tuning = [f"tiny-mined.tuning.rate-{rate}" for rate in (1, 10)]
+    process = start(copied, out, "--jobs", 3)
+    try:
+        saved = [out / "cells" / name / "run" / "last.pt" for name in tuning]
+        wait_until(lambda: all(path.exists() for path in saved) or process.poll() is not None, "both have saved a step")
+        process.terminate()
+        _, said = process.communicate(timeout=300)
+    finally:
+        kill(process)
+    assert process.returncode == 130, said
+    stopped = [name for name in tuning if name not in records(out)]
+    code, text = run(copied, "--jobs", 3)
+    assert code == 0 and "tiny-mined.seed-3: held-out mAP" in text
+    for name in stopped:
+        assert "--resume" in (out / "cells" / name / "log.txt").read_text()
+    assert figures(out) == figures(finished)
+
+
+def figures(out: Path) -> dict[str, object]:
+    """The table without the times that its cells took, and the folders that they were in."""
+    table = json.loads((out / "table.json").read_text())
+    return {**table, "cells": [{**cell, "seconds": 0, "command": []} for cell in table["cells"]]}
