@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from torch import nn
 
+from askew_client.contract.encoder_file import read_encoder_file
 from askew_training.cli.experiment import experiment
 from askew_training.experiment.table import ResultTable
+from askew_training.export.encoder_file import write_encoder
+from askew_training.networks.checkpoint import save_checkpoint
+from askew_training.networks.network import Network
 from askew_training.recipes import shipped_recipes
-from tests.support.small_encoders import make_encoder
-from tests.support.training_helpers import picture, run_command
+from tests.support.training_helpers import CARD, checkpoint_of, picture, run_command, tiny_network
 from tests.training.evaluate.revisited.truths import truth_of
 from tests.training.experiment.project import SMALL_TRUNK, save
 
@@ -22,8 +27,7 @@ SMALLER = f"""
 [changes.network]
 trunk = "{SMALL_TRUNK}"
 weights = "random"
-projection = 16
-head = "ridge"            # the tiny teacher's vectors have signs
+projection = 256
 [changes.batches]
 photo_size = 96
 tuples = 3
@@ -42,6 +46,7 @@ REPLACED = {
     "seeds = [0, 1, 2]": "seeds = [0]",
     "rates = [0.33333333, 1.0, 3.0]": "rates = [1.0]",
     "length = 0.1": "length = 1.0",
+    "[whitening]": "[whitening]\ndim = 12\nshrinkage = 0.5",
 }
 
 
@@ -77,6 +82,19 @@ def make_sfm120k(folder: Path) -> None:
             "pidxs": [row // 4 * 4 + (row + 1) % 4 for row in rows],
         }
     (folder / "retrieval-SfM-120k.pkl").write_bytes(pickle.dumps(content, 2))
+    pairs = {key: content["train"][key] for key in ("cids", "qidxs", "pidxs")}
+    (folder / "retrieval-SfM-120k-whiten.pkl").write_bytes(pickle.dumps(pairs, 2))
+
+
+def make_teacher(folder: Path) -> str:
+    """The teacher's encoder file without whitening, and its checkpoint with one; returns the space of the latter."""
+    network = tiny_network(dim=None, trunk=SMALL_TRUNK)
+    bare = checkpoint_of(network, photo_size=96)
+    write_encoder(bare, replace(CARD, photo_size=96), folder / "teacher.onnx", simplified=False)
+    whitened = Network(network.branches, nn.Linear(network.channels, 16), (1.0, 0.70710678)).eval()
+    checkpoint = checkpoint_of(whitened, photo_size=96)
+    save_checkpoint(folder / "teacher-whitened.pt", checkpoint)
+    return checkpoint.space_id
 
 
 def make_revisited(root: Path, dataset: str) -> None:
@@ -95,9 +113,10 @@ def test_the_paper_goes_from_the_published_files_to_its_table(tmp_path: Path) ->
     make_sfm120k(tmp_path)
     for dataset in ("roxford5k", "rparis6k"):
         make_revisited(tmp_path / "revisited", dataset)
-    make_encoder(tmp_path / "teacher.onnx", role="teacher", dim=16, photo_size=96)
+    space = make_teacher(tmp_path)
     (tmp_path / "paper-tiny.toml").write_text(tiny_experiment())
-    result = run_command(experiment, tmp_path / "paper-tiny.toml", tmp_path / "out", "--data", tmp_path, "--threads", 1)
+    arguments = (tmp_path / "paper-tiny.toml", tmp_path / "out", "--data", tmp_path, "--threads", 1)
+    result = run_command(experiment, *arguments)
     assert result.exit_code == 0, result.output
     table = ResultTable.model_validate_json((tmp_path / "out" / "table.json").read_text())
     assert [row.method for row in table.rows] == ["teacher", "contrastive", "contrastive-plus"]
@@ -108,7 +127,16 @@ def test_the_paper_goes_from_the_published_files_to_its_table(tmp_path: Path) ->
         for dataset in ("roxford5k", "rparis6k")
         for protocol in ("easy", "medium", "hard")
     }
+    for method in ("contrastive", "contrastive-plus"):
+        cell = tmp_path / "out" / "cells" / f"{method}.seed-0"
+        own, given = (read_encoder_file(cell / f"{testing}.onnx").manifest for testing in ("symmetric", "asymmetric"))
+        assert (own.role, own.dim) == ("teacher", 12) and own.space_id != space
+        assert (given.role, given.dim, given.space_id) == ("student", 16, space)
+    teacher = read_encoder_file(tmp_path / "out" / "teacher" / "encoder.onnx").manifest
+    assert teacher.space_id == space and len(teacher.scales) == 2
     assert {claim.dataset for claim in table.claims} == {"roxford5k", "rparis6k"}
+    again = run_command(experiment, *arguments)
+    assert again.exit_code == 0 and "whitening" not in again.output and "[1/" not in again.output
     assert "asymmetric roxford5k medium" in (tmp_path / "out" / "table.md").read_text()
 
 

@@ -10,7 +10,7 @@ from askew_client.cores import usable_cores
 from askew_training.errors import DataError
 from askew_training.experiment.grid import Grid, grid_of
 from askew_training.experiment.plan import read_experiment
-from askew_training.experiment.results import measure_all
+from askew_training.experiment.results import measure_all, say_what_is_absent
 from askew_training.experiment.runner import Runner
 from askew_training.experiment.table import ResultTable, write_table
 from askew_training.experiment.teacher import check_vectors, fill_vectors
@@ -61,8 +61,10 @@ def run_experiment(
             folder.mkdir(exist_ok=True)
             fill_vectors(encoder, _tables(grid, place), folder, loaded.experiment.teacher.dtype, say)
         check_vectors(folder, space_id)
+        folders = [*place.data, *dict.fromkeys(path.parent for path in loaded.recipes.values())]
+        say_what_is_absent(grid.experiment, place, folders, say)
         records = Runner(grid, place, jobs, again, say).train(intake)
-        measured = measure_all(grid.experiment, place, records, intake, say)
+        measured = measure_all(grid.experiment, place, folders, records, intake, say)
         return write_table(grid.experiment, loaded.digest, out, records, measured)
 
 
