@@ -67,7 +67,7 @@ class Encoders:
         if not _is_made_by(output, made_by):
             whitened = folder / f"{testing}.pt"
             self._whiten(cell, testing, whitened)
-            _export(whitened, cell, output)
+            _export(whitened, f"{cell}.{testing}", output)
             # It can be made again in seconds from the vectors in the cache.
             whitened.unlink()
             _note(output, made_by)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,9 @@ from askew_training.experiment.plan import DatasetTable, Experiment, Kind
 from askew_training.experiment.workplace import Workplace
 
 TEACHER = "teacher"
-MEASURED = "measured.json"
+MEASURED = "made-by.txt"
+"""Not `.json`: `askew compare` takes all of those in a folder for measurements."""
+FORMERLY_MEASURED = "measured.json"
 _KINDS: tuple[Kind, ...] = ("asymmetric", "symmetric")
 
 
@@ -75,7 +78,7 @@ def measure_all(
             if reason:
                 intake.skip(f"{pair.cell}, {pair.testing}, {_name_of(table)}", "pairs that cannot be measured", reason)
                 continue
-            files = [path for path in sorted(folder.glob("*.json")) if path.name != MEASURED]
+            files = sorted(folder.glob("*.json"))
             measured += [Measured(pair.cell, pair.testing, read_measurement(path)) for path in files]
     return measured
 
@@ -112,6 +115,8 @@ def _measure(pair: _Pair, table: DatasetTable, folder: Path, place: Workplace, o
     """Measure a pair on a dataset into a folder, unless that was done; why it failed, or ""."""
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (pair.queries, pair.gallery, *_truths(table))]
     made_by = {"digests": digests, "benchmarks": list(table.benchmarks)}
+    with suppress(FileNotFoundError):
+        (folder / FORMERLY_MEASURED).rename(folder / MEASURED)
     try:
         if json.loads((folder / MEASURED).read_bytes()) == made_by:
             return ""
@@ -119,7 +124,7 @@ def _measure(pair: _Pair, table: DatasetTable, folder: Path, place: Workplace, o
         pass
     on_start()
     folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.glob("*.json"):
+    for path in folder.iterdir():
         path.unlink()
     sides = ["--queries", str(pair.queries), "--gallery", str(pair.gallery)]
     if table.manifest is not None:
