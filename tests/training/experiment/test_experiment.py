@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,12 @@ from askew_training.cli.experiment import experiment
 from askew_training.cli.train import train
 from askew_training.errors import DataError
 from askew_training.evaluate.measurement import read_measurement
-from askew_training.experiment.cells import CellRecord
+from askew_training.experiment.cells import CellFolder, CellRecord
+from askew_training.experiment.grid import grid_of
+from askew_training.experiment.plan import read_experiment
 from askew_training.experiment.table import ResultTable
+from askew_training.experiment.trainings import Trainings, interruption_deferred
+from askew_training.experiment.workplace import Workplace, held_folder
 from tests.support.training_helpers import run_command
 from tests.support.waiting import wait_until
 from tests.training.experiment.project import EXPERIMENT, kill, make_experiment, start
@@ -38,7 +43,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(project: Path) -> Path:
     """The folder of the experiment, which was killed in the middle of a training, and continued to its end."""
     out = project / "out"
-    first = start(project, out)
+    first = start(project, out, "--jobs", 3)
     try:
         lock, checkpoint = out / "lock", out / "cells" / KILLED / "run" / "last.pt"
         wait_until(lambda: lock.exists() and bool(lock.read_bytes()), "the experiment holds its folder")
@@ -164,22 +169,34 @@ def test_trainings_at_the_same_time_stop_together_continue_and_give_the_same_tab
     out = copied / "out"
     for path in [*out.glob("cells/tiny-mined.*"), *out.glob("measurements/tiny-mined.*"), *out.glob("table.*")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    tuning = [f"tiny-mined.tuning.rate-{rate}" for rate in (1, 10)]
-    process = start(copied, out, "--jobs", 3)
-    try:
-        saved = [out / "cells" / name / "run" / "last.pt" for name in tuning]
-        wait_until(lambda: all(path.exists() for path in saved) or process.poll() is not None, "both have saved a step")
-        process.terminate()
-        _, said = process.communicate(timeout=300)
-    finally:
-        kill(process)
-    assert process.returncode == 130, said
-    stopped = [name for name in tuning if name not in records(out)]
+    tuning = grid_of(read_experiment(str(copied / "tiny.toml"))).tuning({})[:2]
+    folders = [CellFolder(out, cell) for cell in tuning]
+    options = ["--data", str(copied), "--data", str(out), "--cache", str(out / "cache"), "--threads", "1"]
+    with held_folder(out) as held:
+        place = Workplace(out, (copied,), copied / "teacher.onnx", out / "vectors", held)
+        with pytest.raises(KeyboardInterrupt), Trainings(2, options, place) as trainings:
+            for folder in folders:
+                folder.begin()
+                trainings.begin(folder)
+            assert trainings.are_full
+            wait_until(lambda: all(each.checkpoint.exists() for each in folders), "both have saved a step")
+            raise KeyboardInterrupt
+    # Nobody holds the folder any more: both have ended, and their last words say that they can go on.
+    for folder in folders:
+        assert "--resume" in (folder.path / "log.txt").read_text() and (folder.path / "seconds.json").exists()
     code, text = run(copied, "--jobs", 3)
     assert code == 0 and "tiny-mined.seed-3: held-out mAP" in text
-    for name in stopped:
-        assert "--resume" in (out / "cells" / name / "log.txt").read_text()
+    for folder in folders:
+        assert (folder.path / "log.txt").read_text().count("$ askew train") == 2
     assert figures(out) == figures(finished)
+
+
+def test_an_interruption_waits_until_a_training_that_begins_is_known() -> None:
+    reached = False
+    with pytest.raises(KeyboardInterrupt), interruption_deferred():
+        signal.raise_signal(signal.SIGINT)
+        reached = True
+    assert reached
 
 
 def figures(out: Path) -> dict[str, object]:

@@ -65,8 +65,7 @@ scales = [1.0]
 REPLACED = {
     'recipes = ["paper"]': 'recipes = ["paper/contrastive", "paper/contrastive-plus"]',
     "seeds = [0, 1, 2]": "seeds = [0]",
-    "rates = [0.33333333, 1.0, 3.0]": "rates = [1.0]",
-    "length = 0.1": "length = 1.0",
+    "[tuning]\nrates = [0.33333333, 1.0, 3.0]\nlength = 0.1\n": "",
     "[whitening]": "[whitening]\ndim = 12\nshrinkage = 0.5",
 }
 

@@ -56,7 +56,7 @@ class Trainings:
         resume = ["--resume"] if folder.checkpoint.exists() else []
         arguments = ["train", str(folder.path / RECIPE), str(folder.run), *self._options, *resume]
         # A process that was started, and is not in the list yet, would not be stopped.
-        with _interruption_deferred():
+        with interruption_deferred():
             self._running.append(_Training(folder, RunningCommand(arguments, folder.path / LOG, self._place)))
 
     def next_ended(self) -> tuple[CellFolder, Ended]:
@@ -91,7 +91,7 @@ def _noted_seconds(folder: Path) -> float:
 
 
 @contextmanager
-def _interruption_deferred() -> Iterator[None]:
+def interruption_deferred() -> Iterator[None]:
     """Hold Ctrl-C and SIGTERM back until the end of the block."""
     if threading.current_thread() is not threading.main_thread():
         yield
