@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -92,5 +93,6 @@ def start(folder: Path, out: Path, *options: object, experiment: str = "tiny.tom
 
 def kill(process: subprocess.Popen[str]) -> None:
     """Kill a process and the trainings that it began, as a loss of power does."""
-    os.killpg(process.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.communicate()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,12 @@ from askew_training.cli.experiment import experiment
 from askew_training.cli.train import train
 from askew_training.errors import DataError
 from askew_training.evaluate.measurement import read_measurement
-from askew_training.experiment.cells import CellRecord
+from askew_training.experiment.cells import CellFolder, CellRecord
+from askew_training.experiment.grid import grid_of
+from askew_training.experiment.plan import read_experiment
 from askew_training.experiment.table import ResultTable
+from askew_training.experiment.trainings import Trainings, interruption_deferred
+from askew_training.experiment.workplace import Workplace, held_folder
 from tests.support.training_helpers import run_command
 from tests.support.waiting import wait_until
 from tests.training.experiment.project import EXPERIMENT, kill, make_experiment, start
@@ -38,7 +44,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(project: Path) -> Path:
     """The folder of the experiment, which was killed in the middle of a training, and continued to its end."""
     out = project / "out"
-    first = start(project, out)
+    first = start(project, out, "--jobs", 3)
     try:
         lock, checkpoint = out / "lock", out / "cells" / KILLED / "run" / "last.pt"
         wait_until(lambda: lock.exists() and bool(lock.read_bytes()), "the experiment holds its folder")
@@ -52,7 +58,7 @@ def finished(project: Path) -> Path:
     result = run_command(experiment, project / "tiny.toml", out, "--data", project, "--threads", 1)
     assert result.exit_code == 0, result.output
     assert "Tuning: 4 cells at 50 % of the steps, 2 for each recipe. Then 4 cells of full length" in result.output
-    assert "[1/5]" not in result.output
+    assert "[1/9]" not in result.output
     return out
 
 
@@ -97,7 +103,7 @@ def test_every_figure_of_the_table_can_be_traced(finished: Path) -> None:
 def test_what_is_measured_is_looked_at_once_after_all_training(finished: Path) -> None:
     trained = max(path.stat().st_mtime_ns for path in finished.glob("cells/*/record.json"))
     measured = [path.stat().st_mtime_ns for path in finished.glob("measurements/*/*/*.json")]
-    assert len(measured) == 2 * 11 and min(measured) > trained
+    assert len(measured) == 11 and min(measured) > trained
 
 
 def test_a_second_run_computes_nothing_again(copied: Path) -> None:
@@ -156,3 +162,48 @@ def test_a_training_that_was_killed_ends_with_the_network_of_one_that_was_not(fi
     options = ("--data", copied, "--data", finished, "--cache", finished / "cache", "--threads", 1)
     assert run_command(train, cell / "recipe.toml", copied / "whole", *options).exit_code == 0
     assert have_equal_tensors(cell / "run" / "last.pt", copied / "whole" / "last.pt")
+
+
+def test_trainings_at_the_same_time_stop_together_continue_and_give_the_same_table(
+    finished: Path, copied: Path
+) -> None:
+    out = copied / "out"
+    for path in [*out.glob("cells/tiny-mined.*"), *out.glob("measurements/tiny-mined.*"), *out.glob("table.*")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    tuning = grid_of(read_experiment(str(copied / "tiny.toml"))).tuning({})[:2]
+    folders = [CellFolder(out, cell) for cell in tuning]
+    options = ["--data", str(copied), "--data", str(out), "--cache", str(out / "cache"), "--threads", "1"]
+    with held_folder(out) as held:
+        place = Workplace(out, (copied,), copied / "teacher.onnx", out / "vectors", held)
+        with pytest.raises(KeyboardInterrupt), Trainings(2, options, place) as trainings:
+            for folder in folders:
+                folder.begin()
+                trainings.begin(folder)
+            assert trainings.are_full
+            wait_until(lambda: all(each.checkpoint.exists() for each in folders), "both have saved a step")
+            # As a supervisor does, which sends SIGTERM to every process; a second one must not end what is being saved.
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise KeyboardInterrupt
+    for folder in folders:
+        assert "Continue with --resume." in " ".join((folder.path / "log.txt").read_text().split())
+        assert (folder.path / "seconds.json").exists()
+    code, text = run(copied, "--jobs", 3)
+    assert code == 0 and "tiny-mined.seed-3: held-out mAP" in text
+    for folder in folders:
+        assert (folder.path / "log.txt").read_text().count("$ askew train") == 2
+    assert figures(out) == figures(finished)
+
+
+def test_an_interruption_waits_until_a_training_that_begins_is_known() -> None:
+    reached = False
+    with pytest.raises(KeyboardInterrupt), interruption_deferred():
+        signal.raise_signal(signal.SIGINT)
+        reached = True
+    assert reached
+
+
+def figures(out: Path) -> dict[str, object]:
+    """The table without the times that its cells took, and the folders that they were in."""
+    table = json.loads((out / "table.json").read_text())
+    return {**table, "cells": [{**cell, "seconds": 0, "command": []} for cell in table["cells"]]}

@@ -1,29 +1,54 @@
-"""The experiment `paper` on tiny files in the published layouts: from the pickles to the finished table."""
+"""docs/paper.md on tiny files in the published layouts: from the published files to the finished table."""
 
 from __future__ import annotations
 
 import pickle
+import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from askew_client.contract.encoder_file import read_encoder_file
+from askew_training.cli.cache import cache
+from askew_training.cli.check_photos import check_photos
+from askew_training.cli.evaluation.compare import compare
+from askew_training.cli.evaluation.evaluate_revisited import evaluate_revisited
+from askew_training.cli.evaluation.report import report
 from askew_training.cli.experiment import experiment
+from askew_training.cli.export import export
+from askew_training.cli.import_checkpoint import import_checkpoint
 from askew_training.experiment.table import ResultTable
 from askew_training.recipes import shipped_recipes
-from tests.support.small_encoders import make_encoder
+from tests.support.paths import ROOT
 from tests.support.training_helpers import picture, run_command
 from tests.training.evaluate.revisited.truths import truth_of
 from tests.training.experiment.project import SMALL_TRUNK, save
+from tests.training.networks.imported.published_files import release, retrieval_network, whitening
+from tests.training.networks.imported.published_files import save as save_release
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+PAGE = ROOT / "docs" / "paper.md"
+CHANNELS = 256
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "cache": cache,
+    "check-photos": check_photos,
+    "compare": compare,
+    "evaluate-revisited": evaluate_revisited,
+    "experiment": experiment,
+    "export": export,
+    "import-checkpoint": import_checkpoint,
+    "report": report,
+}
 
 SMALLER = f"""
 [changes.network]
 trunk = "{SMALL_TRUNK}"
 weights = "random"
-projection = 16
-head = "ridge"            # the tiny teacher's vectors have signs
+projection = {CHANNELS}
 [changes.batches]
 photo_size = 96
 tuples = 3
@@ -40,8 +65,8 @@ scales = [1.0]
 REPLACED = {
     'recipes = ["paper"]': 'recipes = ["paper/contrastive", "paper/contrastive-plus"]',
     "seeds = [0, 1, 2]": "seeds = [0]",
-    "rates = [0.33333333, 1.0, 3.0]": "rates = [1.0]",
-    "length = 0.1": "length = 1.0",
+    "[tuning]\nrates = [0.33333333, 1.0, 3.0]\nlength = 0.1\n": "",
+    "[whitening]": "[whitening]\ndim = 12\nshrinkage = 0.5",
 }
 
 
@@ -77,6 +102,15 @@ def make_sfm120k(folder: Path) -> None:
             "pidxs": [row // 4 * 4 + (row + 1) % 4 for row in rows],
         }
     (folder / "retrieval-SfM-120k.pkl").write_bytes(pickle.dumps(content, 2))
+    pairs = {key: content["train"][key] for key in ("cids", "qidxs", "pidxs")}
+    (folder / "retrieval-SfM-120k-whiten.pkl").write_bytes(pickle.dumps(pairs, 2))
+
+
+def make_teacher(folder: Path) -> None:
+    """A release of cirtorch with a whitening."""
+    network = retrieval_network(SMALL_TRUNK)
+    content = release(network, "efficientnet_b3", Lw={"retrieval-SfM-120k": {"ms": whitening(CHANNELS)}})
+    save_release(folder / "retrievalSfM120k-resnet101-gem-b80fb85.pth", content)
 
 
 def make_revisited(root: Path, dataset: str) -> None:
@@ -91,15 +125,39 @@ def make_revisited(root: Path, dataset: str) -> None:
     (root / dataset / f"gnd_{dataset}.pkl").write_bytes(pickle.dumps(truth, 2))
 
 
-def test_the_paper_goes_from_the_published_files_to_its_table(tmp_path: Path) -> None:
+def page_commands() -> list[list[str]]:
+    """The commands of the page, with files' names in place of patterns only when they are run."""
+    lines = [line.strip() for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("    askew ")]
+    return [shlex.split(line)[1:] for line in lines]
+
+
+def in_small(name: str, arguments: list[str]) -> list[str]:
+    """A command of the page for the files of this test."""
+    found = [path for each in arguments for path in (sorted(map(str, Path().glob(each))) if "*" in each else [each])]
+    if name == "import-checkpoint":
+        return [*found, "--trunk", SMALL_TRUNK]
+    if name == "experiment":
+        return ["paper-tiny.toml", *found[1:], "--threads", "1"]
+    return [*found, "--resamples", "100", "--time-rounds", "1"] if name == "compare" else found
+
+
+def test_the_page_goes_from_the_published_files_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     make_sfm120k(tmp_path)
     for dataset in ("roxford5k", "rparis6k"):
         make_revisited(tmp_path / "revisited", dataset)
-    make_encoder(tmp_path / "teacher.onnx", role="teacher", dim=16, photo_size=96)
+    save(tmp_path / "revisited" / "revisitop1m" / "jpg" / "1.jpg", 77)
+    make_teacher(tmp_path)
     (tmp_path / "paper-tiny.toml").write_text(tiny_experiment())
-    result = run_command(experiment, tmp_path / "paper-tiny.toml", tmp_path / "out", "--data", tmp_path, "--threads", 1)
-    assert result.exit_code == 0, result.output
-    table = ResultTable.model_validate_json((tmp_path / "out" / "table.json").read_text())
+    commands = page_commands()
+    assert [name for name, *_ in commands if name == "experiment"] == ["experiment"] and len(commands) >= 11
+    for name, *arguments in commands:
+        result = run_command(COMMANDS[name], *in_small(name, arguments))
+        assert result.exit_code == 0, (name, arguments, result.output)
+    assert Path("report.html").exists()
+    out = tmp_path / "runs" / "paper"
+    table = ResultTable.model_validate_json((out / "table.json").read_text())
     assert [row.method for row in table.rows] == ["teacher", "contrastive", "contrastive-plus"]
     places = {(figure.testing, figure.dataset, figure.protocol) for figure in table.rows[1].figures}
     assert places == {
@@ -109,7 +167,22 @@ def test_the_paper_goes_from_the_published_files_to_its_table(tmp_path: Path) ->
         for protocol in ("easy", "medium", "hard")
     }
     assert {claim.dataset for claim in table.claims} == {"roxford5k", "rparis6k"}
-    assert "asymmetric roxford5k medium" in (tmp_path / "out" / "table.md").read_text()
+    assert "asymmetric roxford5k medium" in (out / "table.md").read_text()
+    assert_whitened(out)
+    again = run_command(experiment, *in_small("experiment", ["paper", "runs/paper", "--vectors", "vectors"]))
+    assert again.exit_code == 0 and "whitening" not in again.output and "[1/" not in again.output
+
+
+def assert_whitened(out: Path) -> None:
+    """The teacher has its published whitening, its students too, and each network one of its own."""
+    teacher = read_encoder_file(out / "teacher" / "encoder.onnx").manifest
+    assert teacher.space_id == read_encoder_file(Path("teacher-whitened.onnx")).manifest.space_id
+    assert teacher.space_id != read_encoder_file(Path("teacher.onnx")).manifest.space_id
+    for method in ("contrastive", "contrastive-plus"):
+        cell = out / "cells" / f"{method}.seed-0"
+        own, given = (read_encoder_file(cell / f"{testing}.onnx").manifest for testing in ("symmetric", "asymmetric"))
+        assert (own.role, own.dim) == ("teacher", 12) and own.space_id != teacher.space_id
+        assert (given.role, given.dim, given.space_id) == ("student", CHANNELS, teacher.space_id)
 
 
 def test_the_shipped_experiment_has_every_row_of_the_table() -> None:

@@ -33,7 +33,10 @@ def experiment(
     vectors: Annotated[
         Path | None, typer.Option(help="The teacher's vectors of all training photos, made by `askew cache`.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: one for each core.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="How many cells train at the same time.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of each cell; default: the cores, divided by --jobs.")
+    ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Train cells again that failed, or whose recipe has changed since.")
     ] = False,
@@ -54,8 +57,8 @@ def experiment(
 
     intake = Intake("cells")
     table = run_experiment(
-        name, output, data=data or [Path()], teacher=teacher, vectors=vectors, threads=threads, again=again,
-        intake=intake, say=say,
+        name, output, data=data or [Path()], teacher=teacher, vectors=vectors, threads=threads, jobs=jobs,
+        again=again, intake=intake, say=say,
     )  # fmt: skip
     if not as_json:
         typer.echo(table.to_markdown())

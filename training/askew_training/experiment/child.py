@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import re
@@ -11,17 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import reduction
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 from askew_client.cli.main import main
 from askew_client.cli.taken import EXIT_INCOMPLETE
-from askew_client.files import write_atomically
-from askew_training.experiment.cells import LOG, RECIPE, CellFolder
 from askew_training.experiment.workplace import Workplace
 
-SECONDS = "seconds.json"
 INTERRUPTED = 130
 PRELOADED = ("askew_training.train.loop", "askew_training.experiment.child")
 _NOT_SHOWN = re.compile(r"[^\x20-\x7e\u00a0-\u24ff\u2600-\uffff]")
@@ -37,44 +32,63 @@ class Ended:
     command: tuple[str, ...]
 
 
-def train_cell(folder: CellFolder, options: Sequence[str], place: Workplace) -> Ended:
-    """Train a cell to its end, from its last checkpoint if it has one. What is printed goes to its log.
+class RunningCommand:
+    """A command of `askew` in a process of its own, which appends what it prints to a log.
 
-    `options`: of `askew train`. Raises KeyboardInterrupt if the training was asked to stop; it is saved then.
+    The process holds the experiment's lock as long as it runs, also if this process is killed.
     """
-    resume = ["--resume"] if folder.checkpoint.exists() else []
-    before = _seconds(folder.path)
-    started = time.monotonic()
 
-    def so_far() -> float:
-        return before + time.monotonic() - started
+    def __init__(self, arguments: Sequence[str], log: Path, place: Workplace) -> None:
+        """Start it."""
+        self._arguments, self._log, self._started = tuple(arguments), log, time.monotonic()
+        with log.open("a", encoding="utf-8") as stream:
+            stream.write(f"$ askew {' '.join(arguments)}\n")
+        # Forked from a server that has imported torch: that would take longer than many a short command.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(PRELOADED))
+        self._process = context.Process(target=_run, args=(list(arguments), str(log), _Lock(place.held)))
+        self._process.start()
 
-    arguments = ["train", str(folder.path / RECIPE), str(folder.run), *options, *resume]
-    try:
-        ended = run_command(arguments, folder.path / LOG, place)
-    finally:
-        write_atomically(folder.path / SECONDS, json.dumps(round(so_far(), 1)).encode())
-    return Ended(ended.reason, so_far(), ended.command)
+    @property
+    def sentinel(self) -> int:
+        """What `multiprocessing.connection.wait` takes: it is ready when the command has ended."""
+        return self._process.sentinel
+
+    @property
+    def seconds(self) -> float:
+        """Since its start."""
+        return time.monotonic() - self._started
+
+    def ask_to_stop(self) -> None:
+        """Let it save and stop."""
+        self._process.terminate()
+
+    def wait(self) -> None:
+        """Wait for its end."""
+        self._process.join()
+
+    def result(self) -> Ended:
+        """How it ended, once it has. Raises KeyboardInterrupt if it was asked to stop."""
+        self.wait()
+        code = self._process.exitcode or 0
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        return Ended(_reason(code, self._log), self.seconds, ("askew", *self._arguments))
 
 
 def run_command(arguments: Sequence[str], log: Path, place: Workplace) -> Ended:
-    """Run `askew` with these arguments, and append what it prints to a log.
+    """Run `askew` with these arguments to its end.
 
-    The process holds the experiment's lock as long as it runs, also if this process is killed. Raises KeyboardInterrupt if
-    it was asked to stop.
+    Raises KeyboardInterrupt if it, or this process, was asked to stop; it has stopped then.
     """
-    started = time.monotonic()
-    with log.open("a", encoding="utf-8") as stream:
-        stream.write(f"$ askew {' '.join(arguments)}\n")
-    # Forked from a server that has imported torch: that would take longer than many a short command.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
-    process = context.Process(target=_run, args=(list(arguments), str(log), _Lock(place.held)))
-    process.start()
-    code = _wait(process)
-    if code == INTERRUPTED:
-        raise KeyboardInterrupt
-    return Ended(_reason(code, log), time.monotonic() - started, ("askew", *arguments))
+    command = RunningCommand(arguments, log, place)
+    try:
+        command.wait()
+    except KeyboardInterrupt:
+        command.ask_to_stop()
+        command.wait()
+        raise
+    return command.result()
 
 
 class _Lock:
@@ -105,24 +119,6 @@ def _run(arguments: list[str], log: str, lock: _Lock) -> None:
         # ask it to end, and would be waited for without end.
         for worker in multiprocessing.active_children():
             worker.kill()
-
-
-def _wait(process: ForkServerProcess) -> int:
-    """Wait for its end; if this process is to stop, let it stop and save first."""
-    try:
-        process.join()
-    except KeyboardInterrupt:
-        process.terminate()
-        process.join()
-        raise
-    return process.exitcode or 0
-
-
-def _seconds(folder: Path) -> float:
-    try:
-        return float(json.loads((folder / SECONDS).read_bytes()))
-    except (OSError, ValueError):
-        return 0.0
 
 
 def _reason(code: int, log: Path) -> str:

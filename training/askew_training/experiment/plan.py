@@ -41,6 +41,22 @@ class TuningTable(Table):
     length: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
+class WhiteningTable(Table):
+    """How networks are whitened before they are measured.
+
+    `pairs`, `images`, `licences`: of each network's own whitening, for symmetric tests, as `askew whiten --whitening-pairs`
+    takes them. `dim`: its dimensions; all if None. `shrinkage`: of the pairs' covariance. `teacher`: the checkpoint of the
+    teacher with its whitening, which is measured, and which its students get for asymmetric tests.
+    """
+
+    pairs: Path
+    images: Path
+    licences: Path = Path("licences.toml")
+    dim: Annotated[int, Field(ge=1)] | None = None
+    shrinkage: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    teacher: Path
+
+
 class DatasetTable(Table):
     """What is measured at the end: a manifest of photos with queries and galleries, or revisited Oxford or Paris.
 
@@ -92,6 +108,7 @@ class Experiment(Table):
     changes: dict[str, dict[str, Value]] = Field(default_factory=dict)
     tuning: TuningTable | None = None
     start_of: str | None = None
+    whitening: WhiteningTable | None = None
     datasets: tuple[DatasetTable, ...] = Field(min_length=1)
     claims: tuple[ClaimTable, ...] = ()
 

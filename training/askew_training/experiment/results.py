@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from askew_client.cli.taken import Intake
@@ -15,15 +17,15 @@ from askew_training.errors import DataError
 from askew_training.evaluate.measurement import Measurement, read_measurement
 from askew_training.experiment.cells import CellRecord
 from askew_training.experiment.child import run_command
+from askew_training.experiment.encoders import Encoders, located_whitening
 from askew_training.experiment.plan import DatasetTable, Experiment, Kind
 from askew_training.experiment.workplace import Workplace
-from askew_training.export.encoder_file import EncoderCard, write_encoder
-from askew_training.networks.checkpoint import load_checkpoint
-from askew_training.vectors.description import open_encoder
 
 TEACHER = "teacher"
-MEASURED = "measured.json"
-LICENCE = "for this experiment only: see the licences of its photos"
+MEASURED = "made-by.txt"
+"""Not `.json`: `askew compare` takes all of those in a folder for measurements."""
+FORMERLY_MEASURED = "measured.json"
+_KINDS: tuple[Kind, ...] = ("asymmetric", "symmetric")
 
 
 @dataclass(frozen=True)
@@ -46,21 +48,26 @@ class _Pair:
 
 
 def measure_all(
-    experiment: Experiment, place: Workplace, records: Sequence[CellRecord], intake: Intake, say: Callable[[str], None]
+    experiment: Experiment,
+    place: Workplace,
+    folders: Sequence[Path],
+    records: Sequence[CellRecord],
+    intake: Intake,
+    say: Callable[[str], None],
 ) -> list[Measured]:
     """Measure the teacher and every network that counts, on every dataset, symmetric and (students) asymmetric.
 
-    What is measured already is kept, unless an encoder or the dataset changed. A pair that cannot be measured is counted in
-    `intake`. Raises DataError if a dataset is not there.
+    `folders`: in which relative paths are looked for. What is measured already is kept, unless an encoder or the dataset
+    changed. A network that cannot be exported, and a pair that cannot be measured, are counted in `intake`. Raises
+    AskewError if a dataset, or what whitening needs, is not there, or the teacher cannot be exported.
     """
     datasets = [_located(table, place.data) for table in experiment.datasets]
-    pairs = [_Pair(TEACHER, "symmetric", place.teacher, place.teacher)]
+    encoders = Encoders(place, located_whitening(experiment.whitening, folders), say)
+    teacher = encoders.teacher()
+    pairs = [_Pair(TEACHER, "symmetric", teacher, teacher)]
     for record in records:
         if record.state == "done" and record.stage != "tuning":
-            try:
-                pairs += _pairs_of(record, place)
-            except AskewError as error:
-                intake.skip(record.name, "networks that cannot be exported", str(error))
+            pairs += _pairs_of(record, encoders, teacher, intake)
     measured: list[Measured] = []
     for number, pair in enumerate(pairs, start=1):
         for table in datasets:
@@ -71,45 +78,45 @@ def measure_all(
             if reason:
                 intake.skip(f"{pair.cell}, {pair.testing}, {_name_of(table)}", "pairs that cannot be measured", reason)
                 continue
-            files = [path for path in sorted(folder.glob("*.json")) if path.name != MEASURED]
+            files = sorted(folder.glob("*.json"))
             measured += [Measured(pair.cell, pair.testing, read_measurement(path)) for path in files]
     return measured
 
 
-def _pairs_of(record: CellRecord, place: Workplace) -> list[_Pair]:
-    encoder = _export(record, place)
-    pairs = [_Pair(record.name, "symmetric", encoder, encoder)]
-    if open_encoder(encoder).manifest.space_id == open_encoder(place.teacher).manifest.space_id:
-        pairs.insert(0, _Pair(record.name, "asymmetric", encoder, place.teacher))
+def say_what_is_absent(
+    experiment: Experiment, place: Workplace, folders: Sequence[Path], say: Callable[[str], None]
+) -> None:
+    """Name what the measurements will need, and is not there yet, before a training that may take weeks."""
+    looks: list[Callable[[], object]] = [lambda: located_whitening(experiment.whitening, folders)]
+    looks += [partial(_located, table, place.data) for table in experiment.datasets]
+    for look in looks:
+        try:
+            look()
+        except DataError as error:
+            say(f"{error} The training begins without it.")
+
+
+def _pairs_of(record: CellRecord, encoders: Encoders, teacher: Path, intake: Intake) -> list[_Pair]:
+    """A student's queries to its teacher's gallery, and each network on both sides."""
+    pairs = []
+    for testing in _KINDS:
+        try:
+            if testing == "asymmetric" and not encoders.has_asymmetric(record.name):
+                continue
+            encoder = encoders.of_cell(record.name, testing)
+        except AskewError as error:
+            intake.skip(f"{record.name}, {testing}", "networks that cannot be exported", str(error))
+            continue
+        pairs.append(_Pair(record.name, testing, encoder, teacher if testing == "asymmetric" else encoder))
     return pairs
-
-
-def _export(record: CellRecord, place: Workplace) -> Path:
-    """The encoder file of a cell's network, made once."""
-    folder = place.out / "cells" / record.name
-    output = folder / "encoder.onnx"
-    if not output.exists():
-        loaded = load_checkpoint(folder / "run" / "last.pt")
-        described = loaded.description
-        card = EncoderCard(
-            name=record.name.replace("seed-", "s"),
-            version="1",
-            role="student" if described.teacher_space else "teacher",
-            photo_size=described.photo_size,
-            scales=described.scales,
-            precision="fp32",
-            licence=LICENCE,
-            metrics={},
-        )
-        # Not simplified: the vectors are the same, and it takes up to a minute for each.
-        write_encoder(loaded, card, output, simplified=False)
-    return output
 
 
 def _measure(pair: _Pair, table: DatasetTable, folder: Path, place: Workplace, on_start: Callable[[], None]) -> str:
     """Measure a pair on a dataset into a folder, unless that was done; why it failed, or ""."""
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (pair.queries, pair.gallery, *_truths(table))]
     made_by = {"digests": digests, "benchmarks": list(table.benchmarks)}
+    with suppress(FileNotFoundError):
+        (folder / FORMERLY_MEASURED).rename(folder / MEASURED)
     try:
         if json.loads((folder / MEASURED).read_bytes()) == made_by:
             return ""
@@ -117,7 +124,7 @@ def _measure(pair: _Pair, table: DatasetTable, folder: Path, place: Workplace, o
         pass
     on_start()
     folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.glob("*.json"):
+    for path in folder.iterdir():
         path.unlink()
     sides = ["--queries", str(pair.queries), "--gallery", str(pair.gallery)]
     if table.manifest is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,26 +13,35 @@ from askew_client.cli.taken import Intake
 from askew_client.errors import AskewError
 from askew_client.files import write_atomically
 from askew_training.errors import DataError
-from askew_training.experiment.cells import RECIPE, Cell, CellFolder, CellRecord
-from askew_training.experiment.child import Ended, train_cell
+from askew_training.experiment.cells import RECIPE, Cell, CellFolder, CellRecord, Stage
+from askew_training.experiment.child import Ended
+from askew_training.experiment.estimate import Estimate
 from askew_training.experiment.grid import Grid, choose
 from askew_training.experiment.margins import margins_for
+from askew_training.experiment.outcome import in_words, record_of, settings_in_words
 from askew_training.experiment.provenance import version_of_code
+from askew_training.experiment.trainings import Trainings
 from askew_training.experiment.workplace import Workplace
 from askew_training.networks.checkpoint import Checkpoint, save_checkpoint
 from askew_training.train.recipe import Recipe, read_recipe
 from askew_training.train.run import prepare
-from askew_training.train.run_log import LINES
 
 
 class Runner:
-    """Trains the cells of one experiment in its folder, one after the other."""
+    """Trains the cells of one experiment in its folder, `jobs` of them at the same time.
 
-    def __init__(self, grid: Grid, place: Workplace, again: bool, say: Callable[[str], None]) -> None:
+    The tuning of all recipes comes first. The full cells of a recipe follow as soon as its own tuning has ended.
+    """
+
+    def __init__(self, grid: Grid, place: Workplace, jobs: int, again: bool, say: Callable[[str], None]) -> None:
         """`again`: whether cells that failed, or whose recipe has changed, are trained again."""
-        self._grid, self._place, self._again, self._say = grid, place, again, say
+        self._grid, self._place, self._jobs, self._again, self._say = grid, place, jobs, again, say
         self._code = version_of_code()
-        self._trained: list[float] = []
+        self._estimate = Estimate(jobs)
+        self._tuning: list[Cell] = []
+        self._total = 0
+        self._waiting: deque[CellFolder] = deque()
+        self._records: dict[str, CellRecord] = {}
 
     def train(self, intake: Intake) -> list[CellRecord]:
         """Train all that is missing, and return the records of all cells. A failed cell is counted in `intake`."""
@@ -42,21 +52,18 @@ class Runner:
             except AskewError as error:
                 # Its own trainings will fail alike, and say so.
                 self._say(f"{recipe}: its margins cannot be computed, so it keeps its own. {error}")
-        tuning = self._grid.tuning(margins)
-        final_count = len(self._grid.bases) * len(self._grid.experiment.seeds)
-        self._say(self._size_of(tuning, final_count))
+        self._tuning = self._grid.tuning(margins)
         start = self._grid.start()
-        records = self._train_all([*([start] if start else []), *tuning], final_count)
-        chosen: dict[str, dict[str, float]] = {}
+        first = [*([start] if start else []), *self._tuning]
+        final = self._grid.final({recipe: {} for recipe in self._grid.bases})
+        self._total = len(first) + len(final)
+        self._say(self._size_of(self._tuning, len(final)))
+        # All that was finished earlier is taken over, or refused, before anything starts.
+        self._admit(first)
         for recipe in self._grid.bases:
-            settings = choose(recipe, records) if tuning else {}
-            if settings is None:
-                self._say(f"{recipe}: all of its tuning failed, so it is not trained.")
-                continue
-            chosen[recipe] = settings
-            if settings:
-                self._say(f"{recipe}: tuning chose {_in_words(settings)}.")
-        records += self._train_all(self._grid.final(chosen), 0)
+            self._release(recipe)
+        self._train_waiting()
+        records = [self._records[cell.name] for cell in [*first, *final] if cell.name in self._records]
         for record in records:
             if record.state == "failed":
                 intake.skip(record.name, "cells that failed", record.reason)
@@ -77,26 +84,73 @@ class Runner:
             f"{len(experiment.seeds)} seeds for each recipe."
         )
 
-    def _train_all(self, cells: Sequence[Cell], later: int) -> list[CellRecord]:
-        """`later`: how many full cells come after these, for the estimate."""
+    def _admit(self, cells: Sequence[Cell]) -> None:
+        """Take over the records of cells that are finished; the others wait for their training."""
         folders = [CellFolder(self._place.out, cell) for cell in cells]
         self._refuse_changed(folders)
-        records = []
-        for number, folder in enumerate(folders, start=1):
+        for folder in folders:
             known = folder.record()
             if known is not None and known.state == "failed" and self._again:
                 shutil.rmtree(folder.path)
                 known = None
             if known is None:
-                self._say(f"[{number}/{len(folders)}] {folder.cell.name}")
-                started = time.monotonic()
-                known = self._train(folder)
-                if folder.cell.stage != "start":
-                    self._trained.append(time.monotonic() - started)
-                missing = len(folders) - number
-                self._say(_outcome(known) + _remaining(self._trained, missing, later))
-            records.append(known)
-        return records
+                self._waiting.append(folder)
+            else:
+                self._records[known.name] = known
+
+    def _release(self, recipe: str) -> None:
+        """Admit the full cells of a recipe, if all of its tuning has ended."""
+        tuned = [self._records.get(cell.name) for cell in self._tuning if cell.recipe == recipe]
+        records = [record for record in tuned if record is not None]
+        if len(records) < len(tuned):
+            return
+        settings = choose(recipe, records) if records else {}
+        if settings is None:
+            self._total -= len(self._grid.experiment.seeds)
+            self._say(f"{recipe}: all of its tuning failed, so it is not trained.")
+            return
+        if settings:
+            self._say(f"{recipe}: tuning chose {settings_in_words(settings)}.")
+        self._admit(self._grid.final({recipe: settings}))
+
+    def _train_waiting(self) -> None:
+        """Train the cells that wait, and those that are released meanwhile."""
+        with Trainings(self._jobs, self._options(), self._place) as trainings:
+            while self._waiting or trainings.count:
+                while self._waiting and not trainings.are_full:
+                    folder = self._waiting.popleft()
+                    self._say(f"[{len(self._records) + trainings.count + 1}/{self._total}] {folder.cell.name}")
+                    folder.begin()
+                    if folder.cell.stage == "start":
+                        self._finish(folder, self._make_start(folder))
+                    else:
+                        trainings.begin(folder)
+                if trainings.count:
+                    self._finish(*trainings.next_ended())
+
+    def _finish(self, folder: CellFolder, ended: Ended) -> None:
+        """Write the record of a cell that has ended, and release what waited for it."""
+        record = record_of(folder, ended, self._code)
+        folder.finish(record)
+        self._records[record.name] = record
+        if record.state == "done":
+            self._estimate.add(record.seconds, self._length(record.stage))
+        name = f"{record.name}: " if self._jobs > 1 else ""
+        self._say(f"    {name}{in_words(record)}{self._remaining()}")
+        if record.stage == "tuning":
+            self._release(record.recipe)
+
+    def _length(self, stage: Stage) -> float:
+        """Of a training, as a share of a whole one."""
+        if stage == "tuning" and self._grid.experiment.tuning is not None:
+            return self._grid.experiment.tuning.length
+        return float(stage == "final")
+
+    def _remaining(self) -> str:
+        missing = self._total - len(self._records)
+        tuning = sum(cell.name not in self._records for cell in self._tuning)
+        length = tuning * self._length("tuning") + (missing - tuning) * self._length("final")
+        return self._estimate.in_words(missing, length)
 
     def _refuse_changed(self, folders: Sequence[CellFolder]) -> None:
         for folder in folders:
@@ -110,16 +164,6 @@ class Runner:
             self._say(f"{folder.cell.name}: its recipe has changed; it is trained again.")
             shutil.rmtree(folder.path)
 
-    def _train(self, folder: CellFolder) -> CellRecord:
-        folder.begin()
-        if folder.cell.stage == "start":
-            ended = self._make_start(folder)
-        else:
-            ended = train_cell(folder, self._options(), self._place)
-        record = self._record(folder, ended)
-        folder.finish(record)
-        return record
-
     def _make_start(self, folder: CellFolder) -> Ended:
         """The network before its first step, as the checkpoint of a run."""
         started = time.monotonic()
@@ -130,26 +174,6 @@ class Runner:
         except AskewError as error:
             return Ended(str(error), time.monotonic() - started, ())
         return Ended("", time.monotonic() - started, ())
-
-    def _record(self, folder: CellFolder, ended: Ended) -> CellRecord:
-        cell = folder.cell
-        last = None if ended.reason else _last_validation(folder.run)
-        return CellRecord(
-            name=cell.name,
-            stage=cell.stage,
-            recipe=cell.recipe,
-            recipe_sha256=cell.digest,
-            seed=cell.seed,
-            settings=dict(cell.settings),
-            state="failed" if ended.reason else "done",
-            reason=ended.reason,
-            score=last and float(last["mAP"]),
-            symmetric=last and float(last["symmetric_mAP"]),
-            steps=int(last["step"]) if last else 0,
-            seconds=round(ended.seconds, 1),
-            code=self._code,
-            command=ended.command,
-        )
 
     def _margins(self, recipe: str) -> dict[float, float]:
         """The margin for each share of active negatives, computed once."""
@@ -186,35 +210,3 @@ class Runner:
     def _options(self) -> list[str]:
         named = [part for folder in self._folders() for part in ("--data", str(folder))]
         return [*named, "--cache", str(self._place.cache), *self._place.options]
-
-
-def _last_validation(run: Path) -> dict[str, float] | None:
-    """The last line of kind `validation` in a run's log."""
-    try:
-        lines = [json.loads(line) for line in (run / LINES).read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError):
-        return None
-    found = [line for line in lines if line["kind"] == "validation"]
-    return found[-1] if found else None
-
-
-def _outcome(record: CellRecord) -> str:
-    if record.state == "failed":
-        return f"    failed: {record.reason}"
-    score = "" if record.score is None else f"held-out mAP {record.score:.3f} (symmetric {record.symmetric:.3f}), "
-    return f"    {score}{record.seconds / 60:.1f} minutes"
-
-
-def _remaining(trained: Sequence[float], missing: int, later: int) -> str:
-    """In words, how long the rest takes if each cell takes as long as those so far; later cells are twice as long."""
-    if not missing + later or not trained:
-        return ""
-    hours = sum(trained) / len(trained) * (missing + 2 * later) / 3600
-    return f"; about {hours:.1f} h left for {missing + later} cells"
-
-
-def _in_words(settings: dict[str, float]) -> str:
-    words = f"{settings['rate']:.3g} × the recipe's learning rate"
-    if "margin" in settings:
-        words += f" and a margin of {settings['margin']:g} ({100 * settings['active_negatives']:.0f} % of the negatives active)"
-    return words

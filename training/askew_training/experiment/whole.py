@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from askew_client.cli.taken import Intake
+from askew_client.cores import usable_cores
 from askew_training.errors import DataError
 from askew_training.experiment.grid import Grid, grid_of
 from askew_training.experiment.plan import read_experiment
-from askew_training.experiment.results import measure_all
+from askew_training.experiment.results import measure_all, say_what_is_absent
 from askew_training.experiment.runner import Runner
 from askew_training.experiment.table import ResultTable, write_table
 from askew_training.experiment.teacher import check_vectors, fill_vectors
@@ -29,6 +30,7 @@ def run_experiment(
     teacher: Path | None,
     vectors: Path | None,
     threads: int | None,
+    jobs: int,
     again: bool,
     intake: Intake,
     say: Callable[[str], None],
@@ -36,7 +38,8 @@ def run_experiment(
     """Train what is missing of an experiment, measure what is not measured, and write `table.json` and `table.md`.
 
     `name`: of a shipped experiment, or a file. `data`: the folders in which relative paths are looked for. `teacher`,
-    `vectors`: in place of what the experiment names, and of vectors that are described here. `intake` counts cells.
+    `vectors`: in place of what the experiment names, and of vectors that are described here. `jobs`: how many
+    cells train at the same time; without `threads`, they share the cores. `intake` counts cells.
     Raises DataError, RecipeError, CacheError, WeightsError, and KeyboardInterrupt if it was stopped.
     """
     loaded = read_experiment(name)
@@ -50,14 +53,18 @@ def run_experiment(
             raise DataError(
                 f"Expected a folder of vectors that is called {VECTORS}, as the recipes name it, got {folder}."
             )
+        if threads is None and jobs > 1:
+            threads = max(1, usable_cores() // jobs)
         options = () if threads is None else ("--threads", str(threads))
         place = Workplace(out, tuple(path.resolve() for path in data), encoder, folder, held, options)
         if vectors is None:
             folder.mkdir(exist_ok=True)
             fill_vectors(encoder, _tables(grid, place), folder, loaded.experiment.teacher.dtype, say)
         check_vectors(folder, space_id)
-        records = Runner(grid, place, again, say).train(intake)
-        measured = measure_all(grid.experiment, place, records, intake, say)
+        folders = [*place.data, *dict.fromkeys(path.parent for path in loaded.recipes.values())]
+        say_what_is_absent(grid.experiment, place, folders, say)
+        records = Runner(grid, place, jobs, again, say).train(intake)
+        measured = measure_all(grid.experiment, place, folders, records, intake, say)
         return write_table(grid.experiment, loaded.digest, out, records, measured)
 
 

@@ -236,7 +236,9 @@ def _catch_stop() -> Iterator[Callable[[], bool]]:
     def note(number: int, _frame: object) -> None:
         nonlocal received
         received = True
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        # A second SIGTERM changes nothing: a supervisor may send one to each process of a group, and `askew experiment` another.
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
