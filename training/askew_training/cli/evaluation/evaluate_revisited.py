@@ -19,6 +19,7 @@ from askew_training.cli.evaluation.describing import (
     excluded,
     write_and_name,
 )
+from askew_training.cli.evaluation.page import Embed, ReportFile, check_page, write_page
 from askew_training.cli.options import descriptor_folder
 from askew_training.cli.terminal import finish
 
@@ -55,6 +56,8 @@ def evaluate_revisited(
     measurements: Annotated[
         Path | None, typer.Option(help="Also write each protocol as a measurement: NAME.json or a folder.")
     ] = None,
+    report: ReportFile = None,
+    embed: Embed = False,
     cache: Annotated[Path | None, typer.Option(help="The folder for vectors; default: ~/.cache/askew.")] = None,
 ) -> None:
     """Measure mAP and mP@k of one encoder's queries on a gallery described by another encoder, or the same, by the protocols
@@ -71,6 +74,7 @@ def evaluate_revisited(
 
     if measurements is not None:
         check_target(measurements)
+    check_page(report, embed)
     truth = read_ground_truth(find_ground_truth(root, dataset.value))
     files = find_photos(root, dataset.value, truth)
     folder = descriptor_folder(cache)
@@ -120,6 +124,9 @@ def evaluate_revisited(
     )
     Console().print(measurement_table(measured, PRECISION_AT))
     write_and_name(measurements, measured)
+    # Distractors are found by their names, which are paths below their folder, or begin with the folder's own name.
+    beside = [] if distractors is None else [distractors[1], distractors[1].resolve().parent]
+    write_page(report, embed, measured, {measured[0].dataset: files}, beside)
     finish(intake, "", {}, False)
 
 

@@ -58,6 +58,7 @@ def search_time(
     from askew_training.evaluate.ranking import TOGETHER
     from askew_training.evaluate.search_time.table import rows_of, to_json, to_table
     from askew_training.evaluate.sides import check_one_space
+    from askew_training.evaluate.targets import check_file
     from askew_training.vectors.descriptor_cache import DescriptorCache
 
     if held_out is not None and benchmark:
@@ -65,6 +66,8 @@ def search_time(
     methods = _chosen(method or [], grid)
     if measurements is not None:
         check_target(measurements)
+    if json is not None:
+        check_file(json)
     intake = Intake()
     photos = read_manifest(manifest, intake)
     caches = (
