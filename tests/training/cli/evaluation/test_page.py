@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from askew_client import Encoder
 from askew_training.cli.evaluation.compare import compare
 from askew_training.cli.evaluation.evaluate import evaluate
+from askew_training.cli.evaluation.search_time import search_time
 from askew_training.errors import DataError
 from tests.support.small_encoders import make_encoder
 from tests.support.training_helpers import MANIFEST_HEADER, run_command
@@ -80,6 +82,16 @@ def test_the_second_box_of_a_photo_shows_the_photo(folder: Path) -> None:
     run_command(evaluate, *sides(folder), "--manifest", folder / "red" / "manifest.csv", "--report", page)
     text = page.read_text()
     assert "q.png#2" in text and 'class="missing"' not in text
+
+
+@pytest.mark.parametrize("command", [evaluate, compare, search_time])
+def test_names_in_a_manifest_are_printed_as_they_are(command: Callable[..., object], folder: Path) -> None:
+    lines = "q.png,a,query,w[/bold],[red]n\ng.png,a,gallery,w[/bold],\nx.png,b,query,w[/bold],:dog:\nx.png,b,gallery,w[/bold],\ng.png,b,gallery,w[/bold],\n"
+    (folder / "red" / "manifest.csv").write_text(MANIFEST_HEADER + lines)
+    more = ("--method", "plain", "--by-set") if command is search_time else ()
+    result = run_command(command, *sides(folder), "--manifest", folder / "red" / "manifest.csv", *more)
+    assert result.exit_code == 0
+    assert all(name in result.stdout for name in ("w[/bold]", "[red]n", ":dog:"))
 
 
 @pytest.mark.parametrize("option", ["--report", "--json", "--measurements"])

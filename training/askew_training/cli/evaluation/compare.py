@@ -207,9 +207,9 @@ def _completed(
 def _print(comparison: Comparison) -> None:
     from askew_training.evaluate.comparison.tables import notes_of, tables_of
 
-    console = Console()
+    console = Console(emoji=False)
     if not console.is_terminal:
-        console = Console(width=UNLIMITED_WIDTH)
+        console = Console(width=UNLIMITED_WIDTH, emoji=False)
     for table in tables_of(comparison):
         console.print(table)
     for note in notes_of(comparison):

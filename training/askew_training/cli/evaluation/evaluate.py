@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
 from askew_training.cli.evaluation.describing import describe_views, write_and_name
 from askew_training.cli.evaluation.page import Embed, ReportFile, check_page, files_of, write_page
 from askew_training.cli.options import descriptor_folder
-from askew_training.cli.terminal import finish, progress
+from askew_training.cli.terminal import finish, print_table, progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,7 +92,7 @@ def evaluate(
         intake.as_json(),
         is_foreign,
     )
-    Console().print(scores.to_table())
+    print_table(scores.to_table())
     if json is not None:
         write_atomically(json, scores.to_json().encode())
     settings: dict[str, str | float | bool] = {"scores": "rounded to 1e-6"}

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
@@ -21,7 +20,7 @@ from askew_training.cli.evaluation.describing import (
 )
 from askew_training.cli.evaluation.page import Embed, ReportFile, check_page, write_page
 from askew_training.cli.options import descriptor_folder
-from askew_training.cli.terminal import finish
+from askew_training.cli.terminal import finish, print_table
 
 if TYPE_CHECKING:
     from askew_client import Encoder
@@ -122,7 +121,7 @@ def evaluate_revisited(
         None if blocks is None else Distractors(blocks, blocks.ids, blocks.unreadable),
         first,
     )
-    Console().print(measurement_table(measured, PRECISION_AT))
+    print_table(measurement_table(measured, PRECISION_AT))
     write_and_name(measurements, measured)
     # Distractors are found by their names, which are paths below their folder, or begin with the folder's own name.
     beside = [] if distractors is None else [distractors[1], distractors[1].resolve().parent]
