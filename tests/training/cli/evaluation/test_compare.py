@@ -179,6 +179,7 @@ def test_what_is_missing_is_said_before_anything_is_described(folder: Path, tmp_
         (("--measurements", tmp_path, "--benchmark", "walks"), "give --manifest"),
         (("--measurements", tmp_path, "--confidence", 95), "between 0 and 1"),
         (("--measurements", tmp_path, "--embed"), "give --report"),
+        (("--measurements", tmp_path, "--photos", tmp_path), "give --report"),
     ):
         result = run_command(compare, *options)
         assert result.exit_code == 2
@@ -205,21 +206,21 @@ def test_an_unknown_benchmark_is_refused_with_those_that_there_are(folder: Path,
         (("--report", "{tmp}/file/page.html"), "cannot be written to"),
         (("--report", "{tmp}/page.html"), "page.html.photos, but it is a file"),
         (("--report", "{tmp}"), "is a folder"),
-        (("--photos", "{tmp}/file"), "not a folder"),
+        (("--report", "{tmp}/p.html", "--photos", "{tmp}/file"), "not a folder"),
         (("--manifest", "{tmp}/strange.csv"), "Benchmark 'strange': No query has a match in the gallery"),
     ],
 )
 def test_what_would_fail_after_describing_fails_before_it(
-    more: tuple[str, str], expected: str, folder: Path, arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    more: tuple[str, ...], expected: str, folder: Path, arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "page.html.photos").write_text("")
     strange = f"{folder}/0.png,a,query,strange,\n{folder}/1.png,b,gallery,strange,\n"
     (tmp_path / "strange.csv").write_text(MANIFEST_HEADER + strange)
     monkeypatch.setattr(Encoder, "encode_pixels", lambda *_: pytest.fail("a photo was described"))
-    option, value = more
+    options = [each.format(tmp=tmp_path) for each in more]
     with pytest.raises(DataError, match=expected):
-        run_command(compare, *queries(folder, "teacher"), *arguments, option, value.format(tmp=tmp_path))
+        run_command(compare, *queries(folder, "teacher"), *arguments, *options)
 
 
 def test_a_baseline_may_be_named_by_what_tells_its_row_from_others(folder: Path, arguments, tmp_path: Path) -> None:

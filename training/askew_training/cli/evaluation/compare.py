@@ -89,6 +89,8 @@ def compare(
         check_target(write_measurements)
     if json is not None:
         check_file(json)
+    if photos and report is None:
+        raise typer.BadParameter("it says where the photos of --report are: give --report, too", param_hint="--photos")
     check_page(report, embed)
     check_folders(photos or [])
     intake = Intake()
