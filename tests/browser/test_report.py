@@ -81,12 +81,18 @@ def resize(browser: Browser, width: int) -> None:
 def write_picture(browser: Browser, path: Path) -> None:
     """The results and the scores, and below them the first queries of the student."""
     resize(browser, 1000)
-    script = "const box = document.querySelector(arguments[0]).getBoundingClientRect(); return [box.top + scrollY, box.bottom + scrollY]"
+    edges = "return [...arguments].map(each => document.querySelector(each).getBoundingClientRect()).map((box, i) => (i ? box.bottom : box.top) + scrollY)"
     browser.driver.execute_script("for (const each of document.querySelectorAll('article details')) each.open = true")
     pieces = []
-    for selector, most in (("header", 200), ("#results", 400), ("#scores", 415), ("article:nth-of-type(2)", 640)):
-        top, bottom = browser.driver.execute_script(script, selector)
-        clip = {"x": 0, "y": top - 12, "width": 1000, "height": min(bottom - top, most) + 12, "scale": 1}
+    # Whole elements: from the top of the first to the bottom of the second.
+    for first, last in (
+        ("header", "header"),
+        ("#results", "#results"),
+        ("#scores", "#scores figure"),
+        ("article:nth-of-type(2)", "article:nth-of-type(2) .case:nth-of-type(2)"),
+    ):
+        top, bottom = browser.driver.execute_script(edges, first, last)
+        clip = {"x": 0, "y": top - 12, "width": 1000, "height": bottom - top + 16, "scale": 1}
         taken = browser.driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
         pieces.append(Image.open(io.BytesIO(base64.b64decode(taken["data"]))).convert("RGB"))
     whole = Image.new("RGB", (1000, sum(piece.height for piece in pieces)), pieces[0].getpixel((2, 2)))

@@ -50,5 +50,8 @@ def test_a_place_that_cannot_be_written_to_is_found_before_the_work(tmp_path: Pa
     check_target(tmp_path / "a" / "b.json")
     check_target(tmp_path / "c")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c"]
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(DataError, match="is a folder"):
+        check_target(tmp_path / "folder.json")
     with pytest.raises(DataError, match="cannot be written to"):
         check_target(Path("/proc/none/out.json"))

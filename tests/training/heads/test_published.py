@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from askew_training.errors import WeightsError
 from askew_training.heads import (
@@ -41,6 +42,27 @@ def test_published_whitenings_are_read(published, official, tmp_path, is_legacy,
     np.testing.assert_allclose(
         read_published_whitening(tmp_path / "w.pth").whitening.apply(vectors), expected, atol=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda tensor: tensor.to_sparse(),
+        lambda tensor: tensor.to("meta"),
+        lambda tensor: tensor.to(torch.complex64),
+        lambda tensor: tensor.long(),
+    ],
+)
+def test_numbers_that_cannot_be_read_are_refused_in_a_sentence(published, tmp_path, spoil):
+    torch.save({"m": published["m"], "P": spoil(torch.from_numpy(published["P"]))}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"of finite numbers, got \[16, 1\] and None"):
+        read_published_whitening(tmp_path / "w.pth")
+
+
+def test_whitenings_in_bfloat16_or_of_a_trained_layer_are_read(published, tmp_path):
+    kinds = {"m": torch.from_numpy(published["m"]).bfloat16(), "P": nn.Parameter(torch.from_numpy(published["P"]))}
+    torch.save(kinds, tmp_path / "w.pth")
+    assert read_published_whitening(tmp_path / "w.pth").whitening.weight.shape == (16, 16)
 
 
 def test_a_file_of_numpy_1_is_read(published, tmp_path):

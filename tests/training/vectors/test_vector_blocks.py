@@ -68,14 +68,21 @@ def test_folders_of_the_cache_are_read_with_their_ids(teacher: Path, tmp_path: P
         open_blocks(tmp_path / "vectors", encoder.manifest.dim, None)
 
 
+def _npy(header: str) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+
+
 def test_what_holds_no_unit_vectors_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "v.npy"
     with pytest.raises(CacheError, match="holds no vectors"):
         open_blocks(tmp_path, 4, None)
-    for content in (b"", b"\x93NUMPY\x09\x00", b"text"):
+    for content in (b"", b"\x93NUMPY\x09\x00", b"text", _npy("{'descr': '<f4', 'shape': (2, 4), } ( ")):
         file.write_bytes(content)
         with pytest.raises(CacheError, match="no NumPy file of plain numbers"):
             open_blocks(file, 4, None)
+    file.write_bytes(_npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-5, 4), }"))
+    with pytest.raises(CacheError, match=r"float32 \[-5, 4\]; expected float \[N, 4\]"):
+        open_blocks(file, 4, None)
     for array in (np.zeros((3, 5)), np.zeros(4), np.zeros((3, 4), dtype=np.int8), np.zeros((2, 3, 4))):
         np.save(file, array)
         with pytest.raises(CacheError, match=r"expected float \[N, 4\]"):

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from askew_client.cli.taken import Intake
@@ -24,10 +25,21 @@ class _Speed(ProgressColumn):
 @contextmanager
 def progress(what: str, total: int, done: int = 0) -> Iterator[Callable[[], None]]:
     """Show a progress bar of photos on standard error, starting at `done`; yields a function that advances it by one."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=total, completed=done)
         yield lambda: bar.advance(task)
+
+
+def print_table(table: Table) -> None:
+    """Print a table on standard output, with the names in it as they are: `[x]` and `:x:` in them mean nothing."""
+    Console(markup=False, emoji=False).print(table)
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result, and what was not taken, as JSON.")]

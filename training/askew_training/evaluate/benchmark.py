@@ -51,10 +51,7 @@ class BenchmarkOutcome:
         """The means over all queries and over each set. Raises DataError if no query has a positive."""
         by_set = scores_by_set(self.queries)
         if not by_set:
-            raise DataError(
-                f"Benchmark {self.benchmark!r}: No query has a match in the gallery. Expected gallery photos with the queries' "
-                "instance_id."
-            )
+            raise DataError(_no_match(self.benchmark))
         return BenchmarkScores(self.benchmark, self.gallery, by_set)
 
     def measurements(
@@ -94,6 +91,18 @@ def photos_of(photos: Sequence[Photo], benchmark: str, role: str) -> list[Photo]
         known = ", ".join(benchmarks_in(photos)) or "none"
         raise DataError(f"The benchmark {benchmark!r} has no {role} photo. The manifest has these benchmarks: {known}.")
     return chosen
+
+
+def check_benchmark(photos: Sequence[Photo], benchmark: str) -> None:
+    """Look at a benchmark before its photos are described.
+
+    Raises DataError for one without queries or a gallery, for one without any query that has a match in the gallery, and for a
+    set whose queries ask for two definitions of average precision.
+    """
+    queries, gallery = photos_of(photos, benchmark, "query"), photos_of(photos, benchmark, "gallery")
+    _check_definitions(queries, benchmark)
+    if not any(len(np.setdiff1d(each.positives, each.own)) for each in judge(queries, gallery)):
+        raise DataError(_no_match(benchmark))
 
 
 def view_of(photo: Photo) -> View:
@@ -167,6 +176,10 @@ def judge(queries: Sequence[Photo], gallery: Sequence[Photo]) -> list[Judged]:
         )
         for photo in queries
     ]
+
+
+def _no_match(benchmark: str) -> str:
+    return f"Benchmark {benchmark!r}: No query has a match in the gallery. Expected gallery photos with the queries' instance_id."
 
 
 def _check_definitions(queries: Sequence[Photo], benchmark: str) -> None:

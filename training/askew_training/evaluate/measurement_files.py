@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from askew_training.errors import DataError
 from askew_training.evaluate.measurement import Measurement
+from askew_training.evaluate.targets import check_file, check_folder
 
 
 def measurement_paths(target: Path, measurements: Sequence[Measurement]) -> list[Path]:
@@ -42,15 +42,10 @@ def measurement_paths(target: Path, measurements: Sequence[Measurement]) -> list
 
 def check_target(target: Path) -> None:
     """Make the folder that measurements will be written to. Raises DataError if they cannot be: better now than after hours."""
-    folder = target.parent if target.suffix == ".json" else target
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise DataError(
-            f"Expected a folder to write to, but {folder} cannot be written to: {error.strerror}."
-        ) from None
+    if target.suffix == ".json":
+        check_file(target)
+    else:
+        check_folder(target)
 
 
 def write_measurements(target: Path, measurements: Sequence[Measurement]) -> list[Path]:

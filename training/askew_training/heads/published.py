@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from askew_training.errors import WeightsError
 from askew_training.heads.linear import Whitening
-from askew_training.networks.torch_file import read_torch_file
+from askew_training.networks.torch_file import numbers_of, read_torch_file
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,9 @@ def _scaled(path: Path, weight: NDArray[np.float64], bias: NDArray[np.float64]) 
 
 def _numbers(value: object) -> NDArray[np.float64] | None:
     """Convert a tensor or an array to float64; None for anything else, and for values that are not finite."""
-    array = value.numpy() if isinstance(value, torch.Tensor) else value
+    if isinstance(value, torch.Tensor):
+        value = numbers_of(value) if value.is_floating_point() else None
+    array = value
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or not np.isfinite(array).all():
         return None
     return array.astype(np.float64)

@@ -8,7 +8,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from askew_training.data.pickles import array_substitutes, built_by_arrays
 from askew_training.errors import WeightsError
@@ -68,6 +71,19 @@ def read_torch_file(path: Path, expected: str) -> object:
         raise WeightsError(f"Expected {expected}, but {path} cannot be read: {error.strerror or error}.") from None
     except DAMAGED as error:
         raise WeightsError(_refusal(path, expected, str(error))) from None
+
+
+def numbers_of(tensor: Tensor) -> NDArray[np.float64] | None:
+    """The real numbers of a tensor as float64 [same shape]; None if it holds others, or none that can be read: a file may
+    hold a tensor that is sparse, quantised or without data."""
+    is_plain = tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_meta
+    if not is_plain or tensor.is_complex():
+        return None
+    try:
+        return np.asarray(tensor.detach().double().numpy(), dtype=np.float64)
+    except (RuntimeError, TypeError, NotImplementedError):
+        # Kinds that torch cannot convert.
+        return None
 
 
 def _refusal(path: Path, expected: str, message: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ from askew_training.vectors.manifest import MANIFEST, VECTORS, CacheManifest, Dt
 COLUMNS_AT_ONCE = 4096
 LENGTH_TOLERANCE = 1e-2
 """How far a vector's length may be from 1: more than rounding to half precision causes, less than any other scale."""
+
+NO_HEADER = (ValueError, EOFError, SyntaxError, OverflowError, tokenize.TokenError)
+"""What NumPy raises for a file that does not begin as its own do."""
 
 
 def import_npy(
@@ -84,7 +88,7 @@ def _map_vectors(file: Path) -> NDArray[np.floating]:
         vectors = np.load(file, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise CacheError(f"Expected a NumPy file, but {file} cannot be read: {error.strerror or error}.") from None
-    except (ValueError, EOFError):
+    except NO_HEADER:
         raise CacheError(
             f"{file} is not a NumPy file of plain numbers. Expected a float array [D, N] written by np.save."
         ) from None

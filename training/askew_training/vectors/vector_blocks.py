@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from askew_training.errors import CacheError
 from askew_training.vectors.manifest import MANIFEST, PROGRESS, VECTORS
+from askew_training.vectors.npy_import import NO_HEADER
 from askew_training.vectors.teacher_vectors import TeacherVectors
 
 ROWS_AT_ONCE = 8192
@@ -118,11 +119,11 @@ def _npy_shard(file: Path, dim: int) -> _Shard:
         size = file.stat().st_size
     except OSError as error:
         raise CacheError(f"Expected vectors, but {file} cannot be read: {error.strerror}.") from None
-    except (ValueError, EOFError):
+    except NO_HEADER:
         raise CacheError(
             f"{file} is no NumPy file of plain numbers. Expected float [N, {dim}] written by np.save."
         ) from None
-    if len(shape) != 2 or not np.issubdtype(dtype, np.floating) or dim not in shape:
+    if len(shape) != 2 or min(shape) < 0 or not np.issubdtype(dtype, np.floating) or dim not in shape:
         raise CacheError(f"{file} holds {dtype} {list(shape)}; expected float [N, {dim}], a row for each photo.")
     is_transposed = shape[1] != dim
     count = shape[1] if is_transposed else shape[0]

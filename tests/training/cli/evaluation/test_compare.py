@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from askew_client import Encoder
 from askew_training.cli.evaluation.compare import compare
 from askew_training.cli.evaluation.evaluate import evaluate
 from askew_training.errors import DataError
@@ -177,11 +178,14 @@ def test_what_is_missing_is_said_before_anything_is_described(folder: Path, tmp_
         (("--manifest", folder / "manifest.csv"), "give --queries and --gallery"),
         (("--measurements", tmp_path, "--benchmark", "walks"), "give --manifest"),
         (("--measurements", tmp_path, "--confidence", 95), "between 0 and 1"),
-        (("--measurements", tmp_path, "--json", tmp_path), "is a folder"),
+        (("--measurements", tmp_path, "--embed"), "give --report"),
+        (("--measurements", tmp_path, "--photos", tmp_path), "give --report"),
     ):
         result = run_command(compare, *options)
         assert result.exit_code == 2
         assert expected in " ".join(result.output.replace("│", " ").split())
+    with pytest.raises(DataError, match="is a folder"):
+        run_command(compare, "--measurements", tmp_path, "--json", tmp_path)
     with pytest.raises(DataError, match="holds none"):
         run_command(compare, "--measurements", tmp_path)
     (tmp_path / "m.json").write_text("{}")
@@ -192,6 +196,39 @@ def test_what_is_missing_is_said_before_anything_is_described(folder: Path, tmp_
 def test_an_unknown_benchmark_is_refused_with_those_that_there_are(folder: Path, arguments) -> None:
     with pytest.raises(DataError, match="The manifests have these benchmarks: walks"):
         run_command(compare, *queries(folder, "teacher"), *arguments, "--benchmark", "runs")
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (("--baseline", "teacher"), "Expected a baseline among the compared pairs, got 'teacher'"),
+        (("--json", "{tmp}/file/c.json"), "cannot be written to"),
+        (("--report", "{tmp}/file/page.html"), "cannot be written to"),
+        (("--report", "{tmp}/page.html"), "page.html.photos, but it is a file"),
+        (("--report", "{tmp}"), "is a folder"),
+        (("--report", "{tmp}/p.html", "--photos", "{tmp}/file"), "not a folder"),
+        (("--manifest", "{tmp}/strange.csv"), "Benchmark 'strange': No query has a match in the gallery"),
+    ],
+)
+def test_what_would_fail_after_describing_fails_before_it(
+    more: tuple[str, ...], expected: str, folder: Path, arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "page.html.photos").write_text("")
+    strange = f"{folder}/0.png,a,query,strange,\n{folder}/1.png,b,gallery,strange,\n"
+    (tmp_path / "strange.csv").write_text(MANIFEST_HEADER + strange)
+    monkeypatch.setattr(Encoder, "encode_pixels", lambda *_: pytest.fail("a photo was described"))
+    options = [each.format(tmp=tmp_path) for each in more]
+    with pytest.raises(DataError, match=expected):
+        run_command(compare, *queries(folder, "teacher"), *arguments, *options)
+
+
+def test_a_baseline_may_be_named_by_what_tells_its_row_from_others(folder: Path, arguments, tmp_path: Path) -> None:
+    options = (*queries(folder, "near", "stranger"), *arguments, "--time-rounds", 0, "--no-operations")
+    baseline = "stranger@1 → teacher@1 [foreign space]"
+    assert run_command(compare, *options, "--allow-foreign-space", "--baseline", baseline).exit_code == 0
+    comparison = read_comparison(tmp_path / "c.json")
+    assert {comparison.rows[each.baseline].label for each in comparison.differences} == {baseline}
 
 
 def values(comparison: Comparison) -> dict[tuple[str, str], float]:

@@ -76,6 +76,27 @@ def test_a_pair_is_measured_and_the_second_time_from_the_cache(
         run(root, student, teacher, "--no-crop")
 
 
+def test_a_page_shows_queries_gallery_and_distractors(root: Path, encoders: tuple[Path, Path]) -> None:
+    teacher, student = encoders
+    folder = root.parent / "others"
+    folder.mkdir()
+    for number in range(5):
+        Image.fromarray(picture(100, 120, 50 + number)).save(folder / f"{number}.png")
+    page = root.parent / "new" / "page.html"
+    result = run(root, student, teacher, "--distractors", "others", folder, "--report", page)
+    assert result.exit_code == 0
+    pictures = len(list((root.parent / "new" / "page.html.photos").iterdir()))
+    assert f"wrote {page} with {pictures} pictures" in result.stderr.replace("\n", " ")
+    text = page.read_text()
+    assert "others/" in text and "arch_000008" in text and 'class="missing"' not in text
+    # Without its only photo, the protocol hard has nothing to show.
+    (root / "roxford5k" / "jpg" / "arch_000001.jpg").unlink()
+    result = run(root, student, teacher, "--report", page, "--embed")
+    assert "not in the report: roxford5k, hard: no query has a match" in result.stderr
+    alone = page.read_text()
+    assert "data:image/jpeg;base64," in alone and "medium" in alone
+
+
 def test_without_crops_the_result_is_marked(root: Path, encoders: tuple[Path, Path]) -> None:
     teacher, _ = encoders
     result = run(root, teacher, teacher, "--no-crop", "--measurements", root.parent / "whole.json")

@@ -89,6 +89,10 @@ def test_a_comparison_is_read_as_it_was_written(measured, costs, tmp_path: Path)
         read_comparison(tmp_path / "c.json")
     with pytest.raises(DataError, match="cannot be read"):
         read_comparison(tmp_path / "none.json")
+    cut = comparison.model_copy(update={"rows": comparison.rows[:1]})
+    cut.write(tmp_path / "c.json")
+    with pytest.raises(DataError, match=r"is not a comparison: .*it refers to row \d of 1"):
+        read_comparison(tmp_path / "c.json")
 
 
 def test_the_same_seed_gives_the_same_comparison(measured, costs) -> None:

@@ -126,4 +126,6 @@ def test_a_measurement_that_the_comparison_does_not_hold_is_refused() -> None:
     with pytest.raises(DataError, match="does not hold the measurement of student@1 on teacher@1, walls hard"):
         place(comparison, [one, other])
     with pytest.raises(DataError, match="two measurements"):
-        place(comparison, [one, one])
+        place(comparison, [one, measurement(precisions(0.6, 0.1, 2))])
+    # The same measurement twice, from a file and from an evaluation, is one.
+    assert place(comparison, [one, one.model_copy()]) == {(0, 0): one}

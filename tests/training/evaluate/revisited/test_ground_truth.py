@@ -24,6 +24,14 @@ class Hostile:
         return Path.touch, (Path("executed"),)
 
 
+def test_a_single_number_of_an_array_is_no_list(tmp_path: Path) -> None:
+    truth = copy.deepcopy(TOY)
+    truth["gnd"][0]["easy"] = np.array(3)
+    (tmp_path / "gnd_roxford5k.pkl").write_bytes(pickle.dumps(truth))
+    with pytest.raises(DataError, match="easy to be a list of rows"):
+        read_ground_truth(tmp_path / "gnd_roxford5k.pkl")
+
+
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 def test_a_pickle_and_json_are_the_same(tmp_path: Path, protocol: int) -> None:
     truth = copy.deepcopy(TOY)
@@ -66,6 +74,7 @@ def the_old_protocol(truth: dict[str, Any]) -> None:
         (query(easy=[-1]), "rows from 0 to 7 in easy, got -1 to -1"),
         (query(hard=[1.5]), "hard to be a list of rows"),
         (query(hard="12"), "hard to be a list of rows"),
+        (query(hard=None), "hard to be a list of rows"),
         (query(junk=[[1], [2]]), "junk to be a list of rows"),
         (query(junk=[1]), "a photo is listed twice"),
         (query(bbx=[1, 2, 3]), "the box bbx as x1, y1, x2, y2"),

@@ -98,11 +98,13 @@ def test_photos_without_vectors_are_left_out(toy: GroundTruth) -> None:
         measure_revisited(toy, queries, gallery, conditions())
 
 
-def test_distractors_without_a_vector_are_named(toy: GroundTruth) -> None:
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+def test_distractors_without_a_vector_are_named(toy: GroundTruth, broken: float) -> None:
     queries, gallery = vectors_with_scores(scores_of(TOY_ORDERS))
     block = np.full((3, 2), -100.0, dtype=np.float32)
-    block[1] = np.nan
+    block[1, 0] = broken
     measured = measure_revisited(toy, queries, gallery, conditions(), Distractors([block], ["a", "b", "c"], ["d"]))[0]
+    assert all(found.id != "b" for each in measured.results for found in each.first)
     assert (measured.gallery_photos, measured.distractors) == (10, 2)
     assert measured.excluded["distractors without a vector"] == ("d", "b")
 

@@ -147,6 +147,8 @@ def say(**meta: object) -> Callable[[dict[str, Any]], object]:
         (say(regional=True, pooling="mac"), "pools regions with 'mac'"),
         (say(mean=[0.4, 0.4]), "three numbers as `mean`"),
         (say(mean="abc"), "three numbers as `mean`"),
+        (say(mean=torch.zeros(3, device="meta")), r"three numbers as `mean`, got a tensor \[3\]"),
+        (say(std=torch.ones(3).to_sparse()), r"three numbers as `std`, got a tensor \[3\]"),
         (say(mean=None), "one of `mean` and `std`"),
         (say(pooling=torch.ones(3)), "states the pooling 'tensor"),
         (say(std=[0.1, 0.1, 0.0]), "three positive numbers as `std`"),

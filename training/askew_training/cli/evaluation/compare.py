@@ -11,22 +11,15 @@ from rich.console import Console
 
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
-from askew_training.cli.evaluation.describing import describe_views, write_and_name
-from askew_training.cli.options import descriptor_folder
-from askew_training.cli.terminal import finish, progress
-from askew_training.errors import DataError
+from askew_training.cli.evaluation.describing import write_and_name
+from askew_training.cli.evaluation.page import Embed, ReportFile, check_folders, check_page, files_of, write_page
+from askew_training.cli.terminal import finish
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from askew_client import Encoder
-    from askew_training.data.photo_sets import Photo
-    from askew_training.evaluate.benchmark import View
-    from askew_training.evaluate.comparison.gathering import Describe, Observed
+    from askew_training.evaluate.comparison.gathering import Observed
     from askew_training.evaluate.comparison.record import Comparison, Cost, Skipped
-    from askew_training.evaluate.measurement import Measurement, Side
-    from askew_training.vectors.descriptor_cache import DescriptorCache
+    from askew_training.evaluate.measurement import Measurement
 
 UNLIMITED_WIDTH = 200
 """Characters of a line where no terminal limits it."""
@@ -72,26 +65,42 @@ def compare(
     write_measurements: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also write a measurement file for each pair and benchmark.")
     ] = None,
+    report: ReportFile = None,
+    embed: Embed = False,
+    photos: Annotated[
+        list[Path] | None,
+        typer.Option(help="For --report: a folder with the photos of --measurements; repeatable."),
+    ] = None,
     cache: Annotated[Path | None, typer.Option(help="The folder for vectors; default: ~/.cache/askew.")] = None,
 ) -> None:
     """Compare query encoders with gallery encoders: quality with intervals, cost, and who is worth it."""
+    from askew_training.cli.evaluation.comparing import measure, plan
     from askew_training.evaluate.comparison.assembly import Resampling, assemble
     from askew_training.evaluate.comparison.earlier import read_measurements
+    from askew_training.evaluate.comparison.matrix import matrix_of, rows_of
     from askew_training.evaluate.measurement_files import check_target
+    from askew_training.evaluate.targets import check_file
 
     if not 0 < confidence < 1:
         raise typer.BadParameter("expected a number between 0 and 1, such as 0.95", param_hint="--confidence")
     _check_sources(queries, gallery, manifest, benchmark, measurements)
-    if json is not None and json.is_dir():
-        raise typer.BadParameter(f"expected a file, but {json} is a folder", param_hint="--json")
     # Before hours of describing, not after them.
-    for target in filter(None, (write_measurements, json)):
-        check_target(target)
+    if write_measurements is not None:
+        check_target(write_measurements)
+    if json is not None:
+        check_file(json)
+    if photos and report is None:
+        raise typer.BadParameter("it says where the photos of --report are: give --report, too", param_hint="--photos")
+    check_page(report, embed)
+    check_folders(photos or [])
     intake = Intake()
     read = read_measurements(measurements or [])
-    observed, skipped = _measure(
-        queries or [], gallery or [], manifest or [], benchmark, allow_foreign_space, cache, intake
-    )
+    planned = plan(queries or [], gallery or [], manifest or [], benchmark, allow_foreign_space, cache, intake)
+    if read:
+        matrix_of(read)
+    if baseline is not None:
+        rows_of([*planned.announced, *read]).row_of(baseline)
+    observed = measure(planned, intake)
     made = [measurement for each in observed for measurement in each.measurements]
     write_and_name(write_measurements, made)
     everything = [*made, *read]
@@ -104,11 +113,13 @@ def compare(
         resampling=Resampling(confidence, resamples, seed),
     )
     comparison = _completed(
-        comparison, observed, _rows_of(observed, matrix.row_of_each), skipped, bool(costs and time_rounds)
+        comparison, observed, _rows_of(observed, matrix.row_of_each), planned.skipped, bool(costs and time_rounds)
     )
     _print(comparison)
     if json is not None:
         comparison.write(json)
+    files = {name: files_of(chosen)[name] for chosen, name in planned.benchmarks}
+    write_page(report, embed, everything, files, photos or [], comparison)
     if manifest:
         finish(intake, "", {}, False)
 
@@ -126,84 +137,6 @@ def _check_sources(
         raise typer.BadParameter("nothing to compare: give --queries, --gallery and --manifest, or --measurements")
     if benchmark and not manifest:
         raise typer.BadParameter("--benchmark names a benchmark of a manifest: give --manifest, too")
-
-
-def _measure(
-    queries: Sequence[Path],
-    galleries: Sequence[Path],
-    manifests: Sequence[Path],
-    benchmarks: Sequence[str] | None,
-    allow_foreign_space: bool,
-    cache: Path | None,
-    intake: Intake,
-) -> tuple[list[Observed], list[Skipped]]:
-    """Measure every pair on every chosen benchmark; pairs of two spaces are skipped."""
-    from askew_training.evaluate.comparison.gathering import ALONE, Benchmark, observe
-    from askew_training.evaluate.comparison.pairs import pairs_of
-    from askew_training.evaluate.sides import side_of
-    from askew_training.vectors.descriptor_cache import DescriptorCache
-
-    if not manifests:
-        return [], []
-    folder = descriptor_folder(cache)
-    opened = {path: DescriptorCache(folder, path) for path in dict.fromkeys((*queries, *galleries))}
-    caches = {each.encoder.file.sha256: each for each in opened.values()}
-    # The same file under two names is one encoder.
-    sides = [
-        list({side.sha256: side for side in (side_of(opened[path].encoder) for path in paths)}.values())
-        for paths in (queries, galleries)
-    ]
-    pairs, skipped = pairs_of(sides[0], sides[1], allow_foreign_space)
-    for each in skipped:
-        typer.echo(f"askew: not compared: {each.queries} → {each.gallery}: {each.reason}.", err=True)
-    observed: list[Observed] = []
-    for photos, name in _benchmarks(manifests, benchmarks, intake):
-        found = observe(Benchmark(photos, name, _make_describe(caches, intake)), pairs)
-        for alone in {alone: None for each in found[0].measurements for alone in each.excluded.get(ALONE, ())}:
-            intake.not_matched(alone, "queries that show what no other photo of their gallery does")
-        observed += found
-    return observed, skipped
-
-
-def _benchmarks(
-    manifests: Sequence[Path], wanted: Sequence[str] | None, intake: Intake
-) -> list[tuple[Sequence[Photo], str]]:
-    """The photos and the name of each benchmark that is to be measured."""
-    from askew_training.data.photo_sets import read_manifest
-    from askew_training.evaluate.benchmark import benchmarks_in
-
-    found: dict[str, tuple[Path, Sequence[Photo]]] = {}
-    for manifest in manifests:
-        photos = read_manifest(manifest, intake)
-        for name in benchmarks_in(photos):
-            if name in found and (wanted is None or name in wanted):
-                raise DataError(
-                    f"{found[name][0]} and {manifest} both have a benchmark {name!r}. Expected another name in each."
-                )
-            found[name] = manifest, photos
-    known = ", ".join(found) or "none"
-    for name in wanted or []:
-        if name not in found:
-            raise DataError(f"The benchmark {name!r} has no query photo. The manifests have these benchmarks: {known}.")
-    if not found:
-        raise DataError(f"{manifests[0]} has no query. Expected photos with the roles query and gallery.")
-    return [(found[name][1], name) for name in (wanted or found)]
-
-
-def _make_describe(caches: dict[str, DescriptorCache], intake: Intake) -> Describe:
-    counted: set[View] = set()
-
-    def describe(side: Side, role: str, views: Sequence[View]) -> dict[View, NDArray[np.float32]]:
-        with progress(f"{side.encoder}, {role}", len(views)) as advance:
-            vectors, unreadable = describe_views(caches[side.sha256], views, advance)
-        for view, sentence in unreadable.items():
-            path = view if isinstance(view, Path) else view.path
-            intake.skip(f"{path}, {side.encoder}", "cannot be described", sentence)
-        intake.taken += len(vectors.keys() - counted)
-        counted.update(vectors)
-        return vectors
-
-    return describe
 
 
 def _costs(files: Sequence[Path], measurements: Sequence[Measurement], count: bool, rounds: int) -> dict[str, Cost]:
@@ -276,9 +209,9 @@ def _completed(
 def _print(comparison: Comparison) -> None:
     from askew_training.evaluate.comparison.tables import notes_of, tables_of
 
-    console = Console()
+    console = Console(emoji=False)
     if not console.is_terminal:
-        console = Console(width=UNLIMITED_WIDTH)
+        console = Console(width=UNLIMITED_WIDTH, emoji=False)
     for table in tables_of(comparison):
         console.print(table)
     for note in notes_of(comparison):

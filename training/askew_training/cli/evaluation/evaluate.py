@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
 from askew_training.cli.evaluation.describing import describe_views, write_and_name
+from askew_training.cli.evaluation.page import Embed, ReportFile, check_page, files_of, write_page
 from askew_training.cli.options import descriptor_folder
-from askew_training.cli.terminal import finish, progress
+from askew_training.cli.terminal import finish, print_table, progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +37,8 @@ def evaluate(
         Path | None,
         typer.Option(help="Also write each benchmark, query by query, as a measurement: NAME.json or a folder."),
     ] = None,
+    report: ReportFile = None,
+    embed: Embed = False,
     allow_foreign_space: Annotated[
         bool, typer.Option("--allow-foreign-space", help="Measure encoders of two spaces; the result is marked.")
     ] = False,
@@ -46,14 +48,19 @@ def evaluate(
     from askew_client.files import write_atomically
     from askew_training.data.photo_sets import read_manifest
     from askew_training.errors import DataError
-    from askew_training.evaluate.benchmark import benchmarks_in, photos_of, rank_benchmark
+    from askew_training.evaluate.benchmark import benchmarks_in, check_benchmark, photos_of, rank_benchmark
     from askew_training.evaluate.measurement_files import check_target
     from askew_training.evaluate.report import Report
     from askew_training.evaluate.sides import check_one_space, side_of
+    from askew_training.evaluate.targets import check_file
     from askew_training.vectors.descriptor_cache import DescriptorCache
 
+    # Before hours of describing, not after them.
     if measurements is not None:
         check_target(measurements)
+    if json is not None:
+        check_file(json)
+    check_page(report, embed)
     intake = Intake()
     photos = read_manifest(manifest, intake)
     query_cache, gallery_cache = (DescriptorCache(descriptor_folder(cache), file) for file in (queries, gallery))
@@ -62,6 +69,8 @@ def evaluate(
     chosen = benchmark or benchmarks_in(photos)
     if not chosen:
         raise DataError(f"{manifest} has no query. Expected photos with the roles query and gallery.")
+    for name in chosen:
+        check_benchmark(photos, name)
     unreadable: dict[View, str] = {}
     sides = [photos_of(photos, name, role) for name in chosen for role in ("query", "gallery")]
     with progress("describing", sum(map(len, sides))) as advance:
@@ -75,7 +84,7 @@ def evaluate(
             for name in chosen
         ]
     _count(intake, sides, unreadable)
-    report = Report(
+    scores = Report(
         query_encoder.manifest.encoder_id,
         gallery_encoder.manifest.encoder_id,
         gallery_encoder.space_id,
@@ -83,26 +92,24 @@ def evaluate(
         intake.as_json(),
         is_foreign,
     )
-    Console().print(report.to_table())
+    print_table(scores.to_table())
     if json is not None:
-        write_atomically(json, report.to_json().encode())
-    if measurements is not None:
-        settings: dict[str, str | float | bool] = {"scores": "rounded to 1e-6"}
-        if is_foreign:
-            settings["foreign_space"] = True
-        write_and_name(
-            measurements,
-            [
-                measurement
-                for place, outcome in enumerate(outcomes)
-                for measurement in outcome.measurements(
-                    side_of(query_encoder),
-                    side_of(gallery_encoder),
-                    settings,
-                    _not_described(sides[2 * place], sides[2 * place + 1], outcome, unreadable),
-                )
-            ],
+        write_atomically(json, scores.to_json().encode())
+    settings: dict[str, str | float | bool] = {"scores": "rounded to 1e-6"}
+    if is_foreign:
+        settings["foreign_space"] = True
+    measured = [
+        measurement
+        for place, outcome in enumerate(outcomes)
+        for measurement in outcome.measurements(
+            side_of(query_encoder),
+            side_of(gallery_encoder),
+            settings,
+            _not_described(sides[2 * place], sides[2 * place + 1], outcome, unreadable),
         )
+    ]
+    write_and_name(measurements, measured)
+    write_page(report, embed, measured, files_of(photos))
     finish(intake, "", {}, False)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
@@ -19,7 +18,7 @@ from askew_training.cli.evaluation.describing import (
     write_and_name,
 )
 from askew_training.cli.options import descriptor_folder
-from askew_training.cli.terminal import finish
+from askew_training.cli.terminal import finish, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +95,7 @@ def evaluate_landmarks(
         ),
         first,
     )
-    Console().print(measurement_table(measured, PRECISION_AT))
+    print_table(measurement_table(measured, PRECISION_AT))
     write_and_name(measurements, measured)
     finish(left_out.intake, "", {}, False)
 

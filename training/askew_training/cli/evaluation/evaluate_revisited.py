@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
@@ -19,8 +18,9 @@ from askew_training.cli.evaluation.describing import (
     excluded,
     write_and_name,
 )
+from askew_training.cli.evaluation.page import Embed, ReportFile, check_page, write_page
 from askew_training.cli.options import descriptor_folder
-from askew_training.cli.terminal import finish
+from askew_training.cli.terminal import finish, print_table
 
 if TYPE_CHECKING:
     from askew_client import Encoder
@@ -55,6 +55,8 @@ def evaluate_revisited(
     measurements: Annotated[
         Path | None, typer.Option(help="Also write each protocol as a measurement: NAME.json or a folder.")
     ] = None,
+    report: ReportFile = None,
+    embed: Embed = False,
     cache: Annotated[Path | None, typer.Option(help="The folder for vectors; default: ~/.cache/askew.")] = None,
 ) -> None:
     """Measure mAP and mP@k of one encoder's queries on a gallery described by another encoder, or the same, by the protocols
@@ -71,6 +73,7 @@ def evaluate_revisited(
 
     if measurements is not None:
         check_target(measurements)
+    check_page(report, embed)
     truth = read_ground_truth(find_ground_truth(root, dataset.value))
     files = find_photos(root, dataset.value, truth)
     folder = descriptor_folder(cache)
@@ -118,8 +121,11 @@ def evaluate_revisited(
         None if blocks is None else Distractors(blocks, blocks.ids, blocks.unreadable),
         first,
     )
-    Console().print(measurement_table(measured, PRECISION_AT))
+    print_table(measurement_table(measured, PRECISION_AT))
     write_and_name(measurements, measured)
+    # Distractors are found by their names, which are paths below their folder, or begin with the folder's own name.
+    beside = [] if distractors is None else [distractors[1], distractors[1].resolve().parent]
+    write_page(report, embed, measured, {measured[0].dataset: files}, beside)
     finish(intake, "", {}, False)
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from askew_training.cli.evaluation.page import check_folders
+
 MOST_CASES_OF_EACH = 20
 
 
@@ -40,9 +42,7 @@ def report(
 
     if not (report or latex or markdown):
         raise DataError("There is nothing to write. Give --report OUT.html, --latex OUT.tex or --markdown OUT.md.")
-    for folder in photos or []:
-        if not folder.is_dir():
-            raise DataError(f"Expected a folder of photos, but {folder} is not a folder.")
+    check_folders(photos or [])
     read = [read_measurement(path) for path in measurements]
     compared = read_comparison(comparison) if comparison else compare(read)
     choices = Choices(title, tuple(photos or ()), tuple(query or ()), cases, choose_published(published or ()))

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
 from askew_training.cli.evaluation.describing import describe_views, write_and_name
 from askew_training.cli.options import descriptor_folder
-from askew_training.cli.terminal import finish, progress
+from askew_training.cli.terminal import finish, print_table, progress
 
 if TYPE_CHECKING:
     from askew_training.data.photo_sets import Photo
@@ -58,6 +57,7 @@ def search_time(
     from askew_training.evaluate.ranking import TOGETHER
     from askew_training.evaluate.search_time.table import rows_of, to_json, to_table
     from askew_training.evaluate.sides import check_one_space
+    from askew_training.evaluate.targets import check_file
     from askew_training.vectors.descriptor_cache import DescriptorCache
 
     if held_out is not None and benchmark:
@@ -65,6 +65,8 @@ def search_time(
     methods = _chosen(method or [], grid)
     if measurements is not None:
         check_target(measurements)
+    if json is not None:
+        check_file(json)
     intake = Intake()
     photos = read_manifest(manifest, intake)
     caches = (
@@ -84,7 +86,7 @@ def search_time(
     kind = "symmetric" if caches[0].encoder.file.sha256 == caches[1].encoder.file.sha256 else "asymmetric"
     names = [each.encoder.manifest.encoder_id for each in caches]
     shown = [row for row in rows if by_set or row.set_name == TOGETHER]
-    Console().print(to_table(shown, f"{kind}: queries {names[0]}, gallery {names[1]}"))
+    print_table(to_table(shown, f"{kind}: queries {names[0]}, gallery {names[1]}"))
     for title, sentence in left_out.items():
         typer.echo(f"askew: left out: {title}: {sentence}", err=True)
     if json is not None:

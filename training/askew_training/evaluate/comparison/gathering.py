@@ -12,7 +12,7 @@ from askew_training.data.photo_sets import Photo
 from askew_training.evaluate.alignment.diagnosis import Diagnosis, diagnose
 from askew_training.evaluate.alignment.distributions import Distribution, distribution_of
 from askew_training.evaluate.alignment.lost_queries import LIMIT, Loss, lost_most
-from askew_training.evaluate.benchmark import Vectors, View, photos_of, rank_benchmark, view_of
+from askew_training.evaluate.benchmark import Vectors, View, check_benchmark, photos_of, rank_benchmark, view_of
 from askew_training.evaluate.comparison.matrix import FOREIGN_SPACE
 from askew_training.evaluate.comparison.pairs import Pair
 from askew_training.evaluate.comparison.relevance import relevance_of
@@ -44,7 +44,7 @@ class Observed:
 class Benchmark:
     """The photos of a benchmark, and what encoders made of them.
 
-    Raises DataError, when it is made, for a benchmark without queries or without a gallery.
+    Raises DataError, when it is made, as `check_benchmark` does.
     """
 
     photos: Sequence[Photo]
@@ -57,6 +57,7 @@ class Benchmark:
 
     def __post_init__(self) -> None:
         """Choose the photos of each role."""
+        check_benchmark(self.photos, self.name)
         self.queries = photos_of(self.photos, self.name, "query")
         self.gallery = photos_of(self.photos, self.name, "gallery")
 
@@ -84,15 +85,31 @@ class Benchmark:
                 lambda _: self.vectors(pair.queries, "query"),
                 lambda _: self.vectors(pair.gallery, "gallery"),
             )
-            settings: dict[str, str | float | bool] = {"scores": "rounded to 1e-6"}
-            if pair.is_foreign:
-                settings[FOREIGN_SPACE] = True
             excluded = {
                 **self._not_described(pair),
                 ALONE: [each.result.id for each in outcome.queries if not each.result.positives],
             }
-            self._measured[key] = tuple(outcome.measurements(pair.queries, pair.gallery, settings, excluded))
+            made = outcome.measurements(pair.queries, pair.gallery, _settings(pair), excluded)
+            # A definition that only queries without positives ask for has nothing to compare.
+            self._measured[key] = tuple(each for each in made if each.counted)
         return self._measured[key]
+
+    def announce(self, pair: Pair) -> list[Measurement]:
+        """What `measure` will return, without results: nothing is described."""
+        definitions = dict.fromkeys(photo.average_precision for photo in self.queries)
+        return [
+            Measurement(
+                dataset=self.name,
+                protocol="instances",
+                average_precision=definition,
+                queries=pair.queries,
+                gallery=pair.gallery,
+                gallery_photos=len(self.gallery),
+                settings=_settings(pair),
+                results=(),
+            )
+            for definition in definitions
+        ]
 
     def _not_described(self, pair: Pair) -> Mapping[str, Sequence[str]]:
         queries, gallery = self.vectors(pair.queries, "query"), self.vectors(pair.gallery, "gallery")
@@ -104,6 +121,11 @@ class Benchmark:
                 photo.id for photo in self.gallery if view_of(photo) not in gallery
             ],
         }
+
+
+def _settings(pair: Pair) -> dict[str, str | float | bool]:
+    settings: dict[str, str | float | bool] = {"scores": "rounded to 1e-6"}
+    return settings | {FOREIGN_SPACE: True} if pair.is_foreign else settings
 
 
 def observe(benchmark: Benchmark, pairs: Sequence[Pair]) -> list[Observed]:

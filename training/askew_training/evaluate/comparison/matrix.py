@@ -60,10 +60,18 @@ def matrix_of(measurements: Sequence[Measurement]) -> Matrix:
             raise DataError(
                 f"The measurement of {each.queries.encoder} on {each.dataset} ({each.protocol}) has no query with a positive."
             )
-    groups: dict[GroupKey, list[Measurement]] = {}
-    for each in measurements:
-        groups.setdefault(_group(each), []).append(each)
-    of_rows = _settings_of_rows(groups.values())
+    matrix = rows_of(measurements)
+    groups = _groups(measurements)
+    of_rows = _settings_of_rows(groups)
+    row_of = {id(each): row for each, row in zip(measurements, matrix.row_of_each, strict=True)}
+    for group in groups:
+        _add_columns(matrix, group, row_of, of_rows)
+    return matrix
+
+
+def rows_of(measurements: Sequence[Measurement]) -> Matrix:
+    """The encoders and rows of `matrix_of`, which depend on no result: the measurements may still be without any."""
+    of_rows = _settings_of_rows(_groups(measurements))
     matrix = Matrix()
     encoders: dict[str, int] = {}
     rows: dict[RowKey, int] = {}
@@ -89,9 +97,15 @@ def matrix_of(measurements: Sequence[Measurement]) -> Matrix:
                 )
             )
         matrix.row_of_each.append(rows[key])
-    for group in groups.values():
-        _add_columns(matrix, group, {id(each): rows[_row(each, of_rows)] for each in group}, of_rows)
     return matrix
+
+
+def _groups(measurements: Sequence[Measurement]) -> list[list[Measurement]]:
+    """Measurements of the same thing, in the order of the first of each."""
+    groups: dict[GroupKey, list[Measurement]] = {}
+    for each in measurements:
+        groups.setdefault(_group(each), []).append(each)
+    return list(groups.values())
 
 
 def _group(each: Measurement) -> GroupKey:

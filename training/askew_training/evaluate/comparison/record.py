@@ -8,9 +8,9 @@ All shares, scores and differences are fractions, not per cent.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from askew_client.files import write_atomically
 from askew_training.errors import DataError
@@ -218,6 +218,30 @@ class Comparison(_Record):
     skipped: tuple[Skipped, ...] = ()
     timed_photo: tuple[int, int] | None = None
     machine: str = ""
+
+    @model_validator(mode="after")
+    def _check_places(self) -> Self:
+        rows = [
+            *(each.row for each in self.cells),
+            *(place for each in self.differences for place in (each.row, each.baseline)),
+            *(each.row for each in self.distributions),
+            *(each.row for each in self.alignments),
+            *(row for each in self.frontiers for row in each.rows),
+        ]
+        columns = [
+            *(each.column for each in self.cells),
+            *(each.column for each in self.differences),
+            *(each.column for each in self.frontiers),
+        ]
+        encoders = [place for each in self.rows for place in (each.queries, each.gallery)]
+        for what, places, count in (
+            ("row", rows, len(self.rows)),
+            ("column", columns, len(self.columns)),
+            ("encoder", encoders, len(self.encoders)),
+        ):
+            if places and max(places) >= count:
+                raise ValueError(f"it refers to {what} {max(places)} of {count}, counted from 0")
+        return self
 
     def cell(self, row: int, column: int) -> Cell | None:
         """The cell at a place; None if that was not measured."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from askew_training.evaluate.comparison.record import Comparison
 from askew_training.evaluate.measurement import QueryResult, Relevance
@@ -73,29 +74,30 @@ def view_groups(comparison: Comparison, groups: Sequence[CaseGroup], thumbnails:
         column = comparison.columns[group.column]
         against = f", compared with {group.reference_label}" if group.reference_label else ""
         title = f"{group.row + 1}: {group.label}, {dataset_name(column, comparison.columns)} {column.protocol}{against}"
+        pictures = partial(thumbnails.of, dataset=column.dataset)
         lists = tuple(
-            ListView(each.title, each.note, number == 0, tuple(_case(case, group, thumbnails) for case in each.cases))
+            ListView(each.title, each.note, number == 0, tuple(_case(case, group, pictures) for case in each.cases))
             for each in group.lists
         )
         views.append(GroupView(title, lists))
     return views
 
 
-def _case(case: Case, group: CaseGroup, thumbnails: Thumbnails) -> CaseView:
-    strips = [_strip(group.label, case.result, thumbnails)]
+def _case(case: Case, group: CaseGroup, picture_of: Callable[[str], Thumbnail]) -> CaseView:
+    strips = [_strip(group.label, case.result, picture_of)]
     if case.reference is not None:
-        strips.append(_strip(group.reference_label, case.reference, thumbnails))
+        strips.append(_strip(group.reference_label, case.reference, picture_of))
     positives = counted(case.result.positives, "match", "matches")
     return CaseView(
         id=case.result.id,
         instance=case.result.instance,
         facts=f"{positives} in the gallery",
-        thumbnail=thumbnails.of(case.result.id),
+        thumbnail=picture_of(case.result.id),
         strips=tuple(strips),
     )
 
 
-def _strip(label: str, result: QueryResult, thumbnails: Thumbnails) -> StripView:
+def _strip(label: str, result: QueryResult, picture_of: Callable[[str], Thumbnail]) -> StripView:
     quality = (
         "not counted, because it has no match"
         if result.average_precision is None
@@ -104,7 +106,7 @@ def _strip(label: str, result: QueryResult, thumbnails: Thumbnails) -> StripView
     tiles = tuple(
         TileView(
             id=each.id,
-            thumbnail=thumbnails.of(each.id),
+            thumbnail=picture_of(each.id),
             relevance=each.relevance,
             mark=_MARKS[each.relevance],
             score=f"{each.score:.3f}".replace("-", "−"),

@@ -74,17 +74,21 @@ def choose_cases(
     return groups, left_out
 
 
-def photos_of(groups: Sequence[CaseGroup], depth: int) -> set[str]:
-    """The ids of all photos that some cases show: the queries, and the first `depth` of each ranking."""
+def photos_of(comparison: Comparison, groups: Sequence[CaseGroup], depth: int) -> set[tuple[str, str]]:
+    """Dataset and id of all photos that some cases show: the queries, and the first `depth` of each ranking."""
     results = [
-        result
+        (comparison.columns[group.column].dataset, result)
         for group in groups
         for each in group.lists
         for case in each.cases
         for result in (case.result, case.reference)
         if result is not None
     ]
-    return {photo for result in results for photo in (result.id, *(each.id for each in result.first[:depth]))}
+    return {
+        (dataset, photo)
+        for dataset, result in results
+        for photo in (result.id, *(each.id for each in result.first[:depth]))
+    }
 
 
 def _lists(

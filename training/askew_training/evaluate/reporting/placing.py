@@ -15,7 +15,8 @@ Placed = dict[tuple[int, int], Measurement]
 
 
 def place(comparison: Comparison, measurements: Sequence[Measurement]) -> Placed:
-    """Find the cell of each measurement. Raises DataError for one that the comparison does not hold, or holds twice."""
+    """Find the cell of each measurement. Raises DataError for one that the comparison does not hold, and for two
+    different ones of the same."""
     placed: Placed = {}
     for measurement in measurements:
         where = _row(comparison, measurement), _column(comparison, measurement)
@@ -24,7 +25,7 @@ def place(comparison: Comparison, measurements: Sequence[Measurement]) -> Placed
                 f"The comparison does not hold the measurement {_name(measurement)}. Expected the comparison that was made "
                 "of these measurements; leave the measurement or the comparison out."
             )
-        if (where[0], where[1]) in placed:
+        if placed.get((where[0], where[1]), measurement).results != measurement.results:
             raise DataError(f"There are two measurements {_name(measurement)}. Leave one of them out.")
         placed[where[0], where[1]] = measurement
     return placed

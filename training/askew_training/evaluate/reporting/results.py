@@ -209,7 +209,7 @@ def _column_note(comparison: Comparison, place: int) -> str:
     cells: list[Cell] = [each for each in comparison.cells if each.column == place and each.queries != column.queries]
     other = "".join(f" † Row {each.row + 1} counts {counted(each.queries, 'query', 'queries')}." for each in cells)
     return (
-        f"{name}{where}: {counted(column.queries, 'query', 'queries')} that show "
+        f"{name}{where}: {counted(column.queries, 'query', 'queries')} that show{'s' if column.queries == 1 else ''} "
         f"{counted(column.instances, 'instance')}, {counted(column.gallery_photos, 'gallery photo')}.{other}"
     )
 

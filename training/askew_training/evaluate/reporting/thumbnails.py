@@ -18,6 +18,7 @@ from askew_client.errors import AskewError
 from askew_client.files import write_atomically
 from askew_training.errors import DataError
 from askew_training.evaluate.reporting.photo_files import PhotoFiles
+from askew_training.evaluate.targets import check_folder
 
 LONGEST_SIDE = 240
 """Pixels: a tile is at most 120 px wide, and screens have up to two for each."""
@@ -43,7 +44,7 @@ class Thumbnails:
     ) -> None:
         """`place`: puts the bytes of a JPEG somewhere and returns its address. `advance`: called for each new photo."""
         self._photos, self._place, self._advance = photos, place, advance
-        self._made: dict[str, Thumbnail] = {}
+        self._made: dict[tuple[str, str], Thumbnail] = {}
 
     @property
     def shown(self) -> int:
@@ -55,15 +56,16 @@ class Thumbnails:
         """How many of the photos asked for have no picture."""
         return sum(each.address is None for each in self._made.values())
 
-    def of(self, photo_id: str) -> Thumbnail:
-        """The picture of an id."""
-        if photo_id not in self._made:
-            self._made[photo_id] = self._make(photo_id)
+    def of(self, photo_id: str, dataset: str = "") -> Thumbnail:
+        """The picture of an id of a dataset."""
+        key = dataset, photo_id
+        if key not in self._made:
+            self._made[key] = self._make(photo_id, dataset)
             self._advance()
-        return self._made[photo_id]
+        return self._made[key]
 
-    def _make(self, photo_id: str) -> Thumbnail:
-        path = self._photos.find(photo_id)
+    def _make(self, photo_id: str, dataset: str) -> Thumbnail:
+        path = self._photos.find(photo_id, dataset)
         if path is None:
             return Thumbnail(None, problem="no photo")
         try:
@@ -87,6 +89,16 @@ class ThumbnailFolder:
     def __init__(self, report: Path) -> None:
         self._folder = report.with_name(f"{report.name}.photos")
         self._written: set[str] = set()
+
+    def check(self) -> None:
+        """Raises DataError if the folder cannot be written to; makes nothing."""
+        if self._folder.is_dir():
+            check_folder(self._folder)
+        elif self._folder.exists() or self._folder.is_symlink():
+            raise DataError(
+                f"Expected to write pictures to the folder {self._folder}, but it is a file. Move it away, name another report "
+                "or embed the pictures."
+            )
 
     def place(self, content: bytes) -> str:
         """Write a JPEG and return its address relative to the report. Raises DataError if it cannot be written."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from markupsafe import Markup
@@ -45,7 +45,7 @@ MOST_SET_COLUMNS = 12
 
 @dataclass(frozen=True)
 class Choices:
-    """What a report shows. `photos`: folders with the photos. `queries`: ids to show in any case. `cases`: best and worst
+    """What a report shows. `photos`: folders with the photos. `files`: photos by dataset and id, taken first. `queries`: ids to show in any case. `cases`: best and worst
     queries of each measurement. `published`: figures of others."""
 
     title: str = "Retrieval report"
@@ -53,6 +53,7 @@ class Choices:
     queries: tuple[str, ...] = ()
     cases: int = 4
     published: tuple[Published, ...] = ()
+    files: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Report:
     @property
     def pictures(self) -> int:
         """How many photos the page shows."""
-        return len(photos_of(self._groups, TILES))
+        return len(photos_of(self.comparison, self._groups, TILES))
 
     @property
     def tables(self) -> list[Table]:
@@ -96,7 +97,9 @@ class Report:
         """Write the page; its pictures into it, or into the folder `PATH.photos` beside it. Raises DataError."""
         folder = ThumbnailFolder(path)
         thumbnails = Thumbnails(
-            PhotoFiles(self.choices.photos), inside_the_page if is_embedded else folder.place, advance
+            PhotoFiles(self.choices.photos, self.choices.files),
+            inside_the_page if is_embedded else folder.place,
+            advance,
         )
         _write(path, render(self._page(thumbnails, is_embedded)))
         # The new page stands; what it does not show is no longer needed.
@@ -147,7 +150,7 @@ class Report:
         return found[:MOST_PLOTS], max(0, len(found) - MOST_PLOTS)
 
     def _pictures_note(self, thumbnails: Thumbnails) -> str:
-        if not self.choices.photos:
+        if not (self.choices.photos or self.choices.files):
             return "No folder of photos was named (--photos), so that grey tiles stand for them."
         if thumbnails.missing:
             return (

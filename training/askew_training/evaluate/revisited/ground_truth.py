@@ -135,7 +135,9 @@ def _is_old(truth: object) -> bool:
 
 
 def _sized(values: object) -> bool:
-    return isinstance(values, Sequence | np.ndarray) and not isinstance(values, str)
+    return (isinstance(values, np.ndarray) and values.ndim > 0) or (
+        isinstance(values, Sequence) and not isinstance(values, str)
+    )
 
 
 def _box(truth: Mapping[str, object], where: str) -> Box:

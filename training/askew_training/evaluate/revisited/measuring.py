@@ -87,8 +87,12 @@ def measure_revisited(
     for block in distractors.blocks:
         if block.shape[1:] != gallery.shape[1:]:
             raise DataError(f"Expected distractors in {gallery.shape[1]} dimensions, got vectors {list(block.shape)}.")
-        scores = chosen @ block.T
-        unscored += [distractors.name(count + int(row)) for row in np.flatnonzero(np.isnan(scores[0]))]
+        with np.errstate(invalid="ignore"):
+            scores = chosen @ block.T
+        # An infinite value would stand first for some queries, and be nowhere for others.
+        broken = np.flatnonzero(~np.isfinite(scores).all(axis=0))
+        scores[:, broken] = np.nan
+        unscored += [distractors.name(count + int(row)) for row in broken]
         ranks.add(scores)
         count += len(block)
     excluded = {reason: tuple(names) for reason, names in conditions.excluded.items() if names}

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from askew_training.errors import WeightsError
-from askew_training.networks.torch_file import DAMAGED, InertNamespace, read_torch_file
+from askew_training.networks.torch_file import DAMAGED, InertNamespace, numbers_of, read_torch_file
 from askew_training.networks.trunks import Normalisation
 
 WRAPPERS = ("module.", "_orig_mod.")
@@ -129,12 +129,17 @@ def _three(value: object, key: str) -> tuple[float, float, float] | None:
     """Three numbers of a file; None if it has none."""
     if value is None:
         return None
-    numbers = value.tolist() if isinstance(value, Tensor | np.ndarray) else value
+    numbers = numbers_of(value) if isinstance(value, Tensor) else value
+    numbers = numbers.tolist() if isinstance(numbers, np.ndarray) else numbers
     if isinstance(numbers, list | tuple) and len(numbers) == 3:
         values = [float(each) for each in numbers if isinstance(each, int | float | np.number)]
         if len(values) == 3 and np.isfinite(values).all():
             return values[0], values[1], values[2]
-    raise WeightsError(f"Expected three numbers as `{key}`, got {str(value)[:100]}. The file is damaged.")
+    raise WeightsError(f"Expected three numbers as `{key}`, got {_shown(value)}. The file is damaged.")
+
+
+def _shown(value: object) -> str:
+    return f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else str(value)[:100]
 
 
 def _grey_levels(values: tuple[float, float, float]) -> tuple[float, float, float]:
