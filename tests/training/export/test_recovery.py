@@ -30,7 +30,7 @@ def _network(trunk: str, projection: int | None = None, pooling: PoolingName = "
     torch.manual_seed(3)
     branch = Branch(varied(Trunk(trunk)), projection, pooling)
     if pooling in ("gem", "gemmp"):
-        torch.nn.init.uniform_(branch.pool.p, 2.0, 4.0)  # type: ignore[union-attr, arg-type]
+        torch.nn.init.uniform_(branch.pool.p, 2.0, 4.0)  # type: ignore[arg-type]
     linear = None if dim is None else torch.nn.Linear(branch.channels, dim)
     return Network([branch], linear).eval()
 
