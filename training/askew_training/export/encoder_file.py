@@ -19,6 +19,7 @@ from askew_client.files import write_atomically
 from askew_training.errors import CheckpointError, DataError
 from askew_training.export.gate import COSINE_DISTANCE, GateReport, check_graph
 from askew_training.export.graph import encoder_graph
+from askew_training.export.padding import pad_in_convolutions
 from askew_training.export.precision import store
 from askew_training.export.simplification import simplify
 from askew_training.networks.checkpoint import Checkpoint
@@ -44,7 +45,8 @@ class EncoderCard:
 def write_encoder(checkpoint: Checkpoint, card: EncoderCard, output: Path, *, simplified: bool = True) -> GateReport:
     """Export a checkpoint as one self-describing ONNX file. Returns what the gate measured.
 
-    `simplified`: whether the graph is simplified, which takes a minute for a teacher of two trunks and three scales.
+    `simplified`: whether the graph is simplified and its SAME padding done by convolutions, which takes a minute for a
+    teacher of two trunks and three scales.
     Raises GateError, and writes nothing, if the graph differs from the network; CheckpointError if the card is
     inconsistent, or asks for a teacher although the checkpoint is a student; DataError if `output` cannot be written.
     """
@@ -57,7 +59,7 @@ def write_encoder(checkpoint: Checkpoint, card: EncoderCard, output: Path, *, si
     network.scales = card.scales
     graph = encoder_graph(network, card.photo_size)
     if simplified:
-        graph = simplify(graph)
+        graph = pad_in_convolutions(simplify(graph))
     report = check_graph(graph, network, card.photo_size, COSINE_DISTANCE["fp32"])
     if card.precision != "fp32":
         graph = store(graph, card.precision)

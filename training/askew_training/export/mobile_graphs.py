@@ -12,6 +12,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from askew_training.errors import GateError
+from askew_training.export.padding import padded_inputs, with_fixed_padding
 from askew_training.export.preprocessing import IR_VERSION, OPSET
 from askew_training.export.simplification import simplify
 
@@ -184,23 +185,25 @@ def _behind_pixels(encoder: onnx.ModelProto) -> tuple[list[onnx.NodeProto], set[
 
 
 def _with_known_shapes(model: onnx.ModelProto, height: int, width: int) -> onnx.ModelProto:
-    """Replace each Shape node by the shape that ONNX Runtime finds in one run: all are constant for a fixed input."""
+    """Replace each Shape node, and each rule of padding, by what ONNX Runtime finds in one run: all are constant for a
+    fixed input."""
     shapes = [node.output[0] for node in model.graph.node if node.op_type == "Shape"]
-    if not shapes:
+    padded = {f"{name}/shape": name for name in padded_inputs(model.graph)}
+    if not shapes and not padded:
         return model
     opened = onnx.ModelProto()
     opened.CopyFrom(model)
-    opened.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.INT64, None) for name in shapes)
+    opened.graph.node.extend(helper.make_node("Shape", [name], [shape]) for shape, name in padded.items())
+    wanted = [*shapes, *padded]
+    opened.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.INT64, None) for name in wanted)
     session = onnxruntime.InferenceSession(opened.SerializeToString(), providers=["CPUExecutionProvider"])
-    values = session.run(shapes, {"pixels": np.zeros((1, height, width, 3), dtype=np.float32)})
-    known = onnx.ModelProto()
-    known.CopyFrom(model)
-    nodes = [node for node in model.graph.node if node.op_type != "Shape"]
+    values = session.run(wanted, {"pixels": np.zeros((1, height, width, 3), dtype=np.float32)})
+    found = dict(zip(wanted, values, strict=True))
+    known = with_fixed_padding(model, {name: tuple(map(int, found[shape])) for shape, name in padded.items()})
+    nodes = [node for node in known.graph.node if node.op_type != "Shape"]
     del known.graph.node[:]
     known.graph.node.extend(nodes)
-    known.graph.initializer.extend(
-        numpy_helper.from_array(value, name) for name, value in zip(shapes, values, strict=True)
-    )
+    known.graph.initializer.extend(numpy_helper.from_array(found[name], name) for name in shapes)
     return known
 
 

@@ -14,12 +14,14 @@ from askew_client.contract.manifest import Manifest
 from askew_training.errors import CheckpointError
 from askew_training.export.encoder_file import check_output, golden_vectors, recipe_texts_of, sealed, write_output
 from askew_training.export.gate import check_same
+from askew_training.export.padding import pad_in_convolutions
 from askew_training.export.precision import restore, store
 from askew_training.export.simplification import simplify
 
 
 def rewrite_encoder(source: Path, version: str, output: Path) -> float:
-    """Simplify the graph of an encoder file and write it as another version of the same encoder, in the same space.
+    """Write the graph of an encoder file as `askew export` writes graphs now, as another version of the same encoder, in
+    the same space.
 
     Everything else in the manifest stays, except for the golden vectors. Returns the largest cosine distance between the
     vectors of the two files. Raises NotAnEncoder, UnknownManifest, DamagedEncoder for the source; CheckpointError if
@@ -41,7 +43,7 @@ def rewrite_encoder(source: Path, version: str, output: Path) -> float:
         raise CheckpointError(
             f"Expected a version like 3 or 2026-07, got {version!r}: {error.errors()[0]['msg']}."
         ) from None
-    graph = store(simplify(restore(old)), file.manifest.precision)
+    graph = store(pad_in_convolutions(simplify(restore(old))), file.manifest.precision)
     distance = check_same(old, graph, file.manifest.photo_size)
     write_output(output, sealed(graph, manifest.model_copy(update={"golden": golden_vectors(graph)}), recipe_texts))
     return distance
