@@ -11,21 +11,33 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from askew_training.errors import GateError
-from askew_training.export.quantised_network import ByteWeights
+from askew_training.export.graph import encoder_graph
+from askew_training.export.padding import pad_in_convolutions
+from askew_training.export.quantised_network import ByteWeights, exportable
+from askew_training.export.simplification import simplify
+from askew_training.networks.network import Network
 
 _LARGEST_BIAS = 2**30
+
+
+def integer_graph(network: Network, photo_size: int) -> onnx.ModelProto:
+    """Build the graph `image` uint8 [N, H, W, 3] → `descriptor` float32 [N, D] of a quantised network in eval mode.
+
+    Its convolutions take and give bytes; all else is computed in float32. Raises GateError.
+    """
+    plain, weights = exportable(network)
+    return with_integer_convolutions(pad_in_convolutions(simplify(encoder_graph(plain, photo_size))), weights)
 
 
 def with_integer_convolutions(model: onnx.ModelProto, weights: Mapping[str, ByteWeights]) -> onnx.ModelProto:
     """Return a graph in which each convolution of `weights` takes bytes, and gives what is rounded to bytes next.
 
     Written as DequantizeLinear → Conv → QuantizeLinear, which ONNX Runtime and mobile engines replace by one integer
-    operator each, and which engines that know none still compute, slowly. For this, padding is done on bytes, an
-    activation that cuts off nothing but what rounding cuts off is removed, and pixels, bytes already, are used as they are
-    where their normalisation is the same for all three colours. Raises GateError if a convolution is not between roundings.
+    operator each, and which engines that know none still compute, slowly. For this, an activation that cuts
+    off nothing but what rounding cuts off is removed, and pixels, bytes already, are used as they are where their
+    normalisation is the same for all three colours. SAME padding must be done by convolutions (`pad_in_convolutions`). Raises GateError if a convolution is not between roundings.
     """
     graph = _Graph(model)
-    _pad_bytes(graph)
     _drop_activations(graph)
     _use_pixels(graph)
     for node in [node for node in graph.nodes if node.op_type == "Conv"]:
@@ -84,21 +96,6 @@ class _Graph:
                 break
             self.nodes = nodes
         self.tensors = {name: tensor for name, tensor in self.tensors.items() if name in read}
-
-
-def _pad_bytes(graph: _Graph) -> None:
-    """Turn DequantizeLinear → Pad with 0 into Pad with the level of 0 → DequantizeLinear."""
-    for pad in [node for node in graph.nodes if node.op_type == "Pad"]:
-        dequantise = graph.maker(pad.input[0])
-        padding = graph.value(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else np.zeros(1)
-        if dequantise is None or dequantise.op_type != "DequantizeLinear" or padding is None or np.any(padding):
-            continue
-        _, step, zero = dequantise.input
-        padded, features = f"{pad.output[0]}/bytes", pad.output[0]
-        behind = helper.make_node("DequantizeLinear", [padded, step, zero], [features])
-        graph.insert(behind, pad)
-        graph.insert(helper.make_node("Pad", [dequantise.input[0], pad.input[1], zero], [padded]), behind)
-        graph.remove(pad)
 
 
 def _drop_activations(graph: _Graph) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from askew_training.networks.network import Network
-from askew_training.networks.quantised.layers import FEATURE_LEVELS, ByteConvolution, Quantiser
+from askew_training.networks.quantised.layers import FEATURE_LEVELS, ByteConvolution, ByteSum, Quantiser
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,35 @@ def exportable(network: Network) -> tuple[Network, dict[str, ByteWeights]]:
 def _replace(parent: nn.Module, prefix: str, weights: dict[str, ByteWeights]) -> None:
     for name, child in list(parent.named_children()):
         if isinstance(child, ByteConvolution):
-            codes, steps = child.codes()
-            weights[f"{prefix}{name}.weight"] = ByteWeights(codes.numpy(), steps.numpy())
-            setattr(parent, name, child.plain())
+            steps = child.steps.detach()
+            weights[f"{prefix}{name}.0.weight"] = ByteWeights(child.codes().numpy(), steps.numpy())
+            rounding = _Rounding(child.quantiser)
+            setattr(parent, name, nn.Sequential(child.plain(), child.activation, rounding))
+        elif isinstance(child, ByteSum):
+            _replace(child.block, f"{prefix}{name}.block.", weights)
+            setattr(parent, name, _Sum(child.block, _Rounding(child.quantiser)))
         elif isinstance(child, Quantiser):
-            setattr(parent, name, _Rounding(*child.levels()))
+            setattr(parent, name, _Rounding(child))
         else:
             _replace(child, f"{prefix}{name}.", weights)
+
+
+class _Sum(nn.Module):
+    def __init__(self, block: nn.Module, rounding: nn.Module) -> None:
+        super().__init__()
+        self.block, self.rounding = block, rounding
+
+    def forward(self, features: Tensor) -> Tensor:
+        rounded: Tensor = self.rounding(self.block(features) + features)
+        return rounded
 
 
 class _Rounding(nn.Module):
     """A quantiser whose range no longer changes."""
 
-    def __init__(self, step: float, zero: int) -> None:
+    def __init__(self, quantiser: Quantiser) -> None:
         super().__init__()
-        self.step, self.zero = step, zero
+        self.step, self.zero = float(quantiser.step), quantiser.zero
 
     def forward(self, features: Tensor) -> Tensor:
         return torch.fake_quantize_per_tensor_affine(features, self.step, self.zero, 0, FEATURE_LEVELS)

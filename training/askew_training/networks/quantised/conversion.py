@@ -11,15 +11,16 @@ from torch import Tensor, nn
 
 from askew_training.errors import WeightsError
 from askew_training.networks.network import Branch, Network
-from askew_training.networks.quantised.layers import ByteConvolution, Quantiser
+from askew_training.networks.quantised.layers import ByteConvolution, ByteSum, Quantiser
 
-_PAIRS: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
+_LAYERS: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
     ConvBnAct: (("conv", "bn1"),),
     DepthwiseSeparableConv: (("conv_dw", "bn1"), ("conv_pw", "bn2")),
     InvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
 }
-"""Each kind of block: its convolutions, and the normalisation (with an activation or without) behind each."""
-_STEM_AND_HEAD = (("conv_stem", "bn1"), ("conv_head", "bn2"))
+"""Each kind of block: its convolutions in their order, and the normalisation with an activation behind each."""
+_EXTRAS = ("aa", "se", "conv_s2d")
+"""What blocks may have between their convolutions, and must not."""
 
 
 def quantised(network: Network) -> Network:
@@ -40,33 +41,39 @@ def _quantise_branch(branch: Branch) -> None:
     name, features = branch.trunk.name, branch.trunk.features
     if not isinstance(features, EfficientNet):
         raise _unsuited(name)
-    blocks = [(stage, number, block) for stage in features.blocks for number, block in enumerate(stage)]
-    for stage, number, block in blocks:
-        if type(block) not in _PAIRS or not all(isinstance(getattr(block, part, _NONE), nn.Identity) for part in ("aa", "se")):
-            if not (isinstance(block, ConvBnAct) and isinstance(block.aa, nn.Identity)):
-                raise _unsuited(name)
-        for convolution, normalisation in _PAIRS[type(block)]:
-            _replace(block, convolution, normalisation, name)
-        if block.has_skip:
-            stage[number] = nn.Sequential(block, Quantiser())
-    for convolution, normalisation in _STEM_AND_HEAD:
-        _replace(features, convolution, normalisation, name)
     mean, std = branch.normalise.mean, branch.normalise.std
     pixels = Quantiser(float((-mean / std).min()), float(((255 - mean) / std).max()), is_fixed=True)
     branch.normalise = nn.Sequential(branch.normalise, pixels)  # type: ignore[assignment]
+    source = _replace(features, "conv_stem", "bn1", pixels, name)
+    for stage in features.blocks:
+        assert isinstance(stage, nn.Sequential)
+        for number, block in enumerate(stage):
+            source = _quantise_block(stage, number, block, source, name)
+    source = _replace(features, "conv_head", "bn2", source, name)
     if branch.projection is not None:
-        projection = branch.projection[0]
+        projection, activation = branch.projection
         assert isinstance(projection, nn.Conv2d)
-        bias = torch.zeros(projection.out_channels)
-        branch.projection = nn.Sequential(
-            ByteConvolution(projection, projection.weight, bias), nn.ReLU(), Quantiser(starts_at_zero=True)
-        )
+        bias = projection.weight.new_zeros(projection.out_channels)
+        branch.projection = nn.Sequential(ByteConvolution(projection, projection.weight, bias, activation, source))
 
 
-_NONE = nn.Identity()
+def _quantise_block(stage: nn.Sequential, number: int, block: nn.Module, source: Quantiser, name: str) -> Quantiser:
+    """Quantise a block in its place. Returns what rounds its result."""
+    extras = [getattr(block, extra, None) for extra in _EXTRAS]
+    if type(block) not in _LAYERS or not all(extra is None or isinstance(extra, nn.Identity) for extra in extras):
+        raise _unsuited(name)
+    before = source
+    for convolution, normalisation in _LAYERS[type(block)]:
+        source = _replace(block, convolution, normalisation, source, name)
+    if not block.has_skip:
+        return source
+    block.has_skip = False  # type: ignore[assignment]
+    stage[number] = ByteSum(block, before, source)
+    return stage[number].quantiser  # type: ignore[return-value]
 
 
-def _replace(parent: nn.Module, convolution: str, normalisation: str, name: str) -> None:
+def _replace(parent: nn.Module, convolution: str, normalisation: str, source: Quantiser, name: str) -> Quantiser:
+    """Replace a convolution and what is behind it. Returns what rounds the result."""
     layer, norm = getattr(parent, convolution), getattr(parent, normalisation)
     activation = getattr(norm, "act", None)
     if (
@@ -75,10 +82,10 @@ def _replace(parent: nn.Module, convolution: str, normalisation: str, name: str)
         or not isinstance(activation, nn.ReLU | nn.ReLU6 | nn.Identity)
     ):
         raise _unsuited(name)
-    setattr(parent, convolution, ByteConvolution(layer, *_folded(layer, norm)))
-    is_linear = isinstance(activation, nn.Identity)
-    quantiser = Quantiser(starts_at_zero=not is_linear, high=6.0 if isinstance(activation, nn.ReLU6) else 1.0)
-    setattr(parent, normalisation, nn.Sequential(activation, quantiser))
+    made = ByteConvolution(layer, *_folded(layer, norm), activation, source)
+    setattr(parent, convolution, made)
+    setattr(parent, normalisation, nn.Identity())
+    return made.quantiser
 
 
 def _folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -86,7 +93,9 @@ def _folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tenso
     assert norm.running_mean is not None and norm.running_var is not None
     with torch.no_grad():
         factor = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
-        before = norm.running_mean.double() if convolution.bias is None else norm.running_mean.double() - convolution.bias
+        before = norm.running_mean.double()
+        if convolution.bias is not None:
+            before = before - convolution.bias
         weight = convolution.weight.double() * factor.reshape(-1, 1, 1, 1)
         return weight.float(), (norm.bias.double() - before * factor).float()
 

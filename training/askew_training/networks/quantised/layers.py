@@ -1,7 +1,9 @@
-"""Features rounded to bytes, and convolutions with weights rounded to bytes, both trained through the rounding.
+"""Features rounded to bytes, and convolutions with weights rounded to bytes.
 
-Rounding passes gradients on as if it were not there (the straight-through estimator; Jacob et al., CVPR 2018), and ranges
-are learned by the gradient of what they cut off (PACT, Choi et al., 2018).
+In training mode they are computed in single precision and learned through the rounding: it passes gradients on as if it were not
+there (the straight-through estimator; Jacob et al., CVPR 2018), and ranges are learned by the gradient of what they cut off
+(PACT, Choi et al., 2018). In eval mode they are computed as engines compute them, with whole numbers: a feature that lies
+between two levels to within a rounding error would otherwise get another one, and a network multiplies such differences.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from timm.layers import pad_same
+from timm.layers.padding import pad_same
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,6 +20,8 @@ FEATURE_LEVELS = 255
 WEIGHT_LEVELS = 64
 """Weights are -64 to 64. Processors with AVX2 and without VNNI add two products of a byte with a sign and one without in 16
 bits: 2 × 255 × 64 fits, 2 × 255 × 127 would be cut off."""
+SAMPLE = 8192
+"""Values that a quantiser keeps of each batch that it observes."""
 
 
 class Quantiser(nn.Module):
@@ -27,12 +31,14 @@ class Quantiser(nn.Module):
     `mode` is "observe", features pass unchanged and samples of them are kept in `samples`.
     """
 
-    def __init__(self, low: float = -1.0, high: float = 1.0, *, starts_at_zero: bool = False, is_fixed: bool = False) -> None:
+    def __init__(
+        self, low: float = -1.0, high: float = 1.0, *, starts_at_zero: bool = False, is_fixed: bool = False
+    ) -> None:
         super().__init__()
-        self.starts_at_zero = starts_at_zero
-        self.low = nn.Parameter(torch.tensor(0.0 if starts_at_zero else low), requires_grad=not (starts_at_zero or is_fixed))
+        self.starts_at_zero, self.is_fixed = starts_at_zero, is_fixed
+        is_low_learned = not (starts_at_zero or is_fixed)
+        self.low = nn.Parameter(torch.tensor(0.0 if starts_at_zero else low), requires_grad=is_low_learned)
         self.high = nn.Parameter(torch.tensor(high), requires_grad=not is_fixed)
-        self.is_fixed = is_fixed
         self.mode: Literal["observe", "round"] = "round"
         self.samples: list[Tensor] = []
 
@@ -44,67 +50,122 @@ class Quantiser(nn.Module):
         rounded: Tensor = _RoundFeatures.apply(features, self.low, self.high)
         return rounded
 
-    def levels(self) -> tuple[float, int]:
-        """The step between two levels, and the level of 0."""
-        step, zero = _levels(self.low.detach(), self.high.detach())
-        return float(step), int(zero)
+    def from_levels(self, levels: Tensor) -> Tensor:
+        """Cut off, and scale to features, levels counted from that of 0: whole numbers in float [...]."""
+        step, zero = _levels(self.low, self.high)
+        return (levels + zero).clamp(0, FEATURE_LEVELS).sub(zero).float() * step
 
+    def to_levels(self, features: Tensor) -> Tensor:
+        """The levels of features that were rounded to them, counted from that of 0: whole numbers, float64 [...]."""
+        return torch.round(features / self.step).double()
 
-SAMPLE = 8192
-"""Values that a quantiser keeps of each batch that it observes."""
+    @property
+    def step(self) -> Tensor:
+        """The step between two levels: float32 []."""
+        return _levels(self.low, self.high)[0]
+
+    @property
+    def zero(self) -> int:
+        """The level of 0."""
+        return int(_levels(self.low, self.high)[1])
 
 
 class ByteConvolution(nn.Module):
-    """A convolution with the batch normalisation behind it folded in: float [N, C, H, W] → [N, O, h, w].
+    """A convolution, its activation, and the rounding of the result: float [N, C, H, W] → [N, O, h, w].
 
-    Weights are rounded to -64 … 64 times a step for each output channel. They are learned in units of 64 steps, and the
-    step as a factor near 1, so that one learning rate suits every channel. Padding is that of the given convolution.
+    Batch normalisation is folded in. Weights are rounded to -64 … 64 times a step for each output channel. They are learned
+    in units of 64 steps, and the step as a factor near 1, so that one learning rate suits every channel. Padding is that of
+    the given convolution.
     """
 
-    step: Tensor
+    scale: Tensor
 
-    def __init__(self, convolution: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
-        """`weight`, `bias`: of the convolution with its normalisation folded in."""
+    def __init__(
+        self, convolution: nn.Conv2d, weight: Tensor, bias: Tensor, activation: nn.Module, source: Quantiser
+    ) -> None:
+        """`weight`, `bias`: of the convolution with its normalisation folded in. `activation`: ReLU, ReLU6 or Identity.
+        `source`: what rounded its input."""
         super().__init__()
-        step = weight.detach().abs().amax((1, 2, 3), keepdim=True) / WEIGHT_LEVELS
-        step[step == 0] = 1.0
-        self.register_buffer("step", step)
-        self.gain = nn.Parameter(torch.ones_like(step))
-        self.weight = nn.Parameter(weight.detach() / (step * WEIGHT_LEVELS))
+        scale = weight.detach().abs().amax((1, 2, 3), keepdim=True) / WEIGHT_LEVELS
+        scale[scale == 0] = 1.0
+        self.register_buffer("scale", scale)
+        self.gain = nn.Parameter(torch.ones_like(scale))
+        self.weight = nn.Parameter(weight.detach() / (scale * WEIGHT_LEVELS))
         self.bias = nn.Parameter(bias.detach().clone())
+        self.activation = activation
+        is_linear = isinstance(activation, nn.Identity)
+        self.quantiser = Quantiser(high=6.0, starts_at_zero=not is_linear)
+        # In a tuple, so that it is no part of this module.
+        self._source = (source,)
         self.kind = type(convolution)
-        self.stride, self.padding = convolution.stride, convolution.padding
-        self.dilation, self.groups = convolution.dilation, convolution.groups
+        self.stride, self.padding = _pair(convolution.stride), convolution.padding
+        self.dilation, self.groups = _pair(convolution.dilation), convolution.groups
 
     def forward(self, features: Tensor) -> Tensor:
-        if self.pads_as_needed:
-            features = pad_same(features, list(self.weight.shape[-2:]), list(self.stride), list(self.dilation))
-        weight = _round(self.weight.clamp(-1, 1) * WEIGHT_LEVELS) * (self.step * self.gain)
-        padding = (0, 0) if self.pads_as_needed else self.padding
-        return functional.conv2d(features, weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        codes = _round(self.weight.clamp(-1, 1) * WEIGHT_LEVELS)
+        if self.training or self.quantiser.mode == "observe":
+            result = self._convolve(features, codes * (self.scale * self.gain), self.bias)
+            rounded: Tensor = self.quantiser(self.activation(result))
+            return rounded
+        (source,) = self._source
+        unit = source.step * self.steps
+        bias = torch.round(self.bias.double() / unit)
+        sums = self._convolve(source.to_levels(features), codes.double(), bias)
+        # As onnxruntime multiplies: the sum and the factor in single precision.
+        levels = torch.round(sums.float() * (unit / self.quantiser.step).reshape(-1, 1, 1))
+        return self.quantiser.from_levels(self._cut_off(levels))
 
     @property
-    def pads_as_needed(self) -> bool:
-        """Whether it pads like TensorFlow's SAME: timm's Conv2dSame is a Conv2d that pads in its own forward."""
-        return self.kind.__name__ == "Conv2dSame"
+    def steps(self) -> Tensor:
+        """The step of each output channel's weights: float32 [O]."""
+        return (self.scale * self.gain).flatten()
 
-    def codes(self) -> tuple[Tensor, Tensor]:
-        """The weights as int8 [O, I, kh, kw], and their steps: float32 [O]."""
-        codes = torch.round(self.weight.detach().clamp(-1, 1) * WEIGHT_LEVELS).to(torch.int8)
-        return codes, (self.step * self.gain).detach().flatten()
+    def codes(self) -> Tensor:
+        """The weights as bytes: int8 [O, I, kh, kw]."""
+        return torch.round(self.weight.detach().clamp(-1, 1) * WEIGHT_LEVELS).to(torch.int8)
 
     def plain(self) -> nn.Conv2d:
         """A convolution of the original class with the rounded weights."""
         channels, width = self.weight.shape[1] * self.groups, self.weight.shape[0]
-        made = self.kind(
-            channels, width, tuple(self.weight.shape[-2:]), self.stride, self.padding, self.dilation, self.groups
-        )
-        codes, step = self.codes()
+        kernel = (self.weight.shape[2], self.weight.shape[3])
+        made = self.kind(channels, width, kernel, self.stride, self.padding, self.dilation, self.groups)
+        assert made.bias is not None
         with torch.no_grad():
-            made.weight.copy_(codes.float() * step.reshape(-1, 1, 1, 1))
-            assert made.bias is not None
+            made.weight.copy_(self.codes().float() * self.steps.reshape(-1, 1, 1, 1))
             made.bias.copy_(self.bias)
         return made
+
+    def _convolve(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        padding = self.padding
+        # timm's Conv2dSame is a Conv2d that pads in its own forward, like TensorFlow's SAME.
+        if self.kind.__name__ == "Conv2dSame":
+            features, padding = pad_same(features, list(weight.shape[-2:]), self.stride, self.dilation), (0, 0)
+        return functional.conv2d(features, weight, bias, self.stride, padding, self.dilation, self.groups)
+
+    def _cut_off(self, levels: Tensor) -> Tensor:
+        """The activation, on levels. What lies above the range is cut off by the range itself."""
+        return levels if isinstance(self.activation, nn.Identity) else levels.clamp(min=0)
+
+
+class ByteSum(nn.Module):
+    """A block and the sum of its result and its input, rounded: float [N, C, H, W] → the same."""
+
+    def __init__(self, block: nn.Module, source: Quantiser, result: Quantiser) -> None:
+        """`source`, `result`: what rounded the block's input, and rounds its result."""
+        super().__init__()
+        self.block = block
+        self.quantiser = Quantiser()
+        self._rounded_by = (source, result)
+
+    def forward(self, features: Tensor) -> Tensor:
+        result = self.block(features)
+        if self.training or self.quantiser.mode == "observe":
+            rounded: Tensor = self.quantiser(result + features)
+            return rounded
+        source, own = self._rounded_by
+        step = self.quantiser.step
+        levels = own.to_levels(result) * (own.step / step) + source.to_levels(features) * (source.step / step)
+        return self.quantiser.from_levels(torch.round(levels.float()))
 
 
 class _RoundFeatures(torch.autograd.Function):
@@ -114,9 +175,8 @@ class _RoundFeatures(torch.autograd.Function):
     def forward(context: Any, features: Tensor, low: Tensor, high: Tensor) -> Tensor:
         step, zero = _levels(low, high)
         codes = torch.round(features / step) + zero
-        rounded = (codes.clamp(0, FEATURE_LEVELS) - zero) * step
         context.save_for_backward(codes < 0, codes > FEATURE_LEVELS)
-        return rounded
+        return (codes.clamp(0, FEATURE_LEVELS) - zero) * step
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -143,5 +203,10 @@ def _round(values: Tensor) -> Tensor:
 
 
 def _levels(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """The step between two levels, and the level of 0."""
     step = (high - low).clamp(min=1e-6) / FEATURE_LEVELS
     return step, torch.round(-low / step).clamp(0, FEATURE_LEVELS)
+
+
+def _pair(numbers: tuple[int, ...]) -> tuple[int, int]:
+    return numbers[0], numbers[1]
