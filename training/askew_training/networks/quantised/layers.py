@@ -56,8 +56,8 @@ class Quantiser(nn.Module):
         return (levels + zero).clamp(0, FEATURE_LEVELS).sub(zero).float() * step
 
     def to_levels(self, features: Tensor) -> Tensor:
-        """The levels of features that were rounded to them, counted from that of 0: whole numbers, float64 [...]."""
-        return torch.round(features / self.step).double()
+        """The levels of features that were rounded to them, counted from that of 0: whole numbers, float32 [...]."""
+        return torch.round(features / self.step)
 
     @property
     def step(self) -> Tensor:
@@ -109,10 +109,14 @@ class ByteConvolution(nn.Module):
             return rounded
         (source,) = self._source
         unit = source.step * self.steps
-        bias = torch.round(self.bias.double() / unit)
-        sums = self._convolve(source.to_levels(features), codes.double(), bias)
+        bias = torch.round(self.bias.double() / unit).reshape(-1, 1, 1)
+        # Single precision holds whole numbers up to 2²⁴, and is many times faster.
+        largest = float(codes.abs().sum((1, 2, 3)).max()) * FEATURE_LEVELS
+        precision = torch.float32 if largest < 2**24 else torch.float64
+        sums = self._convolve(source.to_levels(features).to(precision), codes.to(precision), None)
         # As onnxruntime multiplies: the sum and the factor in single precision.
-        levels = torch.round(sums.float() * (unit / self.quantiser.step).reshape(-1, 1, 1))
+        whole = torch.round(sums) + bias
+        levels = torch.round(whole.float() * (unit / self.quantiser.step).reshape(-1, 1, 1))
         return self.quantiser.from_levels(self._cut_off(levels))
 
     @property
@@ -135,7 +139,7 @@ class ByteConvolution(nn.Module):
             made.bias.copy_(self.bias)
         return made
 
-    def _convolve(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def _convolve(self, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         padding = self.padding
         # timm's Conv2dSame is a Conv2d that pads in its own forward, like TensorFlow's SAME.
         if self.kind.__name__ == "Conv2dSame":
@@ -163,9 +167,13 @@ class ByteSum(nn.Module):
             rounded: Tensor = self.quantiser(result + features)
             return rounded
         source, own = self._rounded_by
-        step = self.quantiser.step
-        levels = own.to_levels(result) * (own.step / step) + source.to_levels(features) * (source.step / step)
-        return self.quantiser.from_levels(torch.round(levels.float()))
+        own_share, source_share = own.step / self.quantiser.step, source.step / self.quantiser.step
+        zero = self.quantiser.zero
+        # As onnxruntime adds: in single precision, the second product and its sum rounded once.
+        fixed = zero - (own_share * own.zero + source_share * source.zero)
+        first = fixed + (own.to_levels(result) + own.zero) * own_share
+        second = (source.to_levels(features) + source.zero).double() * source_share.double()
+        return self.quantiser.from_levels(torch.round((first.double() + second).float()) - zero)
 
 
 class _RoundFeatures(torch.autograd.Function):
