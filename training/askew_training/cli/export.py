@@ -59,7 +59,10 @@ def export(
             help="Average scales with GeM's exponent of this checkpoint: the AML paper's code uses the student's for both."
         ),
     ] = None,
-    precision: Annotated[Precision | None, typer.Option(help="How weights are stored; default: fp32, or int8-compute after `askew quantise`.")] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="How weights are stored; default: fp32, or int8-compute after `askew quantise`."),
+    ] = None,
     metrics: Annotated[list[Path] | None, typer.Option(help="A report of `askew evaluate --json`.")] = None,
 ) -> None:
     """Export a checkpoint as one self-describing encoder file. Nothing is written if it differs from the network.

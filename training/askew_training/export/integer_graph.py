@@ -102,7 +102,11 @@ def _drop_activations(graph: _Graph) -> None:
     """Drop a ReLU or Clip before a QuantizeLinear whose range lies within it."""
     for quantise in [node for node in graph.nodes if node.op_type == "QuantizeLinear"]:
         activation = graph.maker(quantise.input[0])
-        if activation is None or activation.op_type not in ("Clip", "Relu") or len(graph.readers(activation.output[0])) != 1:
+        if (
+            activation is None
+            or activation.op_type not in ("Clip", "Relu")
+            or len(graph.readers(activation.output[0])) != 1
+        ):
             continue
         step, zero = _scalar(graph, quantise.input[1]), _scalar(graph, quantise.input[2])
         low, high = _ends(graph, activation)
@@ -165,5 +169,3 @@ def _use_bytes(graph: _Graph, node: onnx.NodeProto, weights: ByteWeights) -> Non
     bias_codes, units = graph.add(f"{name}/bias", whole), graph.add(f"{name}/bias_steps", unit)
     graph.insert(helper.make_node("DequantizeLinear", [bias_codes, units], [f"{name}/bias_rounded"], axis=0), node)
     node.input[:] = [node.input[0], f"{name}/rounded", f"{name}/bias_rounded"]
-
-

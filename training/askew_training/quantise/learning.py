@@ -16,7 +16,6 @@ from askew_training.networks.quantised.conversion import quantised
 from askew_training.networks.quantised.layers import ByteConvolution, Quantiser
 from askew_training.quantise.ranges import choose_ranges
 
-
 RANGE_FACTOR = 3.0
 """Ranges are several units wide, weights one."""
 
@@ -30,9 +29,9 @@ class Learning:
     falls to 0 as a cosine.
     """
 
-    steps: int = 600
+    steps: int = 300
     observed: int = 8
-    rate: float = 1e-3
+    rate: float = 1e-4
 
 
 def learn_rounded(
@@ -75,6 +74,16 @@ def learn_rounded(
         optimiser.step()
         on_step(step, float(cosine.detach()))
     return learner.eval()
+
+
+def cosine_of(network: Network, learned: Network, views: Iterator[Tensor], batches: int) -> float:
+    """The mean cosine between the vectors of a float network and of its quantised copy, for some batches of photos."""
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        cosines = [
+            (network(photos.to(device)) * learned(photos.to(device))).sum(-1) for photos in islice(views, batches)
+        ]
+    return float(torch.cat(cosines).mean())
 
 
 def _parameters(network: Network) -> list[tuple[float, list[nn.Parameter]]]:

@@ -45,7 +45,9 @@ class Quantiser(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         if self.mode == "observe":
             flat = features.detach().flatten()
-            self.samples.append(flat[torch.randint(len(flat), (SAMPLE,), device=flat.device)].float().cpu())
+            random = torch.Generator().manual_seed(len(self.samples))
+            chosen = torch.randint(len(flat), (SAMPLE,), generator=random)
+            self.samples.append(flat[chosen.to(flat.device)].float().cpu())
             return features
         rounded: Tensor = _RoundFeatures.apply(features, self.low, self.high)
         return rounded
