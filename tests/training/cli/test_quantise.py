@@ -21,7 +21,7 @@ def photos(tmp_path: Path) -> list[str | Path]:
     """Twelve photos, and the options that name them."""
     folder, licences = tmp_path / "facades", tmp_path / "licences.toml"
     folder.mkdir()
-    licences.write_text('facades = "CC0"\n', encoding="utf-8")
+    licences.write_text('[licences]\nfacades = "CC0"\n', encoding="utf-8")
     for seed in range(12):
         Image.fromarray(picture(96, 128, seed)).save(folder / f"{seed}.png")
     return ["--photos", folder, "--licences", licences]
@@ -48,7 +48,7 @@ def test_a_quantised_student_is_exported_and_stays_in_its_space(tmp_path: Path, 
 def test_what_cannot_be_quantised_is_refused(tmp_path: Path, photos: list[str | Path]) -> None:
     start, output = tmp_path / "student.pt", tmp_path / "bytes.pt"
     save_checkpoint(start, checkpoint_of(tiny_network()))
-    with pytest.raises(WeightsError, match="askew_tiny cannot compute with bytes"):
+    with pytest.raises(WeightsError, match="of askew_tiny cannot compute with bytes"):
         run_command(quantise, start, output, *photos)
     assert (
         "expected a device of this machine"

@@ -46,10 +46,13 @@ def quantise(
     from askew_training.data.photo_sets import training_photos
     from askew_training.errors import DataError
     from askew_training.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+    from askew_training.networks.quantised.conversion import quantised
     from askew_training.quantise.learning import Learning, cosine_of, learn_rounded
     from askew_training.quantise.views import random_views, read_photos
 
     source = load_checkpoint(student)
+    quantised(source.network)  # Refuses an unsuited trunk before the work begins.
+    network = source.network.to(_checked(device))
     intake = Intake()
     chosen = training_photos(manifest, photos or [], intake=intake)
     stated_licences = read_licences(licences)
@@ -71,7 +74,6 @@ def quantise(
         raise DataError(
             f"Expected 10 photos or more to learn from, got {len(pixels)}. Give another folder with --photos."
         )
-    network = source.network.to(_checked(device))
     with progress("learning", steps * batch) as advance:
 
         def count(step: int, _cosine: float) -> None:

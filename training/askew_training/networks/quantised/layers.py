@@ -54,7 +54,7 @@ class Quantiser(nn.Module):
 
     def from_levels(self, levels: Tensor) -> Tensor:
         """Cut off, and scale to features, levels counted from that of 0: whole numbers in float [...]."""
-        step, zero = _levels(self.low, self.high)
+        step, zero = self.step, self.zero
         return (levels + zero).clamp(0, FEATURE_LEVELS).sub(zero).float() * step
 
     def to_levels(self, features: Tensor) -> Tensor:
@@ -63,13 +63,13 @@ class Quantiser(nn.Module):
 
     @property
     def step(self) -> Tensor:
-        """The step between two levels: float32 []."""
-        return _levels(self.low, self.high)[0]
+        """The step between two levels: float32 [], without a gradient."""
+        return _levels(self.low.detach(), self.high.detach())[0]
 
     @property
     def zero(self) -> int:
         """The level of 0."""
-        return int(_levels(self.low, self.high)[1])
+        return int(_levels(self.low.detach(), self.high.detach())[1])
 
 
 class ByteConvolution(nn.Module):
