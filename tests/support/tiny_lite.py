@@ -1,6 +1,7 @@
 """A trunk of some ten thousand weights, built like EfficientNet-Lite, registered with timm under the name `askew_tiny_lite`.
 
-Its convolutions pad like TensorFlow's SAME, two of its blocks add their input, and its only activation is ReLU6.
+Its convolutions pad like TensorFlow's SAME, two of its blocks add their input, and its only activation is ReLU6. Its normalisation is the same for all
+colours and has a whole mean, in grey levels.
 """
 
 from __future__ import annotations
@@ -32,5 +33,5 @@ def askew_tiny_lite(pretrained: bool = False, **_options: object) -> EfficientNe
         norm_layer=partial(nn.BatchNorm2d, **resolve_bn_args({})),
         pad_type="same",
     )
-    trunk.default_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "classifier": "classifier"}
+    trunk.default_cfg = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3, "classifier": "classifier"}
     return trunk

@@ -59,7 +59,7 @@ def test_the_engine_multiplies_bytes_in_every_convolution(student: Path, tmp_pat
 def test_the_client_uses_the_file_and_its_vectors_are_the_float_networks(student: Path) -> None:
     encoder = Encoder(student)
     assert encoder.manifest.precision == "int8-compute"
-    assert max(encoder.check_golden().values()) < encoder.manifest.tolerance == 1e-3
+    assert max(encoder.check_golden().values()) < encoder.manifest.tolerance == 3e-3
     photo = picture(90, 120, 7)
     with torch.inference_mode():
         expected = float_network()(torch.from_numpy(photo[None]))[0].numpy()

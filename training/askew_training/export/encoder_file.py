@@ -26,9 +26,9 @@ from askew_training.export.quantised_network import is_quantised
 from askew_training.export.simplification import simplify
 from askew_training.networks.checkpoint import Checkpoint
 
-TOLERANCE = {"fp32": 1e-4, "fp16": 1e-4, "int8": 1e-4, "int8-compute": 1e-3}
+TOLERANCE = {"fp32": 1e-4, "fp16": 1e-4, "int8": 1e-4, "int8-compute": 3e-3}
 """The largest cosine distance to the golden vectors that a machine may have, by precision. Engines differ by some 1e-7; where
-they multiply bytes, by some 1e-4 if one rounds a feature to the level above and the other to the one below."""
+they multiply bytes, by up to 1.2e-3 if one of them does not use integers and so rounds some features to another level."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def learn_rounded(
         if not bool(torch.isfinite(cosine)):
             raise TrainingError(f"The cosine is no longer finite in step {step}. Lower the learning rate.")
         optimiser.zero_grad(set_to_none=True)
-        (1 - cosine).backward()  # type: ignore[no-untyped-call]
+        (1 - cosine).backward()
         share = _rate_share(step, learning.steps)
         for group, (factor, _) in zip(optimiser.param_groups, groups, strict=True):
             group["lr"] = learning.rate * factor * share

@@ -100,7 +100,8 @@ class ByteConvolution(nn.Module):
         # In a tuple, so that it is no part of this module.
         self._source = (source,)
         self.kind = type(convolution)
-        self.stride, self.padding = _pair(convolution.stride), convolution.padding
+        self.stride = _pair(convolution.stride)
+        self.padding = convolution.padding if isinstance(convolution.padding, str) else _pair(convolution.padding)
         self.dilation, self.groups = _pair(convolution.dilation), convolution.groups
 
     def forward(self, features: Tensor) -> Tensor:
@@ -145,7 +146,10 @@ class ByteConvolution(nn.Module):
         padding = self.padding
         # timm's Conv2dSame is a Conv2d that pads in its own forward, like TensorFlow's SAME.
         if self.kind.__name__ == "Conv2dSame":
-            features, padding = pad_same(features, list(weight.shape[-2:]), self.stride, self.dilation), (0, 0)
+            features, padding = (
+                pad_same(features, list(weight.shape[-2:]), list(self.stride), list(self.dilation)),
+                (0, 0),
+            )
         return functional.conv2d(features, weight, bias, self.stride, padding, self.dilation, self.groups)
 
     def _cut_off(self, levels: Tensor) -> Tensor:
