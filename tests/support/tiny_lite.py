@@ -33,5 +33,5 @@ def askew_tiny_lite(pretrained: bool = False, **_options: object) -> EfficientNe
         norm_layer=partial(nn.BatchNorm2d, **resolve_bn_args({})),
         pad_type="same",
     )
-    trunk.default_cfg = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3, "classifier": "classifier"}
+    trunk.default_cfg = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3, "classifier": "classifier"}  # type: ignore[assignment]
     return trunk
