@@ -43,7 +43,8 @@ def write_mobile(source: Path, output: Path) -> MobileReport:
     """Cut an encoder file into `preprocess.onnx` and a network for each of three shapes, beside a `manifest.json`.
 
     The folder appears complete or not at all. Raises NotAnEncoder, UnknownManifest, DamagedEncoder for the source;
-    CheckpointError for one whose convolutions multiply bytes; DataError if `output` exists or cannot be written; GateError if the parts do not compute the encoder's vectors.
+    CheckpointError for one whose convolutions multiply bytes; DataError if `output` exists or cannot be written;
+    GateError if the parts do not compute the encoder's vectors.
     """
     if output.exists() or output.is_symlink():
         raise DataError(f"Expected {output} not to exist, because the parts become a new folder. Remove it first.")
