@@ -23,8 +23,8 @@ SMALLEST_PHOTO_SIZE = 96
 
 EncoderName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")]
 Role = Literal["teacher", "student"]
-Precision = Literal["fp32", "fp16", "int8"]
-"""How weights are stored; the computation is in float32."""
+Precision = Literal["fp32", "fp16", "int8", "int8-compute"]
+"""How weights are stored. The computation is in float32, except that the convolutions of int8-compute multiply bytes."""
 
 
 class Manifest(ShortRepr):

@@ -13,11 +13,12 @@ from askew_training.cli.options import parse_scales
 
 
 class Precision(Enum):
-    """How weights are stored; the arithmetic is float32 either way."""
+    """How weights are stored; the arithmetic is float32, except for int8-compute, whose convolutions multiply bytes."""
 
     fp32 = "fp32"
     fp16 = "fp16"
     int8 = "int8"
+    int8_compute = "int8-compute"
 
 
 class Role(Enum):
@@ -58,7 +59,10 @@ def export(
             help="Average scales with GeM's exponent of this checkpoint: the AML paper's code uses the student's for both."
         ),
     ] = None,
-    precision: Annotated[Precision | None, typer.Option(help="How weights are stored; default: fp32.")] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="How weights are stored; default: fp32, or int8-compute after `askew quantise`."),
+    ] = None,
     metrics: Annotated[list[Path] | None, typer.Option(help="A report of `askew evaluate --json`.")] = None,
 ) -> None:
     """Export a checkpoint as one self-describing encoder file. Nothing is written if it differs from the network.
@@ -96,14 +100,15 @@ def export(
         from askew_training.heads.scale_exponent import with_scale_exponent
         from askew_training.networks.checkpoint import load_checkpoint
 
-        loaded = load_checkpoint(source)
+        loaded = load_checkpoint(source, quantised_too=True)
+        own = "fp32" if loaded.description.arithmetic == "float32" else "int8-compute"
         card = EncoderCard(
             name=name,
             version=version,
             role=role.value,
             photo_size=photo_size or loaded.description.photo_size,
             scales=parse_scales(scales) if scales else loaded.description.scales,
-            precision=(precision or Precision.fp32).value,
+            precision=(precision or Precision(own)).value,
             licence=licence,
             metrics=manifest_metrics(metrics or []),
         )

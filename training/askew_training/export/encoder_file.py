@@ -19,13 +19,16 @@ from askew_client.files import write_atomically
 from askew_training.errors import CheckpointError, DataError
 from askew_training.export.gate import COSINE_DISTANCE, GateReport, check_graph
 from askew_training.export.graph import encoder_graph
+from askew_training.export.integer_graph import integer_graph
 from askew_training.export.padding import pad_in_convolutions
 from askew_training.export.precision import store
+from askew_training.export.quantised_network import is_quantised
 from askew_training.export.simplification import simplify
 from askew_training.networks.checkpoint import Checkpoint
 
-TOLERANCE = 1e-4
-"""The largest cosine distance to the golden vectors that a machine may have; engines differ by some 1e-7."""
+TOLERANCE = {"fp32": 1e-4, "fp16": 1e-4, "int8": 1e-4, "int8-compute": 3e-3}
+"""The largest cosine distance to the golden vectors that a machine may have, by precision. Engines differ by some 1e-7; where
+they multiply bytes, by up to 1.2e-3 if one of them does not use integers and so rounds some features to another level."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +58,35 @@ def write_encoder(checkpoint: Checkpoint, card: EncoderCard, output: Path, *, si
         raise CheckpointError(
             "This checkpoint was distilled from a teacher and defines no space. Export it with --role student."
         )
+    _check_precision(checkpoint, card)
     network = copy.deepcopy(checkpoint.network).eval()
     network.scales = card.scales
-    graph = encoder_graph(network, card.photo_size)
-    if simplified:
-        graph = pad_in_convolutions(simplify(graph))
-    report = check_graph(graph, network, card.photo_size, COSINE_DISTANCE["fp32"])
-    if card.precision != "fp32":
+    if card.precision == "int8-compute":
+        graph, report = integer_graph(network, card.photo_size), None
+    else:
+        graph = encoder_graph(network, card.photo_size)
+        if simplified:
+            graph = pad_in_convolutions(simplify(graph))
+        report = check_graph(graph, network, card.photo_size, COSINE_DISTANCE["fp32"])
+    if report is None or card.precision != "fp32":
         graph = store(graph, card.precision)
         report = check_graph(graph, network, card.photo_size, COSINE_DISTANCE[card.precision])
     manifest = _manifest(checkpoint, card, golden_vectors(graph))
     write_output(output, sealed(graph, manifest, checkpoint.description.recipe_texts))
     return report
+
+
+def _check_precision(checkpoint: Checkpoint, card: EncoderCard) -> None:
+    if is_quantised(checkpoint.network) and card.precision != "int8-compute":
+        raise CheckpointError(
+            f"The convolutions of this checkpoint compute with bytes, so it cannot be exported with --precision {card.precision}. "
+            "Expected int8-compute, or the checkpoint that `askew quantise` read."
+        )
+    if card.precision == "int8-compute" and not is_quantised(checkpoint.network):
+        raise CheckpointError(
+            "The convolutions of this checkpoint compute in single precision, and rounding them afterwards moves its vectors "
+            "too far. Let it learn with rounding first: `askew quantise`."
+        )
 
 
 def check_output(output: Path) -> None:
@@ -132,7 +152,7 @@ def _manifest(checkpoint: Checkpoint, card: EncoderCard, golden: dict[str, str])
             metrics=card.metrics,
             licence=card.licence,
             golden=golden,
-            tolerance=TOLERANCE,
+            tolerance=TOLERANCE[card.precision],
         )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

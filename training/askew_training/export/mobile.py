@@ -17,7 +17,7 @@ from askew_client.contract.encoder_file import EncoderFile
 from askew_client.contract.manifest import golden_text
 from askew_client.encoding.golden import draw_golden
 from askew_client.files import flush_folder
-from askew_training.errors import DataError, GateError
+from askew_training.errors import CheckpointError, DataError, GateError
 from askew_training.export.gate import SAME_VECTORS, cosine_distance
 from askew_training.export.mobile_graphs import fixed_network, mobile_preprocessing, mobile_sizes
 from askew_training.export.precision import restore, store
@@ -43,13 +43,19 @@ def write_mobile(source: Path, output: Path) -> MobileReport:
     """Cut an encoder file into `preprocess.onnx` and a network for each of three shapes, beside a `manifest.json`.
 
     The folder appears complete or not at all. Raises NotAnEncoder, UnknownManifest, DamagedEncoder for the source;
-    DataError if `output` exists or cannot be written; GateError if the parts do not compute the encoder's vectors.
+    CheckpointError for one whose convolutions multiply bytes; DataError if `output` exists or cannot be written;
+    GateError if the parts do not compute the encoder's vectors.
     """
     if output.exists() or output.is_symlink():
         raise DataError(f"Expected {output} not to exist, because the parts become a new folder. Remove it first.")
     if not output.parent.is_dir():
         raise DataError(f"{output} cannot be written: {output.parent} is not a folder. Create it first.")
     file, fused = read_graph(source)
+    if file.manifest.precision == "int8-compute":
+        raise CheckpointError(
+            f"{source} multiplies bytes, which suits processors. Accelerators compute in half precision: give the encoder file "
+            "of the same student in another precision."
+        )
     parts = mobile_parts(file, fused)
     vectors = _self_test_vectors(fused)
     distance = check_parts(parts, fused, vectors, file.manifest.photo_size)

@@ -26,6 +26,9 @@ def store(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
             return store_half(model)
         case "int8":
             return store_bytes(model)
+        case "int8-compute":
+            # Its convolutions hold bytes already, and their steps, vectors of channels, must stay constants.
+            return store_bytes(model, smallest_rank=2)
 
 
 def restore(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -73,13 +76,13 @@ def store_half(model: onnx.ModelProto) -> onnx.ModelProto:
     return _store(model, to_half)
 
 
-def store_bytes(model: onnx.ModelProto) -> onnx.ModelProto:
+def store_bytes(model: onnx.ModelProto, smallest_rank: int = 1) -> onnx.ModelProto:
     """Return the model with its large float32 initialisers stored as int8 and a float32 scale for each row of their
     first axis, a channel of a convolution; both are multiplied where the weight is used.
 
     Weights are rounded to 1/127 of the largest of their channel, so vectors change; the gate measures by how much.
     Nothing else is rounded. Written as Cast and Mul, which engines fold when they load the file; a DequantizeLinear
-    would run for every photo.
+    would run for every photo. `smallest_rank`: the dimensions of the smallest tensor that is converted.
     """
 
     def to_bytes(name: str, weights: NDArray[np.float32]) -> Stored:
@@ -90,21 +93,23 @@ def store_bytes(model: onnx.ModelProto) -> onnx.ModelProto:
         cast = helper.make_node("Cast", [codes.name], [f"{name}/cast"], to=TensorProto.FLOAT)
         return [codes, scales], [cast, helper.make_node("Mul", [f"{name}/cast", scales.name], [name])]
 
-    return _store(model, to_bytes)
+    return _store(model, to_bytes, smallest_rank)
 
 
 Stored = tuple[list[TensorProto], list[onnx.NodeProto]]
 """The tensors that replace an initialiser in the file, and the nodes that compute it from them."""
 
 
-def _store(model: onnx.ModelProto, store: Callable[[str, NDArray[np.float32]], Stored]) -> onnx.ModelProto:
+def _store(
+    model: onnx.ModelProto, store: Callable[[str, NDArray[np.float32]], Stored], smallest_rank: int = 1
+) -> onnx.ModelProto:
     smaller = onnx.ModelProto()
     smaller.CopyFrom(model)
     kept: list[TensorProto] = []
     made: list[onnx.NodeProto] = []
     for initialiser in smaller.graph.initializer:
         weights = numpy_helper.to_array(initialiser)
-        if weights.dtype != np.float32 or weights.size < SMALLEST_CONVERTED:
+        if weights.dtype != np.float32 or weights.size < SMALLEST_CONVERTED or weights.ndim < smallest_rank:
             kept.append(initialiser)
             continue
         tensors, nodes = store(initialiser.name, weights)

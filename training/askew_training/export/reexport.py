@@ -25,12 +25,14 @@ def rewrite_encoder(source: Path, version: str, output: Path) -> float:
 
     Everything else in the manifest stays, except for the golden vectors. Returns the largest cosine distance between the
     vectors of the two files. Raises NotAnEncoder, UnknownManifest, DamagedEncoder for the source; CheckpointError if
-    `version` is that of the source or invalid; GateError, and writes nothing, if a vector moves by more than 1e-6;
+    `version` is that of the source or invalid, or its convolutions multiply bytes; GateError, and writes nothing, if a vector moves by more than 1e-6;
     DataError if `output` cannot be written.
     """
     check_output(output)
     file, old = read_graph(source)
     recipe_texts = recipe_texts_of(onnx.load_model_from_string(source.read_bytes()))
+    if file.manifest.precision == "int8-compute":
+        raise CheckpointError(f"{source} multiplies bytes and cannot be written again. Export it from its checkpoint.")
     if version == file.manifest.version:
         raise CheckpointError(
             f"{source} is already version {version} of {file.manifest.name}; two different files need two versions. "

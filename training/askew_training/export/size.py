@@ -15,7 +15,7 @@ def expected_bytes(network: Network, precision: Precision) -> int:
     Golden vectors are included; the graph itself, some hundred kilobytes, is not.
     """
     total = 16 * network.dim
-    stored = {"fp32": 4, "fp16": 2, "int8": 1}[precision]
+    stored = {"fp32": 4, "fp16": 2, "int8": 1, "int8-compute": 1}[precision]
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             # Folded into the convolution, it becomes a bias for each channel.

@@ -21,6 +21,7 @@ from askew_training.data.licences import PhotoSource
 from askew_training.errors import CheckpointError
 from askew_training.networks.names import PoolingName
 from askew_training.networks.network import Branch, Network, ScaleMean
+from askew_training.networks.quantised.conversion import quantised
 from askew_training.networks.torch_file import DAMAGED
 from askew_training.networks.trunks import Trunk
 
@@ -48,7 +49,7 @@ class Description(BaseModel):
     `scales`, `scale_mean`: what the encoder will use. `recipe`: how the network was made, for a person. `data`: the
     photos that it learned from. `teacher_space`: the space that a student was distilled into; None for a network that
     defines its own. `derived_from`: the space of the network that this one was made from by another whitening or by
-    truncation. `recipe_texts`: the recipes that it was trained by, as they were written, the first one first.
+    truncation. `arithmetic`: what convolutions multiply, float32 or, in a network of `askew quantise`, bytes. `recipe_texts`: the recipes that it was trained by, as they were written, the first one first.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,6 +64,7 @@ class Description(BaseModel):
     data: tuple[PhotoSource, ...]
     teacher_space: SpaceId | None = None
     derived_from: SpaceId | None = None
+    arithmetic: Literal["float32", "int8"] = "float32"
     recipe_texts: tuple[str, ...] = ()
 
     @property
@@ -117,8 +119,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint; the network is in eval mode. Raises CheckpointError."""
+def load_checkpoint(path: Path, *, quantised_too: bool = False) -> Checkpoint:
+    """Read a checkpoint; the network is in eval mode.
+
+    `quantised_too`: whether one whose convolutions multiply bytes may be read, which can be exported and no longer
+    trained. Raises CheckpointError.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         description = _read_description(content["description"])
@@ -135,6 +141,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"{path} is not an Askew checkpoint. Expected a file made by `askew whiten`, `distil`, `train` or "
             "`import-checkpoint`, which reads published networks."
         ) from None
+    if description.arithmetic != "float32" and not quantised_too:
+        raise CheckpointError(
+            f"{path} was made by `askew quantise` and can only be exported. Expected the checkpoint that it was made from."
+        )
     network = network_of(description)
     try:
         network.load_state_dict(_current_names(tensors, network))
@@ -151,7 +161,8 @@ def network_of(description: Description) -> Network:
     branches = [Branch(Trunk(branch.trunk), branch.projection, branch.pooling) for branch in description.branches]
     channels = sum(branch.channels for branch in branches)
     linear = None if description.dim is None else nn.Linear(channels, description.dim)
-    return Network(branches, linear, description.scales, description.scale_mean)
+    network = Network(branches, linear, description.scales, description.scale_mean)
+    return network if description.arithmetic == "float32" else quantised(network)
 
 
 def branches_of(network: Network) -> tuple[BranchDescription, ...]:
