@@ -126,6 +126,7 @@ def recipe_text(base: str, comment: str, changes: Mapping[str, Mapping[str, Any]
     if settings.get("margin") is not None:
         for loss in content["losses"]:
             if has_margin(loss):
+                loss.pop("active_negatives", None)
                 loss["margin"] = settings["margin"]
     _shorten(content, settings.get("length", 1.0))
     # The keys of the recipe itself must stand before its tables.
