@@ -11,6 +11,7 @@ from askew_training.losses.margins import margin_of
 from askew_training.train.recipe import Recipe
 from askew_training.train.run import prepare
 from askew_training.train.start.margins import own_vectors, similarities_of
+from askew_training.train.tuples import VectorsOf
 from askew_training.train.validation import instance_numbers
 
 
@@ -22,6 +23,7 @@ def margins_for(recipe: Recipe, shares: Sequence[float], cache: Path, say: Calla
     reaches is left out, and `say` is told so. Raises what `prepare` raises.
     """
     run = prepare(recipe, cache, say)
+    vectors: VectorsOf
     if run.targets is not None:
         vectors = run.targets.vectors
     else:

@@ -124,8 +124,8 @@ class Trainer:
         """The batches of the current epoch. Tuples are mined now, unless the epoch was begun before a stop."""
         run, number = self._run, self._progress.epoch
         if not isinstance(run.source, TupleMiner):
-            batches = self._own_share(run.source.epoch(number))
-            return PlannedEpoch(batches, self._instances, self._labelled, run.targets)
+            planned = self._own_share(run.source.epoch(number))
+            return PlannedEpoch(planned, self._instances, self._labelled, run.targets)
         if self._tuples is None:
             self._tuples = run.source.mine(number, self._describe_training_photos)
             statistics = mining_statistics(self._tuples, self._losses)

@@ -62,7 +62,7 @@ class TeacherTable(Table):
     `vectors`: a folder made by `askew cache`. `checkpoint`: a checkpoint, a published network, which is imported without its
     whitening, or an encoder file, which describes the whole photos when the run starts. `encoder`: such a file, which
     describes the views that the student sees, in each step, or, with `views`, K fixed views of each photo when the run starts.
-    `photo_size`: the longest side that a checkpoint sees, in place of its own.
+    `photo_size`: the longest side at which the `checkpoint` sees photos, or the `encoder` views, in place of its own.
     """
 
     vectors: Path | None = None
@@ -88,8 +88,11 @@ class TeacherTable(Table):
             )
         if self.views is not None and self.encoder is None:
             raise ValueError("`views` are described by an `encoder`: name the teacher's file")
-        if self.photo_size is not None and (self.file is None or self.file.suffix == ".onnx"):
-            raise ValueError("`photo_size` is for a checkpoint: vectors and encoder files have their own")
+        of_file = self.checkpoint is not None and self.checkpoint.suffix == ".onnx"
+        if self.photo_size is not None and (self.file is None or of_file):
+            raise ValueError(
+                "vectors and encoder files of whole photos have a size of their own: leave `photo_size` out"
+            )
         return self
 
 

@@ -98,7 +98,9 @@ def prepare(
     sources = sources_of(photos.training, licences)
     network_of_teacher = None
     if recipe.teacher is not None and recipe.teacher.file is not None:
-        network_of_teacher = open_teacher(recipe.teacher.file, recipe.teacher.photo_size)
+        size = recipe.teacher.photo_size
+        sizes = {"view_size" if recipe.matches_views else "whole_size": size}
+        network_of_teacher = open_teacher(recipe.teacher.file, **sizes)
     teacher = None
     if recipe.teacher is not None:
         everything = [*photos.training, *photos.held_out, *photos.distractors]

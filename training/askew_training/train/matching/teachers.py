@@ -28,7 +28,7 @@ DescribeViews = Callable[[LoadedBatch], Tensor]
 class ViewTeacher(Protocol):
     """A network that can describe views.
 
-    `space_id`: of its vectors, of `dim` components. `photo_size`: the longest side that it sees, px. `sha256`: of its file.
+    `space_id`: of its vectors, of `dim` components. `photo_size`: the longest side of the views that it sees, px. `sha256`: of its file.
     """
 
     @property
@@ -54,6 +54,7 @@ class NetworkTeacher:
 
     checkpoint: Checkpoint
     sha256: str
+    view_size: int | None = None
 
     @property
     def space_id(self) -> str:
@@ -65,11 +66,11 @@ class NetworkTeacher:
 
     @property
     def photo_size(self) -> int:
-        return self.checkpoint.description.photo_size
+        return self.view_size or self.checkpoint.description.photo_size
 
     def on(self, device: torch.device, read_size: int, autocast: Autocast) -> DescribeViews:
         network = self.checkpoint.network.eval().requires_grad_(False)
-        network = network.to(device=device, memory_format=torch.channels_last)
+        network = network.to(device).to(memory_format=torch.channels_last)
         describe = describe_with(network, device, autocast)
 
         @torch.no_grad()
@@ -84,6 +85,7 @@ class EncoderTeacher:
     """An encoder file, which ONNX Runtime runs, one view on each core at a time."""
 
     encoder: Encoder
+    view_size: int | None = None
 
     @property
     def space_id(self) -> str:
@@ -95,17 +97,17 @@ class EncoderTeacher:
 
     @property
     def photo_size(self) -> int:
-        return self.encoder.manifest.photo_size
+        return min(self.view_size or self.encoder.manifest.photo_size, self.encoder.manifest.photo_size)
 
     @property
     def sha256(self) -> str:
         return self.encoder.file.sha256
 
     def on(self, device: torch.device, read_size: int, autocast: Autocast) -> DescribeViews:
-        """The file shrinks views to its own photo size by itself."""
 
-        def describe_views(loaded: LoadedBatch) -> Tensor:
-            views = [view.cpu().numpy() for pixels, _ in loaded.groups for view in pixels]
+        def describe_views(read: LoadedBatch) -> Tensor:
+            loaded = resized(read, self.photo_size / read_size, torch.device("cpu"))
+            views = [view.numpy() for pixels, _ in loaded.groups for view in pixels]
             order = torch.argsort(torch.cat([places for _, places in loaded.groups]))
             vectors = np.stack(list(map_in_threads(self.encoder.encode_pixels, views)))
             return torch.from_numpy(vectors)[order].to(device)
@@ -113,17 +115,17 @@ class EncoderTeacher:
         return describe_views
 
 
-def open_teacher(file: Path, photo_size: int | None) -> ViewTeacher:
+def open_teacher(file: Path, whole_size: int | None = None, view_size: int | None = None) -> ViewTeacher:
     """Open a teacher: an encoder file, a checkpoint, or a published network, which is imported without its whitening.
 
-    `photo_size`: in place of its own; an encoder file has it in its graph. Raises CheckpointError, WeightsError, or what
-    Encoder raises.
+    `whole_size`: the longest side at which a checkpoint sees whole photos, and `view_size`: at which it sees views, both in
+    place of its own. Raises CheckpointError, WeightsError, or what Encoder raises.
     """
     if file.suffix == ".onnx":
-        return EncoderTeacher(open_encoder(file))
+        return EncoderTeacher(open_encoder(file), view_size)
     checkpoint = load_checkpoint(file) if file.suffix == ".pt" else import_network(file).checkpoint
-    if photo_size is not None:
-        description = checkpoint.description.model_copy(update={"photo_size": photo_size})
+    if whole_size is not None:
+        description = checkpoint.description.model_copy(update={"photo_size": whole_size})
         checkpoint = Checkpoint(checkpoint.network, description)
     with file.open("rb") as stream:
-        return NetworkTeacher(checkpoint, hashlib.file_digest(stream, "sha256").hexdigest())
+        return NetworkTeacher(checkpoint, hashlib.file_digest(stream, "sha256").hexdigest(), view_size)

@@ -15,6 +15,7 @@ from askew_training.train.matching.teachers import EncoderTeacher, NetworkTeache
 from askew_training.train.photos import RunPhotos
 from askew_training.train.recipe_tables import TeacherTable
 from askew_training.vectors.cache_job import CacheJob
+from askew_training.vectors.description import open_encoder
 from askew_training.vectors.manifest import Dtype
 from askew_training.vectors.teacher_vectors import TeacherVectors
 
@@ -38,7 +39,7 @@ def whole_vectors(
     assert teacher is not None and table.file is not None
     with PartialState().main_process_first():
         encoder = table.file if isinstance(teacher, EncoderTeacher) else _exported(teacher, cache, say)
-        folder = cache / "teacher-vectors" / _name(teacher, photos)
+        folder = cache / "teacher-vectors" / _name(open_encoder(encoder).file.sha256, photos)
         job = CacheJob(encoder, photos, folder, Dtype.f16)
         if job.handled < job.total:
             say(f"The teacher describes {job.total - job.handled:,} of {job.total:,} photos into {folder}.")
@@ -63,7 +64,8 @@ def _exported(teacher: ViewTeacher, cache: Path, say: Callable[[str], None]) -> 
     """The teacher as an encoder file: on a CPU it is several times faster than torch."""
     assert isinstance(teacher, NetworkTeacher)
     checkpoint = teacher.checkpoint
-    file = cache / "teachers" / f"{teacher.sha256[:32]}-{teacher.photo_size}.onnx"
+    size = checkpoint.description.photo_size
+    file = cache / "teachers" / f"{teacher.sha256[:32]}-{size}.onnx"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         say(f"The teacher is exported to {file}.")
@@ -71,7 +73,7 @@ def _exported(teacher: ViewTeacher, cache: Path, say: Callable[[str], None]) -> 
             name="teacher",
             version="0",
             role="teacher",
-            photo_size=teacher.photo_size,
+            photo_size=size,
             scales=checkpoint.network.scales,
             precision="fp32",
             licence="for this machine only",
@@ -81,9 +83,9 @@ def _exported(teacher: ViewTeacher, cache: Path, say: Callable[[str], None]) -> 
     return file
 
 
-def _name(teacher: ViewTeacher, photos: Sequence[Photo]) -> str:
+def _name(encoder_sha256: str, photos: Sequence[Photo]) -> str:
     """Names a folder by what is described in it: another teacher, size or list of photos has another folder."""
-    digest = hashlib.sha256(f"{teacher.sha256} {teacher.photo_size}\n".encode())
+    digest = hashlib.sha256(f"{encoder_sha256}\n".encode())
     for photo in photos:
         size = photo.path.stat().st_size if photo.path.is_file() else -1
         digest.update(f"{photo.id}\0{size}\n".encode())
