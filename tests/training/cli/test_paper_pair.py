@@ -79,9 +79,9 @@ def test_the_papers_pair_goes_from_its_published_teacher_to_a_search(tmp_path: P
         RecipeError, match=rf"published at http://cmp\.felk\.cvut\.cz/\S+/{re.escape(TEACHER)}: fetch it"
     ):
         run_command(train, *arguments)
-    network = retrieval_network("resnet50")
+    network = retrieval_network("mobilenet_v2", dim=2048)
     layer = {"retrieval-SfM-120k": {"ms": whitening(2048, 1)}}
-    save(tmp_path / TEACHER, release(network, "resnet50", Lw=layer))
+    save(tmp_path / TEACHER, release(network, "mobilenet_v2", Lw=layer))
 
     said = run_command(train, *arguments).output
     assert "The teacher describes 10 of 10 photos" in said
@@ -122,8 +122,8 @@ def test_the_papers_pair_goes_from_its_published_teacher_to_a_search(tmp_path: P
                 "/v1/galleries/paper/search", content=vector.astype("<f4").tobytes(), headers=headers
             )
             assert answer.status_code == 200, answer.text
-            hits = answer.json()["hits"]
-            assert len(hits) == 10 and np.isfinite([hit["score"] for hit in hits]).all()
-            if role == "teacher":
-                assert hits[0]["id"] == "4.jpg" and hits[0]["score"] > 0.999
+            scores = {hit["id"]: hit["score"] for hit in answer.json()["hits"]}
+            assert len(scores) == 10 and np.isfinite(list(scores.values())).all()
+            # Random networks describe all photos nearly alike, so which one is first says nothing.
+            assert role == "student" or scores["4.jpg"] > 0.999
     assert torch.isfinite(student.network.branches[0].pool.state_dict()["p"]).all()

@@ -113,5 +113,5 @@ def test_a_mistake_in_the_file_is_named(folder: Path, tmp_path: Path, old: str, 
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(RecipeError, match=r"no experiment 'smal'. Expected one of paper, small, or the path"):
+    with pytest.raises(RecipeError, match=r"no experiment 'smal'. Expected one of matching, paper, small, or the path"):
         read_experiment("smal")

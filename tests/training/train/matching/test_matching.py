@@ -69,7 +69,9 @@ def test_views_are_described_once_and_the_run_ends_with_the_same_network(folder:
     assert have_equal_tensors(folder / "out" / "last.pt", folder / "again" / "last.pt")
     validations = log_lines(folder / "out", "validation")
     assert all(line.keys() >= {"mean_cosine", "self_recall", "recall_at_10"} for line in validations)
-    assert validations[-1]["mean_cosine"] > 0.5
+    # A few steps from random weights lead nowhere, and the run says what a server would say.
+    assert abs(validations[-1]["mean_cosine"]) < 0.25
+    assert "after 2 epochs: mean_cosine is " in said and "admission to a gallery needs 0.25" in said
     assert load_checkpoint(folder / "out" / "last.pt").space_id == load_checkpoint(folder / "teacher.pt").space_id
 
 
