@@ -27,15 +27,15 @@ from askew_training.networks.network import Network
 from askew_training.train.batch import Targets
 from askew_training.train.matching.showing import at_read_size, plan_views, read_size_of, store_views
 from askew_training.train.matching.stored import StoredViews
-from askew_training.train.matching.teachers import ViewTeacher, open_teacher
+from askew_training.train.matching.teachers import ViewTeacher
 from askew_training.train.matching.views import ViewPlan
 from askew_training.train.photos import PhotoSet, RunPhotos, read_photos, training_set, validation_set
 from askew_training.train.precision import NO_FAST_BF16, Precision, choose_precision, processor_has_fast_bf16
 from askew_training.train.recipe import Recipe
 from askew_training.train.recipe_tables import BatchTable
 from askew_training.train.start.initial_network import build_initial_network
-from askew_training.train.start.margins import Similarities, own_vectors, similarities_of, with_margins
-from askew_training.train.start.whole_vectors import whole_vectors, with_vectors
+from askew_training.train.start.margins import own_vectors, similarities_of, with_margins
+from askew_training.train.start.whole_vectors import network_of_teacher, whole_vectors
 from askew_training.train.tuples import TupleMiner, VectorsOf
 from askew_training.train.validation import Validation, instance_numbers
 from askew_training.train.weighted_sum import WeightedSum, weighted_sum
@@ -89,24 +89,17 @@ def prepare(
     """Read the photos, the teacher's vectors and the network of a recipe.
 
     `cache`: the folder for pooled vectors that a whitening or a ridge regression is learned from, and for what a teacher
-    describes when the run starts. `say` is called with
-    sentences for a person. `has_fast_bf16`: whether the processor has fast bf16; None asks torch. `text`: of the recipe's
+    describes when the run starts. `say` is called with sentences for a person. `has_fast_bf16`: whether the processor has fast bf16; None asks torch. `text`: of the recipe's
     file, for the checkpoints; their description names its SHA-256. Raises DataError, RecipeError, CacheError, WeightsError, CheckpointError.
     """
     licences = read_licences(recipe.data.licences)
     photos = read_photos(recipe, say)
     sources = sources_of(photos.training, licences)
-    network_of_teacher = None
-    if recipe.teacher is not None and recipe.teacher.file is not None:
-        size = recipe.teacher.photo_size
-        sizes = {"view_size" if recipe.matches_views else "whole_size": size}
-        network_of_teacher = open_teacher(recipe.teacher.file, **sizes)
-    teacher = None
+    teacher, view_teacher = None, None
     if recipe.teacher is not None:
-        everything = [*photos.training, *photos.held_out, *photos.distractors]
-        teacher = whole_vectors(recipe.teacher, network_of_teacher, everything, cache, say)
-        photos = photos if recipe.teacher.vectors else with_vectors(photos, teacher)
-    view_teacher = network_of_teacher if recipe.matches_views else None
+        teacher_network = network_of_teacher(recipe.teacher)
+        photos, teacher = whole_vectors(recipe.teacher, teacher_network, photos, cache, say)
+        view_teacher = teacher_network if recipe.matches_views else None
     read_size = read_size_of(recipe, view_teacher)
     training = training_set(photos.training, at_read_size(recipe, read_size), teacher)
     if recipe.data.decoded is not None:
@@ -128,7 +121,14 @@ def prepare(
     network = build_initial_network(recipe, training.photos, teacher, training.rows, cache, say)
     if teacher is not None:
         _check_target(network, teacher)
-    losses = _with_margins(recipe, training, teacher, losses, source, targets, network, cache, say)
+    instances = instance_numbers(training.photos).numpy()
+    tables = with_margins(
+        recipe.losses,
+        lambda: similarities_of(source, instances, _vectors_at_start(recipe, training, targets, network, cache)),
+        say,
+    )
+    if tables != recipe.losses:
+        losses = _losses(recipe, tables, training, teacher)
     augmentation = _augmentation(recipe)
     views = plan_views(recipe, training, read_size)
     stored = None
@@ -211,30 +211,13 @@ def _losses(
     return weighted_sum(tables, anchors, teacher_vectors, recipe.seed)
 
 
-def _with_margins(
-    recipe: Recipe,
-    training: PhotoSet,
-    teacher: TeacherVectors | None,
-    losses: WeightedSum,
-    source: Plan | TupleMiner,
-    targets: Targets | None,
-    network: Network,
-    cache: Path,
-    say: Callable[[str], None],
-) -> WeightedSum:
-    """The losses with the margins that the recipe leaves to the space: the teacher's, or the network's own."""
-
-    def similarities() -> Similarities:
-        vectors: VectorsOf
-        if targets is not None:
-            vectors = targets.vectors
-        else:
-            paths = [photo.path for photo in training.photos]
-            vectors = own_vectors(network, recipe.batches.photo_size, paths, cache)
-        return similarities_of(source, instance_numbers(training.photos).numpy(), vectors)
-
-    tables = with_margins(recipe.losses, similarities, say)
-    return losses if tables == recipe.losses else _losses(recipe, tables, training, teacher)
+def _vectors_at_start(
+    recipe: Recipe, training: PhotoSet, targets: Targets | None, network: Network, cache: Path
+) -> VectorsOf:
+    """The vectors that margins are found with: the teacher's, or the network's own before its first step."""
+    if targets is not None:
+        return targets.vectors
+    return own_vectors(network, recipe.batches.photo_size, [photo.path for photo in training.photos], cache)
 
 
 def _targets(recipe: Recipe, training: PhotoSet, teacher: TeacherVectors, losses: WeightedSum) -> Targets:

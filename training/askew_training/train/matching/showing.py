@@ -45,7 +45,8 @@ class Showing:
         views, vectors = mixed(loaded, reading), None
         if self._stored is not None:
             numbers = np.array([reading.draws[draw].view for draw in views.draws.tolist()], dtype=np.int64)
-            views, vectors = with_stored_vectors(views, self._stored, numbers)
+            views, of_views = with_stored_vectors(views, self._stored, numbers)
+            vectors = of_views.to(self._device)
         if not len(views.photos):
             return views, None
         if self._describe is not None:

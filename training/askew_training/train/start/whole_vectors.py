@@ -11,7 +11,7 @@ from accelerate import PartialState
 from askew_training.data.photo_sets import Photo
 from askew_training.errors import RecipeError
 from askew_training.export.encoder_file import EncoderCard, write_encoder
-from askew_training.train.matching.teachers import EncoderTeacher, NetworkTeacher, ViewTeacher
+from askew_training.train.matching.teachers import EncoderTeacher, NetworkTeacher, ViewTeacher, open_teacher
 from askew_training.train.photos import RunPhotos
 from askew_training.train.recipe_tables import TeacherTable
 from askew_training.vectors.cache_job import CacheJob
@@ -20,13 +20,20 @@ from askew_training.vectors.manifest import Dtype
 from askew_training.vectors.teacher_vectors import TeacherVectors
 
 
-def whole_vectors(
-    table: TeacherTable, teacher: ViewTeacher | None, photos: Sequence[Photo], cache: Path, say: Callable[[str], None]
-) -> TeacherVectors:
-    """Open the folder that a recipe names, or let its teacher describe the photos into a folder below `cache`.
+def network_of_teacher(table: TeacherTable) -> ViewTeacher | None:
+    """The network that a recipe names; None if it names vectors alone. Raises CheckpointError, WeightsError."""
+    if table.encoder is not None:
+        return open_teacher(table.encoder, view_size=table.photo_size)
+    return None if table.checkpoint is None else open_teacher(table.checkpoint, whole_size=table.photo_size)
 
-    An interrupted start continues where it stopped. Raises CacheError, and RecipeError for vectors of another space than the
-    teacher's.
+
+def whole_vectors(
+    table: TeacherTable, teacher: ViewTeacher | None, photos: RunPhotos, cache: Path, say: Callable[[str], None]
+) -> tuple[RunPhotos, TeacherVectors]:
+    """Open the folder that a recipe names, or let its teacher describe the photos of a run into a folder below `cache`.
+
+    An interrupted start continues where it stopped. Returns the photos that the teacher could describe, too. Raises
+    CacheError, and RecipeError for vectors of another space than the teacher's.
     """
     if table.vectors is not None:
         vectors = TeacherVectors.open(table.vectors)
@@ -35,20 +42,23 @@ def whole_vectors(
                 f"{table.vectors} holds vectors in space {vectors.space_id}, but {table.file} is the teacher of "
                 f"{teacher.space_id}. Name vectors and encoder of one teacher, or leave `vectors` out."
             )
-        return vectors
+        return photos, vectors
     assert teacher is not None and table.file is not None
+    everything = [*photos.training, *photos.held_out, *photos.distractors]
     with PartialState().main_process_first():
         encoder = table.file if isinstance(teacher, EncoderTeacher) else _exported(teacher, cache, say)
-        folder = cache / "teacher-vectors" / _name(open_encoder(encoder).file.sha256, photos)
-        job = CacheJob(encoder, photos, folder, Dtype.f16)
+        folder = cache / "teacher-vectors" / _name(open_encoder(encoder).file.sha256, everything)
+        job = CacheJob(encoder, everything, folder, Dtype.f16)
         if job.handled < job.total:
             say(f"The teacher describes {job.total - job.handled:,} of {job.total:,} photos into {folder}.")
-            for item in job.run(lambda: None).unreadable:
-                say(f"skipped: {item.reason}")
-        return TeacherVectors.open(folder, teacher.space_id)
+        # Also finishes a job that was stopped behind its last photo.
+        for item in job.run(lambda: None).unreadable:
+            say(f"skipped: {item.reason}")
+        vectors = TeacherVectors.open(folder, teacher.space_id)
+    return _described(photos, vectors), vectors
 
 
-def with_vectors(photos: RunPhotos, vectors: TeacherVectors) -> RunPhotos:
+def _described(photos: RunPhotos, vectors: TeacherVectors) -> RunPhotos:
     """The photos that the teacher could describe."""
     training, held_out, distractors = (
         [photo for photo in each if photo.id in vectors]
