@@ -19,7 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 from askew_training.errors import TrainingError
 from askew_training.networks.checkpoint import Checkpoint
 from askew_training.networks.depthwise import quicken_depthwise
-from askew_training.networks.learning import freeze_statistics
+from askew_training.networks.learning import prepare_statistics
 from askew_training.networks.network import Network
 from askew_training.networks.statistics import estimate_statistics, evaluated
 from askew_training.train.batch import Batch
@@ -73,16 +73,13 @@ class Trainer:
             run.network.load_state_dict(state.tensors)
             optimiser.load_state_dict(state.optimiser)
             self._note_precision(state)
-        statistics = run.recipe.network.statistics
-        if statistics == "trained":
-            run.network.train()
-        else:
-            freeze_statistics(run.network)
+        are_trained = run.recipe.network.statistics == "trained"
+        prepare_statistics(run.network, are_trained)
         for branch in run.network.branches:
             quicken_depthwise(branch)
         network = run.network.to(memory_format=torch.channels_last)
         self._network, self._optimiser = self._accelerator.prepare(network, optimiser)
-        self._describe = make_describe(self._network, self._accelerator, whole_groups=statistics == "trained")
+        self._describe = make_describe(self._network, self._accelerator, whole_groups=are_trained)
         self._describe_whole_groups = make_describe(self._network, self._accelerator, whole_groups=True)
         self._showing = Showing(
             run.views, run.view_teacher, run.stored_views, self._accelerator.device, self._accelerator.autocast
@@ -162,8 +159,12 @@ class Trainer:
 
     def _describe_training_photos(self, photos: Sequence[int]) -> NDArray[np.float32]:
         """Describe training photos with the network as it is now, not augmented; 0 for those that cannot be read."""
+
+        def describe(loaded: LoadedBatch) -> torch.Tensor:
+            return self._describe(self._showing.at_largest(loaded))
+
         with evaluated(self._network):
-            return describe_without_gradients(self._reader, self._describe, self._run.training.shapes, photos)[0]
+            return describe_without_gradients(self._reader, describe, self._run.training.shapes, photos)[0]
 
     def _train_epoch(self, epoch: Epoch, log: RunLog, was_stopped: Callable[[], bool]) -> None:
         recipe, progress, draws = self._run.recipe, self._progress, epoch.draws

@@ -25,7 +25,13 @@ from askew_training.losses.registry import AnyLossTable
 from askew_training.networks.checkpoint import Description, branches_of, load_checkpoint
 from askew_training.networks.network import Network
 from askew_training.train.batch import Targets
-from askew_training.train.matching.showing import at_read_size, plan_views, read_size_of, store_views
+from askew_training.train.matching.showing import (
+    at_read_size,
+    at_the_students_ratio,
+    plan_views,
+    read_size_of,
+    store_views,
+)
 from askew_training.train.matching.stored import StoredViews
 from askew_training.train.matching.teachers import ViewTeacher
 from askew_training.train.matching.views import ViewPlan
@@ -160,7 +166,7 @@ def prepare(
         view_teacher=view_teacher,
         stored_views=stored,
         augmentation=augmentation,
-        validation=_validation(photos, recipe, teacher, targets),
+        validation=_validation(photos, at_the_students_ratio(recipe, read_size), teacher, targets),
         description=description,
         precision=_precision(recipe, has_fast_bf16, say),
         intake=photos.intake,

@@ -11,6 +11,7 @@ import torch
 
 from askew_training.errors import RecipeError
 from askew_training.networks.checkpoint import load_checkpoint
+from askew_training.train.matching.showing import at_the_students_ratio
 from askew_training.train.matching.stored import StoredViews
 from askew_training.train.matching.teachers import open_teacher
 from askew_training.train.recipe import read_recipe
@@ -73,6 +74,15 @@ def test_views_are_described_once_and_the_run_ends_with_the_same_network(folder:
     assert abs(validations[-1]["mean_cosine"]) < 0.25
     assert "after 2 epochs: mean_cosine is " in said and "admission to a gallery needs 0.25" in said
     assert load_checkpoint(folder / "out" / "last.pt").space_id == load_checkpoint(folder / "teacher.pt").space_id
+
+
+def test_held_out_photos_are_seen_at_the_ratio_of_training(folder: Path) -> None:
+    (folder / "recipe.toml").write_text(ONLINE.replace("[96, 112]", "96"))
+    matched = read_recipe(folder / "recipe.toml")
+    assert at_the_students_ratio(matched, 128).batches.shrink == 0.75
+    (folder / "recipe.toml").write_text(ASYMMETRIC.replace('vectors = "vectors"', 'checkpoint = "teacher.pt"'))
+    whole = read_recipe(folder / "recipe.toml")
+    assert at_the_students_ratio(whole, 128) == whole
 
 
 @pytest.mark.slow

@@ -57,6 +57,10 @@ class Showing:
         """The views of batch `number` of an epoch at the size at which the student sees it."""
         return resized(views, self._plan.size(epoch, number) / self._plan.read_size, self._device)
 
+    def at_largest(self, photos: LoadedBatch) -> LoadedBatch:
+        """Photos that were read like views, at the largest size at which the student sees any."""
+        return resized(photos, max(self._plan.sizes) / self._plan.read_size, self._device)
+
 
 def read_size_of(recipe: Recipe, teacher: ViewTeacher | None) -> int:
     """The longest side at which views are read, px: the larger of the student's and the teacher's."""
@@ -66,6 +70,14 @@ def read_size_of(recipe: Recipe, teacher: ViewTeacher | None) -> int:
 def at_read_size(recipe: Recipe, read_size: int) -> Recipe:
     """A recipe by which photos are read at this size."""
     return recipe.model_copy(update={"batches": recipe.batches.model_copy(update={"photo_size": read_size})})
+
+
+def at_the_students_ratio(recipe: Recipe, read_size: int) -> Recipe:
+    """A recipe by which held-out photos are seen as training photos are: smaller than the teacher sees them, by the same ratio."""
+    if not recipe.matches_views:
+        return recipe
+    shrink = recipe.batches.photo_size / read_size
+    return recipe.model_copy(update={"batches": recipe.batches.model_copy(update={"shrink": shrink})})
 
 
 def plan_views(recipe: Recipe, training: PhotoSet, read_size: int) -> ViewPlan:
