@@ -11,9 +11,9 @@ import pytest
 from askew_training.errors import DataError, RecipeError
 from askew_training.experiment.cells import recipe_text
 from askew_training.experiment.grid import choose, grid_of
-from askew_training.experiment.margins import active_share, margin_of
 from askew_training.experiment.plan import read_experiment
 from askew_training.losses.contrastive import ContrastiveTable
+from askew_training.losses.margins import active_share, margin_of
 from askew_training.losses.triplet import TripletTable
 from askew_training.train.recipe import Recipe
 from tests.support.training_helpers import unit_vectors
@@ -113,5 +113,5 @@ def test_a_mistake_in_the_file_is_named(folder: Path, tmp_path: Path, old: str, 
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(RecipeError, match=r"no experiment 'smal'. Expected one of paper, small, or the path"):
+    with pytest.raises(RecipeError, match=r"no experiment 'smal'. Expected one of matching, paper, small, or the path"):
         read_experiment("smal")

@@ -24,6 +24,7 @@ ALL = [path for path in sorted(RECIPES.rglob("*.toml")) if path.name != "licence
 TRAINED = [path for path in ALL if path.parent.name in ("paper", "small")]
 
 SMALLER = {
+    r'checkpoint = "retrieval[^"]*"\nphoto_size = \d+': 'vectors = "vectors"',
     r'weights = "[^"]*"': 'weights = "random"',
     r"photo_size = \d+": "photo_size = 96",
     r"tuples = \d+": "tuples = 3",

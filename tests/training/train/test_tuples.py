@@ -154,7 +154,7 @@ def test_statistics_state_similarities_and_the_share_of_negatives_that_each_loss
             TripletTable(name="triplet", references="teacher", margin=0.3),  # pushes above 0.75, and above 0.55
             RegressionTable(name="regression"),
         ],
-        4,
+        {"all": 4},
         lambda: pytest.fail("none of these losses learns from the teacher's vectors"),
         seed=0,
     )

@@ -120,12 +120,16 @@ def recipe_text(base: str, comment: str, changes: Mapping[str, Mapping[str, Any]
     content = tomllib.loads(base)
     for table, values in changes.items():
         content.setdefault(table, {}).update(values)
+    if "checkpoint" in content.get("teacher", {}):
+        # The experiment describes the photos once, for all of its recipes.
+        content["teacher"] = {"vectors": "vectors"}
     content["seed"] = settings["seed"]
     optimiser = content["optimiser"]
     optimiser["learning_rate"] = float(f"{optimiser['learning_rate'] * settings.get('rate', 1.0):.4g}")
     if settings.get("margin") is not None:
         for loss in content["losses"]:
             if has_margin(loss):
+                loss.pop("active_negatives", None)
                 loss["margin"] = settings["margin"]
     _shorten(content, settings.get("length", 1.0))
     # The keys of the recipe itself must stand before its tables.

@@ -1,4 +1,4 @@
-"""The experiments that the package ships: `small` and `paper`."""
+"""The experiments that the package ships: `small`, `paper` and `matching`."""
 
 from __future__ import annotations
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 Side = Literal["teacher", "student"]
 """Whose vectors an anchor is compared with: the teacher's (asymmetric), or those of the trained network (symmetric)."""
 
 Reduction = Literal["none", "sum", "mean"]
+
+Anchors = Literal["labelled", "unlabelled", "all"]
+"""Which photos of a batch a loss is computed for."""
 
 TeacherVectorsOf = Callable[[], NDArray[np.float32]]
 """Reads the teacher's vectors of all training photos: float32 [N, D]."""
@@ -55,7 +58,7 @@ def reduce_anchors(per_anchor: Tensor, reduction: Reduction) -> Tensor:
 
 
 class LossTable(BaseModel, ABC):
-    """A table `[[losses]]` of a recipe. `weight`: the loss's factor in the sum.
+    """A table `[[losses]]` of a recipe. `weight`: the loss's factor in the sum. `on`: the photos that are its anchors.
 
     Each loss has a subclass with the field `name`, by which a recipe chooses it.
     """
@@ -63,6 +66,7 @@ class LossTable(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     weight: float = Field(default=1.0, gt=0)
+    on: Anchors = "all"
 
     @property
     def side(self) -> Side | None:
@@ -82,6 +86,27 @@ class LossTable(BaseModel, ABC):
     @abstractmethod
     def build(self, teacher_vectors: TeacherVectorsOf, seed: int) -> Loss:
         """Build the loss. Only a loss that learns something from `teacher_vectors` first reads them, drawing by `seed`."""
+
+
+class MarginTable(LossTable):
+    """The table of a loss with a margin, which is stated, or found in the teacher's space when the run starts.
+
+    `active_negatives`: the share of the negatives that the margin reaches before the first step. Both None: the loss's own
+    default.
+    """
+
+    margin: float | None = None
+    active_negatives: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+    @model_validator(mode="after")
+    def _check_margin(self) -> Self:
+        if self.margin is not None and self.active_negatives is not None:
+            raise ValueError("expected either `margin`, or `active_negatives` to compute it from")
+        return self
+
+    def with_margin(self, margin: float) -> Self:
+        """The same table with a margin in place of `active_negatives`."""
+        return self.model_copy(update={"margin": margin, "active_negatives": None})
 
 
 class PairLossTable(LossTable):

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from askew_training.losses.base import Loss, PairLossTable, Reduction, TeacherVectorsOf, reduce_anchors
+from askew_training.losses.base import Loss, MarginTable, PairLossTable, Reduction, TeacherVectorsOf, reduce_anchors
 
 Form = Literal["euclidean", "similarity"]
 
@@ -64,12 +64,11 @@ class Contrastive(Loss):
         return self.margin if self.form == "similarity" else 1 - self.margin**2 / 2
 
 
-class ContrastiveTable(PairLossTable):
+class ContrastiveTable(PairLossTable, MarginTable):
     """`Contrastive`; the margin is a distance or a similarity, depending on `form`."""
 
     name: Literal["contrastive"]
     form: Form = "euclidean"
-    margin: float | None = None
 
     def build(self, teacher_vectors: TeacherVectorsOf, seed: int) -> Contrastive:
         return Contrastive(self.margin, self.form)

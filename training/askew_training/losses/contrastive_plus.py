@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from askew_training.losses.base import Loss, LossTable, Reduction, Side, TeacherVectorsOf, reduce_anchors
+from askew_training.losses.base import Loss, MarginTable, Reduction, Side, TeacherVectorsOf, reduce_anchors
 from askew_training.losses.contrastive import Contrastive, Form
 
 
@@ -55,12 +55,11 @@ class ContrastivePlus(Loss):
         return self.contrastive.active_above(to_positives)
 
 
-class ContrastivePlusTable(LossTable):
+class ContrastivePlusTable(MarginTable):
     """`ContrastivePlus`, which is always asymmetric; `own_weight`: of the teacher's vector of the anchor itself."""
 
     name: Literal["contrastive-plus"]
     form: Form = "euclidean"
-    margin: float | None = None
     own_weight: float = Field(default=1.0, ge=0)
 
     @property

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from askew_training.losses.base import Loss, PairLossTable, Reduction, TeacherVectorsOf, reduce_anchors
+from askew_training.losses.base import Loss, MarginTable, PairLossTable, Reduction, TeacherVectorsOf, reduce_anchors
 
 
 class Triplet(Loss):
@@ -50,11 +50,10 @@ class Triplet(Loss):
         return to_positives[:, None] - self.margin / 2
 
 
-class TripletTable(PairLossTable):
-    """`Triplet`; the margin is of squared distances."""
+class TripletTable(PairLossTable, MarginTable):
+    """`Triplet`; the margin is of squared distances, 0.7 by default."""
 
     name: Literal["triplet"]
-    margin: float = 0.7
 
     def build(self, teacher_vectors: TeacherVectorsOf, seed: int) -> Triplet:
-        return Triplet(self.margin)
+        return Triplet() if self.margin is None else Triplet(self.margin)

@@ -33,6 +33,14 @@ def freeze_statistics(network: Network) -> None:
     network.train()
 
 
+def prepare_statistics(network: Network, are_trained: bool) -> None:
+    """Set a network to training mode, in which batch normalisation learns its statistics, or keeps those that it has."""
+    if are_trained:
+        network.train()
+    else:
+        freeze_statistics(network)
+
+
 def parameter_groups(network: Network, learning_rate: float, weight_decay: float) -> list[ParameterGroup]:
     """Group the parameters that learn: shared exponents at ten times the rate and exponents of single channels at a
     hundred times, both without decay; then the rest.

@@ -1,4 +1,4 @@
-"""The recipes that the package ships: `paper`, `small` and `demo`."""
+"""The recipes that the package ships: `paper`, `small`, `matching` and `demo`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def copy_recipe(names: list[str], folder: Path) -> list[Path]:
         if not chosen:
             raise TrainingError(
                 f"There is no recipe {name[:80]!r}. Expected one of those that `askew recipe list` shows, such as "
-                "small/regression, or a whole set: demo, paper or small."
+                "small/regression, or a whole set: demo, matching, paper or small."
             )
         for path in [*chosen, chosen[0].parent / _LICENCES]:
             if sources.setdefault(path.name, path) != path:

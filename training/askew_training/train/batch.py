@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from askew_training.losses.base import Side
+from askew_training.losses.base import Anchors, Side
 from askew_training.vectors.teacher_vectors import TeacherVectors
 
 
@@ -27,13 +27,15 @@ class References:
 class Batch:
     """The vectors of one step, and which of them belong together.
 
-    `anchors`: float [B, D], from the trained network. `teachers`: float [B, D], the teacher's vectors of the same
-    photos. `photos`, `instances`: int64 [B]; two views of one photo have the same number, and so have two photos of one
+    `anchors`: float [B, D], from the trained network. `teachers`: float [B, D], the teacher's vectors of the same photos, or
+    of the same views of them, if it describes views. `whole`: float [B, D], the teacher's vectors of the whole photos in that
+    case, as a gallery has them; None: they are `teachers`. `photos`, `instances`: int64 [B]; two views of one photo have the same number, and so have two photos of one
     instance. A photo without a label is an instance by itself.
 
     `tuples`: the references of mined tuples; if None, anchors are compared with the batch itself. `neighbours`: float
     [B, K, D], the teacher's vectors nearest to each photo's. `prototypes`: float [C, D], and `classes`: int64 [B], the
-    row of each anchor's prototype, −1 without. `teachers` is None without a teacher, and the others are None if no loss
+    row of each anchor's prototype, −1 without. `labelled`: bool [B], whether it is known what a photo shows; None: of all.
+    `teachers` is None without a teacher, and the others are None if no loss
     of the run reads them.
     """
 
@@ -45,19 +47,35 @@ class Batch:
     neighbours: Tensor | None = None
     prototypes: Tensor | None = None
     classes: Tensor | None = None
+    labelled: Tensor | None = None
+    whole: Tensor | None = None
 
-    def inputs(self, reads: tuple[str, ...], side: Side | None) -> list[Tensor]:
-        """The fields that a loss `reads`, in that order. `side`: whose vectors its pairs are made with."""
+    def rows_on(self, anchors: Anchors) -> Tensor | None:
+        """The rows of the labelled or unlabelled photos, int64 [b]; None for all rows."""
+        if anchors == "all":
+            return None
+        labelled = torch.ones(len(self.photos), dtype=torch.bool) if self.labelled is None else self.labelled
+        return (labelled if anchors == "labelled" else ~labelled).nonzero()[:, 0]
+
+    def inputs(self, reads: tuple[str, ...], side: Side | None, rows: Tensor | None = None) -> list[Tensor]:
+        """The fields that a loss `reads`, in that order. `side`: whose vectors its pairs are made with.
+
+        `rows`: int64 [b], of the anchors that the loss is for; None for all. They are still compared with all references.
+        """
         fields = {
             "anchors": self.anchors,
             "teachers": self.teachers,
             "neighbours": self.neighbours,
-            "prototypes": self.prototypes,
             "classes": self.classes,
         }
+        shared = {"prototypes": self.prototypes}
         if side is not None:
             pairs = self.tuples or self._pairs_in_batch(side)
-            fields |= {"references": pairs.vectors, "positives": pairs.positives, "negatives": pairs.negatives}
+            fields |= {"positives": pairs.positives, "negatives": pairs.negatives}
+            shared |= {"references": pairs.vectors}
+        if rows is not None:
+            fields = {name: None if each is None else each[rows] for name, each in fields.items()}
+        fields |= shared
         return [_require(name, fields[name]) for name in reads]
 
     def _pairs_in_batch(self, side: Side) -> References:
@@ -71,7 +89,7 @@ class Batch:
             vectors = self.anchors
             itself = torch.eye(len(self.instances), dtype=torch.bool, device=self.instances.device)
         else:
-            vectors = _require("teachers", self.teachers)
+            vectors = _require("teachers", self.teachers if self.whole is None else self.whole)
             itself = self.photos[:, None] == self.photos[None]
         return References(vectors, same_instance & ~itself, ~same_instance)
 
@@ -104,23 +122,37 @@ class Targets:
 
 
 def batch_of(
-    anchors: Tensor, photos: Tensor, instances: Tensor, targets: Targets | None, tuples: References | None = None
+    anchors: Tensor,
+    photos: Tensor,
+    instances: Tensor,
+    targets: Targets | None,
+    tuples: References | None = None,
+    labelled: Tensor | None = None,
+    views: Tensor | None = None,
 ) -> Batch:
-    """Collect what losses read: `anchors`, float [B, D], of `photos` and their `instances`, int64 [B] each."""
+    """Collect what losses read: `anchors`, float [B, D], of `photos` and their `instances`, int64 [B] each.
+
+    `labelled`: bool [B], None for all. `views`: float [B, D], the teacher's vectors of the views that the anchors are of;
+    None if it describes whole photos.
+    """
     device = anchors.device
+    known = None if labelled is None else labelled.to(device)
     if targets is None:
-        return Batch(anchors, None, photos.to(device), instances.to(device), tuples)
+        return Batch(anchors, None, photos.to(device), instances.to(device), tuples, labelled=known)
     numbers = photos.numpy()
     neighbours = targets.neighbours_of(numbers)
+    whole = torch.from_numpy(targets.vectors(numbers)).to(device)
     return Batch(
         anchors,
-        torch.from_numpy(targets.vectors(numbers)).to(device),
+        whole if views is None else views.to(device),
         photos.to(device),
         instances.to(device),
         tuples,
         None if neighbours is None else torch.from_numpy(neighbours).to(device),
         None if targets.prototypes is None else targets.prototypes.to(device),
         None if targets.classes is None else targets.classes[photos].to(device),
+        known,
+        None if views is None else whole,
     )
 
 

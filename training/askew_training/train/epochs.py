@@ -22,10 +22,11 @@ class Epoch(Protocol):
         """The photos of each batch."""
         ...
 
-    def batch(self, number: int, loaded: LoadedBatch, vectors: Tensor) -> Batch | None:
+    def batch(self, number: int, loaded: LoadedBatch, vectors: Tensor, views: Tensor | None) -> Batch | None:
         """What the losses read of batch `number`; None if there is nothing to learn from.
 
-        `vectors`: float [n, D], of the photos of `loaded`, of which there is at least one.
+        `vectors`: float [n, D], of the photos of `loaded`, of which there is at least one. `views`: float [n, D], the
+        teacher's vectors of the same views; None if it describes whole photos.
         """
         ...
 
@@ -34,16 +35,20 @@ class Epoch(Protocol):
 class PlannedEpoch:
     """An epoch whose anchors are compared with the other photos of their batch, or with their teacher's vectors.
 
-    `instances`: int64 [N], the instance of each training photo.
+    `instances`: int64 [N], the instance of each training photo. `labelled`: bool [N], whether it has a label.
     """
 
     draws: Batches
     instances: Tensor
+    labelled: Tensor
     targets: Targets | None
 
-    def batch(self, number: int, loaded: LoadedBatch, vectors: Tensor) -> Batch:
+    def batch(self, number: int, loaded: LoadedBatch, vectors: Tensor, views: Tensor | None) -> Batch:
         """See `Epoch`."""
-        return batch_of(vectors, loaded.photos, self.instances[loaded.photos], self.targets)
+        photos = loaded.photos
+        return batch_of(
+            vectors, photos, self.instances[photos], self.targets, labelled=self.labelled[photos], views=views
+        )
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class MinedEpoch:
     tuples: Tuples
     batches: Sequence[TupleBatch]
     instances: Tensor
+    labelled: Tensor
     targets: Targets | None
     teacher: VectorsOf | None
 
@@ -64,10 +70,19 @@ class MinedEpoch:
         """See `Epoch`."""
         return [batch.draws for batch in self.batches]
 
-    def batch(self, number: int, loaded: LoadedBatch, vectors: Tensor) -> Batch | None:
+    def batch(self, number: int, loaded: LoadedBatch, vectors: Tensor, views: Tensor | None) -> Batch | None:
         """See `Epoch`."""
         is_query, references = references_of(self.tuples, self.batches[number], loaded, vectors, self.teacher)
         queries = loaded.photos[is_query.cpu()]
         if not len(queries):
             return None
-        return batch_of(vectors[is_query], queries, self.instances[queries], self.targets, references)
+        of_queries = None if views is None else views[is_query]
+        return batch_of(
+            vectors[is_query],
+            queries,
+            self.instances[queries],
+            self.targets,
+            references,
+            self.labelled[queries],
+            of_queries,
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -17,6 +18,12 @@ from askew_training.train.reader import LoadedBatch, PhotoReader
 Describe = Callable[[LoadedBatch], Tensor]
 """From a loaded batch to unit vectors, float32 [B, D], in the order of its photos."""
 
+Autocast = Callable[[], AbstractContextManager[object]]
+"""Enters the precision that convolutions are computed in."""
+
+full_precision: Autocast = nullcontext
+"""Convolutions in the precision of their weights."""
+
 PHOTOS_AT_ONCE = 32
 """Photos in a batch that is described without gradients."""
 
@@ -26,19 +33,28 @@ PIECE_STEP = 4
 oneDNN compiles its kernels again for each new batch size, and larger pieces are not faster."""
 
 
-def make_describe(network: nn.Module, accelerator: Accelerator) -> Describe:
-    """Make the function that describes loaded batches with a network."""
-    on_cpu = accelerator.device.type == "cpu"
+def make_describe(network: nn.Module, accelerator: Accelerator, whole_groups: bool = False) -> Describe:
+    """Make the function that describes loaded batches with a network. `whole_groups`: as for `describe_with`."""
+    return describe_with(network, accelerator.device, accelerator.autocast, whole_groups)
+
+
+def describe_with(network: nn.Module, device: torch.device, autocast: Autocast, whole_groups: bool = False) -> Describe:
+    """Make the function that describes loaded batches with a network on a device.
+
+    `whole_groups`: all photos of one shape go through the network together also on a CPU, and no photo is repeated: the
+    network learns the statistics of what it sees.
+    """
+    in_pieces = device.type == "cpu" and not whole_groups
 
     def describe(batch: LoadedBatch) -> Tensor:
         vectors = []
         for pixels, _ in batch.groups:
-            for piece in torch.split(pixels, PIECE if on_cpu else len(pixels)):
-                filled = _fill_up(piece) if on_cpu else piece
-                with accelerator.autocast():
-                    vectors.append(network(filled.to(accelerator.device))[: len(piece)].float())
+            for piece in torch.split(pixels, PIECE if in_pieces else len(pixels)):
+                filled = _fill_up(piece) if in_pieces else piece
+                with autocast():
+                    vectors.append(network(filled.to(device))[: len(piece)].float())
         order = torch.argsort(torch.cat([places for _, places in batch.groups]))
-        return torch.cat(vectors)[order.to(accelerator.device)]
+        return torch.cat(vectors)[order.to(device)]
 
     return describe
 

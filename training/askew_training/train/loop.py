@@ -19,12 +19,15 @@ from torch.nn.utils import clip_grad_norm_
 from askew_training.errors import TrainingError
 from askew_training.networks.checkpoint import Checkpoint
 from askew_training.networks.depthwise import quicken_depthwise
-from askew_training.networks.learning import freeze_statistics
+from askew_training.networks.learning import prepare_statistics
 from askew_training.networks.network import Network
+from askew_training.networks.statistics import estimate_statistics, evaluated
 from askew_training.train.batch import Batch
 from askew_training.train.checkpoints import Progress, RunState, read_last, save_best, save_last
 from askew_training.train.epochs import Epoch, MinedEpoch, PlannedEpoch
 from askew_training.train.forward import describe_without_gradients, make_describe
+from askew_training.train.matching.showing import Showing
+from askew_training.train.matching.views import mixed
 from askew_training.train.optimiser import build_optimiser, rate_factor, set_rate
 from askew_training.train.reader import LoadedBatch, PhotoReader
 from askew_training.train.run import Run
@@ -35,6 +38,9 @@ from askew_training.train.validation import instance_numbers
 MAX_UNREADABLE_SHARE = 0.01
 MAX_UNREADABLE = 10
 """A run stops if more photos than this number, and more than this share, could not be read."""
+
+STATISTICS_BATCHES = 20
+"""Batches of an epoch that the statistics of normalisation are estimated on."""
 
 LISTED_PHOTOS = 8
 """How many photos a message names before it gives the number of the rest."""
@@ -56,6 +62,7 @@ class Trainer:
         self._accelerator = Accelerator(mixed_precision="bf16" if run.precision == "bf16" else "no")
         self._losses = run.losses
         self._instances = instance_numbers(run.training.photos)
+        self._labelled = torch.tensor([bool(photo.instance_id) for photo in run.training.photos])
         self._progress = Progress()
         self._tuples: Tuples | None = None
         self._notes: list[str] = []
@@ -66,12 +73,17 @@ class Trainer:
             run.network.load_state_dict(state.tensors)
             optimiser.load_state_dict(state.optimiser)
             self._note_precision(state)
-        freeze_statistics(run.network)
+        are_trained = run.recipe.network.statistics == "trained"
+        prepare_statistics(run.network, are_trained)
         for branch in run.network.branches:
             quicken_depthwise(branch)
         network = run.network.to(memory_format=torch.channels_last)
         self._network, self._optimiser = self._accelerator.prepare(network, optimiser)
-        self._describe = make_describe(self._network, self._accelerator)
+        self._describe = make_describe(self._network, self._accelerator, whole_groups=are_trained)
+        self._describe_whole_groups = make_describe(self._network, self._accelerator, whole_groups=True)
+        self._showing = Showing(
+            run.views, run.view_teacher, run.stored_views, self._accelerator.device, self._accelerator.autocast
+        )
         training = run.training
         self._reader = PhotoReader(training.store, training.shapes, run.augmentation, seed=run.recipe.seed, ahead=True)
         self._batches_each_epoch = run.batches_each_epoch // self._accelerator.num_processes
@@ -87,7 +99,9 @@ class Trainer:
             if self._progress.steps == 0:
                 self._validate(log)
             while self._progress.epoch < epochs:
-                self._train_epoch(self._epoch(log), log, was_stopped)
+                epoch = self._epoch(log)
+                self._estimate_statistics(epoch, log)
+                self._train_epoch(epoch, log, was_stopped)
                 self._progress.epoch, self._progress.batch = self._progress.epoch + 1, 0
                 self._tuples = None
                 self._validate(log)
@@ -107,7 +121,8 @@ class Trainer:
         """The batches of the current epoch. Tuples are mined now, unless the epoch was begun before a stop."""
         run, number = self._run, self._progress.epoch
         if not isinstance(run.source, TupleMiner):
-            return PlannedEpoch(self._own_share(run.source.epoch(number)), self._instances, run.targets)
+            planned = self._own_share(run.source.epoch(number))
+            return PlannedEpoch(planned, self._instances, self._labelled, run.targets)
         if self._tuples is None:
             self._tuples = run.source.mine(number, self._describe_training_photos)
             statistics = mining_statistics(self._tuples, self._losses)
@@ -117,7 +132,25 @@ class Trainer:
         side, size = run.recipe.side or "teacher", run.recipe.batches.tuples or 0
         batches = tuple_batches(self._tuples, side, run.training.shapes, size, run.recipe.seed, number)
         teacher = run.targets.vectors if run.targets is not None and side == "teacher" else None
-        return MinedEpoch(self._tuples, self._own_share(batches), self._instances, run.targets, teacher)
+        share = self._own_share(batches)
+        return MinedEpoch(self._tuples, share, self._instances, self._labelled, run.targets, teacher)
+
+    def _estimate_statistics(self, epoch: Epoch, log: RunLog) -> None:
+        """Estimate the statistics of normalisation again, on views of the epoch, unless it was begun before a stop."""
+        if self._run.recipe.network.statistics != "re-estimated" or self._progress.batch:
+            return
+        number, plan = self._progress.epoch, self._run.views
+        readings = [plan.reading(batch, number) for batch in epoch.draws[:STATISTICS_BATCHES]]
+
+        def describe_all() -> None:
+            reads = self._reader.read([reading.draws for reading in readings], plan.read_epoch(number))
+            for place, (reading, read) in enumerate(zip(readings, reads, strict=True)):
+                student = self._showing.for_student(mixed(read, reading), number, place)
+                if len(student.photos):
+                    self._describe_whole_groups(student)
+
+        estimate_statistics(self._accelerator.unwrap_model(self._network), describe_all)
+        log.say(f"statistics of normalisation are estimated again on {len(readings)} batches.")
 
     def _own_share(self, batches: list[T]) -> list[T]:
         """The batches of this process: with several GPUs, each process takes every n-th, all the same number."""
@@ -126,19 +159,27 @@ class Trainer:
 
     def _describe_training_photos(self, photos: Sequence[int]) -> NDArray[np.float32]:
         """Describe training photos with the network as it is now, not augmented; 0 for those that cannot be read."""
-        return describe_without_gradients(self._reader, self._describe, self._run.training.shapes, photos)[0]
+
+        def describe(loaded: LoadedBatch) -> torch.Tensor:
+            return self._describe(self._showing.at_largest(loaded))
+
+        with evaluated(self._network):
+            return describe_without_gradients(self._reader, describe, self._run.training.shapes, photos)[0]
 
     def _train_epoch(self, epoch: Epoch, log: RunLog, was_stopped: Callable[[], bool]) -> None:
         recipe, progress, draws = self._run.recipe, self._progress, epoch.draws
         count = len(draws)
         steps_each_epoch = math.ceil(count / recipe.batches.accumulate)
         started, photos = time.perf_counter(), 0
-        remaining = self._reader.read(draws[progress.batch :], progress.epoch)
-        for number, loaded in enumerate(remaining, start=progress.batch):
-            self._count_unreadable(loaded, log)
+        plan = self._run.views
+        readings = [plan.reading(batch, progress.epoch) for batch in draws[progress.batch :]]
+        remaining = self._reader.read([reading.draws for reading in readings], plan.read_epoch(progress.epoch))
+        for number, (reading, read) in enumerate(zip(readings, remaining, strict=True), start=progress.batch):
+            self._count_unreadable(read, log)
+            loaded, views = self._showing.show(read, reading, progress.epoch, number)
             is_step = (number + 1) % recipe.batches.accumulate == 0 or number + 1 == count
             factor = rate_factor(recipe.optimiser, progress.steps, progress.epoch, steps_each_epoch * recipe.run.epochs)
-            batch = epoch.batch(number, loaded, self._describe(loaded)) if len(loaded.photos) else None
+            batch = epoch.batch(number, loaded, self._describe(loaded), views) if len(loaded.photos) else None
             values = self._learn(loaded, batch, is_step, factor)
             photos += len(loaded.photos)
             progress.photos += len(loaded.photos)
@@ -163,6 +204,9 @@ class Trainer:
         values: dict[str, float] = {}
         if batch is not None:
             loss, terms = self._losses(batch)
+            if is_step and self._measures_gradients():
+                norms = self._losses.gradient_norms(batch, self._network.parameters())
+                terms |= {f"gradient_norm_{name}": norm for name, norm in norms.items()}
             if not bool(torch.isfinite(loss)):
                 raise TrainingError(self._not_finite("loss", loaded))
             self._accelerator.backward(loss / self._run.recipe.batches.accumulate)
@@ -177,15 +221,24 @@ class Trainer:
         self._optimiser.zero_grad()
         return {**values, "gradient_norm": norm.item(), "rate": factor}
 
+    def _measures_gradients(self) -> bool:
+        each = self._run.recipe.run.gradient_norms_each_steps
+        return len(self._losses.terms) > 1 and self._progress.steps % each == 0
+
     def _validate(self, log: RunLog) -> None:
         if self._run.validation is None or not self._accelerator.is_main_process:
             return
-        scores = self._run.validation.measure(self._describe, self._losses)
+        with evaluated(self._network):
+            scores = self._run.validation.measure(self._describe, self._losses)
+        landing = {} if scores.landing is None else scores.landing.figures()
         log.write(
             "validation",
             self._progress.steps,
-            {"loss": scores.loss, "mAP": scores.mean, "symmetric_mAP": scores.symmetric, **scores.by_set},
+            {"loss": scores.loss, "mAP": scores.mean, "symmetric_mAP": scores.symmetric, **landing, **scores.by_set},
         )
+        if scores.landing is not None and self._progress.epoch:
+            for warning in scores.landing.warnings():
+                log.say(f"after {self._progress.epoch} epochs: {warning}")
         by_set = ", ".join(f"{name} {score:.3f}" for name, score in scores.by_set.items())
         log.say(f"after {self._progress.epoch} epochs: loss {scores.loss:.4f}, mAP {scores.mean:.3f} ({by_set})")
         if self._progress.best is None or scores.mean > self._progress.best:

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from askew_training.errors import RecipeError
 from askew_training.losses.base import Side
 from askew_training.losses.registry import AnyLossTable
+from askew_training.networks.published import published_address
 from askew_training.train.recipe_tables import (
     AugmentationTable,
     BatchTable,
@@ -26,6 +27,9 @@ from askew_training.train.recipe_tables import (
     Table,
     TeacherTable,
 )
+
+FEWEST_FOR_STATISTICS = 16
+"""Photos in a batch from which batch normalisation can learn statistics."""
 
 
 class Recipe(Table):
@@ -62,6 +66,11 @@ class Recipe(Table):
         by_loss = any(loss.side != "student" for loss in self.losses)
         ranked = self.mining is not None and self.mining.choose == "teacher-ranked"
         return by_loss or ranked or self.network.head == "ridge"
+
+    @property
+    def matches_views(self) -> bool:
+        """Whether the teacher describes the views that the student sees."""
+        return self.teacher is not None and self.teacher.encoder is not None
 
     @property
     def needs_labels(self) -> bool:
@@ -102,6 +111,39 @@ class Recipe(Table):
             raise ValueError("`sfm120k` has its own pairs: leave `manifest`, `folders` and `landmarks` out")
         if data.sfm120k is not None and data.held_out is not None:
             raise ValueError("`sfm120k` is validated on its own split `val`: leave `held_out` out")
+        return self
+
+    @model_validator(mode="after")
+    def _check_views(self) -> Self:
+        if self.augmentation.mix and not self.matches_views:
+            raise ValueError(
+                "a teacher that described whole photos has no vector of two mixed views: name its file as `encoder` in "
+                "[teacher], or leave `mix` out"
+            )
+        if self.matches_views and self.batches.shrink < 1:
+            raise ValueError(
+                "the teacher sees the student's views, so `shrink` would shrink both: leave it out; the student's size is "
+                "`photo_size` in [batches], and the teacher's its own"
+            )
+        if self.network.statistics == "trained" and self.batches.anchors < FEWEST_FOR_STATISTICS:
+            raise ValueError(
+                f"statistics of {self.batches.anchors} photos are noise: expected {FEWEST_FOR_STATISTICS} or more in a batch, or "
+                "other `statistics` in [network]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_anchors(self) -> Self:
+        for loss in self.losses:
+            if loss.on == "labelled" and not self.data.is_labelled:
+                raise ValueError(f'the loss {loss.name} is on = "labelled", but no photos of [data] have labels')
+            if loss.on == "unlabelled" and self.batches.instances is not None and not self.batches.unlabelled:
+                raise ValueError(f'the loss {loss.name} is on = "unlabelled": add `unlabelled` photos to [batches]')
+            if loss.on == "unlabelled" and self.batches.tuples is not None:
+                raise ValueError(
+                    f'the loss {loss.name} is on = "unlabelled", but only queries of tuples are trained on: draw batches by '
+                    "`instances` and `unlabelled`"
+                )
         return self
 
     @model_validator(mode="after")
@@ -194,7 +236,14 @@ def _choices(field: FieldInfo) -> tuple[object, ...]:
 def _resolve_paths(recipe: Recipe, folders: Sequence[Path]) -> Recipe:
     """Make the recipe's paths relative to the first of some folders that holds each, and check that they exist."""
     content = recipe.model_dump()
-    for table, key in (("network", "checkpoint"), ("teacher", "vectors"), ("data", "manifest"), ("data", "licences")):
+    for table, key in (
+        ("network", "checkpoint"),
+        ("teacher", "vectors"),
+        ("teacher", "encoder"),
+        ("teacher", "checkpoint"),
+        ("data", "manifest"),
+        ("data", "licences"),
+    ):
         if (content[table] or {}).get(key):
             content[table][key] = _existing(content[table][key], folders, f"{table}.{key}")
     for table in ("sfm120k", "landmarks"):
@@ -211,6 +260,12 @@ def _existing(path: Path, folders: Sequence[Path], key: str) -> Path:
     found = next((folder / path for folder in folders if (folder / path).exists()), None)
     if found is None:
         also = "".join(f", nor in {folder}" for folder in folders[1:])
+        address = published_address(path.name)
+        if address is not None:
+            raise RecipeError(
+                f"The recipe's `{key}` names {folders[0] / path}, which does not exist{also}. It is published at {address}: "
+                "fetch it, and put it there."
+            )
         raise RecipeError(
             f"The recipe's `{key}` names {folders[0] / path}, which does not exist{also}. Correct the path, or create it first."
         )

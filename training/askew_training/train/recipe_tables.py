@@ -7,8 +7,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from askew_training.losses.base import Anchors
 from askew_training.networks.names import PoolingName
 
+Statistics = Literal["frozen", "re-estimated", "trained"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -24,7 +26,8 @@ class NetworkTable(Table):
     `projection`: channels of a 1×1 convolution and ReLU after the trunk (as in the paper's students). `pooling`: how a
     trunk's feature map becomes one vector. `head`: the linear layer after pooling: "none", "random", "whitening" (a PCA
     of the training photos with the power `whitening_power`), "ridge" (the closed-form regression of the teacher's
-    vectors on what the network pools at the start), or "kept", a checkpoint's own.
+    vectors on what the network pools at the start), or "kept", a checkpoint's own. `statistics` of batch normalisation: those
+    of the initial weights ("frozen"), "re-estimated" on training views before each epoch, or "trained" with the batches.
     """
 
     checkpoint: Path | None = None
@@ -36,6 +39,7 @@ class NetworkTable(Table):
     dim: int | None = Field(default=None, ge=1)
     whitening_power: Share = 0.5
     ridge: float = Field(default=1e-3, gt=0)
+    statistics: Statistics = "frozen"
 
     @model_validator(mode="after")
     def _check_start(self) -> Self:
@@ -53,9 +57,43 @@ class NetworkTable(Table):
 
 
 class TeacherTable(Table):
-    """The teacher's vectors: a folder made by `askew cache`."""
+    """The teacher: its vectors of whole photos, or the network itself.
 
-    vectors: Path
+    `vectors`: a folder made by `askew cache`. `checkpoint`: a checkpoint, a published network, which is imported without its
+    whitening, or an encoder file, which describes the whole photos when the run starts. `encoder`: such a file, which
+    describes the views that the student sees, in each step, or, with `views`, K fixed views of each photo when the run starts.
+    `photo_size`: the longest side at which the `checkpoint` sees photos, or the `encoder` views, in place of its own.
+    """
+
+    vectors: Path | None = None
+    checkpoint: Path | None = None
+    encoder: Path | None = None
+    views: int | None = Field(default=None, ge=1)
+    photo_size: int | None = Field(default=None, ge=96)
+
+    @property
+    def file(self) -> Path | None:
+        """The network, if the run needs it."""
+        return self.encoder or self.checkpoint
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        if self.checkpoint is not None and (self.vectors is not None or self.encoder is not None):
+            raise ValueError(
+                "`checkpoint` describes the whole photos by itself: leave `vectors` out, or name it `encoder` to match views"
+            )
+        if self.file is None and self.vectors is None:
+            raise ValueError(
+                "expected `vectors`, made by `askew cache`, a `checkpoint`, or an `encoder` that describes views"
+            )
+        if self.views is not None and self.encoder is None:
+            raise ValueError("`views` are described by an `encoder`: name the teacher's file")
+        of_file = self.checkpoint is not None and self.checkpoint.suffix == ".onnx"
+        if self.photo_size is not None and (self.file is None or of_file):
+            raise ValueError(
+                "vectors and encoder files of whole photos have a size of their own: leave `photo_size` out"
+            )
+        return self
 
 
 class Sfm120kTable(Table):
@@ -102,7 +140,8 @@ class DataTable(Table):
 class BatchTable(Table):
     """What a step sees.
 
-    `photo_size`: the longest side in training, pixels. `shrink`: the largest share of its own longest side that a photo
+    `photo_size`: the longest side in training, pixels; several of them, as a list or as `photo_sizes`, are drawn for each
+    batch, and `photo_size` is the largest. `shrink`: the largest share of its own longest side that a photo
     may have, if a student will see photos smaller than its teacher does. One of three: `photos`, drawn from all photos
     regardless of labels; `instances`, groups of `photos_each` photos of one instance, with `unlabelled` further photos
     in `views` views each, every one of them an instance by itself; `tuples` of a query, a positive and negatives, made
@@ -110,6 +149,7 @@ class BatchTable(Table):
     """
 
     photo_size: int = Field(ge=96)
+    photo_sizes: tuple[Annotated[int, Field(ge=96)], ...] = ()
     shrink: Annotated[float, Field(gt=0, le=1)] = 1.0
     photos: int | None = Field(default=None, ge=1)
     instances: int | None = Field(default=None, ge=2)
@@ -118,6 +158,34 @@ class BatchTable(Table):
     unlabelled: int = Field(default=0, ge=0)
     views: int = Field(default=2, ge=1)
     accumulate: int = Field(default=1, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_sizes(cls, content: object) -> object:
+        if not isinstance(content, dict) or not isinstance(content.get("photo_size"), list | tuple):
+            return content
+        sizes = content["photo_size"]
+        if not sizes or not all(type(each) is int for each in sizes) or len(set(sizes)) != len(sizes):
+            raise ValueError("expected `photo_size` to be a whole number of pixels, or a list of different ones")
+        return {**content, "photo_size": max(sizes), "photo_sizes": tuple(sizes)}
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes that batches are shown to the network at."""
+        return self.photo_sizes or (self.photo_size,)
+
+    def anchors_on(self, anchors: Anchors) -> int:
+        """How many labelled or unlabelled vectors a full batch has for losses; drawn by photos, all may be either."""
+        if self.instances is None or anchors == "all":
+            return self.anchors
+        labelled = self.instances * self.photos_each
+        return labelled if anchors == "labelled" else self.anchors - labelled
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
+        if self.photo_sizes and max(self.photo_sizes) != self.photo_size:
+            raise ValueError("`photo_size` is the largest of `photo_sizes`: leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _check_way(self) -> Self:
@@ -138,6 +206,7 @@ class AugmentationTable(Table):
 
     `smallest_crop`: the smallest area of a random crop, as a share. `perspective`: how far its corners move, as a share
     of its sides. `colour`: how much brightness, contrast and saturation change. `blur`, `glare`: their probabilities.
+    `mix`: how often another view is mixed into a view, for a teacher that describes views.
     """
 
     smallest_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -145,6 +214,7 @@ class AugmentationTable(Table):
     colour: Annotated[float, Field(ge=0, lt=1)] = 0.0
     blur: Share = 0.0
     glare: Share = 0.0
+    mix: Share = 0.0
 
 
 class MiningTable(Table):
@@ -184,13 +254,15 @@ class RunTable(Table):
     """The length of the run, and its precision.
 
     `steps_each_epoch`: batches in an epoch. Batches drawn by instances need it; without it, an epoch of `photos` sees
-    each photo once. `precision`: "bf16" computes convolutions in bfloat16, on a CPU only if its processor is fast at it.
+    each photo once. `gradient_norms_each_steps`: how often the gradient of each loss is measured, if there are several; it
+    takes a backward pass for each. `precision`: "bf16" computes convolutions in bfloat16, on a CPU only if its processor is fast at it.
     """
 
     epochs: int = Field(ge=1)
     steps_each_epoch: int | None = Field(default=None, ge=1)
     precision: Literal["fp32", "bf16"] = "fp32"
     save_each_steps: int = Field(default=200, ge=1)
+    gradient_norms_each_steps: int = Field(default=100, ge=1)
 
 
 class EncoderTable(Table):

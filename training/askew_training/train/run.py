@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,16 +19,30 @@ from askew_training.data.batches import InstancePlan, PhotoPlan, Plan
 from askew_training.data.licences import merged_sources, read_licences, sources_of
 from askew_training.data.pairs import PairedPhotos
 from askew_training.errors import RecipeError
+from askew_training.losses.base import Anchors
 from askew_training.losses.prototype import prototypes_of
+from askew_training.losses.registry import AnyLossTable
 from askew_training.networks.checkpoint import Description, branches_of, load_checkpoint
 from askew_training.networks.network import Network
 from askew_training.train.batch import Targets
-from askew_training.train.initial_network import build_initial_network
+from askew_training.train.matching.showing import (
+    at_read_size,
+    at_the_students_ratio,
+    plan_views,
+    read_size_of,
+    store_views,
+)
+from askew_training.train.matching.stored import StoredViews
+from askew_training.train.matching.teachers import ViewTeacher
+from askew_training.train.matching.views import ViewPlan
 from askew_training.train.photos import PhotoSet, RunPhotos, read_photos, training_set, validation_set
 from askew_training.train.precision import NO_FAST_BF16, Precision, choose_precision, processor_has_fast_bf16
 from askew_training.train.recipe import Recipe
 from askew_training.train.recipe_tables import BatchTable
-from askew_training.train.tuples import TupleMiner
+from askew_training.train.start.initial_network import build_initial_network
+from askew_training.train.start.margins import own_vectors, similarities_of, with_margins
+from askew_training.train.start.whole_vectors import network_of_teacher, whole_vectors
+from askew_training.train.tuples import TupleMiner, VectorsOf
 from askew_training.train.validation import Validation, instance_numbers
 from askew_training.train.weighted_sum import WeightedSum, weighted_sum
 from askew_training.vectors.neighbours import nearest_rows
@@ -42,7 +56,9 @@ VALIDATION_BATCHES = 8
 class Run:
     """A recipe with everything that it names.
 
-    `source`: the plan that its batches are drawn by, or the miner of their tuples. `precision`: what it computes in.
+    `source`: the plan that its batches are drawn by, or the miner of their tuples. `views`: which views are read, and shown at
+    which size. `view_teacher`: describes them, None if the teacher's vectors are of whole photos; `stored_views`: its vectors
+    of fixed views. `precision`: what it computes in.
     `intake`: which photos and lines were taken, and which were not.
     """
 
@@ -52,6 +68,9 @@ class Run:
     training: PhotoSet
     targets: Targets | None
     source: Plan | TupleMiner
+    views: ViewPlan
+    view_teacher: ViewTeacher | None
+    stored_views: StoredViews | None
     augmentation: Augmentation | None
     validation: Validation | None
     description: Description
@@ -75,21 +94,31 @@ def prepare(
 ) -> Run:
     """Read the photos, the teacher's vectors and the network of a recipe.
 
-    `cache`: the folder for pooled vectors that a whitening or a ridge regression is learned from. `say` is called with
-    sentences for a person. `has_fast_bf16`: whether the processor has fast bf16; None asks torch. `text`: of the recipe's
+    `cache`: the folder for pooled vectors that a whitening or a ridge regression is learned from, and for what a teacher
+    describes when the run starts. `say` is called with sentences for a person. `has_fast_bf16`: whether the processor has fast bf16; None asks torch. `text`: of the recipe's
     file, for the checkpoints; their description names its SHA-256. Raises DataError, RecipeError, CacheError, WeightsError, CheckpointError.
     """
     licences = read_licences(recipe.data.licences)
     photos = read_photos(recipe, say)
     sources = sources_of(photos.training, licences)
-    teacher = TeacherVectors.open(recipe.teacher.vectors) if recipe.teacher else None
-    training = training_set(photos.training, recipe, teacher)
+    teacher, view_teacher = None, None
+    if recipe.teacher is not None:
+        teacher_network = network_of_teacher(recipe.teacher)
+        photos, teacher = whole_vectors(recipe.teacher, teacher_network, photos, cache, say)
+        view_teacher = teacher_network if recipe.matches_views else None
+    read_size = read_size_of(recipe, view_teacher)
+    training = training_set(photos.training, at_read_size(recipe, read_size), teacher)
     if recipe.data.decoded is not None:
         training.store.fill(lambda: None)
         say(training.store.complaint or f"Decoded photos are stored in {recipe.data.decoded}.")
     plan = _plan(training, recipe.batches, recipe.run.steps_each_epoch, recipe.seed)
-    losses = _losses(recipe, training, teacher)
+    losses = _losses(recipe, recipe.losses, training, teacher)
     targets = None if teacher is None or training.rows is None else _targets(recipe, training, teacher, losses)
+    if view_teacher is not None and not losses.reads("teachers"):
+        raise RecipeError(
+            "The teacher describes views, but no loss reads its vector of a view. Add a loss such as regression, or name "
+            "`vectors` in [teacher] in place of `encoder`."
+        )
     source = _miner(recipe, training, targets, photos.pairs) if plan is None else plan
     say(
         f"{len(training.photos)} photos to train on, {len(photos.held_out)} of held-out instances and "
@@ -98,6 +127,19 @@ def prepare(
     network = build_initial_network(recipe, training.photos, teacher, training.rows, cache, say)
     if teacher is not None:
         _check_target(network, teacher)
+    instances = instance_numbers(training.photos).numpy()
+    tables = with_margins(
+        recipe.losses,
+        lambda: similarities_of(source, instances, _vectors_at_start(recipe, training, targets, network, cache)),
+        say,
+    )
+    if tables != recipe.losses:
+        losses = _losses(recipe, tables, training, teacher)
+    augmentation = _augmentation(recipe)
+    views = plan_views(recipe, training, read_size)
+    stored = None
+    if view_teacher is not None and views.fixed is not None:
+        stored = store_views(views, view_teacher, training, augmentation, cache, say)
     before = load_checkpoint(recipe.network.checkpoint).description if recipe.network.checkpoint else None
     step = f"askew train {recipe.name}"
     if text is not None:
@@ -120,8 +162,11 @@ def prepare(
         training=training,
         targets=targets,
         source=source,
-        augmentation=_augmentation(recipe),
-        validation=_validation(photos, recipe, teacher, targets),
+        views=views,
+        view_teacher=view_teacher,
+        stored_views=stored,
+        augmentation=augmentation,
+        validation=_validation(photos, at_the_students_ratio(recipe, read_size), teacher, targets),
         description=description,
         precision=_precision(recipe, has_fast_bf16, say),
         intake=photos.intake,
@@ -160,12 +205,25 @@ def _plan(photos: PhotoSet, batches: BatchTable, batches_each_epoch: int | None,
     )
 
 
-def _losses(recipe: Recipe, training: PhotoSet, teacher: TeacherVectors | None) -> WeightedSum:
+def _losses(
+    recipe: Recipe, tables: Sequence[AnyLossTable], training: PhotoSet, teacher: TeacherVectors | None
+) -> WeightedSum:
     def teacher_vectors() -> NDArray[np.float32]:
         assert teacher is not None and training.rows is not None
         return teacher.rows(training.rows)
 
-    return weighted_sum(recipe.losses, recipe.batches.anchors, teacher_vectors, recipe.seed)
+    kinds: tuple[Anchors, ...] = ("all", "labelled", "unlabelled")
+    anchors = {kind: recipe.batches.anchors_on(kind) for kind in kinds}
+    return weighted_sum(tables, anchors, teacher_vectors, recipe.seed)
+
+
+def _vectors_at_start(
+    recipe: Recipe, training: PhotoSet, targets: Targets | None, network: Network, cache: Path
+) -> VectorsOf:
+    """The vectors that margins are found with: the teacher's, or the network's own before its first step."""
+    if targets is not None:
+        return targets.vectors
+    return own_vectors(network, recipe.batches.photo_size, [photo.path for photo in training.photos], cache)
 
 
 def _targets(recipe: Recipe, training: PhotoSet, teacher: TeacherVectors, losses: WeightedSum) -> Targets:
@@ -212,7 +270,7 @@ def _validation(
 
 
 def _augmentation(recipe: Recipe) -> Augmentation | None:
-    settings = Augmentation(**recipe.augmentation.model_dump())
+    settings = Augmentation(**recipe.augmentation.model_dump(exclude={"mix"}))
     changes_photos = settings.moves or settings.colour or settings.blur or settings.glare
     return settings if changes_photos else None
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from askew_training.data.batches import Batches
 from askew_training.data.photo_sets import Photo
 from askew_training.data.store import PhotoStore
+from askew_training.evaluate.alignment.landing import Landing, landing_of
 from askew_training.evaluate.ranking import TOGETHER, rank_scores
 from askew_training.train.batch import Targets, batch_of
 from askew_training.train.forward import Describe, describe_without_gradients
@@ -25,12 +26,13 @@ class ValidationScores:
 
     `loss`: the mean over held-out batches. `by_set`: mAP, 0 to 1, of each set of photos; the best checkpoint is chosen
     by their `mean`. `symmetric`: the mean mAP if the network describes both queries and gallery; without a teacher it
-    equals `mean`.
+    equals `mean`. `landing`: how well the vectors land in the teacher's space; None without a teacher.
     """
 
     loss: float
     by_set: dict[str, float]
     symmetric: float
+    landing: Landing | None
 
     @property
     def mean(self) -> float:
@@ -63,10 +65,12 @@ class Validation:
         photos = range(len(self._photos))
         vectors, was_read = describe_without_gradients(self._reader, describe, self._shapes, photos)
         by_set = self._by_set(vectors, vectors, was_read)
-        symmetric = _mean(by_set)
+        symmetric, landing = _mean(by_set), None
         if self._targets is not None:
-            by_set = self._by_set(vectors, self._targets.vectors(photos), was_read)
-        return ValidationScores(self._loss(vectors, was_read, losses), by_set, symmetric)
+            gallery = self._targets.vectors(photos)
+            by_set = self._by_set(vectors, gallery, was_read)
+            landing = landing_of(vectors[was_read], gallery[was_read])
+        return ValidationScores(self._loss(vectors, was_read, losses), by_set, symmetric, landing)
 
     def _by_set(
         self, vectors: NDArray[np.float32], gallery: NDArray[np.float32], was_read: NDArray[np.bool_]
@@ -89,7 +93,7 @@ class Validation:
         for draws in self._loss_batches:
             rows = torch.tensor([draw.photo for draw in draws if was_read[draw.photo]], dtype=torch.int64)
             batch = batch_of(torch.from_numpy(vectors[rows.numpy()]), rows, self._instances[rows], self._targets)
-            values.append(losses(batch)[0].item())
+            values.append(losses(batch, everywhere=True)[0].item())
         return float(np.mean(values))
 
 

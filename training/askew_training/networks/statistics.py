@@ -1,0 +1,53 @@
+"""The statistics of batch normalisation: kept, estimated again for the photos of a run, or learned with each batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from askew_training.networks.network import Network
+
+
+def normalisations(network: nn.Module) -> list[nn.BatchNorm2d]:
+    """The layers of batch normalisation."""
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+@torch.no_grad()
+def estimate_statistics(network: Network, describe_all: Callable[[], None]) -> None:
+    """Replace the running statistics by the mean over what `describe_all` lets the network describe.
+
+    Every pass of the network counts the same. The network's modes are as before afterwards. If it describes nothing, its
+    statistics stay.
+    """
+    layers = normalisations(network)
+    before = [(layer, layer.momentum, layer.training) for layer in layers]
+    kept = [{name: buffer.clone() for name, buffer in layer.named_buffers()} for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        # The mean of all passes, in place of a moving one.
+        layer.momentum = None
+        layer.train()
+    try:
+        describe_all()
+    finally:
+        for (layer, momentum, mode), buffers in zip(before, kept, strict=True):
+            layer.momentum = momentum
+            layer.train(mode)
+            if layer.num_batches_tracked is not None and not int(layer.num_batches_tracked):
+                for name, buffer in buffers.items():
+                    layer.get_buffer(name).copy_(buffer)
+
+
+@contextmanager
+def evaluated(network: nn.Module) -> Iterator[None]:
+    """Describe with the network's own statistics inside the block, and train on behind it."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)

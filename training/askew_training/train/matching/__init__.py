@@ -1,0 +1,1 @@
+"""Function matching: the teacher describes the same views of photos that the student sees."""
