@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from askew_training.data.augmentation import GLARE_SLOPE, View, middle
+from askew_training.data.transfer import put
 
 LUMINANCE = (19595 / 65536, 38470 / 65536, 7471 / 65536)
 """The shares of red, green and blue in a grey level (ITU-R 601-2), as Pillow converts them."""
@@ -23,73 +24,79 @@ BLUR_REACH = 5
 class PackedPhotos:
     """Photos of different shapes, one after another: `pixels`, uint8 [P, 3] RGB, row by row.
 
-    `offsets`, `heights`, `widths`: int64 [n], on the CPU: where each photo begins in `pixels`, and its sides.
+    `places`: int64 [n, 3], on the CPU: for each photo where it begins in `pixels`, its height and its width.
     """
 
     pixels: Tensor
-    offsets: NDArray[np.int64]
-    heights: NDArray[np.int64]
-    widths: NDArray[np.int64]
+    places: NDArray[np.int64]
 
     @classmethod
     def of(cls, photos: Sequence[NDArray[np.uint8]]) -> Self:
         """Pack photos, uint8 [H, W, 3] each."""
-        heights = np.array([photo.shape[0] for photo in photos], dtype=np.int64)
-        widths = np.array([photo.shape[1] for photo in photos], dtype=np.int64)
-        ends = np.cumsum(heights * widths)
+        sides = np.array([photo.shape[:2] for photo in photos], dtype=np.int64).reshape(-1, 2)
         pixels = np.concatenate([photo.reshape(-1, 3) for photo in photos]) if photos else np.zeros((0, 3), np.uint8)
-        return cls(torch.from_numpy(pixels), ends - heights * widths, heights, widths)
+        return cls(torch.from_numpy(pixels), places_of(sides))
 
-    def shape(self, index: int) -> tuple[int, int]:
-        """(height, width) of one photo."""
-        return int(self.heights[index]), int(self.widths[index])
 
-    def to(self, device: torch.device) -> Self:
-        """The same photos with their pixels on a device; from pinned memory without waiting for the copy."""
-        return replace(self, pixels=self.pixels.to(device, non_blocking=True))
+def places_of(sides: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places of packed photos, int64 [n, 3] as in `PackedPhotos`, from their heights and widths, int64 [n, 2]."""
+    counts = sides.prod(1)
+    return np.concatenate([(counts.cumsum() - counts)[:, None], sides], axis=1)
+
+
+@dataclass(frozen=True)
+class ViewBatch:
+    """Views of one shape, (height, width), as numbers: `places`, int64 [n, 3], of their photos among packed ones, and
+    `numbers`, float32 [n, 16]: 8 of the corners, 3 of the colour, 1 of the blur, 4 of the glare."""
+
+    shape: tuple[int, int]
+    places: Tensor
+    numbers: Tensor
+
+    @classmethod
+    def of(cls, views: Sequence[View], places: NDArray[np.int64], shape: tuple[int, int]) -> Self:
+        """Views of photos at `places`, int64 [n, 3]."""
+        numbers = np.array(
+            [_numbers(view, (int(place[1]), int(place[2])), shape) for view, place in zip(views, places, strict=True)]
+        )
+        return cls(shape, torch.from_numpy(places), torch.from_numpy(numbers.reshape(-1, 16).astype(np.float32)))
 
     def pin_memory(self) -> Self:
-        """The same photos in pinned memory."""
-        return replace(self, pixels=self.pixels.pin_memory())
+        """The same in pinned memory."""
+        return replace(self, places=self.places.pin_memory(), numbers=self.numbers.pin_memory())
 
 
-def compute_views(
-    photos: PackedPhotos, indices: Sequence[int], views: Sequence[View], shape: tuple[int, int]
-) -> Tensor:
-    """Compute one view of each of some photos, all of one `shape` (h, w): uint8 [n, h, w, 3], where the pixels are.
+def compute_views(pixels: Tensor, views: ViewBatch) -> Tensor:
+    """Compute views of packed photos: uint8 [P, 3] → [n, h, w, 3], on the device of `pixels`.
 
-    `indices`: the photos, by their place in `photos`. Differs from Pillow by rounding, by its approximation of a blur,
-    and for views of the middle by its filter against aliasing.
+    Differs from Pillow by rounding, by its approximation of a blur, and for views of the middle by its filter against
+    aliasing.
     """
-    device = photos.pixels.device
-    chosen = np.asarray(indices, dtype=np.int64)
-    places = np.stack([photos.offsets[chosen], photos.heights[chosen], photos.widths[chosen]], axis=1)
-    corners = np.stack([_corners(view, photos.shape(index), shape) for view, index in zip(views, indices, strict=True)])
-    pixels = _sample(photos.pixels, _put(places, device), _put(corners.astype(np.float32), device), shape)
-    if any(view.colour for view in views):
-        factors = np.array([view.colour or (1.0, 1.0, 1.0) for view in views], dtype=np.float32)
-        pixels = _change_colour(pixels, _put(factors, device)[:, :, None, None, None])
-    blurred = [place for place, view in enumerate(views) if view.blur]
-    if blurred:
-        rows, radii = np.array(blurred), np.array([views[place].blur for place in blurred], dtype=np.float32)
-        where = _put(rows, device)
-        pixels = pixels.index_copy(0, where, _blur(pixels.index_select(0, where), _put(radii, device)))
-    if any(view.glare for view in views):
-        pixels = _add_glare(pixels, views)
-    return pixels.round_().clamp_(0, 255).to(torch.uint8)
+    device = pixels.device
+    # What is left out is decided on the CPU: asking the GPU would wait for it.
+    colour, blur, glare = views.numbers[:, 8:11], views.numbers[:, 11], views.numbers[:, 12:]
+    changes_colour, has_glare = bool((colour != 1).any()), bool((glare[:, 3] > 0).any())
+    blurred = torch.nonzero(blur).reshape(-1)
+    numbers = put(views.numbers, device)
+    shown = _sample(pixels, put(views.places, device), numbers[:, :8].reshape(-1, 4, 2), views.shape)
+    if changes_colour:
+        shown = _change_colour(shown, numbers[:, 8:11, None, None, None])
+    if len(blurred):
+        rows = put(blurred, device)
+        shown = shown.index_copy(0, rows, _blur(shown.index_select(0, rows), numbers[:, 11].index_select(0, rows)))
+    if has_glare:
+        shown = _add_glare(shown, numbers[:, 12:, None, None])
+    return shown.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def _corners(view: View, photo: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.float64]:
-    if view.corners is not None:
-        return view.corners
-    left, top, right, bottom = middle(photo, shape)
-    return np.array([(left, top), (left, bottom), (right, bottom), (right, top)])
-
-
-def _put(values: NDArray[np.generic], device: torch.device) -> Tensor:
-    """Move a few numbers to a device; to a GPU through pinned memory, so that nothing waits for what runs there."""
-    tensor = torch.from_numpy(values)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+def _numbers(view: View, photo: tuple[int, int], shape: tuple[int, int]) -> list[float]:
+    corners = view.corners
+    if corners is None:
+        left, top, right, bottom = middle(photo, shape)
+        corners = np.array([(left, top), (left, bottom), (right, bottom), (right, top)])
+    glare = view.glare
+    spot = (0.0, 0.0, 1.0, 0.0) if glare is None else (*glare.centre, glare.radius, glare.strength)
+    return [*corners.ravel().tolist(), *(view.colour or (1.0, 1.0, 1.0)), view.blur, *spot]
 
 
 def _sample(pixels: Tensor, places: Tensor, corners: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -134,7 +141,7 @@ def _change_colour(pixels: Tensor, factors: Tensor) -> Tensor:
 
 def _grey(pixels: Tensor) -> Tensor:
     """The grey levels of float32 [n, h, w, 3]: float32 [n, h, w, 1]."""
-    red, green, blue = pixels.split(1, -1)
+    red, green, blue = pixels[..., 0:1], pixels[..., 1:2], pixels[..., 2:3]
     return red * LUMINANCE[0] + green * LUMINANCE[1] + blue * LUMINANCE[2]
 
 
@@ -154,14 +161,9 @@ def _blur(pixels: Tensor, radii: Tensor) -> Tensor:
     return pixels
 
 
-def _add_glare(pixels: Tensor, views: Sequence[View]) -> Tensor:
-    """Add a bright spot to float32 [n, h, w, 3] where a view has one."""
-    spots = np.zeros((len(views), 4), dtype=np.float32)
-    spots[:, 2] = 1
-    for place, view in enumerate(views):
-        if view.glare is not None:
-            spots[place] = (*view.glare.centre, view.glare.radius, view.glare.strength)
-    x, y, radius, strength = _put(spots, pixels.device)[:, :, None, None].unbind(1)
+def _add_glare(pixels: Tensor, spots: Tensor) -> Tensor:
+    """Add bright spots to float32 [n, h, w, 3]. `spots`: float32 [n, 4, 1, 1], x, y, radius and strength."""
+    x, y, radius, strength = spots.unbind(1)
     height, width = pixels.shape[1:3]
     down = torch.arange(height, device=pixels.device)[None, :, None] + 0.5
     across = torch.arange(width, device=pixels.device)[None, None, :] + 0.5

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from askew_training.data.transfer import put
 from askew_training.losses.base import Side
 from askew_training.vectors.teacher_vectors import TeacherVectors
 
@@ -109,18 +110,18 @@ def batch_of(
     """Collect what losses read: `anchors`, float [B, D], of `photos` and their `instances`, int64 [B] each."""
     device = anchors.device
     if targets is None:
-        return Batch(anchors, None, photos.to(device), instances.to(device), tuples)
+        return Batch(anchors, None, put(photos, device), put(instances, device), tuples)
     numbers = photos.numpy()
     neighbours = targets.neighbours_of(numbers)
     return Batch(
         anchors,
-        torch.from_numpy(targets.vectors(numbers)).to(device),
-        photos.to(device),
-        instances.to(device),
+        put(torch.from_numpy(targets.vectors(numbers)), device),
+        put(photos, device),
+        put(instances, device),
         tuples,
-        None if neighbours is None else torch.from_numpy(neighbours).to(device),
-        None if targets.prototypes is None else targets.prototypes.to(device),
-        None if targets.classes is None else targets.classes[photos].to(device),
+        None if neighbours is None else put(torch.from_numpy(neighbours), device),
+        None if targets.prototypes is None else put(targets.prototypes, device),
+        None if targets.classes is None else put(targets.classes[photos], device),
     )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from askew_training.data.batches import Draw, PhotoPlan
+from askew_training.data.transfer import put
 from askew_training.errors import DataError
 from askew_training.train.reader import LoadedBatch, PhotoReader
 
@@ -26,26 +27,39 @@ PIECE_STEP = 4
 oneDNN compiles its kernels again for each new batch size, and larger pieces are not faster."""
 
 
-def make_describe(network: nn.Module, accelerator: Accelerator) -> Describe:
-    """Make the function that describes loaded batches with a network."""
+def make_describe(network: nn.Module, accelerator: Accelerator, whole: int = PHOTOS_AT_ONCE) -> Describe:
+    """Make the function that describes loaded batches with a network. `whole`: the photos in a full batch of training."""
     on_cpu = accelerator.device.type == "cpu"
+    # A GPU prepares its convolutions anew for every number of photos, so it gets only these two.
+    allowed = sorted({whole, PHOTOS_AT_ONCE})
 
     def describe(batch: LoadedBatch) -> Tensor:
         vectors = []
         for pixels, _ in batch.groups:
-            for piece in torch.split(pixels, PIECE if on_cpu else len(pixels)):
-                filled = _fill_up(piece) if on_cpu else piece
+            for piece in torch.split(pixels, PIECE if on_cpu else allowed[-1]):
+                filled = _fill_up(piece, _next_multiple(len(piece)) if on_cpu else _smallest(allowed, len(piece)))
                 with accelerator.autocast():
-                    vectors.append(network(filled.to(accelerator.device))[: len(piece)].float())
+                    vectors.append(network(put(filled, accelerator.device))[: len(piece)].float())
+        if len(vectors) == 1:
+            return vectors[0]
         order = torch.argsort(torch.cat([places for _, places in batch.groups]))
-        return torch.cat(vectors)[order.to(accelerator.device)]
+        return torch.cat(vectors)[put(order, accelerator.device)]
 
     return describe
 
 
-def _fill_up(piece: Tensor) -> Tensor:
-    """Repeat the last photo up to the next allowed size; the vectors of the copies are dropped."""
-    missing = -len(piece) % PIECE_STEP
+def _next_multiple(count: int) -> int:
+    return count + -count % PIECE_STEP
+
+
+def _smallest(allowed: Sequence[int], count: int) -> int:
+    """The smallest allowed number of photos that is not below `count`."""
+    return next(each for each in allowed if each >= count)
+
+
+def _fill_up(piece: Tensor, count: int) -> Tensor:
+    """Repeat the last photo until there are `count`; the vectors of the copies are dropped."""
+    missing = count - len(piece)
     return torch.cat([piece, piece[-1:].expand(missing, -1, -1, -1)]) if missing else piece
 
 

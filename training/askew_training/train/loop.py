@@ -25,8 +25,10 @@ from askew_training.train.batch import Batch
 from askew_training.train.checkpoints import Progress, RunState, read_last, save_best, save_last
 from askew_training.train.epochs import Epoch, MinedEpoch, PlannedEpoch
 from askew_training.train.forward import describe_without_gradients, make_describe
-from askew_training.train.optimiser import build_optimiser, rate_factor, set_rate
-from askew_training.train.reader import LoadedBatch, PhotoReader
+from askew_training.train.feed.choice import make_reader
+from askew_training.train.feed.shapes import warm_up
+from askew_training.train.optimiser import build_optimiser, load_optimiser, rate_factor, set_rate
+from askew_training.train.reader import LoadedBatch
 from askew_training.train.run import Run
 from askew_training.train.run_log import RunLog
 from askew_training.train.tuples import TupleMiner, Tuples, mining_statistics, tuple_batches
@@ -49,8 +51,11 @@ class Interrupted(Exception):
 class Trainer:
     """One run: trains a network by a recipe and leaves `last.pt`, `best.pt`, `log.jsonl` and `tensorboard/`."""
 
-    def __init__(self, run: Run, folder: Path, resume: bool) -> None:
-        """`folder` must exist. With `resume`, continues from its `last.pt`; raises CheckpointError if it cannot."""
+    def __init__(self, run: Run, folder: Path, resume: bool, readers: int | None = None) -> None:
+        """`folder` must exist. With `resume`, continues from its `last.pt`; raises CheckpointError if it cannot.
+
+        `readers`: processes that read photos; None chooses by the cores and the device.
+        """
         self._run, self._folder = run, folder
         self._recipe = run.recipe.model_dump_json()
         self._accelerator = Accelerator(mixed_precision="bf16" if run.precision == "bf16" else "no")
@@ -59,21 +64,22 @@ class Trainer:
         self._progress = Progress()
         self._tuples: Tuples | None = None
         self._notes: list[str] = []
-        optimiser = build_optimiser(run.recipe.optimiser, run.network)
+        device = self._accelerator.device
+        run.network.to(device)
+        optimiser = build_optimiser(run.recipe.optimiser, run.network, fused=device.type == "cuda")
         if resume:
             state = read_last(folder, self._recipe)
             self._progress, self._tuples = state.progress, state.tuples
             run.network.load_state_dict(state.tensors)
-            optimiser.load_state_dict(state.optimiser)
+            load_optimiser(optimiser, state.optimiser)
             self._note_precision(state)
         freeze_statistics(run.network)
         for branch in run.network.branches:
             quicken_depthwise(branch)
         network = run.network.to(memory_format=torch.channels_last)
         self._network, self._optimiser = self._accelerator.prepare(network, optimiser)
-        self._describe = make_describe(self._network, self._accelerator)
-        training = run.training
-        self._reader = PhotoReader(training.store, training.shapes, run.augmentation, seed=run.recipe.seed, ahead=True)
+        self._describe = make_describe(self._network, self._accelerator, run.photos_in_batch)
+        self._reader = make_reader(run, device, readers)
         self._batches_each_epoch = run.batches_each_epoch // self._accelerator.num_processes
 
     def train(self) -> Progress:
@@ -84,6 +90,10 @@ class Trainer:
             for note in self._notes:
                 log.say(note)
             self._reader.start()
+            if self._run.on_gpu:
+                shapes = sorted(set(self._run.training.shapes))
+                log.say(f"Preparing the network for {len(shapes)} shapes of photos.")
+                warm_up(self._network, self._accelerator, shapes, self._run.photos_in_batch)
             if self._progress.steps == 0:
                 self._validate(log)
             while self._progress.epoch < epochs:

@@ -43,7 +43,8 @@ class Run:
     """A recipe with everything that it names.
 
     `source`: the plan that its batches are drawn by, or the miner of their tuples. `precision`: what it computes in.
-    `intake`: which photos and lines were taken, and which were not.
+    `intake`: which photos and lines were taken, and which were not. `on_gpu`: whether batches are made as a GPU wants
+    them: in few shapes, with views that the device computes.
     """
 
     recipe: Recipe
@@ -57,6 +58,15 @@ class Run:
     description: Description
     precision: Precision
     intake: Intake
+    on_gpu: bool
+
+    @property
+    def photos_in_batch(self) -> int:
+        """The photos in a full batch that go through the network."""
+        batches, mining = self.recipe.batches, self.recipe.mining
+        if mining is not None and self.recipe.side == "student":
+            return batches.anchors * (2 + mining.negatives)
+        return batches.anchors
 
     @property
     def batches_each_epoch(self) -> int:
@@ -72,18 +82,21 @@ def prepare(
     say: Callable[[str], None],
     has_fast_bf16: bool | None = None,
     text: str | None = None,
+    on_gpu: bool | None = None,
 ) -> Run:
     """Read the photos, the teacher's vectors and the network of a recipe.
 
     `cache`: the folder for pooled vectors that a whitening or a ridge regression is learned from. `say` is called with
     sentences for a person. `has_fast_bf16`: whether the processor has fast bf16; None asks torch. `text`: of the recipe's
-    file, for the checkpoints; their description names its SHA-256. Raises DataError, RecipeError, CacheError, WeightsError, CheckpointError.
+    file, for the checkpoints; their description names its SHA-256.
+    `on_gpu`: whether batches are made for a GPU; None asks torch. Raises DataError, RecipeError, CacheError, WeightsError, CheckpointError.
     """
+    on_gpu = PartialState().device.type == "cuda" if on_gpu is None else on_gpu
     licences = read_licences(recipe.data.licences)
     photos = read_photos(recipe, say)
     sources = sources_of(photos.training, licences)
     teacher = TeacherVectors.open(recipe.teacher.vectors) if recipe.teacher else None
-    training = training_set(photos.training, recipe, teacher)
+    training = training_set(photos.training, recipe, teacher, on_gpu)
     if recipe.data.decoded is not None:
         training.store.fill(lambda: None)
         say(training.store.complaint or f"Decoded photos are stored in {recipe.data.decoded}.")
@@ -121,10 +134,11 @@ def prepare(
         targets=targets,
         source=source,
         augmentation=_augmentation(recipe),
-        validation=_validation(photos, recipe, teacher, targets),
+        validation=_validation(photos, recipe, teacher, targets, on_gpu),
         description=description,
         precision=_precision(recipe, has_fast_bf16, say),
         intake=photos.intake,
+        on_gpu=on_gpu,
     )
 
 
@@ -191,11 +205,11 @@ def _miner(recipe: Recipe, training: PhotoSet, targets: Targets | None, pairs: P
 
 
 def _validation(
-    photos: RunPhotos, recipe: Recipe, teacher: TeacherVectors | None, targets: Targets | None
+    photos: RunPhotos, recipe: Recipe, teacher: TeacherVectors | None, targets: Targets | None, on_gpu: bool
 ) -> Validation | None:
     if not photos.held_out:
         return None
-    held_out = validation_set([*photos.held_out, *photos.distractors], recipe, teacher)
+    held_out = validation_set([*photos.held_out, *photos.distractors], recipe, teacher, on_gpu)
     batches = recipe.batches
     if batches.photos is None:
         # Batches by instance, also for tuples: pairs are then the held-out photos of one instance.
