@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,12 @@ def train(
         typer.Option(help="Look for the recipe's relative paths in this folder, not in the recipe's own; repeatable."),
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: one for each core.")] = None,
+    readers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that read photos; default: by the cores and the device.")
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Time 20 steps: profile.txt and trace.json in the folder.")
+    ] = False,
     cache: Annotated[Path | None, typer.Option(help="The folder for vectors; default: ~/.cache/askew.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -37,6 +44,7 @@ def train(
     from askew_training.train.loop import Interrupted, Trainer
     from askew_training.train.recipe import read_recipe
     from askew_training.train.run import prepare
+    from askew_training.train.upkeep.heartbeat import Heartbeat, tell_nobody
 
     console = Console(stderr=True)
     chosen = read_recipe(recipe, data or ())
@@ -49,11 +57,16 @@ def train(
     def say(sentence: str) -> None:
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
-    run = prepare(chosen, descriptor_folder(cache), say, text=recipe.read_text(encoding="utf-8"))
-    intake = run.intake
-    save_recipe(output, chosen.model_dump_json(indent=2))
+    heartbeat = Heartbeat(say, "reading the recipe")
     try:
-        progress = Trainer(run, output, resume).train()
+        # On a terminal, a bar shows the same.
+        with nullcontext(tell_nobody) if console.is_terminal else heartbeat as doing:
+            text = recipe.read_text(encoding="utf-8")
+            run = prepare(chosen, descriptor_folder(cache), say, text=text, doing=doing)
+            intake = run.intake
+            save_recipe(output, chosen.model_dump_json(indent=2))
+            trainer = Trainer(run, output, resume, readers=readers, doing=doing, is_profiled=profile)
+            progress = trainer.train()
     except Interrupted:
         say(f"Stopped and saved in {output / LAST}. Continue with --resume.")
         raise typer.Exit(130) from None

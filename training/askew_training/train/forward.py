@@ -34,7 +34,7 @@ def make_describe(network: nn.Module, accelerator: Accelerator, whole: int = PHO
     allowed = sorted({whole, PHOTOS_AT_ONCE})
 
     def describe(batch: LoadedBatch) -> Tensor:
-        vectors = []
+        vectors: list[Tensor] = []
         for pixels, _ in batch.groups:
             for piece in torch.split(pixels, PIECE if on_cpu else allowed[-1]):
                 filled = _fill_up(piece, _next_multiple(len(piece)) if on_cpu else _smallest(allowed, len(piece)))

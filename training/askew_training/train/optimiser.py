@@ -37,8 +37,10 @@ def load_optimiser(optimiser: Optimizer, state: dict[str, Any]) -> None:
     optimiser.load_state_dict({**state, "param_groups": groups})
 
 
-def rate_factor(table: OptimiserTable, step: int, epoch: int, steps: int) -> float:
-    """The factor of the full rate, 0 to 1, at a step of an epoch, both counted from 0; `steps`: of the whole run.
+def rate_factor(table: OptimiserTable, step: int, epoch: int, steps: int | None, share: float | None = None) -> float:
+    """The factor of the full rate, 0 to 1, at a step of an epoch, both counted from 0.
+
+    `steps`: of the whole run; None if it ends by minutes, of which `share`, 0 to 1, has passed.
 
     The exponential schedule is that of the published AML code: the first epoch already has the factor `decay`.
     """
@@ -47,7 +49,8 @@ def rate_factor(table: OptimiserTable, step: int, epoch: int, steps: int) -> flo
     if table.schedule == "exponential":
         return table.decay ** (epoch + 1)
     if table.schedule == "cosine":
-        done = (step - table.warmup_steps) / max(1, steps - table.warmup_steps)
+        by_steps = (step - table.warmup_steps) / max(1, (steps or 0) - table.warmup_steps)
+        done = by_steps if share is None else share
         return 0.5 * (1 + math.cos(math.pi * done))
     return 1.0
 

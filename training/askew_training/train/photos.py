@@ -42,12 +42,14 @@ class RunPhotos:
 @dataclass(frozen=True)
 class PhotoSet:
     """Photos that can be read, their pixels, the shape that each is cut to, and their rows among the teacher's vectors
-    (None without a teacher). `sides`: (height, width) that each would have in its batch if nothing were cut off."""
+    (None without a teacher). `sides`: (height, width) that each would have in its batch if nothing were cut off.
+    `allowed`: the shapes that batches of views computed on a GPU may have."""
 
     photos: list[Photo]
     store: PhotoStore
     shapes: list[tuple[int, int]]
     sides: list[tuple[int, int]]
+    allowed: tuple[tuple[int, int], ...]
     rows: NDArray[np.int64] | None
 
 
@@ -122,7 +124,7 @@ def _photo_set(
     photo_size = recipe.batches.photo_size
     allowed = few_shapes(photo_size)
     shapes = [nearest_shape([each], allowed) if on_gpu else batch_shape(*each, photo_size) for each in sides]
-    return PhotoSet(list(photos), store, shapes, sides, None if teacher is None else _rows(photos, teacher))
+    return PhotoSet(list(photos), store, shapes, sides, allowed, None if teacher is None else _rows(photos, teacher))
 
 
 def _sides(height: int, width: int, batches: BatchTable) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from askew_training.train.precision import NO_FAST_BF16, Precision, choose_preci
 from askew_training.train.recipe import Recipe
 from askew_training.train.recipe_tables import BatchTable
 from askew_training.train.tuples import TupleMiner
+from askew_training.train.upkeep.heartbeat import Doing, tell_nobody
 from askew_training.train.validation import Validation, instance_numbers
 from askew_training.train.weighted_sum import WeightedSum, weighted_sum
 from askew_training.vectors.neighbours import nearest_rows
@@ -83,22 +85,27 @@ def prepare(
     has_fast_bf16: bool | None = None,
     text: str | None = None,
     on_gpu: bool | None = None,
+    doing: Doing = tell_nobody,
 ) -> Run:
     """Read the photos, the teacher's vectors and the network of a recipe.
 
     `cache`: the folder for pooled vectors that a whitening or a ridge regression is learned from. `say` is called with
     sentences for a person. `has_fast_bf16`: whether the processor has fast bf16; None asks torch. `text`: of the recipe's
     file, for the checkpoints; their description names its SHA-256.
-    `on_gpu`: whether batches are made for a GPU; None asks torch. Raises DataError, RecipeError, CacheError, WeightsError, CheckpointError.
+    `on_gpu`: whether batches are made for a GPU; None asks torch. `doing`: is told what goes on.
+    Raises DataError, RecipeError, CacheError, WeightsError, CheckpointError.
     """
     on_gpu = PartialState().device.type == "cuda" if on_gpu is None else on_gpu
+    doing("listing the photos")
     licences = read_licences(recipe.data.licences)
     photos = read_photos(recipe, say)
     sources = sources_of(photos.training, licences)
     teacher = TeacherVectors.open(recipe.teacher.vectors) if recipe.teacher else None
+    doing(f"reading the headers of {len(photos.training):,} photos")
     training = training_set(photos.training, recipe, teacher, on_gpu)
     if recipe.data.decoded is not None:
-        training.store.fill(lambda: None)
+        decoded = itertools.count(1)
+        training.store.fill(lambda: doing(f"decoding photos: {next(decoded):,} of {len(training.photos):,}"))
         say(training.store.complaint or f"Decoded photos are stored in {recipe.data.decoded}.")
     plan = _plan(training, recipe.batches, recipe.run.steps_each_epoch, recipe.seed)
     losses = _losses(recipe, training, teacher)
@@ -108,6 +115,7 @@ def prepare(
         f"{len(training.photos)} photos to train on, {len(photos.held_out)} of held-out instances and "
         f"{len(photos.distractors)} distractors to validate on."
     )
+    doing("making the network")
     network = build_initial_network(recipe, training.photos, teacher, training.rows, cache, say)
     if teacher is not None:
         _check_target(network, teacher)

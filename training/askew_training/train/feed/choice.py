@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 
 from askew_client.cores import usable_cores
-from askew_training.data.batches import few_shapes
-from askew_training.train.feed.device_reader import DeviceReader
+from askew_training.train.feed.device_reader import DeviceReader, Part, not_timed
 from askew_training.train.feed.resident import budget_of, hold
 from askew_training.train.reader import PhotoReader
 from askew_training.train.run import Run
+from askew_training.train.upkeep.heartbeat import Doing, tell_nobody
 
 MOST_READERS = 16
 CORES_FOR_A_READER = 8
@@ -21,23 +23,32 @@ def reader_count(cores: int, on_gpu: bool) -> int:
     return max(1, min(MOST_READERS, cores - 2 if on_gpu else cores // CORES_FOR_A_READER))
 
 
-def make_reader(run: Run, device: torch.device, readers: int | None) -> PhotoReader:
+def make_reader(
+    run: Run, device: torch.device, readers: int | None, doing: Doing = tell_nobody, part: Part = not_timed
+) -> PhotoReader:
     """Make the reader of a run's training photos. `readers`: processes that read; None chooses.
 
-    On a GPU, decoded photos stay in its memory if they fit.
+    On a GPU, decoded photos stay in its memory if they fit. `doing`: is told how many of them were decoded. `part`: times
+    the part of a step that it is given the name of.
     """
     training, seed = run.training, run.recipe.seed
     count = reader_count(usable_cores(), run.on_gpu) if readers is None else readers
     if not run.on_gpu:
         return PhotoReader(training.store, training.shapes, run.augmentation, seed=seed, ahead=True, readers=count)
+    done = itertools.count(1)
+
+    def decoded() -> None:
+        doing(f"decoding photos: {next(done):,} of {len(training.photos):,}")
+
     return DeviceReader(
         training.store,
         training.sides,
         training.shapes,
-        few_shapes(run.recipe.batches.photo_size),
+        training.allowed,
         run.augmentation,
         seed=seed,
         readers=count,
         device=device,
-        resident=hold(training.store, device, budget_of(device)),
+        resident=hold(training.store, device, budget_of(device), decoded),
+        part=part,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +20,14 @@ from askew_training.data.transfer import put
 from askew_training.data.views import PackedPhotos, ViewBatch, compute_views
 from askew_training.train.feed.resident import Resident
 from askew_training.train.reader import LoadedBatch, PhotoReader, PixelsOfTasks, Task, make_loader
+
+Part = Callable[[str], AbstractContextManager[None]]
+"""Enters a part of a step, by its name."""
+
+
+def not_timed(_name: str) -> AbstractContextManager[None]:
+    """A part of a step that nobody times."""
+    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -124,11 +133,12 @@ class DeviceReader(PhotoReader):
         readers: int,
         device: torch.device,
         resident: Resident | None,
+        part: Part = not_timed,
     ) -> None:
         """`sides`: (height, width) that each photo should have in a batch. `shapes`: that each is cut to without an epoch.
-        `allowed`: those that a batch of views may have."""
+        `allowed`: those that a batch of views may have. `part`: times "augmentation"."""
         super().__init__(store, shapes, augmentation, seed=seed)
-        self._device = device
+        self._device, self._part = device, part
         self._all_pixels = None if resident is None else resident.photos.pixels
         drawn = DrawnViews(self._pixels, store, sides, allowed, augmentation, seed, resident)
         self._drawn = make_loader(drawn, self._tasks, readers, device.type == "cuda")
@@ -146,7 +156,8 @@ class DeviceReader(PhotoReader):
         if drawn.views is not None:
             pixels = self._all_pixels if drawn.pixels is None else put(drawn.pixels, self._device)
             assert pixels is not None
-            groups = [(compute_views(pixels, drawn.views), torch.arange(len(drawn.photos)))]
+            with self._part("augmentation"):
+                groups = [(compute_views(pixels, drawn.views), torch.arange(len(drawn.photos)))]
         return LoadedBatch(groups, drawn.photos, drawn.draws, drawn.unreadable)
 
 
