@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -129,17 +130,20 @@ def make_loader(
     loaded: Dataset[Loaded], tasks: list[Task], readers: int, is_pinned: bool = False
 ) -> DataLoader[Loaded]:
     """Make the loader that reads `tasks` in their order in `readers` processes, a few batches ahead."""
-    return DataLoader(
-        loaded,
-        batch_size=None,
-        sampler=tasks,
-        num_workers=readers,
-        prefetch_factor=4,
-        persistent_workers=True,
-        pin_memory=is_pinned,
-        multiprocessing_context="fork",
-        worker_init_fn=prepare_worker,
-    )
+    with warnings.catch_warnings():
+        # How many processes there are is chosen by the cores already, or by a person who knows.
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        return DataLoader(
+            loaded,
+            batch_size=None,
+            sampler=tasks,
+            num_workers=readers,
+            prefetch_factor=4,
+            persistent_workers=True,
+            pin_memory=is_pinned,
+            multiprocessing_context="fork",
+            worker_init_fn=prepare_worker,
+        )
 
 
 def _to_tensor(values: list[int]) -> Tensor:
