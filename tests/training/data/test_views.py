@@ -26,7 +26,7 @@ def drawn(settings: Augmentation, seed: int) -> list[View]:
     [
         (Augmentation(0.4, 0.2, 0.0, 0.0, 0.0), 0.6, 2),
         (Augmentation(0.4, 0.2, 0.4, 0.0, 0.0), 2.5, 8),
-        (Augmentation(0.4, 0.2, 0.0, 0.0, 1.0), 1.0, 6),
+        (Augmentation(0.4, 0.2, 0.0, 0.0, 1.0), 1.0, 14),
         # Pillow approximates a blur by three boxes.
         (Augmentation(0.4, 0.2, 0.0, 1.0, 0.0), 2.0, 60),
     ],
