@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from askew_training.data.batches import Draw, PhotoPlan
-from askew_training.data.transfer import put
 from askew_training.errors import DataError
+from askew_training.train.feed.transfer import put
 from askew_training.train.reader import LoadedBatch, PhotoReader
 
 Describe = Callable[[LoadedBatch], Tensor]

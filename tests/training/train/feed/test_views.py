@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from askew_training.data.augmentation import Augmentation, View, draw_view, show
-from askew_training.data.views import PackedPhotos, ViewBatch, compute_views
+from askew_training.train.feed.views import PackedPhotos, ViewBatch, compute_views
 from tests.support.training_helpers import picture
 
 SIDES = ((90, 120), (120, 90), (100, 100), (64, 130))
