@@ -136,7 +136,7 @@ def measure(run: Run, folder: Path, trunk: str, rounds: int) -> None:
     rates: dict[str, list[float]] = {"askew train": []}
     for name, network in networks.items():
         if run.on_gpu:
-            warm_up(network, accelerator, sorted(set(run.training.shapes)), size)
+            warm_up(network, accelerator, choice.shapes_to_prepare(run), size)
         bare_rate(network, batches, run.precision, size)
         say(began, f"{name}: prepared")
         rates[name] = [bare_rate(network, batches, run.precision, size) for _ in range(rounds)]

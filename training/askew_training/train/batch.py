@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from askew_training.losses.base import Side
-from askew_training.train.feed.transfer import put
+from askew_training.networks.transfer import put
 from askew_training.vectors.teacher_vectors import TeacherVectors
 
 

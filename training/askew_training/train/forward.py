@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from askew_training.data.batches import Draw, PhotoPlan
 from askew_training.errors import DataError
-from askew_training.train.feed.transfer import put
+from askew_training.networks.transfer import put
 from askew_training.train.reader import LoadedBatch, PhotoReader
 
 Describe = Callable[[LoadedBatch], Tensor]

@@ -23,7 +23,7 @@ from askew_training.networks.network import Network
 from askew_training.train.batch import Batch
 from askew_training.train.checkpoints import Progress, RunState, read_last, save_best, save_last
 from askew_training.train.epochs import Epoch, MinedEpoch, PlannedEpoch
-from askew_training.train.feed.choice import make_reader
+from askew_training.train.feed.choice import make_reader, shapes_to_prepare
 from askew_training.train.feed.shapes import warm_up
 from askew_training.train.forward import describe_without_gradients, make_describe
 from askew_training.train.optimiser import build_optimiser, load_optimiser, rate_factor, set_rate
@@ -117,7 +117,7 @@ class Trainer:
                 log.say(note)
             self._reader.start()
             if self._run.on_gpu:
-                shapes = sorted(set(self._run.training.shapes))
+                shapes = shapes_to_prepare(self._run)
                 log.say(f"Preparing the network for {len(shapes)} shapes of photos.")
                 self._doing("preparing the network for its shapes")
                 warm_up(self._network, self._accelerator, shapes, self._run.photos_in_batch)

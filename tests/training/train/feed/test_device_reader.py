@@ -66,6 +66,18 @@ def test_photos_that_cannot_be_read_are_left_out_and_told(
 
 
 @pytest.mark.slow
+def test_the_shapes_of_all_batches_are_prepared(folder: Path) -> None:
+    for recipe in (SYMMETRIC, ASYMMETRIC):
+        run = run_of(folder, recipe)
+        prepared = choice.shapes_to_prepare(run)
+        reader = choice.make_reader(run, CPU, 1)
+        for epoch in range(3):
+            seen = {tuple(pixels.shape[1:3]) for each in batches_of(run, reader, epoch) for pixels, _ in each.groups}
+            assert seen <= set(prepared)
+        assert len(set(prepared)) <= 7
+
+
+@pytest.mark.slow
 def test_a_run_whose_batches_are_made_for_a_gpu_learns(folder: Path) -> None:
     run = run_of(folder, ASYMMETRIC.replace("epochs = 2", "epochs = 4"))
     (folder / "out").mkdir()

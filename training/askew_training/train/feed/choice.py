@@ -7,6 +7,7 @@ import itertools
 import torch
 
 from askew_client.cores import usable_cores
+from askew_training.data.batches import PhotoPlan
 from askew_training.train.feed.device_reader import DeviceReader, Part, not_timed
 from askew_training.train.feed.resident import budget_of, hold
 from askew_training.train.reader import PhotoReader
@@ -52,3 +53,13 @@ def make_reader(
         resident=hold(training.store, device, budget_of(device), decoded),
         part=part,
     )
+
+
+def shapes_to_prepare(run: Run) -> list[tuple[int, int]]:
+    """The shapes that the batches of a run may have on a GPU: its photos' own if no batch mixes them, otherwise all seven."""
+    shapes = run.training.shapes
+    if not isinstance(run.source, PhotoPlan) or run.recipe.run.steps_each_epoch is not None:
+        return list(run.training.allowed)
+    # The photos of each shape, and so what is left of it for a mixed batch, are as many in every epoch.
+    is_mixed = any(len({shapes[draw.photo] for draw in batch}) > 1 for batch in run.source.epoch(0))
+    return list(run.training.allowed) if is_mixed else sorted(set(shapes))

@@ -16,8 +16,8 @@ from askew_client.errors import PhotoError
 from askew_training.data.augmentation import Augmentation, View, draw_view
 from askew_training.data.batches import Batches, nearest_shape
 from askew_training.data.store import PhotoStore
+from askew_training.networks.transfer import put
 from askew_training.train.feed.resident import Resident
-from askew_training.train.feed.transfer import put
 from askew_training.train.feed.views import PackedPhotos, ViewBatch, compute_views
 from askew_training.train.reader import LoadedBatch, PhotoReader, PixelsOfTasks, Task, make_loader
 

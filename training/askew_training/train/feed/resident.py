@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from askew_client.errors import PhotoError
 from askew_training.data.parallel import BLOCK, map_in_threads
 from askew_training.data.store import PhotoStore
-from askew_training.train.feed.transfer import put
+from askew_training.networks.transfer import put
 from askew_training.train.feed.views import PackedPhotos, places_of
 
 SHARE = 0.25

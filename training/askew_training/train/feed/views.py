@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from askew_training.data.augmentation import GLARE_SLOPE, View, middle
-from askew_training.train.feed.transfer import put
+from askew_training.networks.transfer import put
 
 LUMINANCE = (19595 / 65536, 38470 / 65536, 7471 / 65536)
 """The shares of red, green and blue in a grey level (ITU-R 601-2), as Pillow converts them."""
