@@ -208,7 +208,9 @@ def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessi
         options.intra_op_num_threads = threads
     cpu = ("CPUExecutionProvider", {"arena_extend_strategy": "kSameAsRequested"})
     available = onnxruntime.get_available_providers()
-    providers = ["CUDAExecutionProvider", cpu] if "CUDAExecutionProvider" in available else [cpu]
+    # By default, a GPU searches exhaustively for algorithms at every new shape of a photo, and rounds products to 10 bits.
+    gpu = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"})
+    providers = [gpu, cpu] if gpu[0] in available else [cpu]
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     # onnxruntime's exceptions have no common base class below Exception.

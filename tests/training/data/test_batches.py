@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from askew_training.data.batches import InstancePlan, PhotoPlan, batch_shape
+from askew_training.data.batches import InstancePlan, PhotoPlan, batch_shape, few_shapes, nearest_shape
 from askew_training.errors import DataError
 
 SHAPES = [(64, 96), (96, 64), (64, 64)]
@@ -86,3 +86,21 @@ def test_a_shape_keeps_the_aspect_ratio_up_to_the_cropped_margin(height, width):
         # What covers the shape, as a share of the photo.
         seen = min(height / width, shape[0] / shape[1]) / max(height / width, shape[0] / shape[1])
         assert seen > 0.82
+
+
+@given(st.lists(st.tuples(st.integers(33, 900), st.integers(33, 900)), min_size=1, max_size=30), st.integers(96, 500))
+def test_any_photos_get_at_most_seven_shapes_alone_or_together(photos, photo_size):
+    allowed = few_shapes(photo_size)
+    assert len(set(allowed)) <= 7 and all(max(shape) <= photo_size for shape in allowed)
+    assert {nearest_shape([photo], allowed) for photo in photos} <= set(allowed)
+    assert nearest_shape(photos, allowed) in allowed
+
+
+def test_the_nearest_shape_is_the_photos_own():
+    allowed = few_shapes(362)
+    assert nearest_shape([(272, 362)], allowed) == (257, 362)
+    assert nearest_shape([(362, 272)], allowed) == (362, 257)
+    assert nearest_shape([(180, 256)], allowed) == (182, 256)
+    assert nearest_shape([(150, 150)], allowed) == (181, 181)
+    # A landscape and an upright photo in one batch are both cut to a square.
+    assert nearest_shape([(272, 362), (362, 272)], allowed) == (362, 362)

@@ -12,6 +12,7 @@ import pytest
 from tests.support.paths import ROOT
 from tests.training.train.project import ASYMMETRIC, MINED, SYMMETRIC, have_equal_tensors, log_lines, run_recipe
 
+AVERAGED = ASYMMETRIC.replace("epochs = 2", "epochs = 2\nema = 0.9")
 PROGRAM = """
 import os, sys
 from askew_client.main import main
@@ -35,8 +36,8 @@ main()
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "number", "step"),
-    [(SYMMETRIC, signal.SIGKILL, 6), (ASYMMETRIC, signal.SIGINT, 6), (MINED, signal.SIGKILL, 5)],
-    ids=["symmetric, kill -9", "asymmetric, ctrl-c", "mined, kill -9"],
+    [(SYMMETRIC, signal.SIGKILL, 6), (AVERAGED, signal.SIGINT, 6), (MINED, signal.SIGKILL, 5)],
+    ids=["symmetric, kill -9", "asymmetric, averaged, ctrl-c", "mined, kill -9"],
 )
 def test_a_resumed_run_equals_one_that_was_not_stopped(
     folder: Path, recipe: str, number: signal.Signals, step: int

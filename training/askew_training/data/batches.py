@@ -18,6 +18,8 @@ SIZES = tuple(2 ** (-step / 2) for step in range(6))
 """Batches have one of a few shapes, which is several times faster than a shape for each photo: square, upright or
 landscape, at the photo size or at one of these shares of it."""
 
+FEW_SIZES = SIZES[:2]
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -49,6 +51,29 @@ def batch_shape(height: int, width: int, photo_size: int) -> tuple[int, int]:
     size = min(SIZES, key=lambda each: abs(math.log(each * photo_size / longer)))
     sides = max(32, round(photo_size * size)), max(32, round(photo_size * size * aspect))
     return sides if height > width else (sides[1], sides[0])
+
+
+def few_shapes(photo_size: int) -> tuple[tuple[int, int], ...]:
+    """The seven shapes, (height, width), of training views on a GPU, which prepares every new shape for seconds.
+
+    Square, upright and landscape, at `photo_size` and at 0.71 of it, and one small square for small photos.
+    """
+    shapes = []
+    for size in FEW_SIZES:
+        longer = max(32, round(photo_size * size))
+        shorter = max(32, round(photo_size * size * ASPECTS[1]))
+        shapes += [(longer, longer), (longer, shorter), (shorter, longer)]
+    smallest = max(32, round(photo_size * SIZES[2]))
+    return (*shapes, (smallest, smallest))
+
+
+def nearest_shape(photos: Sequence[tuple[int, int]], shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Choose the one of `shapes` that photos of (height, width) are together nearest to in aspect ratio and in size."""
+    sides = np.log(np.asarray(photos, dtype=np.float64))[:, None]
+    chosen = np.log(np.asarray(shapes, dtype=np.float64))[None]
+    by_aspect = np.abs((sides[..., 0] - sides[..., 1]) - (chosen[..., 0] - chosen[..., 1]))
+    by_size = np.abs(sides.max(-1) - chosen.max(-1))
+    return shapes[int((by_aspect + by_size).sum(0).argmin())]
 
 
 class PhotoPlan:

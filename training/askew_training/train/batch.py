@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from askew_training.losses.base import Anchors, Side
+from askew_training.networks.transfer import put
 from askew_training.vectors.teacher_vectors import TeacherVectors
 
 
@@ -136,21 +137,21 @@ def batch_of(
     None if it describes whole photos.
     """
     device = anchors.device
-    known = None if labelled is None else labelled.to(device)
+    known = None if labelled is None else put(labelled, device)
     if targets is None:
-        return Batch(anchors, None, photos.to(device), instances.to(device), tuples, labelled=known)
+        return Batch(anchors, None, put(photos, device), put(instances, device), tuples, labelled=known)
     numbers = photos.numpy()
     neighbours = targets.neighbours_of(numbers)
-    whole = torch.from_numpy(targets.vectors(numbers)).to(device)
+    whole = put(torch.from_numpy(targets.vectors(numbers)), device)
     return Batch(
         anchors,
-        whole if views is None else views.to(device),
-        photos.to(device),
-        instances.to(device),
+        whole if views is None else put(views, device),
+        put(photos, device),
+        put(instances, device),
         tuples,
-        None if neighbours is None else torch.from_numpy(neighbours).to(device),
-        None if targets.prototypes is None else targets.prototypes.to(device),
-        None if targets.classes is None else targets.classes[photos].to(device),
+        None if neighbours is None else put(torch.from_numpy(neighbours), device),
+        None if targets.prototypes is None else put(targets.prototypes, device),
+        None if targets.classes is None else put(targets.classes[photos], device),
         known,
         None if views is None else whole,
     )

@@ -27,7 +27,7 @@ BEST = "best.pt"
 class Progress:
     """How far a run is: the next batch, in which epoch, and the steps, photos and unreadable photos so far.
 
-    `best`: the best validation score so far; None before the first.
+    `best`: the best validation score so far; None before the first. `seconds`: spent in its epochs so far.
     """
 
     epoch: int = 0
@@ -36,19 +36,22 @@ class Progress:
     photos: int = 0
     unreadable: int = 0
     best: float | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class RunState:
     """The state of a stopped run: the network's tensors, its progress, its optimiser, and the tuples of its epoch.
 
-    `precision`: what it was computed in; None if the checkpoint does not state it, as those of 0.1.
+    `average`: the moving average of those tensors, None without one. `precision`: what it was computed in; None if the
+    checkpoint does not state it, as those of 0.1.
     """
 
     tensors: dict[str, torch.Tensor]
     progress: Progress
     optimiser: dict[str, Any]
     tuples: Tuples | None
+    average: dict[str, torch.Tensor] | None
     precision: Precision | None
 
 
@@ -59,16 +62,19 @@ def save_last(
     optimiser: dict[str, Any],
     recipe: str,
     tuples: Tuples | None,
+    learning: dict[str, torch.Tensor] | None,
     precision: Precision,
 ) -> None:
     """Write the checkpoint that a run is resumed from.
 
+    `learning`: the tensors that are trained, if those of the checkpoint are their moving average; None otherwise.
     `tuples`: those of an unfinished epoch. They are stored because the network that chose them no longer exists.
     """
     training = {
         "progress": asdict(progress),
         "optimiser": optimiser,
         "recipe": recipe,
+        "learning": learning,
         "tuples": tuples and {name: torch.from_numpy(getattr(tuples, name)) for name in STORED_TUPLES},
     }
     _write(folder / LAST, {**checkpoint.content(), "precision": precision, "training": training})
@@ -97,6 +103,7 @@ def read_last(folder: Path, recipe: str) -> RunState:
         stored = training.get("tuples")
         tuples = Tuples(*(stored[name].numpy() for name in STORED_TUPLES)) if stored else None
         tensors, optimiser, made_by = content["tensors"], training["optimiser"], training["recipe"]
+        learning = training.get("learning")
         precision = content.get("precision")
     except OSError as error:
         raise CheckpointError(f"There is no run to resume: {path} cannot be read ({error.strerror}).") from None
@@ -109,7 +116,8 @@ def read_last(folder: Path, recipe: str) -> RunState:
             f"{path} was made by another recipe. Expected the recipe that the run began with, which is in recipe.json "
             "in the same folder. Resume with that one, or start again in another folder."
         )
-    return RunState(tensors, progress, optimiser, tuples, precision)
+    average = None if learning is None else tensors
+    return RunState(tensors if learning is None else learning, progress, optimiser, tuples, average, precision)
 
 
 def _are_same_recipe(one: str, other: str) -> bool:

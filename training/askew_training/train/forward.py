@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from askew_training.data.batches import Draw, PhotoPlan
 from askew_training.errors import DataError
+from askew_training.networks.transfer import put
 from askew_training.train.reader import LoadedBatch, PhotoReader
 
 Describe = Callable[[LoadedBatch], Tensor]
@@ -33,35 +34,62 @@ PIECE_STEP = 4
 oneDNN compiles its kernels again for each new batch size, and larger pieces are not faster."""
 
 
-def make_describe(network: nn.Module, accelerator: Accelerator, whole_groups: bool = False) -> Describe:
-    """Make the function that describes loaded batches with a network. `whole_groups`: as for `describe_with`."""
-    return describe_with(network, accelerator.device, accelerator.autocast, whole_groups)
+def make_describe(
+    network: nn.Module, accelerator: Accelerator, whole: int = PHOTOS_AT_ONCE, whole_groups: bool = False
+) -> Describe:
+    """Make the function that describes loaded batches with a network. `whole`, `whole_groups`: as for `describe_with`."""
+    return describe_with(network, accelerator.device, accelerator.autocast, whole, whole_groups)
 
 
-def describe_with(network: nn.Module, device: torch.device, autocast: Autocast, whole_groups: bool = False) -> Describe:
+def describe_with(
+    network: nn.Module,
+    device: torch.device,
+    autocast: Autocast,
+    whole: int = PHOTOS_AT_ONCE,
+    whole_groups: bool = False,
+) -> Describe:
     """Make the function that describes loaded batches with a network on a device.
 
-    `whole_groups`: all photos of one shape go through the network together also on a CPU, and no photo is repeated: the
-    network learns the statistics of what it sees.
+    `whole`: the photos in a full batch of training. `whole_groups`: all photos of one shape go through the network together,
+    and no photo is repeated: the network learns the statistics of what it sees.
     """
-    in_pieces = device.type == "cpu" and not whole_groups
+    on_cpu = device.type == "cpu"
+    # A GPU prepares its convolutions anew for every number of photos, so it gets only these two.
+    allowed = sorted({whole, PHOTOS_AT_ONCE})
+
+    def pieces(pixels: Tensor) -> Iterator[tuple[Tensor, int]]:
+        if whole_groups:
+            yield pixels, len(pixels)
+            return
+        for piece in torch.split(pixels, PIECE if on_cpu else allowed[-1]):
+            yield _fill_up(piece, _next_multiple(len(piece)) if on_cpu else _smallest(allowed, len(piece))), len(piece)
 
     def describe(batch: LoadedBatch) -> Tensor:
-        vectors = []
+        vectors: list[Tensor] = []
         for pixels, _ in batch.groups:
-            for piece in torch.split(pixels, PIECE if in_pieces else len(pixels)):
-                filled = _fill_up(piece) if in_pieces else piece
+            for piece, count in pieces(pixels):
                 with autocast():
-                    vectors.append(network(filled.to(device))[: len(piece)].float())
+                    vectors.append(network(put(piece, device))[:count].float())
+        if len(vectors) == 1:
+            return vectors[0]
         order = torch.argsort(torch.cat([places for _, places in batch.groups]))
-        return torch.cat(vectors)[order.to(device)]
+        return torch.cat(vectors)[put(order, device)]
 
     return describe
 
 
-def _fill_up(piece: Tensor) -> Tensor:
-    """Repeat the last photo up to the next allowed size; the vectors of the copies are dropped."""
-    missing = -len(piece) % PIECE_STEP
+def _next_multiple(count: int) -> int:
+    return count + -count % PIECE_STEP
+
+
+def _smallest(allowed: Sequence[int], count: int) -> int:
+    """The smallest allowed number of photos that is not below `count`."""
+    return next(each for each in allowed if each >= count)
+
+
+def _fill_up(piece: Tensor, count: int) -> Tensor:
+    """Repeat the last photo until there are `count`; the vectors of the copies are dropped."""
+    missing = count - len(piece)
     return torch.cat([piece, piece[-1:].expand(missing, -1, -1, -1)]) if missing else piece
 
 

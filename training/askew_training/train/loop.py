@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,14 +24,21 @@ from askew_training.networks.statistics import estimate_statistics, evaluated
 from askew_training.train.batch import Batch
 from askew_training.train.checkpoints import Progress, RunState, read_last, save_best, save_last
 from askew_training.train.epochs import Epoch, MinedEpoch, PlannedEpoch
+from askew_training.train.feed.choice import make_reader, shapes_to_prepare
+from askew_training.train.feed.shapes import warm_up
 from askew_training.train.forward import describe_without_gradients, make_describe
 from askew_training.train.matching.showing import Showing
 from askew_training.train.matching.views import mixed
-from askew_training.train.optimiser import build_optimiser, rate_factor, set_rate
-from askew_training.train.reader import LoadedBatch, PhotoReader
+from askew_training.train.optimiser import build_optimiser, load_optimiser, rate_factor, set_rate
+from askew_training.train.reader import LoadedBatch
 from askew_training.train.run import Run
 from askew_training.train.run_log import RunLog
 from askew_training.train.tuples import TupleMiner, Tuples, mining_statistics, tuple_batches
+from askew_training.train.upkeep.heartbeat import Doing, tell_nobody
+from askew_training.train.upkeep.length import Clock, Length
+from askew_training.train.upkeep.profile import Profile, Untimed
+from askew_training.train.upkeep.stopping import catch_stop
+from askew_training.train.upkeep.weight_average import WeightAverage
 from askew_training.train.validation import instance_numbers
 
 MAX_UNREADABLE_SHARE = 0.01
@@ -55,8 +61,24 @@ class Interrupted(Exception):
 class Trainer:
     """One run: trains a network by a recipe and leaves `last.pt`, `best.pt`, `log.jsonl` and `tensorboard/`."""
 
-    def __init__(self, run: Run, folder: Path, resume: bool) -> None:
-        """`folder` must exist. With `resume`, continues from its `last.pt`; raises CheckpointError if it cannot."""
+    def __init__(
+        self,
+        run: Run,
+        folder: Path,
+        resume: bool,
+        *,
+        readers: int | None = None,
+        doing: Doing = tell_nobody,
+        is_profiled: bool = False,
+        clock: Clock = time.perf_counter,
+    ) -> None:
+        """`folder` must exist. With `resume`, continues from its `last.pt`; raises CheckpointError if it cannot.
+
+        `readers`: processes that read photos; None chooses by the cores and the device. `doing`: is told what goes on.
+        `is_profiled`: some steps are timed. `clock`: seconds, by which a run of minutes ends.
+        """
+        self._doing, self._is_profiled = doing, is_profiled
+        self._timed = Untimed()
         self._run, self._folder = run, folder
         self._recipe = run.recipe.model_dump_json()
         self._accelerator = Accelerator(mixed_precision="bf16" if run.precision == "bf16" else "no")
@@ -66,12 +88,15 @@ class Trainer:
         self._progress = Progress()
         self._tuples: Tuples | None = None
         self._notes: list[str] = []
-        optimiser = build_optimiser(run.recipe.optimiser, run.network)
+        device = self._accelerator.device
+        run.network.to(device)
+        optimiser = build_optimiser(run.recipe.optimiser, run.network, fused=device.type == "cuda")
+        average = None
         if resume:
             state = read_last(folder, self._recipe)
-            self._progress, self._tuples = state.progress, state.tuples
+            self._progress, self._tuples, average = state.progress, state.tuples, state.average
             run.network.load_state_dict(state.tensors)
-            optimiser.load_state_dict(state.optimiser)
+            load_optimiser(optimiser, state.optimiser)
             self._note_precision(state)
         are_trained = run.recipe.network.statistics == "trained"
         prepare_statistics(run.network, are_trained)
@@ -79,33 +104,44 @@ class Trainer:
             quicken_depthwise(branch)
         network = run.network.to(memory_format=torch.channels_last)
         self._network, self._optimiser = self._accelerator.prepare(network, optimiser)
-        self._describe = make_describe(self._network, self._accelerator, whole_groups=are_trained)
+        self._average = None
+        if run.recipe.run.ema is not None:
+            self._average = WeightAverage(run.network, run.recipe.run.ema)
+            if average is not None:
+                self._average.load(average)
+        self._length = Length(run.recipe.run, self._accelerator, clock)
+        self._describe = make_describe(self._network, self._accelerator, run.photos_in_batch, are_trained)
         self._describe_whole_groups = make_describe(self._network, self._accelerator, whole_groups=True)
-        self._showing = Showing(
-            run.views, run.view_teacher, run.stored_views, self._accelerator.device, self._accelerator.autocast
-        )
-        training = run.training
-        self._reader = PhotoReader(training.store, training.shapes, run.augmentation, seed=run.recipe.seed, ahead=True)
+        self._showing = Showing(run.views, run.view_teacher, run.stored_views, device, self._accelerator.autocast)
+        self._reader = make_reader(run, device, readers, doing, lambda name: self._timed.part(name))
         self._batches_each_epoch = run.batches_each_epoch // self._accelerator.num_processes
 
     def train(self) -> Progress:
         """Run to the end. Raises TrainingError if it cannot continue, Interrupted if it was stopped."""
         done = self._progress.epoch * self._batches_each_epoch + self._progress.batch
-        epochs = self._run.recipe.run.epochs
-        with RunLog(self._folder, epochs, self._batches_each_epoch, done) as log, _catch_stop() as was_stopped:
+        total = self._length.total(self._batches_each_epoch)
+        with RunLog(self._folder, total, done, self._doing) as log, catch_stop() as was_stopped:
+            if self._is_profiled:
+                self._timed = Profile(self._folder, self._accelerator.device, log.say)
             for note in self._notes:
                 log.say(note)
             self._reader.start()
+            if self._run.on_gpu:
+                shapes = shapes_to_prepare(self._run)
+                log.say(f"Preparing the network for {len(shapes)} shapes of photos.")
+                self._doing("preparing the network for its shapes")
+                warm_up(self._network, self._accelerator, shapes, self._run.photos_in_batch)
             if self._progress.steps == 0:
                 self._validate(log)
-            while self._progress.epoch < epochs:
+            while not self._length.is_over(self._progress):
                 epoch = self._epoch(log)
                 self._estimate_statistics(epoch, log)
-                self._train_epoch(epoch, log, was_stopped)
-                self._progress.epoch, self._progress.batch = self._progress.epoch + 1, 0
-                self._tuples = None
+                if self._train_epoch(epoch, log, was_stopped):
+                    self._progress.epoch, self._progress.batch = self._progress.epoch + 1, 0
+                    self._tuples = None
                 self._validate(log)
                 self._save()
+            self._timed.finish()
         return self._progress
 
     def _note_precision(self, state: RunState) -> None:
@@ -124,6 +160,7 @@ class Trainer:
             planned = self._own_share(run.source.epoch(number))
             return PlannedEpoch(planned, self._instances, self._labelled, run.targets)
         if self._tuples is None:
+            self._doing(f"mining the tuples of epoch {number + 1}")
             self._tuples = run.source.mine(number, self._describe_training_photos)
             statistics = mining_statistics(self._tuples, self._losses)
             if statistics:
@@ -166,20 +203,27 @@ class Trainer:
         with evaluated(self._network):
             return describe_without_gradients(self._reader, describe, self._run.training.shapes, photos)[0]
 
-    def _train_epoch(self, epoch: Epoch, log: RunLog, was_stopped: Callable[[], bool]) -> None:
+    def _train_epoch(self, epoch: Epoch, log: RunLog, was_stopped: Callable[[], bool]) -> bool:
+        """Train the batches of an epoch that are left. Returns whether it came to its end, and not the run's time."""
         recipe, progress, draws = self._run.recipe, self._progress, epoch.draws
         count = len(draws)
         steps_each_epoch = math.ceil(count / recipe.batches.accumulate)
         started, photos = time.perf_counter(), 0
+        self._length.start_epoch()
+        steps = self._length.total(steps_each_epoch)
         plan = self._run.views
         readings = [plan.reading(batch, progress.epoch) for batch in draws[progress.batch :]]
         remaining = self._reader.read([reading.draws for reading in readings], plan.read_epoch(progress.epoch))
-        for number, (reading, read) in enumerate(zip(readings, remaining, strict=True), start=progress.batch):
+        reads = zip(readings, self._timed.reading(remaining), strict=True)
+        for number, (reading, read) in enumerate(reads, start=progress.batch):
             self._count_unreadable(read, log)
-            loaded, views = self._showing.show(read, reading, progress.epoch, number)
+            with self._timed.part("teacher"):
+                loaded, views = self._showing.show(read, reading, progress.epoch, number)
             is_step = (number + 1) % recipe.batches.accumulate == 0 or number + 1 == count
-            factor = rate_factor(recipe.optimiser, progress.steps, progress.epoch, steps_each_epoch * recipe.run.epochs)
-            batch = epoch.batch(number, loaded, self._describe(loaded), views) if len(loaded.photos) else None
+            share = self._length.share(progress)
+            factor = rate_factor(recipe.optimiser, progress.steps, progress.epoch, steps, share)
+            with self._timed.part("forward"):
+                batch = epoch.batch(number, loaded, self._describe(loaded), views) if len(loaded.photos) else None
             values = self._learn(loaded, batch, is_step, factor)
             photos += len(loaded.photos)
             progress.photos += len(loaded.photos)
@@ -189,12 +233,19 @@ class Trainer:
                 continue
             progress.steps += 1
             progress.batch = number + 1
+            if self._average is not None:
+                self._average.update(progress.steps)
+            self._timed.after_step()
+            self._length.count(progress)
             log.write("train", progress.steps, {"epoch": progress.epoch, **values, "photos_per_second": rate})
             if was_stopped():
                 self._save()
                 raise Interrupted
+            if self._length.is_time_over(progress) and progress.batch < count:
+                return False
             if progress.steps % recipe.run.save_each_steps == 0:
                 self._save()
+        return True
 
     def _learn(self, loaded: LoadedBatch, batch: Batch | None, is_step: bool, factor: float) -> dict[str, float]:
         """Backpropagate one batch, and let the optimiser step if `is_step`. Returns what to log.
@@ -209,16 +260,18 @@ class Trainer:
                 terms |= {f"gradient_norm_{name}": norm for name, norm in norms.items()}
             if not bool(torch.isfinite(loss)):
                 raise TrainingError(self._not_finite("loss", loaded))
-            self._accelerator.backward(loss / self._run.recipe.batches.accumulate)
+            with self._timed.part("backward"):
+                self._accelerator.backward(loss / self._run.recipe.batches.accumulate)
             values = {"loss": loss.item(), **terms} if terms else {}
         if not is_step:
             return values
-        norm = clip_grad_norm_(self._network.parameters(), self._run.recipe.optimiser.clip or math.inf)
-        if not bool(torch.isfinite(norm)):
-            raise TrainingError(self._not_finite("gradient", loaded))
-        set_rate(self._optimiser, factor)
-        self._optimiser.step()
-        self._optimiser.zero_grad()
+        with self._timed.part("step"):
+            norm = clip_grad_norm_(self._network.parameters(), self._run.recipe.optimiser.clip or math.inf)
+            if not bool(torch.isfinite(norm)):
+                raise TrainingError(self._not_finite("gradient", loaded))
+            set_rate(self._optimiser, factor)
+            self._optimiser.step()
+            self._optimiser.zero_grad()
         return {**values, "gradient_norm": norm.item(), "rate": factor}
 
     def _measures_gradients(self) -> bool:
@@ -228,7 +281,8 @@ class Trainer:
     def _validate(self, log: RunLog) -> None:
         if self._run.validation is None or not self._accelerator.is_main_process:
             return
-        with evaluated(self._network):
+        self._doing(f"validating after {self._progress.epoch} epochs")
+        with evaluated(self._network), self._averaged():
             scores = self._run.validation.measure(self._describe, self._losses)
         landing = {} if scores.landing is None else scores.landing.figures()
         log.write(
@@ -243,10 +297,16 @@ class Trainer:
         log.say(f"after {self._progress.epoch} epochs: loss {scores.loss:.4f}, mAP {scores.mean:.3f} ({by_set})")
         if self._progress.best is None or scores.mean > self._progress.best:
             self._progress.best = scores.mean
-            save_best(self._folder, self._checkpoint(), self._run.precision)
+            with self._averaged():
+                save_best(self._folder, self._checkpoint(), self._run.precision)
 
     def _save(self) -> None:
-        if self._accelerator.is_main_process:
+        if not self._accelerator.is_main_process:
+            return
+        learning = None
+        if self._average is not None:
+            learning = {name: tensor.clone() for name, tensor in self._checkpoint().network.state_dict().items()}
+        with self._averaged():
             save_last(
                 self._folder,
                 self._checkpoint(),
@@ -254,8 +314,13 @@ class Trainer:
                 self._optimiser.state_dict(),
                 self._recipe,
                 self._tuples,
+                learning,
                 self._run.precision,
             )
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """Within it, the network has the moving average of its weights, if the recipe asks for one."""
+        return nullcontext() if self._average is None else self._average.in_network()
 
     def _checkpoint(self) -> Checkpoint:
         network: Network = self._accelerator.unwrap_model(self._network)
@@ -279,23 +344,3 @@ class Trainer:
             f"The {what} is no longer finite in step {self._progress.steps + 1} of epoch {self._progress.epoch + 1}, "
             f"with {listed}. The last checkpoint before it is kept. Lower the learning rate, or set `clip`."
         )
-
-
-@contextmanager
-def _catch_stop() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether Ctrl-C or SIGTERM was received; a second Ctrl-C ends the process at once."""
-    received = False
-
-    def note(number: int, _frame: object) -> None:
-        nonlocal received
-        received = True
-        # A second SIGTERM changes nothing: a supervisor may send one to each process of a group, and `askew experiment` another.
-        if number == signal.SIGINT:
-            signal.signal(number, signal.default_int_handler)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

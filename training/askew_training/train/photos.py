@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from askew_client.cli.taken import Intake
 from askew_client.encoding.photos import shrunk_size
-from askew_training.data.batches import batch_shape
+from askew_training.data.batches import batch_shape, few_shapes, nearest_shape
 from askew_training.data.findings import check_photos
 from askew_training.data.landmarks import read_landmarks
 from askew_training.data.pairs import PairedPhotos, pairs_within_instances
@@ -42,11 +42,14 @@ class RunPhotos:
 @dataclass(frozen=True)
 class PhotoSet:
     """Photos that can be read, their pixels, the shape that each is cut to, and their rows among the teacher's vectors
-    (None without a teacher)."""
+    (None without a teacher). `sides`: (height, width) that each would have in its batch if nothing were cut off.
+    `allowed`: the shapes that batches of views computed on a GPU may have."""
 
     photos: list[Photo]
     store: PhotoStore
     shapes: list[tuple[int, int]]
+    sides: list[tuple[int, int]]
+    allowed: tuple[tuple[int, int], ...]
     rows: NDArray[np.int64] | None
 
 
@@ -71,15 +74,22 @@ def read_photos(recipe: Recipe, say: Callable[[str], None]) -> RunPhotos:
     return RunPhotos(training, held_out, distractors, pairs, intake)
 
 
-def training_set(photos: Sequence[Photo], recipe: Recipe, teacher: TeacherVectors | None) -> PhotoSet:
-    """Prepare the photos to train on, stored so large that no crop of them has to be enlarged."""
+def training_set(
+    photos: Sequence[Photo], recipe: Recipe, teacher: TeacherVectors | None, on_gpu: bool = False
+) -> PhotoSet:
+    """Prepare the photos to train on, stored so large that no crop of them has to be enlarged.
+
+    `on_gpu`: for a GPU, which gets photos in seven shapes at most.
+    """
     side = math.ceil(recipe.batches.photo_size / math.sqrt(recipe.augmentation.smallest_crop))
-    return _photo_set(photos, recipe, teacher, side)
+    return _photo_set(photos, recipe, teacher, side, on_gpu)
 
 
-def validation_set(photos: Sequence[Photo], recipe: Recipe, teacher: TeacherVectors | None) -> PhotoSet:
+def validation_set(
+    photos: Sequence[Photo], recipe: Recipe, teacher: TeacherVectors | None, on_gpu: bool = False
+) -> PhotoSet:
     """Prepare the photos to validate on, which are never augmented."""
-    return _photo_set(photos, recipe, teacher, recipe.batches.photo_size)
+    return _photo_set(photos, recipe, teacher, recipe.batches.photo_size, on_gpu)
 
 
 def _usable(photos: Sequence[Photo], recipe: Recipe, say: Callable[[str], None], intake: Intake) -> list[Photo]:
@@ -106,16 +116,21 @@ def _split(photos: Sequence[Photo], recipe: Recipe) -> tuple[list[Photo], list[P
     return [photo for photo in kept if photo.id not in excluded], held, distractors
 
 
-def _photo_set(photos: Sequence[Photo], recipe: Recipe, teacher: TeacherVectors | None, side: int) -> PhotoSet:
+def _photo_set(
+    photos: Sequence[Photo], recipe: Recipe, teacher: TeacherVectors | None, side: int, on_gpu: bool
+) -> PhotoSet:
     store = PhotoStore([photo.path for photo in photos], side, recipe.data.decoded)
-    shapes = [_shape(*store.shape(index), recipe.batches) for index in range(len(photos))]
-    return PhotoSet(list(photos), store, shapes, None if teacher is None else _rows(photos, teacher))
+    sides = [_sides(*store.shape(index), recipe.batches) for index in range(len(photos))]
+    photo_size = recipe.batches.photo_size
+    allowed = few_shapes(photo_size)
+    shapes = [nearest_shape([each], allowed) if on_gpu else batch_shape(*each, photo_size) for each in sides]
+    return PhotoSet(list(photos), store, shapes, sides, allowed, None if teacher is None else _rows(photos, teacher))
 
 
-def _shape(height: int, width: int, batches: BatchTable) -> tuple[int, int]:
-    """The shape in its batches of a photo that has `height` × `width` in the store."""
+def _sides(height: int, width: int, batches: BatchTable) -> tuple[int, int]:
+    """What a photo that has `height` × `width` in the store would have in a batch if nothing of it were cut off."""
     longest = min(batches.photo_size, round(batches.shrink * max(height, width)))
-    return batch_shape(*shrunk_size(height, width, longest), batches.photo_size)
+    return shrunk_size(height, width, longest)
 
 
 def _rows(photos: Sequence[Photo], teacher: TeacherVectors) -> NDArray[np.int64]:

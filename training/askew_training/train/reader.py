@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +18,8 @@ from askew_client.errors import PhotoError
 from askew_training.data.augmentation import Augmentation, augment, cut
 from askew_training.data.batches import Batches, Draw
 from askew_training.data.store import PhotoStore
+
+Loaded = TypeVar("Loaded", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -32,16 +36,20 @@ class LoadedBatch:
     draws: Tensor
     unreadable: list[str]
 
+    def pin_memory(self) -> LoadedBatch:
+        """The same with its pixels in pinned memory, from which a GPU copies them without waiting."""
+        return replace(self, groups=[(pixels.pin_memory(), places) for pixels, places in self.groups])
+
 
 @dataclass(frozen=True)
-class _Task:
+class Task:
     """One batch to read: its draws, and the epoch for which it is augmented; None: not augmented."""
 
     draws: list[Draw]
     epoch: int | None
 
 
-class _Pixels(Dataset[LoadedBatch]):
+class PixelsOfTasks(Dataset[LoadedBatch]):
     """Loaded batches, by their task."""
 
     def __init__(
@@ -50,7 +58,7 @@ class _Pixels(Dataset[LoadedBatch]):
         self._store, self._shapes = store, shapes
         self._augmentation, self._seed = augmentation, seed
 
-    def __getitem__(self, task: _Task) -> LoadedBatch:
+    def __getitem__(self, task: Task) -> LoadedBatch:
         by_shape: dict[tuple[int, int], list[NDArray[np.uint8]]] = {}
         places: dict[tuple[int, int], list[int]] = {}
         photos: list[int] = []
@@ -94,22 +102,12 @@ class PhotoReader:
         *,
         seed: int = 0,
         ahead: bool = False,
+        readers: int = 1,
     ) -> None:
-        """`shapes`: (height, width) that each photo of the store is cut to."""
-        self._pixels = _Pixels(store, shapes, augmentation, seed)
-        self._tasks: list[_Task] = []
-        self._loader: DataLoader[LoadedBatch] | None = None
-        if ahead:
-            self._loader = DataLoader(
-                self._pixels,
-                batch_size=None,
-                sampler=self._tasks,
-                num_workers=1,
-                prefetch_factor=4,
-                persistent_workers=True,
-                multiprocessing_context="fork",
-                worker_init_fn=_prepare_worker,
-            )
+        """`shapes`: (height, width) that each photo of the store is cut to. `readers`: processes that read ahead."""
+        self._pixels = PixelsOfTasks(store, shapes, augmentation, seed)
+        self._tasks: list[Task] = []
+        self._loader = make_loader(self._pixels, self._tasks, readers) if ahead else None
 
     def start(self) -> None:
         """Fork the process that reads ahead now, while this process is small."""
@@ -121,19 +119,41 @@ class PhotoReader:
 
         When reading ahead, exhaust the iterator before asking for other batches.
         """
-        tasks = [_Task(draws, epoch) for draws in batches]
+        tasks = [Task(draws, epoch) for draws in batches]
         if self._loader is None:
             return (self._pixels[task] for task in tasks)
         self._tasks[:] = tasks
         return iter(self._loader)
 
 
+def make_loader(
+    loaded: Dataset[Loaded], tasks: list[Task], readers: int, is_pinned: bool = False
+) -> DataLoader[Loaded]:
+    """Make the loader that reads `tasks` in their order in `readers` processes, a few batches ahead."""
+    with warnings.catch_warnings():
+        # How many processes there are is chosen by the cores already, or by a person who knows.
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        return DataLoader(
+            loaded,
+            batch_size=None,
+            sampler=tasks,
+            num_workers=readers,
+            prefetch_factor=4,
+            persistent_workers=True,
+            pin_memory=is_pinned,
+            multiprocessing_context="fork",
+            worker_init_fn=prepare_worker,
+        )
+
+
 def _to_tensor(values: list[int]) -> Tensor:
     return torch.tensor(values, dtype=torch.int64)
 
 
-def _prepare_worker(_number: int) -> None:
-    """Ignore Ctrl-C and SIGTERM, which may reach the whole process group but are for the trainer.
+def prepare_worker(_number: int) -> None:
+    """Prepare a process that reads ahead: one thread, and no answer to signals.
+
+    Ignore Ctrl-C and SIGTERM, which may reach the whole process group but are for the trainer.
 
     The trainer saves first, and then ends its worker. A worker whose trainer was killed ends by itself: torch's loader
     looks for its parent every few seconds.

@@ -253,16 +253,27 @@ class OptimiserTable(Table):
 class RunTable(Table):
     """The length of the run, and its precision.
 
+    It ends after `epochs`, or after so many `minutes` of training, reading and preparing not counted; then no two runs are
+    equal to the bit. `ema`: the decay of the moving average of the weights that is measured and kept in their place.
+
     `steps_each_epoch`: batches in an epoch. Batches drawn by instances need it; without it, an epoch of `photos` sees
     each photo once. `gradient_norms_each_steps`: how often the gradient of each loss is measured, if there are several; it
     takes a backward pass for each. `precision`: "bf16" computes convolutions in bfloat16, on a CPU only if its processor is fast at it.
     """
 
-    epochs: int = Field(ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     steps_each_epoch: int | None = Field(default=None, ge=1)
     precision: Literal["fp32", "bf16"] = "fp32"
     save_each_steps: int = Field(default=200, ge=1)
     gradient_norms_each_steps: int = Field(default=100, ge=1)
+
+    @model_validator(mode="after")
+    def _check_length(self) -> Self:
+        if (self.epochs is None) == (self.minutes is None):
+            raise ValueError("a run ends by `epochs` or by `minutes`: expected one of them")
+        return self
 
 
 class EncoderTable(Table):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ from askew_training.train.start.initial_network import build_initial_network
 from askew_training.train.start.margins import own_vectors, similarities_of, with_margins
 from askew_training.train.start.whole_vectors import network_of_teacher, whole_vectors
 from askew_training.train.tuples import TupleMiner, VectorsOf
+from askew_training.train.upkeep.heartbeat import Doing, tell_nobody
 from askew_training.train.validation import Validation, instance_numbers
 from askew_training.train.weighted_sum import WeightedSum, weighted_sum
 from askew_training.vectors.neighbours import nearest_rows
@@ -58,8 +60,8 @@ class Run:
 
     `source`: the plan that its batches are drawn by, or the miner of their tuples. `views`: which views are read, and shown at
     which size. `view_teacher`: describes them, None if the teacher's vectors are of whole photos; `stored_views`: its vectors
-    of fixed views. `precision`: what it computes in.
-    `intake`: which photos and lines were taken, and which were not.
+    of fixed views. `precision`: what it computes in. `intake`: which photos and lines were taken, and which were not.
+    `on_gpu`: whether batches are made as a GPU wants them: in few shapes, with views that the device computes.
     """
 
     recipe: Recipe
@@ -76,6 +78,15 @@ class Run:
     description: Description
     precision: Precision
     intake: Intake
+    on_gpu: bool
+
+    @property
+    def photos_in_batch(self) -> int:
+        """The photos in a full batch that go through the network."""
+        batches, mining = self.recipe.batches, self.recipe.mining
+        if mining is not None and self.recipe.side == "student":
+            return batches.anchors * (2 + mining.negatives)
+        return batches.anchors
 
     @property
     def batches_each_epoch(self) -> int:
@@ -91,13 +102,19 @@ def prepare(
     say: Callable[[str], None],
     has_fast_bf16: bool | None = None,
     text: str | None = None,
+    on_gpu: bool | None = None,
+    doing: Doing = tell_nobody,
 ) -> Run:
     """Read the photos, the teacher's vectors and the network of a recipe.
 
     `cache`: the folder for pooled vectors that a whitening or a ridge regression is learned from, and for what a teacher
-    describes when the run starts. `say` is called with sentences for a person. `has_fast_bf16`: whether the processor has fast bf16; None asks torch. `text`: of the recipe's
-    file, for the checkpoints; their description names its SHA-256. Raises DataError, RecipeError, CacheError, WeightsError, CheckpointError.
+    describes when the run starts. `say` is called with sentences for a person. `has_fast_bf16`: whether the processor has
+    fast bf16; None asks torch. `text`: of the recipe's file, for the checkpoints; their description names its SHA-256.
+    `on_gpu`: whether batches are made for a GPU; None asks torch. `doing`: is told what goes on.
+    Raises DataError, RecipeError, CacheError, WeightsError, CheckpointError.
     """
+    on_gpu = PartialState().device.type == "cuda" if on_gpu is None else on_gpu
+    doing("listing the photos")
     licences = read_licences(recipe.data.licences)
     photos = read_photos(recipe, say)
     sources = sources_of(photos.training, licences)
@@ -107,9 +124,11 @@ def prepare(
         photos, teacher = whole_vectors(recipe.teacher, teacher_network, photos, cache, say)
         view_teacher = teacher_network if recipe.matches_views else None
     read_size = read_size_of(recipe, view_teacher)
-    training = training_set(photos.training, at_read_size(recipe, read_size), teacher)
+    doing(f"reading the headers of {len(photos.training):,} photos")
+    training = training_set(photos.training, at_read_size(recipe, read_size), teacher, on_gpu)
     if recipe.data.decoded is not None:
-        training.store.fill(lambda: None)
+        decoded = itertools.count(1)
+        training.store.fill(lambda: doing(f"decoding photos: {next(decoded):,} of {len(training.photos):,}"))
         say(training.store.complaint or f"Decoded photos are stored in {recipe.data.decoded}.")
     plan = _plan(training, recipe.batches, recipe.run.steps_each_epoch, recipe.seed)
     losses = _losses(recipe, recipe.losses, training, teacher)
@@ -124,6 +143,7 @@ def prepare(
         f"{len(training.photos)} photos to train on, {len(photos.held_out)} of held-out instances and "
         f"{len(photos.distractors)} distractors to validate on."
     )
+    doing("making the network")
     network = build_initial_network(recipe, training.photos, teacher, training.rows, cache, say)
     if teacher is not None:
         _check_target(network, teacher)
@@ -166,10 +186,11 @@ def prepare(
         view_teacher=view_teacher,
         stored_views=stored,
         augmentation=augmentation,
-        validation=_validation(photos, at_the_students_ratio(recipe, read_size), teacher, targets),
+        validation=_validation(photos, at_the_students_ratio(recipe, read_size), teacher, targets, on_gpu),
         description=description,
         precision=_precision(recipe, has_fast_bf16, say),
         intake=photos.intake,
+        on_gpu=on_gpu,
     )
 
 
@@ -249,11 +270,11 @@ def _miner(recipe: Recipe, training: PhotoSet, targets: Targets | None, pairs: P
 
 
 def _validation(
-    photos: RunPhotos, recipe: Recipe, teacher: TeacherVectors | None, targets: Targets | None
+    photos: RunPhotos, recipe: Recipe, teacher: TeacherVectors | None, targets: Targets | None, on_gpu: bool
 ) -> Validation | None:
     if not photos.held_out:
         return None
-    held_out = validation_set([*photos.held_out, *photos.distractors], recipe, teacher)
+    held_out = validation_set([*photos.held_out, *photos.distractors], recipe, teacher, on_gpu)
     batches = recipe.batches
     if batches.photos is None:
         # Batches by instance, also for tuples: pairs are then the held-out photos of one instance.

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from askew_training.train.upkeep.heartbeat import Doing, tell_nobody
+
 LINES = "log.jsonl"
 
 
@@ -20,8 +22,10 @@ class RunLog:
     Use it as a context manager. A resumed run appends to the existing lines.
     """
 
-    def __init__(self, folder: Path, epochs: int, batches_each_epoch: int, done: int) -> None:
-        """`done`: the batches that an earlier part of the run has seen."""
+    def __init__(self, folder: Path, batches: int | None, done: int, doing: Doing = tell_nobody) -> None:
+        """`batches`: of the whole run; None if it is not known. `done`: those that an earlier part of the run has seen.
+        `doing`: is told of each batch."""
+        self._doing = doing
         self._lines = (folder / LINES).open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=done)
         self.console = Console(stderr=True)
@@ -33,7 +37,7 @@ class RunLog:
             TimeRemainingColumn(),
         )
         self._bar = Progress(*columns, console=self.console)
-        self._task: TaskID = self._bar.add_task("training", total=epochs * batches_each_epoch, completed=done, rate="")
+        self._task: TaskID = self._bar.add_task("training", total=batches, completed=done, rate="")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -50,6 +54,9 @@ class RunLog:
         """Advance the bar by one batch. `loss`: None if none of its photos could be read."""
         rate = f"{'' if loss is None else f'loss {loss:.4f}  '}{photos_each_second:.1f} photos/s"
         self._bar.update(self._task, advance=1, description=f"epoch {epoch + 1}", rate=rate)
+        task = self._bar.tasks[self._task]
+        batches = f"{task.completed:.0f}" if task.total is None else f"{task.completed:.0f} of {task.total:.0f}"
+        self._doing(f"training: epoch {epoch + 1}, batch {batches}, {rate}")
 
     def write(self, kind: str, step: int, values: dict[str, float | int | str]) -> None:
         """Write one line of JSON, and each number in it to TensorBoard as `kind/name`."""
