@@ -147,6 +147,7 @@ def measure(run: Run, folder: Path, trunk: str, rounds: int) -> None:
     rates["askew train"] = epoch_rates(folder / "out" / "log.jsonl")[1:]
     rates["bare loop"] += [bare_rate(networks["bare loop"], batches, run.precision, size) for _ in range(rounds)]
     feeding = [feed_rate(reader, run, device) for _ in range(2)][-1]
+    reader.close()
     name = "CPU" if is_cpu else torch.cuda.get_device_name(device)
     print(
         f"{trunk}, {sum(len(batch.photos) for batch in batches)} photos at {run.recipe.batches.photo_size} px, batches of "

@@ -118,6 +118,12 @@ class Trainer:
 
     def train(self) -> Progress:
         """Run to the end. Raises TrainingError if it cannot continue, Interrupted if it was stopped."""
+        try:
+            return self._train_all()
+        finally:
+            self._reader.close()
+
+    def _train_all(self) -> Progress:
         done = self._progress.epoch * self._batches_each_epoch + self._progress.batch
         total = self._length.total(self._batches_each_epoch)
         with RunLog(self._folder, total, done, self._doing) as log, catch_stop() as was_stopped:

@@ -125,6 +125,18 @@ class PhotoReader:
         self._tasks[:] = tasks
         return iter(self._loader)
 
+    def close(self) -> None:
+        """End the processes that read. They ignore SIGTERM, so an interpreter that ends would wait for them for ever."""
+        end_processes(self._loader)
+
+
+def end_processes(loader: DataLoader[Loaded] | None) -> None:
+    """End the processes of a loader, if it has any."""
+    # torch offers no public way: it relies on the last reference to go, which a traceback or a circle may hold.
+    iterator = getattr(loader, "_iterator", None)
+    if iterator is not None:
+        iterator._shutdown_workers()
+
 
 def make_loader(
     loaded: Dataset[Loaded], tasks: list[Task], readers: int, is_pinned: bool = False

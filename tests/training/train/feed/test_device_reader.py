@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,10 @@ def test_the_shapes_of_all_batches_are_prepared(folder: Path) -> None:
 def test_a_run_whose_batches_are_made_for_a_gpu_learns(folder: Path) -> None:
     run = run_of(folder, ASYMMETRIC.replace("epochs = 2", "epochs = 4"))
     (folder / "out").mkdir()
+    before = set(multiprocessing.active_children())
     Trainer(run, folder / "out", resume=False, readers=1).train()
+    # No process is left that reads: they ignore SIGTERM, and the end of the program would wait for them for ever.
+    assert set(multiprocessing.active_children()) <= before
     losses = [line["loss"] for line in log_lines(folder / "out", "train")]
     assert sum(losses[-4:]) < sum(losses[:4])
 

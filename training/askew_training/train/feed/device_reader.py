@@ -19,7 +19,7 @@ from askew_training.data.store import PhotoStore
 from askew_training.networks.transfer import put
 from askew_training.train.feed.resident import Resident
 from askew_training.train.feed.views import PackedPhotos, ViewBatch, compute_views
-from askew_training.train.reader import LoadedBatch, PhotoReader, PixelsOfTasks, Task, make_loader
+from askew_training.train.reader import LoadedBatch, PhotoReader, PixelsOfTasks, Task, end_processes, make_loader
 
 Part = Callable[[str], AbstractContextManager[None]]
 """Enters a part of a step, by its name."""
@@ -147,6 +147,10 @@ class DeviceReader(PhotoReader):
         """See `PhotoReader`. The pixels are on the device already."""
         self._tasks[:] = [Task(draws, epoch) for draws in batches]
         return _one_ahead(map(self._compute, self._drawn))
+
+    def close(self) -> None:
+        """See `PhotoReader`."""
+        end_processes(self._drawn)
 
     def _compute(self, drawn: DrawnBatch | LoadedBatch) -> LoadedBatch:
         if isinstance(drawn, LoadedBatch):
