@@ -15,7 +15,6 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch.nn.utils import clip_grad_norm_
 
-from askew_training.errors import TrainingError
 from askew_training.networks.checkpoint import Checkpoint
 from askew_training.networks.depthwise import quicken_depthwise
 from askew_training.networks.learning import prepare_statistics
@@ -33,7 +32,9 @@ from askew_training.train.optimiser import build_optimiser, load_optimiser, rate
 from askew_training.train.reader import LoadedBatch
 from askew_training.train.run import Run
 from askew_training.train.run_log import RunLog
+from askew_training.train.score_log import log_scores
 from askew_training.train.tuples import TupleMiner, Tuples, mining_statistics, tuple_batches
+from askew_training.train.upkeep.failures import count_unreadable, not_finite
 from askew_training.train.upkeep.heartbeat import Doing, tell_nobody
 from askew_training.train.upkeep.length import Clock, Length
 from askew_training.train.upkeep.profile import Profile, Untimed
@@ -41,15 +42,8 @@ from askew_training.train.upkeep.stopping import catch_stop
 from askew_training.train.upkeep.weight_average import WeightAverage
 from askew_training.train.validation import instance_numbers
 
-MAX_UNREADABLE_SHARE = 0.01
-MAX_UNREADABLE = 10
-"""A run stops if more photos than this number, and more than this share, could not be read."""
-
 STATISTICS_BATCHES = 20
 """Batches of an epoch that the statistics of normalisation are estimated on."""
-
-LISTED_PHOTOS = 8
-"""How many photos a message names before it gives the number of the rest."""
 
 T = TypeVar("T")
 
@@ -222,7 +216,7 @@ class Trainer:
         remaining = self._reader.read([reading.draws for reading in readings], plan.read_epoch(progress.epoch))
         reads = zip(readings, self._timed.reading(remaining), strict=True)
         for number, (reading, read) in enumerate(reads, start=progress.batch):
-            self._count_unreadable(read, log)
+            count_unreadable(read, progress, log.say)
             with self._timed.part("teacher"):
                 loaded, views = self._showing.show(read, reading, progress.epoch, number)
             is_step = (number + 1) % recipe.batches.accumulate == 0 or number + 1 == count
@@ -265,7 +259,7 @@ class Trainer:
                 norms = self._losses.gradient_norms(batch, self._network.parameters())
                 terms |= {f"gradient_norm_{name}": norm for name, norm in norms.items()}
             if not bool(torch.isfinite(loss)):
-                raise TrainingError(self._not_finite("loss", loaded))
+                raise not_finite("loss", loaded, self._run.training.photos, self._progress)
             with self._timed.part("backward"):
                 self._accelerator.backward(loss / self._run.recipe.batches.accumulate)
             values = {"loss": loss.item(), **terms} if terms else {}
@@ -274,7 +268,7 @@ class Trainer:
         with self._timed.part("step"):
             norm = clip_grad_norm_(self._network.parameters(), self._run.recipe.optimiser.clip or math.inf)
             if not bool(torch.isfinite(norm)):
-                raise TrainingError(self._not_finite("gradient", loaded))
+                raise not_finite("gradient", loaded, self._run.training.photos, self._progress)
             set_rate(self._optimiser, factor)
             self._optimiser.step()
             self._optimiser.zero_grad()
@@ -290,17 +284,7 @@ class Trainer:
         self._doing(f"validating after {self._progress.epoch} epochs")
         with evaluated(self._network), self._averaged():
             scores = self._run.validation.measure(self._describe, self._losses)
-        landing = {} if scores.landing is None else scores.landing.figures()
-        log.write(
-            "validation",
-            self._progress.steps,
-            {"loss": scores.loss, "mAP": scores.mean, "symmetric_mAP": scores.symmetric, **landing, **scores.by_set},
-        )
-        if scores.landing is not None and self._progress.epoch:
-            for warning in scores.landing.warnings():
-                log.say(f"after {self._progress.epoch} epochs: {warning}")
-        by_set = ", ".join(f"{name} {score:.3f}" for name, score in scores.by_set.items())
-        log.say(f"after {self._progress.epoch} epochs: loss {scores.loss:.4f}, mAP {scores.mean:.3f} ({by_set})")
+        log_scores(scores, self._progress, log)
         if self._progress.best is None or scores.mean > self._progress.best:
             self._progress.best = scores.mean
             with self._averaged():
@@ -331,22 +315,3 @@ class Trainer:
     def _checkpoint(self) -> Checkpoint:
         network: Network = self._accelerator.unwrap_model(self._network)
         return Checkpoint(network, self._run.description)
-
-    def _count_unreadable(self, loaded: LoadedBatch, log: RunLog) -> None:
-        for sentence in loaded.unreadable:
-            log.say(f"skipped: {sentence}")
-        self._progress.unreadable += len(loaded.unreadable)
-        if self._progress.unreadable > max(MAX_UNREADABLE, MAX_UNREADABLE_SHARE * self._progress.photos):
-            raise TrainingError(
-                f"{self._progress.unreadable} photos could not be read, the last: {loaded.unreadable[-1]} Find all of "
-                "them with `askew check-photos --thorough`, and continue with --resume."
-            )
-
-    def _not_finite(self, what: str, loaded: LoadedBatch) -> str:
-        names = [self._run.training.photos[index].id for index in loaded.photos.tolist()]
-        more = len(names) - LISTED_PHOTOS
-        listed = ", ".join(names[:LISTED_PHOTOS]) + (f" and {more} more" if more > 0 else "")
-        return (
-            f"The {what} is no longer finite in step {self._progress.steps + 1} of epoch {self._progress.epoch + 1}, "
-            f"with {listed}. The last checkpoint before it is kept. Lower the learning rate, or set `clip`."
-        )

@@ -31,7 +31,7 @@ def test_profile_writes_a_table_and_a_trace(folder: Path) -> None:
     table = (folder / "out" / "profile.txt").read_text()
     assert table in printed
     names = [line.split()[0] for line in table.splitlines()[1:]]
-    assert names == ["reading", "augmentation", "forward", "backward", "step", "rest"]
+    assert names == ["reading", "augmentation", "teacher", "forward", "backward", "step", "rest"]
     shares = [float(line.split("ms")[1].split("%")[0]) for line in table.splitlines()[1:]]
     assert sum(shares) == pytest.approx(100, abs=0.5)
     events = {event["name"] for event in json.loads((folder / "out" / "trace.json").read_text())["traceEvents"]}

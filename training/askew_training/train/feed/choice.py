@@ -10,6 +10,7 @@ from askew_client.cores import usable_cores
 from askew_training.data.batches import PhotoPlan
 from askew_training.train.feed.device_reader import DeviceReader, Part, not_timed
 from askew_training.train.feed.resident import budget_of, hold
+from askew_training.train.matching.views import shrunk_shape
 from askew_training.train.reader import PhotoReader
 from askew_training.train.run import Run
 from askew_training.train.upkeep.heartbeat import Doing, tell_nobody
@@ -56,7 +57,13 @@ def make_reader(
 
 
 def shapes_to_prepare(run: Run) -> list[tuple[int, int]]:
-    """The shapes that the batches of a run may have on a GPU: its photos' own if no batch mixes them, otherwise all seven."""
+    """The shapes that a run's network may meet on a GPU: those that batches are read in, shrunk to each size that it sees."""
+    views = run.views
+    return sorted({shrunk_shape(*shape, size / views.read_size) for shape in _shapes_read(run) for size in views.sizes})
+
+
+def _shapes_read(run: Run) -> list[tuple[int, int]]:
+    """The shapes that batches may be read in: the photos' own if no batch mixes them, otherwise all seven."""
     shapes = run.training.shapes
     if not isinstance(run.source, PhotoPlan) or run.recipe.run.steps_each_epoch is not None:
         return list(run.training.allowed)

@@ -152,13 +152,20 @@ def resized(loaded: LoadedBatch, factor: float, device: torch.device) -> LoadedB
     return LoadedBatch(groups, loaded.photos, loaded.draws, loaded.unreadable)
 
 
+def shrunk_shape(height: int, width: int, factor: float) -> tuple[int, int]:
+    """The height and width of a view that is shrunk by a factor of at most 1."""
+    factor = max(factor, SHORTEST / min(height, width))
+    if factor >= 1:
+        return height, width
+    return max(SHORTEST, round(height * factor)), max(SHORTEST, round(width * factor))
+
+
 def _resize(pixels: Tensor, factor: float) -> Tensor:
     """uint8 [n, H, W, 3] → [n, h, w, 3], bilinear with antialiasing."""
     height, width = pixels.shape[1:3]
-    factor = max(factor, SHORTEST / min(height, width))
-    if factor >= 1:
+    size = shrunk_shape(height, width, factor)
+    if size == (height, width):
         return pixels
-    size = max(SHORTEST, round(height * factor)), max(SHORTEST, round(width * factor))
     channels_first = pixels.permute(0, 3, 1, 2)
     if pixels.device.type != "cpu":
         # Antialiasing has no kernel for bytes there.
