@@ -132,15 +132,19 @@ def _is_damaged(folder: Path) -> bool:
 
 
 def _sequence(data: Path) -> int:
+    """The number of the last write; −1 if half a log has left a database that SQLite cannot read."""
     with closing(sqlite3.connect(data / GALLERY / "gallery.db")) as database:
-        return int(database.execute("SELECT value FROM facts WHERE key = 'sequence'").fetchone()[0])
+        try:
+            return int(database.execute("SELECT value FROM facts WHERE key = 'sequence'").fetchone()[0])
+        except sqlite3.DatabaseError:
+            return -1
 
 
 def _names(data: Path) -> set[str]:
     with closing(sqlite3.connect(data / "askew.db")) as database:
         try:
             return {str(name) for (name,) in database.execute("SELECT alias FROM aliases UNION SELECT name FROM keys")}
-        except sqlite3.OperationalError:
+        except sqlite3.DatabaseError:
             return set()
 
 

@@ -10,6 +10,7 @@ it by its path instead (`ASKEW` in running_server.py).
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import select
@@ -59,7 +60,9 @@ class PreforkedProcess:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            # It may have ended since, and its exit code may still be under way.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)

@@ -53,6 +53,8 @@ def finished(project: Path) -> Path:
         wait_until(lambda: checkpoint.exists() or first.poll() is not None, "the training has saved a step")
     finally:
         kill(first)
+    # What was killed with it may end a moment later, and holds the folder until then.
+    wait_until(lambda: _is_free(out), "the folder is free")
     assert checkpoint.exists() and KILLED not in records(out)
     assert "start" in records(out) and not (out / "table.json").exists()
     result = run_command(experiment, project / "tiny.toml", out, "--data", project, "--threads", 1)
@@ -60,6 +62,14 @@ def finished(project: Path) -> Path:
     assert "Tuning: 4 cells at 50 % of the steps, 2 for each recipe. Then 4 cells of full length" in result.output
     assert "[1/9]" not in result.output
     return out
+
+
+def _is_free(out: Path) -> bool:
+    try:
+        with held_folder(out):
+            return True
+    except DataError:
+        return False
 
 
 @pytest.fixture
