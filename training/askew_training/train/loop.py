@@ -23,7 +23,7 @@ from askew_training.networks.statistics import estimate_statistics, evaluated
 from askew_training.train.batch import Batch
 from askew_training.train.checkpoints import Progress, RunState, read_last, save_best, save_last
 from askew_training.train.epochs import Epoch, MinedEpoch, PlannedEpoch
-from askew_training.train.feed.choice import make_reader, shapes_to_prepare
+from askew_training.train.feed.choice import make_reader, shapes_read, shapes_to_prepare
 from askew_training.train.feed.shapes import warm_up
 from askew_training.train.forward import describe_without_gradients, make_describe
 from askew_training.train.matching.showing import Showing
@@ -106,7 +106,9 @@ class Trainer:
         self._length = Length(run.recipe.run, self._accelerator, clock)
         self._describe = make_describe(self._network, self._accelerator, run.photos_in_batch, are_trained)
         self._describe_whole_groups = make_describe(self._network, self._accelerator, whole_groups=True)
-        self._showing = Showing(run.views, run.view_teacher, run.stored_views, device, self._accelerator.autocast)
+        self._showing = Showing(
+            run.views, run.view_teacher, run.stored_views, device, self._accelerator.autocast, run.photos_in_batch
+        )
         self._reader = make_reader(run, device, readers, doing, lambda name: self._timed.part(name))
         self._batches_each_epoch = run.batches_each_epoch // self._accelerator.num_processes
 
@@ -131,6 +133,7 @@ class Trainer:
                 log.say(f"Preparing the network for {len(shapes)} shapes of photos.")
                 self._doing("preparing the network for its shapes")
                 warm_up(self._network, self._accelerator, shapes, self._run.photos_in_batch)
+                self._showing.warm_up(shapes_read(self._run))
             if self._progress.steps == 0:
                 self._validate(log)
             while not self._length.is_over(self._progress):

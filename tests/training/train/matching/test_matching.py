@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from askew_training.train.matching.teachers import open_teacher
 from askew_training.train.recipe import read_recipe
 from askew_training.train.run import prepare
 from tests.support.tiny_trunk import TINY_TRUNK
+from tests.training.train.interruption import stop_and_resume
 from tests.training.train.project import ASYMMETRIC, SYMMETRIC, have_equal_tensors, log_lines, run_recipe, tensors_of
 
 ONLINE = (
@@ -125,6 +127,11 @@ def test_a_start_that_was_interrupted_continues_with_the_same_vectors(
     continued = stored("stopped")
     assert continued.vectors.manifest.digest == whole.vectors.manifest.digest
     assert (continued.rows == whole.rows).all() and (whole.rows >= 0).all()
+
+
+@pytest.mark.slow
+def test_a_killed_run_sees_the_same_views_when_it_is_resumed(folder: Path) -> None:
+    stop_and_resume(folder, ONLINE, signal.SIGKILL, 5)
 
 
 @pytest.mark.slow

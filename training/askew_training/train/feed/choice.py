@@ -59,10 +59,10 @@ def make_reader(
 def shapes_to_prepare(run: Run) -> list[tuple[int, int]]:
     """The shapes that a run's network may meet on a GPU: those that batches are read in, shrunk to each size that it sees."""
     views = run.views
-    return sorted({shrunk_shape(*shape, size / views.read_size) for shape in _shapes_read(run) for size in views.sizes})
+    return sorted({shrunk_shape(*shape, size / views.read_size) for shape in shapes_read(run) for size in views.sizes})
 
 
-def _shapes_read(run: Run) -> list[tuple[int, int]]:
+def shapes_read(run: Run) -> list[tuple[int, int]]:
     """The shapes that batches may be read in: the photos' own if no batch mixes them, otherwise all seven."""
     shapes = run.training.shapes
     if not isinstance(run.source, PhotoPlan) or run.recipe.run.steps_each_epoch is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from askew_training.data.augmentation import Augmentation
-from askew_training.train.forward import Autocast, full_precision
+from askew_training.train.forward import PHOTOS_AT_ONCE, Autocast, full_precision
 from askew_training.train.matching.stored import StoredViews, ViewJob, with_stored_vectors
 from askew_training.train.matching.teachers import ViewTeacher
 from askew_training.train.matching.views import Reading, ViewPlan, mixed, resized
@@ -30,11 +30,26 @@ class Showing:
         stored: StoredViews | None,
         device: torch.device,
         autocast: Autocast,
+        in_batch: int = PHOTOS_AT_ONCE,
     ) -> None:
-        """`stored`: the teacher's vectors of fixed views, with which the teacher itself is not needed."""
-        self._plan, self._stored, self._device = plan, stored, device
+        """`stored`: the teacher's vectors of fixed views, with which the teacher itself is not needed.
+
+        `in_batch`: the views in a full batch.
+        """
+        self._plan, self._stored, self._device, self._in_batch = plan, stored, device, in_batch
         is_online = teacher is not None and stored is None
-        self._describe = teacher.on(device, plan.read_size, autocast) if teacher is not None and is_online else None
+        self._describe = None
+        if teacher is not None and is_online:
+            self._describe = teacher.on(device, plan.read_size, autocast, in_batch)
+
+    def warm_up(self, shapes: Sequence[tuple[int, int]]) -> None:
+        """Let a GPU prepare the teacher for a full batch of views of each shape, (height, width), as they are read."""
+        if self._describe is None:
+            return
+        for height, width in shapes:
+            pixels = torch.zeros((self._in_batch, height, width, 3), dtype=torch.uint8, device=self._device)
+            numbers = torch.arange(self._in_batch)
+            self._describe(LoadedBatch([(pixels, numbers)], numbers, numbers, []))
 
     def show(self, loaded: LoadedBatch, reading: Reading, epoch: int, number: int) -> tuple[LoadedBatch, Tensor | None]:
         """The views of batch `number` of an epoch for the student, and the teacher's vectors of them.

@@ -16,7 +16,7 @@ from askew_client import Encoder
 from askew_training.data.parallel import map_in_threads
 from askew_training.networks.checkpoint import Checkpoint, load_checkpoint
 from askew_training.networks.imported.importer import import_network
-from askew_training.train.forward import Autocast, describe_with
+from askew_training.train.forward import PHOTOS_AT_ONCE, Autocast, describe_with
 from askew_training.train.matching.views import resized
 from askew_training.train.reader import LoadedBatch
 from askew_training.vectors.description import open_encoder
@@ -43,8 +43,13 @@ class ViewTeacher(Protocol):
     @property
     def sha256(self) -> str: ...
 
-    def on(self, device: torch.device, read_size: int, autocast: Autocast) -> DescribeViews:
-        """The function that describes views that were read at a longest side of `read_size` px."""
+    def on(
+        self, device: torch.device, read_size: int, autocast: Autocast, in_batch: int = PHOTOS_AT_ONCE
+    ) -> DescribeViews:
+        """The function that describes views that were read at a longest side of `read_size` px.
+
+        `in_batch`: the views in a full batch, which a GPU describes at once.
+        """
         ...
 
 
@@ -68,10 +73,12 @@ class NetworkTeacher:
     def photo_size(self) -> int:
         return self.view_size or self.checkpoint.description.photo_size
 
-    def on(self, device: torch.device, read_size: int, autocast: Autocast) -> DescribeViews:
+    def on(
+        self, device: torch.device, read_size: int, autocast: Autocast, in_batch: int = PHOTOS_AT_ONCE
+    ) -> DescribeViews:
         network = self.checkpoint.network.eval().requires_grad_(False)
         network = network.to(device).to(memory_format=torch.channels_last)
-        describe = describe_with(network, device, autocast)
+        describe = describe_with(network, device, autocast, in_batch)
 
         @torch.no_grad()
         def describe_views(loaded: LoadedBatch) -> Tensor:
@@ -103,7 +110,9 @@ class EncoderTeacher:
     def sha256(self) -> str:
         return self.encoder.file.sha256
 
-    def on(self, device: torch.device, read_size: int, autocast: Autocast) -> DescribeViews:
+    def on(
+        self, device: torch.device, read_size: int, autocast: Autocast, in_batch: int = PHOTOS_AT_ONCE
+    ) -> DescribeViews:
 
         def describe_views(read: LoadedBatch) -> Tensor:
             loaded = resized(read, self.photo_size / read_size, torch.device("cpu"))
