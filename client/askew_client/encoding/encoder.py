@@ -18,14 +18,13 @@ from askew_client.contract.encoder_file import EncoderFile, read_encoder_file
 from askew_client.contract.errors import (
     DamagedEncoder,
     EncoderFailed,
-    EngineMissing,
     NotAnEncoder,
     PhotoError,
     UnreadablePhoto,
 )
 from askew_client.contract.manifest import Manifest
 from askew_client.cores import usable_cores
-from askew_client.encoding.engines import refuse_several
+from askew_client.encoding.engines import not_importable, refuse_several
 from askew_client.encoding.golden import golden_pictures
 from askew_client.encoding.photos import MAX_PIXELS, Photo, check_shape, name_of, photo_border, read_photo
 
@@ -192,8 +191,9 @@ class Encoder:
 def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
     try:
         import onnxruntime
-    except ImportError:
-        raise EngineMissing(f"No onnxruntime is installed; encoders need one to run. {ENGINE_HINT}") from None
+    except ImportError as error:
+        absent = "No onnxruntime is installed; encoders need one to run."
+        raise not_importable(error, "onnxruntime", absent, ENGINE_HINT) from None
     refuse_several(("onnxruntime", "onnxruntime-gpu"), ENGINE_HINT)
     options = onnxruntime.SessionOptions()
     # What the engine has to say is in its exceptions; a line of its own on stderr would be twice.

@@ -20,6 +20,21 @@ def refuse_several(builds: tuple[str, ...], hint: str) -> None:
         )
 
 
+def not_importable(error: ImportError, module: str, absent: str, hint: str) -> EngineMissing:
+    """The error for an engine that could not be imported: `absent` if it is not installed, otherwise why it did not load.
+
+    Raises KeyboardInterrupt if Ctrl-C came while it was loaded: native modules report that as an ImportError.
+    """
+    if isinstance(error, ModuleNotFoundError) and error.name == module:
+        return EngineMissing(f"{absent} {hint}")
+    if KeyboardInterrupt.__name__ in str(error):
+        raise KeyboardInterrupt from None
+    reason = str(error).splitlines()[0].rstrip(".")
+    return EngineMissing(
+        f"{module} is installed, but cannot be loaded: {reason}. Install it again, in a new environment."
+    )
+
+
 def _is_installed(distribution: str) -> bool:
     try:
         metadata.version(distribution)

@@ -16,8 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.encoding.engines import refuse_several
-from askew_client.errors import EngineMissing
+from askew_client.encoding.engines import not_importable, refuse_several
 from askew_server.index.types import Mask, Precision, Rows, Scores, Vectors
 
 FASTSCAN_BLOCK = 32
@@ -83,8 +82,8 @@ def require_faiss() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         import faiss  # noqa: F401
-    except ImportError:
-        raise EngineMissing(f"FAISS, which searches galleries, is not installed. {_HINT}") from None
+    except ImportError as error:
+        raise not_importable(error, "faiss", "FAISS, which searches galleries, is not installed.", _HINT) from None
     refuse_several(_BUILDS, _HINT)
 
 
