@@ -62,6 +62,16 @@ def test_public_and_private_are_measured_apart_on_what_was_fetched(
     assert run(root, encoder).exit_code == 0
 
 
+def test_a_page_shows_both_parts_with_their_photos(root: Path, tmp_path: Path) -> None:
+    encoder = make_encoder(tmp_path / "teacher.onnx", role="teacher", dim=16)
+    page = tmp_path / "landmarks.html"
+    result = run(root, encoder, "--report", page)
+    # Two queries, and the three photos of the index.
+    assert "with 5 pictures\n" in result.stderr
+    text = page.read_text()
+    assert "gldv2 public mAP@100: 1 query" in text and "gldv2 private mAP@100: 1 query" in text
+
+
 def test_another_folder_is_refused(root: Path, tmp_path: Path) -> None:
     encoder = make_encoder(tmp_path / "teacher.onnx", role="teacher", dim=16)
     (root / "index").rename(root / "elsewhere")

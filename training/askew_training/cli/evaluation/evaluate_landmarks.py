@@ -17,6 +17,7 @@ from askew_training.cli.evaluation.describing import (
     excluded,
     write_and_name,
 )
+from askew_training.cli.evaluation.page import Embed, ReportFile, check_page, write_page
 from askew_training.cli.options import descriptor_folder
 from askew_training.cli.terminal import finish, print_table
 
@@ -39,6 +40,8 @@ def evaluate_landmarks(
     measurements: Annotated[
         Path | None, typer.Option(help="Also write each part as a measurement: NAME.json or a folder.")
     ] = None,
+    report: ReportFile = None,
+    embed: Embed = False,
     cache: Annotated[Path | None, typer.Option(help="The folder for vectors; default: ~/.cache/askew.")] = None,
 ) -> None:
     """Measure mAP@100 of one encoder's queries on the index of Google Landmarks v2 described by another encoder, or the same,
@@ -54,6 +57,7 @@ def evaluate_landmarks(
 
     if measurements is not None:
         check_target(measurements)
+    check_page(report, embed)
     solution = read_solution(find_solution(root))
     index = read_index(root / INDEX)
     folder = descriptor_folder(cache)
@@ -97,6 +101,10 @@ def evaluate_landmarks(
     )
     print_table(measurement_table(measured, PRECISION_AT))
     write_and_name(measurements, measured)
+    files = {query.id: path for query, path in zip(chosen, paths, strict=True)} | {
+        each.id: each.path for each in photos
+    }
+    write_page(report, embed, measured, {DATASET: files})
     finish(left_out.intake, "", {}, False)
 
 
