@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from askew_client.files import write_atomically
 from askew_training.errors import CheckpointError, TrainingError
 from askew_training.networks.checkpoint import Checkpoint
 from askew_training.networks.torch_file import DAMAGED
 from askew_training.train.precision import Precision
+from askew_training.train.recipe import Recipe
 from askew_training.train.tuples import Tuples
 
 STORED_TUPLES = ("queries", "positives", "negatives")
@@ -121,14 +123,23 @@ def read_last(folder: Path, recipe: str) -> RunState:
 
 
 def _are_same_recipe(one: str, other: str) -> bool:
-    """Whether two recipes as JSON state the same; a key that only the later version of Askew knows, and that is not set, counts for nothing."""
+    """Whether two recipes as JSON state the same; a key that only the later version of Askew knows has its default."""
+    return one == other or _completed(one) == _completed(other)
+
+
+def _completed(recipe: str) -> object:
+    """A recipe as JSON with all that this version knows, but for keys that are not set."""
 
     def stated(value: object) -> object:
         if isinstance(value, dict):
             return {key: stated(each) for key, each in value.items() if each is not None}
         return [stated(each) for each in value] if isinstance(value, list) else value
 
-    return one == other or stated(json.loads(one)) == stated(json.loads(other))
+    try:
+        return stated(Recipe.model_validate_json(recipe).model_dump(mode="json"))
+    except ValidationError:
+        # Of another version, which knows other keys.
+        return stated(json.loads(recipe))
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
