@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -154,13 +155,20 @@ def run(kills: int, seed: int, data: Path | None = None, *, longest_load: float 
         writers = [Writer(f"w{number}", random.Random(seed + number)) for number in range(WRITERS)]
         _fill(first, writers, space)
     searcher = Searcher()
-    for _ in range(kills):
+
+    def has_worked() -> bool:
+        written, deleted = sum(writer.writes for writer in writers), sum(writer.deletes for writer in writers)
+        return min(written, deleted, searcher.count) > 0
+
+    for number in range(kills):
         if chance.random() < KILLED_WHILE_STARTING:
             _kill_while_starting(data, chance.uniform(0.0, 0.5))
             report.kills_while_starting += 1
         server = RunningServer(data)
         report.faults += _compare(server, writers, space, report)
-        _load(server, [*writers, searcher], space, chance.uniform(0.02, longest_load))
+        # On a busy machine the times before the kills may be too short for any answer; the last one waits for some.
+        is_enough = has_worked if number == kills - 1 else None
+        _load(server, [*writers, searcher], space, chance.uniform(0.02, longest_load), is_enough)
         report.kills += 1
         if report.faults:
             break
@@ -192,12 +200,21 @@ def _fill(server: RunningServer, writers: list[Writer], space: str) -> None:
         time.sleep(0.1)
 
 
-def _load(server: RunningServer, clients: list[Writer | Searcher], space: str, seconds: float) -> None:
+def _load(
+    server: RunningServer,
+    clients: list[Writer | Searcher],
+    space: str,
+    seconds: float,
+    is_enough: Callable[[], bool] | None = None,
+) -> None:
     ending = threading.Event()
     threads = [threading.Thread(target=client.work, args=(server.url, space, ending)) for client in clients]
     for thread in threads:
         thread.start()
     time.sleep(seconds)
+    deadline = time.monotonic() + 120
+    while is_enough is not None and not is_enough() and time.monotonic() < deadline:
+        time.sleep(0.05)
     server.kill()
     ending.set()
     for thread in threads:
