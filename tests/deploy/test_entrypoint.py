@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import stat
 import subprocess
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.free_ports import free_port
 from tests.support.paths import DEMO, ROOT
 
 BARE = ROOT / os.environ.get("VENV_DEMO", ".venv-demo") / "bin"
@@ -27,13 +27,6 @@ ENTRYPOINT = ROOT / "deploy/entrypoint.py"
 pytestmark = pytest.mark.skipif(
     not (BARE / "askew").exists(), reason="the bare environment is missing: run `make test-image`"
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_until_ready(port: int, container: subprocess.Popen[bytes], log: Path) -> None:
