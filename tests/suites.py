@@ -30,7 +30,9 @@ class Suite:
 
 
 # Each process computes on one thread: the suite has one process for each core.
-PARALLEL = Suite("pytest with its children", ("-m", "not browser and not alone and not installs and not drill", *WORKERS))
+PARALLEL = Suite(
+    "pytest with its children", ("-m", "not browser and not alone and not installs and not drill", *WORKERS)
+)
 ALONE = Suite("tests that compare times", ("-m", "alone", "tests/soak"))
 INSTALLS = Suite("installs", ("-m", "installs and not drill", "tests/deploy"), is_budgeted=False)
 _OF_WHOLE_PROCESSES = tuple(
