@@ -15,6 +15,7 @@ import yaml
 from tests.support.paths import ROOT
 
 COMPOSE = ROOT / "docker-compose.yml"
+OWN_GALLERY = ROOT / "deploy/own-gallery.yml"
 SERVERS = ("askew", "askew-gpu")
 
 
@@ -33,6 +34,16 @@ def services() -> dict[str, dict[str, Any]]:
 def test_it_fits_the_compose_specification() -> None:
     checked = check_schema(COMPOSE)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_your_own_gallery_replaces_the_demo_and_is_never_open(services: dict[str, dict[str, Any]]) -> None:
+    checked = check_schema(OWN_GALLERY)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    own = yaml.safe_load(OWN_GALLERY.read_text())["services"]
+    assert list(own) == ["askew"]
+    assert own["askew"]["environment"] == {"DEMO": "0", "FIRST_KEY": "1"}
+    assert own["askew"]["build"] == {"target": "server"}
+    assert own["askew"]["image"] != services["askew"]["image"]
 
 
 def test_the_schema_would_notice_a_mistake(tmp_path: Path) -> None:

@@ -112,6 +112,11 @@ def test_variables_are_settings_of_the_server_or_of_the_entry_point() -> None:
         assert named <= known
 
 
+def test_the_cluster_adds_no_variables_that_the_server_takes_for_settings() -> None:
+    # For a Service `askew` it would set ASKEW_PORT=tcp://…
+    assert [each for each in servers() if each["spec"]["template"]["spec"]["enableServiceLinks"] is not False] == []
+
+
 def test_a_secret_that_is_missing_keeps_the_pod_from_starting() -> None:
     for each in servers():
         for volume in each["spec"]["template"]["spec"]["volumes"]:
