@@ -1,7 +1,7 @@
 """The entry point of the server image: serve, after what a first start needs.
 
 Arguments are passed on to `askew serve`. Environment: PORT, FIRST_KEY=1 (docs/deploy.md), DEMO=1, DEMO_DIR and PHONE_HOST
-(only in the image of the demo), every `…_FILE` that names a secret, and the ASKEW_* settings.
+(only in the image of the demo), every `ASKEW_…_FILE`, which names a secret, and the ASKEW_* settings.
 """
 
 from __future__ import annotations

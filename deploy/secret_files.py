@@ -7,9 +7,14 @@ from pathlib import Path
 
 
 def missing_secrets(environment: Mapping[str, str]) -> list[str]:
-    """A sentence for each variable whose name ends in `_FILE` and whose file cannot be read or is empty."""
-    named = sorted((name, path) for name, path in environment.items() if name.endswith("_FILE") and path)
+    """A sentence for each variable `ASKEW_…_FILE` that is set and whose file cannot be read or is empty."""
+    named = sorted((name, path) for name, path in environment.items() if path and _names_a_secret(name))
     return [sentence for name, path in named if (sentence := _what_is_wrong(name, Path(path)))]
+
+
+def _names_a_secret(variable: str) -> bool:
+    # Others, such as SSL_CERT_FILE, are those of libraries.
+    return variable.startswith("ASKEW_") and variable.endswith("_FILE")
 
 
 def _what_is_wrong(variable: str, path: Path) -> str | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from tests.support.free_ports import free_port
 from tests.support.paths import DEMO, ROOT
 from tests.support.running_server import RunningServer
 
+PHONE_HOST = "127.0.0.5"
 CADDY = shutil.which("caddy", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
 pytestmark = [
@@ -50,12 +53,12 @@ def make_authority(folder: Path, host: str) -> str:
 def running_proxy(folder: Path, upstream: str) -> Iterator[Proxy]:
     assert CADDY is not None
     certificates = folder / "certificates"
-    make_authority(certificates, "127.0.0.1")
+    make_authority(certificates, PHONE_HOST)
     port, health = free_port(), free_port()
     environment = {
         "HOME": str(folder / "home"),
         "PATH": os.environ["PATH"],
-        "PHONE_HOST": "127.0.0.1",
+        "PHONE_HOST": PHONE_HOST,
         "CERTIFICATES": str(certificates),
         "PROXY_PORT": str(port),
         "HEALTH_PORT": str(health),
@@ -63,7 +66,7 @@ def running_proxy(folder: Path, upstream: str) -> Iterator[Proxy]:
     }
     log = folder / "caddy.log"
     command = [CADDY, "run", "--config", str(ROOT / "deploy/Caddyfile"), "--adapter", "caddyfile"]
-    proxy = Proxy(f"https://127.0.0.1:{port}", f"http://127.0.0.1:{health}/healthz", certificates / "authority.crt")
+    proxy = Proxy(f"https://{PHONE_HOST}:{port}", f"http://127.0.0.1:{health}/healthz", certificates / "authority.crt")
     with log.open("wb") as out, subprocess.Popen(command, env=environment, stdout=out, stderr=out) as caddy:
         try:
             wait_for(proxy, caddy, log)
@@ -101,6 +104,17 @@ def test_a_phone_that_trusts_the_authority_reaches_the_app_over_tls(proxy: Proxy
         page = phone.get("/")
         assert page.status_code == 200 and "<title>Askew" in page.text
         assert phone.get("/readyz").json()["status"] == "ok"
+
+
+def test_it_answers_for_the_address_that_the_phone_opened_though_it_has_another_one_itself(proxy: Proxy) -> None:
+    # In its container it is reached at an address that no phone knows, and a browser names no address in the handshake.
+    port = httpx.URL(proxy.url).port
+    phone = http.client.HTTPConnection(PHONE_HOST, port)
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as plain:
+        phone.sock = trusting(proxy.authority).wrap_socket(plain, server_hostname=PHONE_HOST)
+        phone.request("GET", "/readyz")
+        assert phone.getresponse().status == 200
+        phone.close()
 
 
 def test_a_body_larger_than_most_proxies_allow_reaches_the_server(proxy: Proxy) -> None:
