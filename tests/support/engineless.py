@@ -31,7 +31,7 @@ mount --rbind /dev "$tree/dev"
 mount -t tmpfs -o mode=1777 tmpfs "$tree/tmp"
 mount --bind "$data" "$tree/data"
 mount --bind "$more" "$tree/mnt"
-exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all chroot "$@"
+exec chroot "$tree" "$@"
 """
 
 
@@ -60,11 +60,13 @@ class Image:
         """
         variables = [*self.configuration["Env"], *(f"{name}={value}" for name, value in environment.items())]
         user = self.configuration["User"]
+        rights = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs"]
+        rights += ["--bounding-set=-all", "--inh-caps=-all"]
         start = ["env", "--ignore-environment", f"--chdir={self.configuration['WorkingDir']}", *variables]
         return subprocess.Popen(
             [
                 *("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _IN_NAMESPACES, "sh"),
-                *(str(self.tree), str(data), str(more), f"--userspec={user}:{user}", str(self.tree), *start),
+                *(str(self.tree), str(data), str(more), *rights, *start),
                 *(command or self.configuration["Entrypoint"]),
             ],
             **options,
