@@ -32,11 +32,17 @@ def create_key(askew: str, data: Path, name: str, *options: str) -> str:
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write a file atomically that only this user can read, from its first moment on."""
+    """Write a file atomically that only this user can read, from its first moment on. Ends the start if it cannot."""
     part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(path)
+    try:
+        part.unlink(missing_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    except OSError as error:
+        sys.exit(
+            f"A key was made, but {path} cannot be written: {error.strerror}. Make room, then make another key and revoke "
+            f"that one: askew key create NAME --scope admin --data {path.parent}"
+        )

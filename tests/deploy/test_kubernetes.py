@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,7 @@ def test_every_manifest_fits_the_schema_of_kubernetes() -> None:
 @pytest.mark.slow
 def test_the_schema_would_notice_a_mistake(tmp_path: Path) -> None:
     wrong = tmp_path / "server.yaml"
-    wrong.write_text((FOLDER / "server.yaml").read_text().replace("readinessProbe:", "readynessProbe:"))
+    wrong.write_text((FOLDER / "server/server.yaml").read_text().replace("readinessProbe:", "readynessProbe:"))
     assert validate(wrong).returncode != 0
 
 
@@ -175,6 +176,27 @@ def test_kustomize_finds_its_files_and_every_file_is_used_or_explained() -> None
     assert [path.name for path in FILES if path not in named and path.name not in told] == []
 
 
-def test_the_image_has_the_version_of_the_packages() -> None:
-    (image,) = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["images"]
+def test_every_kustomization_puts_the_same_image_of_this_version_into_all_its_pods() -> None:
+    images = [yaml.safe_load(path.read_text())["images"] for path in FOLDER.rglob("kustomization.yaml")]
+    assert len(images) == 2 and images[0] == images[1]
+    ((image,), _) = images
     assert f'version = "{image["newTag"]}"' in (ROOT / "server/pyproject.toml").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="!! NOT RUN: kubectl is not on the PATH")
+def test_kustomize_merges_the_manifests_into_what_the_schema_allows(tmp_path: Path) -> None:
+    for name, kinds in (("server", {"StatefulSet"}), ("replicas", {"StatefulSet", "Deployment"})):
+        merged = subprocess.run(
+            ["kubectl", "kustomize", str(FOLDER / name)], capture_output=True, text=True, check=False
+        )
+        assert merged.returncode == 0, merged.stderr
+        found = list(yaml.safe_load_all(merged.stdout))
+        pods = {each["kind"]: each["spec"]["template"]["spec"] for each in found if "template" in each.get("spec", {})}
+        assert set(pods) == kinds
+        assert {pod["containers"][0]["image"] for pod in pods.values()} == {"askew:0.2.0"}
+        namespaces = {each["metadata"].get("namespace") for each in found if each["kind"] != "Namespace"}
+        assert namespaces == {"askew"}
+        (tmp_path / f"{name}.yaml").write_text(merged.stdout)
+    checked = validate(tmp_path / "replicas.yaml")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
