@@ -25,7 +25,7 @@ CHROMIUM := $(firstword $(shell command -v chromium chromium-browser google-chro
 DRIVER   := $(shell command -v chromedriver 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-browser test-image web lint format unasync openapi commands settings soak bench-serving bench-index bench-ingest bench-phone bench-peers bench-indexing bench-training clean python-is-new-enough
+.PHONY: help demo test test-fast test-browser test-image test-slow web lint format unasync openapi commands settings soak bench-serving bench-index bench-ingest bench-phone bench-peers bench-indexing bench-training clean python-is-new-enough
 
 help: ## list the targets
 	@echo "Askew: visual search against a gallery that is never re-indexed."
@@ -37,7 +37,7 @@ help: ## list the targets
 demo: $(VENV_DEMO)/.installed $(if $(filter-out 0,$(PHONE)),$(VENV_DEMO)/.phone) ## index the demo gallery, serve it, search it with a student (CHECK=1: check, then stop; PHONE=1: for phones)
 	@PORT='$(PORT)' CHECK='$(CHECK)' PHONE='$(PHONE)' HOST='$(HOST)' $(VENV_DEMO)/bin/python demo/run.py
 
-test: lint $(VENV_DEMO)/.installed $(VENV_WEB)/.installed ## lint, types and all tests
+test: lint $(VENV_DEMO)/.phone $(VENV_WEB)/.installed ## lint, types and all tests
 	$(VENV)/bin/python tests/suites.py
 ifneq ($(and $(CHROMIUM),$(DRIVER)),)
 	@$(MAKE) --no-print-directory test-browser
@@ -51,8 +51,11 @@ test-fast: $(VENV)/.installed ## the fast tests, within 90 seconds
 test-browser: $(VENV)/.installed ## test the web app in a headless Chromium
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m browser tests/browser --numprocesses 2 --dist loadfile --durations=10 --durations-min=3
 
-test-image: $(VENV)/.installed $(VENV_DEMO)/.installed ## test the image's entry point, with only the image's packages
-	$(VENV)/bin/python -m pytest tests/deploy
+test-image: $(VENV)/.installed $(VENV_DEMO)/.phone ## test the image's entry point, with only the image's packages
+	$(VENV)/bin/python -m pytest -m "not drill" tests/deploy
+
+test-slow: $(VENV)/.installed $(VENV_DEMO)/.phone ## the drills, which take minutes each: assemble and start the images, and others
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m drill tests --durations=0 --durations-min=1
 
 lint: $(VENV)/.installed ## ruff, mypy --strict, import rules, generated files
 	$(VENV)/bin/ruff check .
@@ -60,7 +63,7 @@ lint: $(VENV)/.installed ## ruff, mypy --strict, import rules, generated files
 	$(VENV)/bin/python client/generate_sync.py --check
 	$(VENV)/bin/lint-imports --no-cache --no-logo
 	$(VENV)/bin/mypy
-	$(VENV)/bin/mypy demo/run.py demo/leash.py deploy/entrypoint.py client/generate_sync.py client/web/build.py
+	$(VENV)/bin/mypy demo/run.py demo/leash.py deploy/entrypoint.py deploy/authority.py deploy/health.py client/generate_sync.py client/web/build.py
 
 web: $(VENV_WEB)/.installed ## rebuild the web app that the server ships (needs the npm registry)
 	$(VENV_WEB)/bin/python client/web/build.py

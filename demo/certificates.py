@@ -58,21 +58,37 @@ def issue_certificates(folder: Path, machine: str, hosts: Sequence[str]) -> Cert
     The authority is made if there is none, if it has expired or is damaged, or if it may not name one of the hosts.
     `machine`: a name by which people know the authority on their phone. Raises OSError.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     files = Certificates(folder / "authority.crt", folder / "server.crt", folder / "server.key", is_new=False)
-    authority_key = folder / "authority.key"
     names = [_name_of(host) for host in dict.fromkeys(hosts)]
-    authority = _read_authority(files.authority, authority_key)
-    is_usable = authority is not None and _is_usable(authority, names)
-    if authority is None or not is_usable:
-        authority = _make_authority(machine, names)
-        _write(authority_key, _pem_of_key(authority.key), secret=True)
-        _write(files.authority, _pem(authority.certificate))
+    authority, is_new = _keep_authority(folder, machine, names, intermediates=0)
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _issue(authority, key, machine, names)
     _write(files.server_key, _pem_of_key(key), secret=True)
     _write(files.server, _pem(certificate) + _pem(authority.certificate))
-    return Certificates(files.authority, files.server, files.server_key, is_new=not is_usable)
+    return Certificates(files.authority, files.server, files.server_key, is_new=is_new)
+
+
+def keep_authority(folder: Path, machine: str, hosts: Sequence[str]) -> bool:
+    """Make an authority in `folder` that may issue to these hosts through one intermediate, as a proxy does.
+
+    Returns whether it is new: one that is there and may is kept. Raises OSError.
+    """
+    return _keep_authority(folder, machine, [_name_of(host) for host in dict.fromkeys(hosts)], intermediates=1)[1]
+
+
+def _keep_authority(
+    folder: Path, machine: str, names: Sequence[Name], *, intermediates: int
+) -> tuple[_Authority, bool]:
+    """The authority in `folder`, and whether it was made just now."""
+    folder.mkdir(parents=True, exist_ok=True)
+    certificate_file, key_file = folder / "authority.crt", folder / "authority.key"
+    authority = _read_authority(certificate_file, key_file)
+    if authority is not None and _is_usable(authority, names, intermediates):
+        return authority, False
+    authority = _make_authority(machine, names, intermediates)
+    _write(key_file, _pem_of_key(authority.key), secret=True)
+    _write(certificate_file, _pem(authority.certificate))
+    return authority, True
 
 
 def _read_authority(certificate_file: Path, key_file: Path) -> _Authority | None:
@@ -90,14 +106,17 @@ def _read_authority(certificate_file: Path, key_file: Path) -> _Authority | None
     return _Authority(certificate, key)
 
 
-def _is_usable(authority: _Authority, names: Sequence[Name]) -> bool:
+def _is_usable(authority: _Authority, names: Sequence[Name], intermediates: int) -> bool:
     certificate = authority.certificate
     now = datetime.now(UTC)
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc - timedelta(days=SERVER_DAYS):
         return False
     try:
         constraints = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+        length = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
     except x509.ExtensionNotFound:
+        return False
+    if length is None or length < intermediates:
         return False
     return all(_is_permitted(name, constraints.permitted_subtrees or []) for name in names)
 
@@ -117,14 +136,14 @@ def _is_within(address: object, network: object) -> bool:
     )
 
 
-def _make_authority(machine: str, names: Sequence[Name]) -> _Authority:
+def _make_authority(machine: str, names: Sequence[Name], intermediates: int) -> _Authority:
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.now(UTC)
     subject = _subject(f"Askew demo on {machine}, {now:%Y-%m-%d}")
     public = key.public_key()
     certificate = (
         _builder(subject, subject, public, now, AUTHORITY_DAYS)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=intermediates), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
         .add_extension(x509.NameConstraints(_permitted(names), None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import segno
 from addresses import checked_host, is_ipv6, network_addresses, own_names
 from certificates import Certificates, issue_certificates
 from processes import give_up
+from qr_code import qr_code
 
 PORT = 8443
-_WHITE_ON_BLACK, _AS_BEFORE = "\x1b[97;40m", "\x1b[0m"
 
 
 @dataclass(frozen=True)
@@ -75,13 +72,3 @@ def show_the_way(address: str, certificates: Certificates) -> None:
         "Without that the browser warns first; go on, and camera and search work. What needs trust: installing the app\n"
         "and using it offline. Remove the authority from the phone when you no longer need it."
     )
-
-
-def qr_code(text: str) -> str:
-    """A QR code in half blocks: light on dark, in whichever colours the terminal has."""
-    drawn = io.StringIO()
-    segno.make(text, error="m", micro=False).terminal(drawn, compact=True)
-    lines = drawn.getvalue().splitlines()
-    if sys.stdout.isatty():
-        lines = [f"{_WHITE_ON_BLACK}{line}{_AS_BEFORE}" for line in lines]
-    return "\n".join(lines) + "\n"

@@ -30,13 +30,15 @@ class Suite:
 
 
 # Each process computes on one thread: the suite has one process for each core.
-PARALLEL = Suite("pytest with its children", ("-m", "not browser and not alone and not installs", *WORKERS))
+PARALLEL = Suite(
+    "pytest with its children", ("-m", "not browser and not alone and not installs and not drill", *WORKERS)
+)
 ALONE = Suite("tests that compare times", ("-m", "alone", "tests/soak"))
-INSTALLS = Suite("installs", ("-m", "installs", "tests/deploy"), is_budgeted=False)
+INSTALLS = Suite("installs", ("-m", "installs and not drill", "tests/deploy"), is_budgeted=False)
 _OF_WHOLE_PROCESSES = tuple(
     f"--ignore=tests/{folder}" for folder in ("browser", "crash", "deploy", "end_to_end", "soak")
 )
-FAST = Suite("fast tests", ("-m", "not alone and not slow", *_OF_WHOLE_PROCESSES, *WORKERS))
+FAST = Suite("fast tests", ("-m", "not alone and not slow and not drill", *_OF_WHOLE_PROCESSES, *WORKERS))
 
 
 def run_suite(suite: Suite) -> tuple[int, float, float]:

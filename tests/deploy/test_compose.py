@@ -15,6 +15,8 @@ import yaml
 from tests.support.paths import ROOT
 
 COMPOSE = ROOT / "docker-compose.yml"
+OWN_GALLERY = ROOT / "deploy/own-gallery.yml"
+SERVERS = ("askew", "askew-gpu")
 
 
 def check_schema(path: Path) -> subprocess.CompletedProcess[str]:
@@ -24,15 +26,24 @@ def check_schema(path: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def service() -> dict[str, Any]:
-    document = yaml.safe_load(COMPOSE.read_text())
-    assert [name for name, each in document["services"].items() if "profiles" not in each] == ["askew"]
-    return document["services"]["askew"]
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text())["services"]
+    return found
 
 
 def test_it_fits_the_compose_specification() -> None:
     checked = check_schema(COMPOSE)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_your_own_gallery_replaces_the_demo_and_is_never_open(services: dict[str, dict[str, Any]]) -> None:
+    checked = check_schema(OWN_GALLERY)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    own = yaml.safe_load(OWN_GALLERY.read_text())["services"]
+    assert list(own) == ["askew"]
+    assert own["askew"]["environment"] == {"DEMO": "0", "FIRST_KEY": "1"}
+    assert own["askew"]["build"] == {"target": "server"}
+    assert own["askew"]["image"] != services["askew"]["image"]
 
 
 def test_the_schema_would_notice_a_mistake(tmp_path: Path) -> None:
@@ -41,45 +52,77 @@ def test_the_schema_would_notice_a_mistake(tmp_path: Path) -> None:
     assert check_schema(wrong).returncode == 1
 
 
-def test_it_is_reachable_from_this_machine_only(service: dict[str, Any]) -> None:
-    assert service["ports"] == ["127.0.0.1:8000:8000"]
+def test_up_starts_the_server_and_the_proxy_and_every_other_service_is_in_a_profile(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    without = [name for name, each in services.items() if "profiles" not in each]
+    assert without == ["askew", "certificates", "proxy"]
+    profiles = {profile for each in services.values() for profile in each.get("profiles", [])}
+    assert profiles == {"gpu", "milvus", "observability", "training"}
 
 
-def test_the_container_has_no_more_rights_than_it_needs(service: dict[str, Any]) -> None:
-    assert service["read_only"] is True
-    assert service["cap_drop"] == ["ALL"]
-    assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["tmpfs"] == ["/tmp"]
-    assert "privileged" not in service and "user" not in service
+def test_nothing_is_reachable_from_other_machines_unless_their_address_is_named(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    published = {name: each["ports"] for name, each in services.items() if "ports" in each}
+    assert published.pop("proxy") == ["${PHONE_HOST:-127.0.0.1}:8443:8443"]
+    assert sorted(published) == ["askew", "askew-gpu", "grafana"]
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
 
-def test_the_data_is_in_a_volume_and_the_server_restarts(service: dict[str, Any]) -> None:
-    assert service["volumes"] == ["askew-data:/data"]
-    assert service["restart"] == "unless-stopped"
-    assert "/readyz" in " ".join(service["healthcheck"]["test"])
+def test_no_container_has_more_rights_than_it_needs(services: dict[str, dict[str, Any]]) -> None:
+    for name, each in services.items():
+        assert each["cap_drop"] == ["ALL"], name
+        assert each["security_opt"] == ["no-new-privileges:true"], name
+        assert each["read_only"] is (name != "milvus"), name
+        assert "privileged" not in each
+        assert each.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "proxy" else []), name
 
 
-def test_what_watches_the_server_is_a_profile_and_reachable_from_this_machine_only() -> None:
-    services = yaml.safe_load(COMPOSE.read_text())["services"]
-    watching = {name: each for name, each in services.items() if "profiles" in each}
-    assert {name: each["profiles"] for name, each in watching.items()} == {
-        "prometheus": ["observability"],
-        "grafana": ["observability"],
-    }
-    published = [port for each in watching.values() for port in each.get("ports", [])]
-    assert published and all(port.startswith("127.0.0.1:") for port in published)
-    for each in watching.values():
-        assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+\.\d+", each["image"]), "a version, not `latest`"
-        assert each["cap_drop"] == ["ALL"] and each["security_opt"] == ["no-new-privileges:true"]
-        mounted = [volume for volume in each["volumes"] if volume.startswith("./")]
-        assert mounted and all(volume.endswith(":ro") for volume in mounted)
-        assert [volume for volume in mounted if not (ROOT / volume.split(":")[0]).is_file()] == []
+def test_the_data_is_in_a_volume_and_the_servers_restart(services: dict[str, dict[str, Any]]) -> None:
+    for name in SERVERS:
+        assert services[name]["volumes"] == ["askew-data:/data"]
+        assert services[name]["restart"] == "unless-stopped"
 
 
-def test_prometheus_is_configured_with_the_servers_name_and_port() -> None:
+def test_what_runs_for_long_has_a_health_check(services: dict[str, dict[str, Any]]) -> None:
+    lasting = {name for name, each in services.items() if each.get("restart") == "unless-stopped"}
+    assert {name for name in lasting if "test" not in services[name].get("healthcheck", {})} == set()
+    assert {*SERVERS, "proxy", "milvus", "prometheus", "grafana"} == lasting
+
+
+def test_foreign_images_have_a_version(services: dict[str, dict[str, Any]]) -> None:
+    foreign = {name: each["image"] for name, each in services.items() if "build" not in each}
+    assert sorted(foreign) == ["grafana", "milvus", "prometheus", "proxy"]
+    for image in foreign.values():
+        assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+\.\d+", image), "a version, not `latest`"
+
+
+def test_files_of_the_checkout_are_mounted_read_only_and_exist(services: dict[str, dict[str, Any]]) -> None:
+    mounted = [volume for each in services.values() for volume in each.get("volumes", []) if volume.startswith("./")]
+    assert len(mounted) >= 6
+    assert [volume for volume in mounted if not volume.endswith(":ro")] == []
+    assert [volume for volume in mounted if not (ROOT / volume.split(":")[0]).is_file()] == []
+
+
+def test_what_is_built_has_a_dockerfile_with_its_target_and_its_arguments(services: dict[str, dict[str, Any]]) -> None:
+    for name, each in services.items():
+        build = each.get("build")
+        if build is None:
+            continue
+        dockerfile = (ROOT / build["context"] / build["dockerfile"]).read_text()
+        if "target" in build:
+            assert re.search(rf"^FROM \S+ AS {build['target']}$", dockerfile, re.MULTILINE), name
+        assert [argument for argument in build.get("args", {}) if f"ARG {argument}=" not in dockerfile] == []
+
+
+def test_the_proxy_and_prometheus_find_whichever_server_runs(services: dict[str, dict[str, Any]]) -> None:
+    for name in SERVERS:
+        assert services[name]["networks"]["default"]["aliases"] == ["server"]
     document = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())
-    assert document["scrape_configs"][0]["static_configs"][0]["targets"] == ["askew:8000"]
+    assert document["scrape_configs"][0]["static_configs"][0]["targets"] == ["server:8000"]
     assert document["rule_files"] == ["/etc/prometheus/alerts.yml"]
+    assert "server:8000" in (ROOT / "deploy/Caddyfile").read_text()
 
 
 def test_grafana_finds_its_source_under_the_name_that_the_dashboard_uses() -> None:
@@ -87,7 +130,3 @@ def test_grafana_finds_its_source_under_the_name_that_the_dashboard_uses() -> No
     dashboard = json.loads((ROOT / "deploy/grafana/askew.json").read_text())
     used = {target["datasource"]["uid"] for panel in dashboard["panels"] for target in panel["targets"]}
     assert used == {source["uid"]}
-
-
-def test_it_builds_the_image_that_is_tested(service: dict[str, Any]) -> None:
-    assert (ROOT / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
