@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from askew_client.contract.filters.conditions import Filter
     from askew_client.contract.items import Item
     from askew_client.contract.manifest import Manifest
-    from askew_server.ingest.parquet import ParquetBatch, ParquetItems, ParquetRow
+    from askew_server.ingest.parquet import ParquetBatch, ParquetItems
+    from askew_server.ingest.parquet_writing import ParquetRow
 
 items = typer.Typer(
     no_args_is_help=True, help="Count and delete the items of a gallery, export them as Parquet, and import them."
@@ -58,7 +59,7 @@ def export_items(
     as_json: AsJson = False,
 ) -> None:
     """Write ids, vectors, payloads and the photos' digests to a Parquet file. Snapshots hold the photos themselves."""
-    from askew_server.ingest.parquet import write_parquet
+    from askew_server.ingest.parquet_writing import write_parquet
 
     if not output.parent.is_dir():
         raise AskewError(f"Expected to write {output}, but there is no folder {output.parent}. Create it first.")
@@ -179,7 +180,7 @@ class _LocalSource:
         self._owned = owned
 
     def read(self, gallery: str, condition: Filter | None, *, with_vectors: bool) -> _FoundItems:
-        from askew_server.ingest.parquet import ParquetRow
+        from askew_server.ingest.parquet_writing import ParquetRow
         from askew_server.storage.facts import GalleryFacts
         from askew_server.storage.filtering.filters import PayloadFilter
         from askew_server.storage.photos import photo_sha256
@@ -240,7 +241,7 @@ def _row_of(item: Item) -> ParquetRow:
 
     from pydantic_core import to_json
 
-    from askew_server.ingest.parquet import ParquetRow
+    from askew_server.ingest.parquet_writing import ParquetRow
 
     vector = None if item.vector is None else base64.b64decode(item.vector)
     return ParquetRow(item.id, vector, to_json(item.payload).decode(), item.photo_sha256)
