@@ -15,6 +15,7 @@ from askew_client.contract.common import ItemId, Payload
 from askew_client.errors import AskewError
 from askew_server.ingest.folder_walk import PHOTO_SUFFIXES, Walk, walk_photos
 from askew_server.ingest.payload_lines import PayloadLine, PayloadLines, read_payload_lines
+from askew_server.ingest.shards import WHOLE, Shard
 
 NAME_NOT_UTF8 = "the name is not UTF-8"
 NO_ID = "the path is no id that an item can have"
@@ -25,6 +26,7 @@ LATER_LINE = "a later line is for the same file"
 NOT_THERE = "the file does not exist"
 NOT_A_PHOTO_HERE = "the file is in the folder, but is not taken"
 OUTSIDE = "the file is not in this folder"
+OF_ANOTHER_SHARD = "the file belongs to another shard"
 
 _ID_SENTENCES = {
     NAME_NOT_UTF8: "The name of {} is not UTF-8, so it can be no id. Rename it.",
@@ -61,8 +63,8 @@ class FoundPhotos:
     first_of: dict[str, str] = field(default_factory=dict)
 
 
-def find_photos(folder: Path, payloads: Path | None, types: Sequence[str] = ()) -> FoundPhotos:
-    """Every photo under a folder, and what a CSV or JSONL file says about it.
+def find_photos(folder: Path, payloads: Path | None, types: Sequence[str] = (), shard: Shard = WHOLE) -> FoundPhotos:
+    """Every photo of a shard under a folder, and what a CSV or JSONL file says about it.
 
     `payloads`: its `file` is relative to it; `id`, if there is one, becomes the item's id; the rest becomes the payload.
     The id of a photo without a line is its path in the folder. `types`: of a CSV's columns, see read_types. Raises
@@ -70,8 +72,8 @@ def find_photos(folder: Path, payloads: Path | None, types: Sequence[str] = ()) 
     """
     lines = None if payloads is None else read_payload_lines(payloads, types)
     files = Intake("files")
-    walk = walk_photos(folder, files)
-    if not walk.photos and not files.count("skipped"):
+    walk = walk_photos(folder, files, shard)
+    if not walk.photos and not walk.has_others and not files.count("skipped"):
         files.print_reasons()
         raise AskewError(
             f"Expected photos ({', '.join(sorted(PHOTO_SUFFIXES))}) under {folder}, but there are none. Check the folder."
@@ -133,7 +135,7 @@ def _match(walk: Walk, read: PayloadLines) -> dict[Path, PayloadLine]:
         name = f"line {line.number}: {line.file[:200]}"
         if path is None:
             if not line.problem:
-                _count_unmatched(name, read, line, known, folder)
+                _count_unmatched(name, read, line, known, folder, walk.shard)
             continue
         before = line_of.get(path)
         if line.problem:
@@ -147,14 +149,26 @@ def _match(walk: Walk, read: PayloadLines) -> dict[Path, PayloadLine]:
     return line_of
 
 
-def _count_unmatched(name: str, read: PayloadLines, line: PayloadLine, known: _Places, folder: str) -> None:
+def _count_unmatched(
+    name: str, read: PayloadLines, line: PayloadLine, known: _Places, folder: str, shard: Shard
+) -> None:
     there = next((place for place in known.spellings(read.path.parent, line.file) if os.path.lexists(place)), None)
-    if there is None:
-        read.lines.not_matched(name, NOT_THERE)
-    elif there.startswith(folder.rstrip("/") + "/"):
-        read.lines.not_matched(name, NOT_A_PHOTO_HERE)
-    else:
+    if there is not None and not _is_in(there, folder):
         read.lines.leave_out(name, OUTSIDE)
+    elif not shard.owns(_name_in(folder, read, line, known, there)):
+        read.lines.leave_out(name, OF_ANOTHER_SHARD)
+    else:
+        read.lines.not_matched(name, NOT_THERE if there is None else NOT_A_PHOTO_HERE)
+
+
+def _name_in(folder: str, read: PayloadLines, line: PayloadLine, known: _Places, there: str | None) -> str:
+    """The path in the folder that a line means, by which one shard alone counts it; what it says, if that is elsewhere."""
+    place = there or next((each for each in known.spellings(read.path.parent, line.file) if _is_in(each, folder)), None)
+    return line.file if place is None else os.path.relpath(place, folder)
+
+
+def _is_in(place: str, folder: str) -> bool:
+    return place.startswith(folder.rstrip("/") + "/")
 
 
 class _Places:
