@@ -13,7 +13,7 @@ import typer
 
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import EXIT_INCOMPLETE, Intake
-from askew_server.cli.index_shard import PicturesInShard, describe_shard, refuse_with_shard
+from askew_server.cli.filling.index_shard import PicturesInShard, describe_shard, refuse_with_shard
 from askew_server.cli.options import AsJson, Data, GalleryOption, Key, PhotoFolder, Server
 from askew_server.cli.target import OwnedData, open_target
 from askew_server.cli.terminal import show_progress
