@@ -27,7 +27,10 @@ PART_SECONDS = 60
 
 @dataclass(frozen=True)
 class ShardWork:
-    """A shard to describe. `output`: the Parquet file; `payloads`, `types`: as for find_photos."""
+    """A shard to describe. `output`: the Parquet file; `payloads`, `types`: as for find_photos.
+
+    `workers`: how many photos are described at a time, each on one core; None: as many as this process may use.
+    """
 
     folder: Path
     encoder: Path
@@ -36,6 +39,7 @@ class ShardWork:
     pictures: Pictures = "copies"
     payloads: Path | None = None
     types: Sequence[str] = ()
+    workers: int | None = None
 
 
 def index_shard(
@@ -69,7 +73,7 @@ def index_shard(
         new = [photo for photo in photos.photos if not parts.has(photo)]
         photos.files.known = len(photos.photos) - len(new)
         progress(photos.files.known, len(photos.photos))
-        lost = _describe_new(new, encoder, work.pictures, parts, photos, progress)
+        lost = _describe_new(new, encoder, work, parts, photos, progress)
         parts.complete({stored_name(photo) for photo in photos.photos} - lost)
     return photos
 
@@ -77,7 +81,7 @@ def index_shard(
 def _describe_new(
     new: list[PhotoFile],
     encoder: Encoder,
-    pictures: Pictures,
+    work: ShardWork,
     parts: ShardParts,
     found: FoundPhotos,
     progress: Callable[[int, int], None],
@@ -85,7 +89,7 @@ def _describe_new(
     """Describe photos in parts. Returns the names of those that were not: an earlier row is of other bytes."""
     batch = _Batch(parts, found)
     lost: set[str] = set()
-    described = describe_photos(new, encoder, pictures, workers=usable_cores())
+    described = describe_photos(new, encoder, work.pictures, workers=work.workers or usable_cores())
     try:
         for done, (photo, row) in enumerate(described, found.files.known + 1):
             if isinstance(row, NotDescribed):

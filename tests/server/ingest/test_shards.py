@@ -103,7 +103,7 @@ def test_a_shard_holds_the_vectors_of_its_photos_and_pictures_of_the_teachers_si
 ) -> None:
     (folder / "cut.jpg").write_bytes(SMALL[0].read_bytes()[:500])
     encoder = Encoder(teacher_file)
-    found = {}
+    found: dict[str, dict[str, object]] = {}
     for number in (1, 2):
         out = tmp_path / f"{number}.parquet"
         done = call_askew("index", folder, "--encoder", teacher_file, "--shard", f"{number}/2", "--out", out, "--json")
