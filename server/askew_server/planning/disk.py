@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
+
+from askew_server.planning.figures import Constants, Figure
+from askew_server.planning.memory import index_of
 
 _PAGE = 4_096
 _PAGE_HEAD = 8
@@ -12,6 +16,56 @@ _RECORD_HEAD = 12
 """The types of the columns, and the checksum."""
 _MOST_IN_PAGE = _PAGE - 35
 _LEAST_IN_PAGE = (_PAGE - 12) * 32 // 255 - 23
+
+
+class Items(Protocol):
+    """What an item consists of, in bytes; `dim`: components of a vector."""
+
+    @property
+    def dim(self) -> int: ...
+    @property
+    def id_bytes(self) -> int: ...
+    @property
+    def payload_bytes(self) -> int: ...
+    @property
+    def picture_bytes(self) -> float | None: ...
+
+
+def disk_figures(items: int, each: Items, constants: Constants) -> list[Figure]:
+    """The disk of one machine, and what it consists of."""
+    row, photo, picture = (constants[name] for name in ("database_item_bytes", "database_photo_bytes", "picture_bytes"))
+    of_picture = picture.value if each.picture_bytes is None else each.picture_bytes
+    has_pictures = of_picture > 0
+    item = vector_bytes(each.dim) + 2 * each.id_bytes + each.payload_bytes + row.value + has_pictures * photo.value
+    index = index_of(items, each.dim)
+    files = float(index.bytes_mapped and index.bytes_mapped + index.bytes_memory)
+    rebuild = float(index.build_bytes_disk)
+    used = (row, photo) if has_pictures else (row,)
+    return [
+        Figure(
+            "database",
+            items * item,
+            "B",
+            "items × (the vector in SQLite's pages + twice the id + payload + database_item_bytes + database_photo_bytes)",
+            used,
+        ),
+        Figure("files of the index", files, "B", "what is mapped, and what is read into memory at start"),
+        Figure("files of a rebuild", rebuild, "B", "the next index is written beside the older one"),
+        Figure(
+            "pictures",
+            items * of_picture,
+            "B",
+            "items × picture_bytes" if each.picture_bytes is None else f"items × {of_picture:g} (--picture-bytes)",
+            (picture,) if each.picture_bytes is None else (),
+        ),
+        Figure(
+            "disk",
+            items * (item + of_picture) + files + rebuild,
+            "B",
+            "database + files of the index + files of a rebuild + pictures",
+            used,
+        ),
+    ]
 
 
 def vector_bytes(dim: int) -> float:
