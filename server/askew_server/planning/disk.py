@@ -6,7 +6,7 @@ import math
 from typing import Protocol
 
 from askew_server.planning.figures import Constants, Figure
-from askew_server.planning.memory import index_of
+from askew_server.planning.memory import index_of, sizes_until
 
 _PAGE = 4_096
 _PAGE_HEAD = 8
@@ -37,9 +37,9 @@ def disk_figures(items: int, each: Items, constants: Constants) -> list[Figure]:
     of_picture = picture.value if each.picture_bytes is None else each.picture_bytes
     has_pictures = of_picture > 0
     item = vector_bytes(each.dim) + 2 * each.id_bytes + each.payload_bytes + row.value + has_pictures * photo.value
-    index = index_of(items, each.dim)
-    files = float(index.bytes_mapped and index.bytes_mapped + index.bytes_memory)
-    rebuild = float(index.build_bytes_disk)
+    files, rebuild = _index_files(items, each.dim)
+    # As memory.py does: on its way, the same gallery had the index of fewer items, which may have been larger.
+    largest = max(sum(_index_files(size, each.dim)) for size in sizes_until(items))
     used = (row, photo) if has_pictures else (row,)
     return [
         Figure(
@@ -60,12 +60,19 @@ def disk_figures(items: int, each: Items, constants: Constants) -> list[Figure]:
         ),
         Figure(
             "disk",
-            items * (item + of_picture) + files + rebuild,
+            items * (item + of_picture) + largest,
             "B",
-            "database + files of the index + files of a rebuild + pictures",
+            "database + pictures + files of the index and of a rebuild, and no less for these than when the gallery was smaller",
             used,
         ),
     ]
+
+
+def _index_files(items: int, dim: int) -> tuple[float, float]:
+    """The bytes of an index's files, and of those that its rebuild writes beside them."""
+    index = index_of(items, dim)
+    files = index.bytes_mapped + index.bytes_memory if index.bytes_mapped else 0
+    return float(files), float(index.build_bytes_disk)
 
 
 def vector_bytes(dim: int) -> float:

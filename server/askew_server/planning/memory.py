@@ -25,8 +25,12 @@ def memory_of(items: int, dim: int, constants: Constants) -> float:
     A gallery of many items was one of few: where a smaller one takes more, because it is exact or has a finer scan, its
     memory counts.
     """
-    earlier = [size for size in (EXACT_UP_TO, FINE_SCAN_UP_TO) if size < items]
-    return max(_memory_of_size(size, dim, constants) for size in (*earlier, items))
+    return max(_memory_of_size(size, dim, constants) for size in sizes_until(items))
+
+
+def sizes_until(items: int) -> list[int]:
+    """This size, and the earlier ones at which the index was last of another kind."""
+    return [*(size for size in (EXACT_UP_TO, FINE_SCAN_UP_TO) if size < items), items]
 
 
 def _memory_of_size(items: int, dim: int, constants: Constants) -> float:
