@@ -47,7 +47,7 @@ def _workers(driver: psutil.Process) -> list[psutil.Process]:
 def test_a_killed_worker_costs_its_own_shard_at_most(tmp_path: Path, short_folder: Path) -> None:
     subprocess.run(["make", "-C", ROOT, ".venv-ray/.installed"], check=True, timeout=1_200)
     out = tmp_path / "out"
-    command = [
+    command: list[str | Path] = [
         *(PYTHON, ROOT / "deploy" / "ray_index.py", DEMO / "gallery", "--encoder", DEMO / "encoders" / "teacher.onnx"),
         *("--shards", str(SHARDS), "--out", out, "--cores", "1"),
     ]  # fmt: skip

@@ -52,7 +52,8 @@ def _on_cpu(load: Load, items: int, kind: IndexKind, constants: Constants) -> tu
         constants[name] for name in ("request_seconds", "request_processor_seconds", "p99_by_median")
     )
     median = request.value + alone.value * read / threads
-    searches = load.cores / (processor.value + together.value * read)
+    # One process answers: its Python is on one core at a time, the scan is on all of them.
+    searches = 1 / (processor.value + together.value * read / load.cores)
     return [
         Figure(
             "median latency",
@@ -66,7 +67,7 @@ def _on_cpu(load: Load, items: int, kind: IndexKind, constants: Constants) -> tu
             "searches of one machine",
             searches,
             "1/s",
-            f"cores / (request_processor_seconds + {together.name} × {what})",
+            f"1 / (request_processor_seconds + {together.name} × {what} / cores), in one process",
             (processor, together),
         ),
     ], searches
@@ -86,8 +87,7 @@ def _on_gpu(load: Load, items: int, gpu: Gpu, constants: Constants) -> tuple[lis
     )
     cards = math.ceil(vectors / (usable.value * gpu.memory.value))
     one = fixed.value + passes.value * vectors / cards / gpu.bandwidth.value
-    by_processor = load.cores / processor.value
-    searches = min(by_processor, 1 / one)
+    searches = min(1 / processor.value, 1 / one)
     return [
         Figure("memory on the GPU", vectors, "B", "2 bytes × components × items"),
         Figure(
@@ -108,7 +108,7 @@ def _on_gpu(load: Load, items: int, gpu: Gpu, constants: Constants) -> tuple[lis
             "searches of one machine",
             searches,
             "1/s",
-            "the smaller of cores / request_processor_seconds and one query for each pass; batches answer more",
+            "the smaller of 1 / request_processor_seconds and one query for each pass; batches answer more",
             (processor, fixed, passes, gpu.bandwidth),
         ),
     ], searches

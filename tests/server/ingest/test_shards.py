@@ -116,7 +116,7 @@ def test_a_shard_holds_the_vectors_of_its_photos_and_pictures_of_the_teachers_si
     assert len(found) == 9
     for name, row in found.items():
         assert np.array(row["vector"], "<f2").tobytes() == encoder.encode(folder / name).astype("<f2").tobytes()
-        picture = Image.open(io.BytesIO(row["photo"]))
+        picture = Image.open(io.BytesIO(row["photo"]))  # type: ignore[arg-type]
         assert max(picture.size) == encoder.manifest.photo_size
     assert not list(tmp_path.glob("*.parts"))
 

@@ -64,7 +64,7 @@ def test_costs_are_those_of_the_prices_that_the_user_fills_in(tmp_path: Path) ->
     assert again.returncode == 1
     assert "exists already" in again.stderr
     path.write_text(PRICES)
-    options = ["--items", "10_000_000", "--qps", "1", "--gpu", "h100", "--prices", path]
+    options: list[str | Path] = ["--items", "10_000_000", "--qps", "1", "--gpu", "h100", "--prices", path]
     figures = _json(*options)
     machines, cards, disk = (figures[name]["value"] for name in ("machines", "GPUs of one machine", "disk"))
     assert (machines, cards) == (1, 1)

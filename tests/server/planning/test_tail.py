@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ SECONDS = np.random.default_rng(1).lognormal(-5, 0.5, 2_000)
 
 def test_more_shards_are_slower_and_hedging_is_faster_where_times_vary() -> None:
     tails = [simulate_tail(SECONDS, shards, searches=20_000) for shards in (1, 4, 16, 64)]
-    for faster, slower in zip(tails, tails[1:], strict=False):
+    for faster, slower in itertools.pairwise(tails):
         assert faster.median < slower.median
         assert faster.p99 < slower.p99
     assert simulate_tail(SECONDS, 64, searches=20_000, hedged=True).p99 < tails[-1].p99
