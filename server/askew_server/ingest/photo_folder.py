@@ -131,8 +131,12 @@ def _match(walk: Walk, read: PayloadLines) -> dict[Path, PayloadLine]:
     folder = os.path.realpath(walk.folder)
     line_of: dict[Path, PayloadLine] = {}
     for line in read.found:
-        path = known.find(read.path.parent, line.file)
         name = f"line {line.number}: {line.file[:200]}"
+        if walk.shard.total > 1 and _is_of_another(read.path.parent, line.file, known, folder, walk.shard):
+            if not line.problem:
+                read.lines.leave_out(name, OF_ANOTHER_SHARD)
+            continue
+        path = known.find(read.path.parent, line.file)
         if path is None:
             if not line.problem:
                 _count_unmatched(name, read, line, known, folder, walk.shard)
@@ -153,18 +157,25 @@ def _count_unmatched(
     name: str, read: PayloadLines, line: PayloadLine, known: _Places, folder: str, shard: Shard
 ) -> None:
     there = next((place for place in known.spellings(read.path.parent, line.file) if os.path.lexists(place)), None)
+    named = _names_in(folder, read.path.parent, line.file, known)
     if there is not None and not _is_in(there, folder):
         read.lines.leave_out(name, OUTSIDE)
-    elif not shard.owns(_name_in(folder, read, line, known, there)):
+    # One shard alone counts it.
+    elif not shard.owns(named[0] if named else line.file):
         read.lines.leave_out(name, OF_ANOTHER_SHARD)
     else:
         read.lines.not_matched(name, NOT_THERE if there is None else NOT_A_PHOTO_HERE)
 
 
-def _name_in(folder: str, read: PayloadLines, line: PayloadLine, known: _Places, there: str | None) -> str:
-    """The path in the folder that a line means, by which one shard alone counts it; what it says, if that is elsewhere."""
-    place = there or next((each for each in known.spellings(read.path.parent, line.file) if _is_in(each, folder)), None)
-    return line.file if place is None else os.path.relpath(place, folder)
+def _is_of_another(base: Path, file: str, known: _Places, folder: str, shard: Shard) -> bool:
+    """Whether a line is for a file in the folder that another shard has. Asks the disk for nothing: lines may be many."""
+    named = _names_in(folder, base, file, known)
+    return bool(named) and not any(map(shard.owns, named))
+
+
+def _names_in(folder: str, base: Path, file: str, known: _Places) -> list[str]:
+    """The paths in the folder that a line may mean."""
+    return [os.path.relpath(place, folder) for place in known.places(base, file) if _is_in(place, folder)]
 
 
 def _is_in(place: str, folder: str) -> bool:
@@ -195,16 +206,23 @@ class _Places:
 
     def spellings(self, folder: Path, file: str) -> Iterator[str]:
         """Where a file that a line names may be: as written, without spaces around it, with the slashes of Windows."""
-        if "\0" in file:
-            return
-        for text in dict.fromkeys([file, file.strip(), file.strip().replace("\\", "/")]):
+        for text in _texts(file):
             yield self._place(folder / text)
             yield os.path.realpath(folder / text)
+
+    def places(self, folder: Path, file: str) -> list[str]:
+        """As `spellings`, without following a link that the file itself is."""
+        return [self._place(folder / text) for text in _texts(file)]
 
     def _place(self, path: Path) -> str:
         if path.parent not in self._folders:
             self._folders[path.parent] = os.path.realpath(path.parent)
         return f"{self._folders[path.parent]}/{path.name}"
+
+
+def _texts(file: str) -> list[str]:
+    """What a line may mean by its file."""
+    return [] if "\0" in file else list(dict.fromkeys([file, file.strip(), file.strip().replace("\\", "/")]))
 
 
 def _composed(place: str) -> str:

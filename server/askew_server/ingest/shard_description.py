@@ -60,7 +60,7 @@ def describe_photos(
 
 def copy_of(pixels: NDArray[np.uint8], photo_size: int) -> bytes:
     """A JPEG of a photo, uint8 [H, W, 3], shrunk to at most `photo_size` pixels on its longest side, without metadata."""
-    height, width = shrunk_size(*pixels.shape[:2], photo_size)
+    height, width = shrunk_size(pixels.shape[0], pixels.shape[1], photo_size)
     # The size and the filter of the encoder's own Resize, and whole colours: the copy is described almost as the photo is.
     picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
     stream = io.BytesIO()

@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from askew_client.errors import AskewError
+from askew_client.files import flush_folder
 from askew_server.ingest.parquet_writing import load_pyarrow
 from askew_server.ingest.photo_folder import PhotoFile
 from askew_server.ingest.shard_description import payload_text, stored_name
@@ -75,8 +76,12 @@ class ShardParts:
         wanted = {name for name in self._known if name in photos}
         first = self._sources[0] if self._has_output else None
         if first is None or first.rows != len(wanted) or any(self._known[name].source for name in wanted):
-            write_tables(self._output, self._facts, self._kept(wanted))
-        shutil.rmtree(self._folder)
+            # What is cut off here lies in the folder of the parts, and goes with it.
+            complete = self._folder / "complete.parquet"
+            write_tables(complete, self._facts, self._kept(wanted))
+            complete.replace(self._output)
+            flush_folder(self._output.parent)
+        shutil.rmtree(self._folder, ignore_errors=True)
         return len(wanted)
 
     def _kept(self, wanted: set[str]) -> Iterator[Any]:

@@ -43,7 +43,7 @@ class Shard:
 
         The two ways to write an accent count as the same name, because a line of the payloads may use the other one.
         """
-        text = unicodedata.normalize("NFC", Path(name).as_posix()).encode("utf-8", "surrogateescape")
+        text = unicodedata.normalize("NFC", Path(name).as_posix()).encode("utf-8", "surrogatepass")
         place = int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
         return place % self.total == self.number - 1
 
