@@ -6,6 +6,7 @@ VENV       ?= .venv
 VENV_DEMO  ?= .venv-demo
 VENV_PEERS ?= .venv-peers
 VENV_WEB   ?= .venv-web
+VENV_RAY   ?= .venv-ray
 PORT       ?=
 CHECK      ?=
 PHONE      ?=
@@ -114,7 +115,7 @@ bench-indexing: $(VENV)/.installed ## askew index, compared with a bare ONNX Run
 	$(VENV)/bin/python benchmarks/indexing.py
 
 clean: ## remove the environments, caches and the demo's data
-	rm -rf $(VENV) $(VENV_DEMO) $(VENV_PEERS) demo/data .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV_DEMO) $(VENV_PEERS) $(VENV_RAY) demo/data .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find client server training tests demo deploy benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 python-is-new-enough:
@@ -155,4 +156,12 @@ $(VENV_PEERS)/.installed: requirements/peers.txt | python-is-new-enough
 	@echo "Making $(VENV_PEERS), the environment of the stores that Askew is compared with (once) ..."
 	@test -x $(VENV_PEERS)/bin/python || $(PYTHON) -m venv $(VENV_PEERS)
 	@$(VENV_PEERS)/bin/python $(PIP) install --requirement $<
+	@touch $@
+
+# For the drill of deploy/ray_index.py: Ray is large, and only there is it needed.
+$(VENV_RAY)/.installed: client/pyproject.toml server/pyproject.toml requirements/constraints.txt requirements/ray.txt | python-is-new-enough
+	@echo "Making $(VENV_RAY), the environment with Ray (once) ..."
+	@test -x $(VENV_RAY)/bin/python || $(PYTHON) -m venv $(VENV_RAY)
+	@$(VENV_RAY)/bin/python $(PIP) install $(PINNED) --editable './client[cpu,cli]' --editable './server[cpu,parquet]' \
+		--requirement requirements/ray.txt
 	@touch $@

@@ -13,6 +13,7 @@ import typer
 
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import EXIT_INCOMPLETE, Intake
+from askew_server.cli.filling.index_shard import PicturesInShard, describe_shard, refuse_with_shard
 from askew_server.cli.options import AsJson, Data, GalleryOption, Key, PhotoFolder, Server
 from askew_server.cli.target import OwnedData, open_target
 from askew_server.cli.terminal import show_progress
@@ -55,9 +56,30 @@ def index(
         bool, typer.Option("--prune", help="Remove the items whose photo is not in the folder any more.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --prune: do not ask.")] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Describe only the I-th of N disjoint parts of the folder, such as 3/8, into the file --out, without a gallery.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.parquet", help="With --shard: the file, for `askew items import`.")
+    ] = None,
+    pictures: Annotated[
+        PicturesInShard | None,
+        typer.Option(
+            help="With --shard: what becomes the photos of the items: copies of the teacher's photo size (the default), the "
+            "originals, or none."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Describe a folder of photos into a gallery. Continues where it was interrupted. Exit code 3: some were skipped."""
+    if shard is not None or out is not None or pictures is not None:
+        refuse_with_shard(data=data, server=server, gallery=gallery != "default", prune=prune, yes=yes)
+        describe_shard(photos, encoder, shard, out, pictures, payloads, payload_types or [], as_json=as_json)
+        return
     from askew_client.encoding.encoder import Encoder
     from askew_server.ingest.index_photos import IndexReport, index_photos
     from askew_server.ingest.photo_folder import find_photos

@@ -1,21 +1,20 @@
-"""`askew items …`: export and import as Parquet, with a running server or in a DATA directory; see chosen_items.py, too."""
+"""`askew items …`: export as Parquet, from a running server or a DATA directory; see filling/item_import.py and chosen_items.py, too."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
 from askew_client.cli.stopping import stopped_by_sigterm
-from askew_client.cli.taken import Intake, Kind
 from askew_client.cli.warning_lines import warn_of_unknown_fields
 from askew_client.errors import AskewError
 from askew_server.cli.chosen_items import count_items, delete_items
+from askew_server.cli.filling.item_import import import_items
 from askew_server.cli.options import (
     AsJson,
     Data,
@@ -23,11 +22,10 @@ from askew_server.cli.options import (
     GalleryOption,
     Server,
     WriteKey,
-    check_name,
     parse_filter,
 )
 from askew_server.cli.target import OwnedData, open_target
-from askew_server.cli.terminal import Advance, show_progress
+from askew_server.cli.terminal import print_summary, show_progress
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -36,13 +34,14 @@ if TYPE_CHECKING:
     from askew_client.contract.filters.conditions import Filter
     from askew_client.contract.items import Item
     from askew_client.contract.manifest import Manifest
-    from askew_server.ingest.parquet import ParquetBatch, ParquetItems, ParquetRow
+    from askew_server.ingest.parquet_writing import ParquetRow
 
 items = typer.Typer(
     no_args_is_help=True, help="Count and delete the items of a gallery, export them as Parquet, and import them."
 )
 items.command(name="count")(count_items)
 items.command(name="delete")(delete_items)
+items.command(name="import")(import_items)
 
 
 @items.command(name="export")
@@ -58,7 +57,7 @@ def export_items(
     as_json: AsJson = False,
 ) -> None:
     """Write ids, vectors, payloads and the photos' digests to a Parquet file. Snapshots hold the photos themselves."""
-    from askew_server.ingest.parquet import write_parquet
+    from askew_server.ingest.parquet_writing import write_parquet
 
     if not output.parent.is_dir():
         raise AskewError(f"Expected to write {output}, but there is no folder {output.parent}. Create it first.")
@@ -67,82 +66,7 @@ def export_items(
         found = source.read(gallery, wanted, with_vectors=not without_vectors)
         with show_progress("Writing", "items", found.total) as advance:
             count = write_parquet(output, found.teacher, found.rows, with_vectors=not without_vectors, written=advance)
-    _print(as_json, {"written": count}, f"{output} holds {count} items of gallery {gallery!r}.")
-
-
-@items.command(name="import")
-@stopped_by_sigterm()
-def import_items(
-    source: Annotated[
-        Path,
-        typer.Argument(metavar="FILE.parquet", help="A file with the columns `id`, `vector` and optionally `payload`."),
-    ],
-    data: Data = None,
-    server: Server = None,
-    gallery: GalleryOption = "default",
-    space: Annotated[str | None, typer.Option(help="The space of the vectors, if the file does not name it.")] = None,
-    key: WriteKey = None,
-    as_json: AsJson = False,
-) -> None:
-    """Insert or replace items from a Parquet file. The same command again continues after an interruption.
-
-    A gallery that does not exist is created if the file names its teacher. Exit code 3: some rows were skipped.
-    """
-    from askew_server.ingest.parquet import ParquetItems
-
-    file = ParquetItems(source)
-    stated = file.space or space
-    if stated is None:
-        raise AskewError(
-            f"Expected the space of the vectors in {source}, but the file does not name it. Name the space of the encoder "
-            "that made them: --space sp1-…"
-        )
-    if space is not None and space != stated:
-        raise AskewError(f"The vectors of {source} are in {stated}, not in {space}. Leave --space out.")
-    intake = Intake("items")
-    try:
-        with (
-            _open_destination(data, server, key) as destination,
-            show_progress("Storing", "items", file.rows) as advance,
-        ):
-            opened = destination.open(gallery, file.teacher)
-            _check_space(gallery, opened.space, stated)
-            _import(file, opened.dim, partial(destination.write, gallery, space=stated), intake, advance)
-    except BaseException:
-        if intake.taken:
-            intake.print_reasons()
-            typer.echo(f"askew: so far, gallery {gallery!r}: {intake.taken:,} items stored.", err=True)
-        raise
-    intake.print_reasons()
-    others = "".join(f", {intake.count(kind):,} {text}" for kind, text in _ENDINGS.items() if intake.count(kind))
-    summary = {"stored": intake.taken, **intake.as_json()}
-    _print(as_json, summary, f"Gallery {gallery!r}: {intake.taken:,} items stored{others}.")
-    if intake.exit_code:
-        raise typer.Exit(intake.exit_code)
-
-
-_ENDINGS: dict[Kind, str] = {"replaced": "replaced by later rows of the same id", "skipped": "rows skipped"}
-
-
-class _Write(Protocol):
-    def __call__(self, batch: ParquetBatch, /) -> dict[int, str]: ...
-
-
-def _import(file: ParquetItems, dim: int, write: _Write, intake: Intake, advance: Advance) -> None:
-    """Store all rows, and count what becomes of each."""
-    # A hash of each id, because ids may be long and rows many.
-    seen: set[int] = set()
-    for batch in file.batches(dim, intake):
-        refused = write(batch) if batch.ids else {}
-        for row, identity in zip(batch.rows, batch.ids, strict=True):
-            if row in refused:
-                intake.skip(f"row {row}", "refused by the server", f"Row {row}, id {identity[:80]!r}: {refused[row]}")
-            elif hash(identity) in seen:
-                intake.replace(identity, "by a later row of the same id")
-            else:
-                seen.add(hash(identity))
-                intake.taken += 1
-        advance(intake.taken + intake.count("replaced") + intake.count("skipped"))
+    print_summary(as_json, {"written": count}, f"{output} holds {count} items of gallery {gallery!r}.")
 
 
 @dataclass(frozen=True)
@@ -179,7 +103,7 @@ class _LocalSource:
         self._owned = owned
 
     def read(self, gallery: str, condition: Filter | None, *, with_vectors: bool) -> _FoundItems:
-        from askew_server.ingest.parquet import ParquetRow
+        from askew_server.ingest.parquet_writing import ParquetRow
         from askew_server.storage.facts import GalleryFacts
         from askew_server.storage.filtering.filters import PayloadFilter
         from askew_server.storage.photos import photo_sha256
@@ -240,107 +164,7 @@ def _row_of(item: Item) -> ParquetRow:
 
     from pydantic_core import to_json
 
-    from askew_server.ingest.parquet import ParquetRow
+    from askew_server.ingest.parquet_writing import ParquetRow
 
     vector = None if item.vector is None else base64.b64decode(item.vector)
     return ParquetRow(item.id, vector, to_json(item.payload).decode(), item.photo_sha256)
-
-
-class _OpenedGallery(Protocol):
-    """What an import needs to know of a gallery. `dim`: components of its vectors."""
-
-    @property
-    def space(self) -> str: ...
-
-    @property
-    def dim(self) -> int: ...
-
-
-class _Destination(Protocol):
-    """Where imported items go: a server or a DATA directory."""
-
-    def open(self, gallery: str, teacher: Manifest | None) -> _OpenedGallery:
-        """The gallery; it is created if it does not exist and its teacher is known."""
-
-    def write(self, gallery: str, batch: ParquetBatch, *, space: str) -> dict[int, str]:
-        """Insert or replace items of a space; they are on the disk when it returns.
-
-        Returns a sentence for each row that is refused for what it is, by the row's number.
-        """
-
-
-def _open_destination(data: Path | None, server: str | None, key: str | None) -> AbstractContextManager[_Destination]:
-    return open_target(
-        data, server, key, command="askew items", served=_ServedDestination, local=_LocalDestination, makes_data=True
-    )
-
-
-class _LocalDestination:
-    """The galleries of a DATA directory."""
-
-    def __init__(self, owned: OwnedData) -> None:
-        self._catalog = owned.catalog
-
-    def open(self, gallery: str, teacher: Manifest | None) -> _OpenedGallery:
-        if teacher is None or self._catalog.resolve(gallery) in self._catalog.names():
-            return self._catalog.get(gallery)
-        return self._catalog.get_or_create(check_name(gallery), teacher)[0]
-
-    def write(self, gallery: str, batch: ParquetBatch, *, space: str) -> dict[int, str]:
-        from askew_server.gallery.gallery import Gallery
-        from askew_server.storage.items import ItemBatch, StoredItem
-
-        rows = zip(batch.ids, batch.vectors, batch.payloads, strict=True)
-        stored = ItemBatch.of([StoredItem(identity, vector, payload) for identity, vector, payload in rows])
-        self._catalog.get(gallery).run(partial(Gallery.upsert, batch=stored))
-        return {}
-
-
-class _ServedDestination:
-    """The galleries of a running server."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def open(self, gallery: str, teacher: Manifest | None) -> _OpenedGallery:
-        from askew_client.errors import NotFound
-
-        try:
-            return self._client.gallery(gallery)
-        except NotFound:
-            if teacher is None:
-                raise
-            return self._client.create_gallery(gallery, teacher)
-
-    def write(self, gallery: str, batch: ParquetBatch, *, space: str) -> dict[int, str]:
-        from askew_client.errors import ProblemError
-        from askew_server.ingest.refusals import is_for_all
-
-        try:
-            self._client.upsert(batch.ids, batch.vectors, batch.payloads, gallery=gallery, space=space)
-        except ProblemError as error:
-            if is_for_all(error) or error.status >= 500:
-                raise
-            if len(batch.ids) == 1:
-                return {batch.rows[0]: str(error)}
-        else:
-            return {}
-        # One of them is refused, and with it all: which one, halves tell.
-        middle = len(batch.ids) // 2
-        return self.write(gallery, batch.part(0, middle), space=space) | self.write(
-            gallery, batch.part(middle, len(batch.ids)), space=space
-        )
-
-
-def _check_space(gallery: str, expected: str, received: str) -> None:
-    if expected != received:
-        raise AskewError(
-            f"Gallery {gallery!r} is in space {expected}, the file's vectors are in {received}. Scores between them would mean "
-            "nothing; import into a gallery of the file's space."
-        )
-
-
-def _print(as_json: bool, summary: Mapping[str, object], sentence: str) -> None:
-    import json
-
-    typer.echo(json.dumps(summary) if as_json else sentence)

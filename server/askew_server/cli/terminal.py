@@ -1,10 +1,13 @@
-"""What commands show on a terminal besides their result: progress bars."""
+"""What commands show on a terminal in the same way: their result, and progress bars."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal, Protocol
+
+import typer
 
 Unit = Literal["bytes", "items", "photos"]
 
@@ -26,3 +29,8 @@ def show_progress(what: str, unit: Unit, total: int | None = None) -> Iterator[A
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(what, total=total)
         yield lambda done, total=None: progress.update(task, completed=done, total=total or None)
+
+
+def print_summary(as_json: bool, summary: Mapping[str, object], sentence: str) -> None:
+    """Print the result of a command: for programs, or for a person."""
+    typer.echo(json.dumps(summary) if as_json else sentence)

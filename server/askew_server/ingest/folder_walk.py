@@ -13,6 +13,7 @@ from askew_client.cli.taken import NAMED_AS_JSON, Intake
 from askew_client.encoding.photos import MEDIA_TYPE_BYTES, SUFFIXES, media_type
 from askew_client.errors import AskewError, UnreadablePhoto
 from askew_server.ingest.photo_files import open_file
+from askew_server.ingest.shards import WHOLE, Shard
 
 PHOTO_SUFFIXES = SUFFIXES | {".pjpeg", ".hif"}
 """Files of these names are meant as photos. One that this installation cannot decode is skipped, and not left out."""
@@ -61,11 +62,14 @@ UNREADABLE_FOLDER = "a folder that cannot be read"
 class Walk:
     """What was found under a folder. `photos`: sorted. `other_kinds`: files that are no photos, by suffix.
 
-    `is_complete`: whether everything that was meant could be looked at.
+    `is_complete`: whether everything that was meant could be looked at. `shard`: the files of other shards are in no
+    count; `has_others`: whether one of them is named as a photo.
     """
 
     folder: Path
     files: Intake
+    shard: Shard = WHOLE
+    has_others: bool = False
     photos: list[Path] = field(default_factory=list)
     other_kinds: Counter[str] = field(default_factory=Counter)
     first_others: list[str] = field(default_factory=list)
@@ -74,6 +78,10 @@ class Walk:
     def name(self, path: str | Path) -> str:
         """The path in the folder."""
         return os.path.relpath(path, self.folder)
+
+    def owns(self, path: str) -> bool:
+        """Whether a path belongs to the shard."""
+        return self.shard.total == 1 or self.shard.owns(self.name(path))
 
     def leave_out(self, path: str, reason: str) -> None:
         """Count a file, or every file of a folder, that is passed over on purpose."""
@@ -91,8 +99,8 @@ class Walk:
         self.is_complete = False
 
 
-def walk_photos(folder: Path, files: Intake) -> Walk:
-    """Look at every file under a folder, without following links to folders; nothing is opened that could block.
+def walk_photos(folder: Path, files: Intake, shard: Shard = WHOLE) -> Walk:
+    """Look at every file of a shard under a folder, without following links to folders; nothing is opened that could block.
 
     Counts in `files` what is skipped and left out. Raises AskewError if the folder itself is missing or cannot be read.
     """
@@ -100,7 +108,7 @@ def walk_photos(folder: Path, files: Intake) -> Walk:
         raise AskewError(
             f"Expected a folder of photos, but {folder} {'is not a folder' if folder.exists() else 'is missing'}. Check the path."
         )
-    walk = Walk(folder, files)
+    walk = Walk(folder, files, shard)
     waiting = [str(folder)]
     while waiting:
         parent = waiting.pop()
@@ -122,13 +130,19 @@ def walk_photos(folder: Path, files: Intake) -> Walk:
 
 
 def _take_entry(entry: os.DirEntry[str], walk: Walk, waiting: list[str]) -> None:
-    if entry.name.startswith("."):
-        _leave_out(entry, walk, HIDDEN)
-    elif entry.is_dir(follow_symlinks=False):
+    is_folder = entry.is_dir(follow_symlinks=False)
+    is_of_another = not walk.owns(entry.path)
+    if is_of_another and not is_folder:
+        walk.has_others |= not entry.name.startswith(".") and _suffix(entry.name) in {"", *PHOTO_SUFFIXES}
+    elif entry.name.startswith("."):
+        if not is_of_another:
+            _leave_out(entry, walk, HIDDEN)
+    elif is_folder:
         if entry.name.lower() in SYSTEM_FOLDERS or entry.name in {"RECYCLER", "RECYCLED"}:
-            _leave_out(entry, walk, IN_SYSTEM_FOLDERS)
+            if not is_of_another:
+                _leave_out(entry, walk, IN_SYSTEM_FOLDERS)
             return
-        if _suffix(entry.name) in PHOTO_SUFFIXES:
+        if _suffix(entry.name) in PHOTO_SUFFIXES and not is_of_another:
             walk.leave_out(entry.path, NAMED_AS_PHOTO)
         waiting.append(entry.path)
     elif entry.name.lower() in SYSTEM_FILES or _THUMBNAIL.match(entry.name):

@@ -283,10 +283,11 @@ def _item(read: _ReadPhoto, vector: NDArray[np.float32]) -> StoredItem:
 
 
 def _skip(photo: PhotoFile, error: PhotoError, report: IndexReport) -> None:
-    report.files.skip(photo.name, reason_of(error), _sentence(photo.path, error))
+    report.files.skip(photo.name, reason_of(error), sentence_about(photo.path, error))
 
 
-def _sentence(path: Path, error: PhotoError) -> str:
+def sentence_about(path: Path, error: PhotoError) -> str:
+    """What a photo's error says, with its path."""
     text = str(error)
     if isinstance(error, UnreadablePhoto) or text.startswith("The photo "):
         return text.replace("The photo", str(path), 1)

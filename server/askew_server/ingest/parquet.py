@@ -1,16 +1,13 @@
-"""Items as a Parquet file, for export, import, and any tool that reads Parquet. Needs pyarrow.
+"""Items from a Parquet file, for an import. Needs pyarrow. parquet_writing.py says what is in an exported file.
 
-Columns: `id` (string), `vector` (fixed_size_list of float16: the stored bytes), `payload` (JSON text), `photo_sha256`
-(string). The schema's metadata names the space of the vectors: `askew.space`, `askew.dim`, `askew.teacher` (its manifest
-as JSON), `askew.version`. At most one row group at a time is written or read, so memory does not grow with the file.
+At most one row group at a time is read, so memory does not grow with the file.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +19,11 @@ from askew_client.cli.taken import Intake
 from askew_client.contract.common import ItemId, Payload
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.wire import NORM_TOLERANCE, check_vector
-from askew_client.errors import AskewError, WireError
+from askew_client.encoding.photos import SUFFIX_BY_MEDIA_TYPE, media_type, read_shape
+from askew_client.errors import AskewError, PhotoError, WireError
 from askew_client.wording import describe_error
-from askew_server.files import replacing
-
-ROWS_IN_GROUP = 2_048
-"""8 MB of 2048-d vectors."""
+from askew_server.ingest.parquet_writing import load_pyarrow
+from askew_server.ingest.shard_file import ShardFacts, facts_of, is_shard
 
 _BATCH = 1_024
 
@@ -38,59 +34,37 @@ _PAYLOAD: TypeAdapter[Payload] = TypeAdapter(Payload)
 
 
 @dataclass(frozen=True)
-class ParquetRow:
-    """An item to write. `vector`: little-endian float16, None if vectors are left out; `payload`: JSON text."""
-
-    id: str
-    vector: bytes | None
-    payload: str
-    photo_sha256: str | None
-
-
-@dataclass(frozen=True)
 class ParquetBatch:
-    """Items that were read. `rows`: their numbers in the file, from 0; `vectors`: float32 [n, D], unit length."""
+    """Items that were read. `rows`: their numbers in the file, from 0; `vectors`: float32 [n, D], unit length.
+
+    `photos`: the bytes and the suffix of each item's photo, None if the file has none for it.
+    """
 
     rows: list[int]
     ids: list[str]
     vectors: NDArray[np.float32]
     payloads: list[Payload]
+    photos: list[tuple[bytes, str] | None]
 
-    def part(self, start: int, end: int) -> ParquetBatch:
-        """The items from `start` up to `end`."""
+    def chosen(self, places: Sequence[int]) -> ParquetBatch:
+        """The items at these places, from 0."""
         return ParquetBatch(
-            self.rows[start:end], self.ids[start:end], self.vectors[start:end], self.payloads[start:end]
+            [self.rows[place] for place in places],
+            [self.ids[place] for place in places],
+            self.vectors[list(places)],
+            [self.payloads[place] for place in places],
+            [self.photos[place] for place in places],
         )
-
-
-def write_parquet(
-    path: Path, teacher: Manifest, rows: Iterable[ParquetRow], *, with_vectors: bool, written: Callable[[int], None]
-) -> int:
-    """Write rows to a file, which is replaced once it is complete; returns the number of rows.
-
-    `written(n)` is called with the number of rows so far after each row group. Raises OSError.
-    """
-    arrow, parquet = _pyarrow()
-    schema = _schema(arrow, teacher, with_vectors)
-    # Vectors do not compress; only the text columns do.
-    compression = {"id": "zstd", "payload": "zstd", "photo_sha256": "zstd"}
-    options = {"compression": compression, "use_dictionary": False, "write_page_checksum": True}
-    count = 0
-    with replacing(path) as part, parquet.ParquetWriter(part, schema, **options) as writer:
-        for group in _groups(rows):
-            writer.write_table(_table(arrow, schema, group, teacher.dim), row_group_size=ROWS_IN_GROUP)
-            count += len(group)
-            written(count)
-    return count
 
 
 class ParquetItems:
     """A Parquet file to import: one from `askew items export`, or any with the columns `id` and `vector`."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file and check its columns. Raises AskewError."""
-        self._arrow, parquet = _pyarrow()
-        self._path = path
+    def __init__(self, path: Path, name: str = "") -> None:
+        """Open the file and check its columns. `name`: what the counts call it, if they are of several files. Raises AskewError."""
+        self._arrow, parquet = load_pyarrow()
+        self.path = path
+        self._name = name
         try:
             options = {"pre_buffer": False, "buffer_size": 1_048_576, "page_checksum_verification": True}
             self._file = parquet.ParquetFile(path, **options)
@@ -105,13 +79,29 @@ class ParquetItems:
                 f"Expected the columns `id` and `vector` in {path}, got {', '.join(sorted(names)) or 'none'}. "
                 "A file that was exported without vectors cannot be imported; export it with vectors."
             )
-        self._columns = ["id", "vector", *(["payload"] if "payload" in names else [])]
+        # Other programs may have other things in a column of this name.
+        has_photos = "photo" in names and _is_binary(self._arrow, self._file.schema_arrow.field("photo").type)
+        optional = [*(["payload"] if "payload" in names else []), *(["photo"] if has_photos else [])]
+        self._columns = ["id", "vector", *optional]
         self._metadata: dict[bytes, bytes] = self._file.schema_arrow.metadata or {}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def row(self, number: int) -> str:
+        """What the counts call a row."""
+        return f"{self._name} row {number}" if self._name else f"row {number}"
 
     @property
     def rows(self) -> int:
         """The number of items in the file."""
         return int(self._file.metadata.num_rows)
+
+    @property
+    def shard(self) -> ShardFacts | None:
+        """Which shard of which encoder it is, None if it is none. Raises AskewError."""
+        return facts_of(self._metadata, self.path) if is_shard(self._metadata) else None
 
     @property
     def space(self) -> str | None:
@@ -127,7 +117,7 @@ class ParquetItems:
             return None if text is None else Manifest.model_validate_json(text)
         except ValidationError:
             raise AskewError(
-                f"The teacher's manifest in {self._path} is inconsistent. Was the file changed since its export? Export the "
+                f"The teacher's manifest in {self.path} is inconsistent. Was the file changed since its export? Export the "
                 "items again."
             ) from None
 
@@ -162,7 +152,7 @@ class ParquetItems:
             except (OSError, self._arrow.ArrowException) as error:
                 reason = str(error).splitlines()[0]
                 for row in range(position, starts[damaged + 1]):
-                    intake.skip(f"row {row}", UNREADABLE, f"Row {row} of {self._path} cannot be read: {reason}")
+                    intake.skip(self.row(row), UNREADABLE, f"Row {row} of {self.path} cannot be read: {reason}")
             first = damaged + 1
             position = starts[first]
 
@@ -181,18 +171,21 @@ class ParquetItems:
         ids = self._ids(batch.column("id"), refused)
         texts = _values(batch.column("payload")) if "payload" in self._columns else [None] * batch.num_rows
         payloads = [self._payload(text, row, refused) for row, text in enumerate(texts)]
+        pictures = _values(batch.column("photo")) if "photo" in self._columns else [None] * batch.num_rows
+        photos = [_photo(picture, row, refused) for row, picture in enumerate(pictures)]
         for row, (reason, sentence) in sorted(refused.items()):
-            intake.skip(f"row {start + row}", reason, f"Row {start + row} of {self._path}: {sentence}")
+            intake.skip(self.row(start + row), reason, f"Row {start + row} of {self.path}: {sentence}")
         rows = [row for row in range(batch.num_rows) if row not in refused]
         if refused:
             vectors = vectors[rows]
             ids, payloads = [ids[row] for row in rows], [payloads[row] for row in rows]
-        return ParquetBatch([start + row for row in rows], ids, np.ascontiguousarray(vectors), payloads)
+            photos = [photos[row] for row in rows]
+        return ParquetBatch([start + row for row in rows], ids, np.ascontiguousarray(vectors), payloads, photos)
 
     def _ids(self, column: Any, refused: dict[int, tuple[str, str]]) -> list[str]:
         types = self._arrow.types
         if not (types.is_string(column.type) or types.is_large_string(column.type) or types.is_integer(column.type)):
-            raise AskewError(f"Expected text or whole numbers in the column `id` of {self._path}, got {column.type}.")
+            raise AskewError(f"Expected text or whole numbers in the column `id` of {self.path}, got {column.type}.")
         ids = [value if value is None else str(value) for value in _values(column)]
         for row, value in enumerate(ids):
             try:
@@ -211,12 +204,12 @@ class ParquetItems:
         is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
         if not is_list or not types.is_floating(kind.value_type):
             raise AskewError(
-                f"Expected lists of float16, float32 or float64 in the column `vector` of {self._path}, got {kind}."
+                f"Expected lists of float16, float32 or float64 in the column `vector` of {self.path}, got {kind}."
             )
         if types.is_fixed_size_list(kind):
             if kind.list_size != dim:
                 raise AskewError(
-                    f"The vectors of {self._path} have {kind.list_size} values; the gallery's have {dim}. Were they described "
+                    f"The vectors of {self.path} have {kind.list_size} values; the gallery's have {dim}. Were they described "
                     "by the gallery's teacher?"
                 )
             lengths = np.full(len(column), dim)
@@ -264,6 +257,23 @@ class ParquetItems:
         return {}
 
 
+def _photo(content: object, row: int, refused: dict[int, tuple[str, str]]) -> tuple[bytes, str] | None:
+    """The bytes and the suffix of a photo, as an item stores them."""
+    if content is None:
+        return None
+    try:
+        assert isinstance(content, bytes)
+        read_shape(content)
+        return content, SUFFIX_BY_MEDIA_TYPE[media_type(content)]
+    except PhotoError as error:
+        refused[row] = "with something else than a photo in the column `photo`", str(error)
+        return None
+
+
+def _is_binary(arrow: Any, kind: Any) -> bool:
+    return bool(arrow.types.is_binary(kind) or arrow.types.is_large_binary(kind))
+
+
 def _values(column: Any) -> list[Any]:
     """The values of a column. Text that is not UTF-8, which other programs may have written, becomes "", which is neither an id nor a
     payload."""
@@ -278,53 +288,3 @@ def _value(scalar: Any) -> Any:
         return scalar.as_py()
     except UnicodeDecodeError:
         return ""
-
-
-def _schema(arrow: Any, teacher: Manifest, with_vectors: bool) -> Any:
-    fields = [
-        arrow.field("id", arrow.string(), nullable=False),
-        arrow.field("vector", arrow.list_(arrow.float16(), teacher.dim), nullable=False),
-        arrow.field("payload", arrow.string(), nullable=False),
-        arrow.field("photo_sha256", arrow.string()),
-    ]
-    metadata = {
-        "askew.space": teacher.space_id,
-        "askew.dim": str(teacher.dim),
-        "askew.teacher": teacher.model_dump_json(exclude_none=True),
-        "askew.version": version("askew-server"),
-    }
-    return arrow.schema([field for field in fields if with_vectors or field.name != "vector"], metadata=metadata)
-
-
-def _table(arrow: Any, schema: Any, rows: list[ParquetRow], dim: int) -> Any:
-    columns = {
-        "id": arrow.array([row.id for row in rows], arrow.string()),
-        "payload": arrow.array([row.payload for row in rows], arrow.string()),
-        "photo_sha256": arrow.array([row.photo_sha256 for row in rows], arrow.string()),
-    }
-    if "vector" in schema.names:
-        flat = np.frombuffer(b"".join(row.vector or b"" for row in rows), dtype="<f2")
-        columns["vector"] = arrow.FixedSizeListArray.from_arrays(arrow.array(flat, arrow.float16()), dim)
-    return arrow.table([columns[name] for name in schema.names], schema=schema)
-
-
-def _groups(rows: Iterable[ParquetRow]) -> Iterator[list[ParquetRow]]:
-    group: list[ParquetRow] = []
-    for row in rows:
-        group.append(row)
-        if len(group) == ROWS_IN_GROUP:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise AskewError(
-            "Parquet files need pyarrow, which is not installed. Install it: pip install pyarrow"
-        ) from None
-    return pyarrow, pyarrow.parquet

@@ -15,6 +15,7 @@ from askew_client.contract.common import ItemId, Payload
 from askew_client.errors import AskewError
 from askew_server.ingest.folder_walk import PHOTO_SUFFIXES, Walk, walk_photos
 from askew_server.ingest.payload_lines import PayloadLine, PayloadLines, read_payload_lines
+from askew_server.ingest.shards import WHOLE, Shard
 
 NAME_NOT_UTF8 = "the name is not UTF-8"
 NO_ID = "the path is no id that an item can have"
@@ -25,6 +26,7 @@ LATER_LINE = "a later line is for the same file"
 NOT_THERE = "the file does not exist"
 NOT_A_PHOTO_HERE = "the file is in the folder, but is not taken"
 OUTSIDE = "the file is not in this folder"
+OF_ANOTHER_SHARD = "the file belongs to another shard"
 
 _ID_SENTENCES = {
     NAME_NOT_UTF8: "The name of {} is not UTF-8, so it can be no id. Rename it.",
@@ -61,8 +63,8 @@ class FoundPhotos:
     first_of: dict[str, str] = field(default_factory=dict)
 
 
-def find_photos(folder: Path, payloads: Path | None, types: Sequence[str] = ()) -> FoundPhotos:
-    """Every photo under a folder, and what a CSV or JSONL file says about it.
+def find_photos(folder: Path, payloads: Path | None, types: Sequence[str] = (), shard: Shard = WHOLE) -> FoundPhotos:
+    """Every photo of a shard under a folder, and what a CSV or JSONL file says about it.
 
     `payloads`: its `file` is relative to it; `id`, if there is one, becomes the item's id; the rest becomes the payload.
     The id of a photo without a line is its path in the folder. `types`: of a CSV's columns, see read_types. Raises
@@ -70,8 +72,8 @@ def find_photos(folder: Path, payloads: Path | None, types: Sequence[str] = ()) 
     """
     lines = None if payloads is None else read_payload_lines(payloads, types)
     files = Intake("files")
-    walk = walk_photos(folder, files)
-    if not walk.photos and not files.count("skipped"):
+    walk = walk_photos(folder, files, shard)
+    if not walk.photos and not walk.has_others and not files.count("skipped"):
         files.print_reasons()
         raise AskewError(
             f"Expected photos ({', '.join(sorted(PHOTO_SUFFIXES))}) under {folder}, but there are none. Check the folder."
@@ -129,11 +131,15 @@ def _match(walk: Walk, read: PayloadLines) -> dict[Path, PayloadLine]:
     folder = os.path.realpath(walk.folder)
     line_of: dict[Path, PayloadLine] = {}
     for line in read.found:
-        path = known.find(read.path.parent, line.file)
         name = f"line {line.number}: {line.file[:200]}"
+        if walk.shard.total > 1 and _is_of_another(read.path.parent, line.file, known, folder, walk.shard):
+            if not line.problem:
+                read.lines.leave_out(name, OF_ANOTHER_SHARD)
+            continue
+        path = known.find(read.path.parent, line.file)
         if path is None:
             if not line.problem:
-                _count_unmatched(name, read, line, known, folder)
+                _count_unmatched(name, read, line, known, folder, walk.shard)
             continue
         before = line_of.get(path)
         if line.problem:
@@ -147,14 +153,33 @@ def _match(walk: Walk, read: PayloadLines) -> dict[Path, PayloadLine]:
     return line_of
 
 
-def _count_unmatched(name: str, read: PayloadLines, line: PayloadLine, known: _Places, folder: str) -> None:
+def _count_unmatched(
+    name: str, read: PayloadLines, line: PayloadLine, known: _Places, folder: str, shard: Shard
+) -> None:
     there = next((place for place in known.spellings(read.path.parent, line.file) if os.path.lexists(place)), None)
-    if there is None:
-        read.lines.not_matched(name, NOT_THERE)
-    elif there.startswith(folder.rstrip("/") + "/"):
-        read.lines.not_matched(name, NOT_A_PHOTO_HERE)
-    else:
+    named = _names_in(folder, read.path.parent, line.file, known)
+    if there is not None and not _is_in(there, folder):
         read.lines.leave_out(name, OUTSIDE)
+    # One shard alone counts it.
+    elif not shard.owns(named[0] if named else line.file):
+        read.lines.leave_out(name, OF_ANOTHER_SHARD)
+    else:
+        read.lines.not_matched(name, NOT_THERE if there is None else NOT_A_PHOTO_HERE)
+
+
+def _is_of_another(base: Path, file: str, known: _Places, folder: str, shard: Shard) -> bool:
+    """Whether a line is for a file in the folder that another shard has. Asks the disk for nothing: lines may be many."""
+    named = _names_in(folder, base, file, known)
+    return bool(named) and not any(map(shard.owns, named))
+
+
+def _names_in(folder: str, base: Path, file: str, known: _Places) -> list[str]:
+    """The paths in the folder that a line may mean."""
+    return [os.path.relpath(place, folder) for place in known.places(base, file) if _is_in(place, folder)]
+
+
+def _is_in(place: str, folder: str) -> bool:
+    return place.startswith(folder.rstrip("/") + "/")
 
 
 class _Places:
@@ -181,16 +206,23 @@ class _Places:
 
     def spellings(self, folder: Path, file: str) -> Iterator[str]:
         """Where a file that a line names may be: as written, without spaces around it, with the slashes of Windows."""
-        if "\0" in file:
-            return
-        for text in dict.fromkeys([file, file.strip(), file.strip().replace("\\", "/")]):
+        for text in _texts(file):
             yield self._place(folder / text)
             yield os.path.realpath(folder / text)
+
+    def places(self, folder: Path, file: str) -> list[str]:
+        """As `spellings`, without following a link that the file itself is."""
+        return [self._place(folder / text) for text in _texts(file)]
 
     def _place(self, path: Path) -> str:
         if path.parent not in self._folders:
             self._folders[path.parent] = os.path.realpath(path.parent)
         return f"{self._folders[path.parent]}/{path.name}"
+
+
+def _texts(file: str) -> list[str]:
+    """What a line may mean by its file."""
+    return [] if "\0" in file else list(dict.fromkeys([file, file.strip(), file.strip().replace("\\", "/")]))
 
 
 def _composed(place: str) -> str:

@@ -17,7 +17,8 @@ from askew_client.cli.taken import Intake
 from askew_client.contract.manifest import Manifest
 from askew_client.encoding.encoder import Encoder
 from askew_client.errors import AskewError
-from askew_server.ingest.parquet import ROWS_IN_GROUP, ParquetItems, ParquetRow, write_parquet
+from askew_server.ingest.parquet import ParquetItems
+from askew_server.ingest.parquet_writing import ROWS_IN_GROUP, ParquetRow, write_parquet
 from tests.support.gallery_files import stored_items
 from tests.support.in_process_cli import call_askew
 from tests.support.running_server import RunningServer

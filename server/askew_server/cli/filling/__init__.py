@@ -1,0 +1,1 @@
+"""The parts of the commands that fill a gallery: `askew index --shard`, `askew items import`."""
