@@ -103,10 +103,10 @@ class Builder:
         # In one mount namespace: what buildah mounts is gone when this ends.
         script = f"""
             set -eu
-            if ! {self._buildah} inspect --type image docker.io/library/{base} > /dev/null 2>&1; then
+            if ! {self._buildah} inspect --type image {base} > /dev/null 2>&1; then
                 container=$({self._buildah} from scratch)
                 {self._buildah} add --quiet $container {self.folder}/base.tar /
-                {self._buildah} commit --quiet $container docker.io/library/{base}
+                {self._buildah} commit --quiet $container {base}
             fi
             {self._buildah} build --isolation chroot --pull-never --layers --format docker {self._trust()} \\
                 --file {dockerfile} --target {target} --tag localhost/{target} {ROOT}
