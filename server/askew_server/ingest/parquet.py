@@ -26,6 +26,8 @@ from askew_server.ingest.parquet_writing import load_pyarrow
 from askew_server.ingest.shard_file import ShardFacts, facts_of, is_shard
 
 _BATCH = 1_024
+_BATCH_BYTES = 64 << 20
+"""Photos may be large: a batch has fewer rows then."""
 
 UNREADABLE = "damaged"
 
@@ -159,11 +161,20 @@ class ParquetItems:
     def _batches_of(self, groups: Sequence[int], starts: list[int], position: int) -> Iterator[tuple[int, Any]]:
         """Batches of some row groups from the row `position` on, with the number of the first row of each."""
         start = starts[groups[0]]
-        for batch in self._file.iter_batches(batch_size=_BATCH, row_groups=list(groups), columns=self._columns):
+        for batch in self._file.iter_batches(
+            batch_size=self._rows_at_once(), row_groups=list(groups), columns=self._columns
+        ):
             end = start + batch.num_rows
             if end > position:
                 yield max(start, position), batch.slice(max(0, position - start))
             start = end
+
+    def _rows_at_once(self) -> int:
+        """How many rows make a batch: about _BATCH_BYTES at most, by the row group with the largest rows."""
+        metadata = self._file.metadata
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        largest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1)
+        return max(1, min(_BATCH, int(_BATCH_BYTES / max(1, largest))))
 
     def _read(self, batch: Any, dim: int, start: int, intake: Intake) -> ParquetBatch:
         refused: dict[int, tuple[str, str]] = {}

@@ -12,8 +12,10 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
+from askew_client.cli.taken import Intake
 from askew_client.encoding.encoder import Encoder
 from askew_server.ingest.index_shard import ShardWork, index_shard
+from askew_server.ingest.parquet import ParquetItems
 from askew_server.ingest.shards import Shard
 from tests.support.gallery_files import stored_items
 from tests.support.in_process_cli import call_askew
@@ -158,3 +160,14 @@ def test_an_id_in_two_shards_and_a_picture_that_is_none_are_named_and_the_rest_i
     assert lost not in stored
     before = np.array(parquet.read_table(made / "1-2.parquet")["vector"][0].as_py(), "<f2").tobytes()
     assert stored[first].vector == before
+
+
+def test_large_photos_are_read_a_few_at_a_time(made: Path, tmp_path: Path) -> None:
+    table = parquet.read_table(made / "1-2.parquet").slice(0, 1)
+    photo = table["photo"][0].as_py() + bytes(np.random.default_rng(0).bytes(1_000_000))
+    large = table.set_column(4, table.schema.field("photo"), arrow.array([photo], arrow.binary()))
+    parquet.write_table(arrow.concat_tables([large] * 150), tmp_path / "large.parquet", row_group_size=50, use_dictionary=False)
+    intake = Intake("items")
+    batches = list(ParquetItems(tmp_path / "large.parquet").batches(64, intake))
+    assert sum(len(batch.ids) for batch in batches) == 150
+    assert max(sum(len(content) for content, _ in filter(None, batch.photos)) for batch in batches) < 70_000_000

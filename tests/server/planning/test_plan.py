@@ -119,4 +119,5 @@ def test_a_real_gallery_has_the_sizes_that_were_planned(tmp_path: Path) -> None:
     # The finer of two scans is counted, and the build may keep the other one.
     assert 0.95 * files <= plan.number("files of the index") <= 1.3 * files
     assert plan.number("mapped files of the index") == pytest.approx(statistics.bytes_mapped, rel=0.05)
-    assert plan.number("memory of the index") >= 0.9 * statistics.bytes_memory
+    most = plan.number("memory of the index") + plan.number("memory of new items")
+    assert plan.number("memory of the index") < statistics.bytes_memory < most

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.support.in_process_cli import call_askew
+from tests.support.paths import ROOT
 
 PRICES = """
 currency = "EUR"
@@ -112,3 +114,22 @@ def test_what_makes_no_plan_is_refused_with_a_sentence(options: list[str], said:
     done = call_askew("plan", *options)
     assert done.returncode == 1
     assert said in done.stderr
+
+
+def test_the_table_of_the_documents_is_what_the_command_prints() -> None:
+    page = (ROOT / "docs" / "scale.md").read_text()
+    rows = [
+        [cell.strip() for cell in row.split("|")[1:-1]]
+        for row in re.findall(r"^\| [\d,]+000 \|.*$", page, re.MULTILINE)
+    ]
+    assert len(rows) == 6
+    for items, index, memory, disk, machines, median, searches, _ in rows:
+        figures = _json("--items", items.replace(",", ""), "--qps", "50")
+        shown = {name: figures[name]["value"] for name in figures}
+        assert index == shown["index"]
+        assert machines == f"{shown['shards']:,} × {shown['replicas']:,}"
+        for cell, name, unit in ((memory, "memory", 1e9), (disk, "disk", 1e9), (median, "median latency", 1e-3)):
+            number, given = re.fullmatch(r"([\d.,]+) (GB|TB|ms)", cell).groups()  # type: ignore[union-attr]
+            scale = 1_000 * unit if given == "TB" else unit
+            assert float(number) == pytest.approx(shown[name] / scale, rel=0.03, abs=0.06)  # type: ignore[operator]
+        assert float(searches.replace(",", "")) == pytest.approx(shown["searches of one machine"], rel=0.02)
