@@ -126,6 +126,10 @@ class AppState:
 
     def warnings(self) -> list[StartWarning]:
         """What is probably a mistake in how this server was started, as long as it holds."""
+        progress = self.replication.progress
+        if progress is not None and progress.complete_at is None:
+            # Its galleries are on their way.
+            return []
         return start_warnings(self.settings, self.galleries, data_was_empty=self._data_was_empty)
 
     def leave(self) -> None:

@@ -78,11 +78,12 @@ class Source:
     BrokenAnswer, and AskewError for the key's file.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, http: httpx.Client | None = None) -> None:
+        """`http`: reaches the primary, whatever its address; None: a new one."""
         self._address = address
         self._epoch: Epoch | None = None
         secure = address.url.startswith("https:")
-        self._http = httpx.Client(
+        self._http = http or httpx.Client(
             base_url=address.url.rstrip("/"),
             timeout=httpx.Timeout(_SECONDS, connect=_SECONDS_TO_CONNECT),
             verify=tls_context(verify=secure, ca=None),

@@ -37,9 +37,9 @@ class GalleryState(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    created_at: str | None
     sequence: int
     beside: str
+    created_at: str | None = None
 
 
 class KeyRow(BaseModel):
@@ -51,11 +51,11 @@ class KeyRow(BaseModel):
     digest: str
     name: str
     scopes: str
-    galleries: str | None
-    requests_per_second: float | None
     created_at: str
-    expires_at: str | None
-    revoked_at: str | None
+    galleries: str | None = None
+    requests_per_second: float | None = None
+    expires_at: str | None = None
+    revoked_at: str | None = None
 
 
 class PrimaryState(BaseModel):
@@ -69,11 +69,11 @@ class PrimaryState(BaseModel):
     version: str
     lineage: str
     epochs: list[Epoch]
-    fence: Fence | None
     galleries: dict[str, GalleryState]
     unavailable: list[str]
     aliases: dict[str, str]
     keys: list[KeyRow]
+    fence: Fence | None = None
     mark: str = ""
     waited: float = 0.0
 
