@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,13 @@ _TABLES = {
 def serve_replica(data: Path, primary: str, *options: str) -> RunningServer:
     """A server of DATA that follows a primary; it is ready once it has copied everything."""
     return RunningServer(data, "--gallery", "objects", "--follow", primary, *options)
+
+
+@contextmanager
+def serve_behind(data: Path, primary: str) -> Iterator[RunningServer]:
+    """A server of DATA that follows a primary and does not become ready."""
+    with RunningServer(data, "--gallery", "objects", "--follow", primary, waits=False) as running:
+        yield running
 
 
 def contents(data: Path) -> dict[str, dict[str, Any]]:
@@ -102,7 +111,9 @@ class CutTransport(httpx.BaseTransport):
             raise httpx.ReadError("the connection was reset", request=request)
         # As through a proxy that does not tell the length: nothing but the content itself shows the cut.
         part = answer.content[: int(share * len(answer.content))]
-        return httpx.Response(answer.status_code, headers={"content-type": answer.headers["content-type"]}, content=part)
+        return httpx.Response(
+            answer.status_code, headers={"content-type": answer.headers["content-type"]}, content=part
+        )
 
 
 class InProcessReplica:
