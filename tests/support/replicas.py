@@ -82,6 +82,9 @@ class InProcessPrimary:
         self.galleries = Catalog(data, owner="a test")
         self._state = AppState(Settings(data=data, default_gallery="objects"), self.galleries)
         self.http = TestClient(create_app(self._state))
+        self.standing = self._state.replication.standing
+        self.writes = self._state.writes
+        self.keys = self._state.keys
 
     def __enter__(self) -> InProcessPrimary:
         self.http.__enter__()
@@ -97,12 +100,20 @@ class CutTransport(httpx.BaseTransport):
 
     def __init__(self, server: TestClient) -> None:
         self._server = server
+        self.authorization: str | None = None
         self.cuts: list[float | None] = []
         """What becomes of the next answers: None: passed on; a share in [0, 1]: only so much of its bytes arrives."""
 
+    def _headers(self, request: httpx.Request) -> dict[str, str]:
+        return dict(request.headers) | ({} if self.authorization is None else {"authorization": self.authorization})
+
+    def serve(self, server: TestClient) -> None:
+        """Reach another server from now on."""
+        self._server = server
+
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         answer = self._server.request(
-            request.method, request.url.raw_path.decode(), headers=dict(request.headers), content=request.read()
+            request.method, request.url.raw_path.decode(), headers=self._headers(request), content=request.read()
         )
         share = self.cuts.pop(0) if self.cuts else None
         if share is None:
@@ -122,9 +133,9 @@ class InProcessReplica:
     def __init__(self, data: Path, primary: TestClient) -> None:
         self.data = data
         self.transport = CutTransport(primary)
-        self._open()
+        self.open()
 
-    def _open(self) -> None:
+    def open(self) -> None:
         self.galleries = Catalog(self.data, owner="a test")
         self.galleries.load()
         self.keys = KeyStore(self.data)
@@ -139,7 +150,7 @@ class InProcessReplica:
 
     def restart(self) -> None:
         self.close()
-        self._open()
+        self.open()
 
     def follow(self) -> None:
         """Follow until everything is here."""

@@ -168,9 +168,9 @@ class AppState:
                 ProblemKind.NOT_READY, "The server is draining. Use another one, or try again later.", retry_after=1
             )
 
-    def make_way(self, fence: Fence) -> None:
-        """Take no more changes, as another server is the primary. Returns once none is under way. Raises Refusal."""
-        self.replication.supersede(fence)
+    def make_way(self, fence: Fence, lineage: str) -> None:
+        """Take no more changes, as another server, of this lineage, is the primary. Returns once none is under way. Raises Refusal."""
+        self.replication.supersede(fence, lineage)
         self.jobs.pause()
         self.writes.wait(_SECONDS_FOR_WRITES)
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from askew_client.errors import AskewError
 from askew_server.errors import Refusal
 from askew_server.gallery.catalog import Catalog
+from askew_server.replication.applying import DamagedPrimary
 from askew_server.replication.gallery_copy import CopyLacksItems, Diverged, GalleryCopy
 from askew_server.replication.history import LocalGallery
 from askew_server.replication.record import gallery_key
 from askew_server.replication.source import PrimaryRefused, Source
-from askew_server.replication.wire import GalleryState, PrimaryState
+from askew_server.replication.wire import BrokenAnswer, GalleryState, PrimaryState
 from askew_server.storage.items import ItemStore
 
 _COPIED_FACTS = ("space", "dim", "teacher", "created_at", "index_kind")
@@ -29,6 +30,7 @@ class CatalogCopy:
         self._galleries = galleries
         self._source = source
         self._copies: dict[str, GalleryCopy] = {}
+        self._run = ""
         self._log = logging.getLogger("askew.replication")
 
     def bring_to(self, state: PrimaryState, diverged: Mapping[str, str], stopped: Callable[[], bool]) -> dict[str, str]:
@@ -38,6 +40,10 @@ class CatalogCopy:
         """
         self.newly_diverged = {}
         troubles = {}
+        if state.run != self._run:
+            for copy in self._copies.values():
+                copy.compare_again()
+            self._run = state.run
         self._make_room(state, diverged)
         for name, remote in state.galleries.items():
             if stopped():
@@ -47,9 +53,10 @@ class CatalogCopy:
                 troubles[name] = trouble
         for name in state.unavailable:
             troubles.setdefault(name, f"Gallery {name!r} cannot be read on the primary at present.")
-        self._take_over_aliases(state)
+        self._take_over_aliases(state, troubles)
         troubles.update(self._remove_others(state, diverged))
-        self._take_over_aliases(state)
+        # The name of an alias may have been that of a gallery.
+        self._take_over_aliases(state, troubles)
         return troubles
 
     def behind(self, state: PrimaryState) -> dict[str, int]:
@@ -91,12 +98,9 @@ class CatalogCopy:
         except CopyLacksItems as error:
             self._log.warning("%s It is made again.", error)
             self._remove(name)
-            del self._copies[name]
             return str(error)
-        except PrimaryRefused as error:
-            # Deleted since the state was read, or full at the moment: the next state says.
-            return f"Gallery {name!r} is not copied: {error}"
-        except Refusal as error:
+        # Deleted on the primary since the state was read, too busy, damaged there, or cut off: the others go on.
+        except (PrimaryRefused, Refusal, BrokenAnswer, DamagedPrimary) as error:
             return f"Gallery {name!r} is not copied: {error}"
         copy.complete_as = remote
         return None
@@ -125,12 +129,13 @@ class CatalogCopy:
             if local.key != gallery_key(name, remote.created_at) and local.key not in diverged:
                 self._remove(name)
 
-    def _take_over_aliases(self, state: PrimaryState) -> None:
-        """Have the primary's aliases, as far as their names are free and their galleries are here."""
+    def _take_over_aliases(self, state: PrimaryState, troubles: Mapping[str, str]) -> None:
+        """Have the primary's aliases, as far as their names are free and their galleries are complete."""
         names = set(self._galleries.names())
         for alias, gallery in state.aliases.items():
             known = self._galleries.aliases().get(alias)
-            if known != gallery and gallery in names and alias not in names and alias not in self._galleries.damaged():
+            is_free = alias not in names and alias not in self._galleries.damaged()
+            if known != gallery and gallery in names and gallery not in troubles and is_free:
                 self._galleries.set_alias(alias, gallery)
         for alias in self._galleries.aliases():
             if alias not in state.aliases:
@@ -141,6 +146,9 @@ class CatalogCopy:
         kept = {}
         for name in self._galleries.names():
             if name in state.galleries or name in state.unavailable:
+                continue
+            if any(alias in state.aliases for alias in self._galleries.aliases_of(name)):
+                # The alias goes to a gallery that is not complete yet.
                 continue
             key = LocalGallery.read(name, self._galleries.folder(name)).key
             if key in diverged:

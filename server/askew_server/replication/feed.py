@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +50,9 @@ from askew_server.storage.sqlite import Database
 
 _ENCODER = re.compile(r"[0-9a-f]{64}")
 
+_SECONDS_BELIEVED = 5.0
+"""How long a gallery counts as unchanged by its signature alone, which a full disk may leave behind the database."""
+
 Signature = tuple[int, int, bytes]
 """Of the file that counts the commits of a gallery: another one means that the gallery may have changed."""
 
@@ -59,11 +64,13 @@ class Feed:
         self._galleries = galleries
         self._keys = keys
         self._standing = standing
+        self._run = secrets.token_hex(8)
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[Signature | None, GalleryState]] = {}
+        self._known: dict[str, tuple[Signature | None, float, GalleryState]] = {}
 
-    def check(self, version: str, feed_format: int, epoch: int, token: str) -> None:
-        """Check that a replica can follow this server. `epoch`, `token`: the newest one that it knows of; 0: none.
+    def check(self, version: str, feed_format: int, lineage: str, epoch: int, token: str) -> None:
+        """Check that a replica can follow this server. `lineage`: its history; empty: none. `epoch`, `token`: the newest one
+        that it knows of; 0: none.
 
         Raises Refusal: replica-refused for another version, if this server is a replica itself, or if the replica has
         another history; superseded if the replica knows a newer primary, whom this server then makes way for.
@@ -81,6 +88,8 @@ class Feed:
                 f"This server is a replica itself. Follow its primary, {self._standing.follow}.",
                 {"primary": self._standing.follow},
             )
+        if lineage:
+            self.check_lineage(lineage)
         own = self._standing.record().epochs
         if epoch and not any((each.number, each.token) == (epoch, token) for each in own):
             if epoch > own[-1].number:
@@ -95,6 +104,15 @@ class Feed:
                 {"epoch": own[-1].number},
             )
 
+    def check_lineage(self, lineage: str) -> None:
+        """Check that another server has the history of this one. Raises Refusal (replica-refused)."""
+        if lineage != self._standing.record().lineage:
+            raise Refusal(
+                ProblemKind.REPLICA_REFUSED,
+                "The other server holds galleries of another history than this one. Let it follow the primary that it belongs to, "
+                "or start it with an empty DATA.",
+            )
+
     def state(self) -> PrimaryState:
         """Everything that is not in the galleries, and where these are."""
         record = self._standing.record()
@@ -104,6 +122,7 @@ class Feed:
             format=FORMAT,
             version=askew_version(),
             lineage=record.lineage,
+            run=self._run,
             epochs=record.epochs,
             fence=record.fence,
             galleries=galleries,
@@ -187,15 +206,16 @@ class Feed:
         # Before the database: what is committed after it is seen the next time.
         signature = _signature(folder)
         known = self._known.get(name)
-        if known is not None and signature is not None and known[0] == signature:
-            return known[1]
+        now = time.monotonic()
+        if known is not None and signature is not None and known[0] == signature and now - known[1] < _SECONDS_BELIEVED:
+            return known[2]
         with open_gallery(folder) as database, database.reading():
             state = GalleryState(
                 created_at=read_fact(database, "created_at"),
                 sequence=sequence_in(database),
                 beside=beside_digest(database),
             )
-        self._known[name] = (signature, state)
+        self._known[name] = (signature, now, state)
         return state
 
 

@@ -96,8 +96,9 @@ class Follower:
         """
         with self._following:
             record = self._standing.known
-            is_known = record is not None and record.role == "replica"
-            self._source.follow(record.epoch if is_known and record is not None else None)
+            # An old primary is to be told of the newer ones first, and an empty DATA may follow anybody.
+            is_replica = record is not None and record.role == "replica" and bool(self._galleries.names())
+            self._source.name(record if is_replica else None)
             asked = time.monotonic()
             state = self._source.state(self._known, wait)
             self._check(state)

@@ -8,13 +8,13 @@ collected, and removed with the page after which the copy has everything.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from askew_client.errors import AskewError
 from askew_server.gallery.live import LiveGallery
 from askew_server.replication.applying import apply_beside, apply_page, check_rows, fetch_beside, fetch_photos
 from askew_server.replication.comparing import compare
-from askew_server.replication.history import LocalGallery, differing_item
+from askew_server.replication.history import LocalGallery, differing_item, lost_items, more_changes
 from askew_server.replication.source import Source
 from askew_server.replication.tables import open_gallery
 from askew_server.replication.wire import GalleryState
@@ -34,14 +34,20 @@ class CopyLacksItems(AskewError):
 @dataclass
 class GalleryCopy:
     """What is known of a copy. `compared`: the primary's sequence number up to which removed labels are known; None: not
-    at all. `gone`: labels to be removed with the last page. `complete_as`: the state of the primary that it has.
+    at all. `gone`: labels to be removed with the last page. `complete_at`: the sequence number at which it had everything;
+    None: never, as far as is known. `complete_as`: the state of the primary that it has.
     """
 
     name: str
     key: str
     compared: int | None = None
     gone: set[int] = field(default_factory=set)
+    complete_at: int | None = None
     complete_as: GalleryState | None = None
+
+    def compare_again(self) -> None:
+        """Compare all items at the next attempt: the primary's process is another one, and may have repaired its galleries."""
+        self.compared = self.complete_as = None
 
     def follow(
         self, live: LiveGallery, local: LocalGallery, remote: GalleryState, source: Source, stopped: Callable[[], bool]
@@ -69,6 +75,10 @@ class GalleryCopy:
             found = compare(database, source, self.name, self.key, sequence)
         if found.differing is not None:
             raise Diverged(differing_item(self.name, found.differing))
+        # Only a complete copy is at the primary's own number, and each change removes one item at most.
+        complete_at = sequence if sequence == found.sequence else self.complete_at
+        if complete_at is not None and len(found.gone) > found.sequence - complete_at:
+            raise Diverged(lost_items(self.name, local.folder, found.gone))
         if found.missing:
             raise CopyLacksItems(f"The copy of gallery {self.name!r} lacks {found.missing:,} items that it once had.")
         self.gone |= set(found.gone.tolist())
@@ -81,14 +91,20 @@ class GalleryCopy:
         while not stopped():
             assert self.compared is not None
             page = source.changes(self.name, self.key, sequence, self.compared)
+            if page.sequence < sequence:
+                raise Diverged(more_changes(self.name, local.folder, sequence, page.sequence))
             check_rows(page.rows, live.dim)
             fetch_photos(local.folder, source, self.name, page.rows)
             is_complete = page.is_last and page.removed is not None
             gone = {*self.gone, *page.removed.tolist()} if is_complete and page.removed is not None else set()
+            if page.removed is None:
+                # It must not look complete: that is where the primary is.
+                page = replace(page, through=sequence)
             live.run(lambda gallery, page=page, gone=gone: apply_page(gallery, page, gone))  # type: ignore[misc]
             sequence = page.through
             if is_complete:
-                self.compared, self.gone = page.sequence, set()
+                self.compared = self.complete_at = page.sequence
+                self.gone = set()
                 return None
             if page.removed is None:
                 self.compared = None

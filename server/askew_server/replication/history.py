@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from askew_server.index.types import Labels
 from askew_server.replication.record import Epoch, GalleryMark, ReplicationRecord, gallery_key
 from askew_server.replication.tables import beside_digest, open_gallery, sequence_in
 from askew_server.replication.wire import PrimaryState
@@ -49,22 +51,22 @@ def diverged_galleries(
     found = {}
     known = {} if record is None else record.diverged
     for gallery in galleries:
-        remote = state.galleries.get(gallery.name)
-        is_theirs = remote is not None and gallery_key(gallery.name, remote.created_at) == gallery.key
         if gallery.key in known:
             found[gallery.key] = known[gallery.key]
             continue
         limit = None if record is None else _limit(record, state.epochs, gallery.key)
         if limit is not None and gallery.mark.sequence > limit.sequence:
-            found[gallery.key] = _more_items(gallery, limit.sequence)
-        elif limit is not None and record is not None and record.role == "primary" and gallery.mark != limit:
-            if gallery.mark.beside != limit.beside:
-                found[gallery.key] = (
-                    f"Gallery {gallery.name!r} has encoders or probes that were changed here, and the new primary never had "
-                    "that change."
-                )
-        elif remote is not None and is_theirs and gallery.mark.sequence > remote.sequence:
-            found[gallery.key] = _more_items(gallery, remote.sequence)
+            found[gallery.key] = more_changes(gallery.name, gallery.folder, gallery.mark.sequence, limit.sequence)
+        elif (
+            limit is not None
+            and record is not None
+            and record.role == "primary"
+            and gallery.mark.beside != limit.beside
+        ):
+            found[gallery.key] = (
+                f"Gallery {gallery.name!r} has encoders or probes that were changed here, and the new primary never had "
+                "that change."
+            )
     return found
 
 
@@ -91,14 +93,23 @@ def _tokens(epochs: list[Epoch]) -> list[str]:
     return [epoch.token for epoch in epochs]
 
 
-def _more_items(gallery: LocalGallery, shared: int) -> str:
-    with open_gallery(gallery.folder) as database:
+def lost_items(name: str, folder: Path, labels: Labels) -> str:
+    """The sentence about a gallery whose primary has fewer items than its changes explain."""
+    with open_gallery(folder) as database:
+        sql = "SELECT id FROM items WHERE label IN (SELECT value FROM json_each(?)) LIMIT ?"
+        ids = [str(identity)[:80] for (identity,) in database.rows(sql, (json.dumps(labels.tolist()), _NAMED))]
+    return (
+        f"Gallery {name!r} has {len(labels):,} items that the primary has no more, though it made fewer changes than that: "
+        f"{', '.join(map(repr, ids))}. Was it repaired, or put back from an older copy?"
+    )
+
+
+def more_changes(name: str, folder: Path, sequence: int, shared: int) -> str:
+    """The sentence about a gallery that is at `sequence`, where its primary never went beyond `shared`."""
+    with open_gallery(folder) as database:
         ids = _newer_ids(database, shared)
     named = f" Items that were written: {', '.join(map(repr, ids))}." if ids else ""
-    return (
-        f"Gallery {gallery.name!r} has {gallery.mark.sequence - shared:,} changes, after change {shared:,}, that the primary "
-        f"never had.{named}"
-    )
+    return f"Gallery {name!r} has {sequence - shared:,} changes, after change {shared:,}, that the primary never had.{named}"
 
 
 def _newer_ids(database: Database, label: int) -> list[str]:

@@ -120,8 +120,9 @@ class Replication:
 
     # Becoming the primary, and making way for another one
 
-    def supersede(self, fence: Fence) -> None:
-        """Take no changes from now on. Raises Refusal (replica-refused)."""
+    def supersede(self, fence: Fence, lineage: str) -> None:
+        """Take no changes from now on. `lineage`: of the new primary. Raises Refusal (replica-refused)."""
+        self.feed.check_lineage(lineage)
         self.standing.superseded_by(fence)
 
     def promote(self, *, accept_loss: bool, address: str | None) -> Promotion:
@@ -171,6 +172,7 @@ class Replication:
 
     def _fence(self, source: Source, *, accept_loss: bool, address: str | None) -> tuple[Fence, bool]:
         """The epoch that this server begins, and whether the old primary knows of it. Raises Refusal (replica-refused)."""
+        source.name(self.standing.known)
         begun = self.standing.propose()
         for _ in range(2):
             begun = begun.model_copy(update={"primary": address})
@@ -225,6 +227,7 @@ class Replication:
     def _notify(self, old: str) -> None:
         record = self.standing.record()
         source = Source(Address(old, self._key_file))
+        source.name(record)
         said = ""
         try:
             while not self._stopping.is_set():

@@ -16,7 +16,7 @@ from askew_client.contract.problems import Problem
 from askew_client.errors import AskewError
 from askew_client.files import PartialFile
 from askew_client.transport.certificates import tls_context, untrusted
-from askew_server.replication.record import Epoch, Fence
+from askew_server.replication.record import Fence, ReplicationRecord
 from askew_server.replication.wire import (
     FORMAT,
     Beside,
@@ -81,7 +81,7 @@ class Source:
     def __init__(self, address: Address, http: httpx.Client | None = None) -> None:
         """`http`: reaches the primary, whatever its address; None: a new one."""
         self._address = address
-        self._epoch: Epoch | None = None
+        self._record: ReplicationRecord | None = None
         secure = address.url.startswith("https:")
         self._http = http or httpx.Client(
             base_url=address.url.rstrip("/"),
@@ -98,9 +98,9 @@ class Source:
         """Close the connections."""
         self._http.close()
 
-    def follow(self, epoch: Epoch | None) -> None:
-        """Name this as the newest epoch that the replica knows of, in every further call."""
-        self._epoch = epoch
+    def name(self, record: ReplicationRecord | None) -> None:
+        """Name the history and the newest epoch of this record in every further call; None: none."""
+        self._record = record
 
     def state(self, known: str, wait: float) -> PrimaryState:
         """The primary's state, once it is another one than that of the mark `known`, or after `wait` seconds."""
@@ -178,14 +178,10 @@ class Source:
     def _sent(
         self, method: str, path: str, parameters: Mapping[str, str], timeout: float, json: Any = None
     ) -> Iterator[httpx.Response]:
-        epoch = self._epoch
-        asked = {
-            "version": askew_version(),
-            "format": str(FORMAT),
-            "epoch": str(0 if epoch is None else epoch.number),
-            "token": "" if epoch is None else epoch.token,
-            **parameters,
-        }
+        record = self._record
+        asked = {"version": askew_version(), "format": str(FORMAT), **parameters}
+        if record is not None:
+            asked |= {"lineage": record.lineage, "epoch": str(record.epoch.number), "token": record.epoch.token}
         key = self._address.key()
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         try:

@@ -61,13 +61,15 @@ class KeyRow(BaseModel):
 class PrimaryState(BaseModel):
     """Everything of a primary that is not in its galleries, and where these are.
 
-    `unavailable`: galleries that exist and cannot be read now. `mark`: names this state, but for `waited`: the seconds
+    `run`: names the primary's process: when another one answers, copies are compared with what it has. `unavailable`:
+    galleries that exist and cannot be read now. `mark`: names this state, but for `waited`: the seconds
     for which the request waited until there was another state than the one that it named.
     """
 
     format: int
     version: str
     lineage: str
+    run: str
     epochs: list[Epoch]
     galleries: dict[str, GalleryState]
     unavailable: list[str]

@@ -14,6 +14,11 @@ class WritesUnderWay:
         self._count = 0
         self._changed = threading.Condition()
 
+    @property
+    def count(self) -> int:
+        """How many are under way."""
+        return self._count
+
     @contextmanager
     def one(self) -> Iterator[None]:
         """Count one while the block runs."""

@@ -20,8 +20,6 @@ from tests.support.replicas import contents, serve_behind, serve_replica, status
 from tests.support.running_server import RunningServer, run_askew
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.slow
-
 ITEMS = "/v1/galleries/objects/items"
 
 
@@ -40,6 +38,7 @@ def _troubles(server: RunningServer) -> list[str]:
     return [each["trouble"] for each in galleries if "trouble" in each]
 
 
+@pytest.mark.slow
 def test_a_replica_takes_the_place_of_a_primary_that_is_killed(data: Path, teacher: Encoder, tmp_path: Path) -> None:
     """What the old one alone acknowledged is named when it comes back, kept, and never merged."""
     copy = tmp_path / "copy"
@@ -106,6 +105,7 @@ def test_a_replica_takes_the_place_of_a_primary_that_is_killed(data: Path, teach
         assert acknowledged[-1] in {row[1] for row in contents(tmp_path / "kept")["objects"]["items"]}
 
 
+@pytest.mark.drill
 def test_the_places_are_exchanged_without_losing_anything(data: Path, teacher: Encoder, tmp_path: Path) -> None:
     """With keys: the primary's are the replica's, also a new one, and one that was revoked no more."""
     copy, key_file = tmp_path / "copy", tmp_path / "primary.key"
@@ -141,6 +141,7 @@ def test_the_places_are_exchanged_without_losing_anything(data: Path, teacher: E
             assert 'askew_role{role="replica"} 1.0' in third.http.get("/metrics").text
 
 
+@pytest.mark.drill
 def test_a_server_is_told_at_its_start_what_its_data_is(tmp_path: Path, data: Path) -> None:
     missing = run_askew(
         "serve", "--data", data, "--follow", "http://127.0.0.1:9", "--follow-key-file", tmp_path / "none"

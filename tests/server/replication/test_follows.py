@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from askew_client.contract.encoder_file import parse_encoder_file
@@ -20,6 +20,7 @@ from tests.support.gallery_files import unit_vector
 from tests.support.paths import DEMO
 from tests.support.replicas import InProcessPrimary, InProcessReplica, contents
 from tests.support.small_encoders import make_encoder
+from tests.support.soak import examples
 
 PHOTOS = [
     path.read_bytes() for path in sorted((DEMO / "gallery").glob("*.jpg"), key=lambda path: path.stat().st_size)[:3]
@@ -189,9 +190,8 @@ def small_pages() -> Iterator[None]:
 @pytest.mark.usefixtures("small_pages")
 @given(steps=st.lists(STEP, min_size=3, max_size=25))
 @settings(
-    max_examples=20,
+    max_examples=examples(5),
     deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
 def test_a_replica_equals_its_primary_after_any_sequence_of_changes(

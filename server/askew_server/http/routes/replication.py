@@ -57,10 +57,10 @@ async def promote(state: InState, wanted: Wanted) -> Response:
 
 @router.post("/fence", include_in_schema=False)
 @beyond_one_gallery("admin")
-async def fence(state: InState, wanted: NewPrimary) -> Response:
+async def fence(state: InState, wanted: NewPrimary, lineage: Annotated[str, Query()]) -> Response:
     """Take no more changes, as another server has become the primary; answered once none is under way."""
     state.require_ready()
-    await asyncio.to_thread(state.make_way, wanted)
+    await asyncio.to_thread(state.make_way, wanted, lineage)
     return Response(status_code=204)
 
 
@@ -68,12 +68,13 @@ async def _follower(
     state: InState,
     version: Annotated[str, Query()],
     feed_format: Annotated[int, Query(alias="format")],
+    lineage: Annotated[str, Query()] = "",
     epoch: Annotated[int, Query()] = 0,
     token: Annotated[str, Query()] = "",
 ) -> AppState:
     """The state, for a replica that can follow. Raises Refusal (replica-refused, superseded)."""
     state.require_staying()
-    await asyncio.to_thread(state.replication.feed.check, version, feed_format, epoch, token)
+    await asyncio.to_thread(state.replication.feed.check, version, feed_format, lineage, epoch, token)
     return state
 
 
