@@ -93,6 +93,8 @@ class InProcessPrimary:
 
     def __exit__(self, *error: Any) -> None:
         self.http.__exit__(*error)
+        # The lock on DATA is given back by the thread that took it.
+        self.galleries.close()
 
 
 class CutTransport(httpx.BaseTransport):

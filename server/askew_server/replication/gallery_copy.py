@@ -73,6 +73,8 @@ class GalleryCopy:
     def _compare(self, local: LocalGallery, source: Source, sequence: int) -> None:
         with open_gallery(local.folder) as database, database.reading():
             found = compare(database, source, self.name, self.key, sequence)
+        if found.sequence < sequence:
+            raise Diverged(more_changes(self.name, local.folder, sequence, found.sequence))
         if found.differing is not None:
             raise Diverged(differing_item(self.name, found.differing))
         # Only a complete copy is at the primary's own number, and each change removes one item at most.

@@ -24,6 +24,8 @@ from tests.support.replicas import InProcessPrimary, InProcessReplica, contents
 from tests.support.small_encoders import make_encoder
 from tests.support.waiting import in_thread, wait_until
 
+pytestmark = pytest.mark.slow
+
 ITEMS = "/v1/galleries/objects/items"
 
 
