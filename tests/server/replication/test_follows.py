@@ -208,3 +208,39 @@ def test_a_replica_equals_its_primary_after_any_sequence_of_changes(
         for step in steps:
             take(world, step)
         follow(world)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_pages")
+def test_an_item_that_is_replaced_is_there_while_its_new_version_is_on_its_way(encoders: Path, tmp_path: Path) -> None:
+    """Wherever the copy is interrupted, also after a restart, when removed labels are found by a comparison."""
+    with (
+        InProcessPrimary(tmp_path / "primary") as primary,
+        InProcessReplica(tmp_path / "replica", primary.http) as replica,
+    ):
+        world = World(tmp_path, primary, replica, encoders)
+        ids = [f"item-{number}" for number in range(8)]
+        world.write("objects", ids, 0, None)
+        follow(world)
+        for passed in range(2, 9):
+            world.write("objects", ids, passed, None)
+            world.write("objects", ids[::-1], passed + 100, None)
+            replica.restart()
+            world.follow_cut([*[None] * passed, 0.0])
+        follow(world)
+
+
+@pytest.mark.slow
+def test_what_was_removed_before_the_primary_forgot_it_is_removed(encoders: Path, tmp_path: Path) -> None:
+    with (
+        InProcessPrimary(tmp_path / "primary") as primary,
+        InProcessReplica(tmp_path / "replica", primary.http) as replica,
+    ):
+        world = World(tmp_path, primary, replica, encoders)
+        world.write("objects", [f"item-{number}" for number in range(8)], 0, 1)
+        follow(world)
+        world.delete("objects", ["item-3", "item-5"])
+        world.sleep("objects")
+        world.delete("objects", ["item-6"])
+        follow(world)
+        assert len(world.ids()) == 5
