@@ -125,7 +125,7 @@ class Settings(BaseSettings):
         json_schema_extra={"option": "--follow-key-file"},
     )
     ready_staleness: float = Field(
-        default=60,
+        default=60.0,
         gt=0,
         description="How long ago a replica may have had everything of its primary, in seconds; beyond that `/readyz` answers "
         "503. Searches are answered all the same.",
