@@ -175,6 +175,13 @@ class KeyStore:
             self._db.checkpoint()
             self._keys = {each: key for each, key in self._keys.items() if each != identity}
 
+    def ask_for_keys(self) -> None:
+        """Serve nobody without a key from now on, though there may be none yet. Raises OSError."""
+        with self._changing:
+            if not self._is_guarded:
+                self._note_keys()
+                self._is_guarded = True
+
     def rows(self) -> list[KeyTableRow]:
         """All rows of the table, revoked keys included, oldest first."""
         with self._changing:

@@ -65,6 +65,9 @@ class AppState:
                 follow=None if settings.follow is None else check_address(settings.follow),
                 key_file=settings.follow_key_file,
             )
+            if self.replication.standing.follow is not None and settings.follow_key_file is not None:
+                # The primary has keys, and so will this server: nobody is to read its galleries before they are here.
+                self.keys.ask_for_keys()
         except BaseException:
             self.keys.close()
             raise
@@ -105,7 +108,7 @@ class AppState:
 
     async def load(self) -> None:
         """Open the galleries; afterwards the server is ready, or knows why not."""
-        if self.keys.lost is not None:
+        if self.keys.lost is not None and self.replication.progress is None:
             logging.getLogger("askew.server").critical("%s", self.keys.lost)
         try:
             await asyncio.to_thread(self.galleries.load)

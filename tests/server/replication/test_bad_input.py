@@ -10,13 +10,18 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from askew_client.contract.keys import CreateKeyRequest
 from askew_client.encoding.encoder import Encoder
+from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.gallery import Gallery
+from askew_server.http.app import create_app
+from askew_server.http.state import AppState
 from askew_server.replication.follower import CannotFollow
 from askew_server.replication.source import PrimaryRefused
 from askew_server.replication.wire import FORMAT, askew_version
+from askew_server.settings import Settings
 from askew_server.storage.items import ItemBatch, StoredItem
 from tests.support.gallery_files import item_json, unit_vector, write_gallery
 from tests.support.problem_shape import assert_problem
@@ -221,6 +226,14 @@ def test_keys_come_along_and_revoked_ones_stay_revoked(primary: InProcessPrimary
     assert replica.keys.find(phone["key"]) is None
     replica.restart()
     assert replica.keys.find(phone["key"]) is None and replica.keys.find(own.key) is not None
+
+
+def test_a_replica_of_a_primary_with_keys_serves_nobody_before_it_has_them(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("ask_anything")
+    settings = Settings(data=tmp_path / "new", follow="http://127.0.0.1:9", follow_key_file=tmp_path / "key")
+    with TestClient(create_app(AppState(settings, Catalog(settings.data, owner="a test")))) as client:
+        assert_problem(client.get("/v1/galleries"), 401, "unauthorised")
+        wait_until(lambda: "has not copied" in client.get("/readyz").text, "the replica to be loaded")
 
 
 def test_no_change_is_acknowledged_once_the_server_was_superseded(
