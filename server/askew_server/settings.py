@@ -114,6 +114,24 @@ class Settings(BaseSettings):
         description="Answer `GET /metrics` without a key.",
     )
 
+    follow: str | None = Field(
+        default=None,
+        description="Be a read replica of the primary at this address, such as `https://primary:8080` (docs/replicas.md).",
+        json_schema_extra={"option": "--follow"},
+    )
+    follow_key_file: Path | None = Field(
+        default=None,
+        description="A file with an admin key of the primary, if that has keys.",
+        json_schema_extra={"option": "--follow-key-file"},
+    )
+    ready_staleness: float = Field(
+        default=60.0,
+        gt=0,
+        description="How long ago a replica may have had everything of its primary, in seconds; beyond that `/readyz` answers "
+        "503. Searches are answered all the same.",
+        json_schema_extra={"option": "--ready-staleness"},
+    )
+
     max_body_bytes: int = Field(
         default=32_000_000,
         ge=1_024,

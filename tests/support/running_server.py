@@ -65,8 +65,10 @@ def run_askew(*arguments: str | Path, timeout: float = 120) -> subprocess.Comple
 class RunningServer:
     """`askew serve --data DATA` and an HTTP client for it."""
 
-    def __init__(self, data: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
-        """`environment`: variables in addition to those of the test's own process."""
+    def __init__(
+        self, data: Path, *options: str, environment: Mapping[str, str] | None = None, waits: bool = True
+    ) -> None:
+        """`environment`: variables in addition to those of the test's own process. `waits`: until it is ready."""
         self.data = data
         # A line for each request would fill the pipe, which is read only at the end.
         variables = {"ASKEW_LOG_LEVEL": "warning", **os.environ, **(environment or {})}
@@ -88,7 +90,8 @@ class RunningServer:
         self.start_line = line
         self.url = found[1]
         self.http = httpx.Client(base_url=self.url, timeout=60)
-        self._wait_until_ready()
+        if waits:
+            self._wait_until_ready()
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + 120

@@ -16,6 +16,7 @@ from askew_client.calls import galleries as gallery_calls
 from askew_client.calls import health as health_calls
 from askew_client.calls import keys as key_calls
 from askew_client.calls import offline_packs as pack_calls
+from askew_client.calls import replication as replication_calls
 from askew_client.calls import snapshots as snapshot_calls
 from askew_client.calls.bodies import PhotoFile
 from askew_client.contract.aliases import AliasAnswer, AliasList, Deleted
@@ -25,6 +26,7 @@ from askew_client.contract.indexes import IndexDescription, WantedKind
 from askew_client.contract.jobs import Job, RedescribeEstimate
 from askew_client.contract.keys import CreatedKey, KeyList, RevokedKey, Scope
 from askew_client.contract.manifest import Manifest
+from askew_client.contract.replication import Promotion, ReplicationStatus
 from askew_client.contract.snapshots import DeletedSnapshot, SnapshotList
 from askew_client.transport.downloads import Download, snapshot_check
 
@@ -200,6 +202,18 @@ class Client(WriteClient):
     def revoke_key(self, key_id: str) -> RevokedKey:
         """Revoke a key. It stops working with the next request."""
         return self._connections.run(key_calls.revoke_key(key_id))
+
+    def replication(self) -> ReplicationStatus:
+        """Whether the server is a primary or a read replica, its epoch, and how far behind each gallery is."""
+        return self._connections.run(replication_calls.replication())
+
+    def promote(self, *, accept_loss: bool = False, address: str | None = None) -> Promotion:
+        """Make a read replica the primary. The old one is told to take no more changes, and its last ones are copied first.
+
+        `accept_loss`: also if changes are known to be missing. `address`: of this server, which the old primary then names.
+        Raises Conflict.
+        """
+        return self._connections.run(replication_calls.promote(accept_loss=accept_loss, address=address))
 
     def metrics(self) -> str:
         """The server's metrics in Prometheus's text format."""

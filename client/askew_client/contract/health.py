@@ -11,6 +11,7 @@ class Readiness(BaseModel):
     """A server that is ready to answer searches. `quarantined`: galleries that are closed because they are damaged.
 
     Both counts are absent on a server that has keys.
+    `staleness_seconds`: on a read replica: how long ago it had everything that its primary had.
     `warnings`: sentences about what is probably a mistake in how the server was started. They name no gallery.
     """
 
@@ -19,6 +20,7 @@ class Readiness(BaseModel):
     galleries: int | None = None
     quarantined: int | None = None
     warnings: list[str] = []
+    staleness_seconds: float | None = None
 
 
 class Version(BaseModel):

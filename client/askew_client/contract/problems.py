@@ -38,6 +38,10 @@ class ProblemKind(Enum):
     GALLERY_IN_USE = ("gallery-in-use", 409, "The gallery is in use")
     ALIAS_CONFLICT = ("alias-conflict", 409, "The name is taken")
     JOB_CONFLICT = ("job-conflict", 409, "The state of the job does not allow this")
+    READ_REPLICA = ("read-replica", 409, "This server is a replica and takes no changes")
+    SUPERSEDED = ("superseded", 409, "Another server has become the primary")
+    REPLICA_REFUSED = ("replica-refused", 409, "This server cannot follow that one")
+    REPLICA_BEHIND = ("replica-behind", 409, "The replica lacks changes of its primary")
     VERIFICATION_FAILED = ("verification-failed", 409, "The result failed its verification")
     ENCODER_NOT_ADMITTED = (
         "encoder-not-admitted",

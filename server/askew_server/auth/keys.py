@@ -36,10 +36,14 @@ CREATE TABLE IF NOT EXISTS keys (
     requests_per_second REAL, created_at TEXT NOT NULL, expires_at TEXT, revoked_at TEXT
 ) STRICT;
 """
+_COLUMNS = "id, digest, name, scopes, galleries, requests_per_second, created_at, expires_at"
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _ID_LENGTH = 10
 _FORM = re.compile(rf"ask_([{_ALPHABET}]{{{_ID_LENGTH}}})_[A-Za-z0-9_-]{{43}}")
 _NO_DIGEST = bytes(32)
+
+KeyTableRow = tuple[str, bytes, str, str, str | None, float | None, str, str | None, str | None]
+"""A row of the table, its columns in their order."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,8 @@ class KeyStore:
         self._data = data
         self._db = open_server_database(data, _SCHEMA)
         self._changing = threading.Lock()
-        rows = self._db.rows(
-            "SELECT id, digest, name, scopes, galleries, requests_per_second, created_at, expires_at FROM keys "
-            "WHERE revoked_at IS NULL ORDER BY created_at, id"
-        )
         # A change replaces the whole dictionary, so that a request sees the keys before the change or after it.
-        self._keys = {row[0]: _key_of(row) for row in rows}
+        self._keys = self._read()
         self._record = keys_record(data)
         self._record.mend()
         self._is_guarded = self._was_guarded()
@@ -174,6 +174,38 @@ class KeyStore:
                 self._db.execute("UPDATE keys SET revoked_at = ?, digest = x'' WHERE id = ?", (now, identity))
             self._db.checkpoint()
             self._keys = {each: key for each, key in self._keys.items() if each != identity}
+
+    def ask_for_keys(self) -> None:
+        """Serve nobody without a key from now on, though there may be none yet. Raises OSError."""
+        with self._changing:
+            if not self._is_guarded:
+                self._note_keys()
+                self._is_guarded = True
+
+    def rows(self) -> list[KeyTableRow]:
+        """All rows of the table, revoked keys included, oldest first."""
+        with self._changing:
+            return self._db.rows(f"SELECT {_COLUMNS}, revoked_at FROM keys ORDER BY created_at, id")
+
+    def take_over(self, rows: list[KeyTableRow]) -> None:
+        """Add these rows of another server's table, or replace those of the same ids; a revoked key stays revoked."""
+        with self._changing:
+            known = {row[0]: row for row in self._db.rows(f"SELECT {_COLUMNS}, revoked_at FROM keys")}
+            revoked = {identity for identity, row in known.items() if row[8] is not None}
+            changed = [row for row in rows if row != known.get(row[0]) and row[0] not in revoked]
+            if not changed:
+                return
+            with self._db.transaction():
+                self._db.execute_many("INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", changed)
+                # Before the commit, so that no key is acknowledged whose record is missing.
+                self._note_keys()
+            self._db.checkpoint()
+            self._keys = self._read()
+            self._is_guarded = True
+
+    def _read(self) -> dict[str, Key]:
+        rows = self._db.rows(f"SELECT {_COLUMNS} FROM keys WHERE revoked_at IS NULL ORDER BY created_at, id")
+        return {row[0]: _key_of(row) for row in rows}
 
     def _was_guarded(self) -> bool:
         """Whether there ever was a key: by the table, or by the record, which outlives the table."""

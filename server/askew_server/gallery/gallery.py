@@ -17,6 +17,7 @@ from askew_server.clock import utc_microseconds
 from askew_server.errors import DamagedGallery
 from askew_server.gallery.index_manager import OpenIndex, open_index
 from askew_server.gallery.items import unknown_item
+from askew_server.gallery.removals import Removals
 from askew_server.index.port import VectorIndex
 from askew_server.index.types import IndexStatistics
 from askew_server.storage.encoders import EncoderStore
@@ -44,6 +45,7 @@ class Gallery:
         self.encoders = EncoderStore(store.connection, store.folder / "encoders", name, self.teacher)
         self.probes = ProbeStore(store.connection, store.folder / "probes", name)
         self.index: VectorIndex = open_index(name, store, self.dim)
+        self.removals = Removals(store.sequence)
         self.written = self.deleted = 0
 
     @classmethod
@@ -147,6 +149,7 @@ class Gallery:
 
     def _apply(self, change: Change) -> Change:
         """Apply a committed change to the index."""
+        self.removals.note(change)
         if len(change.added):
             self.index.add(change.added, change.vectors)
         # Replaced vectors are removed last, so that a search in between misses an item for as short as possible.

@@ -20,6 +20,7 @@ from askew_server.http.middleware.limits import RequestLimits, with_cors
 from askew_server.http.middleware.load_shedding import LoadShedding
 from askew_server.http.middleware.observer import Observer
 from askew_server.http.middleware.raw_search import RawSearch
+from askew_server.http.middleware.write_gate import WriteGate
 from askew_server.http.openapi import OpenApiDocument, complete_document
 from askew_server.http.problems import install_problem_handlers
 from askew_server.http.root_path import RootPath
@@ -36,6 +37,7 @@ from askew_server.http.routes import (
     offline_pack,
     page,
     probes,
+    replication,
     search,
     snapshots,
 )
@@ -55,6 +57,7 @@ _MODULES = (
     encoders,
     probes,
     keys,
+    replication,
     metrics,
     health,
     page,
@@ -73,6 +76,7 @@ def create_app(state: AppState, tracing: Tracing | None = None) -> ASGIApp:
     app: ASGIApp = create_fastapi(state, tracing)
     # From the innermost layer to the outermost; each reads the match that the observer made.
     app = RawSearch(app, state)
+    app = WriteGate(app, state.replication.standing, state.writes)
     guard = Guard(app, state.keys, settings, state.galleries.resolve)
     app = with_cors(guard, settings)
     app = RequestLimits(app, settings)

@@ -148,7 +148,8 @@ def _check_address(settings: Settings) -> None:
         loopback = ipaddress.ip_address(settings.host).is_loopback
     except ValueError:
         loopback = settings.host == "localhost"
-    if loopback or settings.listen_publicly:
+    # A replica has its primary's keys, and serves nobody before it has them.
+    if loopback or settings.listen_publicly or (settings.follow and settings.follow_key_file):
         return
     with closing(KeyStore(settings.data)) as keys:
         guarded = keys.guarded

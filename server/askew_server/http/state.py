@@ -32,6 +32,10 @@ from askew_server.jobs.redescribe import RedescribeJob
 from askew_server.jobs.snapshots import RestoreJob, SnapshotJob, VerifySnapshotJob
 from askew_server.observability.metrics import Metrics
 from askew_server.processes import ChildLost, ChildStopped, LimitExceeded, Limits
+from askew_server.replication.record import Fence
+from askew_server.replication.service import Replication
+from askew_server.replication.source import check_address
+from askew_server.replication.writes import WritesUnderWay
 from askew_server.settings import Settings
 
 MOST_CHECKED = 3
@@ -40,6 +44,9 @@ _TOO_MANY_CHECKED = f"{MOST_CHECKED} encoder files or probes are being checked a
 _TOO_MANY_RECEIVED = "Too many uploads are being received at once. Try again in 10 seconds."
 _TOO_MANY_PARSED = "Too many large bodies are being read at once. Try again in 10 seconds."
 _TOO_MANY_FILES = "Too many files are being read at once. Try again in 10 seconds."
+_TOO_MANY_REPLICAS = "Too many replicas are being answered at once. Try again in 10 seconds."
+_SECONDS_FOR_WRITES = 10.0
+"""That a server which makes way waits for changes under way; a later one is refused instead of acknowledged."""
 _TOO_MANY_MADE = "Too many galleries are being created and deleted at once. Try again in 10 seconds."
 
 
@@ -50,6 +57,21 @@ class AppState:
         self.settings = settings
         self.galleries = galleries
         self.keys = KeyStore(settings.data)
+        try:
+            self.replication = Replication(
+                settings.data,
+                galleries,
+                self.keys,
+                follow=None if settings.follow is None else check_address(settings.follow),
+                key_file=settings.follow_key_file,
+            )
+            if self.replication.standing.follow is not None and settings.follow_key_file is not None:
+                # The primary has keys, and so will this server: nobody is to read its galleries before they are here.
+                self.keys.ask_for_keys()
+        except BaseException:
+            self.keys.close()
+            raise
+        self.writes = WritesUnderWay()
         pixels = settings.max_photo_pixels
         photo_limits = Limits(settings.photo_seconds, settings.photo_processor_seconds, settings.photo_memory_bytes)
         self.check_limits = Limits(
@@ -65,6 +87,7 @@ class AppState:
         self.receiving = SlowWork("receive", threads=4, places=4_096, busy=_TOO_MANY_RECEIVED)
         self.parsing = SlowWork("parse", threads=2, places=4_096, busy=_TOO_MANY_PARSED)
         self.files = SlowWork("files", threads=4, places=4_096, busy=_TOO_MANY_FILES)
+        self.feeding = SlowWork("feed", threads=4, places=256, busy=_TOO_MANY_REPLICAS)
         self.making = SlowWork("make", threads=2, places=64, busy=_TOO_MANY_MADE)
         self.jobs = JobQueue(settings.data, max_jobs=settings.max_jobs)
         self.photos_job = PhotosJob(galleries, max_pixels=pixels, limits=photo_limits)
@@ -85,12 +108,15 @@ class AppState:
 
     async def load(self) -> None:
         """Open the galleries; afterwards the server is ready, or knows why not."""
-        if self.keys.lost is not None:
+        if self.keys.lost is not None and self.replication.progress is None:
             logging.getLogger("askew.server").critical("%s", self.keys.lost)
         try:
             await asyncio.to_thread(self.galleries.load)
-            await asyncio.to_thread(self.jobs.start)
+            # A job changes galleries, which a replica must not.
+            works = self.replication.standing.refusal() is None
+            await asyncio.to_thread(lambda: self.jobs.start(works=works))
             self.state = "ok"
+            await asyncio.to_thread(self.replication.start, self.jobs.work)
             for warning in self.warnings():
                 logging.getLogger("askew.server").warning("%s", warning.detail)
         except AskewError as error:
@@ -103,6 +129,10 @@ class AppState:
 
     def warnings(self) -> list[StartWarning]:
         """What is probably a mistake in how this server was started, as long as it holds."""
+        progress = self.replication.progress
+        if progress is not None and progress.complete_at is None:
+            # Its galleries are on their way.
+            return []
         return start_warnings(self.settings, self.galleries, data_was_empty=self._data_was_empty)
 
     def leave(self) -> None:
@@ -112,8 +142,9 @@ class AppState:
     async def close(self) -> None:
         """Finish what was accepted, then close everything."""
         self.state = "draining"
-        for pool in (self.checking, self.making, self.receiving, self.parsing, self.files):
+        for pool in (self.checking, self.making, self.receiving, self.parsing, self.files, self.feeding):
             pool.close()
+        await asyncio.to_thread(self.replication.close)
         # Requests had their time: what is still described now, nobody waits for.
         await asyncio.to_thread(self.describer.close)
         await asyncio.to_thread(self.jobs.close)
@@ -139,6 +170,12 @@ class AppState:
             raise Refusal(
                 ProblemKind.NOT_READY, "The server is draining. Use another one, or try again later.", retry_after=1
             )
+
+    def make_way(self, fence: Fence, lineage: str) -> None:
+        """Take no more changes, as another server, of this lineage, is the primary. Returns once none is under way. Raises Refusal."""
+        self.replication.supersede(fence, lineage)
+        self.jobs.pause()
+        self.writes.wait(_SECONDS_FOR_WRITES)
 
     def require_ready(self) -> None:
         """Raise Refusal (not-ready) while the galleries are being opened, or could not be."""

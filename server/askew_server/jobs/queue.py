@@ -58,8 +58,11 @@ class JobQueue:
         """Add a kind of job. Called before `start`."""
         self._kinds[kind.name] = kind
 
-    def start(self) -> None:
-        """Open the table of jobs, queue those that were unfinished, and start the lanes. Raises AskewError."""
+    def start(self, *, works: bool = True) -> None:
+        """Open the table of jobs, queue those that were unfinished, and start the lanes. Raises AskewError.
+
+        `works`: False: the lanes are started by `work`.
+        """
         store = JobStore(self._data, max_ended=self._max_ended)
         store.remove_orphans()
         for name, task in store.unfinished():
@@ -71,6 +74,11 @@ class JobQueue:
             self._unfinished[task.id] = task
             self._lanes[kind.lane].put((kind, task))
         self._opened = store
+        if works:
+            self.work()
+
+    def work(self) -> None:
+        """Start the lanes, which run the queued jobs."""
         for lane in self._lanes:
             thread = threading.Thread(target=self._work, args=(lane,), name=f"jobs-{lane}", daemon=True)
             thread.start()
@@ -78,13 +86,17 @@ class JobQueue:
 
     def close(self) -> None:
         """Stop the running jobs, which continue at the next start, and close the table."""
+        self.pause()
+        if self._opened is not None:
+            self._opened.close()
+
+    def pause(self) -> None:
+        """Stop the running jobs for good; they continue at the next start, if that server works."""
         self._stopping.set()
         for waiting in self._lanes.values():
             waiting.put(None)
         for thread in self._threads:
             thread.join()
-        if self._opened is not None:
-            self._opened.close()
 
     @contextmanager
     def spool(self, gallery: str) -> Iterator[Path]:

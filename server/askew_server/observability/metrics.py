@@ -59,7 +59,9 @@ class ServerNumbers:
     """The numbers of the server at the moment when the metrics are read.
 
     `quarantined`: galleries that are damaged and do not serve. `waiting_photos`: photos to be described. `jobs`: their
-    number by (kind, state). `progress`: of each running job, by (kind, gallery), in [0, 1].
+    number by (kind, state). `progress`: of each running job, by (kind, gallery), in [0, 1]. `role`, `epoch`: see
+    contract/replication.py. `staleness`: seconds, of a replica that was complete once. `behind`: changes that it lacks,
+    by (gallery,).
     """
 
     ready: bool
@@ -68,6 +70,10 @@ class ServerNumbers:
     waiting_photos: int = 0
     jobs: dict[tuple[str, ...], float] = field(default_factory=dict)
     progress: dict[tuple[str, ...], float] = field(default_factory=dict)
+    role: str = "primary"
+    epoch: int = 1
+    staleness: float | None = None
+    behind: dict[tuple[str, ...], float] = field(default_factory=dict)
 
 
 class Metrics:
@@ -198,6 +204,12 @@ class _Gauges:
         yield _gauge("jobs", "Jobs that the server remembers, by kind and state.", now.jobs, "kind", "state")
         text = "Progress of running jobs, from 0 to 1."
         yield _gauge("job_progress_ratio", text, now.progress, "kind", "gallery")
+        yield _gauge("epoch", "How many primaries there have been, this server or another one.", {(): now.epoch})
+        yield _gauge("role", "1 for what this server is: primary, replica or superseded.", {(now.role,): 1.0}, "role")
+        text = "Seconds since a replica had everything that its primary had."
+        staleness: dict[tuple[str, ...], float] = {} if now.staleness is None else {(): now.staleness}
+        yield _gauge("replica_staleness_seconds", text, staleness)
+        yield _gauge("replica_behind", "Changes of the primary that a replica lacks.", now.behind, "gallery")
         yield _gauge("memory_bytes", "Resident memory: anonymous, and pages of mapped files.", _memory(), "kind")
 
 

@@ -22,27 +22,27 @@ SECOND_RECORD = ".record"
 """The folder in DATA/galleries."""
 
 
-class _Record(BaseModel):
-    """`revision`: of the two copies, the one with the higher number counts."""
+class Record(BaseModel):
+    """A record, which is kept twice. `revision`: of the two copies, the one with the higher number counts."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     revision: int = 0
 
 
-class KeysRecord(_Record):
+class KeysRecord(Record):
     """`had_keys`: a key was created once, so nobody is served without one."""
 
     had_keys: bool = False
 
 
-class GalleriesRecord(_Record):
+class GalleriesRecord(Record):
     """`galleries`: the galleries that exist, by name, each with when it was created, if known."""
 
     galleries: dict[str, str | None] = {}
 
 
-Each = TypeVar("Each", bound=_Record)
+Each = TypeVar("Each", bound=Record)
 
 
 class RecordFile(Generic[Each]):

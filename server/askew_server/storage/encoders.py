@@ -267,6 +267,10 @@ class EncoderStore:
         self._facts = self._read_facts()
         return self._description(encoder_id)
 
+    def read_again(self) -> None:
+        """Read the facts again, after their tables were changed by another hand."""
+        self._facts = self._read_facts()
+
     def _path(self, sha256: str) -> Path:
         return self._folder.parent / encoder_member(sha256)
 

@@ -34,6 +34,13 @@ CALLS: list[tuple[str, Callable[[Any], Any], str, object]] = [
     ("health", lambda c: c.health(), "GET /readyz", None),
     ("alive", lambda c: c.alive(), "GET /livez", None),
     ("version", lambda c: c.version(), "GET /version", None),
+    ("replication", lambda c: c.replication(), "GET /v1/replication", None),
+    (
+        "promote",
+        lambda c: c.promote(accept_loss=True, address="https://b"),
+        "POST /v1/replication/promote",
+        {"accept_loss": True, "address": "https://b"},
+    ),
     ("metrics", lambda c: c.metrics(), "GET /metrics", None),
     ("explain_problem", lambda c: c.explain_problem("not-ready"), "GET /problems/not-ready", None),
     ("search", lambda c: c.search(VECTOR, space=SPACE), "POST /search?limit=10", None),

@@ -42,7 +42,15 @@ class Names:
     @property
     def parameters(self) -> dict[str, str]:
         """The parameters of paths."""
-        return {**asdict(self), "probe_id": self.item_id, "slug": "not-ready", "path": "index.html", "name": "app.js"}
+        return {
+            **asdict(self),
+            "probe_id": self.item_id,
+            "slug": "not-ready",
+            "path": "index.html",
+            "name": "app.js",
+            "kind": "photos",
+            "file": "a.jpg",
+        }
 
 
 @dataclass(frozen=True)

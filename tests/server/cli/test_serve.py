@@ -20,6 +20,9 @@ OPTIONS = {
     "listen_publicly": "--listen-publicly",
     "tls_certificate": "--tls-certificate",
     "tls_key": "--tls-key",
+    "follow": "--follow",
+    "follow_key_file": "--follow-key-file",
+    "ready_staleness": "--ready-staleness",
 }
 
 

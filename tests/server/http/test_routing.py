@@ -101,6 +101,15 @@ EXPECTED: dict[str, tuple[Scope | None, Reach]] = {
     "GET /v1/keys": ("admin", BEYOND),
     "POST /v1/keys": ("admin", BEYOND),
     "DELETE /v1/keys/{key_id}": ("admin", BEYOND),
+    "GET /v1/replication": ("admin", BEYOND),
+    "POST /v1/replication/promote": ("admin", BEYOND),
+    "POST /v1/replication/fence": ("admin", BEYOND),
+    "GET /v1/replication/state": ("admin", BEYOND),
+    "GET /v1/replication/galleries/{name}/changes": ("admin", BEYOND),
+    "GET /v1/replication/galleries/{name}/summary": ("admin", BEYOND),
+    "GET /v1/replication/galleries/{name}/labels": ("admin", BEYOND),
+    "GET /v1/replication/galleries/{name}/beside": ("admin", BEYOND),
+    "GET /v1/replication/galleries/{name}/files/{kind}/{file}": ("admin", BEYOND),
 }  # fmt: skip
 """What every call needs, written a second time by hand: a route that changes its rules by accident differs."""
 

@@ -47,6 +47,32 @@ WORDS: Mapping[Kind, Words] = {
         "Try again in a second. If it happens often, give the server more memory, or let it do less at once "
         "(ASKEW_MAX_WAITING, ASKEW_MAX_ANSWERS_BYTES).",
     ),
+    Kind.READ_REPLICA: Words(
+        "The server is a read replica: it copies another server, the primary, and answers searches. Only the primary takes "
+        "changes.",
+        "A script that uploads photos was given the address of a replica.",
+        "Send the change to `primary`. If that server is gone for good, an administrator promotes a replica (`askew replica "
+        "promote`).",
+    ),
+    Kind.SUPERSEDED: Words(
+        "The server was the primary until a replica was promoted in its place. It takes no more changes, because those would "
+        "be on no other server.",
+        "The primary's machine failed, its replica was promoted, and then the machine came back.",
+        "Send the change to the new primary (`primary`, if this server knows its address). The administrator starts this "
+        "server again with --follow and that address.",
+    ),
+    Kind.REPLICA_REFUSED: Words(
+        "One server cannot follow the other, or cannot take its place: they run different versions, or each holds changes that "
+        "the other one never had.",
+        "The primary was upgraded, and the replica was not yet.",
+        "Do what `detail` says. Nothing was merged, and nothing is lost.",
+    ),
+    Kind.REPLICA_BEHIND: Words(
+        "The replica is known to lack changes that its primary has acknowledged. They would be lost if it became the primary.",
+        "The primary failed while the replica was copying a gallery for the first time.",
+        "Promote another replica, or start the old primary again and let this one catch up. `--accept-loss` promotes it all the "
+        "same.",
+    ),
     Kind.SPACE_MISMATCH: Words(
         "The vector comes from another vector space than the gallery's. Both may have as many dimensions, but scores "
         "between them mean nothing, so the server does not compute any.",

@@ -8,6 +8,7 @@ from fastapi import HTTPException, Request, Response
 
 from askew_client.contract.health import Health, Readiness, Version
 from askew_client.contract.problems import ProblemKind
+from askew_server.errors import Refusal
 from askew_server.http.openapi import problems
 from askew_server.http.pages.problem_page import POLICY, STYLE, problem_html, problem_style, problem_text, wants_html
 from askew_server.http.responses import is_known, json_answer
@@ -31,15 +32,23 @@ async def live(state: InState) -> Response:
 @router.get("/readyz", response_model=Readiness, responses=problems(503))
 @open_to_all
 async def ready(state: InState) -> Response:
-    """Report that galleries are open and searches are answered; 503 while they are loading or the server drains.
+    """Report that galleries are open and searches are answered; 503 while they are loading or the server drains, and on
+    a replica that is too far behind its primary.
 
     A server with keys does not count its galleries here, where nobody shows a key; /metrics does.
     """
     state.require_staying()
+    trouble = state.replication.trouble(state.settings.ready_staleness)
+    if trouble is not None:
+        raise Refusal(ProblemKind.NOT_READY, trouble, retry_after=1)
     # Anybody may ask: what names galleries and folders is in the log alone.
     warnings = [warning.public for warning in state.warnings()]
+    progress = state.replication.progress
+    staleness = None if progress is None else progress.staleness()
     if state.keys.guarded:
-        return json_answer(Readiness(status="ok", version=state.version, warnings=warnings))
+        return json_answer(
+            Readiness(status="ok", version=state.version, warnings=warnings, staleness_seconds=staleness)
+        )
     serving, damaged = state.galleries.names(), state.galleries.damaged()
     answer = Readiness(
         status="ok",
@@ -47,6 +56,7 @@ async def ready(state: InState) -> Response:
         galleries=len(serving),
         quarantined=len(damaged),
         warnings=warnings,
+        staleness_seconds=staleness,
     )
     return json_answer(answer)
 

@@ -32,6 +32,7 @@ async def read_numbers(state: AppState) -> ServerNumbers:
     if state.state != "ok":
         return ServerNumbers(ready=False)
     galleries = [state.galleries.get(name) for name in state.galleries.names()]
+    progress = state.replication.progress
     running = await asyncio.to_thread(state.jobs.running)
     return ServerNumbers(
         ready=not state.is_leaving,
@@ -40,6 +41,10 @@ async def read_numbers(state: AppState) -> ServerNumbers:
         waiting_photos=state.describer.waiting,
         jobs=await asyncio.to_thread(state.jobs.counts_by_kind),
         progress={(job.kind, job.gallery): job.done / job.total for job in running if job.total},
+        role=state.replication.standing.role,
+        epoch=state.replication.standing.epoch,
+        staleness=None if progress is None else progress.staleness(),
+        behind={} if progress is None else {(name,): behind for name, behind in progress.behind.items()},
     )
 
 

@@ -1,0 +1,1 @@
+"""Read replicas: a server that follows the write sequence of another one, and may take its place."""
