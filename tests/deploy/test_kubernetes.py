@@ -20,8 +20,6 @@ FOLDER = ROOT / "deploy/kubernetes"
 NO_OBJECTS = {"kustomization.yaml", "metrics-adapter-values.yaml"}
 FILES = [path for path in sorted(FOLDER.rglob("*.yaml")) if path.name not in NO_OBJECTS]
 
-# Settings that came with the read replicas.
-OF_REPLICAS = {"ASKEW_FOLLOW", "ASKEW_FOLLOW_KEY_FILE"}
 
 Object = dict[str, Any]
 
@@ -107,7 +105,7 @@ def test_the_pod_has_time_to_drain() -> None:
 
 
 def test_variables_are_settings_of_the_server_or_of_the_entry_point() -> None:
-    known = {f"ASKEW_{name.upper()}" for name in Settings.model_fields} | {"FIRST_KEY", *OF_REPLICAS}
+    known = {f"ASKEW_{name.upper()}" for name in Settings.model_fields} | {"FIRST_KEY"}
     for each in servers():
         named = {variable["name"] for variable in each["spec"]["template"]["spec"]["containers"][0]["env"]}
         assert named <= known
