@@ -213,10 +213,9 @@ class _OpenItems(_StoredItems):
 
 def _delete(gallery: Gallery, ids: Sequence[str] | None, wanted: Filter | None) -> DeleteItemsAnswer:
     from askew_client.contract.items import DeleteItemsAnswer
-    from askew_server.storage.filtering.filters import PayloadFilter
 
     if wanted is None:
         change, unknown_ids = gallery.delete_items(ids or [])
         return DeleteItemsAnswer(deleted=len(change.removed), sequence=change.sequence, unknown_ids=unknown_ids)
-    change, unknown_fields = gallery.delete_selected(PayloadFilter(gallery.store).select(wanted))
+    change, unknown_fields = gallery.delete_selected(gallery.store.own_filter().select(wanted))
     return DeleteItemsAnswer(deleted=len(change.removed), sequence=change.sequence, unknown_fields=unknown_fields)

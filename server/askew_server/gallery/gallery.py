@@ -21,10 +21,9 @@ from askew_server.index.port import VectorIndex
 from askew_server.index.types import IndexStatistics
 from askew_server.storage.encoders import EncoderStore
 from askew_server.storage.facts import GalleryFacts
-from askew_server.storage.filtering.filters import Selection
-from askew_server.storage.items import Change, ItemBatch, ItemStore
+from askew_server.storage.items import Change, ItemBatch, SqliteItemStore
+from askew_server.storage.port import ItemReader, ItemSelection
 from askew_server.storage.probes import ProbeStore
-from askew_server.storage.reader import GalleryReader
 from askew_server.storage.verification import LARGEST_CHECKED_AT_OPEN, check_before_opening
 
 
@@ -34,7 +33,7 @@ class Gallery:
     `written`, `deleted`: how many items were written and deleted since it was opened.
     """
 
-    def __init__(self, name: str, store: ItemStore, open_index: OpenIndex) -> None:
+    def __init__(self, name: str, store: SqliteItemStore, open_index: OpenIndex) -> None:
         self.name = name
         self.store = store
         facts = GalleryFacts.read(store.connection)
@@ -55,7 +54,7 @@ class Gallery:
         `largest_checked`: bytes of a database that is checked row by row before it is opened.
         """
         check_before_opening(folder, largest_checked)
-        store = ItemStore(folder)
+        store = SqliteItemStore(folder)
         try:
             return cls(folder.name, store, open_index)
         except ValueError as error:
@@ -71,7 +70,7 @@ class Gallery:
     @classmethod
     def create(cls, folder: Path, teacher: Manifest, open_index: OpenIndex = open_index) -> Self:
         """Create an empty gallery in the teacher's space."""
-        store = ItemStore(folder)
+        store = SqliteItemStore(folder)
         try:
             store.begin({**GalleryFacts.of_new_gallery(teacher), "created_at": utc_microseconds()})
             return cls(folder.name, store, open_index)
@@ -88,7 +87,7 @@ class Gallery:
         """The gallery as its users see it."""
         return self.describe_from(self.store, self.index.statistics())
 
-    def describe_from(self, reader: GalleryReader, statistics: IndexStatistics) -> GalleryDescription:
+    def describe_from(self, reader: ItemReader, statistics: IndexStatistics) -> GalleryDescription:
         """The same as `describe`, read from another reader on that reader's thread."""
         items, photos = reader.counts()
         return GalleryDescription(
@@ -128,8 +127,8 @@ class Gallery:
         unknown_ids = self.store.unknown_ids(ids)
         return self._apply_deletion(self.store.delete(ids)), unknown_ids
 
-    def delete_selected(self, selection: Selection) -> tuple[Change, list[str]]:
-        """Delete the items that meet a selection's condition now, as ItemStore.delete_selected."""
+    def delete_selected(self, selection: ItemSelection) -> tuple[Change, list[str]]:
+        """Delete the items that meet a selection's condition now, as SqliteItemStore.delete_selected."""
         change, unknown_fields = self.store.delete_selected(selection)
         return self._apply_deletion(change), unknown_fields
 

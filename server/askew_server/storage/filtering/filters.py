@@ -48,6 +48,11 @@ class Selection:
     types: Mapping[str, FieldTypes]
 
     @property
+    def chosen(self) -> Labels:
+        """The same labels, as every store's selection has them."""
+        return self.labels
+
+    @property
     def unknown_fields(self) -> list[str]:
         """The condition's fields that no item has, in the condition's order."""
         return [field for field, types in self.types.items() if not types.is_known]
