@@ -196,10 +196,13 @@ class _StoredItems:
 
     def count(self, gallery: str, ids: Sequence[str] | None, wanted: Filter | None) -> CountItemsAnswer:
         from askew_server.gallery.items import count_items
+        from askew_server.storage.facts import require_items_here
         from askew_server.storage.filtering.filters import PayloadFilter
         from askew_server.storage.reader import GalleryReader
 
-        reader = GalleryReader.open(self._owned.gallery_folder(gallery))
+        folder = self._owned.gallery_folder(gallery)
+        require_items_here(folder, gallery, "A count without a server", "Start the server and use --server URL.")
+        reader = GalleryReader.open(folder)
         self._owned.closing.callback(reader.close)
         return count_items(reader, PayloadFilter(reader), ids, wanted)
 

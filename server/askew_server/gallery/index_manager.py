@@ -233,6 +233,7 @@ class IndexManager:
             elif kind == "gpu-exact":
                 self._load_on_gpu()
             else:
+                assert kind != "milvus"
                 self._build_coded(reader, kind, report, cancelled)
         remove_old(self._saved)
 
