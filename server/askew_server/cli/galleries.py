@@ -201,10 +201,12 @@ class _LocalGalleries:
         from askew_client.contract.galleries import DamagedGallery, GalleryList
         from askew_server.settings import read_settings
 
+        outages = self._catalog.outages()
+        not_served = {**outages, **self._catalog.damaged()}
         return GalleryList(
-            galleries=[self.gallery(name) for name in self._catalog.names()],
+            galleries=[self.gallery(name) for name in self._catalog.names() if name not in outages],
             default_gallery=read_settings({}).default_gallery,
-            damaged=[DamagedGallery(name=name, reason=reason) for name, reason in self._catalog.damaged().items()],
+            damaged=[DamagedGallery(name=name, reason=reason) for name, reason in not_served.items()],
         )
 
     def gallery(self, name: str) -> GalleryDescription:

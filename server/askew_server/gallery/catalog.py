@@ -149,6 +149,11 @@ class Catalog:
         """The galleries that are set aside, by name, each with a sentence about the damage."""
         return self._damaged.reasons()
 
+    def outages(self) -> dict[str, str]:
+        """The galleries whose items another server keeps that does not answer, by name, each with a sentence."""
+        found = {name: gallery.outage for name, gallery in self._galleries.items()}
+        return {name: outage for name, outage in found.items() if outage is not None}
+
     def resolve(self, name: str) -> str:
         """The gallery name that a name or an alias refers to, whether or not such a gallery exists."""
         return self._aliases.resolve(name)

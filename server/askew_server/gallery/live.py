@@ -294,6 +294,12 @@ class LiveGallery:
         return self._searching
 
     @property
+    def outage(self) -> str | None:
+        """Why its items cannot be reached now, a sentence; None if they can, or while it sleeps. Never blocks."""
+        opened = self._opened
+        return None if opened is None else opened.gallery.store.outage
+
+    @property
     def is_full(self) -> bool:
         """Whether a further search would be refused."""
         return self._searching >= self._max_waiting

@@ -23,7 +23,7 @@ from askew_server.milvus.library import (
     milvus_errors,
 )
 from askew_server.milvus.place import MilvusPlace
-from askew_server.milvus.schema import examine_collection
+from askew_server.milvus.schema import examine_collection, load_collection
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -105,6 +105,8 @@ class MilvusConnection:
                 if self._client is None:
                     self._client = connect(self.place, self._token)
                 fault = examine_collection(self._client, self.place, self._space, self._dim)
+                if fault is None:
+                    load_collection(self._client, self.place)
         except milvus_errors() as error:
             fault = f"Milvus at {self.place.address} does not answer ({describe_failure(error)})."
             # A channel that was cut off waits longer and longer before it tries again; a new one does not.

@@ -39,6 +39,11 @@ class MilvusItemStore(MilvusReader):
         self._own.close()
 
     @property
+    def outage(self) -> str | None:
+        """See ItemStore."""
+        return self._collection.connection.fault
+
+    @property
     def connection(self) -> Database:
         """See ItemStore."""
         return self._own.connection

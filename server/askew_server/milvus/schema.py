@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from askew_client.errors import AskewError
-from askew_server.milvus.library import CHECK_SECONDS, WRITE_SECONDS
+from askew_server.milvus.library import CHECK_SECONDS, LOAD_SECONDS, WRITE_SECONDS
 from askew_server.milvus.place import MilvusPlace
 from askew_server.milvus.rows import MAX_ID_BYTES, MAX_PAYLOAD_BYTES, MAX_TOKENS
 from askew_server.milvus.tokens import TOKEN_LENGTH
@@ -56,7 +56,7 @@ def create_collection(client: MilvusClient, place: MilvusPlace, space: str, dim:
     )
     try:
         _create_indexes(client, place, space)
-        client.load_collection(place.collection, replica_number=place.replicas, timeout=WRITE_SECONDS)
+        load_collection(client, place)
     except BaseException:
         # Nothing is in it, and half of a collection would be taken for a whole one.
         client.drop_collection(place.collection, timeout=WRITE_SECONDS)
@@ -83,6 +83,15 @@ def examine_collection(client: MilvusClient, place: MilvusPlace, space: str, dim
     if found_dim != dim:
         return f"Expected vectors of {dim} values, but {place} holds vectors of {found_dim}. Name another collection."
     return None
+
+
+def load_collection(client: MilvusClient, place: MilvusPlace) -> None:
+    """Make Milvus load a collection for searches unless it has: after a restart it may not. Raises as pymilvus."""
+    from pymilvus.client.types import LoadState
+
+    state = client.get_load_state(place.collection, timeout=CHECK_SECONDS)["state"]
+    if state != LoadState.Loaded:
+        client.load_collection(place.collection, replica_number=place.replicas, timeout=LOAD_SECONDS)
 
 
 def _create_indexes(client: MilvusClient, place: MilvusPlace, space: str) -> None:

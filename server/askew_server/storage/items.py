@@ -85,6 +85,7 @@ class SqliteItemStore(GalleryReader):
     """An ItemStore (port.py): the files of one gallery, used by one thread at a time. Methods raise DatabaseError, OSError."""
 
     reads_at_once = 1
+    outage = None
 
     def __init__(self, folder: Path) -> None:
         """Open the gallery in `folder`, or create it. An older layout is migrated to this one. Raises DamagedGallery."""

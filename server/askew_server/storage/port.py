@@ -108,6 +108,10 @@ class ItemStore(ItemReader, Protocol):
     """How many threads may read at a time, each with the same reader."""
 
     @property
+    def outage(self) -> str | None:
+        """Why the items cannot be reached now, a sentence; None if they can. Any thread may ask; it never blocks."""
+
+    @property
     def connection(self) -> Database:
         """The gallery's database in the folder: its facts, encoders and probes; used on the writer's thread."""
 

@@ -8,8 +8,9 @@ import pytest
 
 from askew_client.encoding.encoder import Encoder
 from tests.server.milvus.varied_items import VARIED, send_items
+from tests.support.in_process_cli import call_askew
 from tests.support.milvus_server import MilvusServer
-from tests.support.running_server import RunningServer, run_askew
+from tests.support.running_server import RunningServer
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +30,7 @@ def moved(indexed: Path, tmp_path_factory: pytest.TempPathFactory, teacher: Enco
         send_items(server, "varied", VARIED, teacher)
         assert server.http.put("/v1/aliases/shop", json={"gallery": "varied"}).status_code == 200
     for gallery in ("objects", "varied"):
-        done = run_askew("gallery", "migrate", gallery, "--to", milvus.address, "--data", data)
+        done = call_askew("gallery", "migrate", gallery, "--to", milvus.address, "--data", data)
         assert done.returncode == 0, done.stderr
     return data
 

@@ -8,6 +8,7 @@ from fastapi import HTTPException, Request, Response
 
 from askew_client.contract.health import Health, Readiness, Version
 from askew_client.contract.problems import ProblemKind
+from askew_server.errors import Refusal
 from askew_server.http.openapi import problems
 from askew_server.http.pages.problem_page import POLICY, STYLE, problem_html, problem_style, problem_text, wants_html
 from askew_server.http.responses import is_known, json_answer
@@ -31,11 +32,18 @@ async def live(state: InState) -> Response:
 @router.get("/readyz", response_model=Readiness, responses=problems(503))
 @open_to_all
 async def ready(state: InState) -> Response:
-    """Report that galleries are open and searches are answered; 503 while they are loading or the server drains.
+    """Report that galleries are open and searches are answered; 503 while they are loading, the server drains, or a Milvus does
+    not answer.
 
     A server with keys does not count its galleries here, where nobody shows a key; /metrics does.
     """
     state.require_staying()
+    outages = state.galleries.outages()
+    if outages:
+        # Anybody may ask: what names galleries and machines is in the log alone.
+        hidden = "A Milvus that this server needs does not answer, or not as it should; the server's log says more."
+        reason = hidden if state.keys.guarded else next(iter(outages.values()))
+        raise Refusal(ProblemKind.NOT_READY, reason, retry_after=3)
     # Anybody may ask: what names galleries and folders is in the log alone.
     warnings = [warning.public for warning in state.warnings()]
     if state.keys.guarded:
