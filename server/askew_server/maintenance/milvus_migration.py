@@ -94,10 +94,16 @@ class Migration:
         `recall`: the least share of exact answers that an approximate index has to find. Raises AskewError, Refusal
         (verification-failed; not-ready if Milvus goes away). Then nothing is switched, and it can be run again or undone.
         """
+        is_made = self._is_made()
+        if is_made and self._records.read(self._source) is None:
+            raise Refusal(
+                ProblemKind.GALLERY_CONFLICT,
+                f"Gallery {self._target!r} has its items in {self._place} already: the migration of gallery {self._source!r} is "
+                "complete.",
+            )
         refused = self._examine(report)
         if refused.items:
             return MigrationResult(self._source, refused=refused)
-        is_made = self._is_made()
         if not is_made:
             self._catalog.check_free(self._target)
         self._begin()

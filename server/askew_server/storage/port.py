@@ -1,8 +1,8 @@
 """The ports of a gallery's items: how they are read, filtered and written, whatever holds them.
 
 A gallery has its items in one place: in SQLite next to its index (items.py, reader.py), or in Milvus (askew_server.milvus).
-Facts, encoders, probes and photos are in the gallery's folder with both. tests/server/gallery/congruence.py checks what
-every store, together with its index, must do.
+Facts, encoders, probes and photos are in the gallery's folder with both. tests/server/milvus/test_congruence.py checks
+that a gallery answers alike from both.
 """
 
 from __future__ import annotations
