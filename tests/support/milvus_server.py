@@ -30,7 +30,7 @@ class MilvusServer:
 
     def start(self) -> None:
         """Start it, and wait until it accepts connections."""
-        command = [_PROGRAM, "server", "--data-dir", self._folder, "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [_PROGRAM, "server", "--data-dir", str(self._folder), "--host", "127.0.0.1", "--port", str(self.port)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(self._accepts, "milvus-lite to accept connections")
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from askew_client.contract.problems import ProblemKind
+from askew_client.errors import AskewError
 from askew_server.clock import utc_microseconds
 from askew_server.errors import Refusal
 from askew_server.gallery.catalog import Catalog
@@ -94,7 +95,7 @@ class Migration:
         `recall`: the least share of exact answers that an approximate index has to find. Raises AskewError, Refusal
         (verification-failed; not-ready if Milvus goes away). Then nothing is switched, and it can be run again or undone.
         """
-        is_made = self._is_made()
+        is_made = self._is_made(self._target, self._place)
         if is_made and self._records.read(self._source) is None:
             raise Refusal(
                 ProblemKind.GALLERY_CONFLICT,
@@ -133,7 +134,7 @@ class Migration:
                 f"No unfinished migration of gallery {self._source!r} is known. After a complete one, let the aliases name the "
                 "old gallery again (`askew alias set`) and delete the new one (`askew gallery delete`).",
             )
-        if record.target in self._catalog.names():
+        if self._is_made(record.target, record.place):
             self._catalog.delete(record.target)
         drop_collection(record.place)
         self._records.remove(self._source)
@@ -168,7 +169,14 @@ class Migration:
             )
         # Written first: an undo of what was not made does no harm.
         self._records.write(self._source, MigrationRecord(target=self._target, place=self._place))
-        make_collection(self._place, self._facts.space, self._facts.dim)
+        try:
+            make_collection(self._place, self._facts.space, self._facts.dim)
+        except AskewError:
+            # Such as for parameters that Milvus does not know. If it is gone, what it has made is not known, either.
+            with suppress(AskewError):
+                if not has_collection(self._place):
+                    self._records.remove(self._source)
+            raise
 
     def _fill(self, collection: MilvusCollection, source: GalleryReader, report: Report) -> tuple[int, int]:
         """Make the collection hold the source's items and no others: how many were written and removed."""
@@ -212,13 +220,13 @@ class Migration:
         report("Comparing", items, items)
         return comparison
 
-    def _is_made(self) -> bool:
+    def _is_made(self, target: str, place: MilvusPlace) -> bool:
         """Whether an earlier run has made the new gallery."""
-        if self._target not in self._catalog.names():
+        if target not in self._catalog.names():
             return False
-        with Database.open_read_only(self._catalog.folder(self._target) / "gallery.db") as database:
-            place = read_facts(database).get(MILVUS_PLACE)
-        return place is not None and MilvusPlace.read(place) == self._place
+        with Database.open_read_only(self._catalog.folder(target) / "gallery.db") as database:
+            found = read_facts(database).get(MILVUS_PLACE)
+        return found is not None and MilvusPlace.read(found) == place
 
     def _make_gallery(self) -> None:
         """The new gallery, with the encoders, probes and photos of the old one."""

@@ -71,7 +71,9 @@ class MilvusConnection:
         """Run a task with the client. Raises Refusal (not-ready with Retry-After; overloaded), AskewError."""
         self.require()
         client = self._client
-        assert client is not None
+        if client is None:
+            # Another thread has just found that Milvus is gone.
+            raise self._no_answer("the connection was lost")
         try:
             return task(client)
         except milvus_errors() as error:
@@ -123,12 +125,8 @@ class MilvusConnection:
     def _refusal_of(self, error: Exception) -> AskewError:
         """What to raise for a failure of a call."""
         if is_absence(error):
-            self._check()
-            detail = self.fault or (
-                f"Milvus at {self.place.address} did not answer in time ({describe_failure(error)}). Try again in "
-                f"{RETRY_AFTER} seconds; a write that was not acknowledged may be sent again."
-            )
-            return Refusal(ProblemKind.NOT_READY, detail, retry_after=RETRY_AFTER)
+            self._check_unless_checking()
+            return self._no_answer(describe_failure(error))
         if is_overload(error):
             return Refusal(
                 ProblemKind.OVERLOADED,
@@ -136,10 +134,22 @@ class MilvusConnection:
                 retry_after=1,
             )
         # Somebody may have dropped the collection.
-        self._check()
+        self._check_unless_checking()
         if self.fault is not None:
-            return Refusal(ProblemKind.NOT_READY, self.fault, retry_after=RETRY_AFTER)
+            return self._no_answer(describe_failure(error))
         return AskewError(f"Milvus at {self.place.address} refused the request: {describe_failure(error)}.")
+
+    def _check_unless_checking(self) -> None:
+        """Many calls fail together, and each check takes seconds where Milvus hangs."""
+        if not self._connecting.locked():
+            self._check()
+
+    def _no_answer(self, reason: str) -> Refusal:
+        detail = self.fault or (
+            f"Milvus at {self.place.address} did not answer in time ({reason}). Try again in {RETRY_AFTER} seconds; a write "
+            "that was not acknowledged may be sent again."
+        )
+        return Refusal(ProblemKind.NOT_READY, detail, retry_after=RETRY_AFTER)
 
     def _disconnect(self) -> None:
         with self._connecting:
