@@ -190,7 +190,8 @@ class Catalog:
     ) -> tuple[LiveGallery, bool]:
         """The gallery of this name in the teacher's space, and whether this call created it.
 
-        `facts`: further ones of a new gallery, such as where its items are. Raises Refusal: gallery-conflict if it exists with another teacher, photo size or scales; damaged-gallery.
+        `facts`: further ones of a new gallery, such as where its items are. Raises Refusal: gallery-conflict if it exists
+        with another teacher, photo size or scales; damaged-gallery.
         """
         with self._changing:
             resolved = self.resolve(name)

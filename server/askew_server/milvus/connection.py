@@ -36,10 +36,10 @@ RETRY_AFTER: Final = 3
 
 
 class MilvusConnection:
-    """One collection, for all threads of its gallery. `fault`: why it cannot be used now, a sentence; None if it can.
+    """One collection, for all threads of its gallery.
 
-    `changed`: the time, in microseconds, of the last change by this server, or of the start: others may have changed
-    something before.
+    `fault`: why it cannot be used now, a sentence with its address, for operators; None if it can. `changed`: the time, in
+    microseconds, of the last change by this server, or of the start: others may have changed something before.
     """
 
     def __init__(
@@ -47,19 +47,18 @@ class MilvusConnection:
     ) -> None:
         """Begin to connect. Milvus need not be there. Raises EngineMissing without pymilvus.
 
-        `consequence`: the sentences that follow the reason why it cannot be used; by default, those for a server.
+        `consequence`: what follows from a fault, for a command that may be told where Milvus is; by default, requests are
+        refused without saying that.
         """
-        self._consequence = consequence or (
-            f"Gallery {gallery!r} has its items there, so it is not served now. Nothing that was acknowledged is lost. Try "
-            f"again in {RETRY_AFTER} seconds."
-        )
         self.place = place
+        self._gallery = gallery
         self._token = token
         self._space = space
         self._dim = dim
+        self._consequence = consequence
         self._log = logging.getLogger(f"askew.milvus.{gallery}")
         self._client: MilvusClient | None = None
-        self._connecting = threading.Lock()
+        self._checking = threading.RLock()
         self._stopping = threading.Event()
         self.fault: str | None = None
         self.changed = _microseconds()
@@ -73,17 +72,16 @@ class MilvusConnection:
         client = self._client
         if client is None:
             # Another thread has just found that Milvus is gone.
-            raise self._no_answer("the connection was lost")
+            raise self._no_answer()
         try:
             return task(client)
         except milvus_errors() as error:
-            raise self._refusal_of(error) from None
+            raise self._failure_of(error) from None
 
     def require(self) -> None:
         """Raise Refusal (not-ready) while Milvus cannot be used. Never blocks."""
-        fault = self.fault
-        if fault is not None:
-            raise Refusal(ProblemKind.NOT_READY, fault, retry_after=RETRY_AFTER)
+        if self.fault is not None:
+            raise self._no_answer()
 
     def note_change(self) -> int:
         """Note that this server has changed something; the number of the change. Used by one thread at a time."""
@@ -98,61 +96,65 @@ class MilvusConnection:
 
     def _watch(self) -> None:
         while not self._stopping.wait(SECONDS_BETWEEN_CHECKS):
-            self._check()
+            try:
+                self._check()
+            # Whatever it was, Milvus must be asked again.
+            except Exception:  # noqa: BLE001
+                self._log.exception("%s could not be checked", self.place)
 
     def _check(self) -> None:
         """Ask Milvus whether it is there with the right collection."""
-        try:
-            with self._connecting:
+        with self._checking:
+            try:
                 if self._client is None:
                     self._client = connect(self.place, self._token)
                 fault = examine_collection(self._client, self.place, self._space, self._dim)
                 if fault is None:
                     load_collection(self._client, self.place)
-        except milvus_errors() as error:
-            fault = f"Milvus at {self.place.address} does not answer ({describe_failure(error)})."
-            # A channel that was cut off waits longer and longer before it tries again; a new one does not.
-            self._disconnect()
-        if fault is not None:
-            fault = f"{fault} {self._consequence}"
-        if fault != self.fault and not self._stopping.is_set():
-            if fault is None:
-                self._log.warning("%s answers again", self.place)
-            else:
-                self._log.error("%s", fault)
-        self.fault = fault
-
-    def _refusal_of(self, error: Exception) -> AskewError:
-        """What to raise for a failure of a call."""
-        if is_absence(error):
-            self._check_unless_checking()
-            return self._no_answer(describe_failure(error))
-        if is_overload(error):
-            return Refusal(
-                ProblemKind.OVERLOADED,
-                f"Milvus at {self.place.address} has too much to do ({describe_failure(error)}). Try again in a second.",
-                retry_after=1,
-            )
-        # Somebody may have dropped the collection.
-        self._check_unless_checking()
-        if self.fault is not None:
-            return self._no_answer(describe_failure(error))
-        return AskewError(f"Milvus at {self.place.address} refused the request: {describe_failure(error)}.")
+            except milvus_errors() as error:
+                fault = f"Milvus at {self.place.address} does not answer ({describe_failure(error)})."
+                # A channel that was cut off waits longer and longer before it tries again; a new one does not.
+                self._disconnect()
+            if fault != self.fault and not self._stopping.is_set():
+                if fault is None:
+                    self._log.warning("%s answers again", self.place)
+                else:
+                    self._log.error("gallery %s is not served: %s", self._gallery, fault)
+            self.fault = fault
 
     def _check_unless_checking(self) -> None:
         """Many calls fail together, and each check takes seconds where Milvus hangs."""
-        if not self._connecting.locked():
-            self._check()
+        if self._checking.acquire(blocking=False):
+            try:
+                self._check()
+            finally:
+                self._checking.release()
 
-    def _no_answer(self, reason: str) -> Refusal:
-        detail = self.fault or (
-            f"Milvus at {self.place.address} did not answer in time ({reason}). Try again in {RETRY_AFTER} seconds; a write "
-            "that was not acknowledged may be sent again."
+    def _failure_of(self, error: Exception) -> AskewError:
+        """What to raise for a failure of a call."""
+        if is_overload(error):
+            detail = f"The Milvus of gallery {self._gallery!r} has too much to do. Try again in a second."
+            return Refusal(ProblemKind.OVERLOADED, detail, retry_after=1)
+        # If it was there, somebody may have dropped the collection.
+        self._check_unless_checking()
+        if is_absence(error) or self.fault is not None:
+            return self._no_answer()
+        self._log.error("%s refused a request: %s", self.place, describe_failure(error))
+        return AskewError(f"The Milvus of gallery {self._gallery!r} refused the request: {describe_failure(error)}.")
+
+    def _no_answer(self) -> Refusal:
+        if self._consequence is not None:
+            reason = self.fault or f"Milvus at {self.place.address} did not answer in time."
+            return Refusal(ProblemKind.NOT_READY, f"{reason} {self._consequence}", retry_after=RETRY_AFTER)
+        return Refusal(
+            ProblemKind.NOT_READY,
+            f"The Milvus that holds the items of gallery {self._gallery!r} does not answer as it should. Nothing that was "
+            f"acknowledged is lost. Try again in {RETRY_AFTER} seconds; a write that was not acknowledged may be sent again.",
+            retry_after=RETRY_AFTER,
         )
-        return Refusal(ProblemKind.NOT_READY, detail, retry_after=RETRY_AFTER)
 
     def _disconnect(self) -> None:
-        with self._connecting:
+        with self._checking:
             client, self._client = self._client, None
         if client is not None:
             # Calls that are under way end with an error, and are refused.
