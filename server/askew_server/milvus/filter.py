@@ -53,10 +53,11 @@ class MilvusFilter:
     def select(self, condition: Filter, depth: int = 1, *, check_types: bool = True) -> MilvusSelection:
         """See PayloadFilter.select; also refuses (validation) a range that would have to be evaluated on too many items."""
         check_depth(condition, depth)
-        types: Mapping[str, FieldTypes] = {}
         if check_types:
             types = {name: self._types_of(name, condition) for name in fields_of(condition)}
             check_types_of(condition, types)
+        else:
+            types = {name: FieldTypes(self._is_known(name)) for name in fields_of(condition)}
         compiled = compile_condition(condition)
         if compiled.is_exact:
             return MilvusSelection(condition, compiled.expression, types)
@@ -79,7 +80,7 @@ class MilvusFilter:
         compared = _compared_types(name, condition)
         if compared and all(self._reader.is_any(has_any([type_token(keys, each)])) for each in compared):
             return FieldTypes(True, compared)
-        if not self._reader.is_any(has_any([exists_token(keys)])):
+        if not self._is_known(name):
             return FieldTypes()
         names = [
             each
@@ -87,6 +88,9 @@ class MilvusFilter:
             if self._reader.is_any(has_any([type_token(keys, each)]))
         ]
         return FieldTypes(True, frozenset(names))
+
+    def _is_known(self, name: str) -> bool:
+        return self._reader.is_any(has_any([exists_token(keys_of(name))]))
 
 
 def _compared_types(name: str, condition: Filter) -> frozenset[str]:

@@ -117,6 +117,10 @@ def test_a_filter_admits_the_same_items_wherever_it_is_used(varied: Both, querie
 def test_groups_hold_the_same_items(varied: Both, queries: np.ndarray) -> None:
     for field in ("kind", "maker.id", "year", "nobody"):
         varied.search(queries[0], group_by=field, group_size=2, limit=4)
+    either = {"or": [{"field": "nobody", "eq": 1}, {"field": "year", "range": {"gte": 1995}}]}
+    assert varied.search(queries[0], group_by="year", group_size=3, limit=12, filter=either)["unknown_fields"] == [
+        "nobody"
+    ]
     varied.search(queries[1], group_by="kind", limit=2, filter={"field": "year", "range": {"gte": 2000}})
 
 
