@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,9 +43,9 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
 
 @pytest.mark.parametrize(("option", "value"), [("collection", "a-b"), ("index_type", "flat"), ("shards", 0)])
 def test_what_milvus_does_not_take_is_refused(option: str, value: object) -> None:
-    chosen = {"address": "milvus://m", "collection": "c", option: value}
+    chosen: dict[str, Any] = {"collection": "c", option: value}
     with pytest.raises(AskewError, match=option):
-        MilvusPlace.of(**chosen)
+        MilvusPlace.of("milvus://m", **chosen)
 
 
 def test_a_token_file_that_is_missing_or_empty_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
