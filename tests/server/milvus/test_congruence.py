@@ -16,6 +16,7 @@ import pytest
 from askew_client.contract.wire import pack
 from askew_client.encoding.encoder import Encoder
 from tests.server.milvus.varied_items import VARIED, send_items, vectors_of
+from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer
 
 pytestmark = pytest.mark.slow
@@ -183,6 +184,15 @@ def test_both_admit_the_same_student_by_the_same_figures(
     assert hits[0]["id"] == photo.stem
     photos = [both.http.get(f"/v1/galleries/{name}/items/{photo.stem}/photo").content for name in objects.names]
     assert photos == [photo.read_bytes()] * 2
+
+
+def test_what_needs_the_items_on_the_servers_disk_is_refused(both: RunningServer) -> None:
+    path = "/v1/galleries/varied-milvus"
+    assert_problem(both.http.post(f"{path}/snapshots"), 422, "validation", "are in Milvus")
+    assert_problem(both.http.put(f"{path}/offline-pack", json={"fields": []}), 422, "validation", "are in Milvus")
+    assert_problem(both.http.put(f"{path}/index", json={"kind": "two-stage"}), 422, "validation", "whose index is FLAT")
+    index = both.http.get(f"{path}/index").json()
+    assert (index["kind"], index["exact"], index["vectors"]) == ("milvus", True, len(VARIED))
 
 
 def test_a_restarted_server_answers_as_before(
