@@ -33,6 +33,8 @@ router = make_router(prefix="/v1/galleries/{gallery}", tags=["snapshots"])
 @of_one_gallery("admin")
 async def create_snapshot(state: InState, gallery: InGallery) -> Response:
     """Make a snapshot of the gallery as it is now; reads and writes continue. The job's result is the Snapshot."""
+    snapshots = _snapshots_of(state, gallery.name)
+    await state.files.run(lambda _: snapshots.require_possible())
     return await _submitted(state, SnapshotJob.name, gallery.name, {})
 
 
