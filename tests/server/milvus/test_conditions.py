@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -54,6 +54,13 @@ def selects(expression: str, tokens: list[str]) -> bool:
 
 @pytest.mark.slow
 @given(CONDITIONS, PAYLOADS)
+@example({"field": "a", "eq": 1}, {"a": 1.0})
+@example({"field": "a", "eq": 1}, {"a": True})
+@example({"field": "a", "eq": 2.0**53}, {"a": 2**53 + 1})
+@example({"field": "a", "eq": "1"}, {"a": [1]})
+@example({"field": "a.b", "eq": "a"}, {"a.b": "a"})
+@example({"not": {"field": "a", "exists": True}}, {"a": None})
+@example({"not": {"field": "a", "range": {"gte": 1}}}, {"a": 0})
 @settings(max_examples=100)
 def test_an_expression_selects_what_meets_the_condition(condition: dict[str, Any], payload: dict[str, Any]) -> None:
     read = ADAPTER.validate_python(condition)
