@@ -137,7 +137,7 @@ $(VENV_DEMO)/.phone: $(VENV_DEMO)/.installed requirements/phone.txt
 $(VENV)/.installed: client/pyproject.toml server/pyproject.toml training/pyproject.toml requirements/constraints.txt requirements/test.txt requirements/phone.txt | python-is-new-enough
 	@echo "Making $(VENV), the environment for everything, torch included (once) ..."
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python $(PIP) install $(PINNED) --editable './client[cpu,cli,heif]' --editable './server[cpu,parquet,tracing]' \
+	@$(VENV)/bin/python $(PIP) install $(PINNED) --editable './client[cpu,cli,heif]' --editable './server[cpu,milvus,parquet,tracing]' \
 		--editable './training[demo,cpu]' --requirement requirements/test.txt
 	@touch $@
 

@@ -48,6 +48,10 @@ class DataInUse(AskewError):
     """Another process owns the DATA directory."""
 
 
+class MissingSecret(AskewError):
+    """A secret that a gallery needs is not in the environment."""
+
+
 class DamagedGallery(AskewError):
     """A gallery on disk that cannot be opened."""
 

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from askew_client.contract.filters.conditions import Filter
 from askew_server.storage.filtering import payload_columns
 from askew_server.storage.filtering.filters import PayloadFilter
-from askew_server.storage.items import ItemBatch, ItemStore
+from askew_server.storage.items import ItemBatch, SqliteItemStore
 from askew_server.storage.reader import GalleryReader
 from tests.support.paths import ROOT
 
@@ -51,7 +51,7 @@ def test_a_row_holds(
     assert admitted
     assert others
     payloads = [*admitted, *others]
-    store = ItemStore(tmp_path / "gallery")
+    store = SqliteItemStore(tmp_path / "gallery")
     store.begin({"dim": "8"})
     # Payloads of every type, so that the filter is not refused for its own.
     texts = [json.dumps(json.loads(payload)) for payload in payloads]

@@ -15,8 +15,8 @@ from askew_server.index.planning import estimate
 from askew_server.index.port import BuildCancelled, Report
 from askew_server.index.search_thread import SearchThread
 from askew_server.index.segmented import SegmentedIndex
-from askew_server.index.types import IndexStatistics, IndexStatus, Labels, Neighbours, Vectors
-from askew_server.storage.items import ItemStore
+from askew_server.index.types import Allowed, IndexStatistics, IndexStatus, Labels, Neighbours, Vectors, labels_of
+from askew_server.storage.items import SqliteItemStore
 
 
 class CountingIndex(SegmentedIndex):
@@ -32,7 +32,7 @@ class CountingIndex(SegmentedIndex):
 class HeldIndex:
     """A VectorIndex in memory that is always exact. Given to `Catalog(open_index=HeldIndex)`."""
 
-    def __init__(self, gallery: str, store: ItemStore, dim: int) -> None:
+    def __init__(self, gallery: str, store: SqliteItemStore, dim: int) -> None:
         self._dim = dim
         self._index = CountingIndex(dim)
         bring_up_to_date(self._index, store, dim)
@@ -63,8 +63,9 @@ class HeldIndex:
                 self._released.set()
                 holding.result()
 
-    async def search(self, vectors: Vectors, wanted: int, allowed: Labels | None, exact: bool) -> Neighbours:
-        return await self._searches.search(vectors, wanted, allowed, exact)
+    async def search(self, vectors: Vectors, wanted: int, allowed: Allowed | None, exact: bool) -> Neighbours:
+        labels = None if allowed is None else labels_of(allowed)
+        return await self._searches.search(vectors, wanted, labels, exact)
 
     def search_blocking(self, vectors: Vectors, wanted: int) -> Neighbours:
         return self._searches.search_blocking(vectors, wanted)

@@ -12,7 +12,7 @@ import numpy as np
 
 from askew_server.gallery.index_manager import OpenIndex
 from askew_server.index.types import Labels, Neighbours, Vectors
-from askew_server.storage.items import Change, ItemBatch, ItemStore
+from askew_server.storage.items import Change, ItemBatch, SqliteItemStore
 
 
 class IndexedItems:
@@ -22,7 +22,7 @@ class IndexedItems:
     """
 
     def __init__(self, folder: Path, dim: int, open_index: OpenIndex) -> None:
-        self.store = ItemStore(folder)
+        self.store = SqliteItemStore(folder)
         if self.store.fact("sequence") is None:
             self.store.begin({"dim": str(dim)})
         self.index = open_index("objects", self.store, dim)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-IndexKind = Literal["exact", "two-stage", "ivf-two-stage", "gpu-exact"]
+IndexKind = Literal["exact", "two-stage", "ivf-two-stage", "gpu-exact", "milvus"]
 WantedKind = Literal["auto", "exact", "two-stage", "ivf-two-stage", "gpu-exact"]
 
 

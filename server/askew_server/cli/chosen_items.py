@@ -196,10 +196,13 @@ class _StoredItems:
 
     def count(self, gallery: str, ids: Sequence[str] | None, wanted: Filter | None) -> CountItemsAnswer:
         from askew_server.gallery.items import count_items
+        from askew_server.storage.facts import require_items_here
         from askew_server.storage.filtering.filters import PayloadFilter
         from askew_server.storage.reader import GalleryReader
 
-        reader = GalleryReader.open(self._owned.gallery_folder(gallery))
+        folder = self._owned.gallery_folder(gallery)
+        require_items_here(folder, gallery, "A count without a server", "Start the server and use --server URL.")
+        reader = GalleryReader.open(folder)
         self._owned.closing.callback(reader.close)
         return count_items(reader, PayloadFilter(reader), ids, wanted)
 
@@ -213,10 +216,9 @@ class _OpenItems(_StoredItems):
 
 def _delete(gallery: Gallery, ids: Sequence[str] | None, wanted: Filter | None) -> DeleteItemsAnswer:
     from askew_client.contract.items import DeleteItemsAnswer
-    from askew_server.storage.filtering.filters import PayloadFilter
 
     if wanted is None:
         change, unknown_ids = gallery.delete_items(ids or [])
         return DeleteItemsAnswer(deleted=len(change.removed), sequence=change.sequence, unknown_ids=unknown_ids)
-    change, unknown_fields = gallery.delete_selected(PayloadFilter(gallery.store).select(wanted))
+    change, unknown_fields = gallery.delete_selected(gallery.store.own_filter().select(wanted))
     return DeleteItemsAnswer(deleted=len(change.removed), sequence=change.sequence, unknown_fields=unknown_fields)

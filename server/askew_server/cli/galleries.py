@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
+from askew_client.errors import AskewError
 from askew_server.cli.confirmation import confirm_deletion
+from askew_server.cli.milvus import (
+    Collection,
+    IndexParameters,
+    IndexType,
+    Replicas,
+    SearchParameters,
+    Shards,
+    collection_name,
+    migrate,
+    place_of,
+)
 from askew_server.cli.offline_packs import pack
 from askew_server.cli.options import AdminKey, AsJson, Data, GalleryArgument, Server, Yes, check_name
 from askew_server.cli.target import OwnedData, open_target
@@ -16,6 +28,7 @@ from askew_server.cli.target import OwnedData, open_target
 if TYPE_CHECKING:
     from askew_client.contract.aliases import AliasAnswer, AliasList
     from askew_client.contract.galleries import GalleryDescription, GalleryList
+    from askew_server.milvus.place import MilvusPlace
 
 AliasArgument = Annotated[str, typer.Argument(metavar="ALIAS", help="The alias.")]
 
@@ -23,6 +36,7 @@ gallery = typer.Typer(
     no_args_is_help=True, help="List, describe, create and delete galleries; let one leave as an offline pack."
 )
 gallery.command()(pack)
+gallery.command()(migrate)
 alias = typer.Typer(no_args_is_help=True, help="Give a gallery a second name, and switch that name to another gallery.")
 
 
@@ -64,11 +78,36 @@ def create(
     data: Data = None,
     server: Server = None,
     key: AdminKey = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Keep its items in this Milvus, such as milvus://milvus.example:19530; with --data alone. A collection that "
+            "is there already is used.",
+        ),
+    ] = None,
+    collection: Collection = None,
+    index_type: IndexType = "FLAT",
+    index_parameters: IndexParameters = "{}",
+    search_parameters: SearchParameters = "{}",
+    shards: Shards = 1,
+    replicas: Replicas = 1,
 ) -> None:
     """Create an empty gallery in a teacher's space. It keeps the teacher's file, to describe photos with."""
     check_name(name)
+    place = None
+    if backend is not None:
+        called = collection or collection_name(name)
+        place = place_of(backend, called, index_type, index_parameters, search_parameters, shards, replicas)
     with _open(data, server, key, makes_data=True) as galleries:
-        created = galleries.create_gallery(name, encoder)
+        if place is None:
+            created = galleries.create_gallery(name, encoder)
+        elif isinstance(galleries, _LocalGalleries):
+            created = galleries.create_in_milvus(name, encoder, place)
+        else:
+            raise AskewError(
+                "Expected --data DIR with --backend: a running server makes galleries on its own disk alone."
+            )
     typer.echo(f"Gallery {created.name!r}: {_summary(created)}.")
 
 
@@ -162,10 +201,12 @@ class _LocalGalleries:
         from askew_client.contract.galleries import DamagedGallery, GalleryList
         from askew_server.settings import read_settings
 
+        outages = self._catalog.outages()
+        not_served = {**outages, **self._catalog.damaged()}
         return GalleryList(
-            galleries=[self.gallery(name) for name in self._catalog.names()],
+            galleries=[self.gallery(name) for name in self._catalog.names() if name not in outages],
             default_gallery=read_settings({}).default_gallery,
-            damaged=[DamagedGallery(name=name, reason=reason) for name, reason in self._catalog.damaged().items()],
+            damaged=[DamagedGallery(name=name, reason=reason) for name, reason in not_served.items()],
         )
 
     def gallery(self, name: str) -> GalleryDescription:
@@ -176,6 +217,13 @@ class _LocalGalleries:
 
         Encoder(teacher, threads=1).check_golden()
         return self.gallery(self._owned.create_gallery(name, teacher).name)
+
+    def create_in_milvus(self, name: str, teacher: Path, place: MilvusPlace) -> GalleryDescription:
+        """Create a gallery whose items are in Milvus, in a new collection or in one of the same space."""
+        from askew_client.encoding.encoder import Encoder
+
+        Encoder(teacher, threads=1).check_golden()
+        return self.gallery(self._owned.create_gallery(name, teacher, place).name)
 
     def delete_gallery(self, name: str) -> None:
         self._catalog.delete(name)

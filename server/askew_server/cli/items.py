@@ -104,7 +104,7 @@ class _LocalSource:
 
     def read(self, gallery: str, condition: Filter | None, *, with_vectors: bool) -> _FoundItems:
         from askew_server.ingest.parquet_writing import ParquetRow
-        from askew_server.storage.facts import GalleryFacts
+        from askew_server.storage.facts import GalleryFacts, require_items_here
         from askew_server.storage.filtering.filters import PayloadFilter
         from askew_server.storage.photos import photo_sha256
         from askew_server.storage.raw_items import raw_items
@@ -112,6 +112,7 @@ class _LocalSource:
         from askew_server.storage.sqlite import Database
 
         folder = self._owned.gallery_folder(gallery)
+        require_items_here(folder, gallery, "An export without a server", "Start the server and use --server URL.")
         database = self._owned.closing.enter_context(Database.open_read_only(folder / "gallery.db"))
         reader = GalleryReader(database, folder)
         selection = None if condition is None else PayloadFilter(reader).select(condition)

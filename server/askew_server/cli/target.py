@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from askew_client import Client
     from askew_server.gallery.catalog import Catalog
     from askew_server.gallery.live import LiveGallery
+    from askew_server.milvus.place import MilvusPlace
 
 Target = TypeVar("Target")
 
@@ -37,8 +38,10 @@ class OwnedData:
 
         return gallery_folder(self.catalog, self.folder / "galleries", gallery)
 
-    def create_gallery(self, name: str, teacher: Path) -> LiveGallery:
+    def create_gallery(self, name: str, teacher: Path, place: MilvusPlace | None = None) -> LiveGallery:
         """The gallery of a name, which keeps its teacher's file. It is created if it does not exist.
+
+        `place`: where its items are to be, in Milvus; then the gallery must be new.
 
         Raises AskewError for a name that a gallery cannot have or a file that is not an encoder, Refusal if the gallery
         has another teacher.
@@ -47,7 +50,16 @@ class OwnedData:
 
         content = teacher.read_bytes()
         file = parse_encoder_file(content, str(teacher))
-        gallery, _ = self.catalog.get_or_create(check_name(name), file.manifest)
+        if place is None:
+            gallery, _ = self.catalog.get_or_create(check_name(name), file.manifest)
+        else:
+            from askew_server.milvus.opening import make_collection
+            from askew_server.storage.facts import MILVUS_PLACE
+
+            self.catalog.check_free(check_name(name))
+            make_collection(place, file.manifest.space_id, file.manifest.dim)
+            facts = {MILVUS_PLACE: place.model_dump_json()}
+            gallery, _ = self.catalog.get_or_create(name, file.manifest, facts)
         gallery.run(lambda each: each.keep_encoder(file, content, None))
         return gallery
 

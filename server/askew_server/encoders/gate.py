@@ -29,8 +29,8 @@ from askew_server.gallery.ranking import ranked
 from askew_server.index.port import VectorIndex
 from askew_server.index.types import Vectors
 from askew_server.processes import ChildLost, LimitExceeded, Limits, run_in_child
+from askew_server.storage.port import ItemReader
 from askew_server.storage.probes import FEWEST_PROBES, StoredProbe
-from askew_server.storage.reader import GalleryReader
 from askew_server.storage.vectors import unpack_vector
 
 MAX_PROBES = 200
@@ -154,7 +154,7 @@ def _examine(
             "`askew export`."
         )
         return report.model_copy(update={"reasons": [reason]})
-    with closing(GalleryReader.open(gallery.run(lambda each: each.store.folder))) as reader:
+    with closing(gallery.run(lambda each: each.store.open_reader())) as reader:
         probes = _choose_probes(gallery.run(lambda each: each.probes.all()), reader)
         if len(probes) < FEWEST_PROBES:
             reason = (
@@ -217,7 +217,7 @@ def judge(report: AdmissionReport, alignment: Alignment) -> AdmissionReport:
 class _GalleryHits:
     """Searches a gallery's index, taking turns with other searches; scores are computed from the stored vectors."""
 
-    def __init__(self, index: VectorIndex, reader: GalleryReader) -> None:
+    def __init__(self, index: VectorIndex, reader: ItemReader) -> None:
         self._index = index
         self._reader = reader
 
@@ -231,7 +231,7 @@ class _GalleryHits:
         return Hits([[(item.id, item.score) for item in row] for row in rows], found.exact)
 
 
-def _choose_probes(kept: list[StoredProbe], reader: GalleryReader) -> list[GateProbe]:
+def _choose_probes(kept: list[StoredProbe], reader: ItemReader) -> list[GateProbe]:
     """Up to 200 photos, spread evenly over the probe set, or over the gallery's items if the probe set is too small."""
     if len(kept) >= FEWEST_PROBES:
         return [GateProbe(probe.photo, probe.vector, None) for probe in _spread(kept)]

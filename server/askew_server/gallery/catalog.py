@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from askew_client.contract.galleries import GalleryDescription
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
 from askew_client.errors import AskewError
-from askew_server.errors import DamagedGallery, Refusal, UnknownGallery
+from askew_server.errors import DamagedGallery, MissingSecret, Refusal, UnknownGallery
 from askew_server.gallery.aliases import Aliases
 from askew_server.gallery.awake import AwakeGalleries, default_limit
 from askew_server.gallery.background_check import BackgroundCheck
@@ -97,6 +97,9 @@ class Catalog:
                 if not (folder / "gallery.db").exists():
                     raise DamagedGallery(f"The gallery in {folder} cannot be opened: its gallery.db is missing.")
                 self._open(folder.name, partial(self._open_gallery, folder))
+            # Whoever starts a server without its secrets has to know at once.
+            except MissingSecret:
+                raise
             # A failure of any kind in one gallery must not keep the others from being served.
             except Exception as error:  # noqa: BLE001
                 reason = _reason(folder, error)
@@ -146,6 +149,11 @@ class Catalog:
         """The galleries that are set aside, by name, each with a sentence about the damage."""
         return self._damaged.reasons()
 
+    def outages(self) -> dict[str, str]:
+        """The galleries whose items another server keeps that does not answer, by name, each with a sentence."""
+        found = {name: gallery.outage for name, gallery in self._galleries.items()}
+        return {name: outage for name, outage in found.items() if outage is not None}
+
     def resolve(self, name: str) -> str:
         """The gallery name that a name or an alias refers to, whether or not such a gallery exists."""
         return self._aliases.resolve(name)
@@ -177,17 +185,20 @@ class Catalog:
 
     # Creating and deleting
 
-    def get_or_create(self, name: str, teacher: Manifest) -> tuple[LiveGallery, bool]:
+    def get_or_create(
+        self, name: str, teacher: Manifest, facts: Mapping[str, str] | None = None
+    ) -> tuple[LiveGallery, bool]:
         """The gallery of this name in the teacher's space, and whether this call created it.
 
-        Raises Refusal: gallery-conflict if it exists with another teacher, photo size or scales; damaged-gallery.
+        `facts`: further ones of a new gallery, such as where its items are. Raises Refusal: gallery-conflict if it exists
+        with another teacher, photo size or scales; damaged-gallery.
         """
         with self._changing:
             resolved = self.resolve(name)
             self._damaged.require_intact(resolved)
             existing = self._galleries.get(resolved)
             if existing is None:
-                created = self._open(resolved, lambda: self._create(resolved, teacher))
+                created = self._open(resolved, lambda: self._create(resolved, teacher, facts))
                 self._known.add(self._folders.of(resolved))
                 return created, True
         existing.check_teacher(teacher)
@@ -299,7 +310,7 @@ class Catalog:
                 known = ", ".join(self._aliases.all()) or "none yet"
                 raise Refusal(ProblemKind.UNKNOWN_ALIAS, f"There is no alias {alias[:80]!r}. Known: {known}.")
 
-    def _create(self, name: str, teacher: Manifest) -> Gallery:
+    def _create(self, name: str, teacher: Manifest, facts: Mapping[str, str] | None) -> Gallery:
         if teacher.role != "teacher":
             raise Refusal(
                 ProblemKind.GALLERY_CONFLICT,
@@ -309,7 +320,7 @@ class Catalog:
         made = self._folders.new(name)
         # Nothing half-made stays, least of all on a disk that is full.
         try:
-            Gallery.create(made, teacher, self._open_index).close()
+            Gallery.create(made, teacher, self._open_index, facts=facts).close()
             folder = self._folders.place(made, name)
         except BaseException:
             self._folders.remove_if_made(made)

@@ -5,7 +5,7 @@ Only its writer thread uses a Gallery (see live.py); its index has its own threa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -15,6 +15,7 @@ from askew_client.contract.galleries import GalleryDescription
 from askew_client.contract.manifest import Manifest
 from askew_server.clock import utc_microseconds
 from askew_server.errors import DamagedGallery
+from askew_server.gallery.backends import open_items
 from askew_server.gallery.index_manager import OpenIndex, open_index
 from askew_server.gallery.items import unknown_item
 from askew_server.gallery.removals import Removals
@@ -22,10 +23,9 @@ from askew_server.index.port import VectorIndex
 from askew_server.index.types import IndexStatistics
 from askew_server.storage.encoders import EncoderStore
 from askew_server.storage.facts import GalleryFacts
-from askew_server.storage.filtering.filters import Selection
-from askew_server.storage.items import Change, ItemBatch, ItemStore
+from askew_server.storage.items import Change, ItemBatch, SqliteItemStore
+from askew_server.storage.port import ItemReader, ItemSelection, ItemStore
 from askew_server.storage.probes import ProbeStore
-from askew_server.storage.reader import GalleryReader
 from askew_server.storage.verification import LARGEST_CHECKED_AT_OPEN, check_before_opening
 
 
@@ -35,17 +35,19 @@ class Gallery:
     `written`, `deleted`: how many items were written and deleted since it was opened.
     """
 
-    def __init__(self, name: str, store: ItemStore, open_index: OpenIndex) -> None:
+    def __init__(self, name: str, own: SqliteItemStore, open_index: OpenIndex) -> None:
+        """`own`: the gallery's database, which holds its facts, its encoders and probes, and its items unless Milvus does."""
         self.name = name
-        self.store = store
-        facts = GalleryFacts.read(store.connection)
+        facts = GalleryFacts.read(own.connection)
         self.space = facts.space
         self.dim = facts.dim
         self.teacher = facts.teacher
-        self.encoders = EncoderStore(store.connection, store.folder / "encoders", name, self.teacher)
-        self.probes = ProbeStore(store.connection, store.folder / "probes", name)
-        self.index: VectorIndex = open_index(name, store, self.dim)
-        self.removals = Removals(store.sequence)
+        self.encoders = EncoderStore(own.connection, own.folder / "encoders", name, self.teacher)
+        self.probes = ProbeStore(own.connection, own.folder / "probes", name)
+        self.store: ItemStore
+        self.index: VectorIndex
+        self.store, self.index = open_items(name, own, facts, open_index)
+        self.removals = Removals(self.store.sequence)
         self.written = self.deleted = 0
 
     @classmethod
@@ -57,7 +59,7 @@ class Gallery:
         `largest_checked`: bytes of a database that is checked row by row before it is opened.
         """
         check_before_opening(folder, largest_checked)
-        store = ItemStore(folder)
+        store = SqliteItemStore(folder)
         try:
             return cls(folder.name, store, open_index)
         except ValueError as error:
@@ -71,11 +73,18 @@ class Gallery:
             raise
 
     @classmethod
-    def create(cls, folder: Path, teacher: Manifest, open_index: OpenIndex = open_index) -> Self:
-        """Create an empty gallery in the teacher's space."""
-        store = ItemStore(folder)
+    def create(
+        cls,
+        folder: Path,
+        teacher: Manifest,
+        open_index: OpenIndex = open_index,
+        *,
+        facts: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Create an empty gallery in the teacher's space. `facts`: further ones, such as where its items are kept."""
+        store = SqliteItemStore(folder)
         try:
-            store.begin({**GalleryFacts.of_new_gallery(teacher), "created_at": utc_microseconds()})
+            store.begin({**GalleryFacts.of_new_gallery(teacher), "created_at": utc_microseconds(), **(facts or {})})
             return cls(folder.name, store, open_index)
         except BaseException:
             store.close()
@@ -90,7 +99,7 @@ class Gallery:
         """The gallery as its users see it."""
         return self.describe_from(self.store, self.index.statistics())
 
-    def describe_from(self, reader: GalleryReader, statistics: IndexStatistics) -> GalleryDescription:
+    def describe_from(self, reader: ItemReader, statistics: IndexStatistics) -> GalleryDescription:
         """The same as `describe`, read from another reader on that reader's thread."""
         items, photos = reader.counts()
         return GalleryDescription(
@@ -130,8 +139,8 @@ class Gallery:
         unknown_ids = self.store.unknown_ids(ids)
         return self._apply_deletion(self.store.delete(ids)), unknown_ids
 
-    def delete_selected(self, selection: Selection) -> tuple[Change, list[str]]:
-        """Delete the items that meet a selection's condition now, as ItemStore.delete_selected."""
+    def delete_selected(self, selection: ItemSelection) -> tuple[Change, list[str]]:
+        """Delete the items that meet a selection's condition now, as SqliteItemStore.delete_selected."""
         change, unknown_fields = self.store.delete_selected(selection)
         return self._apply_deletion(change), unknown_fields
 

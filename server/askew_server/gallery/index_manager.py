@@ -33,10 +33,19 @@ from askew_server.index.port import Report, VectorIndex
 from askew_server.index.record import RECORD
 from askew_server.index.search_thread import SearchThread
 from askew_server.index.segmented import SegmentedIndex
-from askew_server.index.types import CodedKind, IndexStatistics, IndexStatus, Labels, Neighbours, Vectors
+from askew_server.index.types import (
+    Allowed,
+    CodedKind,
+    IndexStatistics,
+    IndexStatus,
+    Labels,
+    Neighbours,
+    Vectors,
+    labels_of,
+)
 from askew_server.index.verified import VerifiedIndexes, signature_of
 from askew_server.processes import Limits
-from askew_server.storage.items import ItemStore
+from askew_server.storage.items import SqliteItemStore
 from askew_server.storage.reader import GalleryReader
 from askew_server.storage.vector_source import SqliteVectorSource
 
@@ -51,13 +60,13 @@ _BLOCKS_BETWEEN_PAUSES = 16
 _PAUSE_SECONDS = 0.02
 
 
-OpenIndex = Callable[[str, ItemStore, int], VectorIndex]
+OpenIndex = Callable[[str, SqliteItemStore, int], VectorIndex]
 """Opens the index of a gallery: its name, its store, the number of components of its vectors."""
 
 
 def open_index(
     gallery: str,
-    store: ItemStore,
+    store: SqliteItemStore,
     dim: int,
     *,
     build_limits: Limits = BUILD_LIMITS,
@@ -76,7 +85,7 @@ class IndexManager:
     def __init__(
         self,
         gallery: str,
-        store: ItemStore,
+        store: SqliteItemStore,
         dim: int,
         *,
         verify: Callable[[Path], Iterable[VerifyStep]] = verify_blocks,
@@ -111,9 +120,10 @@ class IndexManager:
             self._rebuilds.submit(partial(_ready, opened.main) if is_verified else partial(self._verify, opened.main))
         self._rebuilds.begin(self._searches.change(SegmentedIndex.wants_rebuild))
 
-    async def search(self, vectors: Vectors, wanted: int, allowed: Labels | None, exact: bool) -> Neighbours:
+    async def search(self, vectors: Vectors, wanted: int, allowed: Allowed | None, exact: bool) -> Neighbours:
         """See VectorIndex."""
-        return await self._searches.search(vectors, wanted, allowed, exact)
+        labels = None if allowed is None else labels_of(allowed)
+        return await self._searches.search(vectors, wanted, labels, exact)
 
     def search_blocking(self, vectors: Vectors, wanted: int) -> Neighbours:
         """See VectorIndex."""
@@ -223,6 +233,7 @@ class IndexManager:
             elif kind == "gpu-exact":
                 self._load_on_gpu()
             else:
+                assert kind != "milvus"
                 self._build_coded(reader, kind, report, cancelled)
         remove_old(self._saved)
 

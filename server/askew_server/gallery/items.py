@@ -16,9 +16,9 @@ from askew_client.contract.items import CountItemsAnswer, Item, ItemPage
 from askew_client.contract.problems import ProblemKind
 from askew_server.errors import Refusal
 from askew_server.gallery.answer_size import AnswerSize
-from askew_server.storage.filtering.filters import PayloadFilter, Selection
 from askew_server.storage.photos import photo_sha256
-from askew_server.storage.reader import GalleryReader, ItemRow, StoredRow
+from askew_server.storage.port import ItemFilter, ItemReader, ItemSelection
+from askew_server.storage.reader import ItemRow, StoredRow
 from askew_server.storage.vectors import unpack_vector
 
 _BYTES_BESIDE = 150
@@ -44,9 +44,7 @@ class FoundPage:
     unknown_fields: list[str]
 
 
-def find_item(
-    reader: GalleryReader, gallery: str, item_id: str, size: AnswerSize, *, with_vector: bool
-) -> ItemAsStored:
+def find_item(reader: ItemReader, gallery: str, item_id: str, size: AnswerSize, *, with_vector: bool) -> ItemAsStored:
     """One item as it is stored. Raises Refusal (unknown-item, answer-too-large, overloaded)."""
     row = reader.stored(item_id, vectors=with_vector)
     if row is None:
@@ -57,11 +55,11 @@ def find_item(
 
 
 def find_page(
-    reader: GalleryReader,
+    reader: ItemReader,
     cursor: str | None,
     limit: int,
     size: AnswerSize,
-    selection: Selection | None = None,
+    selection: ItemSelection | None = None,
     *,
     with_vectors: bool,
 ) -> FoundPage:
@@ -71,7 +69,7 @@ def find_page(
     answer-too-large, overloaded.
     """
     items: list[ItemAsStored] = []
-    labels = None if selection is None else selection.labels
+    labels = None if selection is None else selection.chosen
     unknown = [] if selection is None else selection.unknown_fields
     with closing(reader.each_stored(_read_cursor(cursor), limit + 1, labels, vectors=with_vectors)) as rows:
         for row in rows:
@@ -84,10 +82,10 @@ def find_page(
 
 
 def read_page(
-    reader: GalleryReader,
+    reader: ItemReader,
     cursor: str | None,
     limit: int,
-    selection: Selection | None = None,
+    selection: ItemSelection | None = None,
     *,
     with_vectors: bool,
 ) -> ItemPage:
@@ -95,7 +93,7 @@ def read_page(
 
     A selection must be of the same snapshot of the reader.
     """
-    labels = None if selection is None else selection.labels
+    labels = None if selection is None else selection.chosen
     rows = reader.page(_read_cursor(cursor), limit + 1, labels)
     following = _write_cursor(rows[limit - 1].id) if len(rows) > limit else None
     return ItemPage(
@@ -106,8 +104,8 @@ def read_page(
 
 
 def count_items(
-    reader: GalleryReader,
-    payload_filter: PayloadFilter,
+    reader: ItemReader,
+    payload_filter: ItemFilter,
     ids: Sequence[str] | None = None,
     condition: Filter | None = None,
 ) -> CountItemsAnswer:
@@ -121,10 +119,10 @@ def count_items(
         if condition is None:
             return CountItemsAnswer(count=reader.counts()[0])
         selection = payload_filter.select(condition)
-        return CountItemsAnswer(count=reader.count(selection.labels), unknown_fields=selection.unknown_fields)
+        return CountItemsAnswer(count=reader.count(selection.chosen), unknown_fields=selection.unknown_fields)
 
 
-def vector_of(reader: GalleryReader, gallery: str, item_id: str) -> NDArray[np.float32]:
+def vector_of(reader: ItemReader, gallery: str, item_id: str) -> NDArray[np.float32]:
     """The stored vector of an item, float32 [D]. Raises Refusal (unknown-item)."""
     row = reader.stored(item_id, vectors=True)
     if row is None:
@@ -132,7 +130,7 @@ def vector_of(reader: GalleryReader, gallery: str, item_id: str) -> NDArray[np.f
     return unpack_vector(row[3])
 
 
-def photo_of(reader: GalleryReader, gallery: str, item_id: str) -> Path:
+def photo_of(reader: ItemReader, gallery: str, item_id: str) -> Path:
     """The file of an item's photo. Raises Refusal (unknown-item) for an unknown item, or one without a photo."""
     row = reader.stored(item_id, vectors=False)
     if row is None:

@@ -35,8 +35,7 @@ from askew_server.index.port import VectorIndex, gallery_closed
 from askew_server.index.types import IndexStatistics, Vectors
 from askew_server.storage.encoders import EncoderStore
 from askew_server.storage.errors import DamagedDatabase, DatabaseError, storage_problem
-from askew_server.storage.filtering.filters import PayloadFilter
-from askew_server.storage.reader import GalleryReader
+from askew_server.storage.port import ItemFilter, ItemReader
 
 Result = TypeVar("Result")
 
@@ -54,15 +53,14 @@ class OpenGallery:
         self.gallery = gallery
         self.index: VectorIndex = gallery.index
         self.writer = writer
-        # The event loop has one reader; the reading thread has the other one and the filter.
-        self._loop_reader = GalleryReader.open(gallery.store.folder)
+        # The event loop has one reader; the reading threads have the other one and the filter.
+        self._loop_reader = gallery.store.open_loop_reader()
         try:
-            self.thread_reader = GalleryReader.open(gallery.store.folder)
+            self.thread_reader, self.payload_filter = gallery.store.open_filtering()
         except BaseException:
-            self._loop_reader.close()
+            self._close_loop_reader()
             raise
-        self.payload_filter = PayloadFilter(self.thread_reader)
-        self.reading = ThreadPoolExecutor(1, f"read-{gallery.name}")
+        self.reading = ThreadPoolExecutor(gallery.store.reads_at_once, f"read-{gallery.name}")
         # For questions to the index, which wait for its thread; started with the first one. Listings ask for statistics.
         self.counting = ThreadPoolExecutor(1, f"count-{gallery.name}")
         self.asking = ThreadPoolExecutor(1, f"ask-{gallery.name}")
@@ -88,10 +86,14 @@ class OpenGallery:
         self.asking.shutdown()
         self.counting.shutdown()
         self.reading.shutdown()
-        self._loop_reader.close()
+        self._close_loop_reader()
         self.thread_reader.close()
         self.writer.submit(self.gallery.close).result()
         self.writer.shutdown()
+
+    def _close_loop_reader(self) -> None:
+        if self._loop_reader is not None:
+            self._loop_reader.close()
 
 
 @dataclass(frozen=True)
@@ -292,6 +294,12 @@ class LiveGallery:
         return self._searching
 
     @property
+    def outage(self) -> str | None:
+        """Why its items cannot be reached now, a sentence; None if they can, or while it sleeps. Never blocks."""
+        opened = self._opened
+        return None if opened is None else opened.gallery.store.outage
+
+    @property
     def is_full(self) -> bool:
         """Whether a further search would be refused."""
         return self._searching >= self._max_waiting
@@ -375,7 +383,7 @@ class LiveGallery:
         opened = await self._begun()
         return await asyncio.wrap_future(self._queued(opened.writer, lambda: task(opened.gallery)))
 
-    async def read(self, task: Callable[[GalleryReader, PayloadFilter], Result]) -> Result:
+    async def read(self, task: Callable[[ItemReader, ItemFilter], Result]) -> Result:
         """Read the gallery without waiting for writes. Raises Refusal (overloaded) if too many are waiting."""
         opened = await self._begun()
         return await asyncio.wrap_future(

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from askew_client.contract.filters.conditions import Scalar
 from askew_server.index.types import Neighbours, Vectors
 from askew_server.storage.filtering.predicates import read_payload, value_at
-from askew_server.storage.reader import Candidate, GalleryReader
+from askew_server.storage.port import ItemReader
+from askew_server.storage.reader import Candidate
 
 SCORE_DECIMALS = 6
 
@@ -127,7 +128,7 @@ def ranked(candidates: Sequence[Candidate], query: NDArray[np.float32]) -> list[
 
 
 def items_of(
-    reader: GalleryReader, vectors: Vectors, found: Neighbours, reading: Reading, *, with_vectors: bool
+    reader: ItemReader, vectors: Vectors, found: Neighbours, reading: Reading, *, with_vectors: bool
 ) -> tuple[list[list[FoundItem]], list[bool]]:
     """The ranked items of each query, float32 [n, D], and whether these are all items that a search could find.
 
@@ -146,7 +147,7 @@ def items_of(
 
 
 def _ranked_rows(
-    reader: GalleryReader,
+    reader: ItemReader,
     labels: Sequence[int],
     scores: NDArray[np.float64] | None,
     query: NDArray[np.float32],
@@ -175,7 +176,7 @@ def _ranked_rows(
 
 
 def _ordered_in_parts(
-    reader: GalleryReader,
+    reader: ItemReader,
     labels: Sequence[int],
     known: dict[int, float],
     query: NDArray[np.float32],

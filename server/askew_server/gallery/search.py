@@ -30,9 +30,9 @@ from askew_server.gallery.ranking import (
     items_of,
 )
 from askew_server.index.port import VectorIndex
-from askew_server.index.types import Labels, Neighbours, Vectors
+from askew_server.index.types import Allowed, Neighbours, Vectors
 from askew_server.storage.errors import ValueTooLarge
-from askew_server.storage.filtering.filters import PayloadFilter
+from askew_server.storage.port import ItemFilter, ItemReader
 from askew_server.storage.reader import GalleryReader
 
 Result = TypeVar("Result")
@@ -63,7 +63,7 @@ _WIDENING = 4
 class ReadInThread(Protocol):
     """Runs a read on the gallery's reading thread."""
 
-    def __call__(self, task: Callable[[GalleryReader, PayloadFilter], Result]) -> Awaitable[Result]:
+    def __call__(self, task: Callable[[ItemReader, ItemFilter], Result]) -> Awaitable[Result]:
         """The result of the read. Raises Refusal (overloaded)."""
 
 
@@ -91,12 +91,13 @@ class SearchResult:
 class GallerySearch:
     """Searches one gallery. Ids and payloads of a few items are read on the event loop, of more on the reading thread."""
 
-    def __init__(self, index: VectorIndex, loop_reader: GalleryReader, read_in_thread: ReadInThread) -> None:
-        """`loop_reader`: used only on the event loop."""
+    def __init__(self, index: VectorIndex, loop_reader: GalleryReader | None, read_in_thread: ReadInThread) -> None:
+        """`loop_reader`: used only on the event loop; None: everything is read on the reading threads."""
         self._index = index
         self._loop_reader = loop_reader
         self._read_in_thread = read_in_thread
-        loop_reader.refuse_values_beyond(_LARGEST_IN_LOOP)
+        if loop_reader is not None:
+            loop_reader.refuse_values_beyond(_LARGEST_IN_LOOP)
 
     async def run(
         self, vectors: Vectors, options: SearchOptions, threshold: float | None, size: AnswerSize
@@ -122,16 +123,16 @@ class GallerySearch:
 
     async def _allowed(
         self, condition: Filter, result: SearchResult, *, depth: int = 1, check_types: bool = True
-    ) -> Labels:
-        """The labels of the items that meet a condition, ascending. Raises Refusal (validation)."""
+    ) -> Allowed:
+        """The items that meet a condition. Raises Refusal (validation)."""
         selection = await self._read_in_thread(
             lambda _, payload_filter: payload_filter.select(condition, depth, check_types=check_types)
         )
         result.unknown_fields = selection.unknown_fields
-        return selection.labels
+        return selection.chosen
 
     async def _hits(
-        self, vectors: Vectors, choice: Choice, allowed: Labels | None, options: SearchOptions, result: SearchResult
+        self, vectors: Vectors, choice: Choice, allowed: Allowed | None, options: SearchOptions, result: SearchResult
     ) -> list[list[FoundItem]]:
         answers: list[list[FoundItem]] = [[] for _ in vectors]
         pending, wanted = list(range(len(vectors))), choice.wanted
@@ -182,7 +183,7 @@ class GallerySearch:
         self,
         vectors: Vectors,
         wanted: int,
-        allowed: Labels | None,
+        allowed: Allowed | None,
         options: SearchOptions,
         result: SearchResult,
         *,
@@ -196,7 +197,7 @@ class GallerySearch:
         found = await self._index.search(vectors, wanted, allowed, options.exact)
         result.record(asked, found)
         items = None
-        if len(vectors) * wanted <= _MAX_READ_IN_LOOP:
+        if self._loop_reader is not None and len(vectors) * wanted <= _MAX_READ_IN_LOOP:
             try:
                 reading = SmallPayloads(_MAX_BYTES_IN_LOOP, at_once=True) if ahead else NoPayloads()
                 items = items_of(self._loop_reader, vectors, found, reading, with_vectors=options.with_vectors)
@@ -211,7 +212,7 @@ class GallerySearch:
         self,
         vector: Vectors,
         wanted: int,
-        allowed: Labels,
+        allowed: Allowed,
         options: SearchOptions,
         result: SearchResult,
         size: AnswerSize,
@@ -274,7 +275,7 @@ class GallerySearch:
 
 
 def _read(
-    reader: GalleryReader, vectors: Vectors, found: Neighbours, options: SearchOptions, *, ahead: bool
+    reader: ItemReader, vectors: Vectors, found: Neighbours, options: SearchOptions, *, ahead: bool
 ) -> tuple[list[list[FoundItem]], list[bool]]:
     """See GallerySearch._items."""
     readings: list[Reading] = (
@@ -290,7 +291,7 @@ def _read(
 
 
 def _with_payloads(
-    reader: GalleryReader,
+    reader: ItemReader,
     hits: list[list[FoundItem]],
     options: SearchOptions,
     size: AnswerSize,

@@ -14,7 +14,7 @@ from askew_client.contract.indexes import WantedKind
 from askew_client.contract.problems import ProblemKind
 from askew_client.errors import AskewError
 from askew_server.errors import Refusal
-from askew_server.index.types import IndexStatistics, IndexStatus, Labels, Neighbours, Vectors
+from askew_server.index.types import Allowed, IndexStatistics, IndexStatus, Labels, Neighbours, Vectors
 
 Report = Callable[[int, int | None], None]
 """report(done, total): the progress of a rebuild; `total` is None if it is unknown."""
@@ -58,10 +58,10 @@ class VectorIndex(Protocol):
     method except `rebuilds` and `close` raises Refusal (unknown-gallery) at once.
     """
 
-    async def search(self, vectors: Vectors, wanted: int, allowed: Labels | None, exact: bool) -> Neighbours:
+    async def search(self, vectors: Vectors, wanted: int, allowed: Allowed | None, exact: bool) -> Neighbours:
         """Find at least the `wanted` nearest of each query, or all if there are fewer.
 
-        `allowed`: search only among these labels, which may include unknown ones. `exact`: the true nearest, at any
+        `allowed`: search only among these items; labels may include unknown ones. `exact`: the true nearest, at any
         cost. If a caller is cancelled while it waits, its search is not run. Raises Refusal (unknown-gallery).
         """
 

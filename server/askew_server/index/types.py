@@ -16,6 +16,16 @@ Scores = NDArray[np.float32]
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
+
+class Expression(str):
+    """A choice of items in the language of the engine that holds both them and their vectors."""
+
+    __slots__ = ()
+
+
+Allowed = Labels | Expression
+"""Which items a search or a read may look at: their labels, ascending; or an expression, made by the same engine."""
+
 CodedKind = Literal["two-stage", "ivf-two-stage"]
 
 Precision = Literal["SQ8", "SQfp16"]
@@ -107,3 +117,9 @@ class Segment(Protocol):
 
     def search(self, queries: Vectors, limit: int, allowed: Labels | None, exact: bool) -> Found:
         """The nearest among `allowed` (ascending; None: all), up to `limit` columns. `exact`: at any cost."""
+
+
+def labels_of(allowed: Allowed) -> Labels:
+    """The labels of what is allowed, in an engine that makes no expressions."""
+    assert not isinstance(allowed, Expression)
+    return allowed

@@ -20,7 +20,7 @@ from askew_server.jobs.gallery_access import BATCH, JobDescriber, known_photos, 
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Task
 from askew_server.processes import Limits
 from askew_server.storage.items import ItemBatch, StoredItem
-from askew_server.storage.reader import GalleryReader
+from askew_server.storage.port import ItemReader
 
 MAX_REASONS = 1_000
 """How many refused photos a result names; it counts all of them."""
@@ -129,7 +129,7 @@ class _Journal:
 
 def _process_batch(
     gallery: LiveGallery,
-    reader: GalleryReader,
+    reader: ItemReader,
     folder: Path,
     batch: list[SentPhoto],
     describer: JobDescriber,

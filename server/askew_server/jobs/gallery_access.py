@@ -19,7 +19,7 @@ from askew_server.gallery.live import LiveGallery
 from askew_server.index.port import VectorIndex
 from askew_server.jobs.kind import Cancelled, JobStopped
 from askew_server.processes import ChildLost, ChildStopped, LimitExceeded, Limits
-from askew_server.storage.reader import GalleryReader
+from askew_server.storage.port import ItemReader
 
 BATCH = 16
 """Photos that are described, and committed, together."""
@@ -56,14 +56,13 @@ def awake(gallery: LiveGallery, cancelled: Cancelled) -> Iterator[VectorIndex]:
 
 
 @contextmanager
-def reading(gallery: LiveGallery, cancelled: Cancelled) -> Iterator[GalleryReader]:
+def reading(gallery: LiveGallery, cancelled: Cancelled) -> Iterator[ItemReader]:
     """A reader for the job alone: it takes no place from requests, and they need not wait for it."""
-    folder = run_in(gallery, lambda each: each.store.folder, cancelled)
-    with closing(GalleryReader.open(folder)) as reader:
+    with closing(run_in(gallery, lambda each: each.store.open_reader(), cancelled)) as reader:
         yield reader
 
 
-def known_photos(reader: GalleryReader, ids: Iterable[str]) -> dict[str, tuple[str | None, Payload]]:
+def known_photos(reader: ItemReader, ids: Iterable[str]) -> dict[str, tuple[str | None, Payload]]:
     """SHA-256 of the photo, and the payload, of the items among these ids that exist, by id."""
     rows = [row for row in map(reader.item, ids) if row is not None]
     return {row.id: (row.photo_sha256, row.payload) for row in rows}

@@ -15,7 +15,7 @@ from askew_server.gallery.live import LiveGallery
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Task
 from askew_server.jobs.queue import JobQueue
 from askew_server.offline.describing import description_of, is_current, not_made
-from askew_server.offline.making import make_pack
+from askew_server.offline.making import make_pack, require_packable
 from askew_server.offline.store import OfflineStore, PackRecord
 from askew_server.processes import ChildStopped, Limits
 
@@ -73,6 +73,7 @@ class OfflinePacks:
 
     def allow(self, gallery: LiveGallery, policy: OfflinePackPolicy) -> Job:
         """Allow a pack by a policy and begin to make it. The policy stays as it was if there is no place for a job."""
+        require_packable(gallery.name, self._galleries.folder(gallery.name))
         store = self._store(gallery)
         with self._changing:
             before = store.policy()

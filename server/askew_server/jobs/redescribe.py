@@ -29,7 +29,8 @@ from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Task
 from askew_server.jobs.redescribe_check import SELF_SAMPLE, RedescribedGallery, check_redescribed
 from askew_server.processes import Limits
 from askew_server.storage.items import ItemBatch, StoredItem
-from askew_server.storage.reader import GalleryReader, ItemRow
+from askew_server.storage.port import ItemReader
+from askew_server.storage.reader import ItemRow
 
 MAX_PASSES = 100
 ESTIMATE_SAMPLE = 5
@@ -150,8 +151,8 @@ class _Work:
     """
 
     target: LiveGallery
-    old: GalleryReader
-    new: GalleryReader
+    old: ItemReader
+    new: ItemReader
     describer: JobDescriber
     report: Report
     cancelled: Cancelled
@@ -256,7 +257,7 @@ class _Work:
             self.deleted += sum(map(self._delete, gone))
 
 
-def _pages(reader: GalleryReader, cancelled: Cancelled) -> Iterator[list[ItemRow]]:
+def _pages(reader: ItemReader, cancelled: Cancelled) -> Iterator[list[ItemRow]]:
     after = ""
     while page := reader.page(after, _PAGE):
         if cancelled():
@@ -272,7 +273,7 @@ def _content(photo: Path) -> bytes | None:
         return None
 
 
-def _missing(page: list[ItemRow], new: GalleryReader, refused: dict[str, tuple[str | None, str]]) -> list[ItemRow]:
+def _missing(page: list[ItemRow], new: ItemReader, refused: dict[str, tuple[str | None, str]]) -> list[ItemRow]:
     """The items of a page whose photo and payload the new gallery does not have, without those refused already."""
     known = known_photos(new, [row.id for row in page])
     return [

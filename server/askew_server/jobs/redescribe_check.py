@@ -16,7 +16,8 @@ from askew_server.gallery.live import LiveGallery
 from askew_server.gallery.ranking import ranked
 from askew_server.jobs.gallery_access import JobDescriber, awake
 from askew_server.jobs.kind import Cancelled
-from askew_server.storage.reader import GalleryReader, ItemRow
+from askew_server.storage.port import ItemReader
+from askew_server.storage.reader import ItemRow
 from askew_server.storage.vectors import unpack_vector
 
 SELF_SAMPLE = 100
@@ -31,7 +32,7 @@ class RedescribedGallery:
     """A gallery that was filled: what to check it with, the items it should have, and the ids of a sample of them."""
 
     gallery: LiveGallery
-    reader: GalleryReader
+    reader: ItemReader
     describer: JobDescriber
     expected: int
     sample: list[str]

@@ -29,7 +29,8 @@ class SnapshotJob:
 
     def check_input(self, task: Task) -> None:
         """See JobKind."""
-        self._galleries.get(task.gallery)
+        gallery = self._galleries.get(task.gallery)
+        Snapshots(gallery.name, self._galleries.folder(gallery.name)).require_possible()
 
     def run(self, task: Task, report: Report, cancelled: Cancelled) -> Snapshot:
         """See JobKind."""

@@ -20,6 +20,7 @@ from askew_server.maintenance.salvage import salvage_database
 from askew_server.storage.checksums import install_checksums
 from askew_server.storage.data_record import SECOND_RECORD, keys_record
 from askew_server.storage.errors import DatabaseError
+from askew_server.storage.facts import is_in_milvus
 from askew_server.storage.server_database import NAME, fault_of_server_database
 from askew_server.storage.sqlite import Database
 
@@ -104,6 +105,11 @@ def _examine_folder(folder: Path, diagnosis: Diagnosis, repair: bool) -> None:
         # Photos and encoders could not be examined while the database was unreadable.
         for finding in examine_gallery(folder.name, folder):
             diagnosis.findings.append((finding, _repair(finding)))
+    if _is_in_milvus(folder):
+        what = "The items of this gallery are in Milvus, and were not examined."
+        advice = "Nothing needs to be done; what Milvus holds is examined with its own tools."
+        diagnosis.findings.append((Finding(folder.name, folder, what, advice, is_damage=False), None))
+        return
     diagnosis.galleries[folder.name] = _count_items(folder)
 
 
@@ -244,6 +250,13 @@ def _set_photo_aside(finding: Finding) -> str:
     aside.mkdir(parents=True, exist_ok=True)
     photo.rename(aside / photo.name)
     return f"Its items continue without a photo; what is left of the file is in {aside}."
+
+
+def _is_in_milvus(folder: Path) -> bool:
+    try:
+        return is_in_milvus(folder)
+    except DatabaseError:
+        return False
 
 
 def _count_items(folder: Path) -> int | None:

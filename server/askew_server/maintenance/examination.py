@@ -25,7 +25,7 @@ from askew_server.storage.checksums import damaged_rows
 from askew_server.storage.encoders import encoder_member
 from askew_server.storage.errors import DatabaseError
 from askew_server.storage.expected_schema import LAYOUTS, schema_fault
-from askew_server.storage.facts import examine_facts, read_fact, read_facts
+from askew_server.storage.facts import examine_facts, is_in_milvus, read_fact, read_facts
 from askew_server.storage.photos import is_intact_photo, is_photo_name
 from askew_server.storage.raw_items import RawItem, raw_items
 from askew_server.storage.sqlite import Database
@@ -228,6 +228,9 @@ def _examine_photos(name: str, folder: Path, database: Database) -> list[Finding
             is_intact, what = False, f"The photo cannot be read: {error.strerror}."
         if not is_intact:
             found.append(Finding(name, path, what, advice, repair=Repair.SET_PHOTO_ASIDE))
+    if is_in_milvus(folder):
+        # Its items name photos, too.
+        return found
     files = [path for top in FOLDERS for path in sorted((folder / top).rglob("*")) if path.is_file()]
     unnamed = [path for path in files if path.relative_to(folder).as_posix() not in named]
     return found + [_orphan(name, path, "Nothing in the gallery's database names this file.") for path in unnamed]

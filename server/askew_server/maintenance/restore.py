@@ -18,7 +18,7 @@ from askew_server.maintenance.examination import examine_gallery
 from askew_server.maintenance.snapshot_archive import Advance, read_manifest, read_snapshot
 from askew_server.maintenance.snapshots import SPARE_BYTES, FreeBytes, free_bytes, require_space
 from askew_server.storage.errors import DatabaseError
-from askew_server.storage.facts import GalleryFacts
+from askew_server.storage.facts import MILVUS_PLACE, GalleryFacts, read_facts
 from askew_server.storage.sqlite import Database
 
 _KEPT_FOLDERS = ("snapshots", "damaged")
@@ -74,6 +74,9 @@ def _check_complete(name: str, made: Path, archive: Path, manifest: SnapshotMani
                 raise _refusal(archive, f"{finding.file.relative_to(made)}: {finding.what}")
         with Database.open_read_only(made / "gallery.db") as database:
             facts = GalleryFacts.read(database)
+            # The file may come from anyone, and would make this server connect to a place of their choice.
+            if MILVUS_PLACE in read_facts(database):
+                raise _refusal(archive, "its items are in Milvus, and no snapshot is made of such a gallery")
             items, photos = database.row("SELECT count(*), count(photo) FROM items") or (0, 0)
     # The file may come from anyone, so what no check foresaw is the file's fault, too, and not the server's.
     except (DatabaseError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:

@@ -18,8 +18,8 @@ from askew_server.maintenance.examination import fault_of
 from askew_server.storage.checksums import install_checksums
 from askew_server.storage.encoders import ENCODERS_SCHEMA
 from askew_server.storage.errors import DatabaseError
-from askew_server.storage.facts import GalleryFacts, read_fact, read_facts, write_fact
-from askew_server.storage.items import ItemStore
+from askew_server.storage.facts import MILVUS_PLACE, GalleryFacts, read_fact, read_facts, write_fact
+from askew_server.storage.items import SqliteItemStore
 from askew_server.storage.probes import PROBES_SCHEMA
 from askew_server.storage.raw_items import RawItem, raw_items
 from askew_server.storage.sqlite import Database
@@ -72,7 +72,7 @@ def salvage_database(folder: Path) -> Salvage:
 
 def _save(source: Database, target: Path, teacher: Manifest) -> tuple[int, int]:
     """Save every valid item and the other tables into a new gallery; how many items were saved and lost."""
-    store = ItemStore(target)
+    store = SqliteItemStore(target)
     install_checksums(store.connection)
     try:
         store.begin({**_other_facts(source), **GalleryFacts.of_new_gallery(teacher)})
@@ -157,7 +157,7 @@ def _other_facts(source: Database) -> dict[str, str]:
         facts = read_facts(source)
     except DatabaseError:
         return {}
-    return {key: value for key, value in facts.items() if key in {"created_at", "index_kind"}}
+    return {key: value for key, value in facts.items() if key in {"created_at", "index_kind", MILVUS_PLACE}}
 
 
 def _teacher(source: Database, folder: Path) -> Manifest:

@@ -35,7 +35,7 @@ from askew_server.maintenance.gallery_copy import (
 from askew_server.maintenance.snapshot_archive import DATABASE, Advance, is_photo, read_snapshot, write_snapshot
 from askew_server.storage.checksums import damaged_rows
 from askew_server.storage.expected_schema import schema_fault
-from askew_server.storage.facts import GalleryFacts, examine_facts, read_facts
+from askew_server.storage.facts import GalleryFacts, examine_facts, read_facts, require_items_here
 from askew_server.storage.photos import photo_sha256
 from askew_server.storage.sqlite import Database
 
@@ -144,6 +144,7 @@ class Snapshots:
 
         Raises Refusal (would-not-fit; damaged-gallery where a file does not have the bytes that it should have).
         """
+        self.require_possible()
         self._folder.mkdir(exist_ok=True)
         self._require_space()
         staging = Path(tempfile.mkdtemp(prefix=".making-", dir=self._folder))
@@ -153,6 +154,15 @@ class Snapshots:
             return self._pack(staging, manifest, advance)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+    def require_possible(self) -> None:
+        """Raise Refusal (validation) for a gallery of which no snapshot can be made."""
+        require_items_here(
+            self._source,
+            self._gallery,
+            "A snapshot",
+            "Back up the collection with Milvus's own tools (docs/milvus.md).",
+        )
 
     def _require_space(self) -> None:
         database = sum(map(_size, self._source.glob(f"{DATABASE}*")))

@@ -18,6 +18,7 @@ from askew_server.offline.store import OfflineStore, PackRecord, not_allowed
 from askew_server.offline.thumbnails import thumbnail
 from askew_server.offline.writer import PackOrder, Report, Trained, WrittenPack, write_pack
 from askew_server.processes import Child, ChildLost, ChildStopped, LimitExceeded, Limits, Say
+from askew_server.storage.facts import require_items_here
 
 MAKING_LIMITS = Limits(seconds=24 * 3_600)
 """What making a pack may use: it trains codes like the build of an index, and reads each photo for its thumbnail."""
@@ -26,6 +27,14 @@ PHOTO_LIMITS = Limits(seconds=120, processor_seconds=60)
 """What the thumbnail of one photo may use. One that needs more has none, and the pack is made without it."""
 
 _PACK = "pack"
+
+
+def require_packable(gallery: str, folder: Path) -> None:
+    """Raise Refusal (validation) for a gallery of which no pack can be made."""
+    instead = (
+        "A gallery that needs Milvus is too large for a phone; make a pack of a smaller gallery of the chosen items."
+    )
+    require_items_here(folder, gallery, "An offline pack", instead)
 
 
 def make_pack(
@@ -45,6 +54,7 @@ def make_pack(
     `name`: of the folder that it is made in. `max_pixels`, `photo_limits`: of a photo that a thumbnail is made of. `draw`: makes one. Raises ChildStopped soon
     after `cancelled()` is true, Refusal (no-offline-pack) if none is allowed, or not any more; DatabaseError, OSError.
     """
+    require_packable(gallery, folder)
     store = OfflineStore(gallery, folder)
     policy = store.require_policy()
     try:

@@ -5,19 +5,25 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Self
 
 from pydantic import ValidationError
 
 from askew_client.contract.manifest import Manifest
+from askew_client.contract.problems import ProblemKind
+from askew_server.errors import Refusal
 from askew_server.storage.commit_mark import COMMITS, IN_USE
 from askew_server.storage.sqlite import Database
 
 FACTS_SCHEMA = "CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
 
+MILVUS_PLACE = "milvus"
+"""The name of the fact that says where in Milvus the gallery's items are; a gallery without it has them in its database."""
+
 _COUNT = re.compile("0|[1-9][0-9]{0,15}")
 _COUNTS = {COMMITS, IN_USE}
-_KNOWN = {"layout", "space", "dim", "teacher", "sequence", "created_at", "index_kind", *_COUNTS}
+_KNOWN = {"layout", "space", "dim", "teacher", "sequence", "created_at", "index_kind", MILVUS_PLACE, *_COUNTS}
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,24 @@ class GalleryFacts:
     def of_new_gallery(teacher: Manifest) -> dict[str, str]:
         """The facts, by key, that a new gallery gets from its teacher."""
         return {"space": teacher.space_id, "dim": str(teacher.dim), "teacher": teacher.model_dump_json()}
+
+
+def is_in_milvus(folder: Path) -> bool:
+    """Whether the items of the gallery in a folder are in Milvus. Raises DatabaseError."""
+    with Database.open_read_only(folder / "gallery.db") as database:
+        return read_fact(database, MILVUS_PLACE) is not None
+
+
+def require_items_here(folder: Path, gallery: str, what: str, instead: str) -> None:
+    """Refuse what needs a gallery's items in its own database. `what`: such as "A snapshot"; `instead`: a sentence.
+
+    Raises Refusal (validation), DatabaseError.
+    """
+    if is_in_milvus(folder):
+        raise Refusal(
+            ProblemKind.VALIDATION,
+            f"{what} is made of items in the gallery's own database, but those of gallery {gallery!r} are in Milvus. {instead}",
+        )
 
 
 def read_facts(database: Database) -> dict[str, str]:

@@ -23,7 +23,7 @@ from askew_server.storage.checksums import item_checksum, vector_checksum
 from askew_server.storage.commit_mark import gallery_mark
 from askew_server.storage.errors import EXHAUSTED, DatabaseError, DiskNotWritable
 from askew_server.storage.facts import FACTS_SCHEMA, write_fact
-from askew_server.storage.filtering.filters import Selection
+from askew_server.storage.filtering.filters import PayloadFilter, Selection
 from askew_server.storage.filtering.predicates import scan
 from askew_server.storage.photos import write_photo
 from askew_server.storage.reader import GalleryReader
@@ -81,8 +81,11 @@ class Change:
     removed: Labels
 
 
-class ItemStore(GalleryReader):
-    """The files of one gallery, read and written. Used by one thread at a time. Methods raise DatabaseError, OSError."""
+class SqliteItemStore(GalleryReader):
+    """An ItemStore (port.py): the files of one gallery, used by one thread at a time. Methods raise DatabaseError, OSError."""
+
+    reads_at_once = 1
+    outage = None
 
     def __init__(self, folder: Path) -> None:
         """Open the gallery in `folder`, or create it. An older layout is migrated to this one. Raises DamagedGallery."""
@@ -121,6 +124,23 @@ class ItemStore(GalleryReader):
     def connection(self) -> Database:
         """The database, for EncoderStore and ProbeStore, whose tables are in it; used on the store's thread."""
         return self._db
+
+    def open_reader(self) -> GalleryReader:
+        """See ItemStore."""
+        return GalleryReader.open(self.folder)
+
+    def open_filtering(self) -> tuple[GalleryReader, PayloadFilter]:
+        """See ItemStore."""
+        reader = self.open_reader()
+        return reader, PayloadFilter(reader)
+
+    def open_loop_reader(self) -> GalleryReader:
+        """See ItemStore."""
+        return self.open_reader()
+
+    def own_filter(self) -> PayloadFilter:
+        """See ItemStore."""
+        return PayloadFilter(self)
 
     def begin(self, facts: dict[str, str]) -> None:
         """Write the facts of a new gallery, together with the layout."""
@@ -175,11 +195,12 @@ class ItemStore(GalleryReader):
         self._unlink_orphans(photo for _, photo in rows)
         return change
 
-    def delete_selected(self, selection: Selection) -> tuple[Change, list[str]]:
+    def delete_selected(self, selection: object) -> tuple[Change, list[str]]:
         """Delete the items that meet a selection's condition now; the items written since it are looked at, too.
 
         Returns what changed, and the condition's fields that no item had. Raises Refusal (validation), as PayloadFilter.
         """
+        assert isinstance(selection, Selection)
         with self._db.transaction():
             whole = selection.continued(scan(self.payloads_after(selection.through), selection.condition))
             rows = self._photos_of(whole.labels.tolist())

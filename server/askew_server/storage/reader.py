@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from askew_client.contract.common import Payload
-from askew_server.index.types import Labels, Vectors
+from askew_server.index.types import Allowed, Labels, Vectors, labels_of
 from askew_server.storage.facts import read_fact
 from askew_server.storage.photos import photo_member, photo_sha256
 from askew_server.storage.sqlite import Database
@@ -98,11 +98,11 @@ class GalleryReader:
         with self._db.reading():
             yield
 
-    def page(self, after: str, limit: int, among: Labels | None = None) -> list[ItemRow]:
+    def page(self, after: str, limit: int, among: Allowed | None = None) -> list[ItemRow]:
         """Up to `limit` items in the order of ids, starting after the id `after`. `among`: only those of these labels."""
         if among is None:
             return list(self._rows("WHERE id > ? ORDER BY id LIMIT ?", (after, limit)))
-        labels = self._next_labels(after, limit, among)
+        labels = self._next_labels(after, limit, labels_of(among))
         parts = [labels[start : start + _MAX_PARAMETERS] for start in range(0, len(labels), _MAX_PARAMETERS)]
         return [
             row for part in parts for row in self._rows(f"WHERE label IN ({_marks(part)}) ORDER BY id", tuple(part))
@@ -162,14 +162,14 @@ class GalleryReader:
             yield from self._db.each(_candidates(len(part), payloads=payloads, vectors=vectors), part)
 
     def each_stored(
-        self, after: str, limit: int, among: Labels | None = None, *, vectors: bool
+        self, after: str, limit: int, among: Allowed | None = None, *, vectors: bool
     ) -> Generator[StoredRow, None, None]:
         """Like `page`, one by one and unparsed."""
         columns = _stored(vectors=vectors)
         if among is None:
             yield from self._db.each(f"{columns} WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
             return
-        labels = self._next_labels(after, limit, among)
+        labels = self._next_labels(after, limit, labels_of(among))
         for start in range(0, len(labels), _MAX_PARAMETERS):
             part = labels[start : start + _MAX_PARAMETERS]
             yield from self._db.each(f"{columns} WHERE label IN ({_marks(part)}) ORDER BY id", part)
@@ -208,11 +208,12 @@ class GalleryReader:
         """Labels and float32 [n, D] vectors of the items of these ascending labels, in batches."""
         return vectors_of(self._db, labels, dim, batch=batch)
 
-    def count(self, among: Labels) -> int:
+    def count(self, among: Allowed) -> int:
         """The number of items that have these labels, each named once; labels without an item are left out."""
         # As JSON, so that no row of an item passes through Python.
         sql = "SELECT count(*) FROM json_each(?) JOIN items ON label = value"
-        parts = (among[start : start + _COUNTED_AT_ONCE] for start in range(0, len(among), _COUNTED_AT_ONCE))
+        labels = labels_of(among)
+        parts = (labels[start : start + _COUNTED_AT_ONCE] for start in range(0, len(labels), _COUNTED_AT_ONCE))
         return sum(int(self._db.value(sql, (json.dumps(part.tolist()),))) for part in parts)
 
     def unknown_ids(self, ids: Sequence[str]) -> list[str]:

@@ -36,3 +36,11 @@ def vectors_of(database: Database, labels: Labels, dim: int, *, batch: int) -> I
         if rows:
             found = np.array([label for label, _ in rows], dtype=np.int64)
             yield found, unpack_vectors([vector for _, vector in rows], dim)
+
+
+def unpack_stored(value: object, dim: int) -> NDArray[np.float16] | None:
+    """A vector as a database holds it, float16 [D]; None for what is none of D finite values."""
+    if not isinstance(value, bytes) or len(value) != dim * STORED_DTYPE.itemsize:
+        return None
+    vector: NDArray[np.float16] = np.frombuffer(value, dtype=STORED_DTYPE)
+    return vector if np.isfinite(vector).all() else None

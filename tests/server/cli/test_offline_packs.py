@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from askew_client.offline.pack import Pack
-from askew_server.storage.items import ItemStore
+from askew_server.storage.items import SqliteItemStore
 from tests.support.running_server import RunningServer, run_askew
 
 PACK = ("gallery", "pack", "objects")
@@ -34,7 +34,7 @@ def test_a_pack_is_made_described_written_and_withdrawn_without_a_server(data: P
     other = tmp_path / "copy.pack"
     assert run_askew(*PACK, "--describe", "--out", other, *at).returncode == 0
     assert other.read_bytes() == out.read_bytes()
-    with closing(ItemStore(data / "galleries/objects")) as store:
+    with closing(SqliteItemStore(data / "galleries/objects")) as store:
         store.delete([pack.item(0)[0]])
     again = json.loads(run_askew(*PACK, "--json", *at).stdout)
     assert (again["items"], again["trained"], again["thumbnails"]) == (48, False, 48)

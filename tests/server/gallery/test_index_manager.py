@@ -24,7 +24,7 @@ from askew_server.gallery.index_manager import IndexManager, open_index
 from askew_server.index.on_disk import VerifyStep
 from askew_server.index.port import BuildFailed
 from askew_server.index.types import Vectors
-from askew_server.storage.items import ItemBatch, ItemStore
+from askew_server.storage.items import ItemBatch, SqliteItemStore
 from tests.support.gallery_vectors import clustered
 from tests.support.indexed_items import IndexedItems
 from tests.support.problem_shape import assert_problem
@@ -322,7 +322,7 @@ def test_damage_behind_the_first_block_is_found_in_the_background(
     """Blocks are 4 MiB, and a small gallery's files are one block: so the manager is given the steps of two."""
     damaged = "refine.faiss is damaged between bytes 4 and 8."
 
-    def opened(name: str, store: ItemStore, dim: int) -> IndexManager:
+    def opened(name: str, store: SqliteItemStore, dim: int) -> IndexManager:
         steps = [VerifyStep(1, 2, None), VerifyStep(2, 2, damaged)]
         return IndexManager(name, store, dim, verify=lambda folder: steps)
 

@@ -125,7 +125,7 @@ def test_a_gallery_that_cannot_wake_for_want_of_something_is_not_set_aside(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patched:
-        patched.setattr("askew_server.gallery.gallery.ItemStore", fail)
+        patched.setattr("askew_server.gallery.gallery.SqliteItemStore", fail)
         with pytest.raises(OSError, match=os.strerror(number)):
             _found(asleep.get("a"))
     assert asleep.damaged() == {}

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from askew_client.contract.indexes import IndexKind, WantedKind
+from askew_client.contract.indexes import WantedKind
 from askew_server.errors import Refusal
 from askew_server.gallery.index_manager import OpenIndex
 from askew_server.index.faiss_library import gpu_count
@@ -50,7 +51,7 @@ class Backend:
 
     name: str
     open: OpenIndex
-    kind: IndexKind = "exact"
+    kind: Literal["exact", "two-stage", "ivf-two-stage"] = "exact"
     recall: float = 1.0
     disorder: float = 1e-6
     impossible: WantedKind | None = None

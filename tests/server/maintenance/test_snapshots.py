@@ -29,7 +29,7 @@ from askew_server.maintenance.gallery_copy import link_files
 from askew_server.maintenance.restore import restore_gallery
 from askew_server.maintenance.snapshot_archive import read_snapshot
 from askew_server.maintenance.snapshots import Snapshots
-from askew_server.storage.items import ItemBatch, ItemStore, StoredItem
+from askew_server.storage.items import ItemBatch, SqliteItemStore, StoredItem
 from tests.support.gallery_files import item_json, unit_vector
 from tests.support.in_process_cli import call_askew
 from tests.support.job_waiting import result_of, wait_for_accepted
@@ -566,7 +566,7 @@ def test_photos_that_come_and_go_between_the_steps_of_a_snapshot_are_in_it(data:
     """A photo is added after the files were linked, and replaced as soon as the moment is fixed."""
     folder = data / "galleries" / "objects"
     content = next((folder / "photos").glob("*/*.jpg")).read_bytes()
-    store = ItemStore(folder)
+    store = SqliteItemStore(folder)
     written: list[bytes] = []
 
     def put() -> None:

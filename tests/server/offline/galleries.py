@@ -13,7 +13,7 @@ from askew_client.contract.encoder_file import read_encoder_file
 from askew_client.contract.offline_pack import OfflinePackPolicy
 from askew_server.offline.writer import PackOrder, Trained, WrittenPack, write_pack
 from askew_server.storage.facts import GalleryFacts
-from askew_server.storage.items import ItemBatch, ItemStore
+from askew_server.storage.items import ItemBatch, SqliteItemStore
 
 
 def clustered(count: int, dim: int, seed: int = 3) -> NDArray[np.float32]:
@@ -33,7 +33,7 @@ class PackedGallery:
         self.work.mkdir()
         manifest = read_encoder_file(teacher_file).manifest
         self.dim = manifest.dim
-        self.store = ItemStore(folder)
+        self.store = SqliteItemStore(folder)
         self.store.begin(GalleryFacts.of_new_gallery(manifest))
         self._written = 0
 

@@ -35,7 +35,7 @@ from askew_server.storage.errors import (
     database_error,
     storage_problem,
 )
-from askew_server.storage.items import ItemBatch, ItemStore, StoredItem
+from askew_server.storage.items import ItemBatch, SqliteItemStore, StoredItem
 from askew_server.storage.sqlite import Database
 from tests.support.gallery_files import item_json, unit_vector
 from tests.support.in_process_cli import call_askew
@@ -51,9 +51,9 @@ def _items(count: int) -> ItemBatch:
 
 
 @pytest.fixture
-def full_store(tmp_path: Path) -> Iterator[ItemStore]:
+def full_store(tmp_path: Path) -> Iterator[SqliteItemStore]:
     """A store whose database must not grow, as on a full disk: SQLite answers SQLITE_FULL."""
-    store = ItemStore(tmp_path / "gallery")
+    store = SqliteItemStore(tmp_path / "gallery")
     store.begin({"dim": "2048"})
     store.upsert(_items(3))
     pages = store.connection.value("PRAGMA page_count")
@@ -62,7 +62,7 @@ def full_store(tmp_path: Path) -> Iterator[ItemStore]:
     store.close()
 
 
-def test_a_write_that_finds_the_disk_full_changes_nothing_and_the_next_one_works(full_store: ItemStore) -> None:
+def test_a_write_that_finds_the_disk_full_changes_nothing_and_the_next_one_works(full_store: SqliteItemStore) -> None:
     with pytest.raises(DiskFull, match="full"):
         full_store.upsert(_items(200))
     assert full_store.counts() == (3, 0)
@@ -73,7 +73,7 @@ def test_a_write_that_finds_the_disk_full_changes_nothing_and_the_next_one_works
 
 
 @pytest.mark.parametrize("kind", ["database", "photo"])
-def test_a_full_disk_is_answered_with_507(full_store: ItemStore, kind: str) -> None:
+def test_a_full_disk_is_answered_with_507(full_store: SqliteItemStore, kind: str) -> None:
     app = FastAPI()
     install_problem_handlers(app)
 

@@ -13,7 +13,7 @@ import pytest
 from askew_client.contract.encoder_file import read_encoder_file
 from askew_client.contract.wire import pack_base64
 from askew_server.errors import DamagedGallery
-from askew_server.storage.items import ItemStore
+from askew_server.storage.items import SqliteItemStore
 from tests.support.running_server import RunningServer
 
 PHOTO = hashlib.sha256(b"a photo").hexdigest() + ".jpg"
@@ -96,12 +96,12 @@ def test_a_migration_that_fails_leaves_the_gallery_as_it_was(old: Path) -> None:
     database.execute("CREATE TABLE items_of_layout_1 (x)")
     database.commit()
     with pytest.raises(DamagedGallery, match="items_of_layout_1"):
-        ItemStore(folder)
+        SqliteItemStore(folder)
     database.execute("DROP TABLE items_of_layout_1")
     database.commit()
     assert database.execute("SELECT count(vector) FROM items").fetchone() == (20,)
     database.close()
-    store = ItemStore(folder)
+    store = SqliteItemStore(folder)
     assert store.counts() == (20, 1)
     store.close()
 
@@ -110,4 +110,4 @@ def test_a_layout_of_the_future_is_refused(old: Path) -> None:
     with sqlite3.connect(old / "galleries/default/gallery.db") as database:
         database.execute("UPDATE facts SET value = '3' WHERE key = 'layout'")
     with pytest.raises(DamagedGallery, match="layout 3; this Askew reads layout 2"):
-        ItemStore(old / "galleries/default")
+        SqliteItemStore(old / "galleries/default")

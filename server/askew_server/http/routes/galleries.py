@@ -35,7 +35,7 @@ async def list_galleries(state: InState, access: InAccess) -> Response:
     state.require_ready()
     names = [name for name in state.galleries.names() if access.sees(name)]
     described = await asyncio.gather(*(_described(state, name) for name in names))
-    damaged = [
+    damaged = [each for each in described if isinstance(each, DamagedGallery)] + [
         DamagedGallery(name=name, reason=reason)
         for name, reason in state.galleries.damaged().items()
         if access.sees(name)
@@ -43,7 +43,7 @@ async def list_galleries(state: InState, access: InAccess) -> Response:
     default = state.settings.default_gallery
     return json_answer(
         GalleryList(
-            galleries=[gallery for gallery in described if gallery is not None],
+            galleries=[each for each in described if isinstance(each, GalleryDescription)],
             default_gallery=default if access.sees(state.galleries.resolve(default)) else None,
             damaged=damaged,
         )
@@ -127,11 +127,13 @@ def _check_unused(state: AppState, access: Access, name: str) -> None:
         )
 
 
-async def _described(state: AppState, name: str) -> GalleryDescription | None:
-    """A gallery of a listing; None when it was deleted since its name was listed."""
+async def _described(state: AppState, name: str) -> GalleryDescription | DamagedGallery | None:
+    """A gallery of a listing; None when it was deleted since its name was listed. One that does not answer hides no other."""
     try:
         return await _description(state, state.gallery(name))
     except Refusal as error:
+        if error.kind is ProblemKind.NOT_READY:
+            return DamagedGallery(name=name, reason=str(error))
         if error.kind is not ProblemKind.UNKNOWN_GALLERY:
             raise
         return None

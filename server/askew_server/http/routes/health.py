@@ -32,8 +32,8 @@ async def live(state: InState) -> Response:
 @router.get("/readyz", response_model=Readiness, responses=problems(503))
 @open_to_all
 async def ready(state: InState) -> Response:
-    """Report that galleries are open and searches are answered; 503 while they are loading or the server drains, and on
-    a replica that is too far behind its primary.
+    """Report that galleries are open and searches are answered; 503 while they are loading, the server drains, or a Milvus does
+    not answer, and on a replica that is too far behind its primary.
 
     A server with keys does not count its galleries here, where nobody shows a key; /metrics does.
     """
@@ -41,6 +41,12 @@ async def ready(state: InState) -> Response:
     trouble = state.replication.trouble(state.settings.ready_staleness)
     if trouble is not None:
         raise Refusal(ProblemKind.NOT_READY, trouble, retry_after=1)
+    outages = state.galleries.outages()
+    if outages:
+        # Anybody may ask: what names galleries and machines is in the log alone.
+        hidden = "A Milvus that this server needs does not answer, or not as it should; the server's log says more."
+        reason = hidden if state.keys.guarded else next(iter(outages.values()))
+        raise Refusal(ProblemKind.NOT_READY, reason, retry_after=3)
     # Anybody may ask: what names galleries and folders is in the log alone.
     warnings = [warning.public for warning in state.warnings()]
     progress = state.replication.progress

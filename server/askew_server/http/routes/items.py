@@ -38,10 +38,9 @@ from askew_server.http.routing import make_router, of_one_gallery
 from askew_server.http.search_answer import item_answer, page_answer, search_answer
 from askew_server.http.search_query import options_of, run_search
 from askew_server.http.state import InGallery, InState
-from askew_server.storage.filtering.filters import PayloadFilter
 from askew_server.storage.items import ItemBatch, StoredItem
 from askew_server.storage.photos import photo_sha256, require_intact_photo
-from askew_server.storage.reader import GalleryReader
+from askew_server.storage.port import ItemFilter, ItemReader
 
 router = make_router(prefix="/v1/galleries/{gallery}/items", tags=["items"])
 
@@ -133,7 +132,7 @@ async def list_items(
     """List items in the order of their ids; follow `next_cursor` to the end."""
     wanted = None if filter_text is None else _FILTER.validate_json(filter_text)
 
-    def read(reader: GalleryReader, payload_filter: PayloadFilter) -> FoundPage:
+    def read(reader: ItemReader, payload_filter: ItemFilter) -> FoundPage:
         with reader.snapshot():
             selection = None if wanted is None else payload_filter.select(wanted)
             return find_page(reader, cursor, limit, context.size, selection, with_vectors=with_vectors)
@@ -147,7 +146,7 @@ async def get_item(context: InContext, gallery: InGallery, item_id: str, with_ve
     """Read one item."""
     identity = unquote(item_id)
 
-    def read(reader: GalleryReader, _: PayloadFilter) -> ItemAsStored:
+    def read(reader: ItemReader, _: ItemFilter) -> ItemAsStored:
         return find_item(reader, gallery.name, identity, context.size, with_vector=with_vectors)
 
     return JsonInParts(await item_answer(await with_room(context.size, lambda: gallery.read(read))))

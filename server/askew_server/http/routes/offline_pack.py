@@ -57,7 +57,7 @@ async def describe_offline_pack(state: InState, gallery: InGallery) -> Response:
     return json_answer(await state.files.run(lambda _: state.offline_packs.describe(gallery, sequence)))
 
 
-@router.post("", response_model=Job, status_code=202, responses=problems(404, 429, 503, 507))
+@router.post("", response_model=Job, status_code=202, responses=problems(404, 422, 429, 503, 507))
 @of_one_gallery("admin")
 async def make_offline_pack(state: InState, gallery: InGallery) -> Response:
     """Make the pack again now. The older one is served until the new one is complete."""

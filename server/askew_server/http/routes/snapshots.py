@@ -29,10 +29,12 @@ from askew_server.maintenance.snapshots import SPARE_BYTES, Snapshots
 router = make_router(prefix="/v1/galleries/{gallery}", tags=["snapshots"])
 
 
-@router.post("/snapshots", response_model=Job, status_code=202, responses=problems(404, 429, 503, 507))
+@router.post("/snapshots", response_model=Job, status_code=202, responses=problems(404, 422, 429, 503, 507))
 @of_one_gallery("admin")
 async def create_snapshot(state: InState, gallery: InGallery) -> Response:
     """Make a snapshot of the gallery as it is now; reads and writes continue. The job's result is the Snapshot."""
+    snapshots = _snapshots_of(state, gallery.name)
+    await state.files.run(lambda _: snapshots.require_possible())
     return await _submitted(state, SnapshotJob.name, gallery.name, {})
 
 

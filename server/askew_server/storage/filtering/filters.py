@@ -48,6 +48,11 @@ class Selection:
     types: Mapping[str, FieldTypes]
 
     @property
+    def chosen(self) -> Labels:
+        """The same labels, as every store's selection has them."""
+        return self.labels
+
+    @property
     def unknown_fields(self) -> list[str]:
         """The condition's fields that no item has, in the condition's order."""
         return [field for field, types in self.types.items() if not types.is_known]
@@ -55,7 +60,7 @@ class Selection:
     def continued(self, later: Scan) -> Selection:
         """With the items after `through`, which a scan has looked at. Raises Refusal (validation), as PayloadFilter."""
         types = {field: known | later.types[field] for field, known in self.types.items()}
-        _check_types(self.condition, types)
+        check_types_of(self.condition, types)
         labels = np.concatenate([self.labels, later.labels])
         return Selection(self.condition, labels, max(self.through, later.through), types)
 
@@ -78,16 +83,16 @@ class PayloadFilter:
         has in this gallery (a field that no item has may be compared with any type), and for a condition of too many
         parts on fields that cannot be columns.
         """
-        _check_depth(condition, depth)
+        check_depth(condition, depth)
         fields = fields_of(condition)
         if self._columns.catch_up(fields):
             types = {field: self._columns.types_of(field) for field in fields}
             if check_types:
-                _check_types(condition, types)
+                check_types_of(condition, types)
             return Selection(condition, self._columns.labels(condition), self._columns.through, types)
         selection = self._scanned_before(condition) or self._scanned(condition)
         if check_types:
-            _check_types(condition, selection.types)
+            check_types_of(condition, selection.types)
         return selection
 
     def _scanned_before(self, condition: Filter) -> Selection | None:
@@ -115,7 +120,8 @@ class PayloadFilter:
         return selection
 
 
-def _check_depth(condition: Filter, depth: int) -> None:
+def check_depth(condition: Filter, depth: int) -> None:
+    """Raise Refusal (validation) for a condition of more than 8 levels."""
     if depth > MAX_DEPTH:
         raise Refusal(
             ProblemKind.VALIDATION,
@@ -124,12 +130,12 @@ def _check_depth(condition: Filter, depth: int) -> None:
     match condition:
         case AllOf(all_of=parts) | AnyOf(any_of=parts):
             for part in parts:
-                _check_depth(part, depth + 1)
+                check_depth(part, depth + 1)
         case Not(negated=negated):
-            _check_depth(negated, depth + 1)
+            check_depth(negated, depth + 1)
 
 
-def _check_types(condition: Filter, types: Mapping[str, FieldTypes]) -> None:
+def check_types_of(condition: Filter, types: Mapping[str, FieldTypes]) -> None:
     """Raise Refusal (validation) for a value of a type that its field never has."""
     for leaf in leaves_of(condition):
         seen = types[leaf.field].names

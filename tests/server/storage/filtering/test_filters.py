@@ -26,7 +26,7 @@ from askew_server.gallery.items import count_items, read_page
 from askew_server.storage.filtering import filters, payload_columns
 from askew_server.storage.filtering.filters import PayloadFilter
 from askew_server.storage.filtering.payload_columns import MAX_FIELDS
-from askew_server.storage.items import ItemBatch, ItemStore
+from askew_server.storage.items import ItemBatch, SqliteItemStore
 from askew_server.storage.reader import GalleryReader
 
 FILTER: TypeAdapter[Filter] = TypeAdapter(Filter)
@@ -216,7 +216,7 @@ class FilteredGallery:
     """A gallery with a filter, and what its items should hold."""
 
     def __init__(self, folder: Path) -> None:
-        self.store = ItemStore(folder)
+        self.store = SqliteItemStore(folder)
         self.store.begin({"dim": "8"})
         self.reader = GalleryReader.open(folder)
         self.filter = PayloadFilter(self.reader)
