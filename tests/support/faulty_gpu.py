@@ -1,0 +1,72 @@
+"""An engine for the process of the GPU that fails on demand; the rest of that process is the real one.
+
+`ASKEW_TEST_GPU_FAULT` names the fault, `ASKEW_TEST_GPU_FOLDER` a folder. A fault that ends the process happens as long
+as the folder holds a file `faulty`; a test removes it to let the next process work.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from askew_server.index.gpu.on_cpu import FlatOnCpu, device_count
+
+__all__ = ["device_count", "open_part"]
+
+FAULT = "ASKEW_TEST_GPU_FAULT"
+FOLDER = "ASKEW_TEST_GPU_FOLDER"
+
+_ASSERTION = "Faiss assertion 'err__ == cudaSuccess' failed: CUDA error 209 no kernel image is available"
+
+
+class FaultyPart(FlatOnCpu):
+    """A flat index that is faulty while the folder holds `faulty`."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
+        self._rows = 0
+
+    def add(self, vectors: NDArray[np.float32]) -> None:
+        # The trial before loading adds random vectors to an index of its own, which this fault lets pass.
+        is_loading = self._rows == 0 and len(vectors) != 512
+        match _fault():
+            case "abort":
+                sys.stderr.write(f"{_ASSERTION}\n")
+                sys.stderr.flush()
+                os.abort()
+            case "full":
+                raise RuntimeError("Error in StandardGpuResourcesImpl: CUDA error 2 out of memory")
+            case "hang":
+                time.sleep(3_600)
+            case "other rows" if is_loading:
+                vectors = np.ascontiguousarray(np.roll(vectors, 1, axis=0))
+        super().add(vectors)
+        self._rows += len(vectors)
+
+    def search(self, queries: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        scores, rows = super().search(queries, count)
+        if self._rows == 512:
+            return scores, rows
+        match _fault():
+            case "other scores":
+                scores = scores * np.float32(0.9)
+            case "no numbers":
+                scores = np.full_like(scores, np.nan)
+            case "impossible rows":
+                rows = rows + 10**12
+            case "search fails":
+                raise RuntimeError("CUDA error 700 an illegal memory access was encountered")
+        return scores, rows
+
+
+def open_part(dim: int, device: int) -> FaultyPart:
+    return FaultyPart(dim)
+
+
+def _fault() -> str:
+    return os.environ[FAULT] if (Path(os.environ[FOLDER]) / "faulty").exists() else ""
