@@ -28,7 +28,7 @@ Origin = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s*]+$")]
 RootPath = Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9._~-]+)*$", max_length=200)]
 """A path prefix: empty, or segments that are the same whether they are percent-encoded or not, without a slash at the end."""
 
-GpuDevices = Annotated[str, StringConstraints(pattern=r"^(cpu|\d+(,\d+)*)$")]
+GpuDevices = Annotated[str, StringConstraints(pattern=r"^(cpu(,cpu)*|\d+(,\d+)*)$")]
 GpuLayout = Literal["shard", "replica"]
 
 

@@ -42,7 +42,7 @@ class GpuOptions:
     @property
     def is_on_cpu(self) -> bool:
         """Whether no GPU is used."""
-        return self.devices == (ON_CPU,)
+        return set(self.devices) == {ON_CPU}
 
     @property
     def environment(self) -> str:

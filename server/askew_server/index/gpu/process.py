@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from askew_client.errors import AskewError
 from askew_server.index.gpu.exchange import (
     LOAD,
     LONGEST_MESSAGE,
@@ -54,7 +55,7 @@ _JOIN_SECONDS = 10.0
 _END_SECONDS = 0.2
 
 
-class GpuLost(Exception):
+class GpuLost(AskewError):
     """The process ended, or did something that it must not. A sentence; it is of no use any more."""
 
 

@@ -90,8 +90,11 @@ def _disagreement(proof: Proof, scores: Scores, rows: Rows) -> str | None:
     """A sentence if the GPU misses true neighbours, or scores them otherwise; else None."""
     is_same = rows[:, :, None] == np.where(proof.rows >= 0, proof.rows, -2)[:, None, :]
     differences = np.abs(scores[:, :, None] - proof.scores[:, None, :])
-    if np.any(~(differences[is_same] <= _SCORE_TOLERANCE)):
-        return _sentence(f"scores a vector by {np.nanmax(differences[is_same]):.4f} otherwise than the processor")
+    if np.isnan(scores).any():
+        return _sentence("gives scores that are not numbers")
+    difference = float(differences[is_same].max(initial=0.0))
+    if difference > _SCORE_TOLERANCE:
+        return _sentence(f"scores a vector by {difference:.4f} otherwise than the processor")
     # Others may be as near as the true nearest: what counts is whether the GPU knows nothing nearer.
     is_missed = ~is_same.any(axis=1) & (proof.rows >= 0) & ~(proof.scores <= scores[:, -1:] + _SCORE_TOLERANCE)
     share = float(is_missed.mean())

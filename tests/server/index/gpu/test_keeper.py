@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -42,7 +43,7 @@ def test_the_gpu_answers_exactly_once_it_is_proved_and_the_cpu_before(keep: Keep
     assert kept.search(wanted=COUNT).index == "gpu-exact"
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV], ids=lambda how: how.name)
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGABRT], ids=lambda how: how.name)
 def test_a_process_that_dies_in_the_middle_costs_no_answer_and_is_started_again(
     keep: Keep, how: signal.Signals
 ) -> None:
@@ -108,15 +109,14 @@ def test_a_gpu_that_hangs_for_good_is_ended_and_started_again(keep: Keep) -> Non
         ("full", "says: Error in StandardGpuResourcesImpl: CUDA error 2 out of memory"),
         ("other rows", r"The GPU misses \d+\.\d % of the vectors .* stays on the CPU"),
         ("other scores", r"The GPU scores a vector by 0\.\d+ otherwise .* stays on the CPU"),
-        ("no numbers", "The GPU scores a vector by nan otherwise .* stays on the CPU"),
-        ("impossible rows", r"The GPU misses 100\.0 % of the vectors"),
+        ("no numbers", "The GPU gives scores that are not numbers. The gallery stays on the CPU"),
+        ("impossible rows", r"The GPU could not search: index 1000000000\d+ is out of bounds"),
         ("search fails", "The GPU could not search: CUDA error 700 an illegal memory access"),
     ],
 )
 def test_a_gpu_that_cannot_be_proved_is_not_used_and_is_tried_again(keep: Keep, fault: str, told: str) -> None:
     kept = keep(fault)
-    with pytest.raises(AssertionError, match=told):
-        raise AssertionError(kept.be_unavailable())
+    assert re.search(told, reason := kept.be_unavailable()), reason
     assert kept.search().index == "two-stage"
     assert kept.state.lost == 0
     kept.recover()
@@ -124,10 +124,8 @@ def test_a_gpu_that_cannot_be_proved_is_not_used_and_is_tried_again(keep: Keep, 
     assert kept.search().index == "gpu-exact"
 
 
-@pytest.mark.parametrize("fault", ["other rows", "other scores", "impossible rows", "search fails"])
-def test_a_gpu_that_goes_wrong_later_is_found_out(keep: Keep, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if fault == "other rows":
-        pytest.skip("its rows are added once")
+@pytest.mark.parametrize("fault", ["other rows", "search fails"])
+def test_a_gpu_that_goes_wrong_later_is_found_out(keep: Keep, fault: str) -> None:
     kept = keep(fault)
     kept.recover()
     process = kept.be_ready()
