@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, StringConstraints, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from askew_client.contract.common import GalleryName
 from askew_client.errors import AskewError
 from askew_client.wording import expectation
+from askew_server.index.gpu.options import GpuLayout, GpuOptions
 from askew_server.observability.logs import LogFormat, LogLevel
 
 ENVIRONMENT_PREFIX = "ASKEW_"
@@ -29,7 +30,6 @@ RootPath = Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9._~-]+)*$", m
 """A path prefix: empty, or segments that are the same whether they are percent-encoded or not, without a slash at the end."""
 
 GpuDevices = Annotated[str, StringConstraints(pattern=r"^(cpu(,cpu)*|\d+(,\d+)*)$")]
-GpuLayout = Literal["shard", "replica"]
 
 
 def _max_pixels() -> int:
@@ -289,6 +289,11 @@ class Settings(BaseSettings):
         default=False,
         description="Send OpenTelemetry traces; needs the extra `tracing`.",
     )
+
+    @property
+    def gpu(self) -> GpuOptions:
+        """How GPUs are used."""
+        return GpuOptions(self.gpu_python, tuple(self.gpu_devices.split(",")), self.gpu_layout, self.gpu_answer_seconds)
 
     @field_validator("root_path", mode="before")
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from askew_client.encoding.engines import refuse_several
+from askew_client.encoding.engines import FAISS_BUILDS, refuse_several
 from askew_client.errors import EngineMissing
 
 
@@ -18,5 +18,5 @@ def import_faiss(purpose: str) -> Any:
         import faiss
     except ImportError:
         raise EngineMissing(f"No faiss is installed, which is needed {purpose}. {hint}") from None
-    refuse_several(("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12"), hint)
+    refuse_several(FAISS_BUILDS, hint)
     return faiss

@@ -24,7 +24,7 @@ class GpuDescription(BaseModel):
     """What the GPU does for a gallery that should be searched there; until it is ready, the CPU's index answers.
 
     `reason`: why it is unavailable. `lost`: how many of its processes ended while they served. `vectors`: that it holds.
-    `engine`: the versions of FAISS and Python. `process`: the number of the server's child process.
+    `engine`: the versions of FAISS and Python.
     """
 
     state: Literal["starting", "ready", "unavailable"]
@@ -32,7 +32,6 @@ class GpuDescription(BaseModel):
     lost: int = 0
     vectors: int = 0
     engine: str | None = None
-    process: int | None = None
 
 
 class IndexDescription(BaseModel):

@@ -6,6 +6,10 @@ from importlib import metadata
 
 from askew_client.contract.errors import EngineMissing
 
+FAISS_GPU_BUILDS = ("faiss-gpu", "faiss-gpu-cuvs", "faiss-gpu-cu13-cuvs", "faiss-gpu-cu13", "faiss-gpu-cu12", "faiss-gpu-cu11")
+FAISS_BUILDS = ("faiss-cpu", *FAISS_GPU_BUILDS)
+"""The distributions that provide the module `faiss`."""
+
 
 def refuse_several(builds: tuple[str, ...], hint: str) -> None:
     """Raise EngineMissing if more than one of these distributions is installed: they overwrite each other's files.

@@ -26,7 +26,6 @@ from askew_server.http.app import create_app
 from askew_server.http.protocol import protocol_with_limits
 from askew_server.http.start_warnings import is_empty
 from askew_server.http.state import AppState
-from askew_server.index.gpu.options import GpuOptions
 from askew_server.index.verified import VerifiedIndexes
 from askew_server.observability.logs import Logs, start_line
 from askew_server.observability.tracing import open_tracing
@@ -35,12 +34,6 @@ from askew_server.settings import Settings
 
 _MOST_DESCRIPTORS = 1 << 20
 """More than any server needs; some programs take time in proportion to the limit."""
-
-
-def gpu_options(settings: Settings) -> GpuOptions:
-    """How the settings say that GPUs are used."""
-    devices = tuple(settings.gpu_devices.split(","))
-    return GpuOptions(settings.gpu_python, devices, settings.gpu_layout, settings.gpu_answer_seconds)
 
 
 def run_server(settings: Settings) -> None:
@@ -68,7 +61,7 @@ def _serve(settings: Settings) -> None:
                 open_index,
                 build_limits=Limits(seconds=settings.build_seconds),
                 verified=VerifiedIndexes(),
-                gpu=gpu_options(settings),
+                gpu=settings.gpu,
             ),
             max_awake=awake,
         )

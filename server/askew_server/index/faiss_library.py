@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.encoding.engines import refuse_several
+from askew_client.encoding.engines import FAISS_BUILDS, refuse_several
 from askew_client.errors import EngineMissing
 from askew_server.index.types import Mask, Precision, Rows, Scores, Vectors
 
@@ -34,9 +34,6 @@ GPU_HINT = (
     "Install one for the GPU: pip install faiss-gpu in place of faiss-cpu, or in an environment of its own that the "
     "setting gpu_python names (docs/gpu.md)."
 )
-GPU_BUILDS = ("faiss-gpu", "faiss-gpu-cuvs", "faiss-gpu-cu13-cuvs", "faiss-gpu-cu12", "faiss-gpu-cu11")
-BUILDS = ("faiss-cpu", *GPU_BUILDS)
-"""The distributions that provide the module `faiss`."""
 
 
 class Index(Protocol):
@@ -86,9 +83,13 @@ def require_faiss() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         import faiss  # noqa: F401
-    except ImportError:
+    except ModuleNotFoundError:
         raise EngineMissing(f"FAISS, which searches galleries, is not installed. {_HINT}") from None
-    refuse_several(BUILDS, _HINT)
+    # Builds for the GPU need libraries of CUDA, also where nothing is searched on a GPU.
+    except ImportError as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise EngineMissing(f"FAISS is installed and cannot be loaded: {reason}. {_HINT}") from None
+    refuse_several(FAISS_BUILDS, _HINT)
 
 
 def faiss_version() -> str:

@@ -33,7 +33,11 @@ BACKENDS = [
         Backend(f"FAISS, {kind}", open_index, kind, recall=0.985, disorder=0.1, impossible="gpu-exact", reports=True)
         for kind in CODED
     ),
-    Backend("FAISS, gpu-exact on the processor", open_on_gpu, "gpu-exact", recall=0.985, disorder=0.1, reports=True),
+    pytest.param(
+        Backend("FAISS, gpu-exact on a CPU", open_on_gpu, "gpu-exact", recall=0.985, disorder=0.1, reports=True),
+        # Each test starts processes of Python and FAISS, some of them dozens.
+        marks=pytest.mark.drill,
+    ),
 ]
 
 

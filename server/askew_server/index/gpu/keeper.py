@@ -158,7 +158,8 @@ class GpuKeeper:
                 self._state = GpuState(
                     "ready", None, lost, len(proved.proof.labels), proved.description, proved.process.pid
                 )
-        self._log.info("searched on the GPU now: %s vectors, %s", f"{len(proved.proof.labels):,}", proved.description)
+        count = f"{len(proved.proof.labels):,}"
+        self._log.info("process %s searches %s vectors on the GPU: %s", proved.process.pid, count, proved.description)
 
     def _watch(self, main: MainSegment, proved: Proved) -> None:
         self._pause(_LOOK_SECONDS)

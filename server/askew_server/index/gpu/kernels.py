@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from askew_server.index.faiss_library import GPU_BUILDS
+from askew_client.encoding.engines import FAISS_GPU_BUILDS
 from askew_server.index.gpu.options import GpuOptions
 
 _SECTION = b".nv_fatbin\0"
@@ -64,7 +64,7 @@ def find_builds(options: GpuOptions) -> list[Build]:
     """The GPU builds in the environment that the child process uses. Raises OSError if its interpreter cannot be run."""
     if options.python is None:
         found = {}
-        for name in GPU_BUILDS:
+        for name in FAISS_GPU_BUILDS:
             try:
                 each = metadata.distribution(name)
             except metadata.PackageNotFoundError:
@@ -72,7 +72,7 @@ def find_builds(options: GpuOptions) -> list[Build]:
             found[name] = (each.version, str(each.locate_file("faiss/libfaiss.so")))
     else:
         try:
-            command = [str(options.python), "-c", _FIND, *GPU_BUILDS]
+            command = [str(options.python), "-c", _FIND, *FAISS_GPU_BUILDS]
             said = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True).stdout
             found = {name: (version, path) for name, (version, path) in json.loads(said).items()}
         except (subprocess.SubprocessError, ValueError) as error:

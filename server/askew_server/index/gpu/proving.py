@@ -6,7 +6,7 @@ Nothing that is read from the process is believed before; and it is asked again 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from askew_server.index.gpu.options import GpuOptions
 from askew_server.index.gpu.process import GpuLate, GpuLost, GpuProcess, Proof
 from askew_server.index.main_segment import MainSegment
 from askew_server.index.port import VectorSource
-from askew_server.index.types import MARGIN, Rows, Scores, Vectors
+from askew_server.index.types import MARGIN, Labels, Rows, Scores, Vectors
 
 _SCORE_TOLERANCE = 5e-3
 """The GPU rounds query and vectors to float16, which moves a score of unit vectors by less than 1e-3."""
@@ -71,6 +71,28 @@ def open_proved(
     except BaseException:
         process.close()
         raise
+
+
+@dataclass(frozen=True)
+class _NoVectors:
+    """A source of no vectors."""
+
+    dim: int
+
+    def covered(self) -> tuple[int, Labels]:
+        return 0, np.empty(0, dtype=np.int64)
+
+    def batches(self, labels: Labels) -> Iterator[tuple[Labels, Vectors]]:
+        return iter(())
+
+
+def try_gpu(dim: int, options: GpuOptions) -> str:
+    """Let a process add and search a few vectors of `dim` components on every device; its FAISS in words. Raises GpuLost."""
+    process = GpuProcess(_NoVectors(dim), np.empty(0, dtype=np.int64), options)
+    try:
+        return process.wait_until_ready()
+    finally:
+        process.close()
 
 
 def _proved(process: GpuProcess, main: MainSegment) -> Proved:

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from askew_server.index.gpu.options import GpuLayout
 from askew_server.index.types import Neighbours
 from tests.server.index.gpu.conftest import COUNT, OPTIONS, QUERIES, Kept
 from tests.support.waiting import DEADLINE, in_thread, wait_until
@@ -151,7 +152,7 @@ def test_more_gpus_than_there_are_is_told(keep: Keep) -> None:
 
 
 @pytest.mark.parametrize("layout", ["shard", "replica"])
-def test_several_gpus_answer_as_one(keep: Keep, layout: str) -> None:
+def test_several_gpus_answer_as_one(keep: Keep, layout: GpuLayout) -> None:
     kept = keep(options=replace(OPTIONS, devices=("cpu", "cpu", "cpu"), layout=layout))
     kept.be_ready()
     assert kept.search().index == "gpu-exact"
