@@ -85,8 +85,8 @@ def require_faiss() -> None:
         import faiss  # noqa: F401
     except ModuleNotFoundError:
         raise EngineMissing(f"FAISS, which searches galleries, is not installed. {_HINT}") from None
-    # Builds for the GPU need libraries of CUDA, also where nothing is searched on a GPU.
-    except ImportError as error:
+    # Builds for the GPU need libraries of CUDA, also where nothing is searched on a GPU, and raise RuntimeError.
+    except (ImportError, RuntimeError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise EngineMissing(f"FAISS is installed and cannot be loaded: {reason}. {_HINT}") from None
     refuse_several(FAISS_BUILDS, _HINT)

@@ -14,7 +14,7 @@ NO_GPU = (
 
 def why_not(options: GpuOptions) -> str | None:
     """A sentence that says what is missing for an index on the GPU; None if it is worth a try. Takes up to some seconds."""
-    if options.is_on_cpu:
+    if options.is_on_cpu or options.engine is not None:
         return None
     if not may_have_gpu():
         return NO_GPU
