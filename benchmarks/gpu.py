@@ -137,7 +137,7 @@ def bare(stored: Stored, options: argparse.Namespace) -> None:
     """Print what the engine takes without anything around it, as JSON."""
     engine = importlib.import_module(gpu_options(options).engine_module)
     queries: Vectors = np.load(stored.path.with_suffix(".npy"))
-    part = engine.open_part(stored.dim, 0)
+    part = engine.open_device(0).open_part(stored.dim)
     began = time.perf_counter()
     for _, vectors in stored.batches(stored.covered()[1]):
         part.add(vectors)

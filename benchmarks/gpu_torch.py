@@ -40,9 +40,20 @@ def device_count() -> int:
     return torch.cuda.device_count() or 1
 
 
-def open_part(dim: int, device: int) -> FlatOnTorch:
-    """An empty index on a device."""
-    return FlatOnTorch(torch.device("cuda", device) if torch.cuda.is_available() else torch.device("cpu"))
+class TorchDevice:
+    """One GPU, or the processor."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def open_part(self, dim: int) -> FlatOnTorch:
+        """An empty index."""
+        return FlatOnTorch(self._device)
+
+
+def open_device(device: int) -> TorchDevice:
+    """A device of this process."""
+    return TorchDevice(torch.device("cuda", device) if torch.cuda.is_available() else torch.device("cpu"))
 
 
 def seconds_of_one_pass(megabytes: int) -> float:

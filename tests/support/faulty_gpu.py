@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from askew_server.index.gpu.on_cpu import FlatOnCpu, device_count
 
-__all__ = ["device_count", "open_part"]
+__all__ = ["device_count", "open_device"]
 
 FAULT = "ASKEW_TEST_GPU_FAULT"
 FOLDER = "ASKEW_TEST_GPU_FOLDER"
@@ -56,6 +56,10 @@ class FaultyPart(FlatOnCpu):
                 scores = np.full_like(scores, np.nan)
             case "other rows":
                 rows = (rows + 7) % self._rows
+            case "slow":
+                time.sleep(0.4)
+            case "one row":
+                rows = np.full_like(rows, rows[0, 0])
             case "impossible rows":
                 rows = rows + 10**12
             case "search fails":
@@ -63,8 +67,13 @@ class FaultyPart(FlatOnCpu):
         return scores, rows
 
 
-def open_part(dim: int, device: int) -> FaultyPart:
-    return FaultyPart(dim)
+class FaultyDevice:
+    def open_part(self, dim: int) -> FaultyPart:
+        return FaultyPart(dim)
+
+
+def open_device(device: int) -> FaultyDevice:
+    return FaultyDevice()
 
 
 def _fault() -> str:

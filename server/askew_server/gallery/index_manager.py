@@ -26,6 +26,7 @@ from askew_server.gallery.rebuilds import Rebuilds
 from askew_server.index.build import Progress
 from askew_server.index.build_process import BUILD_LIMITS, build_in_child
 from askew_server.index.gpu.availability import why_not
+from askew_server.index.gpu.cards import refuse_too_large_for_cards
 from askew_server.index.gpu.keeper import GpuKeeper
 from askew_server.index.gpu.options import FIRST_GPU, GpuOptions
 from askew_server.index.main_segment import MainSegment
@@ -187,8 +188,10 @@ class IndexManager:
             raise
         except AskewError as error:
             raise Refusal(ProblemKind.VALIDATION, str(error)) from None
-        if kind == "gpu-exact" and (reason := why_not(self._gpu_options)) is not None:
-            raise Refusal(ProblemKind.VALIDATION, reason)
+        if kind == "gpu-exact":
+            if (missing := why_not(self._gpu_options)) is not None:
+                raise Refusal(ProblemKind.VALIDATION, missing)
+            refuse_too_large_for_cards(self.statistics().vectors, self._dim, self._gpu_options)
         self._store.set_fact(WANTED_KIND, kind)
 
         def task(index: SegmentedIndex) -> tuple[MainSegment | None, str | None]:

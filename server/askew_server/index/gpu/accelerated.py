@@ -36,9 +36,18 @@ class GpuEngine:
             scores, found = self.process.search(np.ascontiguousarray(queries, dtype=np.float32), count)
         except (GpuLost, GpuLate) as error:
             raise EngineLost(str(error)) from None
-        # A process that goes wrong must not make this one read beyond its table.
-        is_row = (found >= 0) & (found < len(self._rows))
-        return np.where(is_row, scores, -np.inf), np.where(is_row, self._rows[np.where(is_row, found, 0)], -1)
+        if not self._are_rows(scores, found):
+            self.process.give_up("The GPU answered with rows that cannot be: unknown, repeated, or out of order.")
+            raise EngineLost
+        return scores, np.where(found >= 0, self._rows[found], -1)
+
+    def _are_rows(self, scores: Scores, found: Rows) -> bool:
+        """Whether this can be an answer at all: rows that there are, each once, in the order of scores, which are numbers."""
+        inside = (found >= -1) & (found < len(self._rows))
+        ordered = np.sort(found, axis=1)
+        repeated = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
+        in_order = scores[:, 1:] <= scores[:, :-1]
+        return bool(inside.all() and in_order.all() and not repeated.any() and not np.isnan(scores).any())
 
     def flat(self, queries: Vectors, count: int, mask: Mask | None) -> tuple[Scores, Rows]:
         """The nearest of the rows in the mask, by the CPU's index: FAISS on the GPU takes no mask."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from askew_server.index.faiss_library import GPU_HINT
-from askew_server.index.gpu.cards import may_have_gpu, read_cards
+from askew_server.index.gpu.cards import has_device_files, read_cards
 from askew_server.index.gpu.kernels import find_builds
 from askew_server.index.gpu.options import GpuOptions
 
@@ -16,7 +16,8 @@ def why_not(options: GpuOptions) -> str | None:
     """A sentence that says what is missing for an index on the GPU; None if it is worth a try. Takes up to some seconds."""
     if options.is_on_cpu or options.engine is not None:
         return None
-    if not may_have_gpu():
+    cards = {card.index: card for card in read_cards()}
+    if not cards and not has_device_files():
         return NO_GPU
     try:
         builds = find_builds(options)
@@ -27,7 +28,6 @@ def why_not(options: GpuOptions) -> str | None:
     if len(builds) > 1:
         names = " and ".join(build.name for build in builds)
         return f"{names} are both installed in {options.environment}, and overwrite each other's files. Uninstall all but one."
-    cards = {card.index: card for card in read_cards()}
     for device in options.devices:
         if cards and device not in cards:
             return f"The setting gpu_devices names GPU {device}; there are {', '.join(sorted(cards))}."

@@ -55,9 +55,9 @@ def read_cards() -> list[Card]:
     return [card for line in listed.splitlines() if (card := _card(line)) is not None]
 
 
-def may_have_gpu() -> bool:
-    """Whether this machine shows any sign of an NVIDIA GPU. Some containers have the devices and no `nvidia-smi`."""
-    return bool(read_cards()) or any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
+def has_device_files() -> bool:
+    """Whether this machine shows a sign of an NVIDIA GPU: some containers have the devices and no `nvidia-smi`."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
 
 
 def bytes_on_each(count: int, dim: int, options: GpuOptions) -> int:

@@ -72,8 +72,8 @@ def _open(config: dict[str, Any]) -> Devices:
     if there < wanted:
         raise Failed(f"FAISS finds {there} of the {wanted} GPUs that gpu_devices names")
     is_replicated = config["layout"] == "replica"
-    _try(Devices(config["dim"], engine.open_part, wanted, is_replicated=True))
-    return Devices(config["dim"], engine.open_part, wanted, is_replicated=is_replicated)
+    _try(Devices(config["dim"], engine.open_device, wanted, is_replicated=True))
+    return Devices(config["dim"], engine.open_device, wanted, is_replicated=is_replicated)
 
 
 def _try(devices: Devices) -> None:

@@ -82,11 +82,13 @@ class GpuKeeper:
             self._log.info("the new index is not on the GPU yet: %s", sentence_of(error))
             return
         main.faster = proved.engine
+        unused: Proved | None = proved
         with self._changed:
             if not self._is_closed:
+                unused = None if self._prepared is None else self._prepared[1]
                 self._prepared = (main, proved)
-                return
-        proved.process.close()
+        if unused is not None:
+            unused.process.close()
 
     def retry_now(self) -> None:
         """Try again at once, without the pause that follows a failure."""
@@ -138,7 +140,8 @@ class GpuKeeper:
             self._watch(*self._used)
 
     def _begin(self, target: MainSegment) -> None:
-        prepared, self._prepared = self._prepared, None
+        with self._changed:
+            prepared, self._prepared = self._prepared, None
         if prepared is not None and prepared[0] is not target:
             prepared[1].process.close()
             prepared = None
@@ -172,8 +175,9 @@ class GpuKeeper:
         reason = self._searches.change(lambda _: proved.process.lost)
         if reason is not None and not self._is_closed:
             self._let_go()
-            if self._state is not None:
-                self._state = replace(self._state, lost=self._state.lost + 1)
+            with self._changed:
+                if self._state is not None:
+                    self._state = replace(self._state, lost=self._state.lost + 1)
             self._fail(reason)
 
     def _open(self, main: MainSegment) -> Proved:

@@ -34,6 +34,14 @@ def device_count() -> int:
     return 64
 
 
-def open_part(dim: int, device: int) -> FlatOnCpu:
-    """An empty index of vectors of `dim` components; every device is the processor."""
-    return FlatOnCpu(dim)
+class Cpu:
+    """The processor."""
+
+    def open_part(self, dim: int) -> FlatOnCpu:
+        """An empty index of vectors of `dim` components."""
+        return FlatOnCpu(dim)
+
+
+def open_device(device: int) -> Cpu:
+    """Every device is the processor."""
+    return Cpu()

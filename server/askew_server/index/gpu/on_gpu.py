@@ -16,18 +16,16 @@ _TEMPORARY_BYTES = 512 << 20
 class FlatOnGpu:
     """Vectors as float16 on one GPU; a search compares a query with all of them."""
 
-    def __init__(self, dim: int, device: int) -> None:
-        """`device`: among the GPUs that this process sees. Raises RuntimeError; may abort the process."""
+    def __init__(self, dim: int, device: int, resources: Any) -> None:
+        """Raises RuntimeError; may abort the process."""
         faiss = faiss_with_gpu()
-        self._resources = faiss.StandardGpuResources()
-        self._resources.setTempMemory(_TEMPORARY_BYTES)
         config = faiss.GpuIndexFlatConfig()
         config.device = device
         config.useFloat16 = True
         if hasattr(config, "use_cuvs"):
             # cuVS's kernels have other limits on the number of neighbours.
             config.use_cuvs = False
-        self._index: Any = faiss.GpuIndexFlatIP(self._resources, dim, config)
+        self._index: Any = faiss.GpuIndexFlatIP(resources, dim, config)
 
     def add(self, vectors: NDArray[np.float32]) -> None:
         """Add further rows, float32 [n, D]. Raises RuntimeError."""
@@ -44,6 +42,20 @@ def device_count() -> int:
     return int(faiss_with_gpu().get_num_gpus())
 
 
-def open_part(dim: int, device: int) -> FlatOnGpu:
-    """An empty index of vectors of `dim` components on a device."""
-    return FlatOnGpu(dim, device)
+class Gpu:
+    """One GPU, and FAISS's memory on it, which all of its indexes share."""
+
+    def __init__(self, device: int) -> None:
+        """`device`: among the GPUs that this process sees. Raises RuntimeError."""
+        self._device = device
+        self._resources = faiss_with_gpu().StandardGpuResources()
+        self._resources.setTempMemory(_TEMPORARY_BYTES)
+
+    def open_part(self, dim: int) -> FlatOnGpu:
+        """An empty index of vectors of `dim` components."""
+        return FlatOnGpu(dim, self._device, self._resources)
+
+
+def open_device(device: int) -> Gpu:
+    """A device of this process."""
+    return Gpu(device)

@@ -32,17 +32,25 @@ class Part(Protocol):
         """The nearest rows; `count`: not more than there are."""
 
 
-OpenPart = Callable[[int, int], Part]
-"""open_part(dim, device): an empty index on a device."""
+class Place(Protocol):
+    """A device that holds parts."""
+
+    def open_part(self, dim: int, /) -> Part:
+        """An empty index of vectors of `dim` components."""
+
+
+OpenDevice = Callable[[int], Place]
+"""open_device(number): a device of this process."""
 
 
 class Device:
     """The parts on one device, and the numbers of the rows that they hold. One thread at a time uses it."""
 
-    def __init__(self, dim: int, open_part: Callable[[], Part], most_rows: int) -> None:
-        self._open_part = open_part
+    def __init__(self, dim: int, place: Place, most_rows: int) -> None:
+        self._dim = dim
+        self._place = place
         self._most_rows = most_rows
-        self._parts: list[Part] = [open_part()]
+        self._parts: list[Part] = [place.open_part(dim)]
         self._rows: list[Rows] = [np.empty(0, dtype=np.int64)]
 
     def add(self, rows: Rows, vectors: Vectors) -> None:
@@ -50,7 +58,7 @@ class Device:
         while len(rows):
             room = self._most_rows - len(self._rows[-1])
             if room == 0:
-                self._parts.append(self._open_part())
+                self._parts.append(self._place.open_part(self._dim))
                 self._rows.append(rows[:0])
                 continue
             self._parts[-1].add(np.ascontiguousarray(vectors[:room]))
@@ -71,15 +79,12 @@ class Devices:
     """The rows of an index on one or several devices."""
 
     def __init__(
-        self, dim: int, open_part: OpenPart, devices: int, *, is_replicated: bool, most_rows: int | None = None
+        self, dim: int, open_device: OpenDevice, devices: int, *, is_replicated: bool, most_rows: int | None = None
     ) -> None:
         """`is_replicated`: every device holds all rows. `most_rows`: of one part."""
         most_rows = MOST_ELEMENTS // dim if most_rows is None else most_rows
         self._is_replicated = is_replicated
-        self._devices = [
-            Device(dim, lambda number=number: open_part(dim, number), most_rows)  # type: ignore[misc]
-            for number in range(devices)
-        ]
+        self._devices = [Device(dim, open_device(number), most_rows) for number in range(devices)]
         self._pool = ThreadPoolExecutor(devices, "askew-device") if devices > 1 else None
         self.dim = dim
         self._added = 0

@@ -12,6 +12,7 @@ import os
 import pickle
 import select
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -53,6 +54,8 @@ _LOAD_SECONDS = 300.0
 """While it loads, the process says something at least this often."""
 _JOIN_SECONDS = 10.0
 _END_SECONDS = 0.2
+_MOST_LATE = 3
+"""Searches in turn that a GPU may answer too late; each of them waited for nothing."""
 
 
 class GpuLost(AskewError):
@@ -110,6 +113,7 @@ class GpuProcess:
         # The requests, with their slots, that were not answered in time, and since when.
         self._owed: dict[int, int] = {}
         self._owed_since = 0.0
+        self._late_in_turn = 0
         self._lost: str | None = None
 
     @property
@@ -158,12 +162,14 @@ class GpuProcess:
             message = self._receive(time.monotonic() + _LOAD_SECONDS)
             if message is None:
                 raise self._lose(f"The GPU's process loaded no vectors for {_LOAD_SECONDS:g} s.")
-            answer = Answer.unpacked(message)
+            answer = self._unpacked(message)
         self._waiting.clear()
         if not answer.succeeded:
             raise self._lose(f"The GPU could not load the vectors: {answer.failure.rstrip('.')}.")
         if not answer.value:
             raise self._lose("The gallery has no vectors to copy to the GPU yet.")
+        if not 0 < answer.value <= self._load.count:
+            raise self._lose(f"The GPU's process says that it holds {answer.value:g} of {self._load.count} vectors.")
         scores, rows = self._memory.answer(0, PROVED_BY, PROVED_NEAREST)
         queries = self._memory.vectors(0, PROVED_BY)
         return Proof(self._load.labels(int(answer.value)).copy(), queries.copy(), scores.copy(), rows.copy())
@@ -190,6 +196,7 @@ class GpuProcess:
             places[self._send(SEARCH, slot, len(part), count)] = slice(start, start + len(part))
         while self._waiting:
             self._read_one(deadline, places, *found)
+        self._late_in_turn = 0
         return found
 
     def give_up(self, reason: str) -> None:
@@ -217,22 +224,29 @@ class GpuProcess:
         if message is None:
             self._owed, self._waiting = self._waiting, {}
             self._owed_since = time.monotonic()
+            self._late_in_turn += 1
+            if self._late_in_turn > _MOST_LATE:
+                raise self._lose(
+                    f"The GPU answered {self._late_in_turn} searches in turn later than {self._options.answer_seconds:g} s. "
+                    "Let gpu_answer_seconds be more, or use more GPUs."
+                )
             raise GpuLate
-        answer = Answer.unpacked(message)
-        slot = self._waiting.pop(answer.number)
+        answer = self._unpacked(message)
+        if answer.number not in self._waiting or answer.number not in places:
+            raise self._lose("The GPU's process answered what it was not asked.")
+        slot, place = self._waiting.pop(answer.number), places[answer.number]
         if not answer.succeeded:
             raise self._lose(f"The GPU could not search: {answer.failure.rstrip('.')}.")
-        place = places[answer.number]
         scores[place], rows[place] = self._memory.answer(slot, place.stop - place.start, rows.shape[1])
 
     def _take_late_answers(self) -> None:
         while self._owed and self._poll.poll(0):
             try:
                 message = self._receive(time.monotonic())
+                if message is not None:
+                    self._owed.pop(self._unpacked(message).number, None)
             except GpuLost:
                 return
-            if message is not None:
-                self._owed.pop(Answer.unpacked(message).number, None)
 
     def _receive(self, deadline: float) -> bytes | None:
         """The next message; None at the deadline. Raises GpuLost."""
@@ -245,6 +259,12 @@ class GpuProcess:
         if not message:
             raise self._lose(self._how_it_ended())
         return message
+
+    def _unpacked(self, message: bytes) -> Answer:
+        try:
+            return Answer.unpacked(message)
+        except struct.error:
+            raise self._lose("The GPU's process sent a message that is no answer.") from None
 
     def _send(self, operation: Operation, slot: int, count: int, nearest: int) -> int:
         self._number += 1
@@ -271,7 +291,8 @@ class GpuProcess:
 
 
 def _command(options: GpuOptions) -> list[str]:
-    return [str(options.python or sys.executable), "-m", "askew_server.index.gpu.child"]
+    # -P: the folder in which the server was started must not provide modules.
+    return [str(options.python or sys.executable), "-P", "-m", "askew_server.index.gpu.child"]
 
 
 def _config(ring: Ring, options: GpuOptions) -> str:

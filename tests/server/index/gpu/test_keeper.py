@@ -125,13 +125,20 @@ def test_a_gpu_that_cannot_be_proved_is_not_used_and_is_tried_again(keep: Keep, 
     assert kept.search().index == "gpu-exact"
 
 
-@pytest.mark.parametrize("fault", ["other rows", "search fails"])
-def test_a_gpu_that_goes_wrong_later_is_found_out(keep: Keep, fault: str) -> None:
-    kept = keep(fault)
+@pytest.mark.parametrize(
+    ("fault", "is_asked"), [("other rows", False), ("search fails", True), ("one row", True), ("slow", True)]
+)
+def test_a_gpu_that_goes_wrong_later_is_found_out(keep: Keep, fault: str, is_asked: bool) -> None:
+    seconds = {"check_seconds": DEADLINE if is_asked else 0.5, "answer_seconds": 0.1 if fault == "slow" else 5.0}
+    kept = keep(fault, replace(OPTIONS, **seconds))
     kept.recover()
     process = kept.be_ready()
     (kept.folder / "faulty").touch()
-    wait_until(lambda: kept.state.process != process, "the loss")
+    if is_asked:
+        # Right, whatever the GPU says.
+        wait_until(lambda: kept.search().index == "two-stage" and kept.state.process != process, "the loss")
+    else:
+        wait_until(lambda: kept.state.process != process, "the loss")
     kept.recover()
     kept.be_ready(lost=1)
     assert kept.search().index == "gpu-exact"
