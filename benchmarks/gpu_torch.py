@@ -56,10 +56,15 @@ def open_device(device: int) -> TorchDevice:
     return TorchDevice(torch.device("cuda", device) if torch.cuda.is_available() else torch.device("cpu"))
 
 
+def version() -> str:
+    """What searches here, in words."""
+    return f"torch {torch.__version__}"
+
+
 def seconds_of_one_pass(megabytes: int) -> float:
     """The least time in which the first device reads this many bytes of float16."""
     where = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
-    values = torch.ones(megabytes * 500_000, dtype=torch.float16, device=where)
+    values = torch.ones(max(1, megabytes) * 500_000, dtype=torch.float16, device=where)
     times = []
     for _ in range(12):
         if where.type == "cuda":

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_server.index.gpu.on_cpu import FlatOnCpu, device_count
+from askew_server.index.gpu.on_cpu import FlatOnCpu, device_count, version
 
-__all__ = ["device_count", "open_device"]
+__all__ = ["device_count", "open_device", "version"]
 
 FAULT = "ASKEW_TEST_GPU_FAULT"
 FOLDER = "ASKEW_TEST_GPU_FOLDER"

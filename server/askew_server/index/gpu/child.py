@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from askew_server.index.faiss_library import faiss_version
 from askew_server.index.gpu.exchange import LOAD, LONGEST_MESSAGE, Answer, Load, Request, Ring, SharedMemory
 from askew_server.index.gpu.loading import load_vectors
 from askew_server.index.gpu.parts import Devices
@@ -42,9 +41,9 @@ def main() -> None:
     _begin(int(sys.argv[5]))
     memory = SharedMemory(Ring(config["dim"]), int(sys.argv[3]))
     try:
-        devices = _open(config)
-        hello: dict[str, object] = {"askew": version("askew-server"), "faiss": faiss_version()}
-        connection.send(json.dumps({**hello, "python": platform.python_version()}).encode())
+        engine, devices = _open(config)
+        hello = {"askew": version("askew-server"), "engine": engine, "python": platform.python_version()}
+        connection.send(json.dumps(hello).encode())
     # Whatever is wrong here, the server says it.
     except Exception as error:  # noqa: BLE001
         connection.send(json.dumps({"failure": _sentence(error)}).encode()[:LONGEST_MESSAGE])
@@ -63,8 +62,8 @@ def main() -> None:
         connection.send(answer.packed())
 
 
-def _open(config: dict[str, Any]) -> Devices:
-    """The empty index on the devices, after a trial. Raises Failed, and what the engine raises; may abort the process."""
+def _open(config: dict[str, Any]) -> tuple[str, Devices]:
+    """The engine in words, and the empty index on the devices, after a trial. Raises Failed, and what the engine raises; may abort the process."""
     engine = importlib.import_module(config["engine"])
     wanted, there = int(config["devices"]), engine.device_count()
     if not there:
@@ -73,7 +72,7 @@ def _open(config: dict[str, Any]) -> Devices:
         raise Failed(f"FAISS finds {there} of the {wanted} GPUs that gpu_devices names")
     is_replicated = config["layout"] == "replica"
     _try(Devices(config["dim"], engine.open_device, wanted, is_replicated=True))
-    return Devices(config["dim"], engine.open_device, wanted, is_replicated=is_replicated)
+    return engine.version(), Devices(config["dim"], engine.open_device, wanted, is_replicated=is_replicated)
 
 
 def _try(devices: Devices) -> None:

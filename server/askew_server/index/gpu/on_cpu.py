@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_server.index.faiss_library import flat_index, limit_faiss_threads
+from askew_server.index.faiss_library import faiss_version, flat_index, limit_faiss_threads
 
 
 class FlatOnCpu:
@@ -45,3 +45,8 @@ class Cpu:
 def open_device(device: int) -> Cpu:
     """Every device is the processor."""
     return Cpu()
+
+
+def version() -> str:
+    """What searches here, in words."""
+    return f"FAISS {faiss_version()}"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_server.index.faiss_library import faiss_with_gpu
+from askew_server.index.faiss_library import faiss_version, faiss_with_gpu
 
 _TEMPORARY_BYTES = 512 << 20
 """FAISS would take 1.5 GiB on each card, in each process."""
@@ -59,3 +59,8 @@ class Gpu:
 def open_device(device: int) -> Gpu:
     """A device of this process."""
     return Gpu(device)
+
+
+def version() -> str:
+    """What searches here, in words."""
+    return f"FAISS {faiss_version()}"

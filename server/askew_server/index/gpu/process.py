@@ -152,7 +152,7 @@ class GpuProcess:
                 f"Expected askew-server {version('askew-server')} in {where}, got {said['askew']}. Install the same "
                 "version there."
             )
-        return f"FAISS {said['faiss']}, Python {said['python']}"
+        return f"{said['engine']}, Python {said['python']}"
 
     def load(self) -> Proof:
         """Let it load the vectors, and wait for it. Another thread's `kill` ends the wait. Raises GpuLost."""

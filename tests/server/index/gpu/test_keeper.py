@@ -129,8 +129,10 @@ def test_a_gpu_that_cannot_be_proved_is_not_used_and_is_tried_again(keep: Keep, 
     ("fault", "is_asked"), [("other rows", False), ("search fails", True), ("one row", True), ("slow", True)]
 )
 def test_a_gpu_that_goes_wrong_later_is_found_out(keep: Keep, fault: str, is_asked: bool) -> None:
-    seconds = {"check_seconds": DEADLINE if is_asked else 0.5, "answer_seconds": 0.1 if fault == "slow" else 5.0}
-    kept = keep(fault, replace(OPTIONS, **seconds))
+    options = replace(
+        OPTIONS, check_seconds=DEADLINE if is_asked else 0.5, answer_seconds=0.1 if fault == "slow" else 5.0
+    )
+    kept = keep(fault, options)
     kept.recover()
     process = kept.be_ready()
     (kept.folder / "faulty").touch()
