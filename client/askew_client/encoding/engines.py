@@ -6,7 +6,14 @@ from importlib import metadata
 
 from askew_client.contract.errors import EngineMissing
 
-FAISS_GPU_BUILDS = ("faiss-gpu", "faiss-gpu-cuvs", "faiss-gpu-cu13-cuvs", "faiss-gpu-cu13", "faiss-gpu-cu12", "faiss-gpu-cu11")
+FAISS_GPU_BUILDS = (
+    "faiss-gpu",
+    "faiss-gpu-cuvs",
+    "faiss-gpu-cu13-cuvs",
+    "faiss-gpu-cu13",
+    "faiss-gpu-cu12",
+    "faiss-gpu-cu11",
+)
 FAISS_BUILDS = ("faiss-cpu", *FAISS_GPU_BUILDS)
 """The distributions that provide the module `faiss`."""
 

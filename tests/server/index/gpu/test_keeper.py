@@ -108,7 +108,7 @@ def test_a_gpu_that_hangs_for_good_is_ended_and_started_again(keep: Keep) -> Non
     [
         ("abort", "The GPU's process ended by SIGABRT. It said: Faiss assertion .* no kernel image is available"),
         ("full", "says: Error in StandardGpuResourcesImpl: CUDA error 2 out of memory"),
-        ("other rows", r"The GPU misses \d+\.\d % of the vectors .* stays on the CPU"),
+        ("misses", r"The GPU misses \d+\.\d % of the vectors .* stays on the CPU"),
         ("other scores", r"The GPU scores a vector by 0\.\d+ otherwise .* stays on the CPU"),
         ("no numbers", "The GPU gives scores that are not numbers. The gallery stays on the CPU"),
         ("impossible rows", r"The GPU could not search: index 1000000000\d+ is out of bounds"),
