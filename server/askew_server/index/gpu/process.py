@@ -7,6 +7,7 @@ anything here but GpuLost and GpuLate.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -206,7 +207,9 @@ class GpuProcess:
     def kill(self) -> None:
         """End it at once."""
         self._process.kill()
-        self._process.wait(_JOIN_SECONDS)
+        # A process that waits for the driver of its card may outlive this; it holds nothing that the server needs.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_JOIN_SECONDS)
 
     def close(self) -> None:
         """End it, and let go of what was shared with it. No other thread may use it any more."""
