@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import replace
 
 from askew_client.errors import sentence_of
 from askew_server.errors import Refusal
@@ -175,10 +174,7 @@ class GpuKeeper:
         reason = self._searches.change(lambda _: proved.process.lost)
         if reason is not None and not self._is_closed:
             self._let_go()
-            with self._changed:
-                if self._state is not None:
-                    self._state = replace(self._state, lost=self._state.lost + 1)
-            self._fail(reason)
+            self._fail(reason, lost=1)
 
     def _open(self, main: MainSegment) -> Proved:
         """Raises GpuLost, Refusal, and whatever else goes wrong."""
@@ -208,15 +204,15 @@ class GpuKeeper:
         self._used = None
         proved.process.close()
 
-    def _fail(self, reason: str) -> None:
-        """Say why the GPU is not used, and pause before the next attempt."""
+    def _fail(self, reason: str, *, lost: int = 0) -> None:
+        """Say why the GPU is not used, and pause before the next attempt. `lost`: processes that had served."""
         pause = min(_LONGEST_PAUSE, self._options.retry_seconds * 2**self._failures)
         with self._changed:
             if self._state is None:
                 return
             if reason != self._state.reason:
                 self._log.warning("the gallery is searched on the CPU: %s", reason)
-            self._state = GpuState("unavailable", reason, self._state.lost)
+            self._state = GpuState("unavailable", reason, self._state.lost + lost)
             self._failures = min(self._failures + 1, 30)
             failures, target = self._failures, self._target
             self._changed.wait_for(
