@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from askew_client.contract.common import GalleryName
 from askew_client.errors import AskewError
 from askew_client.wording import expectation
+from askew_server.index.gpu.options import GpuLayout, GpuOptions
 from askew_server.observability.logs import LogFormat, LogLevel
 
 ENVIRONMENT_PREFIX = "ASKEW_"
@@ -27,6 +28,8 @@ Origin = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s*]+$")]
 
 RootPath = Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9._~-]+)*$", max_length=200)]
 """A path prefix: empty, or segments that are the same whether they are percent-encoded or not, without a slash at the end."""
+
+GpuDevices = Annotated[str, StringConstraints(pattern=r"^(cpu(,cpu)*|\d+(,\d+)*)$")]
 
 
 def _max_pixels() -> int:
@@ -250,6 +253,27 @@ class Settings(BaseSettings):
         gt=0,
         description="Time that building an index, or making an offline pack, may take, in seconds.",
     )
+    gpu_python: Path | None = Field(
+        default=None,
+        description="The Python interpreter of an environment with a GPU build of FAISS and this version of `askew-server`; by "
+        "default, the server's own (docs/gpu.md).",
+    )
+    gpu_devices: GpuDevices = Field(
+        default="0",
+        description="The GPUs that search galleries whose index is `gpu-exact`: numbers in PCI order, separated by commas, as "
+        "`nvidia-smi` shows them. `cpu` tries the same processes without a GPU.",
+        json_schema_extra={"expected": "numbers such as 0 or 0,1, or cpu"},
+    )
+    gpu_layout: GpuLayout = Field(
+        default="shard",
+        description="How several GPUs share a gallery: `shard`: each holds a part of its vectors; `replica`: each holds all of "
+        "them and answers some of the queries.",
+    )
+    gpu_answer_seconds: float = Field(
+        default=0.5,
+        gt=0,
+        description="Time that a search waits for the GPU, in seconds; then the index on the CPU answers it.",
+    )
     max_jobs: int = Field(
         default=32,
         ge=1,
@@ -283,6 +307,11 @@ class Settings(BaseSettings):
         default=False,
         description="Send OpenTelemetry traces; needs the extra `tracing`.",
     )
+
+    @property
+    def gpu(self) -> GpuOptions:
+        """How GPUs are used."""
+        return GpuOptions(self.gpu_python, tuple(self.gpu_devices.split(",")), self.gpu_layout, self.gpu_answer_seconds)
 
     @field_validator("root_path", mode="before")
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from askew_client.encoding.engines import not_importable, refuse_several
+from askew_client.encoding.engines import FAISS_BUILDS, not_importable, refuse_several
 
 
 def import_faiss(purpose: str) -> Any:
@@ -15,7 +15,7 @@ def import_faiss(purpose: str) -> Any:
     hint = "Install one: pip install faiss-cpu (or faiss-gpu, for an NVIDIA GPU)."
     try:
         import faiss
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:
         raise not_importable(error, "faiss", f"No faiss is installed, which is needed {purpose}.", hint) from None
-    refuse_several(("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12"), hint)
+    refuse_several(FAISS_BUILDS, hint)
     return faiss

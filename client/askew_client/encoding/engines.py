@@ -6,6 +6,17 @@ from importlib import metadata
 
 from askew_client.contract.errors import EngineMissing
 
+FAISS_GPU_BUILDS = (
+    "faiss-gpu",
+    "faiss-gpu-cuvs",
+    "faiss-gpu-cu13-cuvs",
+    "faiss-gpu-cu13",
+    "faiss-gpu-cu12",
+    "faiss-gpu-cu11",
+)
+FAISS_BUILDS = ("faiss-cpu", *FAISS_GPU_BUILDS)
+"""The distributions that provide the module `faiss`."""
+
 
 def refuse_several(builds: tuple[str, ...], hint: str) -> None:
     """Raise EngineMissing if more than one of these distributions is installed: they overwrite each other's files.
@@ -20,7 +31,7 @@ def refuse_several(builds: tuple[str, ...], hint: str) -> None:
         )
 
 
-def not_importable(error: ImportError, module: str, absent: str, hint: str) -> EngineMissing:
+def not_importable(error: ImportError | RuntimeError, module: str, absent: str, hint: str) -> EngineMissing:
     """The error for an engine that could not be imported: `absent` if it is not installed, otherwise why it did not load.
 
     Raises KeyboardInterrupt if Ctrl-C came while it was loaded: native modules report that as an ImportError.

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,11 +25,13 @@ from askew_server.errors import Refusal
 from askew_server.gallery.rebuilds import Rebuilds
 from askew_server.index.build import Progress
 from askew_server.index.build_process import BUILD_LIMITS, build_in_child
-from askew_server.index.faiss_library import gpu_count
-from askew_server.index.gpu import NO_GPU, load_on_gpu
+from askew_server.index.gpu.availability import why_not
+from askew_server.index.gpu.cards import refuse_too_large_for_cards
+from askew_server.index.gpu.keeper import GpuKeeper
+from askew_server.index.gpu.options import FIRST_GPU, GpuOptions
 from askew_server.index.main_segment import MainSegment
 from askew_server.index.on_disk import VerifyStep, open_main, remove_old, verify_blocks
-from askew_server.index.planning import chosen_kind, estimate, free_memory, refuse_too_large
+from askew_server.index.planning import built_kind, chosen_kind, estimate, free_memory, refuse_too_large
 from askew_server.index.port import Report, VectorIndex
 from askew_server.index.record import RECORD
 from askew_server.index.search_thread import SearchThread
@@ -71,12 +74,13 @@ def open_index(
     *,
     build_limits: Limits = BUILD_LIMITS,
     verified: VerifiedIndexes | None = None,
+    gpu: GpuOptions = FIRST_GPU,
 ) -> VectorIndex:
     """Open the index of a gallery and bring it up to date with its database. Raises EngineMissing.
 
-    `build_limits`: of each build. `verified`: the saved indexes that need not be verified again.
+    `build_limits`: of each build. `verified`: the saved indexes that need not be verified again. `gpu`: how GPUs are used.
     """
-    return IndexManager(gallery, store, dim, build_limits=build_limits, verified=verified)
+    return IndexManager(gallery, store, dim, build_limits=build_limits, verified=verified, gpu=gpu)
 
 
 class IndexManager:
@@ -91,10 +95,11 @@ class IndexManager:
         verify: Callable[[Path], Iterable[VerifyStep]] = verify_blocks,
         build_limits: Limits = BUILD_LIMITS,
         verified: VerifiedIndexes | None = None,
+        gpu: GpuOptions = FIRST_GPU,
     ) -> None:
         """Open the saved index in the gallery's folder, and bring it up to date with the database. Raises EngineMissing.
 
-        `verify`: reads the saved files again, step by step. `build_limits`: of each build. `verified`: see open_index.
+        `verify`: reads the saved files again, step by step. `build_limits`, `verified`, `gpu`: see open_index.
         """
         self._dim = dim
         self._store = store
@@ -115,6 +120,9 @@ class IndexManager:
             bring_up_to_date(index, store, dim)
         remove_old(self._saved)
         self._searches = SearchThread(index, gallery)
+        self._gpu_options = gpu
+        self._gpu = GpuKeeper(gallery, SqliteVectorSource(self._folder / "gallery.db", dim), gpu, self._searches)
+        self._gpu.follow(opened.main if index.wanted == "gpu-exact" else None)
         self._rebuilds = Rebuilds(gallery, self._build, lambda: self._searches.change(SegmentedIndex.wants_rebuild))
         if opened.main is not None:
             self._rebuilds.submit(partial(_ready, opened.main) if is_verified else partial(self._verify, opened.main))
@@ -162,13 +170,15 @@ class IndexManager:
 
     def statistics(self) -> IndexStatistics:
         """See VectorIndex."""
-        return self._searches.change(SegmentedIndex.statistics)
+        return replace(self._searches.change(SegmentedIndex.statistics), gpu=self._gpu.state)
 
     def status(self) -> IndexStatus:
         """See VectorIndex."""
         wanted = self._wanted_kind()
         kind, estimated = self._plan(wanted)
-        return IndexStatus(wanted, kind, estimated, self._rebuilds.is_building, self._rebuilds.failure)
+        gpu = self._gpu.state
+        failure = self._rebuilds.failure or (None if gpu is None else gpu.reason)
+        return IndexStatus(wanted, kind, estimated, self._rebuilds.is_building, failure)
 
     @property
     def rebuilds(self) -> Mapping[str, int]:
@@ -188,16 +198,21 @@ class IndexManager:
             raise
         except AskewError as error:
             raise Refusal(ProblemKind.VALIDATION, str(error)) from None
-        if kind == "gpu-exact" and not gpu_count():
-            raise Refusal(ProblemKind.VALIDATION, NO_GPU)
+        if kind == "gpu-exact":
+            if (missing := why_not(self._gpu_options)) is not None:
+                raise Refusal(ProblemKind.VALIDATION, missing)
+            refuse_too_large_for_cards(self.statistics().vectors, self._dim, self._gpu_options)
         self._store.set_fact(WANTED_KIND, kind)
 
-        def task(index: SegmentedIndex) -> str | None:
+        def task(index: SegmentedIndex) -> tuple[MainSegment | None, str | None]:
             index.wanted = kind
-            return index.wants_rebuild()
+            return index.main, index.wants_rebuild()
 
+        main, reason = self._searches.change(task)
+        self._gpu.follow(main if kind == "gpu-exact" else None)
+        self._gpu.retry_now()
         self._rebuilds.retry_now()
-        self._rebuilds.begin(self._searches.change(task))
+        self._rebuilds.begin(reason)
 
     def rebuild(self, report: Report, cancelled: Callable[[], bool]) -> IndexStatistics:
         """See VectorIndex."""
@@ -206,15 +221,17 @@ class IndexManager:
 
     def close(self) -> None:
         """See VectorIndex."""
+        self._gpu.stop()
         self._rebuilds.close()
         self._searches.close()
+        self._gpu.close()
 
     def _wanted_kind(self) -> WantedKind:
         return self._searches.change(lambda index: index.wanted)
 
     def _plan(self, wanted: WantedKind) -> tuple[IndexKind, IndexEstimate]:
         """The kind chosen for the gallery's size, and its memory and disk. Raises AskewError."""
-        current = self.statistics().kind
+        current = self._searches.change(lambda index: index.built)
         with closing(GalleryReader.open(self._folder)) as reader:
             count = reader.counts()[0]
         kind = chosen_kind(wanted, count, self._dim, current)
@@ -226,12 +243,10 @@ class IndexManager:
     def _build(self, report: Report, cancelled: Callable[[], bool]) -> None:
         """Build the kind of index that the gallery should have, and search it from then on."""
         with closing(GalleryReader.open(self._folder)) as reader:
-            kind, _ = self._plan(self._wanted_kind())
+            kind = built_kind(self._plan(self._wanted_kind())[0])
             if kind == "exact":
                 self._search_all(reader)
                 (self._saved / RECORD).unlink(missing_ok=True)
-            elif kind == "gpu-exact":
-                self._load_on_gpu()
             else:
                 assert kind != "milvus"
                 self._build_coded(reader, kind, report, cancelled)
@@ -255,7 +270,10 @@ class IndexManager:
         # The files were just written and read back, so they need no verification.
         _ready(main)
         self._verified.add(self._saved, signature)
+        if self._wanted_kind() == "gpu-exact":
+            self._gpu.prepare(main)
         self._take(main, reader)
+        self._follow()
 
     def _take(self, main: MainSegment, reader: GalleryReader) -> None:
         """Search a new main segment from now on."""
@@ -277,20 +295,11 @@ class IndexManager:
             bring_up_to_date(index, reader, self._dim)
             self._searches.replace(index)
             self._is_whole = True
+        self._gpu.follow(None)
 
-    def _load_on_gpu(self) -> None:
-        source = SqliteVectorSource(self._folder / "gallery.db", self._dim)
-
-        def task(index: SegmentedIndex) -> str | None:
-            loaded = load_on_gpu(source)
-            if loaded.main is not None:
-                index.replace_main(loaded.main)
-            return loaded.reason
-
-        with self._changing:
-            reason = self._searches.change(task)
-        if reason is not None:
-            raise AskewError(reason)
+    def _follow(self) -> None:
+        """Let the GPU follow the main segment that is searched now, if it should."""
+        self._gpu.follow(self._searches.change(lambda index: index.main if index.wanted == "gpu-exact" else None))
 
     def _verify(self, main: MainSegment) -> None:
         """Compare the saved files with their digests, with pauses. A damaged index is taken out of use and rebuilt."""

@@ -40,6 +40,9 @@ Result = TypeVar("Result")
 QUERIES_AT_ONCE = 16
 """Queries of a batch that one index call answers; other requests get their turn between two calls."""
 
+_QUERIES_ON_GPU = 64
+"""The same once a GPU answered the first of them: it reads all vectors as often for 16 queries as for 64."""
+
 _MAX_READ_IN_LOOP = 48
 """Ids and payloads of up to this many items are read on the event loop, in a fraction of a millisecond."""
 
@@ -69,7 +72,7 @@ class ReadInThread(Protocol):
 
 @dataclass(slots=True)
 class SearchResult:
-    """The hits of each query, the index that found them, and how long each stage took.
+    """The hits of each query, the index that found them last, and how long each stage took.
 
     `stages`: name, begin and end in seconds of `time.perf_counter`. `together`: how many queries one index call answered.
     `unknown_fields`: those of the filter's fields, and of `group_by`, that no item of the gallery has.
@@ -84,7 +87,9 @@ class SearchResult:
 
     def record(self, asked: float, found: Neighbours) -> None:
         """Record one index search."""
-        self.index, self.exact, self.together = found.index, found.exact, found.together
+        self.index, self.together = found.index, found.together
+        # A GPU may be lost between two searches for one answer.
+        self.exact = self.exact and found.exact
         self.stages += [("queue", asked, found.began), ("search", found.began, found.ended)]
 
 
@@ -115,9 +120,9 @@ class GallerySearch:
                 result.hits += await self._counted_with_room(hits, options, size, (position, len(vectors)))
             return result
         allowed = None if options.filter is None else await self._allowed(options.filter, result)
-        for start in range(0, len(vectors), QUERIES_AT_ONCE):
-            part = vectors[start : start + QUERIES_AT_ONCE]
-            hits = await self._hits(part, choice, allowed, options, result)
+        while (start := len(result.hits)) < len(vectors):
+            count = _QUERIES_ON_GPU if result.index == "gpu-exact" else QUERIES_AT_ONCE
+            hits = await self._hits(vectors[start : start + count], choice, allowed, options, result)
             result.hits += await self._counted_with_room(hits, options, size, (start, len(vectors)))
         return result
 

@@ -46,6 +46,7 @@ async def run_search(
         threshold = facts.threshold_for(next(iter(encoders)), options.max_false_match)
     result = await while_connected(receive, gallery.search(vectors, options, threshold, context.size))
     context.record.stages += result.stages
+    context.record.index = result.index
     state.metrics.batch_searched(gallery.name, result.together)
     if options.filter is None and len(encoders) == 1:
         encoder = next(iter(encoders))

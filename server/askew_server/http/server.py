@@ -58,7 +58,10 @@ def _serve(settings: Settings) -> None:
             owner=f"askew serve at {url}",
             max_waiting=settings.max_waiting,
             open_index=partial(
-                open_index, build_limits=Limits(seconds=settings.build_seconds), verified=VerifiedIndexes()
+                open_index,
+                build_limits=Limits(seconds=settings.build_seconds),
+                verified=VerifiedIndexes(),
+                gpu=settings.gpu,
             ),
             max_awake=awake,
         )

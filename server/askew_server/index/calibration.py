@@ -79,6 +79,11 @@ class Truth:
         """The true nearest rows so far: int64 [n, up to 100], nearest first."""
         return np.take_along_axis(self._rows, np.argsort(-self._scores, axis=1, kind="stable"), axis=1)
 
+    def scores(self) -> Scores:
+        """The scores of these rows: float32 [n, up to 100]."""
+        descending: Scores = -np.sort(-self._scores, axis=1)
+        return descending
+
 
 def calibrate(
     codebooks: Codebooks,

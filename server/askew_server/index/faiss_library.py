@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from askew_client.encoding.engines import not_importable, refuse_several
+from askew_client.encoding.engines import FAISS_BUILDS, not_importable, refuse_several
 from askew_server.index.types import Mask, Precision, Rows, Scores, Vectors
 
 FASTSCAN_BLOCK = 32
@@ -29,7 +29,10 @@ _CENTROID_ROUNDS = 12
 _LEAST_WIDTH = 17
 _SEED = 20_21
 _HINT = "Install one: pip install faiss-cpu (or faiss-gpu, for an NVIDIA GPU)."
-_BUILDS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12")
+GPU_HINT = (
+    "Install one for the GPU: pip install faiss-gpu in place of faiss-cpu, or in an environment of its own that the "
+    "setting gpu_python names (docs/gpu.md)."
+)
 
 
 class Index(Protocol):
@@ -63,13 +66,10 @@ class ScalarCodes(Index, Protocol):
 
 
 class FlatIndex(Index, Protocol):
-    """Uncoded vectors, or float16 ones on the GPU; a search compares all of them with each query."""
+    """Vectors as float16; a search compares all of them with each query."""
 
     def search(self, queries: Vectors, count: int, /) -> tuple[Scores, Rows]:
         """The nearest rows."""
-
-    def reconstruct_batch(self, rows: Rows, /) -> Vectors:
-        """The vectors of these rows, float32 [n, D]."""
 
 
 class Refined(Index, Protocol):
@@ -82,9 +82,10 @@ def require_faiss() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         import faiss  # noqa: F401
-    except ImportError as error:
+    # Builds for the GPU need libraries of CUDA, also where nothing is searched on a GPU, and raise RuntimeError.
+    except (ImportError, RuntimeError) as error:
         raise not_importable(error, "faiss", "FAISS, which searches galleries, is not installed.", _HINT) from None
-    refuse_several(_BUILDS, _HINT)
+    refuse_several(FAISS_BUILDS, _HINT)
 
 
 def faiss_version() -> str:
@@ -95,12 +96,6 @@ def faiss_version() -> str:
 def limit_faiss_threads(threads: int) -> None:
     """Limit the threads of FAISS for calls from the current thread; FAISS keeps a limit for each calling thread."""
     _faiss().omp_set_num_threads(threads)
-
-
-def gpu_count() -> int:
-    """How many GPUs FAISS can use."""
-    # Only GPU builds have this function. They also run on machines without a GPU, but fail when they search on it.
-    return int(getattr(_faiss(), "get_num_gpus", lambda: 0)())
 
 
 def largest(scores: Scores, count: int) -> tuple[Scores, Rows]:
@@ -300,16 +295,25 @@ def write_scalar_codes(codes: Any, path: Path) -> Iterator[ScalarCodesWriter]:
         stream.write(header)
 
 
-# The GPU
+# Flat indexes, for the process of the GPU (gpu/)
 
 
-def new_gpu_index(dim: int) -> tuple[FlatIndex, object]:
-    """An empty index on the GPU that holds vectors as float16, and the resources that must live as long as it does."""
+def faiss_with_gpu() -> Any:
+    """FAISS with its GPU classes, for gpu/on_gpu.py alone. Raises EngineMissing if this build has none.
+
+    Never call it in the server's process: FAISS aborts where a kernel is missing.
+    """
     faiss = _faiss()
-    resources = faiss.StandardGpuResources()
-    config = faiss.GpuIndexFlatConfig()
-    config.useFloat16 = True
-    return faiss.GpuIndexFlatIP(resources, dim, config), resources
+    if not hasattr(faiss, "StandardGpuResources"):
+        raise EngineMissing(f"The installed FAISS {faiss.__version__} is a build for the CPU. {GPU_HINT}")
+    return faiss
+
+
+def flat_index(dim: int) -> FlatIndex:
+    """An empty index that holds vectors as float16 in memory, and compares a query with all of them."""
+    faiss = _faiss()
+    index: FlatIndex = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    return index
 
 
 # k-means (kmeans.py)

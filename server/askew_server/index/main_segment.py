@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
 from askew_client.contract.indexes import IndexKind
-from askew_server.index.masked import MaskedSegment, RowEngine
+from askew_server.index.masked import EngineLost, MaskedSegment, RowEngine
 from askew_server.index.two_stage import CodedTail
-from askew_server.index.types import MARGIN, Labels
+from askew_server.index.types import MARGIN, Answered, Found, Labels, Vectors
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,22 @@ class MainFacts:
     exact_margins: tuple[int, int] = (MARGIN, MARGIN)
 
 
+class FasterEngine(RowEngine, Protocol):
+    """An engine in another process that holds the same rows, and may be lost at any moment (gpu/accelerated.py)."""
+
+    kind: IndexKind
+    used_cpu: bool
+    """Set when the segment's own engine answered a part of a search."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next search may be asked of it. Never blocks."""
+
+
 class MainSegment(MaskedSegment):
     """A segment that covers every label up to a sequence number.
+
+    `faster`: an engine that is asked first while it is ready. Where it is lost, the segment's own engine answers.
 
     `state`: whether its files were verified or found damaged; the index manager sets it after verify_blocks (on_disk.py).
     """
@@ -53,6 +67,34 @@ class MainSegment(MaskedSegment):
         self._page_in = page_in
         self.state: Literal["ready", "unverified", "damaged"] = "ready"
         self._make_tail = make_tail
+        self.faster: FasterEngine | None = None
+        self.answered = self._own_answer
+
+    @property
+    def kind(self) -> IndexKind:
+        """The kind of index that answers now."""
+        faster = self._ready()
+        return self.facts.kind if faster is None else faster.kind
+
+    @property
+    def exact(self) -> bool:
+        """Whether every search finds the true nearest now."""
+        faster = self._ready()
+        return self.facts.exact or (faster is not None and faster.exact)
+
+    def search(self, queries: Vectors, limit: int, allowed: Labels | None, exact: bool) -> Found:
+        """See Segment. Afterwards, `answered` says which index gave the answer."""
+        faster = self._ready()
+        if faster is not None:
+            faster.used_cpu = False
+            try:
+                found = self._search_with(faster, queries, limit, allowed, exact)
+                self.answered = self._own_answer if faster.used_cpu else Answered(faster.kind, faster.exact)
+                return found
+            except EngineLost:
+                pass
+        self.answered = self._own_answer
+        return super().search(queries, limit, allowed, exact)
 
     def new_tail(self) -> CodedTail | None:
         """An empty segment in memory with the same codebooks; None if new vectors stay uncoded."""
@@ -71,3 +113,10 @@ class MainSegment(MaskedSegment):
         # The larger the limit, the more vectors are about as far away as the last hit.
         grown = np.interp(limit, (10, 100), (at_10, at_100)) if limit <= 100 else at_100 * limit / 100
         return max(MARGIN, int(np.ceil(grown)))
+
+    @property
+    def _own_answer(self) -> Answered:
+        return Answered(self.facts.kind, self.facts.exact)
+
+    def _ready(self) -> FasterEngine | None:
+        return self.faster if self.faster is not None and self.faster.is_ready else None

@@ -20,8 +20,15 @@ _MANY_LABELS = 1 / 16
 _MAX_LABEL_SPREAD = 8
 
 
+class EngineLost(Exception):
+    """An engine cannot answer now: another one must."""
+
+
 class RowEngine(Protocol):
-    """Finds rows of a matrix, by number. Results are float32 [n, count] and int64 [n, count], padded with -1."""
+    """Finds rows of a matrix, by number. Results are float32 [n, count] and int64 [n, count], padded with -1.
+
+    An engine in another process raises EngineLost if that process does not answer.
+    """
 
     @property
     def exact(self) -> bool:
@@ -68,6 +75,15 @@ class MaskedSegment:
         held: Labels = self._row_labels[self._alive]
         return held
 
+    @property
+    def engine(self) -> RowEngine:
+        """The engine that searches the rows."""
+        return self._engine
+
+    def rows_of(self, labels: Labels) -> Rows:
+        """The rows of labels that it has, removed ones included; unknown labels are left out."""
+        return self._rows_of(labels)
+
     def remove(self, labels: Labels) -> None:
         self._alive[self._rows_of(labels)] = False
         self._count = int(np.count_nonzero(self._alive))
@@ -83,6 +99,11 @@ class MaskedSegment:
         self._count = int(np.count_nonzero(self._alive))
 
     def search(self, queries: Vectors, limit: int, allowed: Labels | None, exact: bool) -> Found:
+        return self._search_with(self._engine, queries, limit, allowed, exact)
+
+    def _search_with(
+        self, engine: RowEngine, queries: Vectors, limit: int, allowed: Labels | None, exact: bool
+    ) -> Found:
         mask, admitted = self._mask(allowed)
         wanted = min(limit, admitted)
         shape = (len(queries), wanted)
@@ -90,23 +111,23 @@ class MaskedSegment:
         if not wanted:
             return found
         pending = np.arange(len(queries))
-        if self._engine.exact or not exact:
-            pending = self._overfetch(queries, found, mask, admitted)
+        if engine.exact or not exact:
+            pending = self._overfetch(engine, queries, found, mask, admitted)
         if len(pending):
-            scores, rows = self._engine.flat(queries[pending], wanted, mask)
+            scores, rows = engine.flat(queries[pending], wanted, mask)
             found.scores[pending] = scores
             found.labels[pending] = np.where(rows >= 0, self._row_labels[rows], -1)
         return found
 
-    def _overfetch(self, queries: Vectors, found: Found, mask: Mask | None, admitted: int) -> Rows:
+    def _overfetch(self, engine: RowEngine, queries: Vectors, found: Found, mask: Mask | None, admitted: int) -> Rows:
         """Fill `found` by over-fetching while that is cheaper; returns the positions of the queries that remain."""
         wanted = found.labels.shape[1]
         pending = np.arange(len(queries))
         fetched = wanted
         if mask is not None:
             fetched += math.ceil(_SAFETY_FACTOR * wanted * (self.rows / admitted - 1)) + 1
-        while len(pending) and self._is_worth_it(fetched := min(fetched, self.rows), admitted):
-            scores, rows = self._engine.nearest(queries[pending], fetched)
+        while len(pending) and _is_worth_it(engine, fetched := min(fetched, self.rows), admitted):
+            scores, rows = engine.nearest(queries[pending], fetched)
             fits = rows >= 0 if mask is None else (rows >= 0) & mask[rows]
             is_enough = np.count_nonzero(fits, axis=1) >= wanted
             for position in np.flatnonzero(is_enough):
@@ -119,10 +140,6 @@ class MaskedSegment:
                 break
             fetched *= _FETCH_GROWTH
         return pending
-
-    def _is_worth_it(self, fetched: int, admitted: int) -> bool:
-        engine = self._engine
-        return fetched <= engine.max_nearest and engine.nearest_seconds(fetched) <= engine.flat_seconds(admitted)
 
     def _mask(self, allowed: Labels | None) -> tuple[Mask | None, int]:
         """The rows that a search may find (None: all), and their number."""
@@ -150,3 +167,7 @@ class MaskedSegment:
         rows = np.minimum(rows, max(0, self.rows - 1))
         known: Rows = rows[self._row_labels[rows] == labels] if self.rows else rows[:0]
         return known
+
+
+def _is_worth_it(engine: RowEngine, fetched: int, admitted: int) -> bool:
+    return fetched <= engine.max_nearest and engine.nearest_seconds(fetched) <= engine.flat_seconds(admitted)

@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
@@ -14,6 +15,7 @@ from askew_client.contract.problems import ProblemKind
 from askew_client.errors import AskewError
 from askew_server.errors import Refusal
 from askew_server.index.two_stage import sub_vectors
+from askew_server.index.types import CodedKind
 
 EXACT_UP_TO = 20_000
 """Up to this many vectors, comparing all of them is fast enough: about 5 ms at 2,048 components on one core."""
@@ -40,14 +42,19 @@ def chosen_kind(wanted: WantedKind, count: int, dim: int, current: IndexKind) ->
 
     "auto" never chooses a GPU or inverted lists: the user must ask for them.
     """
-    if wanted in {"exact", "gpu-exact"}:
-        return "gpu-exact" if wanted == "gpu-exact" else "exact"
-    if count < MIN_CODED or not _can_be_coded(dim):
+    if wanted == "exact" or count < MIN_CODED or not _can_be_coded(dim):
         return "exact"
+    if wanted == "gpu-exact":
+        return "gpu-exact"
     if wanted == "auto":
         enough = EXACT_UP_TO if current == "exact" else EXACT_AGAIN_UP_TO
         return "two-stage" if count > enough else "exact"
     return "ivf-two-stage" if wanted == "ivf-two-stage" else "two-stage"
+
+
+def built_kind(kind: IndexKind) -> Literal["exact"] | CodedKind:
+    """The kind that is built for this one: beside the GPU, an index of the CPU stays ready to answer in its place."""
+    return "two-stage" if kind == "gpu-exact" else kind
 
 
 def lists_for(count: int) -> int:
@@ -72,7 +79,7 @@ def estimate(kind: IndexKind, count: int, dim: int) -> IndexEstimate:
     if kind == "exact":
         return _estimate(raw, 0, raw, 0)
     if kind == "gpu-exact":
-        return _estimate(8 * count, 0, raw // 2, 0)
+        return estimate(built_kind(kind), count, dim).model_copy(update={"bytes_gpu": raw // 2})
     scan = count * (scans_for(kind, count, dim)[-1] // 2 + 9)
     if kind == "ivf-two-stage":
         scan += 8 * count + 4 * dim * lists_for(count)

@@ -20,14 +20,10 @@ from numpy.typing import NDArray
 
 from askew_server.index.port import gallery_closed
 from askew_server.index.segmented import SegmentedIndex
-from askew_server.index.types import Labels, Neighbours, Vectors
+from askew_server.index.types import Answered, Labels, Neighbours, Vectors
 
 Result = TypeVar("Result")
 
-_BATCH_EXACT = 32
-"""Half of the queries of 64 clients: while one half is searched, the answers to the other half are written."""
-
-_BATCH = 8
 _MAX_SCORED = 4_096
 """For more labels than this, the caller computes the scores, so that other searches get their turn."""
 
@@ -162,7 +158,7 @@ class SearchThread:
     def _extend(self, batch: list[_Query]) -> None:
         """Take further queries that fit the first one. A task that does not fit is kept as the next one."""
         first = batch[0]
-        limit = _BATCH_EXACT if self._index.exact or first.exact else _BATCH
+        limit = self._index.queries_for(exact=first.exact)
         count = len(first.vectors)
         while count < limit:
             try:
@@ -200,8 +196,9 @@ def _search(index: SegmentedIndex, vectors: Vectors, wanted: int, allowed: Label
     nothing = np.empty((len(vectors), 0), dtype=np.int64)
     labels = index.search(vectors, fetched, allowed, exact) if fetched else nothing
     scores = _scores(index, vectors, labels)
-    is_exact = index.exact or exact
-    return Neighbours(labels, scores, index.kind, is_exact, available, began, time.perf_counter(), len(vectors))
+    answered = index.answered if fetched else Answered(index.kind, index.exact)
+    is_exact = answered.exact or exact
+    return Neighbours(labels, scores, answered.kind, is_exact, available, began, time.perf_counter(), len(vectors))
 
 
 def _scores(index: SegmentedIndex, vectors: Vectors, labels: Labels) -> NDArray[np.float64] | None:

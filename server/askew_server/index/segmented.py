@@ -1,6 +1,6 @@
 """A gallery's index: a main segment, if one was built, and the changes since.
 
-* main: immutable, memory-mapped, searched in two stages (two_stage.py), or on the GPU (gpu.py);
+* main: immutable, memory-mapped, searched in two stages (two_stage.py), or on the GPU while there is one (gpu/);
 * coded tails: new vectors in memory, coded with the main segment's codebooks;
 * fresh: the newest vectors, uncoded, searched exactly. Without a main segment, it holds all vectors.
 
@@ -17,10 +17,10 @@ from askew_client.contract.indexes import IndexKind, WantedKind
 from askew_server.index.exact import ExactSegment
 from askew_server.index.faiss_library import require_faiss
 from askew_server.index.main_segment import MainSegment
-from askew_server.index.planning import chosen_kind
+from askew_server.index.planning import built_kind, chosen_kind
 from askew_server.index.threads import limit_threads, search_threads
 from askew_server.index.two_stage import CodedTail
-from askew_server.index.types import MARGIN, Found, IndexStatistics, Labels, Segment, Vectors
+from askew_server.index.types import MARGIN, Answered, Found, IndexStatistics, Labels, Segment, Vectors
 
 MAX_FRESH = 2_048
 """Uncoded vectors next to a main segment: scanning these takes about as long as scanning 100,000 coded ones."""
@@ -28,6 +28,11 @@ MAX_FRESH = 2_048
 MIN_TAIL_TO_REBUILD = 20_000
 """A rebuild pays if more vectors than this are outside the main segment, and more than a quarter of its size."""
 
+_AT_ONCE_EXACT = 32
+"""Half of the queries of 64 clients: while one half is searched, the answers to the other half are written."""
+
+_AT_ONCE_CODED = 8
+_AT_ONCE_BY_GPU = 256
 _CODED_ON_ADD = 512
 _CODED_ON_SEARCH = 64
 _MIN_REMOVED_TO_REBUILD = 1_000
@@ -68,12 +73,31 @@ class SegmentedIndex:
     @property
     def kind(self) -> IndexKind:
         """The kind of index that answers now."""
-        return self._main.facts.kind if self._main is not None else "exact"
+        return self._main.kind if self._main is not None else "exact"
 
     @property
     def exact(self) -> bool:
-        """Whether every search finds the true nearest."""
-        return (self._main is None or self._main.facts.exact) and not self._tails()
+        """Whether every search finds the true nearest now."""
+        return (self._main is None or self._main.exact) and not any(map(len, self._tails()))
+
+    @property
+    def built(self) -> IndexKind:
+        """The kind that was built, which answers where nothing faster does."""
+        return self._main.facts.kind if self._main is not None else "exact"
+
+    @property
+    def answered(self) -> Answered:
+        """Which index gave the last answer, and whether every search by it finds the true nearest."""
+        if self._main is None:
+            return Answered("exact", True)
+        kind, exact = self._main.answered
+        return Answered(kind, exact and not any(map(len, self._tails())))
+
+    def queries_for(self, *, exact: bool) -> int:
+        """How many waiting queries one search should answer; `exact`: one that must find the true nearest."""
+        if self._main is not None and self._main.kind == "gpu-exact":
+            return _AT_ONCE_BY_GPU
+        return _AT_ONCE_EXACT if exact or self.exact else _AT_ONCE_CODED
 
     def labels(self) -> Labels:
         """Every label that it holds, ascending: int64 [n]."""
@@ -134,7 +158,7 @@ class SegmentedIndex:
 
     def wants_rebuild(self) -> str | None:
         """Why a rebuild pays: "kind" (the index should have another kind), "tail" or "removed"; None if it does not."""
-        if chosen_kind(self.wanted, len(self), self._dim, self.kind) != self.kind:
+        if built_kind(chosen_kind(self.wanted, len(self), self._dim, self.built)) != self.built:
             return "kind"
         if self._main is None:
             return None
@@ -152,6 +176,11 @@ class SegmentedIndex:
         # Their vectors are coded with other codebooks; they stay until a main segment covers them.
         self._old_tails = [tail for tail in self._tails() if len(tail)]
         self._main, self._tail = main, main.new_tail()
+
+    @property
+    def main(self) -> MainSegment | None:
+        """The main segment."""
+        return self._main
 
     @property
     def _main_rows(self) -> int:

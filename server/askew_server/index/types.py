@@ -35,6 +35,13 @@ MARGIN = 8
 """How many more than wanted a search fetches at least, because hits are re-ordered by the stored vectors."""
 
 
+class Answered(NamedTuple):
+    """Which kind of index gave an answer, and whether that kind finds the true nearest."""
+
+    kind: IndexKind
+    exact: bool
+
+
 class Found(NamedTuple):
     """What a segment found for n queries, nearest first: float32 [n, m] and int64 [n, m], padded with -inf and -1."""
 
@@ -62,6 +69,22 @@ class Neighbours:
 
 
 @dataclass(frozen=True)
+class GpuState:
+    """What the GPU does for a gallery that should be searched there.
+
+    `reason`: a sentence that says why the CPU answers. `lost`: how many processes were lost that had served. `vectors`: that
+    the GPU holds. `engine`: FAISS and Python in words. `process`: the number of the process.
+    """
+
+    state: Literal["starting", "ready", "unavailable"]
+    reason: str | None = None
+    lost: int = 0
+    vectors: int = 0
+    engine: str | None = None
+    process: int | None = None
+
+
+@dataclass(frozen=True)
 class IndexStatus:
     """Which kind of index a gallery should have, and whether it is being built.
 
@@ -82,7 +105,7 @@ class IndexStatistics:
 
     `main`, `tail`: vectors in the main segment and outside it, removed ones included; `removed`: removed vectors that
     still take up space. `bytes_mapped`: files that the system pages in and out; `bytes_memory`: everything else.
-    `recall_at_10`: measured when the main segment was built; None if every search is exact.
+    `recall_at_10`: measured when the main segment was built; None if every search is exact. `gpu`: None if none is wanted.
 
     `contract.indexes.IndexDescription` has the same figures for the API, merged with IndexStatus. The two classes are
     separate because the search thread makes these for each listing of galleries, without pydantic's validation, and
@@ -101,6 +124,7 @@ class IndexStatistics:
     recall_at_10: float | None
     generation: int
     state: Literal["ready", "unverified", "damaged"]
+    gpu: GpuState | None = None
 
 
 class Segment(Protocol):

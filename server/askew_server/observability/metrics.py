@@ -36,7 +36,8 @@ class GalleryNumbers:
 
     `waiting`: requests. `written`, `deleted`: items since the gallery was opened. `rebuilds`: of its index, by outcome
     (ok, failed). `tail`, `removed`: vectors added and removed since the index was built. `bytes_memory`,
-    `bytes_mapped`: of the index. `expected_match_scores`: by encoder, the median score of matches at its admission.
+    `bytes_mapped`: of the index. `gpu_ready`: whether a GPU answers, None where none is wanted; `gpu_lost`: how many of its
+    processes were lost while they served. `expected_match_scores`: by encoder, the median score of matches at its admission.
     """
 
     name: str
@@ -50,6 +51,8 @@ class GalleryNumbers:
     generation: int = 0
     bytes_memory: int = 0
     bytes_mapped: int = 0
+    gpu_ready: bool | None = None
+    gpu_lost: int = 0
     snapshots: int = 0
     expected_match_scores: Mapping[str, float] = field(default_factory=dict)
 
@@ -189,6 +192,13 @@ class _Gauges:
             now, "index_removed_vectors", "Removed vectors that still take space in the index.", "removed"
         )
         yield _of_galleries(now, "index_generation", "How often the index was rebuilt.", "generation")
+        on_gpu = [each for each in now.galleries if each.gpu_ready is not None]
+        ready: dict[tuple[str, ...], float] = {(each.name,): float(bool(each.gpu_ready)) for each in on_gpu}
+        yield _gauge(
+            "gpu_ready", "1 if the GPU answers for the gallery, 0 if the CPU does in its place.", ready, "gallery"
+        )
+        lost: dict[tuple[str, ...], float] = {(each.name,): each.gpu_lost for each in on_gpu}
+        yield _counter("gpu_processes_lost", "Processes of the GPU that were lost while they served.", lost, "gallery")
         yield _of_galleries(now, "snapshots", "Snapshots of a gallery.", "snapshots")
         expected: dict[tuple[str, ...], float] = {
             (each.name, encoder): score

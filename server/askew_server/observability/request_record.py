@@ -16,7 +16,8 @@ class RequestRecord:
     """One request. Times are seconds of `time.perf_counter`.
 
     `route`: the template that it matched. `gallery`: the name of an existing one. `key`: the id of a key, never the key.
-    `problem`: the slug of the problem that it was answered with. `stages`: of a search, with begin and end.
+    `problem`: the slug of the problem that it was answered with. `stages`: of a search, with begin and end. `index`: the
+    kind of index that answered a search.
     """
 
     request_id: str
@@ -33,6 +34,7 @@ class RequestRecord:
     bytes_in: int = 0
     bytes_out: int = 0
     stages: list[tuple[Stage, float, float]] = field(default_factory=list)
+    index: str | None = None
     trace_id: str | None = None
 
     def note(self, stage: Stage, began: float, ended: float) -> None:

@@ -14,7 +14,7 @@ from askew_server.replication.history import LocalGallery
 from askew_server.replication.record import gallery_key
 from askew_server.replication.source import PrimaryRefused, Source
 from askew_server.replication.wire import BrokenAnswer, GalleryState, PrimaryState
-from askew_server.storage.items import ItemStore
+from askew_server.storage.items import SqliteItemStore
 
 _COPIED_FACTS = ("space", "dim", "teacher", "created_at", "index_kind")
 
@@ -109,7 +109,7 @@ class CatalogCopy:
         """Make an empty gallery with the facts of the primary's."""
         facts = self._source.beside(name, key).facts
         made = self._galleries.new_folder(name)
-        store = ItemStore(made)
+        store = SqliteItemStore(made)
         try:
             store.begin({fact: facts[fact] for fact in _COPIED_FACTS if fact in facts})
         finally:

@@ -25,7 +25,9 @@ from askew_server.index.planning import EXACT_UP_TO, chosen_kind, estimate, free
         ("two-stage", 1_000, 2_048, "exact", "two-stage"),
         ("two-stage", 999, 2_048, "exact", "exact"),
         ("ivf-two-stage", 5_000, 2_048, "exact", "ivf-two-stage"),
-        ("gpu-exact", 10, 2_048, "exact", "gpu-exact"),
+        ("gpu-exact", 1_000, 2_048, "two-stage", "gpu-exact"),
+        ("gpu-exact", 999, 2_048, "exact", "exact"),
+        ("gpu-exact", 10**6, 67, "exact", "exact"),
     ],
 )
 def test_the_kind_follows_size_and_name(

@@ -273,7 +273,7 @@ def with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
             "traceparent", "X-Request-Id",
         ],
         expose_headers=[
-            "Content-Range", "ETag", "Location", "Retry-After", "Server-Timing", "WWW-Authenticate", "X-Request-Id",
+            "Askew-Index", "Content-Range", "ETag", "Location", "Retry-After", "Server-Timing", "WWW-Authenticate", "X-Request-Id",
         ],
     )  # fmt: skip
 

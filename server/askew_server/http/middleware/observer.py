@@ -50,12 +50,12 @@ class Observer:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        record = RequestRecord(_request_id(headers), scope["method"])
+        received = Headers(scope=scope)
+        record = RequestRecord(_request_id(received), scope["method"])
         path = decode_path(scope)
         match = self._routes.match(record.method, path, scope["query_string"])
         record.route, record.searches = match.template, match.rules.is_search
-        span = None if self._tracing is None else self._tracing.begin(record, headers)
+        span = None if self._tracing is None else self._tracing.begin(record, received)
         known = {"request_id": record.request_id} | ({} if record.trace_id is None else {"trace_id": record.trace_id})
 
         async def counted_receive() -> Message:
@@ -66,7 +66,10 @@ class Observer:
         async def counted_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                MutableHeaders(scope=message).append("Server-Timing", record.timing(time.perf_counter()))
+                headers = MutableHeaders(scope=message)
+                headers.append("Server-Timing", record.timing(time.perf_counter()))
+                if record.index is not None and message["status"] == 200:
+                    headers.append("Askew-Index", record.index)
             record.bytes_out += len(message.get("body", b""))
             await send(message)
 

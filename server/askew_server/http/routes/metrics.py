@@ -76,4 +76,6 @@ async def _numbers_of(state: AppState, gallery: LiveGallery) -> GalleryNumbers:
         bytes_memory=statistics.bytes_memory,
         bytes_mapped=statistics.bytes_mapped,
         snapshots=len(snapshots),
+        gpu_ready=None if statistics.gpu is None else statistics.gpu.state == "ready",
+        gpu_lost=0 if statistics.gpu is None else statistics.gpu.lost,
     )
