@@ -166,7 +166,9 @@ def test_large_photos_are_read_a_few_at_a_time(made: Path, tmp_path: Path) -> No
     table = parquet.read_table(made / "1-2.parquet").slice(0, 1)
     photo = table["photo"][0].as_py() + bytes(np.random.default_rng(0).bytes(1_000_000))
     large = table.set_column(4, table.schema.field("photo"), arrow.array([photo], arrow.binary()))
-    parquet.write_table(arrow.concat_tables([large] * 150), tmp_path / "large.parquet", row_group_size=50, use_dictionary=False)
+    parquet.write_table(
+        arrow.concat_tables([large] * 150), tmp_path / "large.parquet", row_group_size=50, use_dictionary=False
+    )
     intake = Intake("items")
     batches = list(ParquetItems(tmp_path / "large.parquet").batches(64, intake))
     assert sum(len(batch.ids) for batch in batches) == 150
