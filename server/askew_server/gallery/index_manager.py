@@ -248,7 +248,6 @@ class IndexManager:
                 self._search_all(reader)
                 (self._saved / RECORD).unlink(missing_ok=True)
             else:
-                assert kind != "milvus"
                 self._build_coded(reader, kind, report, cancelled)
         remove_old(self._saved)
 

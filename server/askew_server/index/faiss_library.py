@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from askew_client.encoding.engines import FAISS_BUILDS, not_importable, refuse_several
+from askew_client.errors import EngineMissing
 from askew_server.index.types import Mask, Precision, Rows, Scores, Vectors
 
 FASTSCAN_BLOCK = 32

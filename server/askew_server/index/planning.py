@@ -54,7 +54,10 @@ def chosen_kind(wanted: WantedKind, count: int, dim: int, current: IndexKind) ->
 
 def built_kind(kind: IndexKind) -> Literal["exact"] | CodedKind:
     """The kind that is built for this one: beside the GPU, an index of the CPU stays ready to answer in its place."""
-    return "two-stage" if kind == "gpu-exact" else kind
+    if kind == "gpu-exact":
+        return "two-stage"
+    assert kind != "milvus", "Milvus builds its own index"
+    return kind
 
 
 def lists_for(count: int) -> int:

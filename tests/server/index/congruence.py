@@ -52,7 +52,7 @@ class Backend:
 
     name: str
     open: OpenIndex
-    kind: Literal["exact", "two-stage", "ivf-two-stage"] = "exact"
+    kind: Literal["exact", "two-stage", "ivf-two-stage", "gpu-exact"] = "exact"
     recall: float = 1.0
     disorder: float = 1e-6
     impossible: WantedKind | None = None

@@ -8,7 +8,7 @@ from askew_server.gallery.index_manager import open_index
 from askew_server.index.gpu.options import GpuOptions
 from askew_server.index.port import VectorIndex
 from askew_server.index.types import CodedKind
-from askew_server.storage.items import ItemStore
+from askew_server.storage.items import SqliteItemStore
 from tests.server.index.congruence import Backend, IndexCongruence
 from tests.support.held_index import HeldIndex
 from tests.support.waiting import DEADLINE, wait_until
@@ -16,7 +16,7 @@ from tests.support.waiting import DEADLINE, wait_until
 pytestmark = pytest.mark.slow
 
 
-def open_on_gpu(gallery: str, store: ItemStore, dim: int) -> VectorIndex:
+def open_on_gpu(gallery: str, store: SqliteItemStore, dim: int) -> VectorIndex:
     """Open an index, and wait until the process that stands for the GPU answers, if it should."""
     index = open_index(gallery, store, dim, gpu=GpuOptions(devices=("cpu",), answer_seconds=DEADLINE))
     state = index.statistics().gpu
