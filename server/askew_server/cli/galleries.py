@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from askew_client.errors import AskewError
+from askew_server.cli.compact import compact
 from askew_server.cli.confirmation import confirm_deletion
 from askew_server.cli.milvus import (
     Collection,
@@ -37,6 +38,7 @@ gallery = typer.Typer(
 )
 gallery.command()(pack)
 gallery.command()(migrate)
+gallery.command()(compact)
 alias = typer.Typer(no_args_is_help=True, help="Give a gallery a second name, and switch that name to another gallery.")
 
 

@@ -8,7 +8,6 @@ import logging
 import resource
 import signal
 import socket
-import ssl
 import time
 from contextlib import ExitStack, closing
 from functools import partial
@@ -23,6 +22,7 @@ from askew_server.gallery.awake import share_descriptors
 from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.index_manager import open_index
 from askew_server.http.app import create_app
+from askew_server.http.certificate import CertificatePair, RenewedCertificate
 from askew_server.http.protocol import protocol_with_limits
 from askew_server.http.start_warnings import is_empty
 from askew_server.http.state import AppState
@@ -34,6 +34,8 @@ from askew_server.settings import Settings
 
 _MOST_DESCRIPTORS = 1 << 20
 """More than any server needs; some programs take time in proportion to the limit."""
+_TICKS_PER_SECOND = 10
+"""Of uvicorn's main loop."""
 
 
 def run_server(settings: Settings) -> None:
@@ -45,7 +47,10 @@ def run_server(settings: Settings) -> None:
 
 
 def _serve(settings: Settings) -> None:
-    scheme = "https" if _uses_tls(settings) else "http"
+    pair = _certificate_pair(settings)
+    # Before anything is made: a certificate that cannot be used is a reason not to start.
+    certificate = None if pair is None else RenewedCertificate(pair)
+    scheme = "http" if certificate is None else "https"
     tracing = open_tracing(version("askew-server")) if settings.tracing else None
     with ExitStack() as closed_on_failure:
         listener = closed_on_failure.enter_context(_listen(settings))
@@ -82,7 +87,7 @@ def _serve(settings: Settings) -> None:
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=10,
     )
-    server = _DrainingServer(config, state)
+    server = _DrainingServer(config, state, certificate)
     # A program that reads the next line may connect at once; its request waits until the server is ready.
     listener.listen(config.backlog)
     url += settings.root_path
@@ -110,13 +115,17 @@ def _close_on_sigterm(logs: Logs) -> None:
 class _DrainingServer(uvicorn.Server):
     """Reports not-ready when it is asked to stop, serves for another `drain_seconds`, and then shuts down."""
 
-    def __init__(self, config: uvicorn.Config, state: AppState) -> None:
+    def __init__(self, config: uvicorn.Config, state: AppState, certificate: RenewedCertificate | None) -> None:
         super().__init__(config)
         self._state = state
+        self._certificate = certificate
         self._stops_at: float | None = None
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to shut down now. uvicorn calls this ten times a second."""
+        if self._certificate is not None and counter % _TICKS_PER_SECOND == 0 and self.config.ssl is not None:
+            self._certificate.look(self.config.ssl)
+            self._state.certificate_expires = self._certificate.expires
         if not await super().on_tick(counter):
             return False
         now = time.monotonic()
@@ -164,26 +173,13 @@ def _check_address(settings: Settings) -> None:
         )
 
 
-def _uses_tls(settings: Settings) -> bool:
-    """Whether the server speaks TLS; its certificate is loaded once to check it. Raises AskewError."""
+def _certificate_pair(settings: Settings) -> CertificatePair | None:
+    """The pair that the server speaks TLS with; None: it does not. Raises AskewError."""
     if settings.tls_certificate is None:
         if settings.tls_key is not None:
             raise AskewError("Expected --tls-certificate with --tls-key: the certificate with its chain, as PEM.")
-        return False
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-            settings.tls_certificate, settings.tls_key, password=_no_password
-        )
-    except (OSError, ValueError) as error:
-        raise AskewError(
-            f"Expected a certificate and its key, without a password, as PEM in {settings.tls_certificate} and "
-            f"{settings.tls_key or 'the same file'}: {error}."
-        ) from None
-    return True
-
-
-def _no_password() -> str:
-    raise ValueError("the key asks for a password")
+        return None
+    return CertificatePair(settings.tls_certificate, settings.tls_key)
 
 
 def _allow_open_files() -> int:

@@ -51,7 +51,10 @@ _TOO_MANY_MADE = "Too many galleries are being created and deleted at once. Try 
 
 
 class AppState:
-    """The parts of the running server. `state`: loading, ok or draining. `failure`: why it never loaded, a sentence."""
+    """The parts of the running server. `state`: loading, ok or draining. `failure`: why it never loaded, a sentence.
+
+    `certificate_expires`: when the certificate in use does, in seconds since 1970; None without TLS.
+    """
 
     def __init__(self, settings: Settings, galleries: Catalog, *, data_was_empty: bool = False) -> None:
         self.settings = settings
@@ -72,6 +75,7 @@ class AppState:
             self.keys.close()
             raise
         self.writes = WritesUnderWay()
+        self.certificate_expires: float | None = None
         pixels = settings.max_photo_pixels
         photo_limits = Limits(settings.photo_seconds, settings.photo_processor_seconds, settings.photo_memory_bytes)
         self.check_limits = Limits(

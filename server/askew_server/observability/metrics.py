@@ -64,7 +64,7 @@ class ServerNumbers:
     `quarantined`: galleries that are damaged and do not serve. `waiting_photos`: photos to be described. `jobs`: their
     number by (kind, state). `progress`: of each running job, by (kind, gallery), in [0, 1]. `role`, `epoch`: see
     contract/replication.py. `staleness`: seconds, of a replica that was complete once. `behind`: changes that it lacks,
-    by (gallery,).
+    by (gallery,). `certificate_expires`: seconds since 1970, where the server speaks TLS itself.
     """
 
     ready: bool
@@ -76,6 +76,7 @@ class ServerNumbers:
     role: str = "primary"
     epoch: int = 1
     staleness: float | None = None
+    certificate_expires: float | None = None
     behind: dict[tuple[str, ...], float] = field(default_factory=dict)
 
 
@@ -220,6 +221,9 @@ class _Gauges:
         staleness: dict[tuple[str, ...], float] = {} if now.staleness is None else {(): now.staleness}
         yield _gauge("replica_staleness_seconds", text, staleness)
         yield _gauge("replica_behind", "Changes of the primary that a replica lacks.", now.behind, "gallery")
+        text = "When the server's certificate expires, in seconds since 1970."
+        expires: dict[tuple[str, ...], float] = {} if now.certificate_expires is None else {(): now.certificate_expires}
+        yield _gauge("tls_certificate_expiry_seconds", text, expires)
         yield _gauge("memory_bytes", "Resident memory: anonymous, and pages of mapped files.", _memory(), "kind")
 
 

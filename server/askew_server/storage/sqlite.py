@@ -178,6 +178,12 @@ class Database:
         with suppress(DatabaseError):
             self.rows("PRAGMA wal_checkpoint(PASSIVE)")
 
+    def compact(self) -> bool:
+        """Write the database anew without its free pages, and empty the log; False if another connection holds the log."""
+        self.execute("VACUUM")
+        busy, *_ = self.row("PRAGMA wal_checkpoint(TRUNCATE)") or (1,)
+        return not busy
+
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Let all reads of the block see the database as of one moment, the first read's."""

@@ -43,6 +43,7 @@ async def read_numbers(state: AppState) -> ServerNumbers:
         progress={(job.kind, job.gallery): job.done / job.total for job in running if job.total},
         role=state.replication.standing.role,
         epoch=state.replication.standing.epoch,
+        certificate_expires=state.certificate_expires,
         staleness=None if progress is None else progress.staleness(),
         behind={} if progress is None else {(name,): behind for name, behind in progress.behind.items()},
     )
