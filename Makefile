@@ -7,6 +7,7 @@ VENV_DEMO  ?= .venv-demo
 VENV_PEERS ?= .venv-peers
 VENV_WEB   ?= .venv-web
 VENV_RAY   ?= .venv-ray
+VENV_RELEASE ?= .venv-release
 PORT       ?=
 CHECK      ?=
 PHONE      ?=
@@ -26,7 +27,7 @@ CHROMIUM := $(firstword $(shell command -v chromium chromium-browser google-chro
 DRIVER   := $(shell command -v chromedriver 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-browser test-image test-slow web lint format unasync openapi commands settings soak bench-serving bench-index bench-ingest bench-phone bench-peers bench-indexing bench-training clean python-is-new-enough
+.PHONY: help demo test test-fast test-browser test-image test-slow web lint format unasync openapi commands settings release licences soak bench-serving bench-index bench-ingest bench-phone bench-peers bench-indexing bench-training clean python-is-new-enough
 
 help: ## list the targets
 	@echo "Askew: visual search against a gallery that is never re-indexed."
@@ -87,6 +88,14 @@ commands: $(VENV)/.installed ## rewrite docs/commands.md, after a change of a co
 settings: $(VENV)/.installed ## rewrite the table of settings in docs/server.md, after a change of a setting
 	$(VENV)/bin/python -m tests.docs.settings_table
 
+# .venv-demo has what the server's image has, and what the demo for phones adds, so it is not taken here.
+release: $(VENV_RELEASE)/.installed $(VENV_RELEASE)/image/.installed ## build wheels, SBOM, licences and checksums into dist/
+	$(VENV_RELEASE)/bin/python release/build_release.py --environment $(VENV_RELEASE)/image
+
+licences: $(VENV_RELEASE)/.installed $(VENV_RELEASE)/image/.installed ## rewrite docs/licences.md, after a change of the image's packages
+	$(VENV_RELEASE)/bin/python release/licences.py --environment $(VENV_RELEASE)/image > docs/licences.md.part
+	mv docs/licences.md.part docs/licences.md
+
 soak: $(VENV)/.soak ## kills, overload, faults, schemathesis, hostile bodies; hours (docs/reliability.md)
 	$(VENV)/bin/python tests/soak/soak.py --kills $(KILLS) --minutes $(MINUTES) --bodies $(BODIES) \
 		--examples $(EXAMPLES) --seeds $(SEEDS) --seed $(SEED)
@@ -115,7 +124,7 @@ bench-indexing: $(VENV)/.installed ## askew index, compared with a bare ONNX Run
 	$(VENV)/bin/python benchmarks/indexing.py
 
 clean: ## remove the environments, caches and the demo's data
-	rm -rf $(VENV) $(VENV_DEMO) $(VENV_PEERS) $(VENV_RAY) demo/data .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV_DEMO) $(VENV_PEERS) $(VENV_RAY) $(VENV_RELEASE) demo/data .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find client server training tests demo deploy benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 python-is-new-enough:
@@ -164,4 +173,18 @@ $(VENV_RAY)/.installed: client/pyproject.toml server/pyproject.toml requirements
 	@test -x $(VENV_RAY)/bin/python || $(PYTHON) -m venv $(VENV_RAY)
 	@$(VENV_RAY)/bin/python $(PIP) install $(PINNED) --editable './client[cpu,cli]' --editable './server[cpu,parquet]' \
 		--requirement requirements/ray.txt
+	@touch $@
+
+$(VENV_RELEASE)/.installed: requirements/release.txt | python-is-new-enough
+	@echo "Making $(VENV_RELEASE), the tools of a release (once) ..."
+	@test -x $(VENV_RELEASE)/bin/python || $(PYTHON) -m venv $(VENV_RELEASE)
+	@$(VENV_RELEASE)/bin/python $(PIP) install --requirement $<
+	@touch $@
+
+# Just what the server's image installs, without pip: what is described is what is shipped.
+$(VENV_RELEASE)/image/.installed: client/pyproject.toml server/pyproject.toml requirements/constraints.txt | $(VENV_RELEASE)/.installed
+	@rm -rf $(VENV_RELEASE)/image
+	@$(PYTHON) -m venv --without-pip $(VENV_RELEASE)/image
+	@$(VENV_RELEASE)/bin/python -m pip --python $(VENV_RELEASE)/image/bin/python --disable-pip-version-check --quiet --no-input install \
+		$(PINNED) './client[cpu,cli]' './server[cpu]'
 	@touch $@
