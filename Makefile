@@ -186,5 +186,5 @@ $(VENV_RELEASE)/image/.installed: client/pyproject.toml server/pyproject.toml re
 	@rm -rf $(VENV_RELEASE)/image
 	@$(PYTHON) -m venv --without-pip $(VENV_RELEASE)/image
 	@$(VENV_RELEASE)/bin/python -m pip --python $(VENV_RELEASE)/image/bin/python --disable-pip-version-check --quiet --no-input install \
-		$(PINNED) './client[cpu,cli]' './server[cpu]'
+		$(PINNED) './client[cli]' './server[cpu]'
 	@touch $@

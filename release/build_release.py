@@ -34,7 +34,9 @@ def version_of_all(root: Path) -> str:
         for package in PACKAGES
     }
     if len(set(found.values())) != 1:
-        raise SystemExit(f"Expected one version in all packages, got {found}. Set the same one in every pyproject.toml.")
+        raise SystemExit(
+            f"Expected one version in all packages, got {found}. Set the same one in every pyproject.toml."
+        )
     return str(found["client"])
 
 
@@ -69,7 +71,9 @@ def without_places(document: Any) -> Any:
     if isinstance(document, dict):
         return {name: without_places(value) for name, value in document.items()}
     if isinstance(document, list):
-        kept = [each for each in document if not (isinstance(each, dict) and str(each.get("url", "")).startswith("file:"))]
+        kept = [
+            each for each in document if not (isinstance(each, dict) and str(each.get("url", "")).startswith("file:"))
+        ]
         return [without_places(each) for each in kept]
     return document
 

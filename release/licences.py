@@ -1,6 +1,6 @@
 """The licences of the packages in the server's image: read, checked, and written as docs/licences.md.
 
-    .venv-release/bin/python release/licences.py --environment .venv-image > docs/licences.md
+.venv-release/bin/python release/licences.py --environment .venv-image > docs/licences.md
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def read_licences(environment: Path) -> list[Licence]:
 def check_licences(licences: list[Licence]) -> None:
     """Raises SystemExit if one is a GPL or an AGPL (an LGPL is none), is unknown, or there are none."""
     if not licences:
-        raise SystemExit("Expected packages in the environment, got none. Install ./client[cpu,cli] and ./server[cpu] there.")
+        raise SystemExit(
+            "Expected packages in the environment, got none. Install ./client[cpu,cli] and ./server[cpu] there."
+        )
     refused = [each for each in licences if REFUSED.search(LESSER.sub("", each.licence)) and " OR " not in each.licence]
     unknown = [each for each in licences if each.licence.upper() in ("", "UNKNOWN")]
     for what, those in (("a GPL or an AGPL", refused), ("no licence that it states", unknown)):
@@ -53,7 +55,9 @@ def check_licences(licences: list[Licence]) -> None:
 
 def licence_page(licences: list[Licence]) -> str:
     """docs/licences.md."""
-    rows = [f"| {each.name} | {each.version} | {' '.join(each.licence.split()).replace('|', '/')} |" for each in licences]
+    rows = [
+        f"| {each.name} | {each.version} | {' '.join(each.licence.split()).replace('|', '/')} |" for each in licences
+    ]
     return (
         "# Licences of the server image's packages\n\nAskew is under the Apache License 2.0. These Python packages are in the "
         "image of the server, with the licence\nthat each states in its metadata. None is under the GPL or the AGPL; `make "
