@@ -136,7 +136,7 @@ python-is-new-enough:
 $(VENV_DEMO)/.installed: client/pyproject.toml server/pyproject.toml requirements/constraints.txt | python-is-new-enough
 	@echo "Making $(VENV_DEMO), the environment of the demo (once) ..."
 	@test -x $(VENV_DEMO)/bin/python || $(PYTHON) -m venv $(VENV_DEMO)
-	@$(VENV_DEMO)/bin/python $(PIP) install $(PINNED) --editable './client[cpu,cli]' --editable './server[cpu]'
+	@$(VENV_DEMO)/bin/python $(PIP) install $(PINNED) --editable './client[cpu,cli]' --editable './server[cpu,tracing]'
 	@touch $@
 
 $(VENV_DEMO)/.phone: $(VENV_DEMO)/.installed requirements/phone.txt
@@ -186,5 +186,5 @@ $(VENV_RELEASE)/image/.installed: client/pyproject.toml server/pyproject.toml re
 	@rm -rf $(VENV_RELEASE)/image
 	@$(PYTHON) -m venv --without-pip $(VENV_RELEASE)/image
 	@$(VENV_RELEASE)/bin/python -m pip --python $(VENV_RELEASE)/image/bin/python --disable-pip-version-check --quiet --no-input install \
-		$(PINNED) './client[cli]' './server[cpu]'
+		$(PINNED) './client[cli]' './server[cpu,tracing]'
 	@touch $@

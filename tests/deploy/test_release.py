@@ -33,7 +33,8 @@ def test_the_packages_have_one_version_which_they_ask_of_each_other_and_the_chan
     projects = {each: tomllib.loads((ROOT / each / "pyproject.toml").read_text())["project"] for each in PACKAGES}
     (version,) = {project["version"] for project in projects.values()}
     for project in projects.values():
-        wanted = [*project["dependencies"], *sum(project.get("optional-dependencies", {}).values(), [])]
+        optional = project.get("optional-dependencies", {}).values()
+        wanted = [*project["dependencies"], *(each for extra in optional for each in extra)]
         ours = [each for each in wanted if each.startswith("askew")]
         assert all(each.endswith(f"=={version}") for each in ours), ours
     assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
