@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -34,6 +35,22 @@ for name in sys.argv[1:]:
     for module in pkgutil.walk_packages(package.__path__, name + "."):
         importlib.import_module(module.name)
 """
+
+
+MINORS = (11, 12, 13)
+"""Of the Pythons 3 that the packages' classifiers name."""
+
+
+def interpreter_of(minor: int) -> Path | None:
+    """A Python 3 of this version on this machine: from PATH, or of pyenv."""
+    named = shutil.which(f"python3.{minor}")
+    pyenv = sorted((Path.home() / ".pyenv/versions").glob(f"3.{minor}.*/bin/python3.{minor}"))
+    for path in [*pyenv, *([] if named is None else [Path(named)])]:
+        # A shim of pyenv is there, and does not work, where its version is not chosen.
+        done = subprocess.run([path, "-c", "import ensurepip, venv"], capture_output=True, check=False)
+        if done.returncode == 0:
+            return path
+    return None
 
 
 def run(*command: str | Path) -> str:
@@ -126,3 +143,21 @@ def test_the_training_wheel_adds_its_commands(python: Path, wheels: dict[str, Pa
     (site_packages / "tests-environment.pth").write_text(sysconfig.get_path("purelib") + "\n")
     run(python, "-c", IMPORT_ALL, "askew_training")
     assert "describe-network" in run(python.with_name("askew"), "--help")
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("minor", MINORS)
+def test_the_wheels_work_on_every_python_that_they_name(minor: int, wheels: dict[str, Path], tmp_path: Path) -> None:
+    python = interpreter_of(minor)
+    if python is None:
+        pytest.skip(f"!! The wheels were NOT tried on Python 3.{minor}: it is not on this machine.")
+    run(python, "-m", "venv", tmp_path / "environment")
+    interpreter = tmp_path / "environment/bin/python"
+    client, server = wheels["askew_client"], wheels["askew_server"]
+    run(
+        interpreter, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "requirements/constraints.txt",
+        f"{client}[cpu,cli]", f"{server}[cpu,parquet,tracing]",
+    )  # fmt: skip
+    run(interpreter, "-c", IMPORT_ALL, "askew_client", "askew_server")
+    assert "student" in run(interpreter.with_name("askew"), "inspect", DEMO / "encoders/student.onnx")
+    assert "0.2.0" in run(interpreter.with_name("askew"), "--version")
