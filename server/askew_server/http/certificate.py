@@ -97,7 +97,7 @@ def expiry_of(pem: str) -> float:
         raise ValueError("no certificate in it")
     der = ssl.PEM_cert_to_DER_cert(pem[start : pem.index(end, start) + len(end)])
     content, _ = _member(_member(der)[0])
-    members = []
+    members: list[bytes] = []
     while content and len(members) < 5:
         is_version = content[0] == 0xA0
         value, content = _member(content)
