@@ -14,7 +14,6 @@ from pydantic import BaseModel, ValidationError
 from askew_client.contract.problems import Problem
 from askew_client.errors import AskewError
 from askew_client.files import PartialFile
-from askew_client.transport.certificates import tls_context, untrusted
 from askew_server.replication.record import Fence, ReplicationRecord
 from askew_server.replication.wire import (
     FORMAT,
@@ -84,6 +83,8 @@ class Source:
     def __init__(self, address: Address, http: httpx.Client | None = None) -> None:
         """`http`: reaches the primary, whatever its address; None: a new one."""
         import httpx
+
+        from askew_client.transport.certificates import tls_context
 
         self._address = address
         self._record: ReplicationRecord | None = None
@@ -211,6 +212,8 @@ class Source:
 
     def _unreachable(self, error: Exception) -> PrimaryUnreachable:
         import httpx
+
+        from askew_client.transport.certificates import untrusted
 
         about_certificate = untrusted(error, httpx.URL(self.url))
         reason = str(error) or type(error).__name__
