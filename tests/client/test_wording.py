@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 import askew_client.contract
-from askew_client.contract.aliases import SetAliasRequest
 from askew_client.contract.common import GalleryName, ItemId
 from askew_client.contract.filters.conditions import Filter
+from askew_client.contract.galleries import SetAliasRequest
 from askew_client.contract.items import DeleteItemsRequest, UpsertRequest
 from askew_client.contract.keys import CreateKeyRequest
 from askew_client.contract.offline_pack import OfflinePackPolicy

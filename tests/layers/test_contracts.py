@@ -35,6 +35,9 @@ PLANTED = {
     "askew_server knows nothing of the training": (
         "server/askew_server/encoders/gate.py", INSIDE_A_FUNCTION, "import torch"
     ),
+    "pymilvus is imported in askew_server.milvus alone": (
+        "server/askew_server/gallery/backends.py", INSIDE_A_FUNCTION, "import pymilvus"
+    ),
     "sqlite3 is imported in askew_server.storage alone": (
         "server/askew_server/maintenance/doctor.py", INSIDE_A_FUNCTION, "import sqlite3"
     ),

@@ -18,9 +18,8 @@ from askew_client.calls import offline_packs as pack_calls
 from askew_client.calls import replication as replication_calls
 from askew_client.calls import snapshots as snapshot_calls
 from askew_client.calls.bodies import PhotoFile
-from askew_client.contract.aliases import AliasAnswer, AliasList, Deleted
 from askew_client.contract.encoders import EncoderDescription, Probe, ProbeList, ProbeRemoved, Runtime
-from askew_client.contract.galleries import GalleryDescription
+from askew_client.contract.galleries import AliasAnswer, AliasList, Deleted, GalleryDescription
 from askew_client.contract.indexes import IndexDescription, WantedKind
 from askew_client.contract.jobs import Job, RedescribeEstimate
 from askew_client.contract.keys import CreatedKey, KeyList, RevokedKey, Scope

@@ -6,8 +6,14 @@ from pathlib import Path
 
 from askew_client.calls.call import BINARY, JSON, Call, gallery_path, json_body, segment
 from askew_client.calls.encoders import ADMISSION_TIMEOUT, encoder_file
-from askew_client.contract.aliases import AliasAnswer, AliasList, Deleted
-from askew_client.contract.galleries import CreateGalleryRequest, GalleryDescription, GalleryList
+from askew_client.contract.galleries import (
+    AliasAnswer,
+    AliasList,
+    CreateGalleryRequest,
+    Deleted,
+    GalleryDescription,
+    GalleryList,
+)
 from askew_client.contract.indexes import IndexDescription, WantedKind
 from askew_client.contract.jobs import Job, RedescribeEstimate
 from askew_client.contract.manifest import Manifest

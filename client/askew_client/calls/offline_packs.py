@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from askew_client.calls.call import JSON, Call, gallery_path, json_body
-from askew_client.contract.aliases import Deleted
+from askew_client.contract.galleries import Deleted
 from askew_client.contract.jobs import Job
 from askew_client.contract.offline_pack import OfflinePackDescription
 

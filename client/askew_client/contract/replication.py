@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
 
 Role = Literal["primary", "replica", "superseded"]
 """`superseded`: it was the primary, and has learned that another server took its place."""
+
+Address = Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$", max_length=500)]
+"""Of a server, with its scheme."""
 
 
 class ReplicatedGallery(BaseModel):
@@ -47,7 +50,7 @@ class PromoteRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     accept_loss: Annotated[bool, Strict()] = False
-    address: str | None = Field(default=None, pattern=r"^https?://[^\s@]+$", max_length=500)
+    address: Address | None = None
 
 
 class Promotion(BaseModel):

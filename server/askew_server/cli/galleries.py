@@ -27,8 +27,7 @@ from askew_server.cli.options import AdminKey, AsJson, Data, GalleryArgument, Se
 from askew_server.cli.target import OwnedData, open_target
 
 if TYPE_CHECKING:
-    from askew_client.contract.aliases import AliasAnswer, AliasList
-    from askew_client.contract.galleries import GalleryDescription, GalleryList
+    from askew_client.contract.galleries import AliasAnswer, AliasList, GalleryDescription, GalleryList
     from askew_server.milvus.place import MilvusPlace
 
 AliasArgument = Annotated[str, typer.Argument(metavar="ALIAS", help="The alias.")]
@@ -231,7 +230,7 @@ class _LocalGalleries:
         self._catalog.delete(name)
 
     def aliases(self) -> AliasList:
-        from askew_client.contract.aliases import AliasList
+        from askew_client.contract.galleries import AliasList
 
         return AliasList(aliases=self._catalog.aliases())
 

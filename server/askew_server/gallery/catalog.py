@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from askew_client.contract.aliases import AliasAnswer
-from askew_client.contract.galleries import GalleryDescription
+from askew_client.contract.galleries import AliasAnswer, GalleryDescription
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
 from askew_client.errors import AskewError

@@ -31,7 +31,7 @@ _LEAST_WIDTH = 17
 _SEED = 20_21
 _HINT = "Install one: pip install faiss-cpu (or faiss-gpu, for an NVIDIA GPU)."
 GPU_HINT = (
-    "Install one for the GPU: pip install faiss-gpu in place of faiss-cpu, or in an environment of its own that the "
+    "Install one for the GPU (pip install faiss-gpu) in place of faiss-cpu, or in an environment of its own that the "
     "setting gpu_python names (docs/gpu.md)."
 )
 

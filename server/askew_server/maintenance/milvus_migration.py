@@ -21,6 +21,7 @@ from askew_server.errors import Refusal
 from askew_server.gallery.catalog import Catalog
 from askew_server.index.types import Expression
 from askew_server.maintenance.gallery_copy import gallery_files, link_files
+from askew_server.maintenance.gallery_tables import copy_encoders_and_probes
 from askew_server.maintenance.milvus_comparison import Comparison, compare, require_equal
 from askew_server.maintenance.milvus_record import MigrationRecord, MigrationRecords
 from askew_server.milvus.collection import MilvusCollection
@@ -32,7 +33,6 @@ from askew_server.milvus.reader import MilvusReader
 from askew_server.milvus.rows import ItemFault, Row, parts_of, row_of
 from askew_server.milvus.schema import vector_field
 from askew_server.storage.facts import MILVUS_PLACE, GalleryFacts, read_facts
-from askew_server.storage.gallery_tables import copy_encoders_and_probes
 from askew_server.storage.items import SqliteItemStore
 from askew_server.storage.raw_items import RawItem, raw_items
 from askew_server.storage.reader import GalleryReader

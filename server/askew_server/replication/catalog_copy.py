@@ -31,6 +31,7 @@ class CatalogCopy:
         self._source = source
         self._copies: dict[str, GalleryCopy] = {}
         self._run = ""
+        self._elsewhere: list[str] = []
         self._log = logging.getLogger("askew.replication")
 
     def bring_to(self, state: PrimaryState, diverged: Mapping[str, str], stopped: Callable[[], bool]) -> dict[str, str]:
@@ -44,6 +45,7 @@ class CatalogCopy:
             for copy in self._copies.values():
                 copy.compare_again()
             self._run = state.run
+        self._name_elsewhere(state)
         self._make_room(state, diverged)
         for name, remote in state.galleries.items():
             if stopped():
@@ -58,6 +60,16 @@ class CatalogCopy:
         # The name of an alias may have been that of a gallery.
         self._take_over_aliases(state, troubles)
         return troubles
+
+    def _name_elsewhere(self, state: PrimaryState) -> None:
+        """Log which galleries are not copied because Milvus holds their items, when that changes."""
+        if state.elsewhere and state.elsewhere != self._elsewhere:
+            self._log.warning(
+                "Not copied, because their items are in Milvus: %s. Servers without --follow may stand before the same "
+                "collection (docs/milvus.md).",
+                ", ".join(state.elsewhere),
+            )
+        self._elsewhere = state.elsewhere
 
     def behind(self, state: PrimaryState) -> dict[str, int]:
         """The changes of each gallery that the primary had in a state and that are not here."""

@@ -44,7 +44,7 @@ from askew_server.replication.wire import (
 from askew_server.storage.commit_mark import gallery_mark
 from askew_server.storage.encoders import encoder_member
 from askew_server.storage.errors import DatabaseError
-from askew_server.storage.facts import read_fact
+from askew_server.storage.facts import MILVUS_PLACE, read_fact
 from askew_server.storage.photos import is_photo_name, photo_member
 from askew_server.storage.sqlite import Database
 
@@ -117,7 +117,7 @@ class Feed:
         """Everything that is not in the galleries, and where these are."""
         record = self._standing.record()
         with self._lock:
-            galleries, unreadable = self._all_galleries()
+            galleries, unreadable, elsewhere = self._all_galleries()
         state = PrimaryState(
             format=FORMAT,
             version=askew_version(),
@@ -127,6 +127,7 @@ class Feed:
             fence=record.fence,
             galleries=galleries,
             unavailable=sorted({*unreadable, *self._galleries.damaged()}),
+            elsewhere=elsewhere,
             aliases=self._galleries.aliases(),
             keys=key_rows(self._keys),
         )
@@ -186,22 +187,28 @@ class Feed:
                 )
             yield database
 
-    def _all_galleries(self) -> tuple[dict[str, GalleryState], list[str]]:
+    def _all_galleries(self) -> tuple[dict[str, GalleryState], list[str], list[str]]:
+        """The galleries to copy, and the names of those that cannot be read now, and of those whose items are in Milvus."""
         found: dict[str, GalleryState] = {}
-        unreadable = []
+        unreadable, elsewhere = [], []
         names = self._galleries.names()
         for name in names:
             try:
-                found[name] = self._gallery(name)
+                state = self._gallery(name)
+                if state is None:
+                    elsewhere.append(name)
+                else:
+                    found[name] = state
             except (DatabaseError, OSError, ValueError):
                 unreadable.append(name)
             except Refusal:
                 # Deleted, or set aside, since it was listed.
                 continue
         self._known = {name: known for name, known in self._known.items() if name in found}
-        return found, unreadable
+        return found, unreadable, elsewhere
 
-    def _gallery(self, name: str) -> GalleryState:
+    def _gallery(self, name: str) -> GalleryState | None:
+        """A gallery's state; None if its items are in Milvus."""
         folder = self._galleries.folder(name)
         # Before the database: what is committed after it is seen the next time.
         signature = _signature(folder)
@@ -210,6 +217,8 @@ class Feed:
         if known is not None and signature is not None and known[0] == signature and now - known[1] < _SECONDS_BELIEVED:
             return known[2]
         with open_gallery(folder) as database, database.reading():
+            if read_fact(database, MILVUS_PLACE) is not None:
+                return None
             state = GalleryState(
                 created_at=read_fact(database, "created_at"),
                 sequence=sequence_in(database),

@@ -6,16 +6,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-import httpx
 from pydantic import BaseModel, ValidationError
 
 from askew_client.contract.problems import Problem
 from askew_client.errors import AskewError
 from askew_client.files import PartialFile
-from askew_client.transport.certificates import tls_context, untrusted
 from askew_server.replication.record import Fence, ReplicationRecord
 from askew_server.replication.wire import (
     FORMAT,
@@ -27,6 +25,10 @@ from askew_server.replication.wire import (
     Summary,
     askew_version,
 )
+
+if TYPE_CHECKING:
+    # Imported when a primary is followed: most servers follow none.
+    import httpx
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -80,6 +82,10 @@ class Source:
 
     def __init__(self, address: Address, http: httpx.Client | None = None) -> None:
         """`http`: reaches the primary, whatever its address; None: a new one."""
+        import httpx
+
+        from askew_client.transport.certificates import tls_context
+
         self._address = address
         self._record: ReplicationRecord | None = None
         secure = address.url.startswith("https:")
@@ -178,6 +184,8 @@ class Source:
     def _sent(
         self, method: str, path: str, parameters: Mapping[str, str], timeout: float, json: Any = None
     ) -> Iterator[httpx.Response]:
+        import httpx
+
         record = self._record
         asked = {"version": askew_version(), "format": str(FORMAT), **parameters}
         if record is not None:
@@ -203,6 +211,10 @@ class Source:
             raise self._unreachable(error) from None
 
     def _unreachable(self, error: Exception) -> PrimaryUnreachable:
+        import httpx
+
+        from askew_client.transport.certificates import untrusted
+
         about_certificate = untrusted(error, httpx.URL(self.url))
         reason = str(error) or type(error).__name__
         return PrimaryUnreachable(about_certificate or f"The primary at {self.url} does not answer: {reason}.")
@@ -225,6 +237,8 @@ class Source:
 
 def check_address(url: str) -> str:
     """The address of a primary without its last slash. Raises AskewError if it is not an http(s) address."""
+    import httpx
+
     try:
         parsed = httpx.URL(url)
         is_address = parsed.scheme in {"http", "https"} and bool(parsed.host) and not parsed.query

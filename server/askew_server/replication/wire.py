@@ -62,7 +62,7 @@ class PrimaryState(BaseModel):
     """Everything of a primary that is not in its galleries, and where these are.
 
     `run`: names the primary's process: when another one answers, copies are compared with what it has. `unavailable`:
-    galleries that exist and cannot be read now. `mark`: names this state, but for `waited`: the seconds
+    galleries that exist and cannot be read now. `elsewhere`: galleries whose items are in Milvus; they are not copied. `mark`: names this state, but for `waited`: the seconds
     for which the request waited until there was another state than the one that it named.
     """
 
@@ -73,6 +73,7 @@ class PrimaryState(BaseModel):
     epochs: list[Epoch]
     galleries: dict[str, GalleryState]
     unavailable: list[str]
+    elsewhere: list[str] = []
     aliases: dict[str, str]
     keys: list[KeyRow]
     fence: Fence | None = None

@@ -13,7 +13,6 @@ from pydantic import BaseModel, TypeAdapter
 
 from askew_client import Client, Encoder
 from askew_client.contract import (
-    aliases,
     encoders,
     galleries,
     indexes,
@@ -41,7 +40,7 @@ LONG = {
     "k" * 999: 1,
 }
 AROUND: dict[str, Any] = {"space": SPACE, "gallery": "g", "index": "exact", "exact": True}
-ROUTES = [search, items, galleries, encoders, jobs, keys, snapshots, aliases, indexes, offline_pack]
+ROUTES = [search, items, galleries, encoders, jobs, keys, snapshots, indexes, offline_pack]
 
 
 def hits(count: int) -> list[Hit]:

@@ -25,6 +25,7 @@ NOT_REPEATABLE = {
     "create_snapshot",
     "delete_items",
     "make_offline_pack",
+    "promote",
     "rebuild_index",
     "redescribe",
     "restore",

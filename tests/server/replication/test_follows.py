@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from askew_client.contract.encoders import AdmissionReport
 from askew_client.errors import AskewError
 from askew_server.gallery.gallery import Gallery
 from askew_server.replication import tables
+from askew_server.storage.facts import MILVUS_PLACE
 from askew_server.storage.items import ItemBatch, StoredItem
 from tests.support.gallery_files import unit_vector
 from tests.support.paths import DEMO
@@ -244,3 +247,22 @@ def test_what_was_removed_before_the_primary_forgot_it_is_removed(encoders: Path
         world.delete("objects", ["item-6"])
         follow(world)
         assert len(world.ids()) == 5
+
+
+def test_a_gallery_in_milvus_is_named_and_not_copied_without_its_items(
+    encoders: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        InProcessPrimary(tmp_path / "primary") as primary,
+        InProcessReplica(tmp_path / "replica", primary.http) as replica,
+    ):
+        world = World(tmp_path, primary, replica, encoders)
+        world.write("objects", ["item-1"], 0, None)
+        world.write("other", ["item-2"], 0, None)
+        place = ("INSERT INTO facts VALUES (?, ?)", (MILVUS_PLACE, "milvus://elsewhere:19530/default"))
+        with closing(sqlite3.connect(primary.galleries.folder("other") / "gallery.db")) as database, database:
+            database.execute(*place)
+        world.change_alias("shop", "other")
+        replica.follow()
+        assert replica.galleries.names() == ["objects"] and not replica.galleries.aliases()
+        assert "items are in Milvus: other" in caplog.text

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from fastapi import Path, Response
 
-from askew_client.contract.aliases import AliasAnswer, AliasList, Deleted, SetAliasRequest
 from askew_client.contract.common import GalleryName
+from askew_client.contract.galleries import AliasAnswer, AliasList, Deleted, SetAliasRequest
 from askew_server.http.openapi import problems
 from askew_server.http.responses import json_answer
 from askew_server.http.routing import beyond_one_gallery, make_router

@@ -8,9 +8,14 @@ from typing import Annotated
 from fastapi import Depends, Request, Response
 from pydantic import TypeAdapter
 
-from askew_client.contract.aliases import Deleted
 from askew_client.contract.common import GalleryName
-from askew_client.contract.galleries import CreateGalleryRequest, DamagedGallery, GalleryDescription, GalleryList
+from askew_client.contract.galleries import (
+    CreateGalleryRequest,
+    DamagedGallery,
+    Deleted,
+    GalleryDescription,
+    GalleryList,
+)
 from askew_client.contract.problems import ProblemKind
 from askew_server.auth.access import Access
 from askew_server.encoders.gate import check_teacher

@@ -8,7 +8,7 @@ from pathlib import Path
 from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
-from askew_client.contract.aliases import Deleted
+from askew_client.contract.galleries import Deleted
 from askew_client.contract.jobs import Job
 from askew_client.contract.offline_pack import PACK_MEDIA_TYPE, OfflinePackDescription, OfflinePackPolicy
 from askew_client.contract.problems import ProblemKind

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from askew_client.cores import usable_cores
 from askew_server.index.faiss_library import faiss_version, flat_index, limit_faiss_threads
 
 
@@ -24,7 +24,7 @@ class FlatOnCpu:
     def search(self, queries: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The nearest rows. `count`: not more than there are."""
         # FAISS keeps the limit for each calling thread, and the parts have one each.
-        limit_faiss_threads(max(1, (os.cpu_count() or 2) - 1))
+        limit_faiss_threads(max(1, usable_cores() - 1))
         found: tuple[NDArray[np.float32], NDArray[np.int64]] = self._index.search(queries, count)
         return found
 

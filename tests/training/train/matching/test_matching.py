@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from askew_training.errors import RecipeError
-from askew_training.networks.checkpoint import load_checkpoint
+from askew_training.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from askew_training.train.matching.showing import at_the_students_ratio
 from askew_training.train.matching.stored import StoredViews
 from askew_training.train.matching.teachers import open_teacher
@@ -167,6 +167,16 @@ def test_an_encoder_file_teaches_as_its_checkpoint_does(folder: Path) -> None:
     first, second = (log_lines(folder / name, "train") for name in ("checkpoint", "encoder"))
     for one, other in zip(first, second, strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=2e-3)
+
+
+@pytest.mark.slow
+def test_a_network_in_a_space_that_it_was_given_teaches(folder: Path) -> None:
+    """A student, or a checkpoint that was made of an encoder file."""
+    teacher = load_checkpoint(folder / "teacher.pt")
+    given = teacher.description.model_copy(update={"teacher_space": teacher.space_id})
+    save_checkpoint(folder / "teacher.pt", Checkpoint(teacher.network, given))
+    run_recipe(folder, ONLINE.replace("epochs = 2", "epochs = 1"))
+    assert load_checkpoint(folder / "out" / "last.pt").space_id == teacher.space_id
 
 
 @pytest.mark.slow

@@ -82,7 +82,8 @@ def _exported(teacher: ViewTeacher, cache: Path, say: Callable[[str], None]) -> 
         card = EncoderCard(
             name="teacher",
             version="0",
-            role="teacher",
+            # A student teaches, too, and so does what was read back from a file: its space is one that it was given.
+            role="student" if checkpoint.description.teacher_space else "teacher",
             photo_size=size,
             scales=checkpoint.network.scales,
             precision="fp32",
