@@ -65,7 +65,7 @@ lint: $(VENV)/.installed ## ruff, mypy --strict, import rules, generated files
 	$(VENV)/bin/python client/generate_sync.py --check
 	$(VENV)/bin/lint-imports --no-cache --no-logo
 	$(VENV)/bin/mypy
-	$(VENV)/bin/mypy demo/run.py demo/leash.py deploy/entrypoint.py deploy/authority.py deploy/health.py deploy/ray_index.py client/generate_sync.py client/web/build.py
+	$(VENV)/bin/mypy demo/run.py demo/leash.py deploy/entrypoint.py deploy/authority.py deploy/health.py deploy/ray_index.py $(wildcard release/*.py) client/generate_sync.py client/web/build.py
 
 web: $(VENV_WEB)/.installed ## rebuild the web app that the server ships (needs the npm registry)
 	$(VENV_WEB)/bin/python client/web/build.py
