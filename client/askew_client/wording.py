@@ -77,7 +77,7 @@ def expectation(error: ValidationError) -> str:
 @lru_cache(maxsize=1)
 def text_rules() -> Mapping[str, TextRule]:
     """The words for each pattern of the contract."""
-    from askew_client.contract import common, keys, manifest, replication, snapshots, space
+    from askew_client.contract import common, health, keys, manifest, snapshots, space
 
     plain: Mapping[str, str] = {}
     return {
@@ -94,7 +94,7 @@ def text_rules() -> Mapping[str, TextRule]:
             "a name",
             {"version": "a version"},
         ),
-        _pattern(replication.Address): TextRule("that begins with http:// or https://", "an address", plain),
+        _pattern(health.Address): TextRule("that begins with http:// or https://", "an address", plain),
         _pattern(snapshots.SnapshotName): TextRule("such as 20260131T120000Z", "a snapshot's name", plain),
         _pattern(snapshots.Sha256): TextRule("of 64 digits, 0 to 9 and a to f", "a SHA-256", plain),
         space.SPACE_ID_PATTERN: TextRule("of the form sp1- and 32 digits, 0 to 9 and a to f", "a space", plain),

@@ -21,11 +21,11 @@ from askew_client.calls import snapshots as snapshot_calls
 from askew_client.calls.bodies import PhotoFile
 from askew_client.contract.encoders import EncoderDescription, Probe, ProbeList, ProbeRemoved, Runtime
 from askew_client.contract.galleries import AliasAnswer, AliasList, Deleted, GalleryDescription
+from askew_client.contract.health import Promotion, ReplicationStatus
 from askew_client.contract.indexes import IndexDescription, WantedKind
 from askew_client.contract.jobs import Job, RedescribeEstimate
 from askew_client.contract.keys import CreatedKey, KeyList, RevokedKey, Scope
 from askew_client.contract.manifest import Manifest
-from askew_client.contract.replication import Promotion, ReplicationStatus
 from askew_client.contract.snapshots import DeletedSnapshot, SnapshotList
 from askew_client.transport.downloads import Download, snapshot_check
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from askew_client.calls.call import JSON, Call, json_body
-from askew_client.contract.replication import Promotion, ReplicationStatus
+from askew_client.contract.health import Promotion, ReplicationStatus
 
 _SECONDS = 120.0
 """A promotion copies the last changes first."""

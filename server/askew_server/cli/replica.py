@@ -12,7 +12,7 @@ from askew_server.cli.options import AdminKey, AsJson, Data, Server
 from askew_server.cli.target import choose_target, open_target
 
 if TYPE_CHECKING:
-    from askew_client.contract.replication import ReplicationStatus
+    from askew_client.contract.health import ReplicationStatus
 
 replica = typer.Typer(no_args_is_help=True, help="Read replicas: how far behind they are, and their promotion.")
 

@@ -63,7 +63,7 @@ class ServerNumbers:
 
     `quarantined`: galleries that are damaged and do not serve. `waiting_photos`: photos to be described. `jobs`: their
     number by (kind, state). `progress`: of each running job, by (kind, gallery), in [0, 1]. `role`, `epoch`: see
-    contract/replication.py. `staleness`: seconds, of a replica that was complete once. `behind`: changes that it lacks,
+    contract/health.py. `staleness`: seconds, of a replica that was complete once. `behind`: changes that it lacks,
     by (gallery,). `certificate_expires`: seconds since 1970, where the server speaks TLS itself.
     """
 

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from askew_client.contract.health import Promotion, ReplicatedGallery, ReplicationStatus
 from askew_client.contract.problems import ProblemKind
-from askew_client.contract.replication import Promotion, ReplicatedGallery, ReplicationStatus
 from askew_client.errors import AskewError
 from askew_server.auth.keys import KeyStore
 from askew_server.errors import Refusal

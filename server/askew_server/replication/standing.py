@@ -8,8 +8,8 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from askew_client.contract.health import Role
 from askew_client.contract.problems import ProblemKind
-from askew_client.contract.replication import Role
 from askew_client.errors import AskewError
 from askew_server.errors import Refusal
 from askew_server.replication.record import (

@@ -13,7 +13,7 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Query, Response
 from fastapi.responses import FileResponse
 
-from askew_client.contract.replication import PromoteRequest, Promotion, ReplicationStatus
+from askew_client.contract.health import PromoteRequest, Promotion, ReplicationStatus
 from askew_server.http.openapi import problems
 from askew_server.http.receiving.bodies import JsonBody
 from askew_server.http.responses import json_answer
