@@ -92,7 +92,8 @@ def _promote_server(url: str, admin_key: str | None, *, accept_loss: bool) -> No
         else f" This server had everything of it {done.staleness_seconds:.0f} s ago."
     )
     typer.echo(
-        f"{done.superseded} does not answer.{age} When it comes back, it is told to take no more changes; start it with "
+        f"{done.superseded} does not answer, or not all of its changes could be copied.{age} It is told to take no more "
+        f"changes as soon as it answers; start it with "
         f"--follow {url}.",
         err=True,
     )

@@ -24,6 +24,8 @@ from askew_server.storage.errors import DatabaseError
 
 _SECONDS_BETWEEN_NOTICES = 1.0
 _SECONDS_TO_STOP = 5.0
+_ATTEMPTS_TO_COPY = 3
+"""To copy the last changes of a primary that has made way."""
 
 
 class Replication:
@@ -155,10 +157,8 @@ class Replication:
     def _promote(self, follower: Follower, *, accept_loss: bool, address: str | None) -> Promotion:
         old = self.standing.follow
         begun, is_fenced = self._fence(follower.source, accept_loss=accept_loss, address=address)
-        if is_fenced:
-            # Everything that the old primary acknowledged is there now, and nothing is added any more.
-            self._copy_the_rest(follower)
-        missing = _known_missing(follower.progress)
+        # Everything that the old primary acknowledged is there once it is fenced, and nothing is added any more.
+        missing = (self._copy_the_rest(follower) if is_fenced else None) or _known_missing(follower.progress)
         if missing is not None and not accept_loss:
             raise Refusal(
                 ProblemKind.REPLICA_BEHIND,
@@ -168,7 +168,8 @@ class Replication:
         starts: dict[str, GalleryMark] = {each.key: each.mark for each in self._local_galleries()}
         staleness = follower.progress.staleness()
         self.standing.promote(begun, starts, None if is_fenced else old)
-        return Promotion(epoch=begun.number, superseded=old, is_fenced=is_fenced, staleness_seconds=staleness)
+        has_everything = is_fenced and missing is None
+        return Promotion(epoch=begun.number, superseded=old, is_fenced=has_everything, staleness_seconds=staleness)
 
     def _fence(self, source: Source, *, accept_loss: bool, address: str | None) -> tuple[Fence, bool]:
         """The epoch that this server begins, and whether the old primary knows of it. Raises Refusal (replica-refused)."""
@@ -196,11 +197,21 @@ class Replication:
                 return begun, True
         return begun, False
 
-    def _copy_the_rest(self, follower: Follower) -> None:
-        try:
-            follower.follow_once(0)
-        except (AskewError, OSError) as error:
-            self._log.warning("the last changes of the old primary were not copied: %s", error)
+    def _copy_the_rest(self, follower: Follower) -> str | None:
+        """Copy the last changes of an old primary that takes no more; a sentence if that cannot be done."""
+        failure = ""
+        for attempt in range(_ATTEMPTS_TO_COPY):
+            if attempt:
+                self._stopping.wait(_SECONDS_BETWEEN_NOTICES)
+            try:
+                follower.follow_once(0)
+            # Whatever fails, nobody knows what is missing.
+            except Exception as error:  # noqa: BLE001
+                failure = str(error) or type(error).__name__
+                self._log.warning("the last changes of the old primary were not copied: %s", failure)
+            else:
+                return None
+        return f"The old primary takes no more changes, but its last changes could not be copied: {failure}"
 
     def _called(self) -> str:
         return "a primary that was superseded" if self.standing.role == "superseded" else "a primary already"

@@ -147,12 +147,20 @@ class Standing:
     def superseded_by(self, fence: Fence) -> None:
         """Take no changes from now on, as another server is the primary. Raises Refusal (replica-refused).
 
-        Nothing changes for a replica, which takes none anyway.
+        Nothing changes for a replica of that server, which takes none anyway. One of another server refuses: what it
+        acknowledged as a primary may be there.
         """
         with self._lock:
-            if self._follow is not None:
-                return
             known = self._record or first_record()
+            if self._follow is not None:
+                if any((each.number, each.token) == (fence.number, fence.token) for each in known.epochs):
+                    return
+                raise Refusal(
+                    ProblemKind.REPLICA_REFUSED,
+                    f"This server is no primary: it follows {self._follow}, and knows nothing of epoch {fence.number} of another "
+                    f"primary. Follow {self._follow}, and promote then.",
+                    {"primary": self._follow, "epoch": known.epoch.number},
+                )
             own = known.epoch
             if fence.number == own.number and fence.token != own.token:
                 self._log.critical(

@@ -10,7 +10,7 @@ import pytest
 from askew_client.contract.problems import ProblemKind
 from askew_client.errors import AskewError
 from askew_server.errors import Refusal
-from askew_server.replication.record import NAME, Fence, GalleryMark
+from askew_server.replication.record import NAME, Epoch, Fence, GalleryMark
 from askew_server.replication.standing import Standing
 
 PRIMARY = "http://primary:8000"
@@ -89,3 +89,16 @@ def test_one_copy_of_the_record_is_enough_and_without_any_the_server_does_not_st
         copy.write_text("{")
     with pytest.raises(AskewError, match=r"both are damaged\. Put back a copy"):
         Standing(tmp_path, None)
+
+
+def test_a_replica_makes_way_for_its_own_primary_only(tmp_path: Path) -> None:
+    """The notice of another one is refused: what this server acknowledged may be with the primary that it follows."""
+    standing = Standing(tmp_path, PRIMARY)
+    record = standing.record()
+    standing.adopt(record.lineage, [*record.epochs, Epoch(number=NEW.number, token=NEW.token)], {})
+    standing.superseded_by(NEW)
+    for fence in (Fence(number=2, token="another"), Fence(number=3, token="later")):
+        with pytest.raises(Refusal, match=f"follows {PRIMARY}.*Follow {PRIMARY}, and promote then") as refused:
+            standing.superseded_by(fence)
+        assert refused.value.kind is ProblemKind.REPLICA_REFUSED
+    assert standing.role == "replica" and standing.fence is None

@@ -1,0 +1,95 @@
+"""What a promotion must not say: that nothing is lost, while the last changes of the old primary were not copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from askew_client.contract.problems import ProblemKind
+from askew_client.encoding.encoder import Encoder
+from askew_server.errors import Refusal
+from askew_server.replication.service import Replication
+from askew_server.storage.items import StoredItem
+from tests.support.gallery_files import item_json, unit_vector, write_gallery
+from tests.support.problem_shape import assert_problem
+from tests.support.replicas import (
+    PRIMARY,
+    InProcessPrimary,
+    InProcessReplica,
+    serve_behind,
+    serve_replica,
+    status_of,
+    wait_until_equal,
+)
+from tests.support.running_server import RunningServer, run_askew
+from tests.support.waiting import wait_until
+
+ITEMS = "/v1/galleries/objects/items"
+
+
+@pytest.fixture
+def source(tmp_path: Path, teacher_file: Path) -> Path:
+    """DATA of a primary with ten items."""
+    items = [StoredItem(f"item-{n}", unit_vector(n), {"n": n}) for n in range(10)]
+    write_gallery(tmp_path / "primary", "objects", teacher_file, items)
+    return tmp_path / "primary"
+
+
+@pytest.fixture
+def primary(source: Path) -> Iterator[InProcessPrimary]:
+    with InProcessPrimary(source) as running:
+        yield running
+
+
+def put(primary: InProcessPrimary, teacher_file: Path, number: int) -> None:
+    body = {"space": Encoder(teacher_file).space_id, "items": [item_json(f"item-{number}", number)]}
+    assert primary.http.put(ITEMS, json=body).status_code == 200
+
+
+@pytest.mark.slow
+def test_last_changes_that_could_not_be_copied_are_not_lost_silently(
+    tmp_path: Path, primary: InProcessPrimary, teacher_file: Path
+) -> None:
+    """The old primary acknowledged them, made way, and was gone before they were copied."""
+    with InProcessReplica(tmp_path / "replica", primary.http) as replica:
+        replica.follow()
+        put(primary, teacher_file, 10)
+        service = Replication(replica.data, replica.galleries, replica.keys, follow=PRIMARY)
+        with closing(service):
+            service.standing = replica.standing
+            service._follower = replica.follower
+            # The notice arrives; whatever is asked afterwards does not.
+            replica.transport.cuts = [None, *[0.0] * 50]
+            with pytest.raises(Refusal, match=r"last changes.*--accept-loss") as refused:
+                service.promote(accept_loss=False, address=None)
+            assert refused.value.kind is ProblemKind.REPLICA_BEHIND
+            assert replica.standing.role == "replica"
+            assert primary.standing.role == "superseded"
+            service._follower.pause()
+            # Once the old primary answers again, the same call goes on, and nothing is lost.
+            replica.transport.cuts = []
+            promotion = service.promote(accept_loss=False, address=None)
+        assert promotion.is_fenced
+        assert {item.id for item in replica.galleries.get("objects").run(lambda each: each.store.page("", 100))} >= {"item-10"}
+
+
+@pytest.mark.slow
+def test_a_server_that_follows_another_primary_by_now_does_not_make_way(data: Path, tmp_path: Path) -> None:
+    """It has nothing to make way for, and what it acknowledged since is with the primary that it follows."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    with RunningServer(data, "--gallery", "objects") as old:
+        port = old.url.rpartition(":")[2]
+        with serve_replica(first, old.url), serve_replica(second, old.url):
+            wait_until_equal(data, first)
+            wait_until_equal(data, second)
+        address = old.url
+    assert run_askew("replica", "promote", first, "--accept-loss").returncode == 0
+    with RunningServer(first, "--gallery", "objects") as new, serve_behind(second, address) as left:
+        with serve_replica(data, new.url, "--port", port) as old:
+            wait_until(lambda: status_of(old).get("staleness_seconds") is not None, "the old primary to follow")
+            refused = left.http.post("/v1/replication/promote", json={})
+            assert_problem(refused, 409, "replica-refused", "does not make way", new.url)
+            assert status_of(left)["role"] == "replica"
