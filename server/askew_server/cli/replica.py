@@ -54,7 +54,9 @@ def promote(
         opens_galleries=False,
     ) as owned:  # fmt: skip
         assert owned is not None
-        record = promote_data(owned.folder, accept_loss=accept_loss)
+        record, unreadable = promote_data(owned.folder, accept_loss=accept_loss)
+    for sentence in unreadable:
+        typer.echo(f"askew: {sentence}", err=True)
     typer.echo(f"{target} is the primary's since epoch {record.epoch.number}. Start its server without --follow.")
 
 

@@ -86,9 +86,7 @@ def apply_page(gallery: Gallery, page: ChangePage, gone: Collection[int]) -> Non
             "INSERT INTO vectors VALUES (?, ?, ?)", ((row.label, row.vector, row.vector_checksum) for row in new)
         )
         write_fact(database, "sequence", str(max(store.sequence, page.through)))
-    for photo in dict.fromkeys(photo for photo in removed.values() if photo is not None):
-        if not database.row("SELECT 1 FROM items WHERE photo = ? LIMIT 1", (photo,)):
-            store.photo_path(photo).unlink(missing_ok=True)
+    # First of what follows the commit: a second attempt finds these rows in the database, and adds them to no index.
     if new:
         added = np.array([row.label for row in new], dtype=np.int64)
         gallery.index.add(added, unpack_vectors([row.vector for row in new], gallery.dim))
@@ -97,6 +95,9 @@ def apply_page(gallery: Gallery, page: ChangePage, gone: Collection[int]) -> Non
         gone_now: Labels = np.array(sorted(removed), dtype=np.int64)
         gallery.index.remove(gone_now)
         gallery.deleted += len(removed) - len(replaced)
+    for photo in dict.fromkeys(photo for photo in removed.values() if photo is not None):
+        if not database.row("SELECT 1 FROM items WHERE photo = ? LIMIT 1", (photo,)):
+            store.photo_path(photo).unlink(missing_ok=True)
 
 
 def _stored(database: Database, sql: str, values: list[int] | list[str]) -> list[tuple[int, str | None]]:

@@ -10,10 +10,11 @@ from askew_server.errors import Refusal
 from askew_server.gallery.catalog import Catalog
 from askew_server.replication.applying import DamagedPrimary
 from askew_server.replication.gallery_copy import CopyLacksItems, Diverged, GalleryCopy
-from askew_server.replication.history import LocalGallery
+from askew_server.replication.history import LocalGallery, UnreadableCopy
 from askew_server.replication.record import gallery_key
 from askew_server.replication.source import PrimaryRefused, Source
 from askew_server.replication.wire import BrokenAnswer, GalleryState, PrimaryState
+from askew_server.storage.errors import DatabaseError, storage_problem
 from askew_server.storage.items import SqliteItemStore
 
 _COPIED_FACTS = ("space", "dim", "teacher", "created_at", "index_kind")
@@ -83,7 +84,10 @@ class CatalogCopy:
     def _sequence_here(self, name: str) -> int:
         if name not in self._galleries.names():
             return 0
-        return LocalGallery.read(name, self._galleries.folder(name)).mark.sequence
+        try:
+            return LocalGallery.read(name, self._galleries.folder(name)).mark.sequence
+        except UnreadableCopy:
+            return 0
 
     def _copy(
         self, name: str, remote: GalleryState, diverged: Mapping[str, str], stopped: Callable[[], bool]
@@ -112,8 +116,11 @@ class CatalogCopy:
             self._remove(name)
             return str(error)
         # Deleted on the primary since the state was read, too busy, damaged there, or cut off: the others go on.
-        except (PrimaryRefused, Refusal, BrokenAnswer, DamagedPrimary) as error:
+        except (PrimaryRefused, Refusal, BrokenAnswer, DamagedPrimary, UnreadableCopy) as error:
             return f"Gallery {name!r} is not copied: {error}"
+        except (DatabaseError, OSError) as error:
+            known = storage_problem(error)
+            return f"Gallery {name!r} is not copied: {error if known is None else known[1]}"
         copy.complete_as = remote
         return None
 
@@ -137,7 +144,11 @@ class CatalogCopy:
             remote, copy = state.galleries.get(name), self._copies.get(name)
             if remote is None or (copy is not None and copy.key == gallery_key(name, remote.created_at)):
                 continue
-            local = LocalGallery.read(name, self._galleries.folder(name))
+            try:
+                local = LocalGallery.read(name, self._galleries.folder(name))
+            except UnreadableCopy:
+                # It is said where it is to be copied.
+                continue
             if local.key != gallery_key(name, remote.created_at) and local.key not in diverged:
                 self._remove(name)
 
@@ -162,7 +173,11 @@ class CatalogCopy:
             if any(alias in state.aliases for alias in self._galleries.aliases_of(name)):
                 # The alias goes to a gallery that is not complete yet.
                 continue
-            key = LocalGallery.read(name, self._galleries.folder(name)).key
+            try:
+                key = LocalGallery.read(name, self._galleries.folder(name)).key
+            except UnreadableCopy as error:
+                kept[name] = str(error)
+                continue
             if key in diverged:
                 kept[name] = diverged[key]
             else:

@@ -8,7 +8,7 @@ collected, and removed with the page after which the copy has everything.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from askew_client.errors import AskewError
 from askew_server.gallery.live import LiveGallery
@@ -95,20 +95,17 @@ class GalleryCopy:
             page = source.changes(self.name, self.key, sequence, self.compared)
             if page.sequence < sequence:
                 raise Diverged(more_changes(self.name, local.folder, sequence, page.sequence))
+            if page.removed is None:
+                # Not written: a comparison looks at what lies below `sequence`, and one of these items may go before it.
+                self.compared = None
+                return sequence
             check_rows(page.rows, live.dim)
             fetch_photos(local.folder, source, self.name, page.rows)
-            is_complete = page.is_last and page.removed is not None
-            gone = {*self.gone, *page.removed.tolist()} if is_complete and page.removed is not None else set()
-            if page.removed is None:
-                # It must not look complete: that is where the primary is.
-                page = replace(page, through=sequence)
+            gone = {*self.gone, *page.removed.tolist()} if page.is_last else set()
             live.run(lambda gallery, page=page, gone=gone: apply_page(gallery, page, gone))  # type: ignore[misc]
             sequence = page.through
-            if is_complete:
+            if page.is_last:
                 self.compared = self.complete_at = page.sequence
                 self.gone = set()
                 return None
-            if page.removed is None:
-                self.compared = None
-                return sequence
         raise AskewError("The server stops.")

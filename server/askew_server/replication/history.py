@@ -7,16 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from askew_client.errors import AskewError
 from askew_server.index.types import Labels
 from askew_server.replication.record import Epoch, GalleryMark, ReplicationRecord, gallery_key
 from askew_server.replication.tables import beside_digest, open_gallery, sequence_in
 from askew_server.replication.wire import PrimaryState
+from askew_server.storage.errors import DatabaseError
 from askew_server.storage.facts import read_fact
 from askew_server.storage.sqlite import Database
 
 _NOTHING = GalleryMark(sequence=0, beside="")
 _NAMED = 5
 """Items that a sentence names."""
+
+
+class UnreadableCopy(AskewError):
+    """A gallery of this server cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +36,17 @@ class LocalGallery:
 
     @classmethod
     def read(cls, name: str, folder: Path) -> LocalGallery:
-        """Read where a gallery is, without waking it. Raises DatabaseError."""
-        with open_gallery(folder) as database, database.reading():
-            mark = GalleryMark(sequence=sequence_in(database), beside=beside_digest(database))
-            return cls(name, gallery_key(name, read_fact(database, "created_at")), mark, folder)
+        """Read where a gallery is, without waking it. Raises UnreadableCopy."""
+        try:
+            with open_gallery(folder) as database, database.reading():
+                mark = GalleryMark(sequence=sequence_in(database), beside=beside_digest(database))
+                return cls(name, gallery_key(name, read_fact(database, "created_at")), mark, folder)
+        # ValueError: a fact that is no number.
+        except (DatabaseError, ValueError) as error:
+            raise UnreadableCopy(
+                f"The database of gallery {name!r} cannot be read here ({error}). If it is damaged, stop this server and discard "
+                f"the copy (`askew replica discard {name}`): it is made again."
+            ) from None
 
 
 def is_older(own: list[Epoch], primary: list[Epoch]) -> bool:

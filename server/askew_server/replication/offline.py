@@ -9,7 +9,7 @@ from askew_client.files import flush_folder
 from askew_server.files import free_path
 from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.known_galleries import KnownGalleries
-from askew_server.replication.history import LocalGallery
+from askew_server.replication.history import LocalGallery, UnreadableCopy
 from askew_server.replication.record import ReplicationRecord, replication_record
 from askew_server.replication.standing import Standing
 
@@ -17,8 +17,10 @@ DISCARDED = "discarded"
 """The folder in DATA of galleries that were discarded."""
 
 
-def promote_data(data: Path, *, accept_loss: bool) -> ReplicationRecord:
+def promote_data(data: Path, *, accept_loss: bool) -> tuple[ReplicationRecord, list[str]]:
     """Make the DATA of a replica, or of a superseded primary, that of the primary; this process owns it.
+
+    Returns its record, and a sentence about each gallery that cannot be read.
 
     Raises AskewError without `accept_loss`, as nobody knows what the primary acknowledged since; and for a primary.
     """
@@ -34,9 +36,17 @@ def promote_data(data: Path, *, accept_loss: bool) -> ReplicationRecord:
     standing = Standing(data, record.follows if record.role == "replica" else None)
     successor = None if record.fence is None else record.fence.primary
     superseded = record.follows if record.role == "replica" else successor
-    galleries = [LocalGallery.read(folder.name, folder) for folder in _gallery_folders(data)]
-    standing.promote(standing.propose(), {each.key: each.mark for each in galleries}, superseded)
-    return standing.record()
+    starts, unreadable = {}, []
+    for folder in _gallery_folders(data):
+        try:
+            gallery = LocalGallery.read(folder.name, folder)
+        # One that is damaged keeps none of the others from being served.
+        except UnreadableCopy as error:
+            unreadable.append(str(error))
+        else:
+            starts[gallery.key] = gallery.mark
+    standing.promote(standing.propose(), starts, superseded)
+    return standing.record(), unreadable
 
 
 def discard_copy(data: Path, galleries: Catalog, name: str) -> Path:

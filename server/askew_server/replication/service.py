@@ -15,12 +15,11 @@ from askew_server.errors import Refusal
 from askew_server.gallery.catalog import Catalog
 from askew_server.replication.feed import Feed
 from askew_server.replication.follower import Follower, Progress
-from askew_server.replication.history import LocalGallery
+from askew_server.replication.history import LocalGallery, UnreadableCopy
 from askew_server.replication.record import Fence, GalleryMark
 from askew_server.replication.source import Address, PrimaryRefused, PrimaryUnreachable, Source
 from askew_server.replication.standing import Standing
 from askew_server.replication.wire import BrokenAnswer
-from askew_server.storage.errors import DatabaseError
 
 _SECONDS_BETWEEN_NOTICES = 1.0
 _SECONDS_TO_STOP = 5.0
@@ -94,15 +93,17 @@ class Replication:
         return None
 
     def status(self) -> ReplicationStatus:
-        """What this server is, and how far behind each gallery is. Raises DatabaseError."""
+        """What this server is, and how far behind each gallery is."""
         standing, progress = self.standing, self.progress
         fence = standing.fence
         if progress is None:
             return ReplicationStatus(
                 role=standing.role, epoch=standing.epoch, primary=None if fence is None else fence.primary
             )
-        marks = {gallery.name: gallery.mark for gallery in self._local_galleries()}
-        names = sorted(marks.keys() | progress.behind.keys() | progress.troubles.keys())
+        local, unreadable = self._local_galleries()
+        marks = {gallery.name: gallery.mark for gallery in local}
+        troubles = {**unreadable, **progress.troubles}
+        names = sorted(marks.keys() | progress.behind.keys() | troubles.keys())
         return ReplicationStatus(
             role=standing.role,
             epoch=standing.epoch,
@@ -114,7 +115,7 @@ class Replication:
                     name=name,
                     sequence=marks[name].sequence if name in marks else 0,
                     behind=progress.behind.get(name),
-                    trouble=progress.troubles.get(name),
+                    trouble=troubles.get(name),
                 )
                 for name in names
             ],
@@ -159,13 +160,17 @@ class Replication:
         begun, is_fenced = self._fence(follower.source, accept_loss=accept_loss, address=address)
         # Everything that the old primary acknowledged is there once it is fenced, and nothing is added any more.
         missing = (self._copy_the_rest(follower) if is_fenced else None) or _known_missing(follower.progress)
+        local, unreadable = self._local_galleries()
+        if missing is None and unreadable:
+            missing = " ".join(unreadable.values())[:1000]
         if missing is not None and not accept_loss:
             raise Refusal(
                 ProblemKind.REPLICA_BEHIND,
                 f"{missing} They would be lost. Let it catch up, promote another replica, or repeat with --accept-loss.",
                 {"behind": dict(follower.progress.behind)},
             )
-        starts: dict[str, GalleryMark] = {each.key: each.mark for each in self._local_galleries()}
+        # One that cannot be read has no mark: what the old primary has of it is never taken for a part of this history.
+        starts: dict[str, GalleryMark] = {each.key: each.mark for each in local}
         staleness = follower.progress.staleness()
         self.standing.promote(begun, starts, None if is_fenced else old)
         has_everything = is_fenced and missing is None
@@ -216,16 +221,18 @@ class Replication:
     def _called(self) -> str:
         return "a primary that was superseded" if self.standing.role == "superseded" else "a primary already"
 
-    def _local_galleries(self) -> list[LocalGallery]:
-        found = []
+    def _local_galleries(self) -> tuple[list[LocalGallery], dict[str, str]]:
+        """The galleries here, and a sentence about each one that cannot be read, by name."""
+        found, unreadable = [], {}
         for name in self._galleries.names():
             try:
                 found.append(LocalGallery.read(name, self._galleries.folder(name)))
-            except (Refusal, DatabaseError):
+            except UnreadableCopy as error:
+                unreadable[name] = str(error)
+            except Refusal:
                 # Deleted, or set aside, since it was listed.
-                if name in self._galleries.names():
-                    raise
-        return found
+                continue
+        return found, {name: sentence for name, sentence in unreadable.items() if name in self._galleries.names()}
 
     def _notify_superseded(self) -> None:
         """Tell the old primary, until it knows, that this server has taken its place."""

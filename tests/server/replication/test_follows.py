@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -266,3 +267,53 @@ def test_a_gallery_in_milvus_is_named_and_not_copied_without_its_items(
         replica.follow()
         assert replica.galleries.names() == ["objects"] and not replica.galleries.aliases()
         assert "items are in Milvus: other" in caplog.text
+
+
+@pytest.mark.slow
+def test_what_is_removed_while_an_interrupted_copy_is_compared_is_removed(encoders: Path, tmp_path: Path) -> None:
+    """The primary forgets its removals after it told its state, and an item goes between a page and the comparison."""
+    with (
+        InProcessPrimary(tmp_path / "primary") as primary,
+        InProcessReplica(tmp_path / "replica", primary.http) as replica,
+    ):
+        world = World(tmp_path, primary, replica, encoders)
+        world.write("objects", [f"item-{number}" for number in range(8)], 0, 1)
+        asked: list[str] = []
+        answer = replica.transport.handle_request
+
+        def handle_request(request: httpx.Request) -> httpx.Response:
+            kind = request.url.path.rpartition("/")[2]
+            if kind == "changes" and kind not in asked:
+                world.delete("objects", ["item-3"])
+                world.sleep("objects")
+            if kind == "summary" and kind not in asked:
+                world.delete("objects", ["item-5"])
+            asked.append(kind)
+            return answer(request)
+
+        replica.transport.handle_request = handle_request  # type: ignore[method-assign]
+        follow(world)
+        assert "summary" in asked
+        assert {each for _, each in world.ids()} == {f"item-{number}" for number in (0, 1, 2, 4, 6, 7)}
+
+
+@pytest.mark.slow
+def test_a_copy_that_is_damaged_stops_no_other_gallery(encoders: Path, tmp_path: Path) -> None:
+    with (
+        InProcessPrimary(tmp_path / "primary") as primary,
+        InProcessReplica(tmp_path / "replica", primary.http) as replica,
+    ):
+        world = World(tmp_path, primary, replica, encoders)
+        for name in ("objects", "other"):
+            world.write(name, [f"item-{number}" for number in range(8)], 0, None)
+        follow(world)
+        replica.galleries.get("objects").sleep()
+        database = replica.data / "galleries" / "objects" / "gallery.db"
+        database.write_bytes(b"\xff" * database.stat().st_size)
+        for name in ("objects", "other"):
+            world.write(name, ["item-9"], 1, None)
+        assert not replica.follower.follow_once(0)
+        troubles = replica.follower.progress.troubles
+        assert set(troubles) == {"objects"} and "damaged" in troubles["objects"]
+        with sqlite3.connect(replica.data / "galleries" / "other" / "gallery.db") as copied:
+            assert copied.execute("SELECT count(*) FROM items WHERE id = 'item-9'").fetchone() == (1,)

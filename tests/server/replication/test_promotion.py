@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -73,7 +74,9 @@ def test_last_changes_that_could_not_be_copied_are_not_lost_silently(
             replica.transport.cuts = []
             promotion = service.promote(accept_loss=False, address=None)
         assert promotion.is_fenced
-        assert {item.id for item in replica.galleries.get("objects").run(lambda each: each.store.page("", 100))} >= {"item-10"}
+        assert {item.id for item in replica.galleries.get("objects").run(lambda each: each.store.page("", 100))} >= {
+            "item-10"
+        }
 
 
 @pytest.mark.slow
@@ -93,3 +96,27 @@ def test_a_server_that_follows_another_primary_by_now_does_not_make_way(data: Pa
             refused = left.http.post("/v1/replication/promote", json={})
             assert_problem(refused, 409, "replica-refused", "does not make way", new.url)
             assert status_of(left)["role"] == "replica"
+
+
+@pytest.mark.slow
+def test_a_copy_that_is_damaged_keeps_no_other_from_being_promoted(
+    data: Path, teacher_file: Path, tmp_path: Path
+) -> None:
+    """Without --accept-loss it is named; with it, the other galleries are served. So by a server, and without one."""
+    write_gallery(data, "other", teacher_file, [StoredItem("item-1", unit_vector(1), {})])
+    copy = tmp_path / "copy"
+    with RunningServer(data, "--gallery", "objects") as old, serve_replica(copy, old.url) as replica:
+        wait_until_equal(data, copy)
+        old.kill()
+        for file in ("gallery.db", "gallery.db-wal"):
+            path = copy / "galleries" / "objects" / file
+            path.write_bytes(b"\xff" * path.stat().st_size)
+        shown = run_askew("replica", "status", "--server", replica.url)
+        assert shown.returncode == 0 and "'objects' cannot be read here" in shown.stdout, shown.stderr
+        refused = run_askew("replica", "promote", replica.url)
+        assert refused.returncode == 1 and "'objects' cannot be read here" in refused.stderr, refused.stderr
+        shutil.copytree(copy, tmp_path / "stopped")
+        done = run_askew("replica", "promote", replica.url, "--accept-loss")
+        assert done.returncode == 0, done.stderr
+    done = run_askew("replica", "promote", tmp_path / "stopped", "--accept-loss")
+    assert done.returncode == 0 and "'objects' cannot be read here" in done.stderr, done.stderr
