@@ -90,12 +90,15 @@ def test_a_server_that_follows_another_primary_by_now_does_not_make_way(data: Pa
             wait_until_equal(data, second)
         address = old.url
     assert run_askew("replica", "promote", first, "--accept-loss").returncode == 0
-    with RunningServer(first, "--gallery", "objects") as new, serve_behind(second, address) as left:
-        with serve_replica(data, new.url, "--port", port) as old:
-            wait_until(lambda: status_of(old).get("staleness_seconds") is not None, "the old primary to follow")
-            refused = left.http.post("/v1/replication/promote", json={})
-            assert_problem(refused, 409, "replica-refused", "does not make way", new.url)
-            assert status_of(left)["role"] == "replica"
+    with (
+        RunningServer(first, "--gallery", "objects") as new,
+        serve_behind(second, address) as left,
+        serve_replica(data, new.url, "--port", port) as old,
+    ):
+        wait_until(lambda: status_of(old).get("staleness_seconds") is not None, "the old primary to follow")
+        refused = left.http.post("/v1/replication/promote", json={})
+        assert_problem(refused, 409, "replica-refused", "does not make way", new.url)
+        assert status_of(left)["role"] == "replica"
 
 
 @pytest.mark.slow
