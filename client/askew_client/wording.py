@@ -246,6 +246,7 @@ _NUMBER = "a number"
 _FLAG = "true or false"
 _OBJECT = "an object"
 _MOMENT = "a time such as 2026-01-31T12:00:00Z"
+_DATE = "a day such as 2026-01-31"
 _TYPES: Mapping[str, str] = {
     "string_type": "text",
     "string_unicode": "text in UTF-8",
@@ -274,6 +275,10 @@ _TYPES: Mapping[str, str] = {
     "datetime_parsing": _MOMENT,
     "datetime_from_date_parsing": _MOMENT,
     "datetime_object_invalid": _MOMENT,
+    "date_type": _DATE,
+    "date_parsing": _DATE,
+    "date_from_datetime_parsing": _DATE,
+    "date_from_datetime_inexact": _DATE,
     "timezone_aware": f"{_MOMENT}, with its offset from UTC",
     "timezone_naive": "a time without an offset from UTC",
     "datetime_past": "a time in the past",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, fields
 
 from askew_client.errors import AskewError
@@ -13,6 +14,7 @@ from askew_server.planning.serving import serving_figures
 
 MOST_ITEMS = 1_000_000_000_000
 _LARGEST = 1e18
+_SMALLEST = 1e-9
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,15 @@ class Wanted:
             if not isinstance(value, int | float):
                 continue
             may_be_zero = each.name in {"id_bytes", "payload_bytes", "picture_bytes"}
-            # Comparisons with NaN are false.
-            if not (0 <= value <= _LARGEST if may_be_zero else 0 < value <= _LARGEST):
-                shown = f"{value / 1e9:g} GB" if each.name == "memory" else f"{value:g}"
+            name = f"--{each.name.replace('_', '-')}"
+            # Comparisons with NaN are false. A whole number may be too large for a float.
+            if not value >= 0 or (value == 0 and not may_be_zero):
+                least = "of 0 or more" if may_be_zero else "above 0"
+                raise AskewError(f"Expected {name} as a number {least}, got {_shown(each.name, value)}.")
+            if value > _LARGEST or 0 < value < _SMALLEST:
                 raise AskewError(
-                    f"Expected --{each.name.replace('_', '-')} as a number {'of 0 or more' if may_be_zero else 'above 0'}, got "
-                    f"{shown}."
+                    f"Expected {name} as a number that can be planned with, up to {_shown(each.name, _LARGEST)}, got "
+                    f"{_shown(each.name, value)}."
                 )
         if self.items > MOST_ITEMS:
             raise AskewError(f"Expected at most {MOST_ITEMS:,} items, got {self.items:,}. Is there a zero too many?")
@@ -53,6 +58,13 @@ class Wanted:
             raise AskewError(
                 f"Expected vectors of 2 to 65,536 components, got {self.dim}. The teacher's manifest names them."
             )
+
+
+def _shown(name: str, value: float) -> str:
+    """A number as the option was given."""
+    if value > sys.float_info.max:
+        return "a larger one"
+    return f"{value / 1e9:g} GB" if name == "memory" else f"{value:g}"
 
 
 @dataclass(frozen=True)

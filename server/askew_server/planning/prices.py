@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from datetime import date
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -38,18 +39,22 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+# Neither true nor "0.50" is a price, and no cost may be beyond what a float holds.
+_Price = Annotated[float, Field(ge=0, le=1e12, strict=True, allow_inf_nan=False)]
+
+
 class _Machine(_Strict):
-    per_hour: float = Field(ge=0, allow_inf_nan=False)
+    per_hour: _Price
 
 
 class _Disk(_Strict):
-    per_gb_month: float = Field(ge=0, allow_inf_nan=False)
+    per_gb_month: _Price
 
 
 class Prices(_Strict):
     """Prices of one day. `date`: when they were looked up."""
 
-    currency: str = Field(min_length=1, max_length=10)
+    currency: str = Field(pattern=r"^[^\x00-\x20\x7f-\x9f]{1,10}$")
     date: date
     machine: _Machine
     disk: _Disk
@@ -64,7 +69,8 @@ def read_prices(path: Path) -> Prices:
         raise AskewError(
             f"The prices in {path} cannot be read: {error.strerror}. `askew plan --write-prices {path}` writes a file to fill in."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # Text that is no UTF-8, no TOML, or nested too deep; a number of thousands of digits.
+    except (ValueError, RecursionError) as error:
         raise AskewError(
             f"Expected prices as TOML in {path}, but it cannot be read: {error}. Mend that line."
         ) from None
@@ -85,12 +91,18 @@ def read_prices(path: Path) -> Prices:
 def write_template(path: Path) -> None:
     """Write a file of prices to fill in. Raises AskewError if there is one already, OSError."""
     try:
-        with path.open("x", encoding="utf-8") as stream:
-            stream.write(TEMPLATE)
+        stream = path.open("x", encoding="utf-8")
     except FileExistsError:
         raise AskewError(
             f"{path} exists already, and your prices may be in it. Name another path, or delete it."
         ) from None
+    try:
+        with stream:
+            stream.write(TEMPLATE)
+    except BaseException:
+        # Half of it would be taken for somebody's prices.
+        path.unlink(missing_ok=True)
+        raise
 
 
 def cost_figures(plan: Plan, prices: Prices) -> list[Figure]:
@@ -100,7 +112,7 @@ def cost_figures(plan: Plan, prices: Prices) -> list[Figure]:
     hourly = prices.machine.per_hour
     formula = f"machines × {prices.machine.per_hour:g} an hour × {HOURS_A_MONTH} hours, prices of {prices.date}"
     if plan.wanted.gpu is not None:
-        of_gpu = prices.gpu.get(plan.wanted.gpu.lower())
+        of_gpu = {name.lower(): each for name, each in prices.gpu.items()}.get(plan.wanted.gpu.lower())
         if of_gpu is None:
             raise AskewError(
                 f"Expected the price of the GPU {plan.wanted.gpu}, but the prices have none. Add a table [gpu.{plan.wanted.gpu.lower()}] "

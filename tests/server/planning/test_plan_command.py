@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -84,6 +86,13 @@ def test_costs_are_those_of_the_prices_that_the_user_fills_in(tmp_path: Path) ->
         (("machine.per_hour", "machine.per_day"), "machine.per_hour"),
         (("h100", "h200"), "Add a table [gpu.h100]"),
         (("= 2.0", "= "), "Expected prices as TOML"),
+        (("= 2.0", "= true"), "Expected a number in `machine.per_hour`"),
+        (("= 2.0", '= "2.0"'), "Expected a number in `machine.per_hour`"),
+        (("= 2.0", "= 1e308"), "Expected a number of at most"),
+        (("= 2.0", f"= {'9' * 5000}"), "Expected prices as TOML"),
+        (("= 2.0", f"= {'[' * 5000}"), "Expected prices as TOML"),
+        (("2026-11-01", "2026-11-01T10:00:00Z"), "a day such as 2026-01-31, got"),
+        (("EUR", "\\u001b[1m"), "`currency`"),
     ],
 )
 def test_prices_that_cannot_be_used_are_refused(tmp_path: Path, change: tuple[str, str], said: str) -> None:
@@ -99,6 +108,11 @@ def test_prices_that_cannot_be_used_are_refused(tmp_path: Path, change: tuple[st
     [
         ([], "Expected the number of photos, got none"),
         (["--items", "1000", "--qps", "nan"], "Expected --qps as a number above 0, got nan"),
+        (["--items", "1000", "--qps", "inf"], "up to 1e+18, got a larger one"),
+        (["--items", "9" * 400], "up to 1e+18, got a larger one"),
+        (["--items", "1000", "--dim", "9" * 400], "up to 1e+18, got a larger one"),
+        (["--items", "1000", "--memory", "inf"], "up to 1e+09 GB, got a larger one"),
+        (["--items", "1000", "--photos-per-second", "5e-324"], "a number that can be planned with"),
         (["--items", "1000", "--qps", "0"], "Expected --qps as a number above 0, got 0"),
         (["--items", "1000", "--memory", "-1"], "Expected --memory as a number above 0, got -1 GB"),
         (["--items", "1000", "--memory", "0.01"], "0.01 GB are too little"),
@@ -133,3 +147,12 @@ def test_the_table_of_the_documents_is_what_the_command_prints() -> None:
             scale = 1_000 * unit if given == "TB" else unit
             assert float(number) == pytest.approx(shown[name] / scale, rel=0.03, abs=0.06)  # type: ignore[operator]
         assert float(searches.replace(",", "")) == pytest.approx(shown["searches of one machine"], rel=0.02)
+
+
+def test_a_file_of_prices_that_cannot_be_written_is_not_left_half_written(tmp_path: Path) -> None:
+    path = tmp_path / "prices.toml"
+    script = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (9, 9)); from askew_client.cli.main import main; main()"
+    command = [sys.executable, "-c", script, "plan", "--write-prices", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert not path.exists()

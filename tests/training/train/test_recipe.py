@@ -27,6 +27,7 @@ from tests.training.train.project import ASYMMETRIC, SYMMETRIC, run_recipe
         (("learning_rate = 1e-3", "learning_rate = -1"), "optimiser.learning_rate"),
         (('photos = ["pool"]', 'photos = ["lake"]'), "`data.photos` names .*lake, which does not exist"),
         (("[data]", "[data"), "is not a TOML file"),
+        (("[data]", "x = " + "[" * 5000 + "\n[data]"), "is not a TOML file"),
         (("instances = 3\nunlabelled = 2", "tuples = 3"), r"`tuples` in \[batches\] and the table \[mining\]"),
         (("instances = 3\nunlabelled = 2", "instances = 3\ntuples = 3"), "expected one of `photos`, `instances`"),
     ],

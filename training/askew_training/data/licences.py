@@ -30,7 +30,8 @@ def read_licences(path: Path) -> dict[str, str]:
         licences = tomllib.loads(path.read_text(encoding="utf-8")).get("licences")
     except OSError as error:
         raise DataError(f"Expected a list of licences, but {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # Text that is no UTF-8, no TOML, or nested too deep; a number of thousands of digits.
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not a TOML file: {error}.") from None
     if not isinstance(licences, dict) or not all(isinstance(licence, str) for licence in licences.values()):
         raise DataError(f"{path} has no table [licences]. Expected one that maps set names to texts.")

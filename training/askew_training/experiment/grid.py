@@ -88,7 +88,7 @@ def grid_of(loaded: LoadedExperiment) -> Grid:
         try:
             bases[name] = path.read_text(encoding="utf-8")
             tomllib.loads(bases[name])
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RecipeError(f"{path} is not a recipe: {error}.") from None
     return Grid(loaded, bases)
 

@@ -141,7 +141,8 @@ def read_experiment(name: str) -> LoadedExperiment:
         content = tomllib.loads(text)
     except OSError as error:
         raise RecipeError(f"Expected an experiment, but {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # Text that is no UTF-8, no TOML, or nested too deep; a number of thousands of digits.
+    except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path} is not a TOML file: {error}.") from None
     try:
         experiment = Experiment.model_validate(content)

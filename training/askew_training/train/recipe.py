@@ -177,7 +177,8 @@ def read_recipe(path: Path, folders: Sequence[Path] = ()) -> Recipe:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"Expected a recipe, but {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # Text that is no UTF-8, no TOML, or nested too deep; a number of thousands of digits.
+    except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path} is not a TOML file: {error}.") from None
     try:
         recipe = Recipe.model_validate(content)
