@@ -6,6 +6,7 @@ import logging
 import shutil
 import ssl
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,7 @@ class RenewedCertificate:
         self._pair = pair
         self.expires = pair.check()
         self._loaded = self._seen = self._signature()
+        self._said: tuple[object, str] | None = None
 
     def look(self, context: ssl.SSLContext) -> None:
         """Take a new pair that has not changed since the last look, into `context`. To be called about once a second."""
@@ -63,21 +65,35 @@ class RenewedCertificate:
         is_settled, self._seen = now == self._seen, now
         if now == self._loaded or not is_settled:
             return
-        self._loaded = now
-        log = logging.getLogger("askew.server")
         try:
             with tempfile.TemporaryDirectory(prefix="askew-certificate-") as folder:
                 copy = self._pair.copied(Path(folder))
                 expires = copy.check(named=self._pair)
+                if expires < time.time() < self.expires:
+                    raise AskewError(f"It expired on {time.strftime('%Y-%m-%d', time.gmtime(expires))}.")
                 context.load_cert_chain(copy.certificate, copy.key, password=_no_password)
-        except (OSError, AskewError) as error:
-            log.error(
+        except AskewError as error:
+            # Looked at again once the files are others.
+            self._loaded = now
+            self._complain(str(error))
+        # The disk of the copy is full, a file is missing or cannot be read yet: the next look may succeed.
+        except OSError as error:
+            self._complain(f"{error}. It is tried again.")
+        else:
+            self._loaded, self.expires, self._said = now, expires, None
+            log = logging.getLogger("askew.server")
+            log.warning("new connections use the renewed certificate of %s", self._pair.certificate)
+
+    def _complain(self, reason: str) -> None:
+        """Log once why the files are not used."""
+        # The name of the temporary folder differs from look to look.
+        said = self._seen, reason.partition("/askew-certificate-")[0]
+        if said != self._said:
+            self._said = said
+            logging.getLogger("askew.server").error(
                 "%s or its key was changed and cannot be used, so the earlier certificate stays: %s",
-                self._pair.certificate, error,
+                self._pair.certificate, reason,
             )  # fmt: skip
-            return
-        self.expires = expires
-        log.warning("new connections use the renewed certificate of %s", self._pair.certificate)
 
     def _signature(self) -> tuple[tuple[int, int, int], ...] | None:
         try:

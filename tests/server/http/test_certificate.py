@@ -6,12 +6,17 @@ import re
 import socket
 import ssl
 import subprocess
+import tempfile
 from contextlib import closing, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from askew_server.http.certificate import CertificatePair, RenewedCertificate, expiry_of
 from tests.support.running_server import RunningServer
@@ -116,6 +121,49 @@ def test_a_pair_that_cannot_be_used_leaves_the_earlier_one_and_is_logged_once(
         renewed.look(context)
     assert handshake(context) == "CN=other"
     assert renewed.expires > expires
+
+
+def test_a_pair_is_taken_once_the_disk_for_its_copy_has_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files do not change any more, so nothing but another look brings them in."""
+    certificate, key = make_pair(tmp_path, "first", 2)
+    other, other_key = make_pair(tmp_path, "other", 30)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    renewed = RenewedCertificate(CertificatePair(certificate, key))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    other.replace(certificate)
+    other_key.replace(key)
+    for _ in range(5):
+        renewed.look(context)
+    assert handshake(context) == "CN=first"
+    assert len(caplog.messages) == 1 and "It is tried again" in caplog.messages[0]
+    (tmp_path / "absent").mkdir()
+    renewed.look(context)
+    assert handshake(context) == "CN=other"
+
+
+def test_an_expired_certificate_does_not_replace_one_that_is_good(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when an old copy of the folder is put back."""
+    certificate, key = make_pair(tmp_path, "first", 2)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    renewed = RenewedCertificate(CertificatePair(certificate, key))
+    expires = renewed.expires
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "old")])
+    now = datetime.now(UTC)
+    built = x509.CertificateBuilder(name, name, private.public_key(), 1, now - timedelta(9), now - timedelta(3))
+    old = built.sign(private, SHA256())
+    certificate.write_bytes(old.public_bytes(Encoding.PEM))
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    for _ in range(3):
+        renewed.look(context)
+    assert handshake(context) == "CN=first" and renewed.expires == expires
+    assert len(caplog.messages) == 1 and "It expired on 20" in caplog.messages[0]
 
 
 @pytest.mark.parametrize("days", [2, 20_000])
