@@ -95,18 +95,12 @@ class Migration:
         `recall`: the least share of exact answers that an approximate index has to find. Raises AskewError, Refusal
         (verification-failed; not-ready if Milvus goes away). Then nothing is switched, and it can be run again or undone.
         """
-        is_made = self._is_made(self._target, self._place)
-        if is_made and self._records.read(self._source) is None:
-            raise Refusal(
-                ProblemKind.GALLERY_CONFLICT,
-                f"Gallery {self._target!r} has its items in {self._place} already: the migration of gallery {self._source!r} is "
-                "complete.",
-            )
+        if self._is_made(self._target, self._place):
+            return self._finish()
         refused = self._examine(report)
         if refused.items:
             return MigrationResult(self._source, refused=refused)
-        if not is_made:
-            self._catalog.check_free(self._target)
+        self._catalog.check_free(self._target)
         self._begin()
         connection = MilvusConnection(
             self._source, self._place, token_for(self._place), self._facts.space, self._facts.dim, _WHEN_GONE
@@ -117,13 +111,10 @@ class Migration:
             written, removed = self._fill(collection, source, report)
             comparison = self._compare(collection, source, report, recall)
             items = source.counts()[0]
-        if not is_made:
-            self._make_gallery()
-        aliases = self._catalog.aliases_of(self._source)
-        for alias in aliases:
-            self._catalog.set_alias(alias, self._target)
-        self._records.remove(self._source)
-        return MigrationResult(self._target, items, written, removed, aliases, comparison)
+            record = MigrationRecord(target=self._target, place=self._place, copied=source.sequence)
+        self._records.write(self._source, record)
+        self._make_gallery()
+        return MigrationResult(self._target, items, written, removed, self._switch(), comparison)
 
     def undo(self) -> str:
         """Drop what an unfinished migration made; a sentence. Raises AskewError, Refusal (validation if there is none)."""
@@ -140,6 +131,34 @@ class Migration:
         self._records.remove(self._source)
         return f"The migration of gallery {self._source!r} to {record.place} is undone."
 
+    def _finish(self) -> MigrationResult:
+        """Switch to the gallery that an earlier run has made. It is not filled again: it may have been written to since."""
+        record = self._records.read(self._source)
+        if record is None:
+            raise Refusal(
+                ProblemKind.GALLERY_CONFLICT,
+                f"Gallery {self._target!r} has its items in {self._place} already: the migration of gallery {self._source!r} is "
+                "complete.",
+            )
+        with closing(GalleryReader.open(self._folder)) as source:
+            items, sequence = source.counts()[0], source.sequence
+        if record.copied != sequence:
+            raise Refusal(
+                ProblemKind.GALLERY_CONFLICT,
+                f"Gallery {self._source!r} was changed after it was copied to {self._place}, and gallery {self._target!r} may "
+                f"have been changed, too. Nothing was switched. Undo the migration (--undo drops what is in Milvus), and begin "
+                "again.",
+            )
+        return MigrationResult(self._target, items, aliases=self._switch())
+
+    def _switch(self) -> list[str]:
+        """Let the aliases name the new gallery; which they are. The migration is complete then."""
+        aliases = self._catalog.aliases_of(self._source)
+        for alias in aliases:
+            self._catalog.set_alias(alias, self._target)
+        self._records.remove(self._source)
+        return aliases
+
     def _examine(self, report: Report) -> Refused:
         """The items that Milvus cannot hold."""
         refused = Refused()
@@ -151,7 +170,7 @@ class Migration:
     def _begin(self) -> None:
         """Make the collection, or go on with the one of an earlier run. Raises AskewError, Refusal (gallery-conflict)."""
         earlier = self._records.read(self._source)
-        if earlier is not None and (earlier.place, earlier.target) != (self._place, self._target):
+        if earlier is not None and not (earlier.place.is_as(self._place) and earlier.target == self._target):
             raise Refusal(
                 ProblemKind.GALLERY_CONFLICT,
                 f"An unfinished migration of gallery {self._source!r} fills {earlier.place} for gallery {earlier.target!r} "
@@ -226,7 +245,7 @@ class Migration:
             return False
         with Database.open_read_only(self._catalog.folder(target) / "gallery.db") as database:
             found = read_facts(database).get(MILVUS_PLACE)
-        return found is not None and MilvusPlace.read(found) == place
+        return found is not None and MilvusPlace.read(found).is_as(place)
 
     def _make_gallery(self) -> None:
         """The new gallery, with the encoders, probes and photos of the old one."""

@@ -12,12 +12,16 @@ from askew_server.milvus.place import MilvusPlace
 
 
 class MigrationRecord(BaseModel):
-    """`target`: the new gallery's name. `place`: the collection, which was not there before."""
+    """`target`: the new gallery's name. `place`: the collection, which was not there before.
+
+    `copied`: the sequence number of the old gallery when all of it was in the collection; None before.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     target: str
     place: MilvusPlace
+    copied: int | None = None
 
 
 class MigrationRecords:

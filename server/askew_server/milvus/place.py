@@ -85,6 +85,10 @@ class MilvusPlace(BaseModel):
         """The database's name; empty for the default one."""
         return parse_address(self.address)[3]
 
+    def is_as(self, other: MilvusPlace) -> bool:
+        """Whether it is the same collection with the same index, be it reached with a token or without one."""
+        return self.model_copy(update={"needs_token": other.needs_token}) == other
+
     def __str__(self) -> str:
         return f"collection {self.collection} at {self.address}"
 

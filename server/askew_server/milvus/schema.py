@@ -35,6 +35,8 @@ def create_collection(client: MilvusClient, place: MilvusPlace, space: str, dim:
 
     fault = examine_collection(client, place, space, dim)
     if fault is None:
+        _require_index(client, place, space)
+        _create_indexes(client, place, space)
         return False
     if client.has_collection(place.collection, timeout=CHECK_SECONDS):
         raise AskewError(fault)
@@ -94,15 +96,35 @@ def load_collection(client: MilvusClient, place: MilvusPlace) -> None:
         client.load_collection(place.collection, replica_number=place.replicas, timeout=LOAD_SECONDS)
 
 
+def _require_index(client: MilvusClient, place: MilvusPlace, space: str) -> None:
+    """Raise AskewError if the vectors of a collection have another index: its answers would be taken for what they are not."""
+    names = client.list_indexes(place.collection, field_name=vector_field(space), timeout=CHECK_SECONDS)
+    if not names:
+        return
+    found = client.describe_index(place.collection, names[0], timeout=CHECK_SECONDS)
+    if (found["index_type"], found["metric_type"]) != (place.index_type, METRIC):
+        raise AskewError(
+            f"Expected an index of type {place.index_type} over {METRIC} in {place}, but it has {found['index_type']} over "
+            f"{found['metric_type']}. Name that type (--index-type), or another collection."
+        )
+
+
 def _create_indexes(client: MilvusClient, place: MilvusPlace, space: str) -> None:
+    """Make the indexes that a collection does not have yet: all of them, or the rest if it was cut off before."""
     from pymilvus import MilvusClient
 
     wanted = MilvusClient.prepare_index_params()
-    wanted.add_index(
-        vector_field(space), index_type=place.index_type, metric_type=METRIC, params=dict(place.index_parameters)
-    )
-    wanted.add_index("label", index_type="INVERTED")
+    vectors = vector_field(space)
     # Milvus Lite looks through the tokens without an index.
-    if "lite" not in client.get_server_version(timeout=CHECK_SECONDS):
-        wanted.add_index("tokens", index_type="INVERTED")
-    client.create_index(place.collection, wanted, timeout=WRITE_SECONDS)
+    is_lite = "lite" in client.get_server_version(timeout=CHECK_SECONDS)
+    for field in (vectors, "label", *(() if is_lite else ("tokens",))):
+        if client.list_indexes(place.collection, field_name=field, timeout=CHECK_SECONDS):
+            continue
+        if field == vectors:
+            wanted.add_index(
+                field, index_type=place.index_type, metric_type=METRIC, params=dict(place.index_parameters)
+            )
+        else:
+            wanted.add_index(field, index_type="INVERTED")
+    if len(wanted):
+        client.create_index(place.collection, wanted, timeout=WRITE_SECONDS)

@@ -13,7 +13,9 @@ import pytest
 from pymilvus import MilvusClient
 
 from askew_client.contract.encoder_file import read_encoder_file
+from askew_client.errors import AskewError
 from askew_server.gallery.catalog import Catalog
+from askew_server.maintenance.milvus_record import MigrationRecords
 from askew_server.storage.items import ItemBatch
 from tests.server.milvus.varied_items import vectors_of
 from tests.support.in_process_cli import call_askew
@@ -136,3 +138,79 @@ def test_a_migration_that_is_killed_is_undone_or_goes_on(
     assert done.returncode == 0, done.stderr
     assert f"has {MANY} items" in done.stdout
     assert f"({MANY} written now)" not in done.stdout
+
+
+def test_what_was_written_after_the_switch_survives_the_command_that_goes_on(
+    tmp_path: Path, teacher_file: Path, milvus: MilvusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off at its last step, a migration looks complete: servers write to the new gallery."""
+    data = make_data(tmp_path / "data", teacher_file, {f"item {number}": "{}" for number in range(20)})
+    command = ("gallery", "migrate", "shop", "--to", milvus.address, "--data", data, "--into", "survives")
+    with monkeypatch.context() as cut:
+        cut.setattr(MigrationRecords, "remove", _cut_off)
+        assert "cut off" in call_askew(*command).stderr
+    assert "named by" in call_askew(*command, "--undo").stderr
+    vectors = vectors_of(2, read_encoder_file(teacher_file).manifest.dim).astype(np.float16)
+    with closing(Catalog(data, owner="a test")) as catalog:
+        catalog.load()
+        written = ItemBatch(["item 3", "new"], vectors, ['{"price":9}', "{}"])
+        catalog.get("app").run(lambda each: each.upsert(written))
+    done = call_askew(*command)
+    assert done.returncode == 0, done.stderr
+    with closing(Catalog(data, owner="a test")) as catalog:
+        catalog.load()
+        row = catalog.get("app").run(lambda each: each.store.item("item 3"))
+        assert row is not None and row.payload == {"price": 9}
+        assert catalog.get("app").run(lambda each: each.store.counts()[0]) == 21
+    assert "is complete" in call_askew(*command).stderr
+
+
+def test_a_gallery_that_was_changed_after_it_was_copied_is_not_switched(
+    tmp_path: Path, teacher_file: Path, milvus: MilvusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_data(tmp_path / "data", teacher_file, {f"item {number}": "{}" for number in range(20)})
+    command = ("gallery", "migrate", "shop", "--to", milvus.address, "--data", data, "--into", "stale")
+    with monkeypatch.context() as cut:
+        cut.setattr(Catalog, "set_alias", _cut_off)
+        assert "cut off" in call_askew(*command).stderr
+    vectors = vectors_of(1, read_encoder_file(teacher_file).manifest.dim).astype(np.float16)
+    with closing(Catalog(data, owner="a test")) as catalog:
+        catalog.load()
+        catalog.get("app").run(lambda each: each.upsert(ItemBatch(["new"], vectors, ["{}"])))
+    refused = call_askew(*command)
+    assert refused.returncode == 1 and "was changed after it was copied" in refused.stderr
+    assert call_askew(*command, "--undo").returncode == 0
+    done = call_askew(*command)
+    assert done.returncode == 0 and "has 21 items" in done.stdout, done.stderr
+
+
+def test_a_collection_whose_making_was_cut_off_is_completed(
+    tmp_path: Path, teacher_file: Path, milvus: MilvusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_data(tmp_path / "data", teacher_file, {f"item {number}": "{}" for number in range(20)})
+    command = ("gallery", "migrate", "shop", "--to", milvus.address, "--data", data, "--into", "half")
+    with monkeypatch.context() as cut:
+        cut.setattr(MilvusClient, "create_index", _cut_off)
+        cut.setattr(MilvusClient, "drop_collection", lambda *_, **__: None)
+        assert "cut off" in call_askew(*command).stderr
+    done = call_askew(*command)
+    assert done.returncode == 0, done.stderr
+    with client_of(milvus) as client:
+        assert len(client.list_indexes("askew_half")) == 2
+
+
+def test_a_collection_with_another_index_is_not_taken_for_an_exact_one(
+    tmp_path: Path, teacher_file: Path, milvus: MilvusServer
+) -> None:
+    data = make_data(tmp_path / "data", teacher_file, {"item": "{}"})
+    place = ("--backend", milvus.address, "--collection", "of_hnsw", "--data", data, "--encoder", teacher_file)
+    made = call_askew("gallery", "create", "near", *place, "--index-type", "HNSW", "--index-parameters", '{"M": 8}')
+    assert made.returncode == 0, made.stderr
+    refused = call_askew("gallery", "create", "exact", *place)
+    assert refused.returncode == 1
+    assert "Expected an index of type FLAT" in refused.stderr and "HNSW" in refused.stderr
+    assert call_askew("gallery", "create", "again", *place, "--index-type", "HNSW").returncode == 0
+
+
+def _cut_off(*_: object, **__: object) -> None:
+    raise AskewError("cut off")
