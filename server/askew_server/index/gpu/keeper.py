@@ -6,6 +6,7 @@ are answered by the CPU's index, and `state` says why.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -55,6 +56,7 @@ class GpuKeeper:
 
     def follow(self, main: MainSegment | None) -> None:
         """Search this main segment on the GPU from now on, as soon as that can be; None: none. Returns at once."""
+        self._drop_prepared(main)
         with self._changed:
             if self._is_closed or (main is None and self._thread is None):
                 return
@@ -88,6 +90,17 @@ class GpuKeeper:
                 self._prepared = (main, proved)
         if unused is not None:
             unused.process.close()
+
+    def _drop_prepared(self, main: MainSegment | None) -> None:
+        """End a process that was prepared for another main segment than this one: nobody would search or watch it."""
+        with self._changed:
+            if self._prepared is None or self._prepared[0] is main or self._is_closed:
+                return
+            (unused, proved), self._prepared = self._prepared, None
+        with contextlib.suppress(Refusal):
+            # Refused once the search thread has ended, which searches nothing then.
+            self._searches.change(lambda _: setattr(unused, "faster", None))
+        proved.process.close()
 
     def retry_now(self) -> None:
         """Try again at once, without the pause that follows a failure."""

@@ -144,13 +144,14 @@ class GpuProcess:
         greeting = self._receive(time.monotonic() + _START_SECONDS)
         if greeting is None:
             raise self._lose(f"The GPU's process did not start within {_START_SECONDS:g} s.")
-        said = json.loads(greeting)
-        where = self._options.environment
+        said, where = _read_greeting(greeting), self._options.environment
         if "failure" in said:
             raise self._lose(f"The GPU's process, which uses {where}, says: {said['failure'].rstrip('.')}.")
+        if not {"askew", "engine", "python"} <= said.keys():
+            raise self._lose(f"The GPU's process, which uses {where}, greets with something else than its version.")
         if said["askew"] != version("askew-server"):
             raise self._lose(
-                f"Expected askew-server {version('askew-server')} in {where}, got {said['askew']}. Install the same "
+                f"Expected askew-server {version('askew-server')} in {where}, got {said['askew'][:40]}. Install the same "
                 "version there."
             )
         return f"{said['engine']}, Python {said['python']}"
@@ -246,8 +247,9 @@ class GpuProcess:
         while self._owed and self._poll.poll(0):
             try:
                 message = self._receive(time.monotonic())
-                if message is not None:
-                    self._owed.pop(self._unpacked(message).number, None)
+                # One that goes on with other messages would keep this thread, which searches wait for.
+                if message is not None and self._owed.pop(self._unpacked(message).number, None) is None:
+                    raise self._lose("The GPU's process answered what it was not asked.")
             except GpuLost:
                 return
 
@@ -291,6 +293,16 @@ class GpuProcess:
         except subprocess.TimeoutExpired:
             return "The GPU's process closed its connection."
         return self._last_words.sentence(code)
+
+
+def _read_greeting(message: bytes) -> dict[str, str]:
+    """The texts that a process says of itself; empty if it is no greeting."""
+    try:
+        said = json.loads(message)
+    # ValueError: also for bytes that are no text.
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) and all(isinstance(each, str) for each in said.values()) else {}
 
 
 def _command(options: GpuOptions) -> list[str]:

@@ -98,10 +98,14 @@ def try_gpu(dim: int, options: GpuOptions) -> str:
 def _proved(process: GpuProcess, main: MainSegment) -> Proved:
     description = process.wait_until_ready()
     proof = process.load()
+    rows = main.rows_of(proof.labels)
+    # Unknown labels have no rows, so that every row after one would be taken for its neighbour.
+    if len(rows) != len(proof.labels) or not (np.diff(rows) > 0).all():
+        raise GpuLost(_sentence("holds vectors that it was not asked to hold, or in another order"))
     disagreement = _disagreement(proof, *_patiently(process, proof.queries, _columns(proof)))
     if disagreement is not None:
         raise GpuLost(disagreement)
-    return Proved(GpuEngine(process, main.rows_of(proof.labels), main.engine), proof, description)
+    return Proved(GpuEngine(process, rows, main.engine), proof, description)
 
 
 def _columns(proof: Proof) -> int:

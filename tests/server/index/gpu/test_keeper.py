@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import select
 import signal
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
+from askew_server.index.gpu.exchange import Answer
 from askew_server.index.gpu.options import GpuLayout
+from askew_server.index.gpu.process import GpuLost, GpuProcess, Proof
+from askew_server.index.gpu.proving import try_gpu
+from askew_server.index.on_disk import open_main
 from askew_server.index.types import Neighbours
-from tests.server.index.gpu.conftest import COUNT, OPTIONS, QUERIES, Kept
+from tests.server.index.gpu.conftest import COUNT, DIM, OPTIONS, QUERIES, VECTORS, Kept
+from tests.support.gallery_vectors import Given
 from tests.support.waiting import DEADLINE, in_thread, wait_until
 
 pytestmark = pytest.mark.slow
@@ -185,3 +195,72 @@ def test_a_gallery_that_should_not_be_on_the_gpu_any_more_lets_go_of_it(keep: Ke
     wait_until(lambda: not psutil.pid_exists(process), "the end of the process")
     assert kept.keeper.state is None
     assert kept.search().index == "two-stage"
+
+
+@pytest.mark.parametrize("said", [b"\xff", b"[]", b'{"askew": "0"}', b'{"failure": 3}', b"[" * 4_000])
+def test_a_process_that_greets_with_something_else_is_told_as_such(keep: Keep, tmp_path: Path, said: bytes) -> None:
+    """Also to `askew doctor`, which waits for the greeting alone."""
+    python = tmp_path / "python"
+    python.write_text(
+        f"#!{sys.executable}\nimport socket, sys\nsocket.socket(fileno=int(sys.argv[5])).send({said!r})\n"
+    )
+    python.chmod(0o755)
+    options = replace(OPTIONS, python=python)
+    assert "greets with something else" in keep(options=options).be_unavailable()
+    with pytest.raises(GpuLost, match="greets with something else"):
+        try_gpu(DIM, options)
+
+
+def test_vectors_that_were_not_asked_for_are_not_searched(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row after an unknown one would be answered as its neighbour."""
+    load = GpuProcess.load
+
+    def other_labels(process: GpuProcess) -> Proof:
+        proof = load(process)
+        labels = proof.labels.copy()
+        labels[5] = labels[6] - 1 + COUNT * 10
+        return proof._replace(labels=labels)
+
+    monkeypatch.setattr(GpuProcess, "load", other_labels)
+    assert "holds vectors that it was not asked to hold" in keep().be_unavailable()
+
+
+def test_a_process_that_only_talks_does_not_keep_the_search_thread() -> None:
+    process = GpuProcess(Given(VECTORS), np.arange(1, COUNT + 1), OPTIONS)
+    try:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        process._connection.close()
+        with ours, theirs:
+            process._connection, process._poll, process._owed = ours, select.poll(), {7: 0}
+            process._poll.register(ours, select.POLLIN)
+            process._owed_since = time.monotonic()
+            stopped = threading.Event()
+
+            def talk() -> None:
+                with contextlib.suppress(OSError):
+                    while not stopped.is_set():
+                        theirs.send(Answer(True, 3, 0.0).packed())
+
+            talking = in_thread(talk)
+            lost = in_thread(lambda: process.lost)
+            assert "what it was not asked" in (lost.result(timeout=20) or "")
+            stopped.set()
+            ours.close()
+            talking.result(timeout=20)
+    finally:
+        process.close()
+
+
+def test_a_process_that_was_prepared_in_vain_is_ended(keep: Keep, built: Path) -> None:
+    """Another kind of index was chosen while the next one was built."""
+    kept = keep()
+    kept.be_ready()
+    following = open_main(built, DIM).main
+    assert following is not None
+    kept.keeper.prepare(following)
+    assert following.faster is not None
+    children = psutil.Process().children()
+    assert len(children) == 2
+    kept.keeper.follow(None)
+    wait_until(lambda: not any(child.is_running() for child in children), "the end of both processes")
+    assert following.faster is None
