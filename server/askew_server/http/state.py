@@ -178,8 +178,23 @@ class AppState:
     def make_way(self, fence: Fence, lineage: str) -> None:
         """Take no more changes, as another server, of this lineage, is the primary. Returns once none is under way. Raises Refusal."""
         self.replication.supersede(fence, lineage)
-        self.jobs.pause()
+        self._end_jobs_if_superseded()
         self.writes.wait(_SECONDS_FOR_WRITES)
+        # The new primary copies the last changes now, and asks once.
+        self.replication.feed.look_again()
+
+    def check_replica(self, version: str, feed_format: int, lineage: str, epoch: int, token: str) -> None:
+        """See Feed.check. A server that makes way because of it takes no more changes, from jobs neither."""
+        try:
+            self.replication.feed.check(version, feed_format, lineage, epoch, token)
+        except Refusal:
+            self._end_jobs_if_superseded()
+            raise
+
+    def _end_jobs_if_superseded(self) -> None:
+        # Those of a replica have not begun: they do, should it be promoted.
+        if self.replication.standing.fence is not None:
+            self.jobs.pause()
 
     def require_ready(self) -> None:
         """Raise Refusal (not-ready) while the galleries are being opened, or could not be."""

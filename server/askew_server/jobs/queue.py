@@ -93,6 +93,8 @@ class JobQueue:
     def pause(self) -> None:
         """Stop the running jobs for good; they continue at the next start, if that server works."""
         self._stopping.set()
+        if not any(thread.is_alive() for thread in self._threads):
+            return
         for waiting in self._lanes.values():
             waiting.put(None)
         for thread in self._threads:

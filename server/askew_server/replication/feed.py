@@ -133,6 +133,11 @@ class Feed:
         )
         return state.model_copy(update={"mark": hashlib.sha256(state.model_dump_json().encode()).hexdigest()[:32]})
 
+    def look_again(self) -> None:
+        """Believe nothing that was seen of the galleries before: the next state is read from their databases."""
+        with self._lock:
+            self._known = {}
+
     def changes(self, name: str, key: str, after: int, removed_after: int) -> ChangePage:
         """The next items of a gallery after a sequence number, and, once these are all, which labels were removed.
 

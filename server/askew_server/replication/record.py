@@ -43,7 +43,7 @@ class Fence(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    number: int
+    number: int = Field(ge=0, lt=1 << 63)
     token: str
     primary: str | None = None
 

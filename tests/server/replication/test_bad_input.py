@@ -88,6 +88,30 @@ def test_a_feed_request_with_a_later_epoch_fences_the_primary(primary: InProcess
     assert primary.http.get(f"{ITEMS}/item-3").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("state", {"wait": "nan"}),
+        ("state", {"epoch": str(10**30), "token": "x"}),
+        ("galleries/objects/changes", {"after": str(1 << 63), "removed_after": "0"}),
+        ("galleries/objects/changes", {"after": "0", "removed_after": str(10**30)}),
+        ("galleries/objects/summary", {"through": str(1 << 63)}),
+    ],
+)
+def test_numbers_that_no_change_has_are_refused(primary: InProcessPrimary, path: str, asked: dict[str, str]) -> None:
+    named = {"version": askew_version(), "format": str(FORMAT), "key": "objects@unknown", **asked}
+    assert_problem(primary.http.get(f"/v1/replication/{path}", params=named), 422, "validation")
+
+
+def test_a_server_that_hears_of_its_successor_from_a_replica_ends_its_jobs(primary: InProcessPrimary) -> None:
+    """As one that is told so: what a job writes afterwards, no other server would have."""
+    asked = {"version": askew_version(), "format": str(FORMAT), "epoch": "4", "token": "later"}
+    threads = {each.name for each in threading.enumerate()}
+    assert any(name.startswith("jobs-") for name in threads)
+    assert_problem(primary.http.get("/v1/replication/state", params=asked), 409, "superseded")
+    assert not any(each.name.startswith("jobs-") for each in threading.enumerate())
+
+
 def test_a_data_with_other_galleries_is_not_emptied(
     tmp_path: Path, primary: InProcessPrimary, teacher_file: Path
 ) -> None:

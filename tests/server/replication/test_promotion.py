@@ -12,6 +12,7 @@ import pytest
 from askew_client.contract.problems import ProblemKind
 from askew_client.encoding.encoder import Encoder
 from askew_server.errors import Refusal
+from askew_server.replication.record import replication_record
 from askew_server.replication.service import Replication
 from askew_server.storage.items import StoredItem
 from tests.support.gallery_files import item_json, unit_vector, write_gallery
@@ -123,3 +124,27 @@ def test_a_copy_that_is_damaged_keeps_no_other_from_being_promoted(
         assert done.returncode == 0, done.stderr
     done = run_askew("replica", "promote", tmp_path / "stopped", "--accept-loss")
     assert done.returncode == 0 and "'objects' cannot be read here" in done.stderr, done.stderr
+
+
+@pytest.mark.slow
+def test_a_server_that_becomes_the_primary_again_runs_its_jobs(data: Path, tmp_path: Path) -> None:
+    """It was told, as a replica, who its primary is."""
+    copy = tmp_path / "copy"
+    with RunningServer(data, "--gallery", "objects") as first, serve_replica(copy, first.url) as second:
+        wait_until_equal(data, copy)
+        port = first.url.rpartition(":")[2]
+        first.kill()
+        done = run_askew("replica", "promote", second.url, "--accept-loss")
+        assert done.returncode == 0, done.stderr
+        with serve_replica(data, second.url, "--port", port) as again:
+            wait_until(lambda: _unfenced(copy) is None, "the notice to arrive")
+            done = run_askew("replica", "promote", again.url)
+            assert done.returncode == 0, done.stderr
+            job = again.http.post("/v1/galleries/objects/snapshots", json={}).json()
+            wait_until(lambda: again.http.get(f"/v1/jobs/{job['id']}").json()["state"] == "done", "the job")
+
+
+def _unfenced(data: Path) -> str | None:
+    record = replication_record(data).read()
+    assert record is not None
+    return record.unfenced

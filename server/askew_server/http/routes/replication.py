@@ -34,6 +34,8 @@ _SECONDS_FOR_A_GALLERY = 0.001
 Wanted = Annotated[PromoteRequest, Depends(JsonBody(PromoteRequest, is_required=False))]
 NewPrimary = Annotated[Fence, Depends(JsonBody(Fence))]
 Key = Annotated[str, Query()]
+Number = Annotated[int, Query(ge=0, lt=1 << 63)]
+"""Of a change, as SQLite holds it."""
 
 
 @router.get("", response_model=ReplicationStatus, responses=problems(503))
@@ -69,12 +71,12 @@ async def _follower(
     version: Annotated[str, Query()],
     feed_format: Annotated[int, Query(alias="format")],
     lineage: Annotated[str, Query()] = "",
-    epoch: Annotated[int, Query()] = 0,
+    epoch: Annotated[int, Query(ge=0, lt=1 << 63)] = 0,
     token: Annotated[str, Query()] = "",
 ) -> AppState:
     """The state, for a replica that can follow. Raises Refusal (replica-refused, superseded)."""
     state.require_staying()
-    await asyncio.to_thread(state.replication.feed.check, version, feed_format, lineage, epoch, token)
+    await asyncio.to_thread(state.check_replica, version, feed_format, lineage, epoch, token)
     return state
 
 
@@ -84,7 +86,7 @@ ForReplica = Annotated[AppState, Depends(_follower)]
 @router.get("/state", include_in_schema=False)
 @beyond_one_gallery("admin")
 async def read_state(
-    state: ForReplica, known: Annotated[str, Query()] = "", wait: Annotated[float, Query(ge=0)] = 0
+    state: ForReplica, known: Annotated[str, Query()] = "", wait: Annotated[float, Query(ge=0, allow_inf_nan=False)] = 0
 ) -> Response:
     """The galleries, aliases and keys, once they are others than those of the mark `known`, or after `wait` seconds."""
     wait = min(wait, _LONGEST_WAIT, state.settings.request_seconds / 2)
@@ -104,8 +106,8 @@ async def read_changes(
     state: ForReplica,
     name: str,
     key: Key,
-    after: Annotated[int, Query(ge=0)],
-    removed_after: Annotated[int, Query(ge=0)],
+    after: Number,
+    removed_after: Number,
 ) -> Response:
     """The next items of a gallery after a sequence number, and which labels were removed."""
     page = await _fed(state, lambda: state.replication.feed.changes(name, key, after, removed_after).to_bytes())
@@ -114,7 +116,7 @@ async def read_changes(
 
 @router.get("/galleries/{name}/summary", include_in_schema=False)
 @beyond_one_gallery("admin")
-async def read_summary(state: ForReplica, name: str, key: Key, through: Annotated[int, Query(ge=0)]) -> Response:
+async def read_summary(state: ForReplica, name: str, key: Key, through: Number) -> Response:
     """The items up to a sequence number, summed up by range of labels."""
     return json_answer(await _fed(state, lambda: state.replication.feed.summary(name, key, through)))
 
