@@ -85,13 +85,20 @@ class ShardFile:
         try:
             with self._opened() as file:
                 self.rows = int(file.metadata.num_rows)
-                metadata = file.schema_arrow.metadata or {}
+                schema = file.schema_arrow
         except _damage() as error:
             raise AskewError(
                 f"Expected the Parquet file of a shard, but {path} cannot be read ({str(error).splitlines()[0]}). It may have "
                 "been cut off. Delete it and describe the shard again."
             ) from None
-        self.facts = facts_of(metadata, path)
+        self.facts = facts_of(schema.metadata or {}, path)
+        expected = _schema(load_pyarrow()[0], self.facts)
+        if not schema.equals(expected, check_metadata=False):
+            others = [field.name for field in expected if not _has(schema, field)]
+            raise AskewError(
+                f"Expected the columns of a shard in {path}, but {', '.join(others) or 'their order'} differ or are missing. Was "
+                "it written by another program? Delete it and describe the shard again."
+            )
 
     def photos(self) -> Iterator[dict[str, Any]]:
         """What identifies each photo: file, file_bytes, file_modified_ns, id, payload. Raises AskewError."""
@@ -231,6 +238,11 @@ def _table(arrow: Any, facts: ShardFacts, rows: Sequence[ShardRow]) -> Any:
         for field in schema
     ]
     return arrow.table(columns, schema=schema)
+
+
+def _has(schema: Any, field: Any) -> bool:
+    position = schema.get_field_index(field.name)
+    return position >= 0 and bool(schema.field(position).equals(field))
 
 
 def _pictures(text: str) -> Pictures:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 from filelock import FileLock
@@ -243,3 +244,25 @@ def test_a_shard_without_photos_is_a_file_of_no_rows(folder: Path, tmp_path: Pat
 
 def test_parts_are_written_often() -> None:
     assert module.PART_SECONDS <= 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["file", "vector", "photo", "file_modified_ns"])
+@pytest.mark.parametrize("is_other_type", [False, True])
+def test_a_shard_that_another_program_has_rewritten_is_not_taken_for_a_complete_one(
+    folder: Path, tmp_path: Path, teacher_file: Path, name: str, is_other_type: bool
+) -> None:
+    output = tmp_path / "shard.parquet"
+    command = ("index", folder, "--encoder", teacher_file, "--shard", "9/9", "--out", output)
+    assert call_askew(*command).returncode == 0
+    table = parquet.read_table(output)
+    position = table.column_names.index(name)
+    changed = table.drop_columns([name])
+    if is_other_type:
+        changed = changed.add_column(position, name, pyarrow.array([True] * len(table)))
+    parquet.write_table(changed, output)
+    before = output.read_bytes()
+    done = call_askew(*command)
+    assert done.returncode == 1
+    assert f"but {name} differ or are missing" in done.stderr
+    assert output.read_bytes() == before
