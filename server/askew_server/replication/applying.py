@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +46,16 @@ def check_rows(rows: Iterable[ItemLine], dim: int) -> None:
             )
 
 
-def fetch_photos(folder: Path, source: Source, name: str, rows: Iterable[ItemLine]) -> None:
-    """Have the photos of these items in a gallery's folder. One that the primary has no more is left out, and logged."""
+def fetch_photos(
+    folder: Path, source: Source, name: str, rows: Iterable[ItemLine], stopped: Callable[[], bool]
+) -> None:
+    """Have the photos of these items in a gallery's folder. One that the primary has no more is left out, and logged.
+
+    Raises AskewError once `stopped()`: a page may have thousands, and a promotion waits for this.
+    """
     for photo in dict.fromkeys(row.photo for row in rows if row.photo is not None):
+        if stopped():
+            raise AskewError("The server stops.")
         if (folder / photo_member(photo)).exists():
             continue
         content = source.photo(name, "photos", photo)

@@ -100,7 +100,7 @@ class GalleryCopy:
                 self.compared = None
                 return sequence
             check_rows(page.rows, live.dim)
-            fetch_photos(local.folder, source, self.name, page.rows)
+            fetch_photos(local.folder, source, self.name, page.rows, stopped)
             gone = {*self.gone, *page.removed.tolist()} if page.is_last else set()
             live.run(lambda gallery, page=page, gone=gone: apply_page(gallery, page, gone))  # type: ignore[misc]
             sequence = page.through

@@ -198,6 +198,15 @@ class Replication:
                 if not isinstance(known, int):
                     return begun, False
                 begun = self.standing.propose(known)
+            # Such as a key's file that is gone: nobody knows whether the old primary would answer.
+            except AskewError as error:
+                if not accept_loss:
+                    raise Refusal(
+                        ProblemKind.REPLICA_REFUSED,
+                        f"The old primary cannot be asked to make way: {error} Mend that, or repeat with --accept-loss to "
+                        "become the primary all the same.",
+                    ) from None
+                return begun, False
             else:
                 return begun, True
         return begun, False

@@ -11,9 +11,13 @@ import pytest
 
 from askew_client.contract.problems import ProblemKind
 from askew_client.encoding.encoder import Encoder
+from askew_client.errors import AskewError
 from askew_server.errors import Refusal
+from askew_server.replication.applying import fetch_photos
 from askew_server.replication.record import replication_record
 from askew_server.replication.service import Replication
+from askew_server.replication.source import Address, Source
+from askew_server.replication.wire import ItemLine
 from askew_server.storage.items import StoredItem
 from tests.support.gallery_files import item_json, unit_vector, write_gallery
 from tests.support.problem_shape import assert_problem
@@ -142,6 +146,42 @@ def test_a_server_that_becomes_the_primary_again_runs_its_jobs(data: Path, tmp_p
             assert done.returncode == 0, done.stderr
             job = again.http.post("/v1/galleries/objects/snapshots", json={}).json()
             wait_until(lambda: again.http.get(f"/v1/jobs/{job['id']}").json()["state"] == "done", "the job")
+
+
+@pytest.mark.slow
+def test_a_key_that_is_gone_keeps_nobody_from_taking_the_place_of_a_dead_primary(data: Path, tmp_path: Path) -> None:
+    copy, key_file = tmp_path / "copy", tmp_path / "primary.key"
+    admin = run_askew("key", "create", "admin", "--scope", "admin", "--data", data).stdout.strip()
+    key_file.write_text(admin)
+    with (
+        RunningServer(data, "--gallery", "objects") as first,
+        serve_replica(copy, first.url, "--follow-key-file", str(key_file)) as second,
+    ):
+        wait_until_equal(data, copy)
+        first.kill()
+        key_file.unlink()
+        refused = run_askew("replica", "promote", second.url, "--key", admin)
+        assert refused.returncode == 1 and "cannot be asked to make way" in refused.stderr, refused.stderr
+        assert str(key_file) in refused.stderr and "--accept-loss" in refused.stderr
+        done = run_askew("replica", "promote", second.url, "--key", admin, "--accept-loss")
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_a_copy_of_many_photos_stops_at_once(tmp_path: Path) -> None:
+    """A promotion waits for it: a page may have thousands of photos, and each is a request."""
+    stopped: list[bool] = []
+
+    class Slow(Source):
+        def photo(self, name: str, kind: str, file: str) -> bytes | None:
+            stopped.append(True)
+            return None
+
+    (tmp_path / "photos").mkdir()
+    rows = [ItemLine(n, f"item-{n}", "{}", f"{n:064x}.jpg", 0, b"", 0) for n in range(9)]
+    with pytest.raises(AskewError, match="stops"):
+        fetch_photos(tmp_path, Slow(Address(PRIMARY)), "objects", rows, lambda: len(stopped) == 3)
+    assert len(stopped) == 3
 
 
 def _unfenced(data: Path) -> str | None:
