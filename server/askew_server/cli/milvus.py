@@ -108,7 +108,7 @@ def collection_name(gallery: str) -> str:
 def _parsed(text: str, option: str) -> object:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise AskewError(f"Expected {option} as a JSON object, got {text[:200]!r}.") from None
 
 

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, ValidationError
 
 from askew_client.errors import AskewError
 from askew_client.wording import describe_error
@@ -26,7 +26,8 @@ _ADDRESS = re.compile(
 )
 _DEFAULT_PORT = 19530
 
-Parameters = dict[str, str | int | float | bool]
+# JSON holds no NaN: a place with one could be written, and not read again.
+Parameters = dict[str, str | int | FiniteFloat | bool]
 
 
 class MilvusPlace(BaseModel):

@@ -212,5 +212,25 @@ def test_a_collection_with_another_index_is_not_taken_for_an_exact_one(
     assert call_askew("gallery", "create", "again", *place, "--index-type", "HNSW").returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ('{"M": NaN}', "Expected"),
+        ('{"M": Infinity}', "Expected"),
+        ('{"M": 1e999}', "Expected"),
+        ("[" * 5_000, "Expected --index-parameters as a JSON object"),
+    ],
+)
+def test_parameters_that_could_not_be_read_again_are_refused(
+    tmp_path: Path, teacher_file: Path, milvus: MilvusServer, parameters: str, said: str
+) -> None:
+    data = make_data(tmp_path / "data", teacher_file, {"item": "{}"})
+    command = ("gallery", "migrate", "shop", "--to", milvus.address, "--data", data, "--into", "readable")
+    refused = call_askew(*command, "--index-parameters", parameters)
+    assert refused.returncode == 1 and said in refused.stderr and "ASKEW_DEBUG" not in refused.stderr
+    # No record and no gallery stand in the way.
+    assert "No unfinished migration" in call_askew(*command, "--undo").stderr
+
+
 def _cut_off(*_: object, **__: object) -> None:
     raise AskewError("cut off")
