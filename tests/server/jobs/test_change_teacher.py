@@ -213,9 +213,7 @@ def test_phones_without_a_student_are_told_of_before_the_switch(
     assert run_askew("admit", student_file, "--gallery", "live", "--server", running.url).returncode == 0
     told = run_askew(*_command(running.url, second_file))
     assert told.returncode == 1
-    assert "Queries of student-1 get 409" in told.stderr.replace("\n", " ").replace("student 1", "student-1"), (
-        told.stderr
-    )
+    assert "Queries of student@1 get 409" in told.stderr, told.stderr
     assert "--student" in told.stderr
     assert running.http.get("/v1/aliases").json()["aliases"] == {"live": "objects"}
     done = run_askew(*_command(running.url, second_file, "--student", new))
