@@ -49,7 +49,7 @@ def prepared(
 
 
 @pytest.fixture
-def data(prepared: Path, tmp_path: Path) -> Path:
+def two_galleries(prepared: Path, tmp_path: Path) -> Path:
     """A copy that the test may change."""
     copy = tmp_path / "data"
     shutil.copytree(prepared, copy)
@@ -57,6 +57,6 @@ def data(prepared: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def photo(chosen: list[Path]) -> Path:
+def old_photo(chosen: list[Path]) -> Path:
     """One of the old gallery's photos; its item's id is its stem."""
     return chosen[3]

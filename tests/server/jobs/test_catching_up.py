@@ -29,6 +29,11 @@ PIXELS = 10_000_000
 
 
 @pytest.fixture
+def data(two_galleries: Path) -> Path:
+    return two_galleries
+
+
+@pytest.fixture
 def galleries(data: Path) -> Iterator[Catalog]:
     with closing(Catalog(data, owner="a test")) as catalog:
         catalog.load()

@@ -43,6 +43,16 @@ LONG = 400.0
 
 
 @pytest.fixture
+def data(two_galleries: Path) -> Path:
+    return two_galleries
+
+
+@pytest.fixture
+def photo(old_photo: Path) -> Path:
+    return old_photo
+
+
+@pytest.fixture
 def running(data: Path) -> Iterator[RunningServer]:
     with RunningServer(data, "--gallery", "live") as server:
         yield server
@@ -201,6 +211,20 @@ def test_a_photo_that_cannot_be_described_is_an_item_that_would_be_lost(running:
     assert running.http.delete(f"/v1/galleries/live/items/{first['id']}").status_code == 200
     job = wait_for_job(running.http, running.http.post(CHANGE, json={"to": "next"}).json()["id"])
     assert job["state"] == "done", job
+
+
+@pytest.mark.slow
+def test_photos_that_were_sent_to_an_alias_follow_it(running: RunningServer, photo: Path) -> None:
+    http = running.http
+    count = 100
+    sent = [("photo", (f"sent-{n}", photo.read_bytes() + n.to_bytes(2, "big"), "image/jpeg")) for n in range(count)]
+    job = http.post("/v1/galleries/live/items/photos", files=sent).json()["id"]
+    wait_until(lambda: http.get("/v1/galleries/objects").json()["items"] > PHOTOS, "the first of the photos")
+    http.put("/v1/aliases/live", json={"gallery": "next"})
+    ended = wait_for_job(http, job)
+    assert (ended["state"], ended["result"]["described"]) == ("done", count), ended
+    old, new = (http.get(f"/v1/galleries/{name}").json()["items"] for name in ("objects", "next"))
+    assert (old - PHOTOS + new, new > 0) == (count, True)
 
 
 @pytest.mark.slow

@@ -33,6 +33,16 @@ REDESCRIBE = "/v1/galleries/objects/redescribe"
 
 
 @pytest.fixture
+def data(two_galleries: Path) -> Path:
+    return two_galleries
+
+
+@pytest.fixture
+def photo(old_photo: Path) -> Path:
+    return old_photo
+
+
+@pytest.fixture
 def running(data: Path) -> Iterator[RunningServer]:
     """A server that answers from the alias `live`."""
     with RunningServer(data, "--gallery", "live") as server:
