@@ -16,6 +16,7 @@ from tests.docs.shell_blocks import add_jq, shell_blocks
 from tests.support.free_ports import free_port
 from tests.support.paths import ROOT
 from tests.support.running_server import run_askew
+from tests.support.small_encoders import make_encoder
 
 PAGE = ROOT / "docs/operations.md"
 DELETED = "object-pencil.jpg"
@@ -29,6 +30,8 @@ def reader(tmp_path: Path, teacher_file: Path, student_file: Path, photos: list[
     (folder / "photos").mkdir(parents=True)
     shutil.copy(teacher_file, folder / "teacher.onnx")
     shutil.copy(student_file, folder / "student.onnx")
+    make_encoder(folder / "new-teacher.onnx", role="teacher", dim=96, seed=5, photo_size=160, version="2")
+    make_encoder(folder / "new-student.onnx", role="student", dim=96, seed=5, noise=0.1, photo_size=96, version="2")
     for photo in photos:
         shutil.copy(photo, folder / "photos")
     shutil.copy(photos[0], folder / "photo.jpg")
@@ -83,5 +86,5 @@ def test_the_commands_work_one_after_the_other_and_what_is_deleted_for_good_is_g
         content = path.read_bytes() if path.is_file() else b""
         assert SECRET.encode() not in content, path
         assert photo[:4096] not in content, path
-    counted = run_askew("items", "count", "--json", "--gallery", "museum", "--data", reader / "askew-data")
+    counted = run_askew("items", "count", "--json", "--gallery", "museum-2", "--data", reader / "askew-data")
     assert json.loads(counted.stdout)["count"] == 11, counted.stderr

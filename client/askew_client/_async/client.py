@@ -22,7 +22,7 @@ from askew_client.contract.encoders import EncoderDescription, Probe, ProbeList,
 from askew_client.contract.galleries import AliasAnswer, AliasList, Deleted, GalleryDescription
 from askew_client.contract.health import Promotion, ReplicationStatus
 from askew_client.contract.indexes import IndexDescription, WantedKind
-from askew_client.contract.jobs import Job, RedescribeEstimate
+from askew_client.contract.jobs import ChangeTeacherEstimate, Job, RedescribeEstimate
 from askew_client.contract.keys import CreatedKey, KeyList, RevokedKey, Scope
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.snapshots import DeletedSnapshot, SnapshotList
@@ -56,6 +56,25 @@ class AsyncClient(AsyncWriteClient):
     async def redescribe(self, name: str, *, into: str) -> Job:
         """Re-describe a gallery's photos with the teacher of the gallery `into`, and fill that gallery: see `wait`."""
         return await self._connections.run(gallery_calls.redescribe(name, into))
+
+    async def estimate_teacher_change(self, alias: str, *, to: str) -> ChangeTeacherEstimate:
+        """Estimate how long `change_teacher` would take, and which items and encoders it concerns."""
+        return await self._connections.run(gallery_calls.estimate_teacher_change(alias, to))
+
+    async def change_teacher(
+        self, alias: str, *, to: str, accept_loss: bool = False, hold_seconds: int = 10, switch: bool = True
+    ) -> Job:
+        """Describe the photos of an alias's gallery with the teacher of the gallery `to`, and switch the alias: see `wait`.
+
+        Searches and writes go on meanwhile. For the last changes, writes are refused (503, Overloaded) for `hold_seconds`
+        at most, 1 to 60. What was acknowledged is in the new gallery; the old one is kept. The same call again goes on with
+        it. `accept_loss`: also if items cannot be described. `switch`: False: all but the switch. The job's result is a
+        ChangeTeacherResult. Raises Conflict, UnknownAlias, UnknownGallery.
+        """
+        call = gallery_calls.change_teacher(
+            alias, to, accept_loss=accept_loss, hold_seconds=hold_seconds, switch=switch
+        )
+        return await self._connections.run(call)
 
     async def choose_index(self, gallery: str, kind: WantedKind) -> IndexDescription:
         """Choose the kind of index. If that changes it, it is rebuilt in the background; searches continue."""

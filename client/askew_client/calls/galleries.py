@@ -15,7 +15,7 @@ from askew_client.contract.galleries import (
     GalleryList,
 )
 from askew_client.contract.indexes import IndexDescription, WantedKind
-from askew_client.contract.jobs import Job, RedescribeEstimate
+from askew_client.contract.jobs import ChangeTeacherEstimate, Job, RedescribeEstimate
 from askew_client.contract.manifest import Manifest
 
 
@@ -84,6 +84,19 @@ def set_alias(alias: str, gallery: str) -> Call[AliasAnswer]:
 def delete_alias(alias: str) -> Call[Deleted]:
     """Delete an alias."""
     return Call("DELETE", _alias_path(alias), Deleted)
+
+
+def estimate_teacher_change(alias: str, to: str) -> Call[ChangeTeacherEstimate]:
+    """Estimate the work of changing an alias's teacher."""
+    body = json_body({"to": to, "estimate_only": True})
+    path = f"{_alias_path(alias)}/change-teacher"
+    return Call("POST", path, ChangeTeacherEstimate, headers=JSON, body=body, repeats=True)
+
+
+def change_teacher(alias: str, to: str, *, accept_loss: bool, hold_seconds: int, switch: bool) -> Call[Job]:
+    """Change an alias's teacher."""
+    body = json_body({"to": to, "accept_loss": accept_loss, "hold_seconds": hold_seconds, "switch": switch})
+    return Call("POST", f"{_alias_path(alias)}/change-teacher", Job, headers=JSON, body=body)
 
 
 def _index_path(gallery: str) -> str:

@@ -111,6 +111,54 @@ class RedescribeResult(ShortRepr):
     verification: RedescribeVerification
 
 
+class ChangeTeacherRequest(BaseModel):
+    """The JSON body of `POST /v1/aliases/{alias}/change-teacher`: the gallery of the new teacher, `to`.
+
+    `accept_loss`: also if items cannot be described, which the new gallery then lacks. `hold_seconds`: how long the old
+    gallery may refuse changes at the end. `switch`: false: describe and verify, but leave the alias as it is.
+    `estimate_only`: only estimate the work.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    to: GalleryName
+    accept_loss: Annotated[bool, Strict()] = False
+    hold_seconds: Annotated[int, Strict(), Field(ge=1, le=60)] = 10
+    switch: Annotated[bool, Strict()] = True
+    estimate_only: Annotated[bool, Strict()] = False
+
+
+class ChangeTeacherEstimate(RedescribeEstimate):
+    """The estimated cost of a change of teacher, and who is concerned.
+
+    `gallery`: the one that the alias names; `to`: the one that it will name. `admitted_encoders`: of `to`, its teacher
+    included. `encoders_left_behind`: students that only the old gallery has admitted; their queries get 409 afterwards.
+    `other_aliases`: further names of the old gallery, which are not switched.
+    """
+
+    alias: str
+    gallery: str
+    to: str
+    admitted_encoders: list[str]
+    encoders_left_behind: list[str]
+    other_aliases: list[str]
+
+
+class ChangeTeacherResult(RedescribeResult):
+    """The result of a `change-teacher` job: that of a `redescribe` job, and the switch.
+
+    `gallery`: the old one, which is kept. `to`: the one that the alias names now, if `is_switched`. `held_seconds`: how
+    long the old gallery refused changes.
+    """
+
+    alias: str
+    gallery: str
+    to: str
+    is_switched: bool
+    held_seconds: float
+    admitted_encoders: list[str]
+
+
 class RestoreResult(ShortRepr):
     """The result of a `restore` job: the gallery that it made. `created_at`: when the snapshot was made."""
 
@@ -140,6 +188,7 @@ class RebuildResult(BaseModel):
 
 RESULT_MODELS: Mapping[str, type[BaseModel]] = MappingProxyType(
     {
+        "change-teacher": ChangeTeacherResult,
         "offline-pack": OfflinePackResult,
         "photos": PhotosResult,
         "rebuild-index": RebuildResult,

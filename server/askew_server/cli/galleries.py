@@ -11,6 +11,7 @@ import typer
 from askew_client.errors import AskewError
 from askew_server.cli.compact import compact
 from askew_server.cli.confirmation import confirm_deletion
+from askew_server.cli.filling.teacher_change import change_teacher
 from askew_server.cli.milvus import (
     Collection,
     IndexParameters,
@@ -23,18 +24,17 @@ from askew_server.cli.milvus import (
     place_of,
 )
 from askew_server.cli.offline_packs import pack
-from askew_server.cli.options import AdminKey, AsJson, Data, GalleryArgument, Server, Yes, check_name
+from askew_server.cli.options import AdminKey, AliasArgument, AsJson, Data, GalleryArgument, Server, Yes, check_name
 from askew_server.cli.target import OwnedData, open_target
 
 if TYPE_CHECKING:
     from askew_client.contract.galleries import AliasAnswer, AliasList, GalleryDescription, GalleryList
     from askew_server.milvus.place import MilvusPlace
 
-AliasArgument = Annotated[str, typer.Argument(metavar="ALIAS", help="The alias.")]
-
 gallery = typer.Typer(
     no_args_is_help=True, help="List, describe, create and delete galleries; let one leave as an offline pack."
 )
+gallery.command()(change_teacher)
 gallery.command()(pack)
 gallery.command()(migrate)
 gallery.command()(compact)

@@ -29,6 +29,7 @@ AdminKey = Annotated[
 ]
 GalleryOption = Annotated[str, typer.Option(help="The gallery's name.")]
 GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's name.")]
+AliasArgument = Annotated[str, typer.Argument(metavar="ALIAS", help="The alias.")]
 PhotoFolder = Annotated[Path, typer.Argument(help="A folder of JPEG, PNG, WebP, HEIC and AVIF photos.")]
 FilterOption = Annotated[
     str | None,

@@ -107,8 +107,8 @@ class _Asleep:
 class LiveGallery:
     """A gallery in service, safe to use from the event loop and from any thread except its writer.
 
-    `name`, `space`, `dim` and `teacher` never change. `encoders`: any thread may read its facts. `last_used`: in seconds
-    of a monotonic clock.
+    `name`, `space`, `dim` and `teacher` never change. `encoders`: any thread may read its facts. `last_used`, and `held_until`,
+    until when changes of items are refused (item_changes.py): in seconds of a monotonic clock.
     """
 
     space: str
@@ -122,6 +122,7 @@ class LiveGallery:
         """See `open`."""
         self.name = name
         self.last_used = time.monotonic()
+        self.held_until = 0.0
         self._opening = opening
         self._set_aside: Callable[[LiveGallery, str], None] | None = None
         self._closed_with: Refusal | None = None

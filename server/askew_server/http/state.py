@@ -19,11 +19,13 @@ from askew_server.auth.keys import KeyStore
 from askew_server.encoders.describer import MOST_CHILDREN, Describer, refusal_of
 from askew_server.errors import Refusal
 from askew_server.gallery.catalog import Catalog
+from askew_server.gallery.item_changes import ItemChanges
 from askew_server.gallery.live import LiveGallery
 from askew_server.http.concurrency import SlowWork, wait_for_thread, while_connected
 from askew_server.http.context import context_of
 from askew_server.http.pages.page_files import PageFiles
 from askew_server.http.start_warnings import StartWarning, start_warnings
+from askew_server.jobs.change_teacher import ChangeTeacherJob
 from askew_server.jobs.describe_photos import PhotosJob
 from askew_server.jobs.offline_pack import OfflinePackJob, OfflinePacks
 from askew_server.jobs.queue import JobQueue
@@ -96,10 +98,14 @@ class AppState:
         self.jobs = JobQueue(settings.data, max_jobs=settings.max_jobs)
         self.photos_job = PhotosJob(galleries, max_pixels=pixels, limits=photo_limits)
         self.redescribe_job = RedescribeJob(galleries, max_pixels=pixels, limits=photo_limits)
+        self.change_teacher_job = ChangeTeacherJob(
+            galleries, self.redescribe_job, max_pixels=pixels, limits=photo_limits
+        )
+        describing_jobs = (self.photos_job, self.redescribe_job, self.change_teacher_job)
         snapshot_jobs = (SnapshotJob(galleries), VerifySnapshotJob(galleries), RestoreJob(galleries))
         making_limits = Limits(seconds=settings.build_seconds)
         pack_job = OfflinePackJob(galleries, max_pixels=pixels, limits=making_limits, photo_limits=photo_limits)
-        for kind in (self.photos_job, self.redescribe_job, *snapshot_jobs, RebuildJob(galleries), pack_job):
+        for kind in (*describing_jobs, *snapshot_jobs, RebuildJob(galleries), pack_job):
             self.jobs.register(kind)
         self.offline_packs = OfflinePacks(galleries, self.jobs)
         self.page_files = PageFiles()
@@ -232,3 +238,15 @@ async def _gallery_of(request: Request, gallery: str | None = None) -> LiveGalle
 
 InState = Annotated[AppState, Depends(get_state)]
 InGallery = Annotated[LiveGallery, Depends(_gallery_of)]
+
+
+async def _changes_of(request: Request, gallery: InGallery) -> ItemChanges:
+    state = get_state(request)
+    name = context_of(request.scope).match.named or state.settings.default_gallery
+    changes = ItemChanges(gallery, name, state.galleries.resolve)
+    # Here as well, so that nothing is received and described in vain.
+    changes.check()
+    return changes
+
+
+InChanges = Annotated[ItemChanges, Depends(_changes_of)]

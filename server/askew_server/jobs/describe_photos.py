@@ -15,8 +15,8 @@ from askew_client.contract.jobs import PhotosResult
 from askew_client.errors import AskewError, PhotoError
 from askew_client.files import write_atomically
 from askew_server.gallery.catalog import Catalog
-from askew_server.gallery.live import LiveGallery
-from askew_server.jobs.gallery_access import BATCH, JobDescriber, known_photos, reading, run_in
+from askew_server.gallery.item_changes import AliasMoved, ItemChanges
+from askew_server.jobs.gallery_access import BATCH, JobDescriber, known_photos, reading, wait_for, when_there_is_room
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Task
 from askew_server.processes import Limits
 from askew_server.storage.items import ItemBatch, StoredItem
@@ -75,11 +75,24 @@ class PhotosJob:
             raise AskewError("The photos of this job were lost when the server ended. Send them again.")
 
     def run(self, task: Task, report: Report, cancelled: Cancelled) -> PhotosResult:
-        """See JobKind."""
-        gallery = self._galleries.get(task.gallery)
+        """See JobKind. Where the alias that the photos were sent to is switched meanwhile, the others follow it."""
         photos = [SentPhoto(**each) for each in json.loads((task.folder / _LIST).read_bytes())]
         journal = _Journal(task.folder / _JOURNAL)
         report(len(journal.outcomes), len(photos))
+        while True:
+            try:
+                self._describe(task, photos, journal, report, cancelled)
+            except AliasMoved:
+                continue
+            return journal.result()
+
+    def _describe(
+        self, task: Task, photos: list[SentPhoto], journal: _Journal, report: Report, cancelled: Cancelled
+    ) -> None:
+        sent_to = str(task.parameters.get("name", task.gallery))
+        name = sent_to if sent_to in self._galleries.aliases() else task.gallery
+        gallery = self._galleries.get(name)
+        changes = ItemChanges(gallery, name, self._galleries.resolve)
         encoder = gallery.encoders.facts.require_teacher_file()
         with (
             reading(gallery, cancelled) as reader,
@@ -88,11 +101,10 @@ class PhotosJob:
             for batch in _batches([photo for photo in photos if photo.id not in journal.outcomes]):
                 if cancelled():
                     raise JobStopped
-                journal.add(_process_batch(gallery, reader, task.folder, batch, describer, cancelled))
+                journal.add(_process_batch(changes, reader, task.folder, batch, describer, cancelled))
                 for photo in batch:
                     (task.folder / photo.file).unlink(missing_ok=True)
                 report(len(journal.outcomes), len(photos))
-        return journal.result()
 
 
 class _Journal:
@@ -128,7 +140,7 @@ class _Journal:
 
 
 def _process_batch(
-    gallery: LiveGallery,
+    changes: ItemChanges,
     reader: ItemReader,
     folder: Path,
     batch: list[SentPhoto],
@@ -161,7 +173,9 @@ def _process_batch(
             items.append(StoredItem(photo.id, vector, photo.payload, (contents[photo.id], photo.suffix)))
             outcomes[photo.id] = "described", ""
     if items:
-        run_in(gallery, lambda each: each.upsert(ItemBatch.of(items)), cancelled)
+        when_there_is_room(
+            lambda: wait_for(changes.submit(lambda each: each.upsert(ItemBatch.of(items))), cancelled), cancelled
+        )
     return outcomes
 
 

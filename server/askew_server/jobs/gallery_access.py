@@ -15,6 +15,7 @@ from askew_client.contract.problems import ProblemKind
 from askew_server.encoders.describer import Described, Describer, refusal_of
 from askew_server.errors import Refusal
 from askew_server.gallery.gallery import Gallery
+from askew_server.gallery.item_changes import AliasMoved
 from askew_server.gallery.live import LiveGallery
 from askew_server.index.port import VectorIndex
 from askew_server.jobs.kind import Cancelled, JobStopped
@@ -31,12 +32,17 @@ Answer = TypeVar("Answer")
 
 
 def when_there_is_room(attempt: Callable[[], Answer], cancelled: Cancelled) -> Answer:
-    """The result of an attempt, made again while the server is too busy. Raises JobStopped, and what the attempt raises."""
+    """The result of an attempt, made again while the server is too busy, or takes no changes for some seconds.
+
+    Raises JobStopped, and what the attempt raises: AliasMoved as well, because waiting does not end that.
+    """
     while True:
         try:
             return attempt()
+        except AliasMoved:
+            raise
         except Refusal as error:
-            if error.kind is not ProblemKind.OVERLOADED:
+            if error.kind not in {ProblemKind.OVERLOADED, ProblemKind.GALLERY_HELD}:
                 raise
         if cancelled():
             raise JobStopped

@@ -5,7 +5,7 @@ registered once before the queue starts:
 
     class RebuildJob:
         name = "rebuild-index"      # Job.kind
-        lane = "keeping"            # "describing" for kinds that describe photos, "keeping" for all others
+        lane = "keeping"            # "describing" for photos that were sent, "changing" for changes of teacher
 
         def check_input(self, task: Task) -> None:
             ...                     # raise AskewError when what it needs on disk is gone; called before each run
@@ -23,8 +23,8 @@ what must survive a crash is written there.
 A job that was waiting or running when the server ended is run again at the next start, with the same parameters and
 folder. So `run` must give the right result when it is called a second time.
 
-Each lane has one worker thread, so that a snapshot need not wait for a day of describing. Heavy computation belongs in a
-child process at low priority (encoders/describer.py).
+Each lane has one worker thread, so that a snapshot need not wait for a day of describing, nor a photo for a change of
+teacher. Heavy computation belongs in a child process at low priority (encoders/describer.py).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, JsonValue
 
-Lane = Literal["describing", "keeping"]
+Lane = Literal["describing", "changing", "keeping"]
 Report = Callable[[int, int | None], None]
 """report(done, total): a job's progress; `total` None if unknown. Cheap enough to be called for every unit of work."""
 Cancelled = Callable[[], bool]

@@ -152,22 +152,28 @@ class JobQueue:
         self._lanes[self._kinds[kind].lane].put((self._kinds[kind], task))
         return job
 
-    def submit_once(self, kind: str, *, gallery: str, joins_running: bool) -> Job:
-        """The unfinished job of this kind for a gallery, without parameters; submitted now if there is none.
+    def submit_once(
+        self, kind: str, *, gallery: str, joins_running: bool, parameters: dict[str, JsonValue] | None = None
+    ) -> Job:
+        """The unfinished job of this kind for a gallery, with these parameters; submitted now if there is none.
 
-        `joins_running`: whether one that runs already will do. One that waits has not looked at the gallery yet. Raises
+        `parameters`: none if None. `joins_running`: whether one that runs already will do. One that waits has not looked at the gallery yet. Raises
         Refusal (overloaded).
         """
         states = {"waiting", "running"} if joins_running else {"waiting"}
         with self._submitting_once:
-            for job in self.unfinished_of_kind(kind, gallery):
+            for job in self.unfinished_of_kind(kind, gallery, parameters or {}):
                 if job.state in states:
                     return job
-            return self.submit(kind, gallery=gallery, parameters={})
+            return self.submit(kind, gallery=gallery, parameters=parameters or {})
 
-    def unfinished_of_kind(self, kind: str, gallery: str) -> list[Job]:
-        """The unfinished jobs of a kind for a gallery, oldest first."""
-        ids = [task.id for each, task in self._store.unfinished() if (each, task.gallery) == (kind, gallery)]
+    def unfinished_of_kind(self, kind: str, gallery: str, parameters: dict[str, JsonValue] | None = None) -> list[Job]:
+        """The unfinished jobs of a kind for a gallery, oldest first. `parameters`: those of these jobs; None: any."""
+        ids = [
+            task.id
+            for each, task in self._store.unfinished()
+            if (each, task.gallery) == (kind, gallery) and parameters in (None, task.parameters)
+        ]
         found = (self._store.job(job_id) for job_id in ids)
         return [self._with_progress(job) for job in found if job is not None and job.state not in ENDED_STATES]
 

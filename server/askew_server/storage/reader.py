@@ -193,6 +193,12 @@ class GalleryReader:
         labels.sort()
         return labels
 
+    def ids_after(self, label: int) -> list[str]:
+        """The ids of the items with higher labels, by label: those that were written since the change of this number."""
+        return [
+            item_id for (item_id,) in self._db.rows("SELECT id FROM items WHERE label > ? ORDER BY label", (label,))
+        ]
+
     def existing(self, labels: Sequence[int]) -> set[int]:
         """Those of up to 500 labels that items have."""
         return {

@@ -76,6 +76,18 @@ CALLS: list[tuple[str, Callable[[Any], Any], str, object]] = [
         {"into": "new", "estimate_only": True},
     ),
     ("redescribe", lambda c: c.redescribe("demo", into="new"), f"POST {G}/redescribe", {"into": "new"}),
+    (
+        "estimate_teacher_change",
+        lambda c: c.estimate_teacher_change("live", to="new"),
+        "POST /v1/aliases/live/change-teacher",
+        {"to": "new", "estimate_only": True},
+    ),
+    (
+        "change_teacher",
+        lambda c: c.change_teacher("live", to="new", accept_loss=True),
+        "POST /v1/aliases/live/change-teacher",
+        {"to": "new", "accept_loss": True, "hold_seconds": 10, "switch": True},
+    ),
     ("index", lambda c: c.index("demo"), f"GET {G}/index", None),
     ("choose_index", lambda c: c.choose_index("demo", "exact"), f"PUT {G}/index", {"kind": "exact"}),
     ("rebuild_index", lambda c: c.rebuild_index("demo"), f"POST {G}/index/rebuild", None),

@@ -21,6 +21,7 @@ RETRIES = 2
 NOT_REPEATABLE = {
     "allow_offline_pack",
     "cancel_job",
+    "change_teacher",
     "create_key",
     "create_snapshot",
     "delete_items",

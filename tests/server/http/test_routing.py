@@ -98,6 +98,7 @@ EXPECTED: dict[str, tuple[Scope | None, Reach]] = {
     "GET /v1/aliases": ("admin", BEYOND),
     "PUT /v1/aliases/{alias}": ("admin", BEYOND),
     "DELETE /v1/aliases/{alias}": ("admin", BEYOND),
+    "POST /v1/aliases/{alias}/change-teacher": ("admin", BEYOND),
     "GET /v1/keys": ("admin", BEYOND),
     "POST /v1/keys": ("admin", BEYOND),
     "DELETE /v1/keys/{key_id}": ("admin", BEYOND),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,69 +15,31 @@ import httpx
 import numpy as np
 import pytest
 
-from askew_client.contract.wire import pack
 from askew_client.encoding.encoder import Encoder
 from askew_server.gallery.catalog import Catalog
 from askew_server.jobs.kind import Task
 from askew_server.jobs.redescribe import RedescribeJob
 from askew_server.processes import Limits
 from askew_server.storage.items import StoredItem
+from tests.server.jobs.conftest import PHOTOS
 from tests.support.gallery_files import described, unit_vector, write_gallery
 from tests.support.job_waiting import DEADLINE, wait_for_accepted, wait_for_job
 from tests.support.paths import DEMO
 from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer
-from tests.support.small_encoders import make_encoder
+from tests.support.searching_clients import SearchingClients
 
 REDESCRIBE = "/v1/galleries/objects/redescribe"
-PHOTOS = 12
-
-
-@pytest.fixture(scope="module")
-def second_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another teacher: another space, another dimension, another photo size."""
-    folder = tmp_path_factory.mktemp("second")
-    return make_encoder(folder / "second.onnx", role="teacher", dim=96, seed=5, photo_size=160, version="2")
-
-
-@pytest.fixture(scope="module")
-def second(second_file: Path) -> Encoder:
-    return Encoder(second_file)
-
-
-@pytest.fixture(scope="module")
-def chosen() -> list[Path]:
-    """The smallest photos of the demo: the old gallery's."""
-    return sorted((DEMO / "gallery").glob("*.jpg"), key=lambda path: path.stat().st_size)[:PHOTOS]
-
-
-@pytest.fixture(scope="module")
-def prepared(
-    chosen: list[Path],
-    teacher: Encoder,
-    teacher_file: Path,
-    second_file: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    """DATA with the gallery `objects`, which the alias `live` names, and the empty gallery `next` of another teacher."""
-    data = tmp_path_factory.mktemp("prepared") / "data"
-    write_gallery(data, "objects", teacher_file, described(teacher, chosen), aliases=["live"])
-    write_gallery(data, "next", second_file)
-    return data
 
 
 @pytest.fixture
-def data(prepared: Path, tmp_path: Path) -> Path:
-    """A copy that the test may change."""
-    copy = tmp_path / "data"
-    shutil.copytree(prepared, copy)
-    return copy
+def data(two_galleries: Path) -> Path:
+    return two_galleries
 
 
 @pytest.fixture
-def photo(chosen: list[Path]) -> Path:
-    """One of the old gallery's photos; its item's id is its stem."""
-    return chosen[3]
+def photo(old_photo: Path) -> Path:
+    return old_photo
 
 
 @pytest.fixture
@@ -93,60 +53,12 @@ def _redescribed(http: httpx.Client) -> dict[str, Any]:
     return wait_for_accepted(http, http.post(REDESCRIBE, json={"into": "next"}))
 
 
-def _headers(encoder: Encoder) -> dict[str, str]:
-    return {"Content-Type": "application/octet-stream", "Askew-Space": encoder.space_id, "Askew-Dtype": "f16le"}
-
-
-class _Clients:
-    """Clients that search through the alias continuously, as apps do, with the encoder of the space that answers.
-
-    On 409 an app takes the encoder of the space that is expected, and asks again.
-    """
-
-    def __init__(self, url: str, photo: Path, encoders: list[Encoder]) -> None:
-        self._url = url
-        self._bodies = {each.space_id: (pack(each.encode(photo)), _headers(each)) for each in encoders}
-        self._wanted = photo.stem
-        self._spaces = [encoders[0].space_id] * 3
-        self.answers: list[tuple[int, int, str, str]] = []
-        self._stopped = threading.Event()
-        self._threads = [threading.Thread(target=self._search, args=(n,)) for n in range(3)]
-        for thread in self._threads:
-            thread.start()
-
-    def wait_for_answers_from(self, gallery: str) -> None:
-        """Wait until each client has had an answer from this gallery after now."""
-        before = len(self.answers)
-        deadline = time.monotonic() + DEADLINE
-        while {number for number, _, found, _ in self.answers[before:] if found == gallery} != {0, 1, 2}:
-            assert time.monotonic() < deadline, f"gallery {gallery!r} does not answer"
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        self._stopped.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _search(self, number: int) -> None:
-        with httpx.Client(base_url=self._url, timeout=10) as http:
-            while not self._stopped.is_set():
-                body, headers = self._bodies[self._spaces[number]]
-                answer = http.post("/search?limit=1", content=body, headers=headers)
-                if answer.status_code == 409:
-                    self._spaces[number] = answer.json()["expected"]
-                    continue
-                found = answer.json()
-                best = found["hits"][0]["id"] if answer.status_code == 200 else answer.text
-                self.answers.append((number, answer.status_code, found.get("gallery", ""), best))
-                time.sleep(0.01)
-
-
 @pytest.mark.slow
 def test_a_new_teacher_takes_over_while_clients_search(
     running: RunningServer, teacher: Encoder, second: Encoder, photo: Path
 ) -> None:
     http = running.http
-    clients = _Clients(running.url, photo, [teacher, second])
+    clients = SearchingClients(running.url, photo, [teacher, second])
     try:
         estimate = http.post(REDESCRIBE, json={"into": "next", "estimate_only": True})
         assert estimate.status_code == 200, estimate.text

@@ -1,1 +1,1 @@
-"""The parts of the commands that fill a gallery: `askew index --shard`, `askew items import`."""
+"""The parts of the commands that fill a gallery: `askew index --shard`, `askew items import`, `askew gallery change-teacher`."""

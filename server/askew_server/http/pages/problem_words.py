@@ -188,6 +188,19 @@ WORDS: Mapping[Kind, Words] = {
         "An alias `birds` while there is a gallery `birds`.",
         "Choose another name. `GET /v1/galleries` and `GET /v1/aliases` list those that are taken.",
     ),
+    Kind.GALLERY_HELD: Words(
+        "The teacher of the gallery's alias is being changed, and the last changes are being described with the new one. For "
+        "these seconds the gallery takes no changes; searches are answered. Nothing was changed.",
+        "A photo is uploaded through an alias in the moment in which it is switched to another gallery.",
+        "Send the change again after the seconds that `Retry-After` names. The hold ends then at the latest, whatever becomes of "
+        "the change of teacher.",
+    ),
+    Kind.ITEMS_WOULD_BE_LOST: Words(
+        "A new teacher describes photos. Items without a photo, or with one that cannot be described, would be missing from the "
+        "new gallery, so the alias was not switched to it.",
+        "Some items of the gallery were written with their vectors alone.",
+        "Read `items_without_photo` and `refused`. Give these items photos, delete them, or accept the loss (`accept_loss`).",
+    ),
     Kind.JOB_CONFLICT: Words(
         "The job is in a state in which it cannot do this, mostly because it has ended.",
         "Cancelling a job that was done a moment ago.",

@@ -37,7 +37,7 @@ from askew_server.http.responses import FileAnswer, JsonInParts, json_answer
 from askew_server.http.routing import make_router, of_one_gallery
 from askew_server.http.search_answer import item_answer, page_answer, search_answer
 from askew_server.http.search_query import options_of, run_search
-from askew_server.http.state import InGallery, InState
+from askew_server.http.state import InChanges, InGallery, InState
 from askew_server.storage.items import ItemBatch, StoredItem
 from askew_server.storage.photos import photo_sha256, require_intact_photo
 from askew_server.storage.port import ItemFilter, ItemReader
@@ -53,29 +53,29 @@ WithVectors = Annotated[bool, Query(description="Send the vectors too, base64 of
 _FILTER: TypeAdapter[Filter] = TypeAdapter(Filter)
 
 
-@router.put("", response_model=UpsertAnswer, responses=problems(404, 409, 413, 415, 422, 507))
+@router.put("", response_model=UpsertAnswer, responses=problems(404, 409, 413, 415, 422, 503, 507))
 @of_one_gallery("write")
-async def upsert(request: Request, state: InState, gallery: InGallery, items: NewItems) -> Response:
+async def upsert(request: Request, state: InState, gallery: InGallery, changes: InChanges, items: NewItems) -> Response:
     """Insert or replace items by id, all or none. Acknowledged once they are on the disk."""
     gallery.check_space(items.space, allow_missing=state.settings.allow_missing_space)
     batch = await run_off_loop(request, items.size, lambda: items.batch(gallery.dim))
-    sequence = await gallery.write(lambda each: each.upsert(batch))
+    sequence = await changes.write(lambda each: each.upsert(batch))
     return json_answer(UpsertAnswer(upserted=len(set(batch.ids)), sequence=sequence))
 
 
-@router.post("/delete", response_model=DeleteItemsAnswer, responses=problems(404, 413, 415, 422, 507))
+@router.post("/delete", response_model=DeleteItemsAnswer, responses=problems(404, 413, 415, 422, 503, 507))
 @of_one_gallery("write")
-async def delete_items(gallery: InGallery, wanted: ItemsToDelete) -> Response:
+async def delete_items(gallery: InGallery, changes: InChanges, wanted: ItemsToDelete) -> Response:
     """Delete items by their ids, or all that meet a filter. Unknown ids are ignored, and named in the answer."""
     unknown_fields: list[str] = []
     unknown_ids: list[str] = []
     if wanted.filter is not None:
         condition = wanted.filter
         selection = await gallery.read(lambda _, payload_filter: payload_filter.select(condition))
-        change, unknown_fields = await gallery.write(lambda each: each.delete_selected(selection))
+        change, unknown_fields = await changes.write(lambda each: each.delete_selected(selection))
     else:
         ids = wanted.ids or []
-        change, unknown_ids = await gallery.write(lambda each: each.delete_items(ids))
+        change, unknown_ids = await changes.write(lambda each: each.delete_items(ids))
     answer = DeleteItemsAnswer(
         deleted=len(change.removed),
         sequence=change.sequence,
@@ -96,12 +96,13 @@ async def count_chosen(gallery: InGallery, wanted: ItemsToCount) -> Response:
     return json_answer(counted)
 
 
-@router.put("/{item_id}", response_model=UpsertAnswer, responses=problems(404, 409, 413, 415, 422, 429, 507))
+@router.put("/{item_id}", response_model=UpsertAnswer, responses=problems(404, 409, 413, 415, 422, 429, 503, 507))
 @of_one_gallery("write")
 async def upsert_photo(
     request: Request,
     state: InState,
     gallery: InGallery,
+    changes: InChanges,
     item_id: str,
     upload: NewPhoto,
     payload: Annotated[str | None, Query(description="The payload, as JSON text.")] = None,
@@ -113,7 +114,7 @@ async def upsert_photo(
     text = upload.fields.get("payload") if upload.is_form else payload
     read = await run_off_loop(request, len(text or ""), lambda: read_payload(text))
     item = StoredItem(identity, vector, read, (upload.photo, upload.suffix))
-    sequence = await gallery.write(lambda each: each.upsert(ItemBatch.of([item])))
+    sequence = await changes.write(lambda each: each.upsert(ItemBatch.of([item])))
     return json_answer(UpsertAnswer(upserted=1, sequence=sequence))
 
 
@@ -177,12 +178,12 @@ async def find_similar(
     return JsonInParts(await search_answer(result, options, gallery, None, context.size))
 
 
-@router.delete("/{item_id}", response_model=DeleteAnswer, responses=problems(404, 507))
+@router.delete("/{item_id}", response_model=DeleteAnswer, responses=problems(404, 503, 507))
 @of_one_gallery("write")
-async def delete_item(gallery: InGallery, item_id: str) -> Response:
+async def delete_item(changes: InChanges, item_id: str) -> Response:
     """Delete one item and, if no other item has it, its photo."""
     identity = unquote(item_id)
-    sequence = await gallery.write(lambda each: each.delete(identity))
+    sequence = await changes.write(lambda each: each.delete(identity))
     return json_answer(DeleteAnswer(deleted=identity, sequence=sequence))
 
 

@@ -1,4 +1,4 @@
-"""Jobs: photos sent by the thousand, a gallery re-described; their progress, and cancelling them."""
+"""Jobs: photos sent by the thousand, a gallery re-described, an alias's teacher changed; their progress, and cancelling them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,28 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request, Response
+from pydantic import JsonValue
 
-from askew_client.contract.jobs import Job, JobList, RedescribeEstimate, RedescribeRequest
+from askew_client.contract.common import GalleryName
+from askew_client.contract.jobs import (
+    ChangeTeacherEstimate,
+    ChangeTeacherRequest,
+    Job,
+    JobList,
+    RedescribeEstimate,
+    RedescribeRequest,
+)
+from askew_client.contract.problems import ProblemKind
 from askew_server.auth.access import Access
-from askew_server.http.context import InAccess
+from askew_server.errors import Refusal
+from askew_server.http.context import InAccess, InContext
 from askew_server.http.openapi import problems
 from askew_server.http.receiving.photo_form import PhotoForm
 from askew_server.http.receiving.photo_upload import PhotoFormStream
 from askew_server.http.responses import job_answer, job_of, json_answer
 from askew_server.http.routing import BodyKind, beyond_one_gallery, filtered_by_key, make_router, of_one_gallery
 from askew_server.http.state import AppState, InGallery, InState
+from askew_server.jobs.change_teacher import ChangeTeacherJob
 from askew_server.jobs.describe_photos import PhotosJob, SentPhoto, write_photo_list
 from askew_server.jobs.redescribe import RedescribeJob
 
@@ -37,15 +49,17 @@ _ACCEPTED: dict[int | str, dict[str, Any]] = {
 )
 @of_one_gallery("write", body=BodyKind.JOB_PHOTOS)
 async def send_photos(
-    state: InState, gallery: InGallery, request: Annotated[Request, Depends(PhotoFormStream())]
+    state: InState, context: InContext, gallery: InGallery, request: Annotated[Request, Depends(PhotoFormStream())]
 ) -> Response:
     """Insert or replace items by their photos, described by the gallery's teacher in the background."""
     await asyncio.to_thread(state.photos_job.check, gallery.name)
+    # The name that was used: what was sent to an alias follows it.
+    named: dict[str, JsonValue] = {"name": context.match.named or state.settings.default_gallery}
     with state.jobs.spool(gallery.name) as folder:
         photos = await _received(request, state, folder)
         await state.receiving.run(lambda _: write_photo_list(folder, photos))
         job = await asyncio.to_thread(
-            state.jobs.submit, PhotosJob.name, gallery=gallery.name, parameters={}, folder=folder
+            state.jobs.submit, PhotosJob.name, gallery=gallery.name, parameters=named, folder=folder
         )
     return job_answer(job)
 
@@ -66,7 +80,41 @@ async def redescribe(request: Request, state: InState, gallery: str, wanted: Red
         return json_answer(
             await state.checking.run(lambda cancelled: work.estimate(source, target, cancelled), request.receive)
         )
+    await asyncio.to_thread(_require_none, state, ChangeTeacherJob.name, source)
     job = await asyncio.to_thread(state.jobs.submit, RedescribeJob.name, gallery=source, parameters={"into": target})
+    return job_answer(job)
+
+
+@router.post(
+    "/v1/aliases/{alias}/change-teacher",
+    response_model=ChangeTeacherEstimate,
+    responses={**problems(404, 409, 422, 429, 503, 507), **_ACCEPTED},
+)
+@beyond_one_gallery("admin")
+async def change_teacher(
+    request: Request, state: InState, alias: GalleryName, wanted: ChangeTeacherRequest
+) -> Response:
+    """Describe an alias's gallery with the teacher of another one, into that one, and switch the alias; or estimate that.
+
+    The same request again returns the job while it is unfinished.
+    """
+    state.require_ready()
+    work = state.change_teacher_job
+    default = state.settings.default_gallery
+    source, target = await state.making.run(lambda _: work.check(alias, wanted, default))
+    if wanted.estimate_only:
+        return json_answer(
+            await state.checking.run(lambda cancelled: work.estimate(alias, source, target, cancelled), request.receive)
+        )
+    await asyncio.to_thread(_require_none, state, RedescribeJob.name, source)
+    options = wanted.model_dump(include={"accept_loss", "hold_seconds", "switch"})
+    job = await asyncio.to_thread(
+        state.jobs.submit_once,
+        ChangeTeacherJob.name,
+        gallery=source,
+        joins_running=True,
+        parameters={"alias": alias, "into": target, **options},
+    )
     return job_answer(job)
 
 
@@ -105,6 +153,16 @@ async def _job(state: AppState, access: Access, job_id: str) -> Job:
     """A job of galleries that the sender may see. Raises Refusal (unknown-job)."""
     state.require_ready()
     return await asyncio.to_thread(state.jobs.job, job_id, access.galleries)
+
+
+def _require_none(state: AppState, kind: str, gallery: str) -> None:
+    """Two jobs must not fill one gallery. Raises Refusal (job-conflict)."""
+    for job in state.jobs.unfinished_of_kind(kind, gallery):
+        raise Refusal(
+            ProblemKind.JOB_CONFLICT,
+            f"Job {job.id} ({kind}) works on gallery {gallery!r}. Wait for it, or cancel it (POST /v1/jobs/{job.id}/cancel).",
+            {"state": job.state},
+        )
 
 
 async def _received(request: Request, state: AppState, folder: Path) -> list[SentPhoto]:
