@@ -116,6 +116,10 @@ class GroupValues:
         return None, value if isinstance(value, bool | int | float) else None
 
 
+_make_item = partial(tuple.__new__, FoundItem)
+"""Makes a FoundItem of all its members in half the time of calling the class."""
+
+
 def ranked(candidates: Sequence[Candidate], query: NDArray[np.float32]) -> list[FoundItem]:
     """Score candidates, which have their vectors, against a query, float32 [D], and order them."""
     falling = _falling_of([vector for _, _, _, vector in candidates], query)
@@ -159,7 +163,7 @@ def _ranked_rows(
         rows = reader.few_candidates(labels, vectors=scores is None)
         reading.take(sum([len(payload) for _, _, payload, _ in rows]))
         items = [
-            FoundItem(known.get(label, 0.0), item_id, label, payload, vector)
+            _make_item((known.get(label, 0.0), item_id, label, payload, vector, None))
             for label, item_id, payload, vector in rows
         ]
         return sorted(items) if scores is not None else _scored(items, query)
@@ -185,8 +189,6 @@ def _ordered_in_parts(
     with_scores: bool,
 ) -> list[FoundItem]:
     """See _ranked_rows. `take`: counts the bytes of payloads; None: none are read. Raises ValueTooLarge if one is large."""
-    # Half the time of calling the class.
-    make = partial(tuple.__new__, FoundItem)
     items: list[FoundItem] = []
     parts = reader.candidates_in_parts(
         labels, payloads=take is not None, vectors=not with_scores, largest=None if take is None else _LARGEST_IN_PARTS
@@ -194,12 +196,13 @@ def _ordered_in_parts(
     for rows in parts:
         if take is None:
             items += [
-                make((known.get(label, 0.0), item_id, label, None, vector, None)) for label, item_id, _, vector in rows
+                _make_item((known.get(label, 0.0), item_id, label, None, vector, None))
+                for label, item_id, _, vector in rows
             ]
         else:
             take(sum([len(payload) for _, _, payload, _ in rows]))
             items += [
-                make((known.get(label, 0.0), item_id, label, payload, vector, None))
+                _make_item((known.get(label, 0.0), item_id, label, payload, vector, None))
                 for label, item_id, payload, vector in rows
             ]
     return sorted(items) if with_scores else _scored(items, query)

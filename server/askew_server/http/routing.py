@@ -221,7 +221,9 @@ def decode_path(scope: Scope) -> str:
 
     Item ids may contain slashes, which travel as `%2F`: an id stays one segment until its route decodes it.
     """
-    raw_path = scope.get("raw_path") or scope["path"].encode()
+    raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+    if b"%" not in raw_path:
+        return raw_path.decode("latin-1")
     parts = _KEPT.split(raw_path)
     kept = [*_KEPT.findall(raw_path), b""]
     return "".join(unquote(part.decode("latin-1")) + escape.decode() for part, escape in zip(parts, kept, strict=True))

@@ -208,8 +208,11 @@ def _scores(index: SegmentedIndex, vectors: Vectors, labels: Labels) -> NDArray[
     stored = index.stored(labels.ravel())
     if stored is None:
         return None
-    found = stored.astype(np.float64).reshape(*labels.shape, -1)
-    scores: NDArray[np.float64] = (found @ vectors.astype(np.float64)[:, :, None])[:, :, 0]
+    found = stored.reshape(*labels.shape, -1)
+    scores = np.empty(labels.shape, dtype=np.float64)
+    # Query by query: the vectors of all in float64 would be megabytes, which no processor cache holds.
+    for position, query in enumerate(vectors.astype(np.float64)):
+        np.matmul(found[position].astype(np.float64), query, out=scores[position])
     return scores
 
 

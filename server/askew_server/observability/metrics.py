@@ -16,6 +16,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from askew_server.observability.series import Series
+
 Stage = Literal["describe", "decode", "queue", "search", "finish"]
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
@@ -126,43 +128,43 @@ class Metrics:
         """Count a request that was answered. `route`: its template, NO_NAME if no route matched."""
         self._running.dec()
         method = method if method in _METHODS else NO_NAME
-        self._requests.labels(method, route, status).inc()
-        self._request_seconds.labels(method, route).observe(seconds)
+        self._requests.of(method, route, str(status)).inc()
+        self._request_seconds.of(method, route).observe(seconds)
 
     def search_ended(self, gallery: str, outcome: str, stages: Iterable[tuple[Stage, float]]) -> None:
         """Count a search that was answered. `outcome`: ok or the problem's slug. `stages`: the seconds spent in each."""
-        self._searches.labels(gallery, outcome).inc()
+        self._searches.of(gallery, outcome).inc()
         for stage, seconds in stages:
-            self._stages.labels(gallery, stage).observe(seconds)
+            self._stages.of(gallery, stage).observe(seconds)
 
     def refused(self, gallery: str, problem: str, key: str | None) -> None:
         """Count a problem, if it is about a space or a rate. `key`: the id of an existing key."""
         if problem in _REJECTIONS:
-            self._rejections.labels(gallery, _REJECTIONS[problem]).inc()
+            self._rejections.of(gallery, _REJECTIONS[problem]).inc()
         if problem == "rate-limited" and key is not None:
-            self._rate_limited.labels(key).inc()
+            self._rate_limited.of(key).inc()
 
     def batch_searched(self, gallery: str, queries: int) -> None:
         """Count one search of the index. `queries`: its query vectors."""
-        self._batch_sizes.labels(gallery).observe(queries)
+        self._batch_sizes.of(gallery).observe(queries)
 
     def top_score(self, gallery: str, encoder: str | None, score: float) -> None:
         """Count the score of the best hit of an unfiltered query. `encoder`: one that the gallery admitted, or None."""
-        self._top_scores.labels(gallery, encoder or NO_NAME).observe(score)
+        self._top_scores.of(gallery, encoder or NO_NAME).observe(score)
 
     def render(self, now: ServerNumbers) -> bytes:
         """All metrics in Prometheus's text format. `now`: the current numbers. Series of deleted galleries are dropped."""
         known = {gallery.name for gallery in now.galleries} | {NO_NAME}
         for metric in (self._searches, self._stages, self._batch_sizes, self._top_scores, self._rejections):
-            _forget_other_galleries(metric, known)
+            metric.forget_other_galleries(known)
         self._gauges.numbers = now
         return generate_latest(_WithoutCreated(self.registry))
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"askew_{name}", text, labels, registry=self.registry)
+    def _counter(self, name: str, text: str, *labels: str) -> Series[Counter]:
+        return Series(Counter(f"askew_{name}", text, labels, registry=self.registry))
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(f"askew_{name}", text, labels, registry=self.registry, buckets=buckets)
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Series[Histogram]:
+        return Series(Histogram(f"askew_{name}", text, labels, registry=self.registry, buckets=buckets))
 
 
 class _Gauges:
@@ -275,9 +277,3 @@ def _memory() -> dict[tuple[str, ...], float]:
     fields = dict(line.split(":", 1) for line in lines if ":" in line)
     kinds = {"anonymous": "RssAnon", "file": "RssFile"}
     return {(kind,): 1024.0 * int(fields[name].split()[0]) for kind, name in kinds.items() if name in fields}
-
-
-def _forget_other_galleries(metric: Counter | Histogram, known: set[str]) -> None:
-    names = {sample.labels["gallery"] for family in metric.collect() for sample in family.samples}
-    for name in names - known:
-        metric.remove_by_labels({"gallery": name})

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -53,7 +52,7 @@ class RequestLimits:
             return
         context = context_of(scope)
         context.size = AnswerSize(self._settings.max_answer_bytes, self._answers)
-        content_type = _content_type(Headers(scope=scope))
+        content_type = _content_type(scope)
         bounds = self._bounds(context.match, content_type)
         exchange = _Exchange(
             receive,
@@ -101,7 +100,7 @@ class RequestLimits:
     async def _serve(self, scope: Scope, exchange: _Exchange) -> None:
         try:
             _check_path(scope["path"])
-            _check_headers(Headers(scope=scope), scope["http_version"], exchange.bounds.bytes)
+            _check_headers(scope, exchange.bounds.bytes)
             async with asyncio.timeout(exchange.bounds.seconds) as deadline:
                 exchange.deadline = deadline
                 await self._app(scope, exchange.receive, exchange.send)
@@ -218,11 +217,14 @@ class _Exchange:
             self._answer_by(None)
             self._size.complete()
             self._began_to_answer = self._clock.time()
-            headers = MutableHeaders(scope=message)
-            headers.append("X-Request-Id", self.request_id)
-            headers.append("X-Content-Type-Options", "nosniff")
+            headers = [
+                *message.get("headers", ()),
+                (b"x-request-id", self.request_id.encode()),
+                (b"x-content-type-options", b"nosniff"),
+            ]
             if self._is_late:
-                headers["Connection"] = "close"
+                headers.append((b"connection", b"close"))
+            message["headers"] = headers
         await self._send(message)
         if self._size.held:
             # A large answer also takes room, so it must be read at a rate. That of its parts which are read is free again.
@@ -287,20 +289,26 @@ def _check_path(path: str) -> None:
         )
 
 
-def _check_headers(headers: Headers, http_version: str, limit: int) -> None:
+def _check_headers(scope: Scope, limit: int) -> None:
     """Refuse what can be refused before the body. Raises Refusal (http, unsupported-media, payload-too-large)."""
-    hosts = len(headers.getlist("host"))
-    if hosts > 1 or (hosts == 0 and http_version == "1.1"):
+    hosts = 0
+    encoding, stated = None, None
+    for name, value in scope["headers"]:
+        if name == b"host":
+            hosts += 1
+        elif name == b"content-encoding" and encoding is None:
+            encoding = value.decode("latin-1")
+        elif name == b"content-length" and stated is None:
+            stated = value.decode("latin-1")
+    if hosts > 1 or (hosts == 0 and scope["http_version"] == "1.1"):
         raise Refusal(ProblemKind.HTTP, f"Expected one header Host, got {hosts}.")
-    encoding = headers.get("content-encoding", "identity")
-    if encoding.lower() != "identity":
+    if encoding is not None and encoding.lower() != "identity":
         raise Refusal(
             ProblemKind.UNSUPPORTED_MEDIA,
             f"Expected an uncompressed body, got Content-Encoding {encoding[:40]!r}. Send it uncompressed.",
             {"received": encoding[:40]},
         )
-    stated = headers.get("content-length", "0")
-    if stated.isdecimal() and int(stated[:20]) > limit:
+    if stated is not None and stated.isdecimal() and int(stated[:20]) > limit:
         raise _too_large(limit)
 
 
@@ -312,5 +320,9 @@ def _too_large(limit: int) -> Refusal:
     )
 
 
-def _content_type(headers: Headers) -> str:
-    return headers.get("content-type", "").partition(";")[0].strip().lower()
+def _content_type(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            text: str = value.decode("latin-1")
+            return text.partition(";")[0].strip().lower()
+    return ""

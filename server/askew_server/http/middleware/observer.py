@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
-import secrets
 import time
 from collections.abc import Callable
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from askew_server.auth.access import Access
@@ -44,6 +44,8 @@ class Observer:
         self._tracing = tracing
         self._slow_seconds = slow_seconds
         self._log = logging.getLogger("askew.requests")
+        # Not `secrets`: an id is no secret, and reading the system's random numbers hands the interpreter to another thread.
+        self._random = random.Random()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -51,7 +53,7 @@ class Observer:
             await self._app(scope, receive, send)
             return
         received = Headers(scope=scope)
-        record = RequestRecord(_request_id(received), scope["method"])
+        record = RequestRecord(self._request_id(received), scope["method"])
         path = decode_path(scope)
         match = self._routes.match(record.method, path, scope["query_string"])
         record.route, record.searches = match.template, match.rules.is_search
@@ -66,10 +68,10 @@ class Observer:
         async def counted_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers.append("Server-Timing", record.timing(time.perf_counter()))
+                headers = [*message.get("headers", ()), (b"server-timing", record.timing(time.perf_counter()).encode())]
                 if record.index is not None and message["status"] == 200:
-                    headers.append("Askew-Index", record.index)
+                    headers.append((b"askew-index", record.index.encode()))
+                message["headers"] = headers
             record.bytes_out += len(message.get("body", b""))
             await send(message)
 
@@ -85,6 +87,11 @@ class Observer:
                 self._report(record)
                 if self._tracing is not None and span is not None:
                     self._tracing.end(span, record)
+
+    def _request_id(self, headers: Headers) -> str:
+        """The client's own request id where it is a plain one."""
+        given = headers.get("x-request-id", "")
+        return given if _REQUEST_ID.fullmatch(given) else f"{self._random.getrandbits(64):016x}"
 
     def _report(self, record: RequestRecord) -> None:
         seconds = record.ended - record.began
@@ -107,12 +114,6 @@ def _level(record: RequestRecord, is_slow: bool) -> int:
     if is_slow:
         return logging.WARNING
     return logging.DEBUG if record.route in _QUIET else logging.INFO
-
-
-def _request_id(headers: Headers) -> str:
-    """The client's own request id where it is a plain one."""
-    given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
 
 def _fields(record: RequestRecord, seconds: float, is_slow: bool) -> dict[str, object]:
