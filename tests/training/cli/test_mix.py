@@ -11,7 +11,7 @@ from askew_training.cli.mix import mix
 from askew_training.cli.whiten import whiten
 from askew_training.errors import WeightsError
 from askew_training.networks.checkpoint import load_checkpoint, save_checkpoint
-from tests.support.training_helpers import checkpoint_of, run_command, tiny_network
+from tests.support.training_helpers import checkpoint_of, run_command, tiny_network, words
 
 
 @pytest.mark.slow
@@ -41,3 +41,39 @@ def test_a_tuned_network_is_mixed_with_its_start_and_put_combined_another(
     assert {source.name for source in combined.description.data} == {"none", "north"}
     with pytest.raises(WeightsError, match=r"each of 2 trunk\(s\), got 1"):
         run_command(mix, tmp_path / "combined.pt", tmp_path / "x.pt", *weights)
+
+
+def test_a_student_is_mixed_with_the_checkpoint_that_it_started_from_and_stays_in_its_space(tmp_path: Path) -> None:
+    space = "sp1-" + "ab" * 16
+    start, tuned = tiny_network(dim=4), tiny_network(dim=4)
+    with torch.no_grad():
+        for parameter in tuned.parameters():
+            parameter.add_(0.25)
+    save_checkpoint(tmp_path / "start.pt", checkpoint_of(start, teacher_space=space))
+    save_checkpoint(tmp_path / "tuned.pt", checkpoint_of(tuned, teacher_space=space))
+
+    run_command(mix, tmp_path / "tuned.pt", tmp_path / "mixed.pt", "--start", tmp_path / "start.pt", "--share", 0.3)
+
+    mixed = load_checkpoint(tmp_path / "mixed.pt")
+    assert mixed.space_id == space and mixed.description.dim == 4
+    assert mixed.description.recipe.endswith("; askew mix --share 0.3")
+    for name, tensor in mixed.network.state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, 0.3 * tuned.state_dict()[name] + 0.7 * start.state_dict()[name])
+
+
+def test_a_start_of_another_space_or_layout_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    space = "sp1-" + "ab" * 16
+    save_checkpoint(tmp_path / "tuned.pt", checkpoint_of(tiny_network(dim=4), teacher_space=space))
+    save_checkpoint(tmp_path / "alone.pt", checkpoint_of(tiny_network(dim=4)))
+    save_checkpoint(tmp_path / "wider.pt", checkpoint_of(tiny_network(dim=8), teacher_space=space))
+    for start, sentence in (
+        ("alone.pt", "got a network without a teacher"),
+        ("wider.pt", "a linear layer of 8 dimensions"),
+    ):
+        with pytest.raises(WeightsError, match=sentence):
+            run_command(mix, tmp_path / "tuned.pt", tmp_path / "mixed.pt", "--start", tmp_path / start)
+    for options in ((), ("--start", tmp_path / "tuned.pt", "--weights", "timm")):
+        refused = run_command(mix, tmp_path / "tuned.pt", tmp_path / "mixed.pt", *options)
+        assert refused.exit_code == 2 and "--weights for each trunk, or --start" in words(refused.output)
+    assert not (tmp_path / "mixed.pt").exists()

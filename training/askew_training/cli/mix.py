@@ -10,21 +10,32 @@ import typer
 
 def mix(
     tuned: Annotated[Path, typer.Argument(help="The checkpoint of a network that was trained.")],
-    output: Annotated[Path, typer.Argument(help="The checkpoint to write; it has no linear layer.")],
+    output: Annotated[Path, typer.Argument(help="The checkpoint to write; with --weights, it has no linear layer.")],
     weights: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(help="For each trunk, what it started from: a file in timm's layout, a package, or timm."),
-    ],
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            help="Or the checkpoint that it started from. The linear layers are averaged too; a student stays in its space."
+        ),
+    ] = None,
     share: Annotated[float, typer.Option(min=0, max=1, help="Of the tuned weights; 0 is the start.")] = 0.5,
 ) -> None:
     """Average a tuned network's weights with those of its start, which preserves more of what it knew (WiSE-FT)."""
     from askew_training.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-    from askew_training.networks.mixing import mix_with_start
+    from askew_training.networks.mixing import mix_with_checkpoint, mix_with_start
 
+    if bool(weights) == (start is not None):
+        raise typer.BadParameter("expected --weights for each trunk, or --start, and not both")
     loaded = load_checkpoint(tuned)
-    network = mix_with_start(loaded.network, weights, share)
-    recipe = f"{loaded.description.recipe}; askew mix --share {share:g}"
-    description = loaded.description.model_copy(update={"dim": None, "recipe": recipe, "teacher_space": None})
-    mixture = Checkpoint(network, description)
+    changes: dict[str, object] = {"recipe": f"{loaded.description.recipe}; askew mix --share {share:g}"}
+    if start is None:
+        network = mix_with_start(loaded.network, weights or [], share)
+        changes |= {"dim": None, "teacher_space": None}
+    else:
+        network = mix_with_checkpoint(loaded, load_checkpoint(start), share)
+    mixture = Checkpoint(network, loaded.description.model_copy(update=changes))
     save_checkpoint(output, mixture)
     typer.echo(f"{output}: {share:g} of {tuned}, {network.dim} dimensions, space {mixture.space_id}")
