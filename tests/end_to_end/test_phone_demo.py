@@ -86,9 +86,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def test_the_landmarks_come_first_with_phones_and_afterwards_without(served: Served) -> None:
-    assert "5 of 5 landmarks came first." in served.first
+    assert "5 of 5 landmarks came first," in served.first
     # DATA has a key now, so its server demands one on this machine, too.
-    assert "5 of 5 landmarks came first." in served.plain
+    assert "5 of 5 landmarks came first," in served.plain
 
 
 def test_the_qr_code_is_the_address(served: Served) -> None:
