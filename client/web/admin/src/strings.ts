@@ -300,6 +300,7 @@ const STATES: Readonly<Record<JobState, string>> = {
 const JOB_KINDS: Readonly<Record<string, string>> = {
   photos: "Describe photos",
   redescribe: "Re-describe",
+  "change-teacher": "Change the teacher",
   "rebuild-index": "Rebuild the index",
   snapshot: "Make a snapshot",
   "verify-snapshot": "Verify a snapshot",
