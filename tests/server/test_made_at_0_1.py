@@ -64,7 +64,7 @@ def server(made: Path, saved_index: dict[str, bytes], expected: Any) -> Iterator
 
 
 # What did not exist at 0.1.
-NEWER_KINDS = {"offline-pack"}
+NEWER_KINDS = {"change-teacher", "offline-pack"}
 NEWER_MEMBERS = {"offline_pack"}
 
 

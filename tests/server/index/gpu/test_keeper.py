@@ -179,8 +179,9 @@ def test_several_gpus_answer_as_one(keep: Keep, layout: GpuLayout) -> None:
 
 
 def test_closing_does_not_wait_for_a_process_that_loads_or_hangs(keep: Keep) -> None:
+    before = _children()
     kept = keep("hang")
-    wait_until(lambda: bool(psutil.Process().children()), "the process")
+    wait_until(lambda: bool(_children() - before), "the process")
     began = time.monotonic()
     kept.keeper.stop()
     kept.searches.close()
@@ -253,14 +254,20 @@ def test_a_process_that_only_talks_does_not_keep_the_search_thread() -> None:
 
 def test_a_process_that_was_prepared_in_vain_is_ended(keep: Keep, built: Path) -> None:
     """Another kind of index was chosen while the next one was built."""
+    before = _children()
     kept = keep()
     kept.be_ready()
     following = open_main(built, DIM).main
     assert following is not None
     kept.keeper.prepare(following)
     assert following.faster is not None
-    children = psutil.Process().children()
+    children = _children() - before
     assert len(children) == 2
     kept.keeper.follow(None)
     wait_until(lambda: not any(child.is_running() for child in children), "the end of both processes")
     assert following.faster is None
+
+
+def _children() -> set[psutil.Process]:
+    """The processes that this one has begun; servers of other test files may be among them."""
+    return set(psutil.Process().children())
