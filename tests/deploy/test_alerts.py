@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.debian_program import find_program
 from tests.support.paths import ROOT
@@ -38,6 +39,17 @@ def test_prometheus_understands_its_configuration(promtool: Path, tmp_path: Path
     (tmp_path / "prometheus.yml").write_text(text)
     checked = run(promtool, "check", "config", tmp_path / "prometheus.yml")
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_every_alert_is_seen_to_fire() -> None:
+    rules = yaml.safe_load((ROOT / "deploy/alerts.yml").read_text())
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    cases = [
+        case
+        for test in yaml.safe_load((ROOT / "deploy/alerts_test.yml").read_text())["tests"]
+        for case in test["alert_rule_test"]
+    ]
+    assert alerts == {case["alertname"] for case in cases if case["exp_alerts"]}
 
 
 def test_a_mistake_would_be_noticed(promtool: Path, tmp_path: Path) -> None:
