@@ -257,6 +257,25 @@ def test_what_cannot_be_changed_is_refused(running: RunningServer) -> None:
     assert http.get("/v1/jobs").json() == {"jobs": []}
 
 
+def test_the_command_makes_no_gallery_for_what_is_no_alias(running: RunningServer, second_file: Path) -> None:
+    for name, words in (("objects", "'objects' is a gallery"), ("none", "There is no alias 'none'")):
+        refused = run_askew(
+            "gallery", "change-teacher", name, "--to", "fresh", "--encoder", second_file, "--server", running.url
+        )
+        assert refused.returncode == 1
+        assert words in refused.stderr
+        assert "Known: live" in refused.stderr
+    assert running.http.get("/v1/galleries/fresh").status_code == 404
+
+
+def test_clients_that_name_no_gallery_are_told_of_unless_they_follow_the_alias(data: Path, second_file: Path) -> None:
+    for default, is_told in (("objects", True), ("live", False)):
+        with RunningServer(data, "--gallery", default) as server:
+            estimate = run_askew(*_command(server.url, second_file, "--estimate"))
+            assert estimate.returncode == 0, estimate.stderr
+            assert ("start the server with --gallery live" in estimate.stderr) is is_told
+
+
 @pytest.mark.slow
 def test_the_client_estimates_and_changes(running: RunningServer) -> None:
     with Client(running.url) as client:
