@@ -23,6 +23,8 @@ from askew_server.replication.wire import BrokenAnswer
 
 _SECONDS_BETWEEN_NOTICES = 1.0
 _SECONDS_TO_STOP = 5.0
+_SECONDS_TO_COPY = 600.0
+"""That a promotion waits for the last changes; what is here by then stays, and another promotion goes on there."""
 _ATTEMPTS_TO_COPY = 3
 """To copy the last changes of a primary that has made way."""
 
@@ -214,17 +216,18 @@ class Replication:
     def _copy_the_rest(self, follower: Follower) -> str | None:
         """Copy the last changes of an old primary that takes no more; a sentence if that cannot be done."""
         failure = ""
-        for attempt in range(_ATTEMPTS_TO_COPY):
-            if attempt:
-                self._stopping.wait(_SECONDS_BETWEEN_NOTICES)
-            try:
-                follower.follow_once(0)
-            # Whatever fails, nobody knows what is missing.
-            except Exception as error:  # noqa: BLE001
-                failure = str(error) or type(error).__name__
-                self._log.warning("the last changes of the old primary were not copied: %s", failure)
-            else:
-                return None
+        with follower.source.within(_SECONDS_TO_COPY):
+            for attempt in range(_ATTEMPTS_TO_COPY):
+                if attempt:
+                    self._stopping.wait(_SECONDS_BETWEEN_NOTICES)
+                try:
+                    follower.follow_once(0)
+                # Whatever fails, nobody knows what is missing.
+                except Exception as error:  # noqa: BLE001
+                    failure = str(error) or type(error).__name__
+                    self._log.warning("the last changes of the old primary were not copied: %s", failure)
+                else:
+                    return None
         return f"The old primary takes no more changes, but its last changes could not be copied: {failure}"
 
     def _called(self) -> str:
