@@ -16,7 +16,7 @@ from askew_server.gallery.catalog import Catalog
 from askew_server.replication.feed import Feed
 from askew_server.replication.follower import Follower, Progress
 from askew_server.replication.history import LocalGallery, UnreadableCopy
-from askew_server.replication.record import Fence, GalleryMark
+from askew_server.replication.record import Fence, GalleryMark, ReplicationRecord
 from askew_server.replication.source import Address, PrimaryRefused, PrimaryUnreachable, Source
 from askew_server.replication.standing import Standing
 from askew_server.replication.wire import BrokenAnswer
@@ -25,6 +25,8 @@ _SECONDS_BETWEEN_NOTICES = 1.0
 _SECONDS_TO_STOP = 5.0
 _SECONDS_TO_COPY = 600.0
 """That a promotion waits for the last changes; what is here by then stays, and another promotion goes on there."""
+_SECONDS_TO_ASK = 5.0
+"""That a server waits at its start for the one that it is told to follow, and was promoted over before."""
 _ATTEMPTS_TO_COPY = 3
 """To copy the last changes of a primary that has made way."""
 
@@ -39,7 +41,7 @@ class Replication:
 
         Raises AskewError for an address or a key file that cannot be used, and what Standing raises.
         """
-        self.standing = Standing(data, follow)
+        self.standing = Standing(data, follow, lambda url, record: _has_superseded(Address(url, key_file), record))
         self.feed = Feed(galleries, keys, self.standing)
         self._galleries = galleries
         self._key_file = key_file
@@ -274,6 +276,25 @@ class Replication:
                     return
         finally:
             source.close()
+
+
+def _has_superseded(address: Address, record: ReplicationRecord) -> bool:
+    """Whether the server at an address is the primary of a later epoch in the record's history. One that does not answer is not."""
+    try:
+        source = Source(address)
+    except AskewError:
+        return False
+    source.name(record)
+    try:
+        with source.within(_SECONDS_TO_ASK):
+            state = source.state("", 0)
+    except (AskewError, OSError):
+        return False
+    finally:
+        source.close()
+    own = record.epoch
+    later = [each for each in state.epochs if each.number > own.number]
+    return state.lineage == record.lineage and bool(later) and own.token in {each.token for each in state.epochs}
 
 
 def _known_missing(progress: Progress) -> str | None:
