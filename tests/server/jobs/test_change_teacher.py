@@ -228,6 +228,31 @@ def test_photos_that_were_sent_to_an_alias_follow_it(running: RunningServer, pho
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("reach", [["objects"], ["objects", "next"], ["live"]])
+def test_photos_that_were_sent_follow_an_alias_as_far_as_the_key_reaches(
+    data: Path, photo: Path, reach: list[str]
+) -> None:
+    with RunningServer(data, "--gallery", "live") as server:
+        http = server.http
+        made = http.post("/v1/keys", json={"name": "admin", "scopes": ["admin"]})
+        http.headers["Authorization"] = f"Bearer {made.json()['key']}"
+        limited = http.post("/v1/keys", json={"name": "limited", "scopes": ["write"], "galleries": reach}).json()["key"]
+        key = {"Authorization": f"Bearer {limited}"}
+        count = 100
+        sent = [("photo", (f"sent-{n}", photo.read_bytes() + n.to_bytes(2, "big"), "image/jpeg")) for n in range(count)]
+        job = http.post("/v1/galleries/live/items/photos", files=sent, headers=key).json()["id"]
+        wait_until(lambda: http.get("/v1/galleries/objects").json()["items"] > PHOTOS, "the first of the photos")
+        http.put("/v1/aliases/live", json={"gallery": "next"})
+        ended = wait_for_job(http, job)
+        written = http.get("/v1/galleries/next").json()["items"]
+        if reach == ["objects"]:
+            assert (ended["state"], ended["problem"]["type"], written) == ("failed", "/problems/forbidden", 0), ended
+            assert "'next'" not in ended["problem"]["detail"]
+        else:
+            assert (ended["state"], written > 0) == ("done", True), ended
+
+
+@pytest.mark.slow
 def test_phones_without_a_student_are_told_of_before_the_switch(
     running: RunningServer, second_file: Path, student_file: Path, tmp_path: Path
 ) -> None:

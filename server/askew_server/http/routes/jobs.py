@@ -49,12 +49,19 @@ _ACCEPTED: dict[int | str, dict[str, Any]] = {
 )
 @of_one_gallery("write", body=BodyKind.JOB_PHOTOS)
 async def send_photos(
-    state: InState, context: InContext, gallery: InGallery, request: Annotated[Request, Depends(PhotoFormStream())]
+    state: InState,
+    context: InContext,
+    access: InAccess,
+    gallery: InGallery,
+    request: Annotated[Request, Depends(PhotoFormStream())],
 ) -> Response:
     """Insert or replace items by their photos, described by the gallery's teacher in the background."""
     await asyncio.to_thread(state.photos_job.check, gallery.name)
-    # The name that was used: what was sent to an alias follows it.
-    named: dict[str, JsonValue] = {"name": context.match.named or state.settings.default_gallery}
+    # The name that was used: what was sent to an alias follows it, as far as the key reaches.
+    named: dict[str, JsonValue] = {
+        "name": context.match.named or state.settings.default_gallery,
+        "only": None if access.listed is None else list(access.listed),
+    }
     with state.jobs.spool(gallery.name) as folder:
         photos = await _received(request, state, folder)
         await state.receiving.run(lambda _: write_photo_list(folder, photos))
