@@ -111,8 +111,9 @@ class ChangeTeacherJob:
         record_origin(source, target, cancelled)
         encoder = target.encoders.facts.require_teacher_file()
         with (
-            # Asleep, it would forget what was removed.
+            # Asleep, the old one would forget what was removed, and a reader of Milvus has its gallery's connection.
             awake(source, cancelled),
+            awake(target, cancelled),
             reading(source, cancelled) as old,
             reading(target, cancelled) as new,
             JobDescriber(encoder, max_pixels=self._max_pixels, limits=self._limits, cancelled=cancelled) as describer,

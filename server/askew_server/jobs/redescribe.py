@@ -17,7 +17,7 @@ from askew_server.errors import Refusal
 from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.gallery import Gallery
 from askew_server.gallery.live import LiveGallery
-from askew_server.jobs.gallery_access import JobDescriber, reading, run_in
+from askew_server.jobs.gallery_access import JobDescriber, awake, reading, run_in
 from askew_server.jobs.kind import Cancelled, Lane, Report, Task
 from askew_server.jobs.redescribe_check import RedescribedGallery, check_redescribed
 from askew_server.jobs.redescription import Redescription, missing_items, pages
@@ -105,6 +105,9 @@ class RedescribeJob:
         record_origin(source, target, cancelled)
         encoder = target.encoders.facts.require_teacher_file()
         with (
+            # A reader of a gallery in Milvus has that gallery's connection.
+            awake(source, cancelled),
+            awake(target, cancelled),
             reading(source, cancelled) as old,
             reading(target, cancelled) as new,
             JobDescriber(encoder, max_pixels=self._max_pixels, limits=self._limits, cancelled=cancelled) as describer,

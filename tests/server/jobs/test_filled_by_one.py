@@ -244,3 +244,17 @@ def test_a_second_job_for_a_gallery_that_is_filled_is_refused(data: Path, chosen
         # The same request again is the same job.
         assert http.post("/v1/aliases/live/change-teacher", json={"to": "next"}).json()["id"] == job["id"]
         assert http.post(f"/v1/jobs/{job['id']}/cancel").status_code == 200
+
+
+@pytest.mark.parametrize("job", [_redescribe, _change])
+def test_neither_gallery_falls_asleep_under_a_job(
+    job: Callable[[Catalog, Path], Callable[[], BaseModel]],
+    galleries: Catalog,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[bool] = []
+    both = [galleries.get(name) for name in ("objects", "next")]
+    _while_described(monkeypatch, lambda: slept.extend(each.sleep() for each in both))
+    job(galleries, tmp_path)()
+    assert set(slept) == {False}
