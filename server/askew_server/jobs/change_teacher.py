@@ -70,7 +70,7 @@ class ChangeTeacherJob:
                 "and let its clients use that name.",
             )
         if self._galleries.resolve(alias) == self._galleries.get(wanted.to).name:
-            raise _already(alias, wanted.to)
+            raise _already(alias, self._galleries.get(wanted.to).name)
         source, target = self._redescribing.check(alias, wanted.to, default_gallery)
         if not wanted.accept_loss and not wanted.estimate_only:
             with reading(self._galleries.get(source), _never) as old:

@@ -276,6 +276,7 @@ def test_what_cannot_be_changed_is_refused(running: RunningServer) -> None:
     assert_problem(http.post("/v1/aliases/objects/change-teacher", json={"to": "next"}), 404, "unknown-alias", "live")
     assert_problem(http.post(CHANGE, json={"to": "none"}), 404, "unknown-gallery")
     assert_problem(http.post(CHANGE, json={"to": "objects"}), 409, "gallery-in-use", "already")
+    assert_problem(http.post(CHANGE, json={"to": "live"}), 409, "gallery-in-use", "'objects' already")
     assert_problem(http.post(CHANGE, json={"to": "next", "hold_seconds": 0}), 422, "validation")
     http.put("/v1/aliases/named", json={"gallery": "next"})
     assert_problem(http.post(CHANGE, json={"to": "next"}), 409, "gallery-in-use", "'named'")

@@ -22,7 +22,7 @@ from askew_server.gallery.live import LiveGallery
 from askew_server.jobs.catching_up import CatchingUp
 from askew_server.jobs.change_teacher import ChangeTeacherJob
 from askew_server.jobs.gallery_access import JobDescriber
-from askew_server.jobs.kind import Task
+from askew_server.jobs.kind import JobStopped, Task
 from askew_server.jobs.redescribe import RedescribeJob
 from askew_server.processes import Limits
 from askew_server.storage.items import ItemBatch, StoredItem
@@ -63,7 +63,7 @@ def _write(gallery: LiveGallery, identity: str, photo: Path | None, payload: dic
     gallery.run(lambda each: each.upsert(ItemBatch.of([item])))
 
 
-def _change(galleries: Catalog, folder: Path) -> Callable[[], BaseModel]:
+def _change(galleries: Catalog, folder: Path, cancelled: Callable[[], bool] = lambda: False) -> Callable[[], BaseModel]:
     parameters: dict[str, JsonValue] = {
         "alias": "live", "into": "next", "accept_loss": True, "hold_seconds": 10, "switch": True
     }  # fmt: skip
@@ -71,7 +71,7 @@ def _change(galleries: Catalog, folder: Path) -> Callable[[], BaseModel]:
     task.folder.mkdir()
     redescribing = RedescribeJob(galleries, max_pixels=PIXELS, limits=Limits())
     job = ChangeTeacherJob(galleries, redescribing, max_pixels=PIXELS, limits=Limits())
-    return partial(job.run, task, lambda *_: None, _never)
+    return partial(job.run, task, lambda *_: None, cancelled)
 
 
 def _redescribe(galleries: Catalog, folder: Path) -> Callable[[], BaseModel]:
@@ -258,3 +258,15 @@ def test_neither_gallery_falls_asleep_under_a_job(
     _while_described(monkeypatch, lambda: slept.extend(each.sleep() for each in both))
     job(galleries, tmp_path)()
     assert set(slept) == {False}
+
+
+def test_a_job_that_is_stopped_in_the_hold_ends_it_and_switches_nothing(
+    galleries: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled, or the server ends."""
+    source, stopped = galleries.get("objects"), threading.Event()
+    assert _in_the_hold(monkeypatch, source, stopped.set) == []
+    with pytest.raises(JobStopped):
+        _change(galleries, tmp_path, stopped.is_set)()
+    assert source.held_until == 0
+    assert galleries.resolve("live") == "objects"
