@@ -38,7 +38,9 @@ def first_run(data: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(RUN, env=environment(free_port(), data, "1"), capture_output=True, text=True, check=False)
 
 
-def test_four_landmarks_come_first_and_the_fifth_is_among_the_best_three(first_run: subprocess.CompletedProcess[str]) -> None:
+def test_four_landmarks_come_first_and_the_fifth_is_among_the_best_three(
+    first_run: subprocess.CompletedProcess[str],
+) -> None:
     assert first_run.returncode == 0, first_run.stdout + first_run.stderr
     assert "4 of 5 landmarks came first, 5 were among the best three." in first_run.stdout
     assert first_run.stdout.count("✓") == 5

@@ -41,8 +41,8 @@ class IndexDescription(BaseModel):
     answers now. `main`, `tail`: vectors in the main segment and outside it; `removed`: deleted vectors that still take
     space. `bytes_mapped`: files that the operating system pages in and out; `bytes_memory`: everything else.
     `recall_at_10`: measured when the main segment was built, absent if every search is exact. `state`: whether the
-    saved files are undamaged. `estimate`: for the chosen kind. `failure`: why the last rebuild failed. `gpu`: absent
-    unless the index should be on the GPU.
+    saved files are undamaged. `estimate`: for the chosen kind. `failure`: why the last rebuild failed, or
+    that a change is not in the index yet. `gpu`: absent unless the index should be on the GPU.
     """
 
     gallery: str

@@ -10,9 +10,13 @@ from askew_server.errors import Refusal
 
 @dataclass(frozen=True)
 class Access:
-    """The galleries that the sender of a request may see, by name. `galleries`: None: all of them."""
+    """The galleries that the sender of a request may see, by name. `galleries`: None: all of them.
+
+    `listed`: what the key is limited to, aliases as they are, for work that outlasts the request; None: no limit.
+    """
 
     galleries: frozenset[str] | None = None
+    listed: tuple[str, ...] | None = None
 
     def sees(self, gallery: str) -> bool:
         """Whether a gallery is among them. `gallery`: its name, not an alias."""

@@ -60,7 +60,7 @@ def check_permission(
         )
     if key.galleries is None:
         return Access()
-    access = Access(frozenset(resolve(name) for name in key.galleries))
+    access = Access(frozenset(resolve(name) for name in key.galleries), tuple(key.galleries))
     if permission.reach is Reach.BEYOND:
         raise _beyond(key, "this call is about more than that. Use an admin key without limits.")
     if permission.reach is Reach.ONE_GALLERY and (gallery is None or not access.sees(gallery)):

@@ -302,6 +302,20 @@ class Catalog:
             named = self.get(gallery).name
             return AliasAnswer(alias=alias, gallery=named, previous=self._aliases.set(alias, named))
 
+    def switch_alias(self, alias: str, old: LiveGallery, new: LiveGallery, may: Callable[[Gallery], bool]) -> bool:
+        """Make an alias name another gallery, between two changes of the old one; whether that was done.
+
+        It is done if the alias names the old gallery, both are served, and `may`, which is called on the writer thread of
+        the old gallery, returns true: that gallery does not change then, and nobody else changes aliases. The caller holds
+        the old gallery awake. Raises Refusal
+        (unknown-gallery, overloaded).
+        """
+        # Taken here and not on the writer, which those who have it may wait for.
+        with self._changing:
+            if self._aliases.resolve(alias) != old.name or self._galleries.get(new.name) is not new:
+                return False
+            return old.run(lambda gallery: may(gallery) and self._aliases.set(alias, new.name) is not None)
+
     def delete_alias(self, alias: str) -> None:
         """Delete an alias; its gallery stays. Raises Refusal (unknown-alias)."""
         with self._changing:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -61,6 +61,8 @@ _ADDED_AT_ONCE = 64
 
 _BLOCKS_BETWEEN_PAUSES = 16
 _PAUSE_SECONDS = 0.02
+_SECONDS_BEFORE_REPAIR = 0.5
+_MOST_SECONDS_BEFORE_REPAIR = 30.0
 
 
 OpenIndex = Callable[[str, SqliteItemStore, int], VectorIndex]
@@ -110,6 +112,7 @@ class IndexManager:
         self._build_limits = build_limits
         self._log = logging.getLogger(f"askew.index.{gallery}")
         self._changing = threading.Lock()
+        self._behind: str | None = None
         is_verified = self._verified.holds(self._saved)
         opened = open_main(self._saved, dim, is_verified=is_verified)
         if opened.damage is not None:
@@ -151,7 +154,7 @@ class IndexManager:
     def add(self, labels: Labels, vectors: Vectors) -> None:
         """See VectorIndex. Adds a few vectors at a time, so that searches get their turn in between."""
         reason = None
-        with self._changing:
+        with self._changing, self._noticing_failure():
             for start in range(0, len(labels), _ADDED_AT_ONCE):
                 part = slice(start, start + _ADDED_AT_ONCE)
                 reason = self._searches.change(partial(_add, labels=labels[part], vectors=vectors[part]))
@@ -164,7 +167,7 @@ class IndexManager:
             index.remove(labels)
             return index.wants_rebuild()
 
-        with self._changing:
+        with self._changing, self._noticing_failure():
             reason = self._searches.change(task)
         self._rebuilds.begin(reason)
 
@@ -177,7 +180,7 @@ class IndexManager:
         wanted = self._wanted_kind()
         kind, estimated = self._plan(wanted)
         gpu = self._gpu.state
-        failure = self._rebuilds.failure or (None if gpu is None else gpu.reason)
+        failure = self._behind or self._rebuilds.failure or (None if gpu is None else gpu.reason)
         return IndexStatus(wanted, kind, estimated, self._rebuilds.is_building, failure)
 
     @property
@@ -236,6 +239,46 @@ class IndexManager:
             count = reader.counts()[0]
         kind = chosen_kind(wanted, count, self._dim, current)
         return kind, estimate(kind, count, self._dim)
+
+    @contextmanager
+    def _noticing_failure(self) -> Iterator[None]:
+        """What fails to change here has changed the database already: the index is repaired until it holds the same."""
+        try:
+            yield
+        except Refusal:
+            raise
+        except Exception as error:
+            is_known = self._behind is not None
+            self._behind = f"A change is in the database and not in the index: {error or type(error).__name__}."
+            self._log.critical("%s The index is being repaired.", self._behind)
+            if not is_known:
+                self._rebuilds.submit(self._repair)
+            raise
+
+    def _repair(self) -> None:
+        """Make the index hold what the database holds, and try again until that succeeds."""
+        wait = _SECONDS_BEFORE_REPAIR
+        while not self._rebuilds.is_closed_after(wait):
+            wait = min(2 * wait, _MOST_SECONDS_BEFORE_REPAIR)
+            try:
+                with closing(GalleryReader.open(self._folder)) as reader, self._changing:
+                    if self._is_whole:
+                        self._level(reader)
+                    self._behind = None
+            # Such as memory that is used up: it may be there later.
+            except Exception as error:  # noqa: BLE001
+                self._log.error("the index could not be repaired yet: %s", error or type(error).__name__)
+            else:
+                self._log.warning("the index holds what the database holds again")
+                return
+
+    def _level(self, reader: GalleryReader) -> None:
+        """As bring_up_to_date, for an index that is searched meanwhile, on whose thread nothing is read."""
+        held, stored = self._searches.change(SegmentedIndex.labels), reader.labels()
+        for labels, vectors in reader.vectors_of(np.setdiff1d(stored, held, assume_unique=True), self._dim):
+            self._searches.change(partial(_add, labels=labels, vectors=vectors))
+        gone = np.setdiff1d(held, stored, assume_unique=True)
+        self._searches.change(lambda index: index.remove(gone))
 
     def _fits_in_memory(self, count: int) -> bool:
         return 4 * count * self._dim <= _USABLE_SHARE_OF_MEMORY * free_memory()

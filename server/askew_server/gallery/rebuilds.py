@@ -54,6 +54,10 @@ class Rebuilds:
         """Whether `close` was called: no rebuild begins any more, and a running one is being cancelled."""
         return self._closed.is_set()
 
+    def is_closed_after(self, seconds: float) -> bool:
+        """Wait so long, or until `close` is called; whether it was."""
+        return self._closed.wait(seconds)
+
     def submit(self, task: Callable[[], Result]) -> Future[Result]:
         """Queue a task for the background thread. Raises Refusal (unknown-gallery) once closed."""
         with self._submitting:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 
 from pydantic import ValidationError
 
@@ -71,7 +70,7 @@ class ChangeTeacherJob:
                 "and let its clients use that name.",
             )
         if self._galleries.resolve(alias) == self._galleries.get(wanted.to).name:
-            raise _already(alias, wanted.to)
+            raise _already(alias, self._galleries.get(wanted.to).name)
         source, target = self._redescribing.check(alias, wanted.to, default_gallery)
         if not wanted.accept_loss and not wanted.estimate_only:
             with reading(self._galleries.get(source), _never) as old:
@@ -103,28 +102,28 @@ class ChangeTeacherJob:
         source = self._galleries.get(task.gallery)
         target = self._galleries.get(str(task.parameters["into"]))
         alias = str(task.parameters["alias"])
-        named = self._galleries.resolve(alias)
-        if named == target.name:
+        if self._galleries.resolve(alias) == target.name:
             # The server was killed after the switch.
             with suppress(FileNotFoundError, ValidationError):
                 return ChangeTeacherResult.model_validate_json((task.folder / _RESULT).read_bytes())
             raise _already(alias, target.name)
-        if named != source.name:
-            raise Refusal(
-                ProblemKind.GALLERY_CONFLICT,
-                f"Alias {alias!r} named gallery {source.name!r} when this began, and names {named!r} now. Start again.",
-                {"expected": source.name, "received": named},
-            )
+        _check_named(self._galleries, alias, source)
         record_origin(source, target, cancelled)
         encoder = target.encoders.facts.require_teacher_file()
         with (
-            # Asleep, it would forget what was removed.
+            # Asleep, the old one would forget what was removed, and a reader of Milvus has its gallery's connection.
             awake(source, cancelled),
+            awake(target, cancelled),
             reading(source, cancelled) as old,
             reading(target, cancelled) as new,
             JobDescriber(encoder, max_pixels=self._max_pixels, limits=self._limits, cancelled=cancelled) as describer,
         ):
-            check_target = partial(self._redescribing.check_not_named, target)
+
+            def check_target(filled: Gallery) -> None:
+                # First: who switches the alias by hand hears of that.
+                _check_named(self._galleries, alias, source)
+                self._redescribing.check_filling(source, target, filled)
+
             work = Redescription(target, old, new, describer, report, cancelled, check_target)
             # The long one. Catching up keeps the log of the database from being emptied, so it begins after this.
             work.pass_over()
@@ -184,6 +183,8 @@ class _Change:
             # What was let through before the hold is written when this is done.
             run_in(self.source, lambda _: None, self.work.cancelled)
             self.catching_up.catch_up()
+            # Here too if nothing was left to do: what would keep the switch from being made gets its sentence.
+            self.work.check()
             self.check_loss()
             (_, photos), (items, _) = self.work.old.counts(), self.work.new.counts()
             expected = photos - self.work.still_refused()
@@ -196,18 +197,20 @@ class _Change:
                 raise JobStopped
             # Not given up half-way: a job that was cancelled must not have switched.
             is_switched = when_there_is_room(
-                lambda: self.source.run(lambda each: self.switch_if_level(each, result)), self.work.cancelled
+                lambda: self.galleries.switch_alias(
+                    self.alias, self.source, self.work.target, lambda each: self.is_level(each, result)
+                ),
+                self.work.cancelled,
             )
             return result if is_switched else None
 
-    def switch_if_level(self, source: Gallery, result: ChangeTeacherResult) -> bool:
-        """Switch the alias unless the old gallery has changed. On the writer of the old gallery: it changes nothing meanwhile."""
-        if source.store.sequence != self.catching_up.sequence or self.galleries.resolve(self.alias) != source.name:
+    def is_level(self, source: Gallery, result: ChangeTeacherResult) -> bool:
+        """Whether the new gallery has every change of the old one; then the result is kept. On the writer of the old gallery."""
+        # Asked again, as aliases could be changed until now.
+        if source.store.sequence != self.catching_up.sequence or self.galleries.aliases_of(self.work.target.name):
             return False
-        self.work.check_target()
         # First, so that the job knows its result if the server is killed after the switch.
         write_atomically(self.task.folder / _RESULT, result.model_dump_json().encode())
-        self.galleries.set_alias(self.alias, self.work.target.name)
         return True
 
     def check_loss(self) -> None:
@@ -239,6 +242,19 @@ def _check_loss(gallery: str, without_photo: int, refused: int) -> None:
             "--accept-loss).",
             {"items_without_photo": without_photo, "refused": refused},
         )
+
+
+def _check_named(galleries: Catalog, alias: str, source: LiveGallery) -> None:
+    """Check that the alias names the old gallery still. Raises Refusal (gallery-conflict)."""
+    named = galleries.aliases().get(alias)
+    if named == source.name:
+        return
+    now = "was deleted" if named is None else f"names {named!r} now, which somebody else has switched it to"
+    raise Refusal(
+        ProblemKind.GALLERY_CONFLICT,
+        f"Alias {alias!r} named gallery {source.name!r} when this began, and {now}. The job left it as it is.",
+        {"expected": source.name, "received": named},
+    )
 
 
 def _already(alias: str, target: str) -> Refusal:

@@ -12,8 +12,10 @@ from typing import Literal
 
 from askew_client.contract.common import Payload
 from askew_client.contract.jobs import PhotosResult
+from askew_client.contract.problems import ProblemKind
 from askew_client.errors import AskewError, PhotoError
 from askew_client.files import write_atomically
+from askew_server.errors import Refusal
 from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.item_changes import AliasMoved, ItemChanges
 from askew_server.jobs.gallery_access import BATCH, JobDescriber, known_photos, reading, wait_for, when_there_is_room
@@ -92,6 +94,7 @@ class PhotosJob:
         sent_to = str(task.parameters.get("name", task.gallery))
         name = sent_to if sent_to in self._galleries.aliases() else task.gallery
         gallery = self._galleries.get(name)
+        self._check_reach(task, gallery.name, name)
         changes = ItemChanges(gallery, name, self._galleries.resolve)
         encoder = gallery.encoders.facts.require_teacher_file()
         with (
@@ -105,6 +108,18 @@ class PhotosJob:
                 for photo in batch:
                     (task.folder / photo.file).unlink(missing_ok=True)
                 report(len(journal.outcomes), len(photos))
+
+    def _check_reach(self, task: Task, gallery: str, name: str) -> None:
+        """Check that the sender may write to the gallery that the alias names by now. Raises Refusal (forbidden)."""
+        only = task.parameters.get("only")
+        if gallery == task.gallery or not isinstance(only, list):
+            return
+        if gallery not in {self._galleries.resolve(str(each)) for each in only}:
+            raise Refusal(
+                ProblemKind.FORBIDDEN,
+                f"Alias {name!r} was switched to a gallery that the sender's key gives no access to, so the rest of these photos "
+                "was not written. Send them with a key for that alias.",
+            )
 
 
 class _Journal:

@@ -177,6 +177,10 @@ class JobQueue:
         found = (self._store.job(job_id) for job_id in ids)
         return [self._with_progress(job) for job in found if job is not None and job.state not in ENDED_STATES]
 
+    def unfinished_tasks(self, kind: str) -> list[Task]:
+        """The unfinished jobs of a kind, of all galleries, oldest first."""
+        return [task for each, task in self._store.unfinished() if each == kind]
+
     def job(self, job_id: str, seen: Collection[str] | None = None) -> Job:
         """One job as it is now. `seen`: only if all its galleries are among these; None: in any case.
 

@@ -17,7 +17,7 @@ from askew_server.errors import Refusal
 from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.gallery import Gallery
 from askew_server.gallery.live import LiveGallery
-from askew_server.jobs.gallery_access import JobDescriber, reading, run_in
+from askew_server.jobs.gallery_access import JobDescriber, awake, reading, run_in
 from askew_server.jobs.kind import Cancelled, Lane, Report, Task
 from askew_server.jobs.redescribe_check import RedescribedGallery, check_redescribed
 from askew_server.jobs.redescription import Redescription, missing_items, pages
@@ -105,16 +105,35 @@ class RedescribeJob:
         record_origin(source, target, cancelled)
         encoder = target.encoders.facts.require_teacher_file()
         with (
+            # A reader of a gallery in Milvus has that gallery's connection.
+            awake(source, cancelled),
+            awake(target, cancelled),
             reading(source, cancelled) as old,
             reading(target, cancelled) as new,
             JobDescriber(encoder, max_pixels=self._max_pixels, limits=self._limits, cancelled=cancelled) as describer,
         ):
-            work = Redescription(target, old, new, describer, report, cancelled, partial(self.check_not_named, target))
+            check_target = partial(self.check_filling, source, target)
+            work = Redescription(target, old, new, describer, report, cancelled, check_target)
             for _ in range(MAX_PASSES):
                 if not work.pass_over():
                     break
             filled = RedescribedGallery(target, new, describer, work.describable, work.sample)
             return work.result(check_redescribed(filled, cancelled))
+
+    def check_filling(self, source: LiveGallery, target: LiveGallery, filled: Gallery) -> None:
+        """Check that the new gallery is still filled from this one, and by nobody else. On the writer of the new gallery.
+
+        Raises Refusal (gallery-in-use, gallery-conflict).
+        """
+        self.check_not_named(target)
+        origin = _origin_of(filled)
+        if origin != source.name:
+            raise Refusal(
+                ProblemKind.GALLERY_CONFLICT,
+                f"Gallery {target.name!r} was to be filled from gallery {source.name!r}, but another job fills it from "
+                f"{origin!r} by now. Describe each gallery into one of its own.",
+                {"expected": source.name, "received": origin},
+            )
 
     def check_not_named(self, target: LiveGallery) -> None:
         """Check that no alias names the new gallery: then it is searched and written to, and nothing may be undone in it.
@@ -136,7 +155,7 @@ def check_origin(source: LiveGallery, target: LiveGallery) -> None:
 
     Raises Refusal (gallery-conflict).
     """
-    origin = _read_origin(target, _never)
+    origin = run_in(target, _origin_of, _never)
     if origin == source.name or run_in(target, Gallery.describe, _never).items == 0:
         return
     raise Refusal(
@@ -154,11 +173,10 @@ def record_origin(source: LiveGallery, target: LiveGallery, cancelled: Cancelled
     run_in(target, lambda each: write_atomically(each.store.folder / _ORIGIN, record), cancelled)
 
 
-def _read_origin(target: LiveGallery, cancelled: Cancelled) -> str | None:
-    """The gallery that the new one was filled from; None if it was not filled by such a job."""
-    path = run_in(target, lambda each: each.store.folder / _ORIGIN, cancelled)
+def _origin_of(target: Gallery) -> str | None:
+    """The gallery that the new one was filled from; None if it was not filled by such a job. On the writer of the new one."""
     try:
-        return str(json.loads(path.read_bytes())["gallery"])
+        return str(json.loads((target.store.folder / _ORIGIN).read_bytes())["gallery"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from askew_client.contract.common import Payload
 from askew_client.contract.jobs import RedescribeResult, RedescribeVerification
 from askew_client.contract.problems import ProblemKind
 from askew_client.errors import PhotoError
@@ -32,7 +33,8 @@ _PAGE = 500
 class Redescription:
     """The progress of one job through the two galleries: the old one, and the new one that it fills.
 
-    `check_target`: raises Refusal if the new gallery may no longer be changed. `refused`: SHA-256 of the photo and the
+    `check_target`: raises Refusal if the new gallery may no longer be changed; called on that gallery's writer thread, right
+    before each change, so that nothing is undone that a client wrote to it. `refused`: SHA-256 of the photo and the
     reason, by item id. The numbers and `sample` are those of the last pass: `describable` counts photos that were not
     refused, `sample` holds the ids of some of their items. `touched`: the ids described since it was last emptied; None
     if nobody asks.
@@ -44,7 +46,7 @@ class Redescription:
     describer: JobDescriber
     report: Report
     cancelled: Cancelled
-    check_target: Callable[[], None]
+    check_target: Callable[[Gallery], None]
     described: int = 0
     deleted: int = 0
     refused: dict[str, tuple[str | None, str]] = field(default_factory=dict)
@@ -60,9 +62,9 @@ class Redescription:
         _, total = self.old.counts()
         draw = random.Random(0)
         self.photos, self.describable, self.without_photo, self.sample = 0, 0, 0, []
-        self.check_target()
+        self.check()
         for page in pages(self.old, self.cancelled):
-            self.check_target()
+            self.check()
             missing = missing_items(page, self.new, self.refused)
             settled = self.photos + sum(row.photo is not None for row in page) - len(missing)
             for start in range(0, len(missing), BATCH):
@@ -83,12 +85,16 @@ class Redescription:
         for start in range(0, len(ids), BATCH):
             if self.cancelled():
                 raise JobStopped
-            self.check_target()
+            self.check()
             part = ids[start : start + BATCH]
             rows = [row for row in map(self.old.item, part) if row is not None and row.photo is not None]
             self._describe(missing_items(rows, self.new, self.refused))
             kept = {row.id for row in rows}
             self.deleted += sum(self._delete(each) for each in part if each not in kept)
+
+    def check(self) -> None:
+        """Check that the new gallery may still be changed. Raises Refusal, JobStopped."""
+        run_in(self.target, self.check_target, self.cancelled)
 
     def still_refused(self) -> int:
         """How many items of the old gallery have a photo, now, that could not be described."""
@@ -126,7 +132,7 @@ class Redescription:
             self._share(path)
             items.append(StoredItem(row.id, vector, row.payload, (content, path.suffix)))
         if items:
-            run_in(self.target, lambda each: each.upsert(ItemBatch.of(items)), self.cancelled)
+            self._change(lambda each: each.upsert(ItemBatch.of(items)))
             self.described += len(items)
             if self.touched is not None:
                 self.touched.update(item.id for item in items)
@@ -141,12 +147,19 @@ class Redescription:
     def _delete(self, identity: str) -> bool:
         """Delete an item of the new gallery; False if it did not exist."""
         try:
-            run_in(self.target, partial(Gallery.delete, item_id=identity), self.cancelled)
+            self._change(partial(Gallery.delete, item_id=identity))
         except Refusal as error:
             if error.kind is not ProblemKind.UNKNOWN_ITEM:
                 raise
             return False
         return True
+
+    def _change(self, change: Callable[[Gallery], int]) -> None:
+        def checked(gallery: Gallery) -> None:
+            self.check_target(gallery)
+            change(gallery)
+
+        run_in(self.target, checked, self.cancelled)
 
     def _share(self, photo: Path) -> None:
         """Link a photo, which never changes, into the new gallery. Where that fails, the write of the item copies it."""
@@ -157,11 +170,11 @@ class Redescription:
             flush_folder(shared.parent)
 
     def _delete_what_is_gone(self) -> None:
-        """Delete the items whose photo no longer exists in the old gallery."""
+        """Delete the items that no longer exist in the old gallery, or whose photo does not."""
         for page in pages(self.new, self.cancelled):
-            self.check_target()
+            self.check()
             known = known_photos(self.old, [row.id for row in page])
-            gone = [row.id for row in page if row.photo is not None and known.get(row.id, (None, {}))[0] is None]
+            gone = [row.id for row in page if _is_gone(row, known)]
             self.deleted += sum(map(self._delete, gone))
 
 
@@ -173,6 +186,11 @@ def pages(reader: ItemReader, cancelled: Cancelled) -> Iterator[list[ItemRow]]:
             raise JobStopped
         yield page
         after = page[-1].id
+
+
+def _is_gone(row: ItemRow, known: Mapping[str, tuple[str | None, Payload]]) -> bool:
+    """Whether an item of the new gallery has to go. `known`: of the old one. A vector that was sent for an item without a photo stays."""
+    return row.id not in known or (row.photo is not None and known[row.id][0] is None)
 
 
 def _content(photo: Path) -> bytes | None:

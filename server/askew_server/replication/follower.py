@@ -75,16 +75,19 @@ class Follower:
         self._thread.start()
 
     def pause(self) -> None:
-        """Stop following, until `start`. `follow_once` works meanwhile."""
+        """Stop following, until `start`. `follow_once` works meanwhile. A primary that does not answer is not waited for."""
         self._stopping.set()
+        self._source.stop()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        self._source.go_on()
         self._stopping.clear()
 
     def close(self) -> None:
         """Stop following. A primary that does not answer is not waited for."""
         self._stopping.set()
+        self._source.stop()
         if self._thread is not None:
             self._thread.join(_SECONDS_TO_STOP)
         self._source.close()

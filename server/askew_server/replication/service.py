@@ -16,13 +16,17 @@ from askew_server.gallery.catalog import Catalog
 from askew_server.replication.feed import Feed
 from askew_server.replication.follower import Follower, Progress
 from askew_server.replication.history import LocalGallery, UnreadableCopy
-from askew_server.replication.record import Fence, GalleryMark
+from askew_server.replication.record import Fence, GalleryMark, ReplicationRecord
 from askew_server.replication.source import Address, PrimaryRefused, PrimaryUnreachable, Source
 from askew_server.replication.standing import Standing
 from askew_server.replication.wire import BrokenAnswer
 
 _SECONDS_BETWEEN_NOTICES = 1.0
 _SECONDS_TO_STOP = 5.0
+_SECONDS_TO_COPY = 600.0
+"""That a promotion waits for the last changes; what is here by then stays, and another promotion goes on there."""
+_SECONDS_TO_ASK = 5.0
+"""That a server waits at its start for the one that it is told to follow, and was promoted over before."""
 _ATTEMPTS_TO_COPY = 3
 """To copy the last changes of a primary that has made way."""
 
@@ -37,7 +41,7 @@ class Replication:
 
         Raises AskewError for an address or a key file that cannot be used, and what Standing raises.
         """
-        self.standing = Standing(data, follow)
+        self.standing = Standing(data, follow, lambda url, record: _has_superseded(Address(url, key_file), record))
         self.feed = Feed(galleries, keys, self.standing)
         self._galleries = galleries
         self._key_file = key_file
@@ -214,17 +218,18 @@ class Replication:
     def _copy_the_rest(self, follower: Follower) -> str | None:
         """Copy the last changes of an old primary that takes no more; a sentence if that cannot be done."""
         failure = ""
-        for attempt in range(_ATTEMPTS_TO_COPY):
-            if attempt:
-                self._stopping.wait(_SECONDS_BETWEEN_NOTICES)
-            try:
-                follower.follow_once(0)
-            # Whatever fails, nobody knows what is missing.
-            except Exception as error:  # noqa: BLE001
-                failure = str(error) or type(error).__name__
-                self._log.warning("the last changes of the old primary were not copied: %s", failure)
-            else:
-                return None
+        with follower.source.within(_SECONDS_TO_COPY):
+            for attempt in range(_ATTEMPTS_TO_COPY):
+                if attempt:
+                    self._stopping.wait(_SECONDS_BETWEEN_NOTICES)
+                try:
+                    follower.follow_once(0)
+                # Whatever fails, nobody knows what is missing.
+                except Exception as error:  # noqa: BLE001
+                    failure = str(error) or type(error).__name__
+                    self._log.warning("the last changes of the old primary were not copied: %s", failure)
+                else:
+                    return None
         return f"The old primary takes no more changes, but its last changes could not be copied: {failure}"
 
     def _called(self) -> str:
@@ -271,6 +276,25 @@ class Replication:
                     return
         finally:
             source.close()
+
+
+def _has_superseded(address: Address, record: ReplicationRecord) -> bool:
+    """Whether the server at an address is the primary of a later epoch in the record's history. One that does not answer is not."""
+    try:
+        source = Source(address)
+    except AskewError:
+        return False
+    source.name(record)
+    try:
+        with source.within(_SECONDS_TO_ASK):
+            state = source.state("", 0)
+    except (AskewError, OSError):
+        return False
+    finally:
+        source.close()
+    own = record.epoch
+    later = [each for each in state.epochs if each.number > own.number]
+    return state.lineage == record.lineage and bool(later) and own.token in {each.token for each in state.epochs}
 
 
 def _known_missing(progress: Progress) -> str | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from askew_client.contract.problems import Problem
 from askew_client.errors import AskewError
 from askew_client.files import PartialFile
+from askew_server.replication.bounded import BoundedCalls, GivenUp
 from askew_server.replication.record import Fence, ReplicationRecord
 from askew_server.replication.wire import (
     FORMAT,
@@ -31,11 +32,17 @@ if TYPE_CHECKING:
     import httpx
 
 Model = TypeVar("Model", bound=BaseModel)
+Result = TypeVar("Result")
 
 _SECONDS = 30.0
 _SECONDS_TO_CONNECT = 5.0
+_SECONDS_FOR_ANSWER = 120.0
+"""That an answer in memory may take from its first byte to its last one: some megabytes."""
+_SECONDS_FOR_FILE = 3600.0
+"""The same for the file of an encoder: some hundred megabytes."""
 _MOST_BYTES = 512 * 1024 * 1024
 """Of one answer in memory; a page has some megabytes, and one item may have tens."""
+_LARGEST_PROBLEM = 1024 * 1024
 
 
 class PrimaryUnreachable(AskewError):
@@ -87,6 +94,7 @@ class Source:
         from askew_client.transport.certificates import tls_context
 
         self._address = address
+        self._calls = BoundedCalls()
         self._record: ReplicationRecord | None = None
         secure = address.url.startswith("https:")
         self._http = http or httpx.Client(
@@ -103,6 +111,18 @@ class Source:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+    def stop(self) -> None:
+        """Give up what is being asked, and refuse to ask, until `go_on`."""
+        self._calls.stop()
+
+    def go_on(self) -> None:
+        """Ask again."""
+        self._calls.go_on()
+
+    def within(self, seconds: float) -> AbstractContextManager[None]:
+        """Give up what is asked in the block and has not been answered after so many seconds, all together."""
+        return self._calls.within(seconds)
 
     def name(self, record: ReplicationRecord | None) -> None:
         """Name the history and the newest epoch of this record in every further call; None: none."""
@@ -140,10 +160,15 @@ class Source:
 
     def encoder(self, name: str, sha256: str, file: PartialFile) -> bool:
         """Write the file of an encoder; whether the primary still has it."""
-        try:
+
+        def fetch(check: Callable[[], None]) -> None:
             with self._answer(_of(name, f"files/encoders/{sha256}"), {}, _SECONDS) as response:
                 for chunk in response.iter_bytes():
+                    check()
                     file.stream.write(chunk)
+
+        try:
+            self._bounded(fetch, _SECONDS_FOR_FILE)
         except PrimaryRefused as error:
             if error.slug == "unknown-item":
                 return False
@@ -152,8 +177,12 @@ class Source:
 
     def fence(self, fence: Fence) -> None:
         """Tell the primary that another one has taken its place. It refuses changes when this returns."""
-        with self._sent("POST", "fence", {}, _SECONDS, json=fence.model_dump(exclude_none=True)) as response:
-            response.read()
+
+        def send(check: Callable[[], None]) -> None:
+            with self._sent("POST", "fence", {}, _SECONDS, json=fence.model_dump(exclude_none=True)) as response:
+                self._body(response, check)
+
+        self._bounded(send, _SECONDS)
 
     def _json(self, model: type[Model], path: str, parameters: Mapping[str, str], timeout: float = _SECONDS) -> Model:
         content = self._get(path, parameters, timeout)
@@ -166,13 +195,26 @@ class Source:
             ) from None
 
     def _get(self, path: str, parameters: Mapping[str, str], timeout: float = _SECONDS) -> bytes:
-        with self._answer(path, parameters, timeout) as response:
-            parts, size = [], 0
-            for chunk in response.iter_bytes():
-                parts.append(chunk)
-                size += len(chunk)
-                if size > _MOST_BYTES:
-                    raise BrokenAnswer(f"Expected at most {_MOST_BYTES:,} bytes from {self.url}, got more.")
+        def fetch(check: Callable[[], None]) -> bytes:
+            with self._answer(path, parameters, timeout) as response:
+                return self._body(response, check)
+
+        return self._bounded(fetch, timeout + _SECONDS_FOR_ANSWER)
+
+    def _bounded(self, work: Callable[[Callable[[], None]], Result], seconds: float) -> Result:
+        try:
+            return self._calls.call(work, seconds)
+        except GivenUp as error:
+            raise PrimaryUnreachable(f"The primary at {self.url} was given up: {error}.") from None
+
+    def _body(self, response: httpx.Response, check: Callable[[], None]) -> bytes:
+        parts, size = [], 0
+        for chunk in response.iter_bytes():
+            check()
+            parts.append(chunk)
+            size += len(chunk)
+            if size > _MOST_BYTES:
+                raise BrokenAnswer(f"Expected at most {_MOST_BYTES:,} bytes from {self.url}, got more.")
         return b"".join(parts)
 
     @contextmanager
@@ -202,8 +244,7 @@ class Source:
                 timeout=httpx.Timeout(timeout, connect=_SECONDS_TO_CONNECT),
             ) as response:
                 if not response.is_success:
-                    response.read()
-                    raise self._refused(response)
+                    raise self._refused(response.status_code, _problem_of(response))
                 yield response
         except httpx.RemoteProtocolError as error:
             raise BrokenAnswer(f"The answer of {self.url} was cut off: {error}.") from None
@@ -219,12 +260,12 @@ class Source:
         reason = str(error) or type(error).__name__
         return PrimaryUnreachable(about_certificate or f"The primary at {self.url} does not answer: {reason}.")
 
-    def _refused(self, response: httpx.Response) -> AskewError:
+    def _refused(self, status: int, content: bytes) -> AskewError:
         try:
-            problem = Problem.model_validate_json(response.content)
+            problem = Problem.model_validate_json(content)
         except ValidationError:
             return BrokenAnswer(
-                f"Expected the feed of an Askew server at {self.url}, got HTTP status {response.status_code} of something else."
+                f"Expected the feed of an Askew server at {self.url}, got HTTP status {status} of something else."
             )
         if problem.slug in {"unknown-path", "method-not-allowed"}:
             return PrimaryRefused(
@@ -251,6 +292,16 @@ def check_address(url: str) -> str:
             "Expected --follow without a user and password: the key belongs into a file (--follow-key-file)."
         )
     return url.rstrip("/")
+
+
+def _problem_of(response: httpx.Response) -> bytes:
+    """The first bytes of an answer that is no success: a problem has no more."""
+    content = b""
+    for chunk in response.iter_bytes():
+        content += chunk
+        if len(content) > _LARGEST_PROBLEM:
+            break
+    return content
 
 
 def _of(name: str, what: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from askew_client.contract.health import Role
@@ -25,11 +25,18 @@ from askew_server.replication.record import (
 class Standing:
     """The role and the epoch of the server that owns a DATA directory. May be used from any thread."""
 
-    def __init__(self, data: Path, follow: str | None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        follow: str | None,
+        has_superseded: Callable[[str, ReplicationRecord], bool] = lambda follow, record: False,
+    ) -> None:
         """`follow`: the address of the primary that it is to follow; None: it is to be a primary.
 
         A server that was promoted over the very primary that it is told to follow stays the primary: its start command
-        was not changed yet. Raises AskewError for a replica's DATA without `follow`, and for a record that is damaged.
+        was not changed yet. Unless the places were exchanged once more since: `has_superseded` asks the server at that
+        address whether it is the primary of a later epoch than that of the record. Raises AskewError for a replica's DATA
+        without `follow`, and for a record that is damaged.
         """
         self._file = replication_record(data)
         self._record = self._file.read()
@@ -41,7 +48,12 @@ class Standing:
                 f"{data} is a replica of {record.follows}. Start it with --follow {record.follows}, or make it the primary: "
                 f"`askew replica promote {data}`."
             )
-        if follow is not None and record is not None and self._was_promoted_over(record, follow):
+        if (
+            follow is not None
+            and record is not None
+            and self._was_promoted_over(record, follow)
+            and not has_superseded(follow, record)
+        ):
             self._log.warning(
                 "%s was promoted over %s in epoch %s, so --follow is ignored: start this server without it",
                 data, follow, record.epoch.number,

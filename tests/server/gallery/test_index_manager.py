@@ -20,11 +20,13 @@ from askew_client.contract.manifest import Manifest
 from askew_client.contract.wire import pack, pack_base64
 from askew_client.encoding.encoder import Encoder
 from askew_server.gallery.catalog import Catalog
+from askew_server.gallery.gallery import Gallery
 from askew_server.gallery.index_manager import IndexManager, open_index
+from askew_server.index.exact import ExactSegment
 from askew_server.index.on_disk import VerifyStep
 from askew_server.index.port import BuildFailed
-from askew_server.index.types import Vectors
-from askew_server.storage.items import ItemBatch, SqliteItemStore
+from askew_server.index.types import Labels, Vectors
+from askew_server.storage.items import ItemBatch, SqliteItemStore, StoredItem
 from tests.support.gallery_vectors import clustered
 from tests.support.indexed_items import IndexedItems
 from tests.support.problem_shape import assert_problem
@@ -347,3 +349,30 @@ def test_a_rebuild_that_fails_is_reported_and_the_older_index_is_used(gallery: P
         database.execute("UPDATE vectors SET vector = ? WHERE label = 1", (whole,))
         assert items.index.rebuild(lambda done, total: None, lambda: False).generation == 2
         assert (items.index.rebuilds, items.index.status().failure) == ({"ok": 1, "failed": 1}, None)
+
+
+def test_a_change_that_only_the_database_has_comes_into_the_index_by_itself(
+    gallery: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As if memory was used up for a while, after the commit."""
+    add, fails = ExactSegment.add, [True]
+
+    def fail(segment: ExactSegment, labels: Labels, vectors: Vectors) -> None:
+        if fails:
+            raise MemoryError
+        add(segment, labels, vectors)
+
+    with closing(Gallery.open(gallery)) as opened:
+        replaced = opened.store.page("", 1)[0].id
+        before = opened.index.search_blocking(NEW[:1], 1).labels
+        monkeypatch.setattr(ExactSegment, "add", fail)
+        with pytest.raises(MemoryError):
+            opened.upsert(ItemBatch.of([StoredItem(replaced, NEW[0], {}, None)]))
+        assert "not in the index" in (opened.index.status().failure or "")
+        assert "The index is being repaired" in caplog.text
+        assert (opened.index.search_blocking(NEW[:1], 1).labels == before).all()
+        fails.clear()
+        wait_until(lambda: opened.index.status().failure is None, "the index to be repaired")
+        (labels,) = opened.index.search_blocking(NEW[:1], 1).labels
+        assert [identity for _, identity, _, _ in opened.store.candidates(labels.tolist()[:1])] == [replaced]
+        assert opened.index.statistics().vectors == opened.store.counts()[0]

@@ -62,7 +62,7 @@ def test_a_round_takes_up_what_changed_without_comparing_all_items(
         reading(new, _never) as new_reader,
         JobDescriber(second_file, max_pixels=PIXELS, limits=Limits(), cancelled=_never) as describer,
     ):
-        work = Redescription(new, old_reader, new_reader, describer, lambda *_: None, _never, lambda: None)
+        work = Redescription(new, old_reader, new_reader, describer, lambda *_: None, _never, lambda _: None)
         work.pass_over()
         with CatchingUp(old, work, _never) as catching_up:
             _write(old, "early", chosen[0], 1)

@@ -19,6 +19,7 @@ from askew_server.replication.service import Replication
 from askew_server.replication.source import Address, Source
 from askew_server.replication.wire import ItemLine
 from askew_server.storage.items import StoredItem
+from tests.support.free_ports import free_port
 from tests.support.gallery_files import item_json, unit_vector, write_gallery
 from tests.support.problem_shape import assert_problem
 from tests.support.replicas import (
@@ -165,6 +166,36 @@ def test_a_key_that_is_gone_keeps_nobody_from_taking_the_place_of_a_dead_primary
         assert str(key_file) in refused.stderr and "--accept-loss" in refused.stderr
         done = run_askew("replica", "promote", second.url, "--key", admin, "--accept-loss")
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_a_server_whose_place_was_taken_twice_follows_from_its_first_moment(data: Path, tmp_path: Path) -> None:
+    """It was promoted over the server that it is told to follow, but that one was promoted over it since."""
+    second = tmp_path / "second"
+    first_port, second_port = (("--port", str(free_port())) for _ in range(2))
+    at_first, at_second = (f"http://127.0.0.1:{port}" for _, port in (first_port, second_port))
+    with RunningServer(data, "--gallery", "objects", *first_port), serve_replica(second, at_first, *second_port) as new:
+        wait_until_equal(data, second)
+        assert new.http.post("/v1/replication/promote", json={}).status_code == 200
+    with (
+        RunningServer(second, "--gallery", "objects", *second_port),
+        serve_replica(data, at_second, *first_port) as back,
+    ):
+        wait_until_equal(data, second)
+        assert back.http.post("/v1/replication/promote", json={}).status_code == 200
+    # As long as nobody took its place, a --follow that was left in changes nothing.
+    with (
+        RunningServer(data, "--gallery", "objects", "--follow", at_second, *first_port) as again,
+        serve_replica(second, at_first, *second_port) as new,
+    ):
+        assert status_of(again)["role"] == "primary"
+        wait_until_equal(data, second)
+        again.kill()
+        assert new.http.post("/v1/replication/promote", json={"accept_loss": True}).status_code == 200
+        with serve_replica(data, at_second, *first_port) as old:
+            assert status_of(old)["role"] == "replica"
+            assert status_of(old)["epoch"] == 4
+            wait_until_equal(second, data)
 
 
 @pytest.mark.slow

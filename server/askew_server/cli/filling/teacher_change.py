@@ -60,6 +60,8 @@ def change_teacher(
     if url is None:
         raise AskewError("Expected --server URL: the teacher is changed while a server serves. Start one with --data.")
     with Client(url, timeout=60, key=key) as client:
+        # Before a gallery is made for it.
+        _check_alias(client, alias)
         _wait_for_earlier(client, alias)
         if client.aliases().aliases.get(alias) == to:
             typer.echo(f"Alias {alias!r} names gallery {to!r}.")
@@ -68,6 +70,12 @@ def change_teacher(
             client.create_gallery(to, encoder)
         estimated = client.estimate_teacher_change(alias, to=to)
         typer.echo(_of_estimate(estimated), err=True)
+        if client.galleries().default_gallery == estimated.gallery:
+            typer.echo(
+                f"askew: clients that name no gallery (POST /search) are answered from {estimated.gallery!r} by its own name, "
+                f"and stay there: start the server with --gallery {alias}.",
+                err=True,
+            )
         if estimate:
             return
         _run(client, client.change_teacher(alias, to=to, accept_loss=accept_loss, hold_seconds=hold, switch=False))
@@ -78,13 +86,27 @@ def change_teacher(
     typer.echo(_of_result(done))
 
 
+def _check_alias(client: Client, alias: str) -> None:
+    known = client.aliases().aliases
+    if alias in known:
+        return
+    names = ", ".join(known) or "none yet"
+    if any(each.name == alias for each in client.galleries().galleries):
+        raise AskewError(
+            f"{alias!r} is a gallery, and what is switched is an alias. Known: {names}. Make one (`askew alias set live "
+            f"{alias}`), and let its clients use that name. Nothing was changed."
+        )
+    raise AskewError(
+        f"There is no alias {alias!r}, so nothing can be switched. Known: {names}. Make one (`askew alias set`), and let its "
+        "clients use that name. Nothing was changed."
+    )
+
+
 def _wait_for_earlier(client: Client, alias: str) -> None:
     """Wait for a change that was begun by this command, before it or the server was killed."""
     from askew_client.contract.jobs import ENDED_STATES
     from askew_client.errors import JobFailed
 
-    if alias not in client.aliases().aliases:
-        return
     for job in client.jobs(gallery=alias, limit=1000).jobs:
         if job.kind == "change-teacher" and job.state not in ENDED_STATES:
             typer.echo(f"askew: job {job.id} is changing the teacher already; waiting for it.", err=True)

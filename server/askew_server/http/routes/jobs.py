@@ -49,12 +49,19 @@ _ACCEPTED: dict[int | str, dict[str, Any]] = {
 )
 @of_one_gallery("write", body=BodyKind.JOB_PHOTOS)
 async def send_photos(
-    state: InState, context: InContext, gallery: InGallery, request: Annotated[Request, Depends(PhotoFormStream())]
+    state: InState,
+    context: InContext,
+    access: InAccess,
+    gallery: InGallery,
+    request: Annotated[Request, Depends(PhotoFormStream())],
 ) -> Response:
     """Insert or replace items by their photos, described by the gallery's teacher in the background."""
     await asyncio.to_thread(state.photos_job.check, gallery.name)
-    # The name that was used: what was sent to an alias follows it.
-    named: dict[str, JsonValue] = {"name": context.match.named or state.settings.default_gallery}
+    # The name that was used: what was sent to an alias follows it, as far as the key reaches.
+    named: dict[str, JsonValue] = {
+        "name": context.match.named or state.settings.default_gallery,
+        "only": None if access.listed is None else list(access.listed),
+    }
     with state.jobs.spool(gallery.name) as folder:
         photos = await _received(request, state, folder)
         await state.receiving.run(lambda _: write_photo_list(folder, photos))
@@ -80,7 +87,7 @@ async def redescribe(request: Request, state: InState, gallery: str, wanted: Red
         return json_answer(
             await state.checking.run(lambda cancelled: work.estimate(source, target, cancelled), request.receive)
         )
-    await asyncio.to_thread(_require_none, state, ChangeTeacherJob.name, source)
+    await asyncio.to_thread(_require_none, state, RedescribeJob.name, source, target)
     job = await asyncio.to_thread(state.jobs.submit, RedescribeJob.name, gallery=source, parameters={"into": target})
     return job_answer(job)
 
@@ -106,7 +113,7 @@ async def change_teacher(
         return json_answer(
             await state.checking.run(lambda cancelled: work.estimate(alias, source, target, cancelled), request.receive)
         )
-    await asyncio.to_thread(_require_none, state, RedescribeJob.name, source)
+    await asyncio.to_thread(_require_none, state, ChangeTeacherJob.name, source, target)
     options = wanted.model_dump(include={"accept_loss", "hold_seconds", "switch"})
     job = await asyncio.to_thread(
         state.jobs.submit_once,
@@ -155,14 +162,21 @@ async def _job(state: AppState, access: Access, job_id: str) -> Job:
     return await asyncio.to_thread(state.jobs.job, job_id, access.galleries)
 
 
-def _require_none(state: AppState, kind: str, gallery: str) -> None:
-    """Two jobs must not fill one gallery. Raises Refusal (job-conflict)."""
-    for job in state.jobs.unfinished_of_kind(kind, gallery):
-        raise Refusal(
-            ProblemKind.JOB_CONFLICT,
-            f"Job {job.id} ({kind}) works on gallery {gallery!r}. Wait for it, or cancel it (POST /v1/jobs/{job.id}/cancel).",
-            {"state": job.state},
-        )
+def _require_none(state: AppState, wanted: str, source: str, target: str) -> None:
+    """Two jobs must not fill one gallery, nor two kinds of them describe one. Raises Refusal (job-conflict)."""
+    for kind in (RedescribeJob.name, ChangeTeacherJob.name):
+        for task in state.jobs.unfinished_tasks(kind):
+            # The same kind from the same gallery: they run one after the other, and the second has less to do.
+            if kind == wanted and task.gallery == source:
+                continue
+            shared = source if task.gallery == source else target if task.parameters["into"] == target else None
+            if shared is not None:
+                raise Refusal(
+                    ProblemKind.JOB_CONFLICT,
+                    f"Job {task.id} ({kind}) works on gallery {shared!r}. Wait for it, or cancel it (POST "
+                    f"/v1/jobs/{task.id}/cancel).",
+                    {"state": state.jobs.job(task.id).state},
+                )
 
 
 async def _received(request: Request, state: AppState, folder: Path) -> list[SentPhoto]:
