@@ -307,8 +307,7 @@ class Catalog:
 
         It is done if the alias names the old gallery, both are served, and `may`, which is called on the writer thread of
         the old gallery, returns true: that gallery does not change then, and nobody else changes aliases. The caller holds
-        the old gallery awake. Raises Refusal
-        (unknown-gallery, overloaded).
+        the old gallery awake. Raises Refusal (unknown-gallery, overloaded).
         """
         # Taken here and not on the writer, which those who have it may wait for.
         with self._changing:
