@@ -5,7 +5,8 @@
 Two galleries of clustered vectors with payloads are searched with raw float16 bodies for ten hits:
 
 * two-stage: the bare loop opens the server's index files in this process and searches them, one query at a time, on one
-  thread. It is compared with 1, 16 and 64 clients.
+  thread. It is compared with 1, 16 and 64 clients; and with one client when both pause as long after each answer, since a
+  search that follows another at once finds more of its index in the processor's caches.
 * exact: 64 clients are compared with bare FAISS (IndexFlatIP) and a bare numpy matrix product, both in batches of 64 on
   as many threads as the server uses (cores - 1).
 """
@@ -34,6 +35,8 @@ from askew_server.index.segmented import SegmentedIndex
 
 QUERIES = 500
 TURNS = 3
+PAUSE = 0.005
+"""Seconds after each answer, in the measurement with pauses."""
 
 
 def main() -> None:
@@ -81,14 +84,24 @@ def report(
     requests = post_requests(gallery.url, "/search?limit=10", gallery.headers, [pack(query) for query in queries])
     load(gallery.url, requests, 1, 1)
     bare: list[NDArray[np.float64]] = []
+    bare_paused: list[NDArray[np.float64]] = []
+    paused: list[Load] = []
     served: dict[int, list[Load]] = {count: [] for count in [1, *clients]}
     for _ in range(TURNS):
         bare.append(bare_loop(bare_search, queries, seconds / TURNS))
+        bare_paused.append(bare_loop(bare_search, queries, seconds / TURNS, PAUSE))
+        paused.append(load(gallery.url, requests, 1, seconds / TURNS, PAUSE))
         for count, loads in served.items():
             loads.append(load(gallery.url, requests, count, seconds / TURNS))
     bare_rate = statistics.median(1000 / times.mean() for times in bare)
     bare_median = statistics.median(float(np.median(times)) for times in bare)
     print(f"bare loop       {bare_rate:8.0f} /s   median {bare_median:7.2f} ms")
+    bare_middle = statistics.median(float(np.median(times)) for times in bare_paused)
+    middle = statistics.median(float(np.median(each.milliseconds)) for each in paused)
+    print(
+        f"with pauses of {1000 * PAUSE:g} ms: bare median {bare_middle:.2f} ms, 1 client {middle:.2f} ms, "
+        f"{middle - bare_middle:+.2f} ms"
+    )
     for count, loads in served.items():
         rate = statistics.median(each.rate for each in loads)
         middle = statistics.median(float(np.median(each.milliseconds)) for each in loads)
@@ -100,15 +113,17 @@ def report(
 
 
 def bare_loop(
-    search: Callable[[NDArray[np.float32]], object], queries: NDArray[np.float32], seconds: float
+    search: Callable[[NDArray[np.float32]], object], queries: NDArray[np.float32], seconds: float, pause: float = 0.0
 ) -> NDArray[np.float64]:
-    """Milliseconds of each search, one after another."""
+    """Milliseconds of each search, one after another. `pause`: seconds to wait after each."""
     times: list[float] = []
     began = time.perf_counter()
     while time.perf_counter() - began < seconds:
         started = time.perf_counter()
         search(queries[len(times) % len(queries)])
         times.append(1000 * (time.perf_counter() - started))
+        if pause:
+            time.sleep(pause)
     return np.array(times)
 
 
