@@ -69,6 +69,10 @@ def main() -> None:
         ),
     )
     options = parser.parse_args()
+    if not os.access(options.peers_python, os.X_OK):
+        parser.error(
+            f"expected the interpreter of an environment with the peers, got {options.peers_python}: make .venv-peers/.installed"
+        )
     first = dict(options.first)
     chosen = choose_vectors(options.vectors, options.items, QUERIES, options.dim)
     stored, queries = chosen.stored, chosen.queries
