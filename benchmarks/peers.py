@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -108,7 +109,7 @@ def peer_row(python: Path, name: str, first: int, vectors: Path, minutes: float)
         if "done" not in result:
             given_up.append(result)
             # Heavier ones take longer still. A lighter one shows at least some recall.
-            waiting = [] if built or position > first else list(range(first - 1, -1, -1))
+            waiting = [] if built or position > first else list(range(position - 1, -1, -1))
             continue
         built.append(result)
         print(f"  {result['name']}, {result['configuration']}: {result['tried']}", flush=True)
@@ -170,22 +171,29 @@ def _wait(process: subprocess.Popen[bytes], own: Path, minutes: float) -> bool:
 
 def _end(process: subprocess.Popen[bytes], own: Path) -> None:
     """End the process and what it started. PostgreSQL is no child of it, and writes its process id into a file."""
-    started = [psutil.Process(process.pid)] if process.poll() is None else []
-    started += [child for each in started for child in each.children(recursive=True)]
-    server = own / "postgres" / "postmaster.pid"
-    try:
-        postgres = psutil.Process(int(server.read_text().split()[0]))
-        if postgres.name() == "postgres":
-            started += [postgres, *postgres.children(recursive=True)]
-    except (OSError, psutil.NoSuchProcess):
-        pass
-    for each in started:
-        try:
-            each.kill()
-        except psutil.NoSuchProcess:
-            pass
+    children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    process.kill()
     process.wait()
-    psutil.wait_procs(started, timeout=30)
+    _end_postgres(own / "postgres" / "postmaster.pid")
+    # What PostgreSQL's tools had started is its to end.
+    remaining = [each for each in children if each.is_running() and each.name() not in ("postgres", "pg_ctl", "initdb")]
+    for each in remaining:
+        each.kill()
+    psutil.wait_procs(remaining, timeout=30)
+
+
+def _end_postgres(id_file: Path) -> None:
+    """Shut PostgreSQL down and wait. Killed, it would leave its shared memory, gigabytes while it builds, to the machine."""
+    try:
+        server = psutil.Process(int(id_file.read_text().split()[0]))
+        if server.name() != "postgres" or server.status() == psutil.STATUS_ZOMBIE:
+            return
+        server.send_signal(signal.SIGQUIT)
+    except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
+        return
+    _, alive = psutil.wait_procs([server], timeout=60)
+    if alive and server.status() != psutil.STATUS_ZOMBIE:
+        raise SystemExit(f"PostgreSQL, process {server.pid}, did not stop within 60 s. Stop it before you go on.")
 
 
 def askew(folder: Path) -> Result:

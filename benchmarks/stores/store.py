@@ -36,7 +36,7 @@ def candidates(*values: int) -> tuple[Setting, ...]:
 
 
 EF = candidates(32, 64, 128, 256, 512, 1024, 2048, 4096)
-GRAPHS = (graph(16, 200), graph(32, 400), graph(48, 600), graph(64, 800))
+GRAPHS = (graph(16, 200), graph(32, 200), graph(32, 400), graph(48, 600), graph(64, 800))
 
 
 class Store(ABC):
