@@ -20,6 +20,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -74,6 +75,8 @@ def main() -> None:
         parser.error(
             f"expected the interpreter of an environment with the peers, got {options.peers_python}: make .venv-peers/.installed"
         )
+    # Ended by SIGTERM, it still stops the stores that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     first = dict(options.first)
     chosen = choose_vectors(options.vectors, options.items, QUERIES, options.dim)
     stored, queries = chosen.stored, chosen.queries

@@ -54,7 +54,8 @@ class Pgvector(Store):
         # neighbours, of which the lowest layer has 2 M.
         kilobytes = 65_536 + self.count * (2 * self.dim + 64 * neighbours + 512) * 3 // 2 // 1024
         self.connection.execute(f"SET maintenance_work_mem = {kilobytes}")
-        self.connection.execute(f"SET max_parallel_maintenance_workers = {CORES}")
+        # The process that builds takes part.
+        self.connection.execute(f"SET max_parallel_maintenance_workers = {CORES - 1}")
         notices: list[str] = []
         self.connection.add_notice_handler(lambda notice: notices.append(str(notice.message_primary)))
         self.connection.execute(
