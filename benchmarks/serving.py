@@ -1,8 +1,8 @@
 """POST /search, compared with bare calls of the same index with the same number of threads.
 
-    python benchmarks/serving.py [--items 100000] [--flat-items 10000] [--dim 2048] [--seconds 8]
+    python benchmarks/serving.py [--items 100000] [--flat-items 10000] [--dim 2048] [--seconds 8] [--vectors FOLDER]
 
-Two galleries of clustered vectors with payloads are searched with raw float16 bodies for ten hits:
+Two galleries of clustered vectors, or of real ones, with payloads are searched with raw float16 bodies for ten hits:
 
 * two-stage: the bare loop opens the server's index files in this process and searches them, one query at a time, on one
   thread. It is compared with 1, 16 and 64 clients; and with one client when both pause as long after each answer, since a
@@ -23,7 +23,8 @@ from pathlib import Path
 
 import faiss
 import numpy as np
-from clustered import clustered, exact_neighbours, recall
+from chosen_vectors import HELP, SYNTHETIC, ChosenVectors, choose_vectors
+from clustered import exact_neighbours, recall
 from load import Load, load, post_requests
 from measured_gallery import MeasuredGallery
 from numpy.typing import NDArray
@@ -45,26 +46,32 @@ def main() -> None:
     parser.add_argument("--flat-items", type=int, default=10_000)
     parser.add_argument("--dim", type=int, default=2_048)
     parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--vectors", default=SYNTHETIC, metavar=f"{SYNTHETIC}|FOLDER|FILE", help=HELP)
     options = parser.parse_args()
     threads = max(1, (os.cpu_count() or 1) - 1)
     faiss.omp_set_num_threads(threads)
     print(f"{os.cpu_count()} cores; FAISS and BLAS threads {threads}, in the server and bare")
     print(f"OPENBLAS_CORETYPE={os.environ.get('OPENBLAS_CORETYPE', 'unset')}")
     with tempfile.TemporaryDirectory() as name, threadpool_limits(threads):
-        flat(Path(name) / "flat", options.flat_items, options.dim, options.seconds)
-        two_stage(Path(name) / "two-stage", options.items, options.dim, options.seconds)
+        few = choose_vectors(options.vectors, options.flat_items, QUERIES, options.dim)
+        flat(Path(name) / "flat", few, options.seconds)
+        del few
+        many = choose_vectors(options.vectors, options.items, QUERIES, options.dim)
+        two_stage(Path(name) / "two-stage", many, options.seconds)
 
 
-def two_stage(data: Path, items: int, dim: int, seconds: float) -> None:
-    vectors = clustered(items + QUERIES, dim)
-    stored, queries = vectors[:items], vectors[items:].astype(np.float16).astype(np.float32)
+def two_stage(data: Path, vectors: ChosenVectors, seconds: float) -> None:
+    stored, queries = vectors.stored, vectors.queries.astype(np.float16).astype(np.float32)
+    items, dim = stored.shape
     truth = exact_neighbours(stored.astype(np.float16).astype(np.float32), queries, 10)
     with MeasuredGallery(data, stored) as gallery:
-        print(f"\n{items} x {dim}: {gallery.index()}")
+        print(f"\n{items} x {dim}, {vectors.kind}: {gallery.index()}")
         found = [gallery.search(query) for query in queries]
         print(f"recall@10 over HTTP {recall(found, truth):.4f}")
         opened = open_main(data / "galleries" / "default" / "index", dim)
-        assert opened.main is not None, opened.damage
+        if opened.main is None:
+            print(opened.damage or "too few vectors for a two-stage index: no bare loop")
+            return
         index = SegmentedIndex(dim, opened.main)
 
         def bare_search(query: NDArray[np.float32]) -> object:
@@ -127,14 +134,14 @@ def bare_loop(
     return np.array(times)
 
 
-def flat(data: Path, items: int, dim: int, seconds: float) -> None:
-    vectors = clustered(items + QUERIES, dim)
-    stored, queries = vectors[:items], vectors[items:].astype(np.float16).astype(np.float32)
+def flat(data: Path, vectors: ChosenVectors, seconds: float) -> None:
+    stored, queries = vectors.stored, vectors.queries.astype(np.float16).astype(np.float32)
+    items, dim = stored.shape
     index = faiss.IndexFlatIP(dim)
     index.add(stored.astype(np.float16).astype(np.float32))
     truth = exact_neighbours(stored.astype(np.float16).astype(np.float32), queries, 10)
     with MeasuredGallery(data, stored) as gallery:
-        print(f"\n{items} x {dim}: {gallery.index()}")
+        print(f"\n{items} x {dim}, {vectors.kind}: {gallery.index()}")
         found = [gallery.search(query) for query in queries]
         print(f"recall@10 over HTTP {recall(found, truth):.4f}")
         batch = np.ascontiguousarray(queries[:64])
