@@ -246,7 +246,7 @@ class Trainer:
                 raise Interrupted
             if self._length.is_time_over(progress) and progress.batch < count:
                 return False
-            if progress.steps % recipe.run.save_each_steps == 0:
+            if self._length.is_save_due(progress):
                 self._save()
         return True
 
@@ -294,6 +294,7 @@ class Trainer:
                 save_best(self._folder, self._checkpoint(), self._run.precision)
 
     def _save(self) -> None:
+        self._length.saved()
         if not self._accelerator.is_main_process:
             return
         learning = None

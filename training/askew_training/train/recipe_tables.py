@@ -254,7 +254,7 @@ class RunTable(Table):
     """The length of the run, and its precision.
 
     It ends after `epochs`, or after so many `minutes` of training, reading and preparing not counted; then no two runs are
-    equal to the bit. `ema`: the decay of the moving average of the weights that is measured and kept in their place.
+    equal to the bit. It is saved each `save_each_steps` steps, and at least every five minutes. `ema`: the decay of the moving average of the weights that is measured and kept in their place.
 
     `steps_each_epoch`: batches in an epoch. Batches drawn by instances need it; without it, an epoch of `photos` sees
     each photo once. `gradient_norms_each_steps`: how often the gradient of each loss is measured, if there are several; it

@@ -15,12 +15,17 @@ from askew_training.train.recipe_tables import RunTable
 Clock = Callable[[], float]
 
 
+SAVED_EACH_SECONDS = 300.0
+"""How long a run may go on without being saved: what a killed one loses at most, however slow its steps are."""
+
+
 class Length:
-    """When a run ends. Its minutes are those of its epochs: preparing and validating are not counted."""
+    """When a run ends, and when it is saved. Its minutes are those of its epochs: preparing and validating are not counted."""
 
     def __init__(self, table: RunTable, accelerator: Accelerator, clock: Clock = time.perf_counter) -> None:
         self._table, self._accelerator, self._clock = table, accelerator, clock
         self._last = clock()
+        self._saved_at = self._last
 
     def start_epoch(self) -> None:
         """Begin to count."""
@@ -35,6 +40,15 @@ class Length:
             # All processes must end at the same step, or the rest would wait for ever.
             seconds = torch.tensor([progress.seconds], dtype=torch.float64, device=self._accelerator.device)
             progress.seconds = float(broadcast(seconds).item())
+
+    def is_save_due(self, progress: Progress) -> bool:
+        """Whether the run should be saved after this step: each `save_each_steps` steps, and each five minutes."""
+        is_counted = progress.steps % self._table.save_each_steps == 0
+        return is_counted or self._last - self._saved_at >= SAVED_EACH_SECONDS
+
+    def saved(self) -> None:
+        """The run was saved."""
+        self._saved_at = self._last
 
     def is_over(self, progress: Progress) -> bool:
         """Whether the run has had all its epochs or its minutes."""
