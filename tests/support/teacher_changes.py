@@ -32,7 +32,7 @@ def is_reached(phase: Phase, http: httpx.Client, writers: AliasWriters) -> bool:
         fresh = http.get("/v1/galleries/fresh")
         return fresh.status_code == 200 and fresh.json()["items"] >= 16
     if phase == "catching up":
-        return any(each["total"] and each["done"] >= each["total"] for each in changes(http, "live"))
+        return any(each.get("total") and each["done"] >= each["total"] for each in changes(http, "live"))
     if phase == "prepared":
         return any(each["state"] == "done" for each in changes(http, "live"))
     is_switched = bool(http.get("/v1/aliases").json()["aliases"] == {"live": "fresh"})

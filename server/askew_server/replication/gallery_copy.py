@@ -18,6 +18,7 @@ from askew_server.replication.history import LocalGallery, differing_item, lost_
 from askew_server.replication.source import Source
 from askew_server.replication.tables import open_gallery
 from askew_server.replication.wire import GalleryState
+from askew_server.storage.facts import read_origin, write_origin
 
 _COMPARISONS = 3
 """In one attempt: a primary that forgets its removals faster than a copy catches up is tried again later."""
@@ -57,6 +58,9 @@ class GalleryCopy:
             beside = source.beside(self.name, self.key)
             fetch_beside(local.folder, source, self.name, beside)
             live.run(lambda gallery: apply_beside(gallery, beside))
+        # Before the items, or the command that changes the teacher would not go on here, after a promotion.
+        if remote.origin != read_origin(local.folder):
+            live.run(lambda gallery: write_origin(gallery.store.folder, remote.origin))
         if local.mark.sequence == 0 and self.compared is None:
             # An empty copy has nothing that could be gone.
             self.compared = remote.sequence
