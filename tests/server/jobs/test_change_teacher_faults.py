@@ -72,7 +72,7 @@ def test_a_server_that_is_stopped_in_any_phase_ends_in_time_and_goes_on_with_the
             writers.check(second.http)
     finally:
         if writers is not None:
-            writers.stop()
+            writers.give_up()
 
 
 @pytest.fixture
