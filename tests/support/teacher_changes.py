@@ -12,6 +12,8 @@ from tests.support.alias_writers import AliasWriters
 LONG = 400.0
 """Seconds that a command may take on a machine that does other work: describing is of low priority."""
 FILLED = 60
+HOLD = 60
+"""Seconds that a hold may last, the most: on a machine that runs other tests, describing three photos can take 10 s."""
 
 Phase = Literal["describing", "catching up", "prepared", "held", "switched"]
 
@@ -23,7 +25,20 @@ def filled_ids() -> list[str]:
 
 def change_command(url: str, teacher_file: Path, *more: str | Path) -> list[str | Path]:
     """The command that makes the alias `live` name the gallery `fresh` of another teacher."""
-    return ["gallery", "change-teacher", "live", "--to", "fresh", "--encoder", teacher_file, "--server", url, *more]
+    options: list[str | Path] = ["--to", "fresh", "--encoder", teacher_file, "--hold", str(HOLD), "--server", url]
+    return ["gallery", "change-teacher", "live", *options, *more]
+
+
+def ids_in(http: httpx.Client, gallery: str) -> set[str]:
+    """The ids of all items of a gallery, however many clients have written meanwhile."""
+    found: set[str] = set()
+    wanted: dict[str, str | int] = {"limit": 1000}
+    while True:
+        page = http.get(f"/v1/galleries/{gallery}/items", params=wanted).json()
+        found |= {each["id"] for each in page["items"]}
+        if page.get("next_cursor") is None:
+            return found
+        wanted["cursor"] = page["next_cursor"]
 
 
 def is_reached(phase: Phase, http: httpx.Client, writers: AliasWriters) -> bool:

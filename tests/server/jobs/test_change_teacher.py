@@ -21,6 +21,7 @@ from askew_server.errors import Refusal
 from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.gallery import Gallery
 from askew_server.gallery.item_changes import AliasMoved, ItemChanges, holding
+from askew_server.jobs.change_teacher import MOST_HOLDS
 from tests.server.jobs.conftest import PHOTOS
 from tests.support.alias_writers import AliasWriters
 from tests.support.free_ports import free_port
@@ -29,7 +30,7 @@ from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer, run_askew, start_askew
 from tests.support.searching_clients import SearchingClients
 from tests.support.small_encoders import make_encoder
-from tests.support.teacher_changes import LONG, Phase, change_command, filled_ids, is_reached
+from tests.support.teacher_changes import HOLD, LONG, Phase, change_command, changes, filled_ids, ids_in, is_reached
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)
@@ -71,19 +72,19 @@ def test_one_command_changes_the_teacher_while_clients_write_and_search(
             writers.stop()
             searching.stop()
         writers.check(server.http)
+        assert searching.failures == []
         assert {(status, best) for _, status, _, best in searching.answers} == {(200, photo.stem)}
-        assert set(writers.held) <= set(range(1, 11))
-        (job,) = [
-            each for each in server.http.get("/v1/jobs?gallery=objects").json()["jobs"] if _has_switched(server, each)
-        ]
+        assert set(writers.held) <= set(range(1, HOLD + 1))
+        (job,) = [each for each in changes(server.http, "objects") if _has_switched(server, each)]
         result = ChangeTeacherResult.model_validate(server.http.get(f"/v1/jobs/{job['id']}").json()["result"])
-        assert 0 < result.held_seconds < 10
+        # How many holds it takes depends on how much the machine does beside; one may take less than 5 ms, which is 0.00 s.
+        assert 0 <= result.held_seconds <= MOST_HOLDS * HOLD
         assert result.verification.items == result.verification.expected
         # The same command again has nothing to do, and says so.
         again = run_askew(*change_command(server.url, second_file), timeout=LONG)
         assert (again.returncode, again.stdout) == (0, "Alias 'live' names gallery 'fresh'.\n")
         # Nothing but what a client of the alias wrote or found there.
-        ids = {item["id"] for item in server.http.get("/v1/galleries/fresh/items?limit=1000").json()["items"]}
+        ids = ids_in(server.http, "fresh")
         wanted = {*filled_ids(), *(path.stem for path in chosen), *writers.expected}
         assert ids == {each for each in wanted if writers.expected.get(each, 0) is not None}
         assert server.http.get("/v1/galleries/objects").json()["items"] > 0
@@ -91,7 +92,7 @@ def test_one_command_changes_the_teacher_while_clients_write_and_search(
 
 def _has_switched(server: RunningServer, job: dict[str, str]) -> bool:
     result = server.http.get(f"/v1/jobs/{job['id']}").json()["result"] or {}
-    return job["kind"] == "change-teacher" and bool(result.get("is_switched"))
+    return bool(result.get("is_switched"))
 
 
 @pytest.mark.slow
