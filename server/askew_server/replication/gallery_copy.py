@@ -23,6 +23,9 @@ from askew_server.storage.facts import read_origin, write_origin
 _COMPARISONS = 3
 """In one attempt: a primary that forgets its removals faster than a copy catches up is tried again later."""
 
+_READINGS = 5
+"""Of one page, while items in it are replaced faster than their photos are copied."""
+
 
 class Diverged(AskewError):
     """The copy holds what the primary never had."""
@@ -94,6 +97,8 @@ class GalleryCopy:
         self, live: LiveGallery, local: LocalGallery, sequence: int, source: Source, stopped: Callable[[], bool]
     ) -> int | None:
         """Copy page after page; None once the copy has everything, else where it is: what was removed is not known."""
+        lacking: set[int] = set()
+        readings = 0
         while not stopped():
             assert self.compared is not None
             page = source.changes(self.name, self.key, sequence, self.compared)
@@ -104,7 +109,15 @@ class GalleryCopy:
                 self.compared = None
                 return sequence
             check_rows(page.rows, live.dim)
-            fetch_photos(local.folder, source, self.name, page.rows, stopped)
+            photos = fetch_photos(local.folder, source, self.name, page.rows, stopped)
+            labels = {row.label for row in page.rows if row.photo in photos}
+            readings += 1
+            # Replaced since the page was read: read again, or a promotion now would leave them without a photo. What stays in
+            # the page has lost its photo on the primary.
+            if not labels <= lacking and readings < _READINGS:
+                lacking = labels
+                continue
+            lacking, readings = set(), 0
             gone = {*self.gone, *page.removed.tolist()} if page.is_last else set()
             live.run(lambda gallery, page=page, gone=gone: apply_page(gallery, page, gone))  # type: ignore[misc]
             sequence = page.through

@@ -7,17 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from askew_client.contract.wire import pack_base64
 from askew_client.encoding.encoder import Encoder
 from askew_server.gallery.gallery import Gallery
 from askew_server.jobs.redescribe import RedescribeJob
 from askew_server.processes import Limits
 from askew_server.replication.feed import Feed
+from askew_server.replication.source import Source
 from askew_server.storage.facts import write_origin
 from askew_server.storage.items import ItemBatch, StoredItem
+from askew_server.storage.photos import photo_member
 from tests.support.alias_writers import AliasWriters
 from tests.support.gallery_files import described, unit_vector, write_gallery
 from tests.support.paths import DEMO
-from tests.support.replicas import InProcessPrimary, InProcessReplica, serve_replica, status_of
+from tests.support.replicas import InProcessPrimary, InProcessReplica, contents, serve_replica, status_of
 from tests.support.running_server import RunningServer, run_askew, start_askew
 from tests.support.small_encoders import make_encoder
 from tests.support.teacher_changes import LONG, Phase, change_command, is_reached
@@ -84,6 +87,39 @@ def test_a_replica_knows_what_a_gallery_is_filled_from(
         assert job.check("live", "fresh", "live") == ("objects", "fresh")
 
 
+@pytest.mark.slow
+def test_an_item_that_is_replaced_while_it_is_copied_never_lacks_its_photo(
+    tmp_path: Path, primary: InProcessPrimary, teacher: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A promotion at that moment would leave an item whose photo no new teacher can describe."""
+
+    def put(photo: bytes) -> None:
+        form = {"vector": pack_base64(unit_vector(7)), "dtype": "f16le", "space": teacher.space_id}
+        files = {"photo": ("photo.jpg", photo, "image/jpeg")}
+        answer = primary.http.put("/v1/galleries/objects/items/pictured", data=form, files=files)
+        assert answer.status_code == 200, answer.text
+
+    content = min((DEMO / "gallery").glob("*.jpg"), key=lambda path: path.stat().st_size).read_bytes()
+    put(content)
+    fetch = Source.photo
+    later = [content + b"1", content + b"2"]
+
+    def replace_and_fetch(source: Source, *asked: str) -> bytes | None:
+        if later:
+            put(later.pop())
+        return fetch(source, *asked)
+
+    monkeypatch.setattr(Source, "photo", replace_and_fetch)
+    with InProcessReplica(tmp_path / "replica", primary.http) as replica:
+        replica.follower.follow_once(0)
+        copy = replica.galleries.get("objects").run(lambda each: each.store.folder)
+        rows = replica.galleries.get("objects").run(lambda each: each.store.page("", 100))
+        photos = [row.photo for row in rows if row.photo is not None]
+        assert [photo for photo in photos if not (copy / photo_member(photo)).exists()] == []
+        replica.follow()
+        assert contents(primary.data) == contents(replica.data)
+
+
 @pytest.mark.drill
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("phase", ["describing", "catching up", "held", "switched"])
@@ -103,12 +139,12 @@ def test_a_replica_that_is_promoted_in_any_phase_has_a_whole_gallery_and_goes_on
         finally:
             writers.give_up()
             command.kill()
+            command.communicate(timeout=60)
         promoted = replica.http.post("/v1/replication/promote", json={"accept_loss": True}, timeout=120)
         assert promoted.status_code == 200, promoted.text
         assert status_of(replica)["role"] == "primary"
         named = replica.http.get("/v1/aliases").json()["aliases"]
         ids = {each["id"] for each in replica.http.get("/v1/galleries/live/items?limit=1000").json()["items"]}
-        print(phase, named, len(ids), promoted.json())
         assert named in ({"live": "objects"}, {"live": "fresh"})
         assert before <= ids
         again = run_askew(*change_command(replica.url, second_file), timeout=LONG)
