@@ -192,8 +192,8 @@ class Source:
             return model.model_validate_json(content)
         except ValidationError:
             raise BrokenAnswer(
-                f"Expected the feed of Askew {askew_version()} at {self.url}, got another answer. Is it an Askew server of the "
-                "same version?"
+                f"Expected the feed of Askew {askew_version()} at {self.url}, got another answer. Is it an Askew server of a "
+                "version that fits?"
             ) from None
 
     def _get(self, path: str, parameters: Mapping[str, str], timeout: float = _SECONDS) -> bytes:
