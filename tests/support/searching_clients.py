@@ -20,7 +20,7 @@ def _headers(encoder: Encoder) -> dict[str, str]:
 class SearchingClients:
     """Clients that search through the alias continuously, as apps do, with the encoder of the space that answers.
 
-    On 409 an app takes the encoder of the space that is expected, and asks again.
+    `failures`: what ended a client. On 409 an app takes the encoder of the space that is expected, and asks again.
     """
 
     def __init__(self, url: str, photo: Path, encoders: list[Encoder]) -> None:
@@ -30,7 +30,8 @@ class SearchingClients:
         self._spaces = [encoders[0].space_id] * 3
         self.answers: list[tuple[int, int, str, str]] = []
         self._stopped = threading.Event()
-        self._threads = [threading.Thread(target=self._search, args=(n,)) for n in range(3)]
+        self.failures: list[str] = []
+        self._threads = [threading.Thread(target=self._guarded, args=(n,)) for n in range(3)]
         for thread in self._threads:
             thread.start()
 
@@ -39,6 +40,7 @@ class SearchingClients:
         before = len(self.answers)
         deadline = time.monotonic() + DEADLINE
         while {number for number, _, found, _ in self.answers[before:] if found == gallery} != {0, 1, 2}:
+            assert self.failures == []
             assert time.monotonic() < deadline, f"gallery {gallery!r} does not answer"
             time.sleep(0.01)
 
@@ -47,8 +49,15 @@ class SearchingClients:
         for thread in self._threads:
             thread.join()
 
+    def _guarded(self, number: int) -> None:
+        try:
+            self._search(number)
+        # Told at once, and not by a client that is missed two minutes later.
+        except Exception as error:  # noqa: BLE001
+            self.failures.append(repr(error))
+
     def _search(self, number: int) -> None:
-        with httpx.Client(base_url=self._url, timeout=10) as http:
+        with httpx.Client(base_url=self._url, timeout=DEADLINE) as http:
             while not self._stopped.is_set():
                 body, headers = self._bodies[self._spaces[number]]
                 answer = http.post("/search?limit=1", content=body, headers=headers)

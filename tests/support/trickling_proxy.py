@@ -27,12 +27,17 @@ class TricklingProxy:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self._open: list[socket.socket] = []
+        self._held: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def trickle(self, way: Way) -> None:
         """Answer nothing from now on but bytes that lead nowhere. Open connections break."""
         self._way = way
         self._break()
+
+    def held(self) -> int:
+        """How many clients it trickles for."""
+        return len(self._held)
 
     def __enter__(self) -> Self:
         return self
@@ -58,9 +63,13 @@ class TricklingProxy:
         with suppress(OSError), client:
             if self._way is not None:
                 client.recv(65_536)
-                client.sendall(_HEADS[self._way])
-                while not self._stopped.wait(_SECONDS):
-                    client.sendall(b"x")
+                self._held.add(client)
+                try:
+                    client.sendall(_HEADS[self._way])
+                    while not self._stopped.wait(_SECONDS):
+                        client.sendall(b"x")
+                finally:
+                    self._held.discard(client)
                 return
             with socket.create_connection(("127.0.0.1", self._port)) as server:
                 self._open.append(server)

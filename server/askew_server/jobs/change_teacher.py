@@ -188,7 +188,7 @@ class _Change:
             self.check_loss()
             (_, photos), (items, _) = self.work.old.counts(), self.work.new.counts()
             expected = photos - self.work.still_refused()
-            self.held += time.monotonic() - began
+            self.held += min(hold_seconds, time.monotonic() - began)
             if items != expected:
                 return None
             exact = verification.model_copy(update={"items": items, "expected": expected})

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import get_args
 
@@ -19,12 +19,16 @@ from pydantic import JsonValue
 from askew_client.contract.jobs import ENDED_STATES, Job
 from askew_client.contract.problems import Problem, ProblemKind, problem_of
 from askew_server.errors import Refusal
+from askew_server.jobs.endings import Ending, Endings
 from askew_server.jobs.kind import JobKind, JobStopped, Lane, Task
 from askew_server.jobs.store import MAX_ENDED, JobStore
 from askew_server.problems import report_error
+from askew_server.storage.errors import DatabaseError
 
 SECONDS_BETWEEN_WRITES = 5.0
 """How old a job's progress on the disk may be; requests are answered from memory."""
+SECONDS_BETWEEN_RECORDS = 1.0
+"""After which it is tried again to record how a job ended, where the disk was full."""
 RETRY_AFTER = 30
 MAX_RECEIVED = 8
 """Inputs of jobs of one gallery that are received at once: each may fill gigabytes of the disk."""
@@ -51,6 +55,7 @@ class JobQueue:
         self._running: set[str] = set()
         self._cancelled: set[str] = set()
         self._progress: dict[str, tuple[int, int | None]] = {}
+        self._endings = Endings()
         self._stopping = threading.Event()
         self._log = logging.getLogger("askew.jobs")
 
@@ -88,6 +93,7 @@ class JobQueue:
         """Stop the running jobs, which continue at the next start, and close the table."""
         self.pause()
         if self._opened is not None:
+            self._endings.record_again(self._opened)
             self._opened.close()
 
     def pause(self) -> None:
@@ -174,12 +180,13 @@ class JobQueue:
             for each, task in self._store.unfinished()
             if (each, task.gallery) == (kind, gallery) and parameters in (None, task.parameters)
         ]
-        found = (self._store.job(job_id) for job_id in ids)
-        return [self._with_progress(job) for job in found if job is not None and job.state not in ENDED_STATES]
+        found = [self._with_progress(job) for job in map(self._store.job, ids) if job is not None]
+        return [job for job in found if job.state not in ENDED_STATES]
 
     def unfinished_tasks(self, kind: str) -> list[Task]:
         """The unfinished jobs of a kind, of all galleries, oldest first."""
-        return [task for each, task in self._store.unfinished() if each == kind]
+        unfinished = self._store.unfinished()
+        return [task for each, task in unfinished if each == kind and not self._endings.knows(task.id)]
 
     def job(self, job_id: str, seen: Collection[str] | None = None) -> Job:
         """One job as it is now. `seen`: only if all its galleries are among these; None: in any case.
@@ -209,8 +216,9 @@ class JobQueue:
                 self._cancelled.add(job_id)
                 is_waiting = job_id not in self._running
                 if is_waiting:
-                    self._forget(job_id)
+                    # First: it waits still if that cannot be written.
                     self._store.end(job_id, "cancelled")
+                    self._forget(job_id)
                 return self.job(job_id)
         raise Refusal(
             ProblemKind.JOB_CONFLICT,
@@ -225,7 +233,7 @@ class JobQueue:
 
     def counts_by_kind(self) -> dict[tuple[str, ...], float]:
         """The number of remembered jobs of each kind in each state."""
-        return self._store.counts()
+        return self._endings.counted(self._store)
 
     def running(self) -> list[Job]:
         """The jobs that are running, with their progress."""
@@ -248,6 +256,7 @@ class JobQueue:
             )
 
     def _with_progress(self, job: Job) -> Job:
+        job = self._endings.applied_to(job)
         known = self._progress.get(job.id)
         if known is None or job.state in ENDED_STATES:
             return job
@@ -260,7 +269,7 @@ class JobQueue:
         self._progress.pop(job_id, None)
 
     def _work(self, lane: Lane) -> None:
-        while (entry := self._lanes[lane].get()) is not None:
+        while (entry := self._next(lane)) is not None:
             kind, task = entry
             with self._lock:
                 if self._stopping.is_set() or task.id not in self._unfinished:
@@ -268,12 +277,20 @@ class JobQueue:
                 self._running.add(task.id)
             try:
                 self._run(kind, task)
-            # For example a full disk under the table of jobs. The next job may succeed, and this one runs at the next start.
+            # Such as a table of jobs that cannot be read. The next job may succeed, and this one runs at the next start.
             except Exception:  # noqa: BLE001
                 self._log.exception("job %s could not be recorded", task.id)
             finally:
                 with self._lock:
                     self._forget(task.id)
+
+    def _next(self, lane: Lane) -> tuple[JobKind, Task] | None:
+        """The next job of a lane, once there is one; None at the end. How jobs ended is recorded meanwhile, if it was not."""
+        while True:
+            try:
+                return self._lanes[lane].get(timeout=SECONDS_BETWEEN_RECORDS if self._endings.are_kept else None)
+            except queue.Empty:
+                self._endings.record_again(self._store)
 
     def _run(self, kind: JobKind, task: Task) -> None:
         written = time.monotonic()
@@ -283,27 +300,32 @@ class JobQueue:
             self._progress[task.id] = (done, total)
             if time.monotonic() - written >= SECONDS_BETWEEN_WRITES:
                 self._store.progress(task.id, done, total)
+                self._endings.record_again(self._store)
                 written = time.monotonic()
 
         def cancelled() -> bool:
             return self._stopping.is_set() or task.id in self._cancelled
 
-        self._store.begin(task.id)
         try:
+            self._store.begin(task.id)
             kind.check_input(task)
             result = kind.run(task, report, cancelled)
         except JobStopped:
-            self._record_progress(task)
             if task.id in self._cancelled:
-                self._store.end(task.id, "cancelled")
+                self._end(task, Ending("cancelled"))
             else:
+                self._record_progress(task)
                 self._store.wait_again(task.id)
         except Exception as error:  # noqa: BLE001
-            self._record_progress(task)
-            self._store.end(task.id, "failed", problem=self._problem(task, error))
+            self._end(task, Ending("failed", problem=self._problem(task, error)))
         else:
+            self._end(task, Ending("done", result=result))
+
+    def _end(self, task: Task, ending: Ending) -> None:
+        """Record how a job ended, or keep it in memory until the disk takes it: nobody waits for a job that has ended."""
+        with suppress(DatabaseError):
             self._record_progress(task)
-            self._store.end(task.id, "done", result=result)
+        self._endings.record(self._store, task.id, ending)
 
     def _record_progress(self, task: Task) -> None:
         if task.id in self._progress:

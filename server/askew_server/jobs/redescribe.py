@@ -12,7 +12,6 @@ from pathlib import Path
 
 from askew_client.contract.jobs import RedescribeEstimate, RedescribeResult
 from askew_client.contract.problems import ProblemKind
-from askew_client.files import write_atomically
 from askew_server.errors import Refusal
 from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.gallery import Gallery
@@ -22,12 +21,12 @@ from askew_server.jobs.kind import Cancelled, Lane, Report, Task
 from askew_server.jobs.redescribe_check import RedescribedGallery, check_redescribed
 from askew_server.jobs.redescription import Redescription, missing_items, pages
 from askew_server.processes import Limits
+from askew_server.storage.facts import read_origin, write_origin
 
 MAX_PASSES = 100
 ESTIMATE_SAMPLE = 5
 """How many photos an estimate describes."""
 
-_ORIGIN = "redescribed-from.json"
 _INDEX_BYTES_PER_COMPONENT = 1.5
 _ROW_BYTES = 300
 
@@ -169,16 +168,12 @@ def check_origin(source: LiveGallery, target: LiveGallery) -> None:
 def record_origin(source: LiveGallery, target: LiveGallery, cancelled: Cancelled) -> None:
     """Record in the new gallery that it is filled from this one. Raises Refusal (gallery-conflict), JobStopped."""
     check_origin(source, target)
-    record = json.dumps({"gallery": source.name}).encode()
-    run_in(target, lambda each: write_atomically(each.store.folder / _ORIGIN, record), cancelled)
+    run_in(target, lambda each: write_origin(each.store.folder, source.name), cancelled)
 
 
 def _origin_of(target: Gallery) -> str | None:
     """The gallery that the new one was filled from; None if it was not filled by such a job. On the writer of the new one."""
-    try:
-        return str(json.loads((target.store.folder / _ORIGIN).read_bytes())["gallery"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
+    return read_origin(target.store.folder)
 
 
 def _never() -> bool:

@@ -107,13 +107,22 @@ class JobStore:
         self._write("done = ?, total = ?", (done, total), job_id)
 
     def end(
-        self, job_id: str, state: JobState, *, result: BaseModel | None = None, problem: Problem | None = None
+        self,
+        job_id: str,
+        state: JobState,
+        *,
+        result: BaseModel | None = None,
+        problem: Problem | None = None,
+        at: str | None = None,
     ) -> None:
-        """Record that a job has ended and remove its folder; the oldest ended jobs beyond `max_ended` are forgotten."""
+        """Record that a job has ended and remove its folder; the oldest ended jobs beyond `max_ended` are forgotten.
+
+        `at`: when it ended, as utc_milliseconds; None: now.
+        """
         assert state in ENDED_STATES
         result_text = None if result is None else json.dumps(result.model_dump(mode="json"))
         problem_text = None if problem is None else problem.model_dump_json()
-        values = (state, result_text, problem_text, utc_milliseconds())
+        values = (state, result_text, problem_text, at or utc_milliseconds())
         # One transaction: nobody reads more than `max_ended` ended jobs.
         with self._lock, self._db.transaction():
             self._db.execute(

@@ -25,7 +25,7 @@ from askew_server.storage.checksums import damaged_rows
 from askew_server.storage.encoders import encoder_member
 from askew_server.storage.errors import DatabaseError
 from askew_server.storage.expected_schema import LAYOUTS, schema_fault
-from askew_server.storage.facts import examine_facts, is_in_milvus, read_fact, read_facts
+from askew_server.storage.facts import ORIGIN, examine_facts, is_in_milvus, read_fact, read_facts
 from askew_server.storage.photos import is_intact_photo, is_photo_name
 from askew_server.storage.raw_items import RawItem, raw_items
 from askew_server.storage.sqlite import Database
@@ -305,7 +305,7 @@ def _examine_other_files(name: str, folder: Path) -> list[Finding]:
         "snapshots",
         "damaged",
         FOLDER,
-        "redescribed-from.json",
+        ORIGIN,
         *FOLDERS,
     }
     found = []

@@ -48,11 +48,12 @@ def check_rows(rows: Iterable[ItemLine], dim: int) -> None:
 
 def fetch_photos(
     folder: Path, source: Source, name: str, rows: Iterable[ItemLine], stopped: Callable[[], bool]
-) -> None:
-    """Have the photos of these items in a gallery's folder. One that the primary has no more is left out, and logged.
+) -> set[str]:
+    """Have the photos of these items in a gallery's folder; returns those that the primary has no more, which are logged.
 
     Raises AskewError once `stopped()`: a page may have thousands, and a promotion waits for this.
     """
+    lacking = set()
     for photo in dict.fromkeys(row.photo for row in rows if row.photo is not None):
         if stopped():
             raise AskewError("The server stops.")
@@ -61,9 +62,11 @@ def fetch_photos(
         content = source.photo(name, "photos", photo)
         if content is None:
             logging.getLogger("askew.replication").info("the primary has photo %s of gallery %s no more", photo, name)
+            lacking.add(photo)
             continue
         _check_photo(photo, content)
         write_photo(folder, content, Path(photo).suffix)
+    return lacking
 
 
 def _check_photo(photo: str, content: bytes) -> None:

@@ -21,8 +21,8 @@ class GivenUp(Exception):
 class BoundedCalls:
     """Makes calls, each in a thread of its own, and waits for them no longer than they may take.
 
-    The thread of a call that was given up ends with its next byte; what it returns is dropped. May be used from several
-    threads.
+    The thread of a call that was given up ends with its next byte of the body, or with its connection, which the caller
+    breaks off; what it returns is dropped. May be used from several threads.
     """
 
     def __init__(self) -> None:

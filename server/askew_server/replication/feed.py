@@ -33,6 +33,7 @@ from askew_server.replication.tables import (
 )
 from askew_server.replication.wire import (
     FORMAT,
+    WHAT_FITS,
     Beside,
     ChangePage,
     GalleryState,
@@ -40,11 +41,12 @@ from askew_server.replication.wire import (
     PrimaryState,
     Summary,
     askew_version,
+    is_understood,
 )
 from askew_server.storage.commit_mark import gallery_mark
 from askew_server.storage.encoders import encoder_member
 from askew_server.storage.errors import DatabaseError
-from askew_server.storage.facts import MILVUS_PLACE, read_fact
+from askew_server.storage.facts import MILVUS_PLACE, read_fact, read_origin
 from askew_server.storage.photos import is_photo_name, photo_member
 from askew_server.storage.sqlite import Database
 
@@ -75,11 +77,11 @@ class Feed:
         Raises Refusal: replica-refused for another version, if this server is a replica itself, or if the replica has
         another history; superseded if the replica knows a newer primary, whom this server then makes way for.
         """
-        if (version, feed_format) != (askew_version(), FORMAT):
+        if not is_understood(version, feed_format):
             raise Refusal(
                 ProblemKind.REPLICA_REFUSED,
                 f"This primary runs Askew {askew_version()} (feed {FORMAT}), the replica {version[:20]} (feed {feed_format}). "
-                "Run the same version on both: upgrade the replicas first, then the primary.",
+                f"{WHAT_FITS}",
                 {"expected": askew_version(), "received": version[:20]},
             )
         if self._standing.follow is not None:
@@ -116,6 +118,9 @@ class Feed:
     def state(self) -> PrimaryState:
         """Everything that is not in the galleries, and where these are."""
         record = self._standing.record()
+        # Before the galleries: a change of teacher fills one, and then lets an alias name it. A replica that has the
+        # galleries of this state may so switch the alias, and lacks nothing that was written before it was switched here.
+        aliases = self._galleries.aliases()
         with self._lock:
             galleries, unreadable, elsewhere = self._all_galleries()
         state = PrimaryState(
@@ -128,7 +133,7 @@ class Feed:
             galleries=galleries,
             unavailable=sorted({*unreadable, *self._galleries.damaged()}),
             elsewhere=elsewhere,
-            aliases=self._galleries.aliases(),
+            aliases=aliases,
             keys=key_rows(self._keys),
         )
         return state.model_copy(update={"mark": hashlib.sha256(state.model_dump_json().encode()).hexdigest()[:32]})
@@ -228,6 +233,7 @@ class Feed:
                 created_at=read_fact(database, "created_at"),
                 sequence=sequence_in(database),
                 beside=beside_digest(database),
+                origin=read_origin(folder),
             )
         self._known[name] = (signature, now, state)
         return state

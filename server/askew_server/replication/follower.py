@@ -17,7 +17,7 @@ from askew_server.replication.keys import take_over_keys
 from askew_server.replication.record import gallery_key
 from askew_server.replication.source import Source
 from askew_server.replication.standing import Standing
-from askew_server.replication.wire import FORMAT, PrimaryState, askew_version
+from askew_server.replication.wire import FORMAT, WHAT_FITS, PrimaryState, askew_version, is_understood
 
 POLL_SECONDS = 1.0
 """How long the primary may wait before it answers that nothing has changed: what is known is never much older."""
@@ -151,10 +151,10 @@ class Follower:
 
     def _check(self, state: PrimaryState) -> None:
         """Check that this server may follow, and remember whose history it holds. Raises CannotFollow."""
-        if (state.format, state.version) != (FORMAT, askew_version()):
+        if not is_understood(state.version, state.format):
             raise CannotFollow(
                 f"The primary at {self._source.url} runs Askew {state.version} (feed {state.format}), this replica "
-                f"{askew_version()} (feed {FORMAT}). Run the same version on both."
+                f"{askew_version()} (feed {FORMAT}). {WHAT_FITS}"
             )
         record = self._standing.known
         if record is not None and record.role == "replica" and (record.lineage, record.epochs) == (

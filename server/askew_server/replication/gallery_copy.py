@@ -18,9 +18,13 @@ from askew_server.replication.history import LocalGallery, differing_item, lost_
 from askew_server.replication.source import Source
 from askew_server.replication.tables import open_gallery
 from askew_server.replication.wire import GalleryState
+from askew_server.storage.facts import read_origin, write_origin
 
 _COMPARISONS = 3
 """In one attempt: a primary that forgets its removals faster than a copy catches up is tried again later."""
+
+_READINGS = 5
+"""Of one page, while items in it are replaced faster than their photos are copied."""
 
 
 class Diverged(AskewError):
@@ -57,6 +61,9 @@ class GalleryCopy:
             beside = source.beside(self.name, self.key)
             fetch_beside(local.folder, source, self.name, beside)
             live.run(lambda gallery: apply_beside(gallery, beside))
+        # Before the items, or the command that changes the teacher would not go on here, after a promotion.
+        if remote.origin != read_origin(local.folder):
+            live.run(lambda gallery: write_origin(gallery.store.folder, remote.origin))
         if local.mark.sequence == 0 and self.compared is None:
             # An empty copy has nothing that could be gone.
             self.compared = remote.sequence
@@ -90,6 +97,8 @@ class GalleryCopy:
         self, live: LiveGallery, local: LocalGallery, sequence: int, source: Source, stopped: Callable[[], bool]
     ) -> int | None:
         """Copy page after page; None once the copy has everything, else where it is: what was removed is not known."""
+        lacking: set[int] = set()
+        readings = 0
         while not stopped():
             assert self.compared is not None
             page = source.changes(self.name, self.key, sequence, self.compared)
@@ -100,7 +109,15 @@ class GalleryCopy:
                 self.compared = None
                 return sequence
             check_rows(page.rows, live.dim)
-            fetch_photos(local.folder, source, self.name, page.rows, stopped)
+            photos = fetch_photos(local.folder, source, self.name, page.rows, stopped)
+            labels = {row.label for row in page.rows if row.photo in photos}
+            readings += 1
+            # Replaced since the page was read: read again, or a promotion now would leave them without a photo. What stays in
+            # the page has lost its photo on the primary.
+            if not labels <= lacking and readings < _READINGS:
+                lacking = labels
+                continue
+            lacking, readings = set(), 0
             gone = {*self.gone, *page.removed.tolist()} if page.is_last else set()
             live.run(lambda gallery, page=page, gone=gone: apply_page(gallery, page, gone))  # type: ignore[misc]
             sequence = page.through

@@ -15,6 +15,7 @@ from askew_client.contract.problems import Problem
 from askew_client.errors import AskewError
 from askew_client.files import PartialFile
 from askew_server.replication.bounded import BoundedCalls, GivenUp
+from askew_server.replication.connections import Connections
 from askew_server.replication.record import Fence, ReplicationRecord
 from askew_server.replication.wire import (
     FORMAT,
@@ -95,6 +96,7 @@ class Source:
 
         self._address = address
         self._calls = BoundedCalls()
+        self._connections = Connections()
         self._record: ReplicationRecord | None = None
         secure = address.url.startswith("https:")
         self._http = http or httpx.Client(
@@ -190,8 +192,8 @@ class Source:
             return model.model_validate_json(content)
         except ValidationError:
             raise BrokenAnswer(
-                f"Expected the feed of Askew {askew_version()} at {self.url}, got another answer. Is it an Askew server of the "
-                "same version?"
+                f"Expected the feed of Askew {askew_version()} at {self.url}, got another answer. Is it an Askew server of a "
+                "version that fits?"
             ) from None
 
     def _get(self, path: str, parameters: Mapping[str, str], timeout: float = _SECONDS) -> bytes:
@@ -205,6 +207,8 @@ class Source:
         try:
             return self._calls.call(work, seconds)
         except GivenUp as error:
+            # Of every call, as nobody knows which one is whose; the others are repeated, as after any lost connection.
+            self._connections.break_off()
             raise PrimaryUnreachable(f"The primary at {self.url} was given up: {error}.") from None
 
     def _body(self, response: httpx.Response, check: Callable[[], None]) -> bytes:
@@ -242,6 +246,7 @@ class Source:
                 headers=headers,
                 json=json,
                 timeout=httpx.Timeout(timeout, connect=_SECONDS_TO_CONNECT),
+                extensions={"trace": self._connections.note},
             ) as response:
                 if not response.is_success:
                     raise self._refused(response.status_code, _problem_of(response))

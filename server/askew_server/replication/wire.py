@@ -1,8 +1,12 @@
-"""What travels from a primary to its replicas. Both run the same version of Askew, so this is no public interface."""
+"""What travels from a primary to its replicas, and which versions understand each other.
+
+Both run versions of Askew with the same first two numbers, so this is no public interface.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -16,7 +20,16 @@ from askew_server.index.types import Labels
 from askew_server.replication.record import Epoch, Fence
 
 FORMAT = 1
-"""Of the calls below /v1/replication and of what they answer."""
+"""Of the calls below /v1/replication, of what they answer, and of what a replica writes of that: models, facts, checksums.
+
+Whatever of it changes, this number goes up; tests/server/replication/test_versions.py fails until it does.
+"""
+
+WHAT_FITS = (
+    "A primary and its replicas have the first two numbers of the version and the feed in common, and a pre-release fits "
+    "itself alone: upgrade the replicas first, then the primary."
+)
+_RELEASE = re.compile(r"(\d{1,6})\.(\d{1,6})\.\d{1,6}(?:\.post\d{1,6})?", re.ASCII)
 
 PAGE_TYPE = "application/vnd.askew.changes"
 _MAGIC = b"ASKC"
@@ -28,18 +41,28 @@ def askew_version() -> str:
     return version("askew-server")
 
 
+def is_understood(version: str, feed_format: int) -> bool:
+    """Whether a server of another version, with this feed, can be this one's primary or replica."""
+    own, other = _RELEASE.fullmatch(askew_version()), _RELEASE.fullmatch(version)
+    is_same = version == askew_version()
+    return feed_format == FORMAT and (is_same or (own and other and own.groups() == other.groups()) is True)
+
+
 class BrokenAnswer(AskewError):
     """An answer of a primary that is cut off or damaged; asking again may help."""
 
 
 class GalleryState(BaseModel):
-    """A gallery of the primary. `beside`: the digest of its encoders and probes."""
+    """A gallery of the primary. `beside`: the digest of its encoders and probes. `origin`: the gallery whose photos are
+    described into this one; None if none are.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     sequence: int
     beside: str
     created_at: str | None = None
+    origin: str | None = None
 
 
 class KeyRow(BaseModel):

@@ -1,7 +1,8 @@
-"""The facts of a gallery: its space, dimension, teacher, sequence number and others, one row each."""
+"""The facts of a gallery: its space, dimension, teacher, sequence number and others, one row each; and, in a file, its origin."""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.problems import ProblemKind
+from askew_client.files import write_atomically
 from askew_server.errors import Refusal
 from askew_server.storage.commit_mark import COMMITS, IN_USE
 from askew_server.storage.sqlite import Database
@@ -20,6 +22,11 @@ FACTS_SCHEMA = "CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TE
 
 MILVUS_PLACE = "milvus"
 """The name of the fact that says where in Milvus the gallery's items are; a gallery without it has them in its database."""
+
+ORIGIN = "redescribed-from.json"
+"""The file, beside the database, that names the gallery whose photos are described into this one. Only that gallery may fill
+it again: what is in it came from there.
+"""
 
 _COUNT = re.compile("0|[1-9][0-9]{0,15}")
 _COUNTS = {COMMITS, IN_USE}
@@ -108,3 +115,19 @@ def examine_facts(facts: dict[str, str]) -> str | None:
 def is_count(text: str) -> bool:
     """Whether a fact is a whole number that every reader of JSON can hold: plain digits, below 2^53."""
     return _COUNT.fullmatch(text) is not None and int(text) < 1 << 53
+
+
+def read_origin(folder: Path) -> str | None:
+    """The gallery that the one in a folder was filled from; None if it was not filled like that. Raises OSError."""
+    try:
+        return str(json.loads((folder / ORIGIN).read_bytes())["gallery"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_origin(folder: Path, gallery: str | None) -> None:
+    """Record it; None: it was not filled like that. Raises OSError."""
+    if gallery is None:
+        (folder / ORIGIN).unlink(missing_ok=True)
+    elif read_origin(folder) != gallery:
+        write_atomically(folder / ORIGIN, json.dumps({"gallery": gallery}).encode())

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from askew_client.encoding.encoder import Encoder
-from tests.support.gallery_files import described, write_gallery
+from askew_server.storage.items import StoredItem
+from tests.support.gallery_files import described, unit_vector, write_gallery
 from tests.support.paths import DEMO
 from tests.support.small_encoders import make_encoder
+from tests.support.teacher_changes import FILLED
 
 PHOTOS = 12
 
@@ -60,3 +62,16 @@ def two_galleries(prepared: Path, tmp_path: Path) -> Path:
 def old_photo(chosen: list[Path]) -> Path:
     """One of the old gallery's photos; its item's id is its stem."""
     return chosen[3]
+
+
+@pytest.fixture
+def filled(two_galleries: Path, chosen: list[Path], teacher_file: Path) -> Path:
+    """DATA whose old gallery has more items; their vectors do not matter, so they are random ones."""
+    items = [
+        StoredItem(
+            f"filled-{n}", unit_vector(n), {"number": -n}, (chosen[n % 2].read_bytes() + n.to_bytes(2, "big"), ".jpg")
+        )
+        for n in range(1, FILLED + 1)
+    ]
+    write_gallery(two_galleries, "objects", teacher_file, items)
+    return two_galleries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
@@ -92,21 +93,24 @@ def _no_pass() -> int:
 def test_a_change_after_the_last_round_delays_the_switch_and_is_not_lost(
     galleries: Catalog, chosen: list[Path], second: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if a hold had run out: nothing but the sequence number tells that the new gallery lacks this change."""
+    """As the hold has run out: nothing but the sequence number tells that the new gallery lacks this change."""
     old = galleries.get("live")
     (identity, *_) = _payloads(old)
     catch_up = CatchingUp.catch_up
     late: list[int] = []
+    hold = 0.2
 
     def and_then_write(catching_up: CatchingUp) -> None:
         catch_up(catching_up)
+        if old.held_until:
+            time.sleep(1.5 * hold)
         if old.held_until and len(late) < 2:
             late.append(len(late))
             _write(old, identity, chosen[len(late)], late[-1])
 
     monkeypatch.setattr(CatchingUp, "catch_up", and_then_write)
     parameters: dict[str, JsonValue] = {
-        "alias": "live", "into": "next", "accept_loss": False, "hold_seconds": 10, "switch": True
+        "alias": "live", "into": "next", "accept_loss": False, "hold_seconds": hold, "switch": True
     }  # fmt: skip
     task = Task("one", "objects", parameters, tmp_path / "one")
     task.folder.mkdir()
@@ -114,6 +118,8 @@ def test_a_change_after_the_last_round_delays_the_switch_and_is_not_lost(
     job = ChangeTeacherJob(galleries, redescribing, max_pixels=PIXELS, limits=Limits())
     done = job.run(task, lambda *_: None, _never)
     assert (done.is_switched, late, old.held_until) == (True, [0, 1], 0)
+    # As long as changes were refused, in three holds, and not as long as the rounds took.
+    assert done.held_seconds == pytest.approx(3 * hold)
     assert galleries.get("live").name == "next"
     assert _payloads(galleries.get("live"))[identity] == {"number": 1}
     assert galleries.get("live").space == second.space_id

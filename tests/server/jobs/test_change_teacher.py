@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 
@@ -22,24 +21,21 @@ from askew_server.errors import Refusal
 from askew_server.gallery.catalog import Catalog
 from askew_server.gallery.gallery import Gallery
 from askew_server.gallery.item_changes import AliasMoved, ItemChanges, holding
-from askew_server.storage.items import StoredItem
+from askew_server.jobs.change_teacher import MOST_HOLDS
 from tests.server.jobs.conftest import PHOTOS
 from tests.support.alias_writers import AliasWriters
 from tests.support.free_ports import free_port
-from tests.support.gallery_files import unit_vector, write_gallery
 from tests.support.job_waiting import wait_for_job
 from tests.support.problem_shape import assert_problem
 from tests.support.running_server import RunningServer, run_askew, start_askew
 from tests.support.searching_clients import SearchingClients
 from tests.support.small_encoders import make_encoder
+from tests.support.teacher_changes import HOLD, LONG, Phase, change_command, changes, filled_ids, ids_in, is_reached
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)
 
 CHANGE = "/v1/aliases/live/change-teacher"
-FILLED = 60
-LONG = 400.0
-"""Seconds that a command may take on a machine that does other work: describing is of low priority."""
 
 
 @pytest.fixture
@@ -58,37 +54,16 @@ def running(data: Path) -> Iterator[RunningServer]:
         yield server
 
 
-@pytest.fixture
-def filled(data: Path, chosen: list[Path], teacher_file: Path) -> Path:
-    """DATA whose old gallery has more items; their vectors do not matter, so they are random ones."""
-    items = [
-        StoredItem(
-            f"filled-{n}", unit_vector(n), {"number": -n}, (chosen[n % 2].read_bytes() + n.to_bytes(2, "big"), ".jpg")
-        )
-        for n in range(1, FILLED + 1)
-    ]
-    write_gallery(data, "objects", teacher_file, items)
-    return data
-
-
-def _filled_ids() -> list[str]:
-    return [f"filled-{n}" for n in range(1, FILLED + 1)]
-
-
-def _command(url: str, second_file: Path, *more: str | Path) -> list[str | Path]:
-    return ["gallery", "change-teacher", "live", "--to", "fresh", "--encoder", second_file, "--server", url, *more]
-
-
 @pytest.mark.slow
 def test_one_command_changes_the_teacher_while_clients_write_and_search(
     filled: Path, teacher: Encoder, second: Encoder, second_file: Path, photo: Path, chosen: list[Path]
 ) -> None:
     with RunningServer(filled, "--gallery", "live") as server:
         searching = SearchingClients(server.url, photo, [teacher, second])
-        writers = AliasWriters(server.url, chosen[5].read_bytes(), _filled_ids())
+        writers = AliasWriters(server.url, chosen[5].read_bytes(), filled_ids())
         try:
             searching.wait_for_answers_from("objects")
-            done = run_askew(*_command(server.url, second_file), timeout=LONG)
+            done = run_askew(*change_command(server.url, second_file), timeout=LONG)
             assert done.returncode == 0, done.stderr
             assert "Alias 'live' names gallery 'fresh'; before: 'objects', which is kept" in done.stdout
             searching.wait_for_answers_from("fresh")
@@ -97,48 +72,48 @@ def test_one_command_changes_the_teacher_while_clients_write_and_search(
             writers.stop()
             searching.stop()
         writers.check(server.http)
+        assert searching.failures == []
         assert {(status, best) for _, status, _, best in searching.answers} == {(200, photo.stem)}
-        assert set(writers.held) <= set(range(1, 11))
-        (job,) = [
-            each for each in server.http.get("/v1/jobs?gallery=objects").json()["jobs"] if _has_switched(server, each)
-        ]
+        assert set(writers.held) <= set(range(1, HOLD + 1))
+        (job,) = [each for each in changes(server.http, "objects") if _has_switched(server, each)]
         result = ChangeTeacherResult.model_validate(server.http.get(f"/v1/jobs/{job['id']}").json()["result"])
-        assert 0 < result.held_seconds < 10
+        # How many holds it takes depends on how much the machine does beside; one may take less than 5 ms, which is 0.00 s.
+        assert 0 <= result.held_seconds <= MOST_HOLDS * HOLD
         assert result.verification.items == result.verification.expected
         # The same command again has nothing to do, and says so.
-        again = run_askew(*_command(server.url, second_file), timeout=LONG)
+        again = run_askew(*change_command(server.url, second_file), timeout=LONG)
         assert (again.returncode, again.stdout) == (0, "Alias 'live' names gallery 'fresh'.\n")
         # Nothing but what a client of the alias wrote or found there.
-        ids = {item["id"] for item in server.http.get("/v1/galleries/fresh/items?limit=1000").json()["items"]}
-        wanted = {*_filled_ids(), *(path.stem for path in chosen), *writers.expected}
+        ids = ids_in(server.http, "fresh")
+        wanted = {*filled_ids(), *(path.stem for path in chosen), *writers.expected}
         assert ids == {each for each in wanted if writers.expected.get(each, 0) is not None}
         assert server.http.get("/v1/galleries/objects").json()["items"] > 0
 
 
 def _has_switched(server: RunningServer, job: dict[str, str]) -> bool:
     result = server.http.get(f"/v1/jobs/{job['id']}").json()["result"] or {}
-    return job["kind"] == "change-teacher" and bool(result.get("is_switched"))
+    return bool(result.get("is_switched"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", ["describing", "prepared", "held", "switched"])
 def test_a_server_killed_in_any_phase_goes_on_with_the_same_command(
-    filled: Path, second_file: Path, chosen: list[Path], phase: str
+    filled: Path, second_file: Path, chosen: list[Path], phase: Phase
 ) -> None:
     options = ("--gallery", "live", "--port", str(free_port()))
     writers = None
     try:
         with RunningServer(filled, *options) as first:
-            writers = AliasWriters(first.url, chosen[5].read_bytes(), _filled_ids())
-            command = start_askew(*_command(first.url, second_file))
+            writers = AliasWriters(first.url, chosen[5].read_bytes(), filled_ids())
+            command = start_askew(*change_command(first.url, second_file))
             try:
-                wait_until(lambda: _is_reached(phase, first.http, writers), phase)
+                wait_until(lambda: is_reached(phase, first.http, writers), phase)
                 first.kill()
                 command.communicate(timeout=LONG)
             finally:
                 command.kill()
         with RunningServer(filled, *options) as second:
-            again = run_askew(*_command(second.url, second_file), timeout=LONG)
+            again = run_askew(*change_command(second.url, second_file), timeout=LONG)
             assert again.returncode == 0, again.stderr
             assert second.http.get("/v1/aliases").json()["aliases"] == {"live": "fresh"}
             time.sleep(0.5)
@@ -149,30 +124,18 @@ def test_a_server_killed_in_any_phase_goes_on_with_the_same_command(
             writers.stop()
 
 
-def _is_reached(phase: str, http: httpx.Client, writers: AliasWriters) -> bool:
-    if phase == "describing":
-        fresh = http.get("/v1/galleries/fresh")
-        return fresh.status_code == 200 and fresh.json()["items"] >= 16
-    if phase == "prepared":
-        jobs = http.get("/v1/jobs?gallery=live").json()["jobs"]
-        return any(job["kind"] == "change-teacher" and job["state"] == "done" for job in jobs)
-    is_switched = bool(http.get("/v1/aliases").json()["aliases"] == {"live": "fresh"})
-    # A hold takes milliseconds, so that perhaps nobody writes in it.
-    return is_switched or (phase == "held" and bool(writers.held))
-
-
 @pytest.mark.slow
 def test_a_command_that_is_killed_goes_on_with_the_same_command(
     filled: Path, second_file: Path, chosen: list[Path]
 ) -> None:
     with RunningServer(filled, "--gallery", "live") as server:
-        writers = AliasWriters(server.url, chosen[5].read_bytes(), _filled_ids())
+        writers = AliasWriters(server.url, chosen[5].read_bytes(), filled_ids())
         try:
-            command = start_askew(*_command(server.url, second_file))
-            wait_until(lambda: _is_reached("describing", server.http, writers), "some items")
+            command = start_askew(*change_command(server.url, second_file))
+            wait_until(lambda: is_reached("describing", server.http, writers), "some items")
             os.kill(command.pid, signal.SIGKILL)
             command.communicate(timeout=LONG)
-            again = run_askew(*_command(server.url, second_file), timeout=LONG)
+            again = run_askew(*change_command(server.url, second_file), timeout=LONG)
         finally:
             writers.stop()
         assert again.returncode == 0, again.stderr
@@ -186,13 +149,13 @@ def test_items_that_cannot_be_described_are_lost_only_if_that_is_accepted(
 ) -> None:
     bare = {"id": "bare", "vector": np.eye(1, 64, dtype=np.float32)[0].tolist()}
     running.http.put("/v1/galleries/live/items", json={"space": teacher.space_id, "items": [bare]})
-    refused = run_askew(*_command(running.url, second_file))
+    refused = run_askew(*change_command(running.url, second_file))
     assert refused.returncode == 1
     assert "1 items have no photo" in refused.stderr
     assert "--accept-loss" in refused.stderr
     assert running.http.get("/v1/aliases").json()["aliases"] == {"live": "objects"}
     assert running.http.get("/v1/galleries/fresh").json()["items"] == 0
-    done = run_askew(*_command(running.url, second_file, "--accept-loss"))
+    done = run_askew(*change_command(running.url, second_file, "--accept-loss"))
     assert done.returncode == 0, done.stderr
     assert "It lacks 1 items" in done.stdout
     assert running.http.get("/v1/galleries/live").json()["items"] == PHOTOS
@@ -260,12 +223,12 @@ def test_phones_without_a_student_are_told_of_before_the_switch(
         tmp_path / "new.onnx", role="student", name="fresh-student", dim=96, seed=5, noise=0.1, photo_size=96
     )
     assert run_askew("admit", student_file, "--gallery", "live", "--server", running.url).returncode == 0
-    told = run_askew(*_command(running.url, second_file))
+    told = run_askew(*change_command(running.url, second_file))
     assert told.returncode == 1
     assert "Queries of student@1 get 409" in told.stderr, told.stderr
     assert "--student" in told.stderr
     assert running.http.get("/v1/aliases").json()["aliases"] == {"live": "objects"}
-    done = run_askew(*_command(running.url, second_file, "--student", new))
+    done = run_askew(*change_command(running.url, second_file, "--student", new))
     assert done.returncode == 0, done.stderr
     assert "fresh-student" in done.stderr
     assert running.http.get("/v1/aliases").json()["aliases"] == {"live": "fresh"}
@@ -297,7 +260,7 @@ def test_the_command_makes_no_gallery_for_what_is_no_alias(running: RunningServe
 def test_clients_that_name_no_gallery_are_told_of_unless_they_follow_the_alias(data: Path, second_file: Path) -> None:
     for default, is_told in (("objects", True), ("live", False)):
         with RunningServer(data, "--gallery", default) as server:
-            estimate = run_askew(*_command(server.url, second_file, "--estimate"))
+            estimate = run_askew(*change_command(server.url, second_file, "--estimate"))
             assert estimate.returncode == 0, estimate.stderr
             assert ("start the server with --gallery live" in estimate.stderr) is is_told
 

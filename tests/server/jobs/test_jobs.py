@@ -9,6 +9,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -22,7 +23,8 @@ from askew_client.encoding.encoder import Encoder
 from askew_server.errors import Refusal
 from askew_server.jobs.kind import Cancelled, JobStopped, Lane, Report, Task
 from askew_server.jobs.queue import MAX_RECEIVED, JobQueue
-from askew_server.jobs.store import MAX_ENDED
+from askew_server.jobs.store import MAX_ENDED, JobStore
+from askew_server.storage.errors import DiskFull
 from tests.support.job_waiting import DEADLINE, wait_for_job
 from tests.support.paths import DEMO
 from tests.support.problem_shape import assert_problem
@@ -334,6 +336,52 @@ def test_a_bug_fails_one_job_and_the_next_one_runs(tmp_path: Path) -> None:
         assert _wait(jobs, jobs.submit("held", gallery="g", parameters={})).state == "done"
     finally:
         jobs.close()
+
+
+def test_a_job_whose_end_the_disk_does_not_take_has_ended_and_is_recorded_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, jobs = _Held(), JobQueue(tmp_path, max_jobs=9)
+    jobs.register(kind)
+    jobs.start()
+    is_full = Event()
+    end = JobStore.end
+
+    def end_if_there_is_room(store: JobStore, *job: Any, **how: Any) -> None:
+        if is_full.is_set():
+            raise DiskFull("database or disk is full")
+        end(store, *job, **how)
+
+    monkeypatch.setattr(JobStore, "end", end_if_there_is_room)
+    try:
+        is_full.set()
+        failing = jobs.submit("held", gallery="g", parameters={"fail": True})
+        succeeding = jobs.submit("held", gallery="g", parameters={"asked": 1})
+        waiting = jobs.submit("held", gallery="g", parameters={})
+        with pytest.raises(DiskFull):
+            jobs.cancel(waiting.id)
+        kind.go.set()
+        assert (_wait(jobs, failing).state, _wait(jobs, succeeding).result) == ("failed", {"asked": 1})
+        assert _wait(jobs, waiting).state == "done"
+        assert (jobs.unfinished_of_kind("held", "g"), jobs.unfinished_tasks("held")) == ([], [])
+        assert jobs.counts_by_kind()["held", "failed"] == 1
+        with pytest.raises(Refusal, match="already ended"):
+            jobs.cancel(failing.id)
+        ended_at = jobs.job(failing.id).ended_at
+        is_full.clear()
+        deadline = time.monotonic() + DEADLINE
+        while (tmp_path / "jobs" / succeeding.id).exists():
+            assert time.monotonic() < deadline, "the end was not recorded"
+            time.sleep(0.01)
+    finally:
+        jobs.close()
+    again = JobQueue(tmp_path, max_jobs=9)
+    again.start()
+    try:
+        assert (again.job(failing.id).state, again.job(failing.id).ended_at) == ("failed", ended_at)
+        assert [again.job(job.id).state for job in (succeeding, waiting)] == ["done", "done"]
+    finally:
+        again.close()
 
 
 def test_a_stopped_job_runs_at_the_next_start_and_one_of_an_unknown_kind_fails(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.support.gallery_files import unit_vector, write_gallery
 from tests.support.replicas import serve_replica, status_of
 from tests.support.running_server import RunningServer
 from tests.support.trickling_proxy import TricklingProxy, Way
-from tests.support.waiting import in_thread
+from tests.support.waiting import in_thread, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 BOUND = 1.0
@@ -37,6 +38,23 @@ def test_a_call_ends_in_time_whatever_trickles(way: Way, monkeypatch: pytest.Mon
             with pytest.raises(PrimaryUnreachable, match="did not end in time"):
                 in_thread(call).result(30)
             assert time.monotonic() - began < 3 * BOUND + 1
+
+
+def test_calls_that_are_given_up_leave_no_thread_and_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A primary that trickles for a day must not take all threads of its replica, nor all places of the pool."""
+    for name in ("_SECONDS", "_SECONDS_FOR_ANSWER"):
+        monkeypatch.setattr(f"askew_server.replication.source.{name}", BOUND / 2)
+    with TricklingProxy(0) as proxy, closing(Source(Address(proxy.url))) as source:
+        for way in get_args(Way):
+            proxy.trickle(way)
+            with pytest.raises(PrimaryUnreachable):
+                source.state("", 0)
+            wait_until(lambda: _calls() == 0, f"the thread of a call to end ({way})")
+            wait_until(lambda: proxy.held() == 0, f"its connection to end ({way})")
+
+
+def _calls() -> int:
+    return sum(each.name == "follow-call" for each in threading.enumerate())
 
 
 def test_a_call_that_nobody_waits_for_any_more_ends_at_once() -> None:

@@ -1,6 +1,6 @@
 """Replicas: the state of this server among them, its promotion, and the feed that replicas follow.
 
-Replicas run the same version as their primary, so the feed is no public interface and is not in the API's document.
+Replicas and their primary are servers of versions that fit, so the feed is no public interface and is not in the API's document.
 """
 
 from __future__ import annotations
