@@ -13,6 +13,7 @@ from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
 from askew_training.cli.evaluation.describing import write_and_name
 from askew_training.cli.evaluation.page import Embed, ReportFile, check_folders, check_page, files_of, write_page
+from askew_training.cli.outputs import check_no_input
 from askew_training.cli.terminal import finish
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ def compare(
     if photos and report is None:
         raise typer.BadParameter("it says where the photos of --report are: give --report, too", param_hint="--photos")
     check_page(report, embed)
+    for option, output in (("--json", json), ("--report", report)):
+        check_no_input(option, output, (*(queries or []), *(gallery or []), *(manifest or []), *(measurements or [])))
     check_folders(photos or [])
     intake = Intake()
     read = read_measurements(measurements or [])
