@@ -45,8 +45,11 @@ class PartialFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stream.close()
-        self._temporary.unlink(missing_ok=True)
+        try:
+            # On a full disk this raises once more: what the stream kept back cannot be written.
+            self.stream.close()
+        finally:
+            self._temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

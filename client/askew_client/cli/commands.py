@@ -215,11 +215,13 @@ def _one_line(value: object) -> str:
 
 
 def _check_out(out: Path, inputs: list[Path]) -> None:
-    """Raise typer.BadParameter for a file that cannot be written, or that is one of the files to read."""
-    if out.is_dir() or not out.parent.is_dir():
-        wrong = out if out.is_dir() else out.parent
-        state = "is a folder" if out.is_dir() else "is no folder"
-        raise typer.BadParameter(f"expected a file to write (.npy), but {wrong} {state}", param_hint="--out")
+    """Raise AskewError for a file that cannot be written, typer.BadParameter for one that is read."""
+    from askew_client.contract.errors import AskewError
+
+    if out.is_dir():
+        raise AskewError(f"{out} cannot be written: it is a folder. Name a file in it.")
+    if not out.parent.is_dir():
+        raise AskewError(f"{out} cannot be written: {out.parent} is not a folder. Create it first.")
     if any(out.exists() and each.exists() and out.samefile(each) for each in inputs):
         raise typer.BadParameter(f"{out} is a file to read: name another one", param_hint="--out")
 

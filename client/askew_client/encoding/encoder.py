@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 ENGINE_HINT = "Install one: pip install onnxruntime (or onnxruntime-gpu, for an NVIDIA GPU)."
 
+FURTHEST = 2.0
+"""The largest cosine distance."""
 
 OneVector = np.ndarray[tuple[int], np.dtype[np.float32]]
 """float32 [D]."""
@@ -154,7 +156,7 @@ class Encoder:
         return vector
 
     def golden_distances(self) -> dict[str, float]:
-        """Recompute the golden vectors: the cosine distance to the recorded vector, by picture.
+        """Recompute the golden vectors: the cosine distance to the recorded vector, by picture; 2, the largest, for no direction.
 
         Raises DamagedEncoder if the file records a picture that this package does not have.
         """
@@ -168,15 +170,16 @@ class Encoder:
                 )
             vector = self._infer(pictures[name]).astype(np.float64)
             recorded = self.manifest.golden_vector(name).astype(np.float64)
-            norms = np.linalg.norm(vector) * np.linalg.norm(recorded)
-            distances[name] = max(0.0, 1.0 - float(vector @ recorded / norms))
+            with np.errstate(over="ignore", invalid="ignore"):
+                cosine = float(vector @ recorded / (np.linalg.norm(vector) * np.linalg.norm(recorded)))
+            # NaN is not smaller than anything: an engine that computes NaN, or zeros, computes wrongly.
+            distances[name] = max(0.0, 1.0 - cosine) if np.isfinite(cosine) else FURTHEST
         return distances
 
     def check_golden(self) -> dict[str, float]:
         """As golden_distances. Raises DamagedEncoder if a distance exceeds the manifest's tolerance."""
         distances = self.golden_distances()
-        # NaN counts as the largest distance: an engine that computes NaN computes wrongly.
-        worst = max(distances, key=lambda name: np.nan_to_num(distances[name], nan=np.inf))
+        worst = max(distances, key=lambda name: distances[name])
         if not distances[worst] <= self.manifest.tolerance:
             raise DamagedEncoder(
                 f"{self.path} does not compute its own golden vectors on this machine: picture {worst!r} is off by "

@@ -37,8 +37,7 @@ def learn_whitening(vectors: NDArray[np.float32], dim: int, power: float) -> Whi
     centred = exact - mean
     variances, axes = np.linalg.eigh(centred.T @ centred / count)
     variances, axes = variances[::-1][:dim], axes[:, ::-1][:, :dim]
-    # What is left of equal vectors by rounding is no variance, however it compares with itself.
-    if variances[-1] <= 1e-12 * max(variances[0], 1e-12 * float(mean @ mean)):
+    if variances[-1] <= 1e-12 * variances[0]:
         raise DataError(
             f"The photos vary in fewer than {dim} dimensions. Give more photos, or ask for fewer dimensions."
         )
