@@ -19,6 +19,7 @@ COMMANDS = {
     "whiten-given": ("whiten", "OUT", "--start", "one.pt", "--method", "given", "--dim", "2"),
     "distil": ("distil", "one.pt", "OUT", "--learn-size", "96", *PHOTOS),
     "mix": ("mix", "one.pt", "OUT", "--start", "two.pt"),
+    "export": ("export", "one.pt", "OUT", "--role", "teacher", "--name", "a", "--version", "1", "--licence", "CC0"),
     "quantise": ("quantise", "bytes.pt", "OUT", *PHOTOS[:4]),
     "evaluate": (
         "evaluate",

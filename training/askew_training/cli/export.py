@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from askew_training.cli.options import parse_scales
+from askew_training.cli.outputs import check_no_input
 
 
 class Precision(Enum):
@@ -70,6 +71,7 @@ def export(
     --role, --name, --version and --licence are needed. From an encoder file: with --version alone, its graph is written
     anew, as exports are now, as another version; with --target mobile, it is cut into parts. All else stays as it is.
     """
+    check_no_input("OUTPUT", output, (source, scale_exponent_of, *(metrics or [])))
     given = {
         "--role": role,
         "--name": name,
