@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,8 +19,11 @@ class PartialFile:
     """
 
     def __init__(self, path: Path) -> None:
-        """Create the temporary file; write to `stream`. Raises OSError if the folder cannot be written to."""
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        """Create the temporary file; write to `stream`. Raises OSError, about `path`, if it is a folder, or cannot be written."""
+        with _errors_about(path):
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         self._path = path
         self._temporary = Path(name)
         self.stream = os.fdopen(descriptor, "wb")
@@ -40,15 +45,29 @@ class PartialFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stream.close()
-        self._temporary.unlink(missing_ok=True)
+        try:
+            # On a full disk this raises once more: what the stream kept back cannot be written.
+            self.stream.close()
+        finally:
+            self._temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file, or replace it with new content, atomically. Raises OSError."""
-    with PartialFile(path) as file:
+    """Write a file, or replace it with new content, atomically. Raises OSError, which names `path`."""
+    with _errors_about(path), PartialFile(path) as file:
         file.stream.write(content)
         file.commit()
+
+
+@contextmanager
+def _errors_about(path: Path) -> Iterator[None]:
+    """Let an OSError name the file that was to be written: nobody knows the temporary one, and a full disk names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def flush_folder(folder: Path) -> None:

@@ -22,7 +22,7 @@ from tests.support.small_encoders import make_encoder, sealed
 
 MARK = (1, 2, 3)
 
-Fault = Literal["loop", "memory", "exception", "slow"]
+Fault = Literal["loop", "memory", "exception", "slow", "nan", "infinite", "zeros", "long"]
 
 
 def make_hard_encoder(
@@ -37,7 +37,8 @@ def make_hard_encoder(
 ) -> Path:
     """Write an encoder file that fails on photos whose first pixel is MARK, or `always`.
 
-    `loop` never ends. `memory` needs `amount` bytes (200 GiB). `exception` makes the engine raise. `slow` takes `amount` rounds of a loop (200,000, about half a second), and then describes the photo as it should.
+    `loop` never ends. `memory` needs `amount` bytes (200 GiB). `exception` makes the engine raise. `slow` takes `amount` rounds of a loop (200,000, about half a second), and then describes the photo as it should. `nan`, `infinite`,
+    `zeros` and `long` give a vector that has such values, or is twice as long as it should be.
     """
     make_encoder(path, role=role, seed=seed, name=name)
     model, manifest = onnx.load(path), read_encoder_file(path).manifest
@@ -157,9 +158,26 @@ def _exception(_: int | None) -> tuple[Nodes, Constants]:
     return nodes, {"x_beyond": np.array(1_000), "x_rows": np.zeros((2, 1), dtype=np.float32)}
 
 
+def _scaled(factor: float) -> Callable[[int | None], tuple[Nodes, Constants]]:
+    """The vector times a factor, which is 1 for other photos."""
+
+    def fault(_: int | None) -> tuple[Nodes, Constants]:
+        nodes = [
+            helper.make_node("Gather", ["f_factors", "trig_number"], ["f_factor"], axis=0),
+            helper.make_node("Mul", ["normal", "f_factor"], ["descriptor"]),
+        ]
+        return nodes, {"f_factors": np.array([1, factor], dtype=np.float32)}
+
+    return fault
+
+
 _FAULTS: dict[Fault, Callable[[int | None], tuple[Nodes, Constants]]] = {
     "loop": _loop,
     "memory": _memory,
     "exception": _exception,
     "slow": _slow,
+    "nan": _scaled(np.nan),
+    "infinite": _scaled(np.inf),
+    "zeros": _scaled(0),
+    "long": _scaled(2),
 }

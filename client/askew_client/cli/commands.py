@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.warning_lines import warn_of_unknown_fields
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def check(file: EncoderFileArgument, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+@stopped_by_sigterm()
 def encode(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="JPEG, PNG, WebP, HEIC or AVIF files.")],
     encoder: Annotated[Path, typer.Option(help="The encoder file.")],
@@ -78,6 +80,8 @@ def encode(
 
     if (out is not None) + as_json + raw != 1:
         raise typer.BadParameter("expected exactly one of --out, --json and --raw")
+    if out is not None:
+        _check_out(out, [*photos, encoder])
     opened = Encoder(encoder)
     intake = Intake()
     described: list[Path] = []
@@ -208,6 +212,18 @@ def _one_line(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}: {each}" for key, each in value.items())
     return str(value)
+
+
+def _check_out(out: Path, inputs: list[Path]) -> None:
+    """Raise AskewError for a file that cannot be written, typer.BadParameter for one that is read."""
+    from askew_client.contract.errors import AskewError
+
+    if out.is_dir():
+        raise AskewError(f"{out} cannot be written: it is a folder. Name a file in it.")
+    if not out.parent.is_dir():
+        raise AskewError(f"{out} cannot be written: {out.parent} is not a folder. Create it first.")
+    if any(out.exists() and each.exists() and out.samefile(each) for each in inputs):
+        raise typer.BadParameter(f"{out} is a file to read: name another one", param_hint="--out")
 
 
 def _write_npy(path: Path, vectors: NDArray[np.float32]) -> None:

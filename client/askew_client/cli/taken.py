@@ -91,7 +91,7 @@ class Intake:
             for text, reason in reasons.items():
                 yield f"{kind}: {self._counted(reason.count)}, {text}"
                 first = list(reason.first.items())[:NAMED_AS_TEXT]
-                yield from (f"  {_on_one_line(sentence or name)}" for name, sentence in first)
+                yield from (f"  {_on_one_line(_told(name, sentence))}" for name, sentence in first)
                 if reason.count > len(first):
                     yield f"  and {reason.count - len(first):,} more"
 
@@ -134,6 +134,11 @@ def reason_of(error: PhotoError) -> str:
     if isinstance(error, PhotoTooThin):
         return "too small for the encoder"
     return "cannot be read as a photo"
+
+
+def _told(name: str, sentence: str) -> str:
+    """The sentence of one that was not taken, with its name: some sentences only say what is wrong."""
+    return sentence if sentence and name.rpartition("/")[2] in sentence else f"{name}: {sentence}".removesuffix(": ")
 
 
 def _printable(text: str) -> str:

@@ -19,7 +19,7 @@ from askew_client.contract.space import SpaceId
 FORMAT_VERSION = 1
 PREFIX = "askew."
 DIGEST_KEY = "askew.sha256"
-SMALLEST_PHOTO_SIZE = 96
+SMALLEST_PHOTO_SIZE, LARGEST_PHOTO_SIZE = 96, 8_192
 
 EncoderName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")]
 Role = Literal["teacher", "student"]
@@ -44,7 +44,7 @@ class Manifest(ShortRepr):
     role: Role
     space_id: SpaceId
     dim: int = Field(ge=1, le=65_536)
-    photo_size: int = Field(ge=SMALLEST_PHOTO_SIZE, le=8_192)
+    photo_size: int = Field(ge=SMALLEST_PHOTO_SIZE, le=LARGEST_PHOTO_SIZE)
     scales: list[float] = Field(min_length=1, max_length=8)
     precision: Precision
     trunk: str

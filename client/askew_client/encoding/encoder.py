@@ -21,8 +21,10 @@ from askew_client.contract.errors import (
     NotAnEncoder,
     PhotoError,
     UnreadablePhoto,
+    WireError,
 )
 from askew_client.contract.manifest import Manifest
+from askew_client.contract.wire import check_vector
 from askew_client.cores import usable_cores
 from askew_client.encoding.engines import not_importable, refuse_several
 from askew_client.encoding.golden import golden_pictures
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 ENGINE_HINT = "Install one: pip install onnxruntime (or onnxruntime-gpu, for an NVIDIA GPU)."
 
+FURTHEST = 2.0
+"""The largest cosine distance."""
 
 OneVector = np.ndarray[tuple[int], np.dtype[np.float32]]
 """float32 [D]."""
@@ -105,18 +109,16 @@ class Encoder:
     def encode_pixels(self, pixels: NDArray[np.uint8]) -> OneVector:
         """Describe one decoded photo, uint8 [H, W, 3] RGB: float32 [D], unit length.
 
-        Raises PhotoTooThin, EncoderFailed.
+        Raises PhotoTooThin, and EncoderFailed if the engine fails or its vector is not finite or not of length 1.
         """
-        check_shape(pixels.shape[0], pixels.shape[1], self.manifest.photo_size)
+        vector = self._infer(pixels)
         try:
-            (descriptors,) = self._session.run(["descriptor"], {"image": pixels[None]})
-        # onnxruntime's exceptions have no common base class below Exception.
-        except Exception as error:  # noqa: BLE001
+            check_vector(vector)
+        except WireError:
             raise EncoderFailed(
-                f"{self.path} cannot describe a photo of {pixels.shape[1]} × {pixels.shape[0]} px: onnxruntime reports "
-                f"{_reason(error)}. Use another encoder, or export this one again."
+                f"{self.path} describes a photo of {pixels.shape[1]} × {pixels.shape[0]} px by {_fault(vector)}. Expected a "
+                "vector of length 1. Use another encoder, or export this one again."
             ) from None
-        vector: OneVector = descriptors[0]
         return vector
 
     def encode_stream(self, photos: Iterable[Photo], *, workers: int) -> Iterator[NDArray[np.float32] | PhotoError]:
@@ -139,8 +141,22 @@ class Encoder:
             finally:
                 stopped.set()
 
+    def _infer(self, pixels: NDArray[np.uint8]) -> OneVector:
+        """What the network makes of a decoded photo, float32 [D], whether or not it is a vector of length 1."""
+        check_shape(pixels.shape[0], pixels.shape[1], self.manifest.photo_size)
+        try:
+            (descriptors,) = self._session.run(["descriptor"], {"image": pixels[None]})
+        # onnxruntime's exceptions have no common base class below Exception.
+        except Exception as error:  # noqa: BLE001
+            raise EncoderFailed(
+                f"{self.path} cannot describe a photo of {pixels.shape[1]} × {pixels.shape[0]} px: onnxruntime reports "
+                f"{_reason(error)}. Use another encoder, or export this one again."
+            ) from None
+        vector: OneVector = descriptors[0]
+        return vector
+
     def golden_distances(self) -> dict[str, float]:
-        """Recompute the golden vectors: the cosine distance to the recorded vector, by picture.
+        """Recompute the golden vectors: the cosine distance to the recorded vector, by picture; 2, the largest, for no direction.
 
         Raises DamagedEncoder if the file records a picture that this package does not have.
         """
@@ -152,17 +168,18 @@ class Encoder:
                     f"{self.path} records a vector of the picture {name!r}, which this Askew does not have. Upgrade "
                     "Askew, or export the encoder again."
                 )
-            vector = self.encode_pixels(pictures[name]).astype(np.float64)
+            vector = self._infer(pictures[name]).astype(np.float64)
             recorded = self.manifest.golden_vector(name).astype(np.float64)
-            norms = np.linalg.norm(vector) * np.linalg.norm(recorded)
-            distances[name] = max(0.0, 1.0 - float(vector @ recorded / norms))
+            with np.errstate(over="ignore", invalid="ignore"):
+                cosine = float(vector @ recorded / (np.linalg.norm(vector) * np.linalg.norm(recorded)))
+            # NaN is not smaller than anything: an engine that computes NaN, or zeros, computes wrongly.
+            distances[name] = max(0.0, 1.0 - cosine) if np.isfinite(cosine) else FURTHEST
         return distances
 
     def check_golden(self) -> dict[str, float]:
         """As golden_distances. Raises DamagedEncoder if a distance exceeds the manifest's tolerance."""
         distances = self.golden_distances()
-        # NaN counts as the largest distance: an engine that computes NaN computes wrongly.
-        worst = max(distances, key=lambda name: np.nan_to_num(distances[name], nan=np.inf))
+        worst = max(distances, key=lambda name: distances[name])
         if not distances[worst] <= self.manifest.tolerance:
             raise DamagedEncoder(
                 f"{self.path} does not compute its own golden vectors on this machine: picture {worst!r} is off by "
@@ -226,6 +243,13 @@ def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessi
 
 def _reopen(path: Path, threads: int | None, max_pixels: int) -> Encoder:
     return Encoder(path, threads=threads, max_pixels=max_pixels)
+
+
+def _fault(vector: OneVector) -> str:
+    """What keeps a vector from being one of length 1, in words."""
+    if not np.isfinite(vector).all():
+        return "NaN or infinite values"
+    return f"a vector of length {np.linalg.norm(vector.astype(np.float64)):.4g}"
 
 
 def _reason(error: Exception) -> str:

@@ -23,6 +23,7 @@ from askew_client.cli.registry import COMMANDS
 from askew_client.contract.manifest import golden_text
 from askew_client.contract.problems import ProblemKind
 from askew_client.contract.wire import unpack
+from tests.support.command_line import call_askew
 from tests.support.scripted_server import ScriptedServer
 from tests.support.small_encoders import sealed
 
@@ -171,6 +172,26 @@ def test_encode_writes_to_the_chosen_output(teacher_file: Path, photos: list[Pat
     assert askew("encode", photos[0], "--encoder", teacher_file, "--json", "--raw").returncode == 2
 
 
+def test_encode_never_replaces_what_it_reads_and_says_what_cannot_be_written(
+    teacher_file: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    photo, encoder = tmp_path / "photo.jpg", tmp_path / "teacher.onnx"
+    photo.write_bytes(photos[0].read_bytes())
+    encoder.write_bytes(teacher_file.read_bytes())
+    (tmp_path / "linked.npy").symlink_to(photo)
+    for out, code, sentence in (
+        (photo, 2, "is a file to read"),
+        (tmp_path / "linked.npy", 2, "is a file to read"),
+        (encoder, 2, "is a file to read"),
+        (tmp_path, 1, "is a folder"),
+        (tmp_path / "missing" / "out.npy", 1, "is not a folder"),
+    ):
+        ended = call_askew("encode", photo, "--encoder", encoder, "--out", out)
+        assert ended.returncode == code and sentence in " ".join(ended.stderr.replace("│", " ").split()), out
+    assert photo.read_bytes() == photos[0].read_bytes() and encoder.read_bytes() == teacher_file.read_bytes()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 @pytest.mark.slow
 def test_encode_names_the_photos_that_it_cannot_describe_and_describes_the_rest(
     teacher_file: Path, photos: list[Path], tmp_path: Path
@@ -211,7 +232,7 @@ def test_errors_are_one_line(teacher_file: Path, photos: list[Path], tmp_path: P
     assert "No server answers" in one_line(askew("search", photos[0], "--encoder", teacher_file, *no_server))
     assert "missing.jpg" in one_line(askew("search", "missing.jpg", *no_server))
     no_folder = tmp_path / "no" / "such" / "folder.npy"
-    assert "No such file" in one_line(askew("encode", photos[0], "--encoder", teacher_file, "--out", no_folder))
+    assert "is not a folder" in one_line(askew("encode", photos[0], "--encoder", teacher_file, "--out", no_folder))
     assert "pip install onnxruntime" in one_line(askew_without("onnxruntime", "check", teacher_file))
 
 

@@ -42,6 +42,16 @@ def test_photos_are_counted_by_reason_with_the_sentences_of_the_first() -> None:
     assert intake.summary() == "0 photos taken, 8 skipped"
 
 
+def test_a_sentence_that_does_not_name_its_photo_is_printed_with_the_name() -> None:
+    intake = Intake()
+    intake.skip("walls/thin.jpg", "too small", "Expected a shorter side of at least 32 px, got 1.")
+    intake.skip("walls/cut.jpg", "too small", "/photos/walls/cut.jpg is truncated.")
+    assert list(intake.lines())[1:] == [
+        "  walls/thin.jpg: Expected a shorter side of at least 32 px, got 1.",
+        "  /photos/walls/cut.jpg is truncated.",
+    ]
+
+
 def test_json_has_numbers_and_names_of_every_kind() -> None:
     intake = Intake()
     intake.taken, intake.known = 2, 1

@@ -30,7 +30,7 @@ from askew_client.errors import (
     PhotoTooThin,
     UnreadablePhoto,
 )
-from tests.support.hard_encoders import make_hard_encoder, marked_photo, plain_photo
+from tests.support.hard_encoders import Fault, make_hard_encoder, marked_photo, plain_photo
 from tests.support.small_encoders import make_encoder, sealed, space_of
 
 BLOCK_ENGINE = """
@@ -50,6 +50,24 @@ def teacher(teacher_file: Path) -> Encoder:
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("fault", ["nan", "infinite", "zeros", "long"])
+def test_a_vector_that_is_not_of_length_1_is_an_error_about_its_photo(tmp_path: Path, fault: Fault) -> None:
+    encoder = Encoder(make_hard_encoder(tmp_path / "hard.onnx", fault), threads=1)
+    with pytest.raises(
+        EncoderFailed, match=r"hard.onnx describes a photo of 160 × 120 px by .*Expected a vector of length 1"
+    ):
+        encoder.encode(marked_photo())
+    found = list(encoder.encode_stream([plain_photo(), marked_photo()], workers=1))
+    assert isinstance(found[0], np.ndarray) and isinstance(found[1], PhotoError)
+    always = Encoder(make_hard_encoder(tmp_path / "always.onnx", fault, always=True), threads=1)
+    if fault == "long":
+        assert max(always.golden_distances().values()) < 1e-6
+        return
+    assert set(always.golden_distances().values()) == {2.0}
+    with pytest.raises(DamagedEncoder, match=r"does not compute its own golden vectors .* off by 2\.00e\+00"):
+        always.check_golden()
 
 
 def test_vectors_are_float32_of_unit_length(teacher: Encoder, photos: list[Path]) -> None:

@@ -11,7 +11,7 @@ import torch
 from askew_training.cli.distil import distil
 from askew_training.cli.whiten import whiten
 from askew_training.networks.checkpoint import load_checkpoint, save_checkpoint
-from tests.support.training_helpers import run_command
+from tests.support.training_helpers import checkpoint_of, run_command, tiny_network, words
 
 
 @pytest.mark.slow
@@ -26,6 +26,21 @@ def test_a_distilled_student_stays_in_its_teachers_space(
     assert student.description.photo_size == 224
     assert student.network.linear is not None and teacher.network.linear is not None
     assert not torch.equal(student.network.linear.weight, teacher.network.linear.weight)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--ridge", value) for value in ("nan", "inf", "0", "-1", "1e300")),
+        ("--learn-size", 10**12),
+        ("--photo-size", 10**12),
+    ],
+)
+def test_numbers_that_nothing_can_be_learned_with_are_refused(tmp_path: Path, option: str, value: object) -> None:
+    save_checkpoint(tmp_path / "teacher.pt", checkpoint_of(tiny_network(dim=4)))
+    more = ("--learn-size", 96, option, value, "--licences", tmp_path / "none.toml", "--photos", tmp_path)
+    refused = run_command(distil, tmp_path / "teacher.pt", tmp_path / "student.pt", *more)
+    assert refused.exit_code == 2 and option in words(refused.output)
 
 
 @pytest.mark.slow

@@ -53,6 +53,10 @@ def test_what_cannot_be_quantised_is_refused(tmp_path: Path, photos: list[str | 
     save_checkpoint(start, checkpoint_of(float_network()))
     refused = run_command(quantise, start, output, *photos, "--device", "nothing")
     assert "expected a device of this machine" in words(refused.stderr)
+    for option, value in (
+        ("--device", "meta"), ("--seed", -1), ("--rate", "nan"), ("--rate", 1e300), ("--batch", 10**12), ("--learn-size", 10**12),
+    ):  # fmt: skip
+        assert run_command(quantise, start, output, *photos, option, value).exit_code == 2, (option, value)
     for seed in range(3, 12):
         (tmp_path / "facades" / f"{seed}.png").unlink()
     with pytest.raises(DataError, match="Expected 10 photos or more to learn from, got 3"):

@@ -46,7 +46,7 @@ def test_several_trunks_side_by_side_make_one_teacher(
     assert manifest.trunk == f"{TINY_TRUNK} + {another}"
 
 
-@pytest.mark.parametrize("scales", ["2", "one", "1,", "1,-1", "1,nan", "0.5", "1,9"])
+@pytest.mark.parametrize("scales", ["2", "one", "1,", "1,-1", "1,nan", "0.5", "1,9", "1,inf", "1,1e-9"])
 def test_invalid_scales_are_refused(project: Path, tmp_path: Path, scales: str) -> None:
     start = ("--trunk", TINY_TRUNK, "--weights", "random", "--licences", project / "licences.toml")
     result = run_command(whiten, tmp_path / "x.pt", *start, "--scales", scales)
@@ -106,6 +106,17 @@ def test_whitening_without_photos_or_licences_is_refused(project: Path, tmp_path
     with pytest.raises(DataError, match="no photos to learn from"):
         run_command(whiten, tmp_path / "x.pt", *start)
     save_photo(tmp_path / "a.png")
+    (tmp_path / "few.toml").write_text(f'[licences]\n"{tmp_path.name}" = "CC0"\n')
+    few = (*start[:-1], tmp_path / "few.toml", "--photos", tmp_path)
+    # Both are known before a photo is described.
+    with pytest.raises(DataError, match="Expected 1 to 48 dimensions"):
+        run_command(whiten, tmp_path / "x.pt", *few, "--cache", tmp_path / "cache")
+    with pytest.raises(DataError, match="more than 1 photos, got 1"):
+        run_command(whiten, tmp_path / "x.pt", *few, "--dim", 1, "--cache", tmp_path / "cache")
+    save_photo(tmp_path / "b.png", 1)
+    with pytest.raises(DataError, match="No two photos show the same"):
+        run_command(whiten, tmp_path / "x.pt", *few, "--dim", 1, "--method", "lw", "--cache", tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
     with pytest.raises(DataError, match="No licence is stated"):
         run_command(whiten, tmp_path / "x.pt", *start, "--photos", tmp_path)
     assert not (tmp_path / "x.pt").exists()

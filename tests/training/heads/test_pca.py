@@ -29,6 +29,36 @@ def official() -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("shape", [(30, 5), (6, 40), (9, 1)])
+def test_the_map_is_that_of_a_singular_value_decomposition(shape, power):
+    few = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    few = np.concatenate([few, few])  # Every photo twice: its rank is at most that of half of them.
+    dim = min(shape[0] - 1, shape[1], 4)
+    centred = few - few.mean(0, dtype=np.float64)
+    _, spreads, axes = np.linalg.svd(centred / np.sqrt(len(few)), full_matrices=False)
+    expected = (centred @ axes[:dim].T) * spreads[:dim] ** -power
+    expected /= np.sqrt((expected**2).sum(1).mean())
+    whitening = learn_whitening(few, dim, power)
+    np.testing.assert_allclose(np.abs(few @ whitening.weight.T + whitening.bias), np.abs(expected), atol=2e-5)
+
+
+@pytest.mark.parametrize("count", range(2, 12))
+def test_equal_photos_vary_in_no_dimension(count):
+    one = np.random.default_rng(count).standard_normal(24)
+    equal = np.repeat((one / np.linalg.norm(one)).astype(np.float32)[None], count, axis=0)
+    with pytest.raises(DataError, match="The photos vary in fewer than 1 dimension"):
+        learn_whitening(equal, 1, 0.5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_vectors_that_are_not_finite_are_refused(vectors, value):
+    broken = vectors.copy()
+    broken[3, 2] = value
+    with pytest.raises(DataError, match="Expected finite vectors"):
+        learn_whitening(broken, 4, 0.5)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
 def test_components_are_centred_uncorrelated_and_scaled_by_the_power(vectors, power):
     whitening = learn_whitening(vectors, 12, power)
     mapped = vectors.astype(np.float64) @ whitening.weight.T + whitening.bias

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from askew_training.errors import DataError
 from askew_training.heads import (
@@ -39,3 +40,18 @@ def test_a_refit_of_shapes_that_do_not_fit_is_refused(vectors):
         refit_linear(start.as_layer(), vectors, start.apply(vectors)[:-1], 1e-3)
     with pytest.raises(DataError, match="positive ridge"):
         refit_linear(start.as_layer(), vectors, start.apply(vectors), 0)
+
+
+def test_a_refit_that_has_no_finite_solution_is_refused(vectors):
+    start = learn_whitening(vectors, 8, 0.5).as_layer()
+    targets = apply_linear(start, vectors)
+    with pytest.raises(DataError, match="positive ridge, got inf"):
+        refit_linear(start, vectors, targets, np.inf)
+    equal = np.repeat(np.eye(12, dtype=np.float32)[:1], 3, axis=0)
+    with pytest.raises(DataError, match="no single solution with a ridge of 1e-300"):
+        refit_linear(start, equal, targets[:3], 1e-300)
+    # A teacher whose layer maps everything to zeros gives no direction to learn.
+    torch.nn.init.zeros_(start.weight)
+    torch.nn.init.zeros_(start.bias)
+    with pytest.raises(DataError, match="Expected finite vectors of the 500 photos"):
+        refit_linear(start, vectors, apply_linear(start, vectors), 1e-3)

@@ -195,3 +195,33 @@ def test_files_that_are_not_checkpoints_are_refused(tmp_path: Path, content: byt
         load_checkpoint(path)
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_checkpoint(tmp_path / "missing.pt")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_neither_written_nor_read(tmp_path: Path, value: float) -> None:
+    path, network = tmp_path / "network.pt", tiny_network()
+    save_checkpoint(path, checkpoint_of(network))
+    before = path.read_bytes()
+    with torch.no_grad():
+        next(network.parameters()).view(-1)[0] = value
+    with pytest.raises(CheckpointError, match=r"network.pt was not written: the weights .* hold NaN or infinite"):
+        save_checkpoint(path, checkpoint_of(network))
+    assert path.read_bytes() == before
+    torch.save(checkpoint_of(network).content(), path)
+    with pytest.raises(CheckpointError, match=r"network.pt holds NaN or infinite values in .*Expected finite weights"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_that_is_cut_anywhere_is_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "network.pt"
+    save_checkpoint(path, checkpoint_of(tiny_network()))
+    whole = path.read_bytes()
+    for share in (0, 0.01, 0.5, 0.99, 0.9999):
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(CheckpointError, match="is not an Askew checkpoint"):
+            load_checkpoint(path)
+
+
+def test_a_checkpoint_that_cannot_be_written_names_its_file(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"missing/network.pt cannot be written: No such file or directory"):
+        save_checkpoint(tmp_path / "missing" / "network.pt", checkpoint_of(tiny_network()))

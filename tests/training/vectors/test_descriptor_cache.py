@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,10 @@ from PIL import Image
 
 from askew_client import Encoder
 from askew_training.data.crops import Crop
+from askew_training.errors import CacheError
 from askew_training.export.shrinking import shrink
 from askew_training.vectors.descriptor_cache import DescriptorCache
+from tests.support.hard_encoders import make_hard_encoder, marked_photo
 from tests.training.photo_files import save_photo
 
 
@@ -50,6 +54,36 @@ def test_vectors_computed_before_an_interruption_are_kept(
     described = DescriptorCache(tmp_path / "cache", teacher).describe(photos, lambda: None)
     assert len(described.vectors) == 4
     assert len(describes_again) == 2
+
+
+def test_a_photo_without_a_vector_of_length_1_is_named_and_what_earlier_versions_kept_of_it_is_not_used(
+    photos: list[Path], tmp_path: Path
+) -> None:
+    encoder = make_hard_encoder(tmp_path / "hard.onnx", "nan")
+    (tmp_path / "marked.png").write_bytes(marked_photo())
+    paths = [photos[0], tmp_path / "marked.png"]
+    for vector in (None, np.full(64, np.nan, np.float32), np.zeros(64, np.float32)):
+        cache = DescriptorCache(tmp_path / "cache", encoder)
+        if vector is not None:
+            cache._file.append({hashlib.sha256(paths[1].read_bytes()).hexdigest(): vector})
+        described = cache.describe(paths, lambda: None)
+        assert list(described.vectors) == paths[:1]
+        assert "by NaN or infinite values" in described.unreadable[paths[1]]
+
+
+def test_a_folder_that_takes_no_more_is_named(teacher: Path, photos: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(CacheError, match=r"Expected a folder for vectors, but .*/file cannot be made: File exists"):
+        DescriptorCache(tmp_path / "file", teacher)
+    cache = DescriptorCache(tmp_path / "cache", teacher)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(CacheError, match=r"Vectors cannot be written to .*/cache: File too large\. Make room"):
+            cache.describe(photos, lambda: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert len(DescriptorCache(tmp_path / "cache", teacher).describe(photos, lambda: None).vectors) == 4
 
 
 def test_a_damaged_cache_is_computed_again(teacher: Path, photos: list[Path], tmp_path: Path) -> None:

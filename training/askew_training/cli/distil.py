@@ -9,8 +9,12 @@ import typer
 
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
-from askew_training.cli.options import descriptor_folder
+from askew_training.cli.options import LARGEST_PHOTO_SIZE, descriptor_folder
+from askew_training.cli.outputs import check_checkpoint
 from askew_training.cli.terminal import AsJson, finish, progress
+
+LARGEST_RIDGE = 1e6
+"""Far above this, nothing is learned but the rounding."""
 
 
 @stopped_by_sigterm()
@@ -18,10 +22,15 @@ def distil(
     teacher: Annotated[Path, typer.Argument(help="The teacher's checkpoint.")],
     output: Annotated[Path, typer.Argument(help="The student's checkpoint to write.")],
     licences: Annotated[Path, typer.Option(help="TOML file: the licence of each set of photos.")],
-    learn_size: Annotated[int, typer.Option(min=96, help="Longest side of photos while the student learns.")],
+    learn_size: Annotated[
+        int,
+        typer.Option(min=96, max=LARGEST_PHOTO_SIZE, help="Longest side of photos while the student learns."),
+    ],
     manifest: Annotated[Path | None, typer.Option(help="A photo manifest; its role `train` is used.")] = None,
     photos: Annotated[list[Path] | None, typer.Option(help="A folder of unlabelled photos; repeatable.")] = None,
-    photo_size: Annotated[int, typer.Option(min=96, help="Longest side of photos that it will describe.")] = 224,
+    photo_size: Annotated[
+        int, typer.Option(min=96, max=LARGEST_PHOTO_SIZE, help="Longest side of photos that it will describe.")
+    ] = 224,
     ridge: Annotated[float, typer.Option(help="How strongly the teacher's own layer is preserved.")] = 1e-3,
     cache: Annotated[Path | None, typer.Option(help="The folder for vectors; default: ~/.cache/askew.")] = None,
     as_json: AsJson = False,
@@ -42,6 +51,11 @@ def distil(
     from askew_training.networks.checkpoint import Checkpoint, Description, load_checkpoint, save_checkpoint
     from askew_training.networks.network import Network
 
+    if not 0 < ridge <= LARGEST_RIDGE:
+        raise typer.BadParameter(
+            f"expected a number above 0 and up to {LARGEST_RIDGE:g}, got {ridge:g}", param_hint="--ridge"
+        )
+    check_checkpoint(output, (teacher, licences, manifest))
     source = load_checkpoint(teacher)
     if source.network.linear is None:
         raise CheckpointError(

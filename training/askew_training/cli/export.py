@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from askew_training.cli.options import parse_scales
+from askew_training.cli.outputs import check_no_input
 
 
 class Precision(Enum):
@@ -70,6 +71,7 @@ def export(
     --role, --name, --version and --licence are needed. From an encoder file: with --version alone, its graph is written
     anew, as exports are now, as another version; with --target mobile, it is cut into parts. All else stays as it is.
     """
+    check_no_input("OUTPUT", output, (source, scale_exponent_of, *(metrics or [])))
     given = {
         "--role": role,
         "--name": name,
@@ -117,7 +119,7 @@ def export(
         if scale_exponent_of is not None:
             loaded = with_scale_exponent(loaded, load_checkpoint(scale_exponent_of), scale_exponent_of.name)
         report = write_encoder(loaded, card, output)
-        Console().print(
+        Console(markup=False, emoji=False).print(
             f"{output}: {output.stat().st_size / 1e6:.1f} MB, space {loaded.space_id}; on {report.photos} photos "
             f"at most {report.cosine_distance:.1e} in cosine distance from torch and {report.grey_levels:.2f} "
             "grey levels from Pillow"
@@ -137,7 +139,7 @@ def _export_encoder(source: Path, output: Path, target: Target, version: str | N
         )
     if target is Target.mobile:
         report = write_mobile(source, output)
-        Console().print(
+        Console(markup=False, emoji=False).print(
             f"{output}: {report.bytes / 1e6:.1f} MB, the parts of {report.encoder.manifest.encoder_id}; at most "
             f"{report.cosine_distance:.1e} in cosine distance from it for photos of 4:3, 3:4 and 1:1"
         )
@@ -145,7 +147,7 @@ def _export_encoder(source: Path, output: Path, target: Target, version: str | N
     if version is None:
         raise typer.BadParameter("another version of an encoder file needs --version.")
     distance = rewrite_encoder(source, version, output)
-    Console().print(
+    Console(markup=False, emoji=False).print(
         f"{output}: {output.stat().st_size / 1e6:.1f} MB, version {version} of {source}; at most {distance:.1e} in cosine "
         "distance from it"
     )

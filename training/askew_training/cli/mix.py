@@ -7,7 +7,11 @@ from typing import Annotated
 
 import typer
 
+from askew_client.cli.stopping import stopped_by_sigterm
+from askew_training.cli.outputs import check_checkpoint
 
+
+@stopped_by_sigterm()
 def mix(
     tuned: Annotated[Path, typer.Argument(help="The checkpoint of a network that was trained.")],
     output: Annotated[Path, typer.Argument(help="The checkpoint to write; with --weights, it has no linear layer.")],
@@ -29,6 +33,7 @@ def mix(
 
     if bool(weights) == (start is not None):
         raise typer.BadParameter("expected --weights for each trunk, or --start, and not both")
+    check_checkpoint(output, (tuned, start, *map(Path, weights or [])))
     loaded = load_checkpoint(tuned)
     changes: dict[str, object] = {"recipe": f"{loaded.description.recipe}; askew mix --share {share:g}"}
     if start is None:

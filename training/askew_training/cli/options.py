@@ -6,7 +6,10 @@ from pathlib import Path
 
 import typer
 
+from askew_client.contract.manifest import LARGEST_PHOTO_SIZE as LARGEST_PHOTO_SIZE
+
 MAX_SCALES = 8
+SMALLEST_SCALE = 0.1
 LARGEST_SCALE = 4.0
 
 
@@ -20,11 +23,12 @@ def parse_scales(text: str) -> tuple[float, ...]:
         factors = tuple(float(factor) for factor in text.split(","))
     except ValueError:
         factors = ()
-    # A single factor would be the same as another photo size; an encoder file holds up to eight.
-    several = 2 <= len(factors) <= MAX_SCALES and all(0 < factor <= LARGEST_SCALE for factor in factors)
+    # A single factor would be the same as another photo size; an encoder file holds up to eight. The shorter side of a photo
+    # may be 32 px: far below a tenth of that is no pixel.
+    several = 2 <= len(factors) <= MAX_SCALES and all(SMALLEST_SCALE <= factor <= LARGEST_SCALE for factor in factors)
     if factors != (1.0,) and not several:
         raise typer.BadParameter(
-            "expected 1, 3, or two to eight factors up to 4, such as 1.4142,1,0.7071", param_hint="--scales"
+            "expected 1, 3, or two to eight factors from 0.1 to 4, such as 1.4142,1,0.7071", param_hint="--scales"
         )
     return factors
 

@@ -9,8 +9,11 @@ import typer
 
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
+from askew_training.cli.options import LARGEST_PHOTO_SIZE
+from askew_training.cli.outputs import check_checkpoint
 from askew_training.cli.terminal import AsJson, finish, progress
 
+LARGEST_BATCH = 4096
 KEPT_ASIDE = 64
 """Photos that nothing is learned from, or a tenth of fewer: the reported cosine is theirs."""
 
@@ -23,15 +26,20 @@ def quantise(
     manifest: Annotated[Path | None, typer.Option(help="A photo manifest; its role `train` is used.")] = None,
     photos: Annotated[list[Path] | None, typer.Option(help="A folder of unlabelled photos; repeatable.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps to learn; each sees a batch of photos.")] = 300,
-    batch: Annotated[int, typer.Option(min=1, help="Photos in a batch.")] = 16,
+    batch: Annotated[int, typer.Option(min=1, max=LARGEST_BATCH, help="Photos in a batch.")] = 16,
     learn_size: Annotated[
-        int | None, typer.Option(min=96, help="Longest side of what it learns from; default: the student's photo size.")
+        int | None,
+        typer.Option(
+            min=96,
+            max=LARGEST_PHOTO_SIZE,
+            help="Longest side of what it learns from; default: the student's photo size.",
+        ),
     ] = None,
     most: Annotated[
         int, typer.Option(min=10, help="Photos that are read, drawn at random; they stay in memory.")
     ] = 2000,
-    rate: Annotated[float, typer.Option(min=0, help="The highest learning rate.")] = 1e-4,
-    seed: Annotated[int, typer.Option(help="Of the photos and their crops.")] = 0,
+    rate: Annotated[float, typer.Option(min=0, max=1, help="The highest learning rate.")] = 1e-4,
+    seed: Annotated[int, typer.Option(min=0, help="Of the photos and their crops.")] = 0,
     device: Annotated[str, typer.Option(help="Where it learns, such as cpu or cuda.")] = "cpu",
     as_json: AsJson = False,
 ) -> None:
@@ -50,6 +58,7 @@ def quantise(
     from askew_training.quantise.learning import Learning, cosine_of, learn_rounded
     from askew_training.quantise.views import random_views, read_photos
 
+    check_checkpoint(output, (student, licences, manifest))
     source = load_checkpoint(student)
     quantised(source.network)  # Refuses an unsuited trunk before the work begins.
     network = source.network.to(_checked(device))
@@ -103,7 +112,8 @@ def _checked(device: str) -> str:
     import torch
 
     try:
-        torch.zeros(1, device=device)
+        # A device without memory of its own fails only when a value is read.
+        torch.zeros(1, device=device).item()
     # Which exception torch raises depends on what the device lacks.
     except (AssertionError, NotImplementedError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120].rstrip(".")

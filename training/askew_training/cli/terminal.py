@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -39,7 +41,23 @@ def progress(what: str, total: int, done: int = 0) -> Iterator[Callable[[], None
 
 def print_table(table: Table) -> None:
     """Print a table on standard output, with the names in it as they are: `[x]` and `:x:` in them mean nothing."""
-    Console(markup=False, emoji=False).print(table)
+    Console(markup=False, emoji=False).print(Harmless(table))
+
+
+@dataclass(frozen=True)
+class Harmless:
+    """What is printed without the signs in it that steer a terminal, which the names of a manifest may hold."""
+
+    content: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        """Rich prints what this yields."""
+        for each in console.render(self.content, options):
+            yield each if each.control else Segment("".join(map(_shown, each.text)), each.style)
+
+
+def _shown(sign: str) -> str:
+    return sign if sign.isprintable() or sign == "\n" else ""
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result, and what was not taken, as JSON.")]

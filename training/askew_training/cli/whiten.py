@@ -12,7 +12,8 @@ from rich.console import Console
 
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
-from askew_training.cli.options import descriptor_folder, parse_scales
+from askew_training.cli.options import LARGEST_PHOTO_SIZE, descriptor_folder, parse_scales
+from askew_training.cli.outputs import check_checkpoint
 from askew_training.cli.terminal import AsJson, finish, progress
 from askew_training.cli.whitening_start import Start, start_of
 
@@ -99,7 +100,8 @@ def whiten(
         ),
     ] = None,
     photo_size: Annotated[
-        int | None, typer.Option(min=96, help="Longest side in pixels; default: the start's, or 448.")
+        int | None,
+        typer.Option(min=96, max=LARGEST_PHOTO_SIZE, help="Longest side in pixels; default: the start's, or 448."),
     ] = None,
     scales: Annotated[
         str | None,
@@ -123,6 +125,10 @@ def whiten(
 
     _check_method(method, power, shrinkage, whitening, whitening_name, whitening_pairs, space_of)
     factors = None if scales is None else parse_scales(scales)
+    check_checkpoint(
+        output,
+        (*(start or []), *map(Path, weights or []), licences, manifest, whitening_pairs, whitening, space_of),
+    )
     intake = Intake()
     base = start_of(start or [], trunk or [], weights or [], factors, photo_size)
     if space_of is not None:
@@ -268,10 +274,17 @@ def _learn(
     import numpy as np
 
     from askew_training.data.licences import merged_sources, read_licences, sources_of
+    from askew_training.heads.pair_whitening import pairs_of
+    from askew_training.heads.pca import check_dimensions
     from askew_training.heads.pooled import describe_pooled
 
     stated_licences = read_licences(licences)
-    sources_of(chosen.photos, stated_licences)  # Refuses a missing licence before the work begins.
+    # Refuses a missing licence, too few photos and a lack of pairs before the work begins.
+    sources_of(chosen.photos, stated_licences)
+    dim = DEFAULT_DIM if learning.dim is None else learning.dim
+    check_dimensions(dim, base.network.channels, len(chosen.photos))
+    if learning.method is Method.lw and chosen.positives is None:
+        pairs_of([photo.instance_id for photo in chosen.photos])
     with progress("describing", len(chosen.photos)) as advance:
         paths = [photo.path for photo in chosen.photos]
         described = describe_pooled(base.network, base.photo_size, paths, cache, advance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rich.table import Table
@@ -20,10 +21,15 @@ def measurement_table(measurements: Sequence[Measurement], precision_at: Sequenc
             each.protocol,
             str(len(each.counted)),
             f"{each.gallery_photos:,}",
-            f"{100 * each.mean_average_precision:.2f}",
-            *(f"{100 * each.mean_precision(k):.2f}" for k in precision_at),
+            _percent(each.mean_average_precision),
+            *(_percent(each.mean_precision(k)) for k in precision_at),
         )
     return table
+
+
+def _percent(share: float) -> str:
+    """A dash if no query counts."""
+    return "–" if math.isnan(share) else f"{100 * share:.2f}"
 
 
 def _title(measurement: Measurement) -> str:

@@ -92,7 +92,7 @@ def _check_precision(checkpoint: Checkpoint, card: EncoderCard) -> None:
 def check_output(output: Path) -> None:
     """Raise DataError for a path that cannot become a file, before minutes of work are lost."""
     if output.is_dir():
-        raise DataError(f"{output} cannot be written: it is a folder. Name the encoder file (.onnx) to write.")
+        raise DataError(f"{output} cannot be written: it is a folder. Name a file in it.")
     if not output.parent.is_dir():
         raise DataError(f"{output} cannot be written: {output.parent} is not a folder. Create it first.")
 

@@ -20,9 +20,11 @@ class Whitening:
     bias: NDArray[np.float32]
 
     def apply(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map float32 [n, C] vectors to float32 [n, D] unit vectors."""
+        """Map float32 [n, C] vectors to float32 [n, D] unit vectors; NaN for one that is mapped to zeros."""
         mapped = vectors @ self.weight.T + self.bias
-        return np.asarray(mapped / np.linalg.norm(mapped, axis=1, keepdims=True), dtype=np.float32)
+        # A vector that is mapped to zeros has no direction: its values become NaN, without a warning on the terminal.
+        with np.errstate(invalid="ignore"):
+            return np.asarray(mapped / np.linalg.norm(mapped, axis=1, keepdims=True), dtype=np.float32)
 
     def truncated(self, dim: int) -> Whitening:
         """The map to the first `dim` components, which defines another space. Raises DataError."""

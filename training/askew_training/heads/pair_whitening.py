@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from askew_training.errors import DataError
 from askew_training.heads.linear import Whitening
+from askew_training.heads.pca import check_dimensions
 
 MATES_OF_A_PHOTO = 5
 """The most other photos of its instance that a photo is paired with, so that the number of pairs of a large instance
@@ -68,10 +69,7 @@ def learn_whitening_of_pairs(
     NaN.
     """
     count, channels = vectors.shape
-    if not 1 <= dim <= channels:
-        raise DataError(f"Expected 1 to {channels} dimensions, those that the network pools, got {dim}.")
-    if count <= dim:
-        raise DataError(f"Whitening to {dim} dimensions needs more than {dim} photos, got {count}.")
+    check_dimensions(dim, channels, count)
     if not 0 <= shrinkage < 1:
         raise DataError(f"Expected a shrinkage from 0 to below 1, got {shrinkage:g}.")
     if len(queries) != len(positives) or not len(queries):

@@ -9,6 +9,14 @@ from askew_training.errors import DataError
 from askew_training.heads.linear import Whitening
 
 
+def check_dimensions(dim: int, channels: int, count: int) -> None:
+    """Raise DataError unless `count` photos of `channels` values can be whitened to `dim` dimensions: known before they are described."""
+    if not 1 <= dim <= channels:
+        raise DataError(f"Expected 1 to {channels} dimensions, those that the network pools, got {dim}.")
+    if count <= dim:
+        raise DataError(f"Whitening to {dim} dimensions needs more than {dim} photos, got {count}.")
+
+
 def learn_whitening(vectors: NDArray[np.float32], dim: int, power: float) -> Whitening:
     """Learn a PCA whitening from float32 [n, C] vectors without labels, with the first `dim` components.
 
@@ -16,15 +24,14 @@ def learn_whitening(vectors: NDArray[np.float32], dim: int, power: float) -> Whi
     fully, 0.5 is half-way (Jégou & Chum, ECCV 2012; the power as in Revaud et al., ICCV 2019). The map is scaled so
     that the mean squared length of its results is 1, which keeps its weights within half precision.
 
-    Raises DataError if there are too few photos, or if fewer than `dim` components vary.
+    Raises DataError if there are too few photos, if fewer than `dim` components vary, and for vectors with NaN.
     """
     count, channels = vectors.shape
-    if not 1 <= dim <= channels:
-        raise DataError(f"Expected 1 to {channels} dimensions, the channels of the trunk, got {dim}.")
+    check_dimensions(dim, channels, count)
     if not 0 <= power <= 1:
         raise DataError(f"Expected a whitening power from 0 to 1, got {power}.")
-    if count <= dim:
-        raise DataError(f"Whitening to {dim} dimensions needs more than {dim} photos, got {count}.")
+    if not np.isfinite(vectors).all():
+        raise DataError(f"Expected finite vectors, but some of the {count} hold NaN.")
     exact = vectors.astype(np.float64)
     mean = exact.mean(0)
     centred = exact - mean

@@ -19,7 +19,7 @@ def refit_linear(
     photos. Minimises the mean of ‖W x + b − t‖² plus `ridge` times the squared change from `start`; as far as outputs
     have unit length, this is the regression loss of Budnik & Avrithis (CVPR 2021), 1 − cos. Few photos are enough,
     because the solution is pulled towards `start`, the teacher's own layer. Raises DataError for shapes that do not
-    fit, or a ridge that is not positive.
+    fit, vectors with NaN, and a ridge that is not positive, or too small for so few photos.
     """
     channels, dim = start.in_features, start.out_features
     if pooled.shape != (len(targets), channels) or targets.shape[1:] != (dim,):
@@ -27,13 +27,24 @@ def refit_linear(
             f"Expected [n, {channels}] pooled and [n, {dim}] target vectors of the same photos, got "
             f"{list(pooled.shape)} and {list(targets.shape)}."
         )
-    if not ridge > 0:
+    if not 0 < ridge < np.inf:
         raise DataError(f"Expected a positive ridge, got {ridge}.")
+    if not (np.isfinite(pooled).all() and np.isfinite(targets).all()):
+        raise DataError(
+            f"Expected finite vectors of the {len(pooled)} photos, but some hold NaN: the teacher's layer or the student's trunk "
+            "maps a photo to nothing. Use another checkpoint."
+        )
     before = np.vstack([start.weight.detach().numpy().T, start.bias.detach().numpy()[None]]).astype(np.float64)
     inputs = np.hstack([pooled, np.ones((len(pooled), 1))]).astype(np.float64)
     residuals = targets - inputs @ before
     gram = inputs.T @ inputs / len(inputs) + ridge * np.eye(channels + 1)
-    after = before + np.linalg.solve(gram, inputs.T @ residuals / len(inputs))
+    try:
+        after = before + np.linalg.solve(gram, inputs.T @ residuals / len(inputs))
+    except np.linalg.LinAlgError:
+        raise DataError(
+            f"The equations of {len(inputs)} photos have no single solution with a ridge of {ridge:g}. Expected a larger ridge, "
+            "or more photos."
+        ) from None
     layer = nn.Linear(channels, dim)
     weight, bias = np.ascontiguousarray(after[:-1].T), after[-1]
     layer.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})

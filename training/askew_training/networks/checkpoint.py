@@ -113,20 +113,30 @@ def space_of(network: Network) -> str:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint atomically."""
+    """Write a checkpoint atomically. Raises CheckpointError for weights that are not finite, and if it cannot be written."""
+    broken = _not_finite(checkpoint.network.state_dict())
+    if broken is not None:
+        raise CheckpointError(
+            f"{path} was not written: the weights {broken} hold NaN or infinite values. Expected finite numbers; look at what the "
+            "network was made from."
+        )
     buffer = io.BytesIO()
     torch.save(checkpoint.content(), buffer)
-    write_atomically(path, buffer.getvalue())
+    try:
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error.strerror}. Nothing was written.") from None
 
 
 def load_checkpoint(path: Path, *, quantised_too: bool = False) -> Checkpoint:
     """Read a checkpoint; the network is in eval mode.
 
     `quantised_too`: whether one whose convolutions multiply bytes may be read, which can be exported and no longer
-    trained. Raises CheckpointError.
+    trained. Raises CheckpointError, also for weights that are not finite.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # Read here: torch reports a file that is cut off as an OSError, too.
+        content = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
         description = _read_description(content["description"])
         tensors = content["tensors"]
     except OSError as error:
@@ -153,6 +163,11 @@ def load_checkpoint(path: Path, *, quantised_too: bool = False) -> Checkpoint:
             f"{path} is inconsistent: its tensors do not fit a {description.trunk} of {network.dim} dimensions. Make "
             "the checkpoint again."
         ) from None
+    broken = _not_finite(network.state_dict())
+    if broken is not None:
+        raise CheckpointError(
+            f"{path} holds NaN or infinite values in {broken}. Expected finite weights: make the checkpoint again."
+        )
     return Checkpoint(network.eval(), description)
 
 
@@ -174,6 +189,14 @@ def branches_of(network: Network) -> tuple[BranchDescription, ...]:
             pooling=branch.pooling,
         )
         for branch in network.branches
+    )
+
+
+def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of a tensor with NaN or infinite values, if there is one."""
+    return next(
+        (name for name, each in tensors.items() if each.is_floating_point() and not bool(torch.isfinite(each).all())),
+        None,
     )
 
 

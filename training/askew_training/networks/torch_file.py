@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
 import warnings
@@ -66,7 +67,8 @@ def read_torch_file(path: Path, expected: str) -> object:
         with torch.serialization.safe_globals(_stand_ins()), warnings.catch_warnings():
             # torch warns of other pickle protocols and of the checks that it makes.
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            # Read here: torch reports a file that is cut off as an OSError, too.
+            return torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"Expected {expected}, but {path} cannot be read: {error.strerror or error}.") from None
     except DAMAGED as error:

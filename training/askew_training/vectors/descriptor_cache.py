@@ -11,10 +11,12 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from askew_client.contract.wire import check_vector
 from askew_client.encoding.photos import read_photo
-from askew_client.errors import EncoderFailed, PhotoError
+from askew_client.errors import EncoderFailed, PhotoError, WireError
 from askew_training.data.crops import RULE, Crop, check_side, corners, cut, longest_side
 from askew_training.data.parallel import map_in_threads
+from askew_training.errors import CacheError
 from askew_training.vectors.description import describe_photos, open_encoder, save_at_intervals
 from askew_training.vectors.descriptor_file import DescriptorFile
 
@@ -42,8 +44,13 @@ class DescriptorCache:
     """
 
     def __init__(self, folder: Path, encoder_file: Path) -> None:
-        """Open the encoder and its cache. Raises what Encoder raises."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Open the encoder and its cache. Raises what Encoder raises, and CacheError if the folder cannot be made."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CacheError(
+                f"Expected a folder for vectors, but {folder} cannot be made: {error.strerror}. Choose another with --cache."
+            ) from None
         self.encoder = open_encoder(encoder_file)
         self._file = DescriptorFile(folder, self.encoder.file.sha256, self.encoder.manifest.dim)
 
@@ -96,7 +103,8 @@ class DescriptorCache:
                 unreadable[each] = f"{path_of(each)} cannot be read: {digest.strerror}."
             else:
                 keys[each] = key_of(each, digest)
-        known = self._file.read(list(keys.values()))
+        # Earlier versions kept whatever an encoder gave; what is no unit vector is described again, and refused.
+        known = {key: row for key, row in self._file.read(list(keys.values())).items() if _is_unit(row)}
         unknown = list({key: each for each, key in keys.items() if key not in known}.values())
         for _ in range(len(wanted) - len(unknown)):
             on_photo()
@@ -120,6 +128,14 @@ class DescriptorCache:
 
     def _describe_paths(self, paths: Sequence[Path]) -> Iterable[NDArray[np.float32] | PhotoError]:
         return describe_photos(self.encoder, paths)
+
+
+def _is_unit(row: NDArray[np.float32]) -> bool:
+    try:
+        check_vector(row)
+    except WireError:
+        return False
+    return True
 
 
 def _digest(path: Path) -> str | OSError:

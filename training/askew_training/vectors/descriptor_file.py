@@ -62,7 +62,7 @@ class DescriptorFile:
         return found
 
     def append(self, vectors: Mapping[str, Row]) -> None:
-        """Add vectors, on the disk when this returns. Raises OSError, and CacheError if another process keeps the lock."""
+        """Add vectors, on the disk when this returns. Raises CacheError if they cannot be written, or if another process keeps the lock."""
         if not vectors:
             return
         try:
@@ -72,6 +72,12 @@ class DescriptorFile:
             raise CacheError(
                 f"Another process has held {self._lock.lock_file} for {WAIT:.0f} seconds. Stop it, or choose another folder with "
                 "--cache."
+            ) from None
+        # After Timeout, which is one, too.
+        except OSError as error:
+            raise CacheError(
+                f"Vectors cannot be written to {self._rows_path.parent}: {error.strerror}. Make room, or choose another folder "
+                "with --cache."
             ) from None
 
     def _append(self, vectors: Mapping[str, Row]) -> None:

@@ -103,7 +103,9 @@ def _copy(vectors: NDArray[np.floating], file: Path, target: Path, dtype: Dtype)
         with target.open("wb") as stream:
             for start in range(0, vectors.shape[1], COLUMNS_AT_ONCE):
                 rows = np.ascontiguousarray(vectors[:, start : start + COLUMNS_AT_ONCE].T, dtype=np.float64)
-                lengths = np.linalg.norm(rows, axis=1)
+                # A length that overflows is infinite, and refused below.
+                with np.errstate(over="ignore", invalid="ignore"):
+                    lengths = np.linalg.norm(rows, axis=1)
                 # Written as "not inside", because a length of NaN is neither inside nor outside.
                 wrong = np.flatnonzero(~(np.abs(lengths - 1) <= LENGTH_TOLERANCE))
                 if wrong.size:

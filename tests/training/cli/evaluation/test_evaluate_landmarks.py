@@ -62,6 +62,19 @@ def test_public_and_private_are_measured_apart_on_what_was_fetched(
     assert run(root, encoder).exit_code == 0
 
 
+def test_queries_that_nothing_matches_are_named_and_are_no_result(root: Path, tmp_path: Path) -> None:
+    encoder = make_encoder(tmp_path / "teacher.onnx", role="teacher", dim=16)
+    solution = root / "retrieval_solution_v2.1.csv"
+    solution.write_text("id,images,Usage\nqaa1,aaa1,Public\nqbb1,,Private\n")
+    part = run(root, encoder)
+    assert part.exit_code == 0 and "nan" not in part.stdout and "–" in part.stdout
+    assert "left out: 1 photo, queries without positives" in part.stderr and "qbb1" in part.stderr
+    solution.write_text("id,images,Usage\nqaa1,zzz1,Public\nqbb1,,Private\n")
+    with pytest.raises(DataError, match="None of 2 queries of gldv2 has a positive among the 3 index images"):
+        run(root, encoder, "--measurements", tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_a_page_shows_both_parts_with_their_photos(root: Path, tmp_path: Path) -> None:
     encoder = make_encoder(tmp_path / "teacher.onnx", role="teacher", dim=16)
     page = tmp_path / "landmarks.html"

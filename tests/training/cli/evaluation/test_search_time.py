@@ -78,5 +78,10 @@ def test_what_does_not_go_together_is_refused(project: Path, pair: tuple[object,
         run_command(search_time, *pair[:2], "--gallery", other, "--cache", tmp_path, *manifest)
     with pytest.raises(DataError, match="no search-time method 'magic'"):
         run_command(search_time, *pair, *manifest, "--method", "magic")
+    lone = project / "lone.csv"
+    lone.write_text("path,instance_id,role,benchmark,set\n2.png,a,query,walls,north\n3.png,b,gallery,walls,north\n")
+    with pytest.raises(DataError, match=r"No query has a match in the gallery\. Expected gallery photos"):
+        run_command(search_time, *pair[:4], "--cache", tmp_path / "none", "--manifest", lone)
+    assert not [each for each in (tmp_path / "none").iterdir() if each.suffix == ".rows"]
     both = run_command(search_time, *pair, *manifest, "--held-out", 0.5, "--benchmark", "walls")
     assert both.exit_code == 2 and "expected --held-out or --benchmark, got both" in words(both.output)

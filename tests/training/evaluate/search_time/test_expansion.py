@@ -29,7 +29,7 @@ def test_query_expansion_adds_the_first_hits_by_their_scores(neighbours, alpha):
 
 def test_a_query_that_is_in_the_gallery_is_not_expanded_by_itself():
     ready = AlphaQueryExpansion(neighbours=2, alpha=1.0).prepare(GALLERY, NO_OTHERS)
-    scores = ready.score(GALLERY[7:8], np.array([7]))[0]
+    scores = ready.score(GALLERY[7:8], np.array([[7]]))[0]
     expanded = slowly_expanded(GALLERY[7], GALLERY, [row for row in range(40) if row != 7], 2, 1.0)
     np.testing.assert_allclose(scores, GALLERY @ expanded, atol=2e-6)
 

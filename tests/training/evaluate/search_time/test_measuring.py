@@ -83,6 +83,13 @@ def test_a_query_does_not_find_itself_and_one_without_positives_is_not_counted()
     assert precisions(measured(gallery=GALLERY[:1]))["q1"] is None
 
 
+def test_every_row_of_a_querys_own_photo_is_known():
+    gallery = (photo("q0", "a"), *GALLERY, photo("q0", "b"))
+    known: dict[View, np.ndarray] = {path: vector for path, vector in VECTORS.items()}  # noqa: C416
+    described = join("walls", QUERIES, gallery, (known, known), (SIDE, SIDE), np.empty((0, 3), np.float32))
+    assert described.own.tolist() == [[0, 5], [-1, -1]]
+
+
 def test_junk_is_removed_from_the_ranking():
     found = measured(gallery=(*GALLERY[:2], replace(GALLERY[2], junk_for=("b",)), GALLERY[3]))
     # Without g2, the first photo that is left for q1 is its own.

@@ -45,6 +45,34 @@ def test_scores_of_a_query_do_not_depend_on_the_others_and_stay_in_range(method)
     assert 0 < ready.bytes_per_vector <= 4 * 16 + 8 * 39
 
 
+PREPARED_ALONE = ("plain", "alpha-qe", "k-reciprocal", "diffusion:neighbours=10,depth=15", "truncation", "float16")
+"""Methods that do not join the photos of a gallery before a query comes."""
+
+
+@pytest.mark.parametrize("text", [text for text in EVERY if text.startswith(PREPARED_ALONE) and "pca" not in text])
+@pytest.mark.parametrize("depth", [15, 200])
+def test_a_querys_own_photos_in_the_gallery_change_no_score_of_the_others(text, depth):
+    method = parse_method(text.replace("depth=15", f"depth={depth}"))
+    query, own = GALLERY[7:8], [7, 20]
+    gallery = GALLERY.copy()
+    gallery[20] = gallery[7]  # The gallery lists the photo twice.
+    others = np.delete(np.arange(40), own)
+    with_own = method.prepare(gallery, OTHERS).score(query, np.array([own]))[0]
+    without = method.prepare(gallery[others], OTHERS).score(query, nowhere(1))[0]
+    np.testing.assert_allclose(with_own[others], without, atol=2e-6)
+
+
+def test_a_gallery_that_is_the_query_alone_is_searched(method):
+    scores = method.prepare(GALLERY[:1], OTHERS).score(GALLERY[:1], np.array([[0]]))
+    assert scores.shape == (1, 1) and np.isfinite(scores).all()
+
+
+def test_equal_photos_do_not_break_a_method(method):
+    gallery = np.repeat(GALLERY[:4], 10, axis=0)
+    scores = method.prepare(gallery, OTHERS).score(QUERIES, nowhere(5))
+    assert np.isfinite(scores).all() and np.abs(scores).max() <= 1 + 1e-6
+
+
 def test_the_gallery_is_not_changed(method):
     gallery = GALLERY.copy()
     method.prepare(gallery, OTHERS).score(QUERIES, nowhere(5))
@@ -67,6 +95,14 @@ def test_published_settings_and_grids_are_methods():
     assert [each.title for each in grid_of(METHODS["sq8"])] == ["sq8"]
 
 
+NUMBERS = tuple(
+    f"{name}:{setting}"
+    for name, kind in METHODS.items()
+    for setting, field in kind.model_fields.items()
+    if field.annotation in {int, float}
+)
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -77,6 +113,12 @@ def test_published_settings_and_grids_are_methods():
         ("alpha-qe:k=3", "Its settings: neighbours, alpha"),
         ("truncation:rotation=opq", "'none' or 'pca'"),
         ("diffusion:alpha=1", "less than 1"),
+        ("alpha-qe:neighbours=1,neighbours=2", "names neighbours twice"),
+        *(
+            (f"{setting}={value}", "does not fit")
+            for setting in NUMBERS
+            for value in ("nan", "inf", "-1", "1" + "0" * 400)
+        ),
     ],
 )
 def test_what_is_no_method_is_refused_with_what_was_expected(text, sentence):

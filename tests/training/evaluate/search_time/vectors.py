@@ -15,7 +15,7 @@ def unit_vectors(count: int, dim: int, seed: int) -> NDArray[np.float32]:
 
 def nowhere(count: int) -> NDArray[np.int64]:
     """The own rows of queries that the gallery does not hold."""
-    return np.full(count, NOT_THERE, np.int64)
+    return np.full((count, 1), NOT_THERE, np.int64)
 
 
 NO_OTHERS = np.empty((0, 16), np.float32)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
 from askew_training.cli.evaluation.describing import write_and_name
 from askew_training.cli.evaluation.page import Embed, ReportFile, check_folders, check_page, files_of, write_page
-from askew_training.cli.terminal import finish
+from askew_training.cli.outputs import check_no_input
+from askew_training.cli.terminal import Harmless, finish
 
 if TYPE_CHECKING:
     from askew_client import Encoder
@@ -92,6 +94,8 @@ def compare(
     if photos and report is None:
         raise typer.BadParameter("it says where the photos of --report are: give --report, too", param_hint="--photos")
     check_page(report, embed)
+    for option, output in (("--json", json), ("--report", report)):
+        check_no_input(option, output, (*(queries or []), *(gallery or []), *(manifest or []), *(measurements or [])))
     check_folders(photos or [])
     intake = Intake()
     read = read_measurements(measurements or [])
@@ -213,6 +217,6 @@ def _print(comparison: Comparison) -> None:
     if not console.is_terminal:
         console = Console(width=UNLIMITED_WIDTH, emoji=False)
     for table in tables_of(comparison):
-        console.print(table)
+        console.print(Harmless(table))
     for note in notes_of(comparison):
-        console.print(note, markup=False, highlight=False)
+        console.print(Harmless(Text(note)))

@@ -101,7 +101,7 @@ def _benchmarks(
             raise DataError(f"The benchmark {name!r} has no query photo. The manifests have these benchmarks: {known}.")
     if not found:
         raise DataError(f"{manifests[0]} has no query. Expected photos with the roles query and gallery.")
-    return [(found[name][1], name) for name in (wanted or found)]
+    return [(found[name][1], name) for name in dict.fromkeys(wanted or found)]
 
 
 def _make_describe(caches: dict[str, DescriptorCache], intake: Intake) -> Describe:

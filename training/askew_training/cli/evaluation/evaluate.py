@@ -13,6 +13,7 @@ from askew_client.cli.taken import Intake
 from askew_training.cli.evaluation.describing import describe_views, write_and_name
 from askew_training.cli.evaluation.page import Embed, ReportFile, check_page, files_of, write_page
 from askew_training.cli.options import descriptor_folder
+from askew_training.cli.outputs import check_no_input
 from askew_training.cli.terminal import finish, print_table, progress
 
 if TYPE_CHECKING:
@@ -61,12 +62,14 @@ def evaluate(
     if json is not None:
         check_file(json)
     check_page(report, embed)
+    for option, output in (("--json", json), ("--report", report)):
+        check_no_input(option, output, (queries, gallery, manifest))
     intake = Intake()
     photos = read_manifest(manifest, intake)
     query_cache, gallery_cache = (DescriptorCache(descriptor_folder(cache), file) for file in (queries, gallery))
     query_encoder, gallery_encoder = query_cache.encoder, gallery_cache.encoder
     is_foreign = check_one_space(query_encoder, gallery_encoder, allow_foreign_space)
-    chosen = benchmark or benchmarks_in(photos)
+    chosen = list(dict.fromkeys(benchmark or benchmarks_in(photos)))
     if not chosen:
         raise DataError(f"{manifest} has no query. Expected photos with the roles query and gallery.")
     for name in chosen:

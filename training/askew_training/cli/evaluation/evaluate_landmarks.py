@@ -19,6 +19,7 @@ from askew_training.cli.evaluation.describing import (
 )
 from askew_training.cli.evaluation.page import Embed, ReportFile, check_page, write_page
 from askew_training.cli.options import descriptor_folder
+from askew_training.cli.outputs import check_no_input
 from askew_training.cli.terminal import finish, print_table
 
 if TYPE_CHECKING:
@@ -48,7 +49,14 @@ def evaluate_landmarks(
     for the queries Public and Private separately."""
     from askew_training.data.photo_sets import Photo
     from askew_training.errors import DataError
-    from askew_training.evaluate.landmarks.measuring import DATASET, PRECISION_AT, Conditions, measure_landmarks
+    from askew_training.evaluate.landmarks.measuring import (
+        DATASET,
+        LOST_POSITIVES,
+        NO_POSITIVES,
+        PRECISION_AT,
+        Conditions,
+        measure_landmarks,
+    )
     from askew_training.evaluate.landmarks.solution import INDEX, find_solution, image_path, read_index, read_solution
     from askew_training.evaluate.measurement_files import check_target
     from askew_training.evaluate.measurement_table import measurement_table
@@ -58,6 +66,7 @@ def evaluate_landmarks(
     if measurements is not None:
         check_target(measurements)
     check_page(report, embed)
+    check_no_input("--report", report, (queries, gallery))
     solution = read_solution(find_solution(root))
     index = read_index(root / INDEX)
     folder = descriptor_folder(cache)
@@ -99,6 +108,10 @@ def evaluate_landmarks(
         ),
         first,
     )
+    for each in measured:
+        for reason in (NO_POSITIVES, LOST_POSITIVES):
+            for image in each.excluded.get(reason, ()):
+                left_out.intake.leave_out(image, reason)
     print_table(measurement_table(measured, PRECISION_AT))
     write_and_name(measurements, measured)
     files = {query.id: path for query, path in zip(chosen, paths, strict=True)} | {

@@ -20,6 +20,7 @@ from askew_training.cli.evaluation.describing import (
 )
 from askew_training.cli.evaluation.page import Embed, ReportFile, check_page, write_page
 from askew_training.cli.options import descriptor_folder
+from askew_training.cli.outputs import check_no_input
 from askew_training.cli.terminal import finish, print_table
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def evaluate_revisited(
     if measurements is not None:
         check_target(measurements)
     check_page(report, embed)
+    check_no_input("--report", report, (queries, gallery))
     truth = read_ground_truth(find_ground_truth(root, dataset.value))
     files = find_photos(root, dataset.value, truth)
     folder = descriptor_folder(cache)

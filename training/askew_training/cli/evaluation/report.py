@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from askew_training.cli.evaluation.page import check_folders
+from askew_training.cli.outputs import check_no_input
 
 MOST_CASES_OF_EACH = 20
 
@@ -43,6 +44,8 @@ def report(
     if not (report or latex or markdown):
         raise DataError("There is nothing to write. Give --report OUT.html, --latex OUT.tex or --markdown OUT.md.")
     check_folders(photos or [])
+    for option, output in (("--report", report), ("--latex", latex), ("--markdown", markdown)):
+        check_no_input(option, output, (*measurements, comparison))
     read = [read_measurement(path) for path in measurements]
     compared = read_comparison(comparison) if comparison else compare(read)
     choices = Choices(title, tuple(photos or ()), tuple(query or ()), cases, choose_published(published or ()))

@@ -12,6 +12,7 @@ from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
 from askew_training.cli.evaluation.describing import describe_views, write_and_name
 from askew_training.cli.options import descriptor_folder
+from askew_training.cli.outputs import check_no_input
 from askew_training.cli.terminal import finish, print_table, progress
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def search_time(
         check_target(measurements)
     if json is not None:
         check_file(json)
+    check_no_input("--json", json, (queries, gallery, manifest))
     intake = Intake()
     photos = read_manifest(manifest, intake)
     caches = (
@@ -121,7 +123,7 @@ def _described(
     import numpy as np
 
     from askew_training.errors import DataError
-    from askew_training.evaluate.benchmark import benchmarks_in, photos_of, view_of
+    from askew_training.evaluate.benchmark import benchmarks_in, check_benchmark, photos_of, view_of
     from askew_training.evaluate.search_time.described import HELD_OUT, held_out_benchmark, join
     from askew_training.evaluate.sides import side_of
 
@@ -130,9 +132,11 @@ def _described(
         chosen, described_gallery, others = held_out_benchmark(photos, held_out, seed)
         parts = [(HELD_OUT, chosen, described_gallery)]
     else:
-        names = benchmarks or benchmarks_in(photos)
+        names = list(dict.fromkeys(benchmarks or benchmarks_in(photos)))
         if not names:
             raise DataError("The manifest has no query. Expected photos with the roles query and gallery.")
+        for name in names:
+            check_benchmark(photos, name)
         parts = [(name, photos_of(photos, name, "query"), photos_of(photos, name, "gallery")) for name in names]
     if not any(each.learns_from_others for each in methods):
         others = []

@@ -19,6 +19,7 @@ DEPTH = 100
 """How far down a ranking counts."""
 PRECISION_AT = (1, 5, 10)
 NO_POSITIVES = "queries without positives"
+LOST_POSITIVES = "positives that the index lacks"
 
 Vectors = NDArray[np.float32]
 
@@ -46,7 +47,7 @@ def measure_landmarks(
     `query_vectors`: float32 [n, D] unit vectors, NaN for a query without one, which is left out. `index`: the ids of the
     index images, in the order of the rows of `index_blocks`: float32 [b, D], read once. Positives that `index` lacks were
     not fetched: they are left out of the number of positives and recorded. Average precision is 1/min(m, 100) · Σ P(k) ·
-    rel(k) over the first 100. Raises DataError if no query has a vector, and for blocks that do not fit `index`.
+    rel(k) over the first 100. Raises DataError if no query has a vector, if none has a positive, and for blocks that do not fit `index`.
     """
     has_vector = np.asarray(~np.isnan(query_vectors).any(axis=1), dtype=np.bool_)
     asked = [query for query, there in zip(queries, has_vector, strict=True) if there]
@@ -64,6 +65,11 @@ def measure_landmarks(
     for query, places in zip(asked, ranks.places(), strict=True):
         results[query.usage].append(_result(query, places, row_of, index, first))
         lost[query.usage] |= dict.fromkeys(image for image in query.positives if image not in row_of)
+    if not any(result.positives for part in results.values() for result in part):
+        raise DataError(
+            f"None of {len(asked):,} queries of {DATASET} has a positive among the {len(index):,} index images. Expected images "
+            "that the solution names: fetch more of the index."
+        )
     return [
         Measurement(
             dataset=DATASET,
@@ -108,7 +114,7 @@ def _excluded(
 ) -> dict[str, tuple[str, ...]]:
     reasons = {
         **common,
-        "positives that the index lacks": tuple(lost),
+        LOST_POSITIVES: tuple(lost),
         NO_POSITIVES: tuple(result.id for result in results if not result.positives),
     }
     return {reason: tuple(names) for reason, names in reasons.items() if names}

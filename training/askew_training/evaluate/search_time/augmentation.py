@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from pydantic import Field
 
 from askew_training.evaluate.search_time.expansion import ExpandingGallery, expand
-from askew_training.evaluate.search_time.method import Grid, Method, Vectors
+from askew_training.evaluate.search_time.method import Count, Exponent, Grid, Method, Vectors
 from askew_training.evaluate.search_time.plain import VectorGallery
 from askew_training.evaluate.search_time.similarity import similarity, without_own
 
@@ -21,7 +20,7 @@ def augment(gallery: Vectors, neighbours: int, alpha: float) -> Vectors:
     augmented = np.empty_like(gallery)
     for start in range(0, len(gallery), ROWS_AT_ONCE):
         rows = np.arange(start, min(start + ROWS_AT_ONCE, len(gallery)))
-        scores = without_own(similarity(gallery[rows], gallery), rows)
+        scores = without_own(similarity(gallery[rows], gallery), rows[:, None])
         augmented[rows] = expand(gallery[rows], gallery, scores, neighbours, alpha)
     return augmented
 
@@ -36,8 +35,8 @@ class AlphaAugmentation(Method):
     name: ClassVar[str] = "alpha-dba"
     grid: ClassVar[Grid] = {"neighbours": (1, 2, 3, 5, 10), "alpha": (0.0, 0.5, 1.0, 2.0, 3.0)}
 
-    neighbours: int = Field(default=10, ge=1)
-    alpha: float = Field(default=3.0, ge=0)
+    neighbours: Count = 10
+    alpha: Exponent = 3.0
 
     def prepare(self, gallery: Vectors, others: Vectors) -> VectorGallery:
         return VectorGallery(augment(gallery, self.neighbours, self.alpha), 4.0 * gallery.shape[1])
@@ -49,8 +48,8 @@ class AugmentationAndExpansion(Method):
     name: ClassVar[str] = "alpha-dba-qe"
     grid: ClassVar[Grid] = {"neighbours": (1, 2, 3, 5, 10), "alpha": (0.0, 0.5, 1.0, 2.0, 3.0)}
 
-    neighbours: int = Field(default=10, ge=1)
-    alpha: float = Field(default=3.0, ge=0)
+    neighbours: Count = 10
+    alpha: Exponent = 3.0
 
     def prepare(self, gallery: Vectors, others: Vectors) -> ExpandingGallery:
         augmented = augment(gallery, self.neighbours, self.alpha)

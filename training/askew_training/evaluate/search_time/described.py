@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -40,9 +41,13 @@ class DescribedBenchmark:
 
     @property
     def own(self) -> Rows:
-        """The row of each query's own photo in the gallery, or `NOT_THERE`: int64 [n]."""
-        row_of = {photo.path: row for row, photo in enumerate(self.gallery)}
-        return np.array([row_of.get(photo.path, NOT_THERE) for photo in self.queries], np.int64)
+        """The rows of each query's own photo in the gallery, which may list it several times, or `NOT_THERE`: int64 [n, k]."""
+        rows_of: dict[Path, list[int]] = defaultdict(list)
+        for row, photo in enumerate(self.gallery):
+            rows_of[photo.path].append(row)
+        own = [rows_of.get(photo.path, []) for photo in self.queries]
+        most = max(1, *map(len, own))
+        return np.array([rows + [NOT_THERE] * (most - len(rows)) for rows in own], np.int64)
 
 
 def join(

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from askew_training.evaluate.search_time.augmentation import ROWS_AT_ONCE
-from askew_training.evaluate.search_time.method import Grid, Method, Rows, Scores, Vectors
-from askew_training.evaluate.search_time.similarity import nearest, similarity, without_own
+from askew_training.evaluate.search_time.method import Count, Grid, Method, Rows, Scores, Vectors
+from askew_training.evaluate.search_time.similarity import first_hits, nearest, similarity, without_own
 
 Values = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ def build_graph(gallery: Vectors, count: int, power: float) -> Graph:
     neighbours, weights = np.empty((total, count), np.int64), np.empty((total, count), np.float64)
     for start in range(0, total, ROWS_AT_ONCE):
         rows = np.arange(start, min(start + ROWS_AT_ONCE, total))
-        scores = without_own(similarity(gallery[rows], gallery), rows)
+        scores = without_own(similarity(gallery[rows], gallery), rows[:, None])
         neighbours[rows] = nearest(scores, count)
         weights[rows] = np.maximum(np.take_along_axis(scores, neighbours[rows], axis=1), 0) ** power
     for start in range(0, total, ROWS_AT_ONCE):
@@ -103,7 +103,11 @@ class LocallyDiffusingGallery:
         plain = similarity(queries, self.vectors)
         near = without_own(plain, own)
         scores = np.empty_like(plain)
-        for row, rows in enumerate(nearest(near, self.depth)):
+        for row, scored in enumerate(near):
+            rows = first_hits(scored, self.depth)
+            if not len(rows):
+                scores[row] = reached_before_others(plain[row], np.zeros(len(self.vectors)))
+                continue
             graph = build_graph(self.vectors[rows], self.settings.neighbours, self.settings.power)
             start = np.zeros(len(rows))
             # The hits are in order: the first ones are the query's neighbours.
@@ -141,12 +145,12 @@ class Diffusion(Method):
         "depth": (0, 200),
     }
 
-    neighbours: int = Field(default=100, ge=1)
-    query_neighbours: int = Field(default=10, ge=1)
+    neighbours: Count = 100
+    query_neighbours: Count = 10
     alpha: float = Field(default=0.99, ge=0, lt=1)
-    power: float = Field(default=3.0, gt=0)
-    iterations: int = Field(default=20, ge=1)
-    depth: int = Field(default=0, ge=0)
+    power: float = Field(default=3.0, gt=0, le=100)
+    iterations: int = Field(default=20, ge=1, le=10_000)
+    depth: int = Field(default=0, ge=0, le=1 << 40)
 
     def spread(self, graph: Graph, similarities: Values) -> Values:
         """Diffuse from float64 [m] similarities to the query, 0 for what it does not start from. float64 [m]."""

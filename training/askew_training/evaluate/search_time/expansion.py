@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from pydantic import Field
 
-from askew_training.evaluate.search_time.method import Grid, Method, Rows, Scores, Vectors
+from askew_training.evaluate.search_time.method import Count, Exponent, Grid, Method, Rows, Scores, Vectors
 from askew_training.evaluate.search_time.similarity import nearest, similarity, unit, without_own
 
 
@@ -47,8 +46,8 @@ class AlphaQueryExpansion(Method):
     name: ClassVar[str] = "alpha-qe"
     grid: ClassVar[Grid] = {"neighbours": (1, 2, 3, 5, 10), "alpha": (0.0, 0.5, 1.0, 2.0, 3.0)}
 
-    neighbours: int = Field(default=10, ge=1)
-    alpha: float = Field(default=3.0, ge=0)
+    neighbours: Count = 10
+    alpha: Exponent = 3.0
 
     def prepare(self, gallery: Vectors, others: Vectors) -> ExpandingGallery:
         return ExpandingGallery(gallery, self.neighbours, self.alpha, 4.0 * gallery.shape[1])

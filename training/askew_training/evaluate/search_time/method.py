@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]
 Scores = NDArray[np.float32]
 Grid = Mapping[str, tuple[float | str, ...]]
 """The values of each setting that are tried to choose them."""
+
+Count = Annotated[int, Field(ge=1, le=1 << 40)]
+"""How many of something; at most more than any gallery has."""
+Exponent = Annotated[float, Field(ge=0, le=100)]
+"""Of a score: far above 3, only scores of nearly 1 count, and the powers of others are no numbers any more."""
 
 NOT_THERE = -1
 """The own row of a query that the gallery does not hold."""
@@ -31,8 +36,8 @@ class ReadyGallery(Protocol):
     def score(self, queries: Vectors, own: Rows) -> Scores:
         """Score every gallery photo for every query, higher is better, in [-1, 1].
 
-        `queries`: float32 [n, D] unit vectors. `own`: int64 [n], the row of the query's own photo in the gallery, or
-        `NOT_THERE`; it is no neighbour of the query. Returns float32 [n, m]. A query's scores do not depend on the
+        `queries`: float32 [n, D] unit vectors. `own`: int64 [n, k], the rows of the query's own photo in the gallery, or
+        `NOT_THERE`; it is no neighbour of the query, and takes no part in what is made of the query's hits. Returns float32 [n, m]. A query's scores do not depend on the
         other queries.
         """
         ...

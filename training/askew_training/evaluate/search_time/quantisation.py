@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
 
 from askew_training.engines import import_faiss
 from askew_training.errors import DataError
-from askew_training.evaluate.search_time.method import Grid, Method, Vectors
+from askew_training.evaluate.search_time.method import Count, Grid, Method, Vectors
 from askew_training.evaluate.search_time.plain import VectorGallery
 
 CENTROIDS = 256
@@ -44,7 +43,7 @@ class ProductQuantisation(Method):
     name: ClassVar[str] = "pq"
     grid: ClassVar[Grid] = {"bytes": (256, 128, 64, 32)}
 
-    bytes: int = Field(default=64, ge=1)
+    bytes: Count = 64
     learned_from: Literal["train", "gallery"] = "train"
 
     @property

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from askew_training.evaluate.search_time.method import Grid, Method, Rows, Scores, Vectors
-from askew_training.evaluate.search_time.similarity import nearest, similarity, without_own
+from askew_training.evaluate.search_time.method import Count, Grid, Method, Rows, Scores, Vectors
+from askew_training.evaluate.search_time.similarity import first_hits, similarity, without_own
 
 
 def reciprocal_distances(
@@ -60,7 +60,8 @@ class ReciprocalGallery:
     def score(self, queries: Vectors, own: Rows) -> Scores:
         plain = similarity(queries, self.vectors)
         scores = np.empty_like(plain)
-        for row, rows in enumerate(nearest(without_own(plain, own), self.settings.depth)):
+        for row, near in enumerate(without_own(plain, own)):
+            rows = first_hits(near, self.settings.depth)
             nodes = np.concatenate([queries[row : row + 1], self.vectors[rows]])
             distances = reciprocal_distances(
                 nodes @ nodes.T, self.settings.neighbours, self.settings.smoothed, self.settings.distance_share
@@ -81,10 +82,10 @@ class KReciprocal(Method):
     name: ClassVar[str] = "k-reciprocal"
     grid: ClassVar[Grid] = {"neighbours": (3, 5, 10, 20), "smoothed": (1, 2, 3, 6), "distance_share": (0.3, 0.6, 0.9)}
 
-    neighbours: int = Field(default=20, ge=1)
-    smoothed: int = Field(default=6, ge=1)
+    neighbours: Count = 20
+    smoothed: Count = 6
     distance_share: float = Field(default=0.3, ge=0, le=1)
-    depth: int = Field(default=200, ge=1)
+    depth: Count = 200
 
     def prepare(self, gallery: Vectors, others: Vectors) -> ReciprocalGallery:
         return ReciprocalGallery(gallery, self, 4.0 * gallery.shape[1])

@@ -63,6 +63,8 @@ def parse_method(text: str) -> Method:
         key, equals, value = part.partition("=")
         if not equals:
             raise DataError(f"Expected a setting such as neighbours=3 after {name}:, got {part!r}.")
+        if key.strip() in given:
+            raise DataError(f"{text!r} names {key.strip()} twice. Expected each setting of {name} once.")
         given[key.strip()] = value.strip()
     try:
         return kind.model_validate_strings(given)

@@ -16,16 +16,21 @@ def similarity(queries: Vectors, gallery: Vectors) -> Scores:
 
 
 def without_own(scores: Scores, own: Rows) -> Scores:
-    """A copy in which no query's own row can be a neighbour: its score is -inf."""
+    """A copy in which none of a query's own rows can be a neighbour: its score is -inf. `own`: int64 [n, k]."""
     hidden = scores.copy()
-    held = np.flatnonzero(own >= 0)
-    hidden[held, own[held]] = -np.inf
+    queries, places = np.nonzero(own >= 0)
+    hidden[queries, own[queries, places]] = -np.inf
     return hidden
 
 
 def nearest(scores: Scores, count: int) -> Rows:
     """The columns of the `count` highest scores of each row, best first, equal scores by column: int64 [n, count]."""
     return np.asarray(np.argsort(-scores, axis=1, kind="stable")[:, :count], np.int64)
+
+
+def first_hits(scores: Scores, count: int) -> Rows:
+    """The first `count` hits of one query, float32 [m] scores: those with -inf, its own photo, are none. int64 [k]."""
+    return np.array([row for row in nearest(scores[None], count)[0] if scores[row] > -np.inf], np.int64)
 
 
 def unit(vectors: Vectors) -> Vectors:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
 
 from askew_training.errors import DataError
-from askew_training.evaluate.search_time.method import Grid, Method, Rows, Scores, Vectors
+from askew_training.evaluate.search_time.method import Count, Grid, Method, Rows, Scores, Vectors
 from askew_training.evaluate.search_time.similarity import similarity, unit
 
 
@@ -36,7 +35,7 @@ class Truncation(Method):
     name: ClassVar[str] = "truncation"
     grid: ClassVar[Grid] = {"dim": (1024, 512, 256, 128), "rotation": ("none", "pca")}
 
-    dim: int = Field(default=512, ge=1)
+    dim: Count = 512
     rotation: Literal["none", "pca"] = "none"
 
     @property
