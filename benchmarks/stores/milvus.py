@@ -9,6 +9,12 @@ from numpy.typing import NDArray
 
 from stores.store import BATCH, LIMIT, Setting, Store
 
+_INDEX_EXISTS = 35
+"""Milvus Lite's code."""
+
+_MINUTES = 3600.0
+"""Seconds that a call may take: peers.py ends the process before."""
+
 
 class MilvusLite(Store):
     """A collection with an HNSW index. It is built when the collection is loaded, so that loading counts as building."""
@@ -30,13 +36,20 @@ class MilvusLite(Store):
         self.client.flush("bench")
 
     def build(self) -> None:
+        from pymilvus.exceptions import MilvusException
+
         neighbours, construction = self.configuration.values
         parameters = self.client.prepare_index_params()
         wanted = {"M": neighbours, "efConstruction": construction}
         # pymilvus 3.0 sends what is in `params` one by one, and Milvus Lite 3.2 reads a parameter of the name `params`.
         parameters.add_index("vector", index_type="HNSW", metric_type="IP", params={"params": wanted})
-        self.client.create_index("bench", parameters)
-        self.client.load_collection("bench")
+        try:
+            self.client.create_index("bench", parameters)
+        except MilvusException as error:
+            # pymilvus repeats a call whose answer it lost, which happens to a call of minutes; the index exists by then.
+            if error.code != _INDEX_EXISTS:
+                raise
+        self.client.load_collection("bench", timeout=_MINUTES)
         described = self.client.describe_index("bench", "vector")
         given = described.get("params", described)
         assert (json.loads(given) if isinstance(given, str) else given) == wanted, described
