@@ -10,6 +10,8 @@ import torch
 
 from askew_training.cli.distil import distil
 from askew_training.cli.whiten import whiten
+from askew_training.data.licences import PhotoSource
+from askew_training.errors import CheckpointError
 from askew_training.networks.checkpoint import load_checkpoint, save_checkpoint
 from tests.support.training_helpers import checkpoint_of, run_command, tiny_network, words
 
@@ -26,6 +28,40 @@ def test_a_distilled_student_stays_in_its_teachers_space(
     assert student.description.photo_size == 224
     assert student.network.linear is not None and teacher.network.linear is not None
     assert not torch.equal(student.network.linear.weight, teacher.network.linear.weight)
+
+
+@pytest.mark.slow
+def test_a_distilled_student_names_the_photos_of_its_teacher(
+    whitened: Path, photos: tuple[object, ...], tmp_path: Path
+) -> None:
+    """Its trunk has learned from them: their licences count for the student, too."""
+    teacher = load_checkpoint(whitened)
+    others = (*teacher.description.data, PhotoSource(name="elsewhere", photos=12, licence="CC BY 4.0"))
+    save_checkpoint(
+        tmp_path / "teacher.pt",
+        replace(teacher, description=teacher.description.model_copy(update={"data": others})),
+    )
+    run_command(distil, tmp_path / "teacher.pt", tmp_path / "student.pt", "--learn-size", 96, *photos)
+    student = load_checkpoint(tmp_path / "student.pt").description
+    assert {each.name for each in student.data} == {each.name for each in others}
+
+
+@pytest.mark.slow
+def test_the_teacher_may_see_small_photos_at_other_scales(
+    whitened: Path, photos: tuple[object, ...], tmp_path: Path
+) -> None:
+    own, other = tmp_path / "own.pt", tmp_path / "other.pt"
+    assert "8 photos" in run_command(distil, whitened, own, "--learn-size", 96, *photos).stdout
+    enlarged = ("--learn-size", 96, "--teacher-scales", "1.4142,1", *photos)
+    assert "8 photos" in run_command(distil, whitened, other, *enlarged).stdout
+    learned = [load_checkpoint(each).network.linear for each in (own, other)]
+    assert learned[0] is not None and learned[1] is not None
+    assert not torch.equal(learned[0].weight, learned[1].weight)
+    described = load_checkpoint(other).description
+    assert described.scales == (1.0,) and "at scales 1.4142,1" in described.recipe
+    for wrong in ("0", "nan", "1,,2", "big"):
+        refused = run_command(distil, whitened, other, "--learn-size", 96, "--teacher-scales", wrong, *photos)
+        assert refused.exit_code == 2, wrong
 
 
 @pytest.mark.parametrize(
@@ -59,3 +95,37 @@ def test_recipes_stay_with_a_network_that_is_whitened_and_distilled(
     two = ["--start", start, "--start", start, "--dim", 4, "--method", "pca", *photos]
     run_command(whiten, tmp_path / "two.pt", *two)
     assert load_checkpoint(tmp_path / "two.pt").description.recipe_texts == 2 * recipes
+
+
+@pytest.fixture(scope="module")
+def of_two_trunks(whitened: Path, photos: tuple[object, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher of two trunks side by side, with a whitening of both."""
+    teacher = tmp_path_factory.mktemp("two") / "teacher.pt"
+    second = teacher.with_name("second.pt")
+    save_checkpoint(second, checkpoint_of(tiny_network(dim=4)))
+    run_command(whiten, teacher, "--start", whitened, "--start", second, "--dim", 4, "--method", "pca", *photos)
+    return teacher
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("branch", [1, 2])
+def test_a_student_takes_one_trunk_of_its_teacher(
+    of_two_trunks: Path, photos: tuple[object, ...], tmp_path: Path, branch: int
+) -> None:
+    more = ("--learn-size", 96, "--branch", branch, "--positives", 0.5, *photos)
+    run_command(distil, of_two_trunks, tmp_path / "student.pt", *more)
+    teacher, student = load_checkpoint(of_two_trunks), load_checkpoint(tmp_path / "student.pt")
+    assert student.space_id == teacher.space_id and student.network.dim == 4
+    assert len(student.network.branches) == 1
+    kept, taken = teacher.network.branches[branch - 1].state_dict(), student.network.branches[0].state_dict()
+    assert kept.keys() == taken.keys() and all(torch.equal(kept[name], taken[name]) for name in kept)
+    assert f"branch {branch} of 2" in student.description.recipe and "positives 0.5" in student.description.recipe
+
+
+@pytest.mark.slow
+def test_a_branch_that_the_teacher_lacks_is_refused(
+    of_two_trunks: Path, photos: tuple[object, ...], tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match="one of 2 branches"):
+        run_command(distil, of_two_trunks, tmp_path / "s.pt", "--learn-size", 96, "--branch", 3, *photos)
+    assert not (tmp_path / "s.pt").exists()

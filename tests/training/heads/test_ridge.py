@@ -11,7 +11,7 @@ from askew_training.heads import (
     apply_linear,
     learn_whitening,
 )
-from askew_training.heads.ridge import refit_linear
+from askew_training.heads.ridge import refit_linear, towards_instances
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +55,30 @@ def test_a_refit_that_has_no_finite_solution_is_refused(vectors):
     torch.nn.init.zeros_(start.bias)
     with pytest.raises(DataError, match="Expected finite vectors of the 500 photos"):
         refit_linear(start, vectors, apply_linear(start, vectors), 1e-3)
+
+
+def test_targets_move_towards_the_mean_of_their_instance_and_unlabelled_ones_stay():
+    random = np.random.default_rng(2)
+    targets = random.standard_normal((7, 5)).astype(np.float32)
+    targets /= np.linalg.norm(targets, axis=1, keepdims=True)
+    instances = ["a", "", "a", "b", "a", "", "c"]
+    assert np.array_equal(towards_instances(targets, instances, 0), targets)
+    half, whole = (towards_instances(targets, instances, share) for share in (0.5, 1))
+    mean = targets[[0, 2, 4]].mean(0)
+    mean /= np.linalg.norm(mean)
+    for row in (0, 2, 4):
+        np.testing.assert_allclose(whole[row], mean, atol=1e-6)
+        np.testing.assert_allclose(half[row], (targets[row] + mean) / 2, atol=1e-6)
+    for row in (1, 3, 5, 6):  # Alone, or without a label.
+        np.testing.assert_allclose(half[row], targets[row], atol=1e-6)
+
+
+def test_photos_of_one_instance_that_cancel_out_keep_their_targets():
+    targets = np.array([[1, 0], [-1, 0]], np.float32)
+    assert np.array_equal(towards_instances(targets, ["a", "a"], 1), targets)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_of_positives_that_is_none_is_refused(share):
+    with pytest.raises(DataError, match="0 to 1"):
+        towards_instances(np.eye(2, dtype=np.float32), ["a", "a"], share)

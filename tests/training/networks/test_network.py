@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
+from onnx import TensorProto, helper
 from torch.nn import functional
 
 from askew_training.errors import WeightsError
-from askew_training.networks.network import THREE_SCALES, Branch, Network, unit_length
+from askew_training.networks.network import THREE_SCALES, Branch, Network, in_float32, unit_length
 from askew_training.networks.trunks import Trunk
 from tests.support.tiny_trunk import TINY_TRUNK
 from tests.support.training_helpers import picture, tiny_network
@@ -65,3 +68,28 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     for scales in wrong:
         with pytest.raises(WeightsError, match="positive scales"):
             Network([branch], scales=scales)
+
+
+def test_a_scale_gives_as_many_pixels_in_torch_as_in_onnx_runtime() -> None:
+    """240 px times 1.05 were 252 px for torch, but 251 px for ONNX Runtime, which takes the factor in float32."""
+    resize = helper.make_node("Resize", ["photo", "", "scales"], ["resized"], mode="linear")
+    inputs = [
+        helper.make_tensor_value_info("photo", TensorProto.FLOAT, [1, 1, "height", 1]),
+        helper.make_tensor_value_info("scales", TensorProto.FLOAT, [4]),
+    ]
+    output = helper.make_tensor_value_info("resized", TensorProto.FLOAT, [1, 1, "resized_height", 1])
+    graph = helper.make_graph([resize], "resize", inputs, [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    runtime = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+    differing = []
+    for scale in [*(k / 20 for k in range(2, 40)), 1.4142, *THREE_SCALES]:
+        factors = np.array([1, 1, in_float32(scale), 1], np.float32)
+        for height in range(32, 700, 4):
+            by_torch = functional.interpolate(
+                torch.zeros(1, 1, height, 1), scale_factor=(in_float32(scale), 1.0), mode="bilinear"
+            )
+            (by_runtime,) = runtime.run(None, {"photo": np.zeros((1, 1, height, 1), np.float32), "scales": factors})
+            if by_torch.shape != by_runtime.shape:
+                differing.append((scale, height, by_torch.shape[2], by_runtime.shape[2]))
+    assert differing == []

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -178,4 +179,14 @@ def _projection(channels: int, width: int) -> nn.Sequential:
 def _resize(photos: Tensor, scale: float) -> Tensor:
     if scale == 1.0:
         return photos
-    return functional.interpolate(photos, scale_factor=scale, mode="bilinear", align_corners=False)
+    return functional.interpolate(photos, scale_factor=in_float32(scale), mode="bilinear", align_corners=False)
+
+
+def in_float32(scale: float) -> float:
+    """The scale as ONNX stores it, rounded up.
+
+    1.05 in float32 is less than 1.05, so that 240 px became 252 here, and 251 in ONNX Runtime.
+    """
+    nearest = np.float32(scale)
+    # Compared as float64: NumPy would round the scale to float32 first.
+    return float(nearest if float(nearest) >= scale else np.nextafter(nearest, np.float32(np.inf)))
