@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 
 from askew_training.cli.mix import mix
 from askew_training.cli.whiten import whiten
+from askew_training.data.licences import PhotoSource
 from askew_training.errors import WeightsError
-from askew_training.networks.checkpoint import load_checkpoint, save_checkpoint
+from askew_training.networks.checkpoint import Description, load_checkpoint, save_checkpoint
 from tests.support.training_helpers import checkpoint_of, run_command, tiny_network, words
 
 
@@ -60,6 +62,32 @@ def test_a_student_is_mixed_with_the_checkpoint_that_it_started_from_and_stays_i
     for name, tensor in mixed.network.state_dict().items():
         if tensor.is_floating_point():
             torch.testing.assert_close(tensor, 0.3 * tuned.state_dict()[name] + 0.7 * start.state_dict()[name])
+
+
+def test_a_mixture_of_two_students_names_the_photos_and_recipes_of_both(tmp_path: Path) -> None:
+    """Two students of one trunk with different histories: the licences of both count."""
+    space = "sp1-" + "ab" * 16
+    made = {
+        "one": ("whitened; trained", (PhotoSource(name="north", photos=5, licence="CC0"),), ("# one\n",)),
+        "two": ("whitened; in closed form", (PhotoSource(name="south", photos=7, licence="MIT"),), ("# two\n",)),
+        "begin": ("whitened", (PhotoSource(name="north", photos=5, licence="CC0"),), ()),
+    }
+    for name, (recipe, data, texts) in made.items():
+        checkpoint = checkpoint_of(tiny_network(dim=4), teacher_space=space)
+        stated = {"recipe": recipe, "data": data, "recipe_texts": texts}
+        save_checkpoint(
+            tmp_path / f"{name}.pt",
+            replace(checkpoint, description=checkpoint.description.model_copy(update=stated)),
+        )
+
+    def mixed_with(start: str) -> Description:
+        run_command(mix, tmp_path / "one.pt", tmp_path / "mixed.pt", "--start", tmp_path / f"{start}.pt")
+        return load_checkpoint(tmp_path / "mixed.pt").description
+
+    both = mixed_with("two")
+    assert both.recipe == "whitened; trained; askew mix --share 0.5; the rest: (whitened; in closed form)"
+    assert {each.name for each in both.data} == {"north", "south"} and both.recipe_texts == ("# one\n", "# two\n")
+    assert mixed_with("begin").recipe == "whitened; trained; askew mix --share 0.5"
 
 
 def test_a_start_of_another_space_or_layout_is_refused_and_nothing_is_written(tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_training.cli.outputs import check_checkpoint
+
+if TYPE_CHECKING:
+    from askew_training.networks.checkpoint import Description
 
 
 @stopped_by_sigterm()
@@ -40,7 +43,23 @@ def mix(
         network = mix_with_start(loaded.network, weights or [], share)
         changes |= {"dim": None, "teacher_space": None}
     else:
-        network = mix_with_checkpoint(loaded, load_checkpoint(start), share)
+        started = load_checkpoint(start)
+        network = mix_with_checkpoint(loaded, started, share)
+        changes |= _origin(loaded.description, started.description, str(changes["recipe"]))
     mixture = Checkpoint(network, loaded.description.model_copy(update=changes))
     save_checkpoint(output, mixture)
     typer.echo(f"{output}: {share:g} of {tuned}, {network.dim} dimensions, space {mixture.space_id}")
+
+
+def _origin(tuned: Description, start: Description, recipe: str) -> dict[str, object]:
+    """What the mixture says of its origin, if its start has another history than the one that the tuned network begins with."""
+    from askew_training.data.licences import merged_sources
+
+    if tuned.recipe.startswith(start.recipe):
+        return {}
+    texts = (*tuned.recipe_texts, *(text for text in start.recipe_texts if text not in tuned.recipe_texts))
+    return {
+        "recipe": f"{recipe}; the rest: ({start.recipe})",
+        "data": merged_sources(tuned.data, start.data),
+        "recipe_texts": texts,
+    }
