@@ -8,7 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 from filelock import FileLock
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
 
 from askew_client.encoding.encoder import Encoder
@@ -111,9 +113,10 @@ def admit(server: RunningServer, student: Path) -> None:
 
 @dataclass
 class Browser:
-    """A running Chromium, with its console messages and requests."""
+    """A running Chromium, with its console messages and requests; `start` starts another one like it."""
 
     driver: webdriver.Chrome
+    start: Callable[[], webdriver.Chrome]
 
     def console(self) -> list[str]:
         return [entry["message"] for entry in self.driver.get_log("browser")]
@@ -123,6 +126,18 @@ class Browser:
         sent = (event["params"] for event in events if event["method"] == "Network.requestWillBeSent")
         # Leave out Chromium's own pages, such as the empty first tab.
         return [event["request"] for event in sent if urlsplit(event["request"]["url"]).scheme != "chrome"]
+
+    def start_at(self, url: str) -> None:
+        """Load the first page of a test. Chromium's tab sometimes crashes as it leaves the page of the test before: then it is started anew."""
+        try:
+            self.driver.get(url)
+        except WebDriverException as error:
+            if "tab crashed" not in str(error):
+                raise
+            warnings.warn(f"Chromium's tab crashed before {url} was loaded; Chromium is started again.", stacklevel=2)
+            self.driver.quit()
+            self.driver = self.start()
+            self.driver.get(url)
 
     def leave(self) -> None:
         """Leave the page, and drop what it has logged and how large its window was."""
@@ -172,11 +187,16 @@ def open_browser(profile: Path, *flags: str, keeps_app: bool = False) -> Iterato
     for flag in (*FLAGS, *flags, "--window-size=1100,900", f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(chromedriver))
-    if not keeps_app:
-        script = {"source": "delete Navigator.prototype.serviceWorker"}
-        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
+
+    def start() -> webdriver.Chrome:
+        driver = webdriver.Chrome(options=options, service=Service(chromedriver))
+        if not keeps_app:
+            script = {"source": "delete Navigator.prototype.serviceWorker"}
+            driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
+        return driver
+
+    opened = Browser(start(), start)
     try:
-        yield Browser(driver)
+        yield opened
     finally:
-        driver.quit()
+        opened.driver.quit()

@@ -265,7 +265,8 @@ _STORE = f"""
 @pytest.fixture
 def server(page: Page, url: str) -> Iterator[ScriptedPackServer]:
     with ScriptedPackServer(url) as server:
-        page.browser.driver.get(f"{server.url}/")
+        page.browser.start_at(f"{server.url}/")
+        page.browser.driver.set_script_timeout(60)
         yield server
 
 
