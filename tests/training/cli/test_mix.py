@@ -70,6 +70,7 @@ def test_a_mixture_of_two_students_names_the_photos_and_recipes_of_both(tmp_path
     made = {
         "one": ("whitened; trained", (PhotoSource(name="north", photos=5, licence="CC0"),), ("# one\n",)),
         "two": ("whitened; in closed form", (PhotoSource(name="south", photos=7, licence="MIT"),), ("# two\n",)),
+        "similar": ("whitened; train", (PhotoSource(name="north", photos=5, licence="CC0"),), ()),
         "begin": ("whitened", (PhotoSource(name="north", photos=5, licence="CC0"),), ()),
     }
     for name, (recipe, data, texts) in made.items():
@@ -88,6 +89,7 @@ def test_a_mixture_of_two_students_names_the_photos_and_recipes_of_both(tmp_path
     assert both.recipe == "whitened; trained; askew mix --share 0.5; the rest: (whitened; in closed form)"
     assert {each.name for each in both.data} == {"north", "south"} and both.recipe_texts == ("# one\n", "# two\n")
     assert mixed_with("begin").recipe == "whitened; trained; askew mix --share 0.5"
+    assert mixed_with("similar").recipe.endswith("; the rest: (whitened; train)")
 
 
 def test_a_start_of_another_space_or_layout_is_refused_and_nothing_is_written(tmp_path: Path) -> None:

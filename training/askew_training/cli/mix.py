@@ -52,14 +52,12 @@ def mix(
 
 
 def _origin(tuned: Description, start: Description, recipe: str) -> dict[str, object]:
-    """What the mixture says of its origin, if its start has another history than the one that the tuned network begins with."""
+    """What the mixture says of its origin: the photos and recipes of both, and both histories if the tuned network does not continue its start."""
     from askew_training.data.licences import merged_sources
 
-    if tuned.recipe.startswith(start.recipe):
-        return {}
-    texts = (*tuned.recipe_texts, *(text for text in start.recipe_texts if text not in tuned.recipe_texts))
+    continues = tuned.recipe == start.recipe or tuned.recipe.startswith(f"{start.recipe}; ")
     return {
-        "recipe": f"{recipe}; the rest: ({start.recipe})",
+        "recipe": recipe if continues else f"{recipe}; the rest: ({start.recipe})",
         "data": merged_sources(tuned.data, start.data),
-        "recipe_texts": texts,
+        "recipe_texts": (*tuned.recipe_texts, *(text for text in start.recipe_texts if text not in tuned.recipe_texts)),
     }
