@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
@@ -25,8 +24,11 @@ from askew_client.contract.encoder_file import UNSEALED, read_encoder_file, seal
 from askew_client.contract.manifest import DIGEST_KEY, golden_text
 from askew_client.encoding.encoder import Encoder
 from askew_client.encoding.golden import golden_pictures
+from askew_client.encoding.runtime import load_onnxruntime
 from askew_server.encoders.alignment import GateProbe, Hits, measure_alignment
 from askew_server.index.types import Vectors
+
+onnxruntime = load_onnxruntime()
 
 Change = Callable[[NDArray[np.generic], np.random.Generator], NDArray[np.generic]]
 

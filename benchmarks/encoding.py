@@ -20,12 +20,14 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from askew_client import Encoder
 from askew_client.encoding.golden import draw_golden
 from askew_client.encoding.photos import read_photo
+from askew_client.encoding.runtime import load_onnxruntime
+
+onnxruntime = load_onnxruntime()
 
 SEED = 15
 KINDS = 8

@@ -13,14 +13,15 @@ import tempfile
 import time
 from pathlib import Path
 
-import onnxruntime
-
 from askew_client.cli.taken import Intake
 from askew_client.encoding.encoder import Encoder
 from askew_client.encoding.photos import read_photo
+from askew_client.encoding.runtime import load_onnxruntime
 from askew_server.gallery.catalog import Catalog
 from askew_server.ingest.index_photos import IndexReport, LocalGallery, index_photos
 from askew_server.ingest.photo_folder import PhotoFile, find_photos
+
+onnxruntime = load_onnxruntime()
 
 
 def main() -> None:

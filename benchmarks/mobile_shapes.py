@@ -14,10 +14,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from askew_client import Encoder
 from askew_client.encoding.photos import SUFFIXES, read_photo
+from askew_client.encoding.runtime import load_onnxruntime
+
+onnxruntime = load_onnxruntime()
 
 BOUNDS = (0.0, 1e-9, 0.02, 0.1, 0.2, 0.4, 10.0)
 """Of |ln(aspect / aspect of the shape)|: exact, within 2 %, 10 %, 22 %, 49 %, more."""

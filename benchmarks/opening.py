@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 from statistics import median
 
-import onnxruntime
-
 from askew_client.contract.encoder_file import read_encoder_file
+from askew_client.encoding.runtime import load_onnxruntime
+
+onnxruntime = load_onnxruntime()
 
 
 def main() -> None:

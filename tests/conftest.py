@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -18,7 +19,12 @@ settings.load_profile("askew")
 
 
 def pytest_configure() -> None:
-    """A shell that starts a job in the background has it ignore Ctrl-C, and every process that the tests start, too."""
+    """Tests report nothing to anybody.
+
+    A shell that starts a job in the background has it ignore Ctrl-C, and every process that the tests start, too.
+    """
+    # Some open ONNX Runtime by themselves, to compare.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

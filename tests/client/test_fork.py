@@ -1,22 +1,23 @@
-"""A client that is used after a fork (gunicorn --preload, Celery, multiprocessing) has connections of its own."""
+"""What is used after a fork (gunicorn --preload, Celery, multiprocessing): a client has connections of its own in each
+process, and an encoder an engine of its own."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import random
+import json
+import shutil
+import subprocess
+import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from askew_client import AsyncClient, Client
-
-ROUNDS = 40
-CHILDREN = 3
+from tests.client.forking import CHILDREN, ROUNDS
+from tests.support.paths import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -48,109 +49,56 @@ def url() -> Iterator[str]:
         thread.join()
 
 
-def in_child(task: Callable[[], str]) -> Callable[[], str]:
-    """Run a task in a forked process; call what is returned for its outcome."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            outcome = task()
-        # Whatever it is, the parent is told.
-        except BaseException as error:  # noqa: BLE001
-            outcome = f"{type(error).__name__}: {error}"
-        os.write(writer, outcome.encode()[:500])
-        os._exit(0)
-    os.close(writer)
-
-    def outcome_of() -> str:
-        with os.fdopen(reader) as pipe:
-            outcome = pipe.read()
-        os.waitpid(child, 0)
-        return outcome
-
-    return outcome_of
-
-
-def outcomes(read: Callable[[str], str], read_in_child: Callable[[str], str]) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for turn in range(ROUNDS):
-        read("first")  # The parent now holds an idle connection.
-        start = time.time() + 0.02
-
-        def task(number: int, start: float = start, turn: int = turn) -> str:
-            wanted = f"item-{random.Random(10 * turn + number).randrange(1000)}"
-            time.sleep(max(0.0, start - time.time()))
-            return "right" if read_in_child(wanted) == wanted else "WRONG"
-
-        waiting = [in_child(lambda number=number: task(number)) for number in range(CHILDREN)]  # type: ignore[misc]
-        found["parent" if read("mine") == "mine" else "PARENT WRONG"] += 1
-        found.update(each() for each in waiting)
-    return found
+def seen(scenario: str, *arguments: str | Path) -> Any:
+    """What a process that forks saw in a scenario of `forking`."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.client.forking", scenario, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""
+    return json.loads(ran.stdout)
 
 
 @pytest.mark.slow
 def test_forked_children_get_their_own_answers(url: str) -> None:
-    with Client(url, timeout=20, retries=0) as client:
-        found = outcomes(*[lambda name: client.item(name, gallery="g").id] * 2)
-    assert found == {"right": ROUNDS * CHILDREN, "parent": ROUNDS}
+    assert seen("client", url) == {"right": ROUNDS * CHILDREN, "parent": ROUNDS}
 
 
 @pytest.mark.slow
 def test_so_do_those_of_an_async_client(url: str) -> None:
-    client = AsyncClient(url, timeout=20, retries=0)
-
-    async def item(name: str) -> str:
-        return (await client.item(name, gallery="g")).id
-
-    with asyncio.Runner() as runner:
-        found = outcomes(lambda name: runner.run(item(name)), lambda name: asyncio.run(item(name)))
-        runner.run(client.close())
-    assert found == {"right": ROUNDS * CHILDREN, "parent": ROUNDS}
+    assert seen("async_client", url) == {"right": ROUNDS * CHILDREN, "parent": ROUNDS}
 
 
 @pytest.mark.slow
 def test_closing_in_a_child_leaves_the_parents_connection_open(url: str) -> None:
-    with Client(url, timeout=20, retries=0) as client:
-        client.item("a", gallery="g")
-
-        def close() -> str:
-            client.close()
-            return "closed"
-
-        assert in_child(close)() == "closed"
-        assert client.item("b", gallery="g").id == "b"
+    assert seen("closing", url) == ["closed", "b"]
 
 
 @pytest.mark.slow
 def test_a_fork_in_the_middle_of_other_threads_requests_does_not_block_the_child(url: str) -> None:
-    stop = threading.Event()
-    with Client(url, timeout=20, retries=0) as client:
-
-        def search() -> None:
-            while not stop.is_set():
-                client.item("busy", gallery="g")
-
-        threads = [threading.Thread(target=search) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        try:
-            for number in range(20):
-                name = f"item-{number}"
-                assert in_child(lambda name=name: client.item(name, gallery="g").id)() == name  # type: ignore[misc]
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
+    assert seen("busy_threads", url) == list("abcdefghijklmnopqrst")
 
 
 @pytest.mark.slow
 def test_a_grandchild_has_its_own_connections_too(url: str) -> None:
-    with Client(url, timeout=20, retries=0) as client:
-        client.item("a", gallery="g")
+    assert seen("grandchild", url) == ["b", "c", "d"]
 
-        def child() -> str:
-            mine = client.item("b", gallery="g").id
-            theirs = in_child(lambda: client.item("c", gallery="g").id)()
-            return f"{mine} {theirs} {client.item('d', gallery='g').id}"
 
-        assert in_child(child)() == "b c d"
+def test_children_describe_with_their_parents_encoder_and_end(teacher_file: Path, photos: list[Path]) -> None:
+    assert seen("encoder", teacher_file, photos[0]) == ["equal", "forgotten", "ignored", "equal"]
+
+
+def test_a_child_refuses_an_encoder_that_was_replaced_after_its_parent_opened_it(
+    teacher_file: Path, student_file: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    path, other = tmp_path / "encoder.onnx", tmp_path / "other.onnx"
+    shutil.copy(teacher_file, path)
+    shutil.copy(student_file, other)
+    child, parent = seen("replaced_encoder", path, photos[0], other)
+    assert child.startswith(f"DamagedEncoder: {path} is another file than the one that this process's parent opened")
+    assert int(parent) > 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -189,3 +191,47 @@ def test_keys_of_each_scope(guarded: tuple[str, str], connect: Callable[..., Cli
     assert admin.revoke_key(phone.id).revoked == phone.id
     assert admin.revoke_key(reader.id).revoked == reader.id
     assert [key.name for key in admin.keys().keys] == ["me"]
+
+
+IMPORTS = """
+import asyncio, inspect, io, sys
+from PIL import Image
+from askew_client import AsyncClient, Client, Encoder, NotFound
+
+async def answer_of(value):
+    return await value if inspect.isawaitable(value) else value
+
+async def main():
+    kind, url, path, photo = sys.argv[1:]
+    encoder = Encoder(path)
+    client = (AsyncClient if kind == "async" else Client)(url, timeout=60)
+    before = set(sys.modules)
+    vector = encoder.encode(photo)
+    for format in ("PNG", "WEBP"):
+        Image.open(photo).save(file := io.BytesIO(), format)
+        encoder.encode(file.getvalue())
+    for call in (
+        lambda: client.search(vector, space=encoder.space_id, gallery="museum"),
+        lambda: client.search_batch([vector], space=encoder.space_id, gallery="museum"),
+        lambda: client.search_with(encoder, photo, gallery="museum"),
+        lambda: client.search_photo(photo, gallery="museum"),
+        lambda: client.galleries(),
+        lambda: client.item("nothing", gallery="museum"),
+    ):
+        try:
+            await answer_of(call())
+        except NotFound:
+            pass
+    await answer_of(client.close())
+    print(sorted(set(sys.modules) - before))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_requests_import_nothing(kind: str, running: RunningServer, teacher_file: Path, photos: list[Path]) -> None:
+    """A process that is forked while one of its threads imports a module waits for that module for ever."""
+    program = [sys.executable, "-c", IMPORTS, kind, running.url, str(teacher_file), str(photos[0])]
+    ran = subprocess.run(program, capture_output=True, text=True, check=True, timeout=100)
+    assert ran.stdout == "[]\n"

@@ -35,6 +35,9 @@ PLANTED = {
     "askew_server knows nothing of the training": (
         "server/askew_server/encoders/gate.py", INSIDE_A_FUNCTION, "import torch"
     ),
+    "onnxruntime is imported in askew_client.encoding.runtime alone": (
+        "training/askew_training/export/shrinking.py", INSIDE_A_FUNCTION, "import onnxruntime"
+    ),
     "pymilvus is imported in askew_server.milvus alone": (
         "server/askew_server/gallery/backends.py", INSIDE_A_FUNCTION, "import pymilvus"
     ),

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -20,6 +19,7 @@ from askew_client.contract.encoder_file import UNSEALED, seal
 from askew_client.contract.manifest import DIGEST_KEY, Manifest, golden_text
 from askew_client.contract.space import space_id as name_space
 from askew_client.encoding.golden import golden_pictures
+from askew_client.encoding.runtime import open_session
 
 GRID = 6
 FEATURES = GRID * GRID * 3
@@ -99,7 +99,7 @@ def _linear(dim: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float3
 
 
 def _golden(model: onnx.ModelProto) -> dict[str, str]:
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = open_session(model.SerializeToString())
     return {
         picture: golden_text(session.run(["descriptor"], {"image": pixels[None]})[0][0])
         for picture, pixels in golden_pictures().items()

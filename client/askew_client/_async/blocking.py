@@ -10,10 +10,13 @@ from typing import ParamSpec, TypeVar
 
 from askew_client.contract.errors import ClientMisused
 
-__all__ = ["LoopGuard", "Semaphore", "run_blocking", "sleep"]
+__all__ = ["BACKEND", "LoopGuard", "Semaphore", "run_blocking", "sleep"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+BACKEND = ("anyio", "anyio.to_thread", "anyio._backends._asyncio")
+"""The modules of the event loop's sockets, which httpcore imports at the first request."""
 
 
 async def sleep(seconds: float) -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import httpx
 
-from askew_client._async.blocking import Semaphore
+from askew_client._async.blocking import BACKEND, Semaphore
 from askew_client.transport.certificates import tls_context
+from askew_client.transport.imports import import_for_requests
 from askew_client.transport.limits import IDLE_SECONDS, MAX_CONNECTIONS, ONE_CONNECTION
 
 
@@ -55,6 +56,7 @@ class AsyncPool(httpx.AsyncBaseTransport):
 
         `idle_seconds`: a connection that was idle for longer is closed. Raises ClientMisused for an unusable `ca`.
         """
+        import_for_requests(BACKEND)
         self._idle_seconds = idle_seconds
         self._context = tls_context(verify=secure, ca=ca)
         self._proxy = proxy

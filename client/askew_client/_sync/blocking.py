@@ -7,10 +7,13 @@ from threading import Semaphore
 from time import sleep
 from typing import ParamSpec, TypeVar
 
-__all__ = ["LoopGuard", "Semaphore", "run_blocking", "sleep"]
+__all__ = ["BACKEND", "LoopGuard", "Semaphore", "run_blocking", "sleep"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+BACKEND: tuple[str, ...] = ()
+"""Nothing: httpcore itself opens the sockets."""
 
 
 def run_blocking(function: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> T:

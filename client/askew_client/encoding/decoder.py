@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from importlib import import_module
 from typing import BinaryIO
 
 from PIL import ExifTags, Image, features
@@ -29,6 +31,19 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+def load_decoders() -> None:
+    """Import what decodes photos, but for HEIC, which few callers meet.
+
+    Pillow would do so at the first photo. If a process was forked at that moment by another thread, the child would wait for
+    these modules for ever: nobody is there to give back the locks on them.
+    """
+    Image.preinit()
+    for name in ("WebPImagePlugin", "AvifImagePlugin"):
+        # An older Pillow has no AVIF.
+        with contextlib.suppress(ImportError):
+            import_module(f"PIL.{name}")
 
 
 def open_picture(stream: BinaryIO, name: str) -> tuple[Image.Image, int]:

@@ -26,14 +26,14 @@ from askew_client.contract.errors import (
 from askew_client.contract.manifest import Manifest
 from askew_client.contract.wire import check_vector
 from askew_client.cores import usable_cores
-from askew_client.encoding.engines import not_importable, refuse_several
+from askew_client.encoding.decoder import load_decoders
+from askew_client.encoding.engines import refuse_several
 from askew_client.encoding.golden import golden_pictures
 from askew_client.encoding.photos import MAX_PIXELS, Photo, check_shape, name_of, photo_border, read_photo
+from askew_client.encoding.runtime import ENGINE_HINT, load_onnxruntime, open_session
 
 if TYPE_CHECKING:
-    import onnxruntime
-
-ENGINE_HINT = "Install one: pip install onnxruntime (or onnxruntime-gpu, for an NVIDIA GPU)."
+    from askew_client.encoding.runtime import Session
 
 FURTHEST = 2.0
 """The largest cosine distance."""
@@ -49,7 +49,7 @@ class Encoder:
 
     Each photo is described alone and at its own aspect ratio, so that its vector does not depend on the photos that are
     described with it. An Encoder may be used from several threads. Pickled, it is its path and its options: another process
-    reads the file again.
+    reads the file again. So does a process that was forked, when it first describes a photo.
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None, max_pixels: int = MAX_PIXELS) -> None:
@@ -62,7 +62,9 @@ class Encoder:
         self.file: EncoderFile = read_encoder_file(self.path)
         self.max_pixels = max_pixels
         self._threads = threads
+        load_decoders()
         self._session = _open_session(self.path, threads)
+        self._process = os.getpid()
 
     def __reduce__(self) -> tuple[object, ...]:
         """An engine's session cannot be pickled."""
@@ -144,8 +146,9 @@ class Encoder:
     def _infer(self, pixels: NDArray[np.uint8]) -> OneVector:
         """What the network makes of a decoded photo, float32 [D], whether or not it is a vector of length 1."""
         check_shape(pixels.shape[0], pixels.shape[1], self.manifest.photo_size)
+        session = self._session_here()
         try:
-            (descriptors,) = self._session.run(["descriptor"], {"image": pixels[None]})
+            (descriptors,) = session.run(["descriptor"], {"image": pixels[None]})
         # onnxruntime's exceptions have no common base class below Exception.
         except Exception as error:  # noqa: BLE001
             raise EncoderFailed(
@@ -188,6 +191,19 @@ class Encoder:
             )
         return distances
 
+    def _session_here(self) -> Session:
+        """This process's session: a parent's threads are not in its forked child. Raises DamagedEncoder for another file."""
+        if self._process != os.getpid():
+            if read_encoder_file(self.path).sha256 != self.file.sha256:
+                raise DamagedEncoder(
+                    f"{self.path} is another file than the one that this process's parent opened ({self.file.sha256[:12]}…). "
+                    "Open the encoder again, after the fork."
+                )
+            # Two threads that come here together open one each; either is good.
+            self._session = _open_session(self.path, self._threads)
+            self._process = os.getpid()
+        return self._session
+
     def _encode_or_error(self, photo: Photo, stopped: threading.Event) -> NDArray[np.float32] | PhotoError:
         if stopped.is_set():
             return PhotoError("stopped")
@@ -205,12 +221,8 @@ class Encoder:
             return self.encode_pixels(read_photo(photo, max_pixels=self.max_pixels))
 
 
-def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        absent = "No onnxruntime is installed; encoders need one to run."
-        raise not_importable(error, "onnxruntime", absent, ENGINE_HINT) from None
+def _open_session(path: Path, threads: int | None) -> Session:
+    onnxruntime = load_onnxruntime()
     refuse_several(("onnxruntime", "onnxruntime-gpu"), ENGINE_HINT)
     options = onnxruntime.SessionOptions()
     # What the engine has to say is in its exceptions; a line of its own on stderr would be twice.
@@ -229,7 +241,7 @@ def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessi
     gpu = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"})
     providers = [gpu, cpu] if gpu[0] in available else [cpu]
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        session = open_session(path, options, providers)
     # onnxruntime's exceptions have no common base class below Exception.
     except Exception as error:  # noqa: BLE001
         raise NotAnEncoder(f"{path} cannot be loaded by onnxruntime: {_reason(error)}. Export it again.") from None

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from askew_client.contract.problems import ProblemKind
 from askew_client.cores import usable_cores
 from askew_client.encoding.encoder import Encoder
-from askew_client.errors import EncoderError, EncoderFailed, PhotoError
+from askew_client.encoding.runtime import load_onnxruntime
+from askew_client.errors import EncoderError, EncoderFailed, EngineMissing, PhotoError
 from askew_server.errors import PhotoNotDescribed, Refusal
 from askew_server.processes import ChildLost, LimitExceeded, Limits, Say, bounded_address_space
 from askew_server.workers import Workers
@@ -210,11 +211,10 @@ def _bounded(memory_bytes: int | None) -> Iterator[None]:
 @functools.cache
 def _uses_gpu() -> bool:
     try:
-        import onnxruntime
+        return "CUDAExecutionProvider" in load_onnxruntime().get_available_providers()
     # Opening the encoder says what to install.
-    except ImportError:
+    except EngineMissing:
         return False
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 def _is_out_of_memory(error: Exception) -> bool:

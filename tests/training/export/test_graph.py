@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
+from askew_client.encoding.runtime import open_session
 from askew_training.export.gate import check_graph
 from askew_training.export.graph import encoder_graph
 from askew_training.export.simplification import simplify
@@ -15,17 +17,18 @@ from askew_training.networks.trunks import Trunk
 from tests.support.tiny_trunk import TINY_TRUNK
 from tests.support.training_helpers import picture, varied
 
+if TYPE_CHECKING:
+    from askew_client.encoding.runtime import Session
+
 
 @pytest.fixture(scope="module")
-def session(network: Network) -> onnxruntime.InferenceSession:
+def session(network: Network) -> Session:
     graph = simplify(encoder_graph(network, 128))
-    return onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    return open_session(graph.SerializeToString())
 
 
 @pytest.mark.parametrize(("height", "width"), [(33, 47), (128, 128), (301, 77), (95, 640), (700, 933)])
-def test_one_photo_and_a_batch_give_the_same_vector(
-    session: onnxruntime.InferenceSession, height: int, width: int
-) -> None:
+def test_one_photo_and_a_batch_give_the_same_vector(session: Session, height: int, width: int) -> None:
     photos = np.stack([picture(height, width, seed) for seed in range(3)])
     (together,) = session.run(["descriptor"], {"image": photos})
     alone = np.concatenate([session.run(["descriptor"], {"image": photo[None]})[0] for photo in photos])

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
 
 from askew_client import Encoder
+from askew_client.encoding.runtime import load_onnxruntime, open_session
 from askew_training.errors import CheckpointError, GateError
 from askew_training.export.encoder_file import write_encoder
 from askew_training.export.graph import encoder_graph
@@ -38,10 +38,10 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_the_engine_multiplies_bytes_in_every_convolution(student: Path, tmp_path: Path) -> None:
-    options = onnxruntime.SessionOptions()
+    options = load_onnxruntime().SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3
-    onnxruntime.InferenceSession(str(student), options, providers=["CPUExecutionProvider"])
+    open_session(student, options)
     kinds = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
     modules = list(quantised_checkpoint().network.modules())
     convolutions = [each for each in modules if isinstance(each, ByteConvolution)]

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
 from askew_client import Encoder
 from askew_client.encoding.golden import draw_golden
 from askew_client.encoding.photos import read_photo
+from askew_client.encoding.runtime import open_session
 from askew_training.cli.export import export
 from askew_training.errors import DataError, GateError
 from askew_training.export import mobile
@@ -47,10 +47,6 @@ class Parts:
         (pixels,) = self.preprocess.run(["pixels"], {"image": photo[None]})
         vector: NDArray[np.float32] = self.networks[pixels.shape[1:3]].run(["descriptor"], {"pixels": pixels})[0][0]
         return vector
-
-
-def open_session(file: Path) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +91,7 @@ def test_photos_of_the_three_aspects_have_the_encoders_vectors(
 def test_other_photos_keep_their_aspect_on_grey(
     height: int, width: int, shape: tuple[int, int], filled: tuple[int, int]
 ) -> None:
-    session = onnxruntime.InferenceSession(mobile_preprocessing(128).SerializeToString())
+    session = open_session(mobile_preprocessing(128).SerializeToString())
     photo = np.full((height, width, 3), 255, dtype=np.uint8)
     (pixels,) = session.run(["pixels"], {"image": photo[None]})
     assert pixels.shape[1:3] == shape and pixels.dtype == np.float32

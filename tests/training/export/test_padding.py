@@ -7,10 +7,10 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -18,6 +18,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 
 from askew_client import Encoder
+from askew_client.encoding.runtime import open_session
 from askew_training.export.encoder_file import write_encoder
 from askew_training.export.gate import check_same
 from askew_training.export.graph import encoder_graph
@@ -27,6 +28,9 @@ from askew_training.export.reexport import rewrite_encoder
 from askew_training.export.simplification import simplify
 from askew_training.networks.network import Network
 from tests.support.training_helpers import CARD, checkpoint_of, picture, tiny_network
+
+if TYPE_CHECKING:
+    from askew_client.encoding.runtime import Session
 
 PHOTO_SIZE = 96
 SIZES = [
@@ -67,8 +71,8 @@ def operators(model: onnx.ModelProto) -> Counter[str]:
     return Counter(node.op_type for node in model.graph.node)
 
 
-def open_graph(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+def open_graph(model: onnx.ModelProto) -> Session:
+    return open_session(model.SerializeToString())
 
 
 @pytest.mark.slow

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from askew_client.encoding.runtime import open_session
 from askew_training.errors import GateError
 from askew_training.export.gate import check_graph
 from askew_training.export.graph import encoder_graph
@@ -30,7 +30,7 @@ def graph(network: Network) -> onnx.ModelProto:
 
 
 def vector_of(model: onnx.ModelProto) -> NDArray[np.float32]:
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = open_session(model.SerializeToString())
     vector: NDArray[np.float32] = session.run(["descriptor"], {"image": picture(200, 150)[None]})[0][0]
     return vector
 

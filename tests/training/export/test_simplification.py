@@ -10,9 +10,9 @@ from collections import Counter
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
+from askew_client.encoding.runtime import open_session
 from askew_training.errors import GateError
 from askew_training.export.gate import check_graph
 from askew_training.export.graph import encoder_graph
@@ -70,10 +70,7 @@ def test_the_cut_the_interface_and_the_safe_tail_stay(three_scales: onnx.ModelPr
 
 
 def test_a_simplified_graph_computes_the_same_bits(three_scales: onnx.ModelProto) -> None:
-    sessions = [
-        onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        for model in (three_scales, simplify(three_scales))
-    ]
+    sessions = [open_session(model.SerializeToString()) for model in (three_scales, simplify(three_scales))]
     for height, width in ((200, 150), (64, 91), (33, 128)):
         photos = np.stack([picture(height, width, seed) for seed in range(2)])
         before, after = (session.run(None, {"image": photos})[0] for session in sessions)
@@ -125,7 +122,7 @@ def test_stored_weights_can_be_restored_and_stored_again(precision: str, three_s
     assert [node.op_type for node in whole.graph.node] == [node.op_type for node in graph.graph.node]
     assert {tensor.name for tensor in whole.graph.initializer} == {tensor.name for tensor in graph.graph.initializer}
     sessions = [
-        onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        open_session(model.SerializeToString())
         for model in (stored, whole, store(whole, precision))  # type: ignore[arg-type]
     ]
     vectors = [session.run(None, {"image": picture(200, 150)[None]})[0] for session in sessions]

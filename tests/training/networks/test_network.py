@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper
 from torch.nn import functional
 
+from askew_client.encoding.runtime import open_session
 from askew_training.errors import WeightsError
 from askew_training.networks.network import THREE_SCALES, Branch, Network, in_float32, unit_length
 from askew_training.networks.trunks import Trunk
@@ -80,7 +80,7 @@ def test_a_scale_gives_as_many_pixels_in_torch_as_in_onnx_runtime() -> None:
     output = helper.make_tensor_value_info("resized", TensorProto.FLOAT, [1, 1, "resized_height", 1])
     graph = helper.make_graph([resize], "resize", inputs, [output])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    runtime = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    runtime = open_session(model.SerializeToString())
 
     differing = []
     for scale in [*(k / 20 for k in range(2, 40)), 1.4142, *THREE_SCALES]:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from askew_client.encoding.runtime import open_session
 from askew_training.errors import WeightsError
 from askew_training.export.gate import check_graph
 from askew_training.export.graph import encoder_graph
@@ -209,7 +209,7 @@ def test_exported_networks_compute_the_same_for_photos_of_any_shape(name: Poolin
     network = small(name, scales=(1.0, 0.5))
     graph = simplify(encoder_graph(network, 128))
     check_graph(graph, network, 128)
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = open_session(graph.SerializeToString())
     for height, width in ((32, 32), (33, 127), (126, 33), (128, 64)):
         photos = np.stack([picture(height, width, seed) for seed in range(2)])
         with torch.inference_mode():
@@ -232,7 +232,7 @@ def test_exported_regions_are_exact_for_maps_of_any_shape(name: PoolingName, tmp
             input_names=["features"],
             dynamic_axes={"features": {0: "N", 2: "h", 3: "w"}},
         )
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    session = open_session(file)
     for shape in [(1, 1), (1, 2), (1, 31), (2, 3), (3, 3), (4, 9), (9, 5), (17, 4), (25, 61), (32, 24)]:
         features = torch.rand(2, 3, *shape)
         (actual,) = session.run(None, {"features": features.numpy()})

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 import onnx
-import onnxruntime
 from pydantic import ValidationError
 
 from askew_client.contract.encoder_file import UNSEALED, seal
 from askew_client.contract.manifest import DIGEST_KEY, Manifest, Precision, golden_text
 from askew_client.encoding.golden import golden_pictures
+from askew_client.encoding.runtime import open_session
 from askew_client.files import write_atomically
 from askew_training.errors import CheckpointError, DataError
 from askew_training.export.gate import COSINE_DISTANCE, GateReport, check_graph
@@ -126,7 +126,7 @@ def recipe_texts_of(model: onnx.ModelProto) -> list[str]:
 
 def golden_vectors(graph: onnx.ModelProto) -> dict[str, str]:
     """The vectors of the golden pictures as a manifest stores them, by picture."""
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = open_session(graph.SerializeToString())
     return {
         name: golden_text(session.run(["descriptor"], {"image": picture[None]})[0][0])
         for name, picture in golden_pictures().items()

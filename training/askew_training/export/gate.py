@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
 
 from askew_client.encoding.photos import shrunk_size
+from askew_client.encoding.runtime import load_onnxruntime, open_session
 from askew_training.data.pixels import shrink
 from askew_training.errors import GateError
 from askew_training.networks.network import Network
+
+if TYPE_CHECKING:
+    from askew_client.encoding.runtime import Session
 
 COSINE_DISTANCE = {"fp32": 1e-5, "fp16": 5e-5, "int8": 0.02, "int8-compute": 1e-3}
 """The largest allowed cosine distance between a graph's vectors and torch's, by the precision of the stored weights.
@@ -66,9 +70,7 @@ def check_graph(
     return GateReport(max(distances), max(differences), len(photos))
 
 
-def _compare(
-    session: onnxruntime.InferenceSession, network: Network, photo: NDArray[np.uint8], photo_size: int
-) -> tuple[float, float]:
+def _compare(session: Session, network: Network, photo: NDArray[np.uint8], photo_size: int) -> tuple[float, float]:
     pixels, descriptor = session.run(["pixels", "descriptor"], {"image": photo[None]})
     expected_size = shrunk_size(photo.shape[0], photo.shape[1], photo_size)
     if pixels.shape[1:3] != expected_size:
@@ -116,13 +118,13 @@ def cosine_distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> flo
     return max(0.0, 1 - float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))))
 
 
-def _session_with_pixels(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def _session_with_pixels(model: onnx.ModelProto) -> Session:
     opened = onnx.ModelProto()
     opened.CopyFrom(model)
     opened.graph.output.append(helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", "h", "w", 3]))
-    options = onnxruntime.SessionOptions()
+    options = load_onnxruntime().SessionOptions()
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(opened.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return open_session(opened.SerializeToString(), options)
 
 
 def _sizes(photo_size: int) -> list[tuple[int, int]]:

@@ -7,21 +7,25 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
 from askew_client.contract.encoder_file import EncoderFile
 from askew_client.contract.manifest import golden_text
 from askew_client.encoding.golden import draw_golden
+from askew_client.encoding.runtime import load_onnxruntime, open_session
 from askew_client.files import flush_folder
 from askew_training.errors import CheckpointError, DataError, GateError
 from askew_training.export.gate import SAME_VECTORS, cosine_distance
 from askew_training.export.mobile_graphs import fixed_network, mobile_preprocessing, mobile_sizes
 from askew_training.export.precision import restore, store
 from askew_training.export.reexport import read_graph
+
+if TYPE_CHECKING:
+    from askew_client.encoding.runtime import Session
 
 FORMAT_VERSION = 1
 SELF_TEST_SEED = 8
@@ -172,7 +176,7 @@ def _manifest(
     }
 
 
-def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
+def _session(model: onnx.ModelProto) -> Session:
+    options = load_onnxruntime().SessionOptions()
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return open_session(model.SerializeToString(), options)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from askew_client.encoding.runtime import open_session
 from askew_training.errors import GateError
 from askew_training.export.padding import padded_inputs, with_fixed_padding
 from askew_training.export.preprocessing import IR_VERSION, OPSET
@@ -196,7 +196,7 @@ def _with_known_shapes(model: onnx.ModelProto, height: int, width: int) -> onnx.
     opened.graph.node.extend(helper.make_node("Shape", [name], [shape]) for shape, name in padded.items())
     wanted = [*shapes, *padded]
     opened.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.INT64, None) for name in wanted)
-    session = onnxruntime.InferenceSession(opened.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = open_session(opened.SerializeToString())
     values = session.run(wanted, {"pixels": np.zeros((1, height, width, 3), dtype=np.float32)})
     found = dict(zip(wanted, values, strict=True))
     known = with_fixed_padding(model, {name: tuple(map(int, found[shape])) for shape, name in padded.items()})

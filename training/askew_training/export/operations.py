@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper
 
+from askew_client.encoding.runtime import load_onnxruntime, open_session
 from askew_training.errors import DataError
 
 PAPER_SIDE = 362
@@ -57,11 +57,12 @@ def _run(model: onnx.ModelProto, names: list[str], side: int) -> dict[str, tuple
     for i, name in enumerate(names):
         graph.node.append(helper.make_node("Shape", [name], [f"askew_shape_{i}"]))
         graph.output.append(helper.make_tensor_value_info(f"askew_shape_{i}", TensorProto.INT64, [None]))
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     # Optimised, nodes would be fused and their tensors gone.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(model.SerializeToString(), options)
     values = session.run(None, {"image": np.full((1, side, side, 3), 127, dtype=np.uint8)})
     return {name: tuple(map(int, value)) for name, value in zip(names, values, strict=True)}
 

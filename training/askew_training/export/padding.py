@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+
+from askew_client.encoding.runtime import load_onnxruntime, open_session
 
 _SIDES = (*range(1, 73), *range(97, 449, 11), *range(480, 4097, 452))
 """Heights and widths, pixels, on which a Pad must be SAME padding. SAME depends on a side only through its remainder by
@@ -133,11 +134,11 @@ def _is_same_padding(model: onnx.ModelProto, candidate: _PaddedConvolution) -> b
         top, bottom = same_padding(height, kernel_height, down)
         left, right = same_padding(width, kernel_width, across)
         expected.append([0, 0, top, left, 0, 0, bottom, right])
-    options = onnxruntime.SessionOptions()
+    options = load_onnxruntime().SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     try:
-        session = onnxruntime.InferenceSession(widths.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = open_session(widths.SerializeToString(), options)
         actual = [session.run(None, {"shape": np.array([1, 3, *size], dtype=np.int64)})[0].tolist() for size in sizes]
     # Widths that cannot be computed alone are those of another exporter. onnxruntime's exceptions have no common base
     # class below Exception.

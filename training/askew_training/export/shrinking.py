@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
+from askew_client.encoding.runtime import open_session
 from askew_training.export.preprocessing import preprocessing_graph
 
 
@@ -16,9 +16,7 @@ def shrink(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
     """
     if max(pixels.shape[:2]) <= longest:
         return pixels
-    session = onnxruntime.InferenceSession(
-        preprocessing_graph(longest).SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    session = open_session(preprocessing_graph(longest).SerializeToString())
     (shrunk,) = session.run(["pixels"], {"image": pixels[None]})
     smaller: NDArray[np.uint8] = shrunk[0]
     return smaller

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from askew_client.encoding.photos import check_shape, read_photo
+from askew_client.encoding.runtime import open_session
 from askew_training.export.preprocessing import preprocessing_graph
 from askew_training.networks.network import Network
 
@@ -34,7 +34,7 @@ def thumbnail_differences(network: Network, photo_size: int, photos: Sequence[Pa
     UnreadablePhoto and PhotoTooThin.
     """
     graph = preprocessing_graph(photo_size).SerializeToString()
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = open_session(graph)
     differences = []
     for path in photos:
         photo = read_photo(path)

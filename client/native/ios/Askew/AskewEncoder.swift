@@ -29,6 +29,8 @@ final class AskewEncoder: @unchecked Sendable {
     /// Load a file and recompute its golden vectors. Throws `AskewFailure` if this device computes them wrongly.
     init(file: URL, manifest: Manifest) throws {
         self.manifest = manifest
+        // ONNX Runtime from 1.29 on reports to Microsoft, unless this is set before it is first used.
+        setenv("ORT_DISABLE_TELEMETRY", "1", 0)
         environment = try ORTEnv(loggingLevel: .warning)
         // The CPU by default: other providers only where the golden vectors still agree with them.
         session = try ORTSession(env: environment, modelPath: file.path, sessionOptions: ORTSessionOptions())

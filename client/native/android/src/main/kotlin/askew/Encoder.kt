@@ -4,6 +4,7 @@ import ai.onnxruntime.OnnxJavaType
 import ai.onnxruntime.OnnxTensor
 import ai.onnxruntime.OrtEnvironment
 import ai.onnxruntime.OrtSession
+import android.system.Os
 import org.json.JSONObject
 import java.io.File
 import java.nio.ByteBuffer
@@ -26,6 +27,8 @@ class Encoder private constructor(private val session: OrtSession, val manifest:
     companion object {
         /** Load a file and recompute its golden vectors. Throws IllegalStateException if this device computes them wrongly. */
         fun open(file: File, manifest: Manifest): Encoder {
+            // ONNX Runtime from 1.29 on reports to Microsoft, unless this is set before it is first used.
+            Os.setenv("ORT_DISABLE_TELEMETRY", "1", false)
             // The CPU by default: other providers only where the golden vectors still agree with them.
             val session = OrtEnvironment.getEnvironment().createSession(file.path, OrtSession.SessionOptions())
             val encoder = Encoder(session, manifest)
