@@ -102,7 +102,9 @@ def distil(
     paths = [photo.path for photo in chosen]
     with progress("describing", 2 * len(paths)) as advance:
         size = source.description.photo_size
-        seen = Network(source.network.branches, None, factors or source.network.scales).eval()
+        seen = Network(
+            source.network.branches, None, factors or source.network.scales, source.network.scale_mean
+        ).eval()
         by_teacher = describe_pooled(seen, size, paths, descriptor_folder(cache), advance)
         by_student = describe_pooled(student, learn_size, paths, descriptor_folder(cache), advance)
     unreadable = {**by_student.unreadable, **by_teacher.unreadable}

@@ -9,20 +9,22 @@ from pathlib import Path
 from askew_training.errors import DataError
 from askew_training.export.encoder_file import EncoderCard, write_encoder
 from askew_training.networks.checkpoint import Checkpoint, Description, branches_of
-from askew_training.networks.network import Network
+from askew_training.networks.network import Network, ScaleMean
 from askew_training.vectors.descriptor_cache import DescriptorCache, Descriptors
 
 
 def describe_pooled(
     network: Network, photo_size: int, paths: Sequence[Path], cache: Path, on_photo: Callable[[], None]
 ) -> Descriptors[Path]:
-    """Describe photos by the network's pooled vectors at its own scales: float32 [C] by path, unit length.
+    """Describe photos by the network's pooled vectors at its own scales: float32 [C] by path, unit length, averaged over
+    the scales before the linear layer.
 
     The network without its linear layer is exported and run like any encoder. This is several times faster than torch
     on a CPU, and keeps the vectors in the folder `cache`, so that learning another head from them takes seconds. Raises
     DataError if no photo can be described.
     """
-    bare = Network(network.branches, None, network.scales).eval()
+    mean = ScaleMean(exponent=network.scale_mean.exponent)
+    bare = Network(network.branches, None, network.scales, mean).eval()
     if not paths:
         raise DataError("Expected photos to describe, but the list is empty.")
     with tempfile.TemporaryDirectory() as folder:
@@ -43,6 +45,7 @@ def _checkpoint(network: Network, photo_size: int) -> Checkpoint:
         dim=None,
         photo_size=photo_size,
         scales=network.scales,
+        scale_mean=network.scale_mean,
         recipe="pooled vectors",
         data=(),
     )
