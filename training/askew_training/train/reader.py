@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
@@ -170,6 +171,8 @@ def prepare_worker(_number: int) -> None:
     The trainer saves first, and then ends its worker. A worker whose trainer was killed ends by itself: torch's loader
     looks for its parent every few seconds.
     """
+    # What this process inherited is its trainer's: to collect, say, a session with threads that are not here, would never end.
+    gc.freeze()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
