@@ -34,7 +34,7 @@ def test_a_reading_process_leaves_its_trainers_garbage_alone(tmp_path: Path) -> 
     gc.disable()
     try:
         Circle(tmp_path / "collected")
-        loader = make_loader(Collecting(), [Task((), None), Task((), None)], readers=1)
+        loader = make_loader(Collecting(), [Task([], None), Task([], None)], readers=1)
         others = {each.unreadable[0] for each in loader}
         end_processes(loader)
     finally:
