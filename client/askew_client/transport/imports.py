@@ -12,7 +12,7 @@ from importlib import import_module
 
 from askew_client.forks import undivided
 
-_FOR_BOTH = ("httpcore", "h11", "numpy.ma")
+_FOR_BOTH = ("httpcore", "h11")
 
 
 def import_for_requests(backend: tuple[str, ...]) -> None:
