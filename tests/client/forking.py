@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from askew_client import AsyncClient, Client, Encoder
 
@@ -148,7 +149,94 @@ def replaced_encoder(path: str, photo: str, other: str) -> list[str]:
     return [in_child(lambda: str(opened.encode(photo)), sys.exit)(), str(len(opened.encode(photo)))]
 
 
-SCENARIOS = (client, async_client, closing, busy_threads, grandchild, encoder, replaced_encoder)
+def opening(path: str, photo: str, mine: str) -> list[str]:
+    """Children are forked while another thread opens encoders, and do the same, or use one that was opened before."""
+    opened = Encoder(path, threads=1) if mine else None
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            Encoder(path, threads=1)
+
+    def describe() -> str:
+        return str(len((opened or Encoder(path, threads=1)).encode(photo)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        return [in_child(describe, sys.exit)() for _ in range(CHILDREN)]
+    finally:
+        stop.set()
+        thread.join()
+
+
+def first_photo(path: str, photo: str) -> list[str]:
+    """A child is forked while another thread imports what decodes the first HEIC photo."""
+    opened = Encoder(path, threads=1)
+    sys.setswitchinterval(1e-5)
+
+    def describe() -> str:
+        return str(len(opened.encode(photo)))
+
+    thread = threading.Thread(target=describe)
+    thread.start()
+    while "pillow_heif" not in sys.modules:
+        time.sleep(0)
+    outcome = in_child(describe, sys.exit)()
+    thread.join()
+    return [outcome]
+
+
+def several_threads(path: str, photo: str) -> list[str]:
+    """A child describes several photos at a time: how many sessions it opened."""
+    from askew_client.encoding import encoder as module
+
+    opened = Encoder(path, threads=1)
+    open_session, calls = module._open_session, []
+
+    def count(path: Path, threads: int | None) -> Any:
+        calls.append(path)
+        return open_session(path, threads)
+
+    module._open_session = count
+
+    def stream() -> str:
+        return f"{len(list(opened.encode_stream([photo] * 8, workers=8)))} with {len(calls)}"
+
+    return [in_child(stream, sys.exit)()]
+
+
+def amid_a_stream(path: str, photo: str) -> list[str]:
+    """Children are forked while threads describe photos: one ends, one describes, one goes on with the stream."""
+    opened = Encoder(path, threads=1)
+    stream = opened.encode_stream([photo] * 20, workers=2)
+    next(stream)
+    tasks = (lambda: "ended", lambda: str(len(opened.encode(photo))), lambda: str(len(list(stream))))
+    return [*(in_child(task, sys.exit)() for task in tasks), str(len(list(stream)))]
+
+
+def another_folder(path: str, photo: str) -> list[str]:
+    """A daemon changes its folder, as daemons do, between opening an encoder and the fork."""
+    os.chdir(Path(path).parent)
+    opened = Encoder(Path(path).name)
+    os.chdir("/")
+    return [in_child(lambda: str(len(opened.encode(photo))), sys.exit)()]
+
+
+SCENARIOS = (
+    client,
+    async_client,
+    closing,
+    busy_threads,
+    grandchild,
+    encoder,
+    replaced_encoder,
+    opening,
+    first_photo,
+    several_threads,
+    amid_a_stream,
+    another_folder,
+)
 
 if __name__ == "__main__":
     scenario = {each.__name__: each for each in SCENARIOS}[sys.argv[1]]

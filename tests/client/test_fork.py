@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.client.encoding.photo_samples import picture
 from tests.client.forking import CHILDREN, ROUNDS
 from tests.support.paths import ROOT
 
@@ -100,5 +101,31 @@ def test_a_child_refuses_an_encoder_that_was_replaced_after_its_parent_opened_it
     shutil.copy(teacher_file, path)
     shutil.copy(student_file, other)
     child, parent = seen("replaced_encoder", path, photos[0], other)
-    assert child.startswith(f"DamagedEncoder: {path} is another file than the one that this process's parent opened")
+    assert child.startswith(f"DamagedEncoder: {path} is another file than the one that this encoder was opened from")
     assert int(parent) > 0
+
+
+@pytest.mark.parametrize("mine", ["mine", ""], ids=["with an encoder", "without"])
+def test_a_fork_waits_for_a_thread_that_opens_an_encoder(mine: str, teacher_file: Path, photos: list[Path]) -> None:
+    assert seen("opening", teacher_file, photos[0], mine) == ["64"] * CHILDREN
+
+
+def test_a_fork_waits_for_what_a_first_photo_imports(teacher_file: Path, tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    path = tmp_path / "photo.heic"
+    heif.from_pillow(picture()).save(path)
+    assert seen("first_photo", teacher_file, path) == ["64"]
+
+
+def test_the_threads_of_a_child_share_one_session(teacher_file: Path, photos: list[Path]) -> None:
+    assert seen("several_threads", teacher_file, photos[0]) == ["8 with 1"]
+
+
+def test_a_stream_stays_with_the_process_that_began_it(teacher_file: Path, photos: list[Path]) -> None:
+    ended, described, went_on, parent = seen("amid_a_stream", teacher_file, photos[0])
+    assert (ended, described, parent) == ("ended", "64", "19")
+    assert went_on.startswith("ClientMisused: Expected a stream of vectors to be read by the process that began it")
+
+
+def test_an_encoder_is_found_again_from_another_folder(teacher_file: Path, photos: list[Path]) -> None:
+    assert seen("another_folder", teacher_file, photos[0]) == ["64"]

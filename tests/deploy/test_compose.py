@@ -125,6 +125,22 @@ def test_the_proxy_and_prometheus_find_whichever_server_runs(services: dict[str,
     assert "server:8000" in (ROOT / "deploy/Caddyfile").read_text()
 
 
+def test_grafana_reports_and_fetches_nothing(services: dict[str, dict[str, Any]]) -> None:
+    """By default it sends its use, asks for updates, news, keys and pictures, and installs plugins, from its maker and others."""
+    wanted = {
+        "GF_ANALYTICS_REPORTING_ENABLED": "false",
+        "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+        "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",
+        "GF_NEWS_NEWS_FEED_ENABLED": "false",
+        "GF_PLUGINS_PREINSTALL_DISABLED": "true",
+        "GF_PLUGINS_PUBLIC_KEY_RETRIEVAL_DISABLED": "true",
+        "GF_SECURITY_DISABLE_GRAVATAR": "true",
+        "GF_SNAPSHOTS_EXTERNAL_ENABLED": "false",
+    }
+    environment = services["grafana"]["environment"]
+    assert {name: environment.get(name) for name in wanted} == wanted
+
+
 def test_grafana_finds_its_source_under_the_name_that_the_dashboard_uses() -> None:
     source = yaml.safe_load((ROOT / "deploy/grafana/datasource.yml").read_text())["datasources"][0]
     dashboard = json.loads((ROOT / "deploy/grafana/askew.json").read_text())

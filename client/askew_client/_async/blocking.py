@@ -15,8 +15,10 @@ __all__ = ["BACKEND", "LoopGuard", "Semaphore", "run_blocking", "sleep"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-BACKEND = ("anyio", "anyio.to_thread", "anyio._backends._asyncio")
-"""The modules of the event loop's sockets, which httpcore imports at the first request."""
+BACKEND = ("anyio", "anyio.to_thread", "anyio._backends._asyncio", "concurrent.futures.thread")
+"""The modules of the event loop's sockets, which httpcore imports at the first request, and of the threads that look up
+names and read files.
+"""
 
 
 async def sleep(seconds: float) -> None:

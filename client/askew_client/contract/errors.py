@@ -80,7 +80,9 @@ class DamagedPack(AskewError):
 
 
 class ClientMisused(AskewError):
-    """A closed client, an AsyncClient outside of its event loop, or a key, proxy or certificate that cannot be used."""
+    """A closed client, an AsyncClient outside of its event loop, a stream of vectors in another process than it began in, or
+    a key, proxy or certificate that cannot be used.
+    """
 
 
 class ServerError(AskewError):

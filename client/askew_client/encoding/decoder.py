@@ -16,6 +16,7 @@ from askew_client.encoding.containers.photo_format import HEAD_BYTES, format_of
 from askew_client.encoding.containers.pieces import Pieces
 from askew_client.encoding.containers.png import read_png
 from askew_client.encoding.containers.webp import read_webp
+from askew_client.forks import undivided
 
 EXPECTED = "a whole JPEG, PNG, WebP, HEIC or AVIF photo"
 HEIF_HINT = "Install it: pip install pillow-heif"
@@ -39,11 +40,12 @@ def load_decoders() -> None:
     Pillow would do so at the first photo. If a process was forked at that moment by another thread, the child would wait for
     these modules for ever: nobody is there to give back the locks on them.
     """
-    Image.preinit()
-    for name in ("WebPImagePlugin", "AvifImagePlugin"):
-        # An older Pillow has no AVIF.
-        with contextlib.suppress(ImportError):
-            import_module(f"PIL.{name}")
+    with undivided():
+        Image.preinit()
+        # The last two are for the orientation of an AVIF photo or an image. An older Pillow has no AVIF.
+        for name in ("WebPImagePlugin", "AvifImagePlugin", "TiffImagePlugin", "ImageOps"):
+            with contextlib.suppress(ImportError):
+                import_module(f"PIL.{name}")
 
 
 def open_picture(stream: BinaryIO, name: str) -> tuple[Image.Image, int]:
@@ -62,6 +64,13 @@ def open_picture(stream: BinaryIO, name: str) -> tuple[Image.Image, int]:
     picture = _WALKS[kind](stream)
     # Pillow's warnings are not silenced here: warnings.catch_warnings is not safe in threads.
     return Image.open(picture.stream, formats=(kind,)), picture.orientation
+
+
+def load_picture(image: Image.Image) -> None:
+    """Decode a picture. Raises what Pillow raises."""
+    # libde265, which decodes HEIC, keeps a lock of its own. Other decoders were not seen to.
+    with undivided() if image.format == "HEIF" else contextlib.nullcontext():
+        image.load()
 
 
 def turned(image: Image.Image, orientation: int) -> Image.Image:
@@ -91,7 +100,8 @@ def _open_heif(stream: BinaryIO, name: str) -> Image.Image:
     """The main picture. libheif turns it upright by itself, so nothing is left to turn."""
     try:
         # Imported for the first such photo: most callers never meet one, and the extra may be absent.
-        from pillow_heif import HeifImageFile
+        with undivided():
+            from pillow_heif import HeifImageFile
     except ImportError:
         raise UnreadablePhoto(
             f"{name} is a HEIC photo, and pillow-heif, which reads them, is not installed. {HEIF_HINT}."

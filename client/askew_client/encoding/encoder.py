@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from PIL import Image
 
 from askew_client.contract.encoder_file import EncoderFile, read_encoder_file
 from askew_client.contract.errors import (
+    ClientMisused,
     DamagedEncoder,
     EncoderFailed,
     NotAnEncoder,
@@ -31,6 +34,7 @@ from askew_client.encoding.engines import refuse_several
 from askew_client.encoding.golden import golden_pictures
 from askew_client.encoding.photos import MAX_PIXELS, Photo, check_shape, name_of, photo_border, read_photo
 from askew_client.encoding.runtime import ENGINE_HINT, load_onnxruntime, open_session
+from askew_client.forks import undivided
 
 if TYPE_CHECKING:
     from askew_client.encoding.runtime import Session
@@ -44,12 +48,20 @@ Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 """float32 [n, D]."""
 
 
+@dataclass(frozen=True)
+class _Engine:
+    """A session, and the process that has its threads."""
+
+    process: int
+    session: Session
+
+
 class Encoder:
     """One encoder file, ready to describe photos.
 
     Each photo is described alone and at its own aspect ratio, so that its vector does not depend on the photos that are
-    described with it. An Encoder may be used from several threads. Pickled, it is its path and its options: another process
-    reads the file again. So does a process that was forked, when it first describes a photo.
+    described with it. An Encoder may be used from several threads. A process that was forked, or that was sent an Encoder,
+    reads the file again when it first describes a photo, and refuses another one in its place.
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None, max_pixels: int = MAX_PIXELS) -> None:
@@ -62,13 +74,19 @@ class Encoder:
         self.file: EncoderFile = read_encoder_file(self.path)
         self.max_pixels = max_pixels
         self._threads = threads
-        load_decoders()
-        self._session = _open_session(self.path, threads)
-        self._process = os.getpid()
+        # A process that reads it again may be in another folder by then.
+        self._origin = self.path.absolute()
+        self._engine: _Engine | None = _Engine(os.getpid(), _open_session(self.path, threads))
+        self._opening = threading.Lock()
 
-    def __reduce__(self) -> tuple[object, ...]:
-        """An engine's session cannot be pickled."""
-        return _reopen, (self.path.absolute(), self._threads, self.max_pixels)
+    def __getstate__(self) -> dict[str, object]:
+        """All that can be pickled: not the engine's session, and no lock."""
+        return {"path": self._origin, "file": self.file, "max_pixels": self.max_pixels, "_threads": self._threads}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._origin = self.path
+        self._engine, self._opening = None, threading.Lock()
 
     @property
     def manifest(self) -> Manifest:
@@ -128,20 +146,18 @@ class Encoder:
 
         Yields, in the order of the photos, a float32 [D] unit vector, or the PhotoError of a photo that cannot be
         described. `workers`: how many photos are decoded and described in parallel; open the encoder with `threads=1`
-        for this. At most three photos for each worker are in memory.
+        for this. At most three photos for each worker are in memory. Raises ClientMisused in a process that was forked in its
+        middle.
         """
-        with ThreadPoolExecutor(workers, thread_name_prefix="describe") as pool:
-            waiting: deque[Future[NDArray[np.float32] | PhotoError]] = deque()
-            stopped = threading.Event()
-            try:
-                for photo in photos:
-                    waiting.append(pool.submit(self._encode_or_error, photo, stopped))
-                    if len(waiting) >= 3 * workers:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                stopped.set()
+        process = os.getpid()
+        with contextlib.closing(self._stream(photos, workers)) as vectors:
+            for vector in vectors:
+                yield vector
+                if os.getpid() != process:
+                    raise ClientMisused(
+                        "Expected a stream of vectors to be read by the process that began it: its threads are not in this "
+                        "one, which was forked since. Call encode_stream again, in this process."
+                    )
 
     def _infer(self, pixels: NDArray[np.uint8]) -> OneVector:
         """What the network makes of a decoded photo, float32 [D], whether or not it is a vector of length 1."""
@@ -155,7 +171,8 @@ class Encoder:
                 f"{self.path} cannot describe a photo of {pixels.shape[1]} × {pixels.shape[0]} px: onnxruntime reports "
                 f"{_reason(error)}. Use another encoder, or export this one again."
             ) from None
-        vector: OneVector = descriptors[0]
+        # The engine's own array would be given back to it when it is dropped, in a forked process to one that is not there.
+        vector: OneVector = descriptors[0].copy()
         return vector
 
     def golden_distances(self) -> dict[str, float]:
@@ -192,17 +209,38 @@ class Encoder:
         return distances
 
     def _session_here(self) -> Session:
-        """This process's session: a parent's threads are not in its forked child. Raises DamagedEncoder for another file."""
-        if self._process != os.getpid():
-            if read_encoder_file(self.path).sha256 != self.file.sha256:
-                raise DamagedEncoder(
-                    f"{self.path} is another file than the one that this process's parent opened ({self.file.sha256[:12]}…). "
-                    "Open the encoder again, after the fork."
-                )
-            # Two threads that come here together open one each; either is good.
-            self._session = _open_session(self.path, self._threads)
-            self._process = os.getpid()
-        return self._session
+        """This process's session: a parent's threads are not in its forked child. Raises what a new Encoder raises."""
+        engine = self._engine
+        if engine is None or engine.process != os.getpid():
+            # The first of several threads opens it for all. No fork finds the lock taken.
+            with undivided(), self._opening:
+                engine = self._engine
+                if engine is None or engine.process != os.getpid():
+                    engine = self._engine = self._engine_here()
+        return engine.session
+
+    def _engine_here(self) -> _Engine:
+        """A session of this process. Raises DamagedEncoder for another file, and what a new Encoder raises."""
+        if read_encoder_file(self._origin).sha256 != self.file.sha256:
+            raise DamagedEncoder(
+                f"{self._origin} is another file than the one that this encoder was opened from, in another process "
+                f"({self.file.sha256[:12]}…). Open the encoder again, in this process."
+            )
+        return _Engine(os.getpid(), _open_session(self._origin, self._threads))
+
+    def _stream(self, photos: Iterable[Photo], workers: int) -> Generator[NDArray[np.float32] | PhotoError]:
+        with ThreadPoolExecutor(workers, thread_name_prefix="describe") as pool:
+            waiting: deque[Future[NDArray[np.float32] | PhotoError]] = deque()
+            stopped = threading.Event()
+            try:
+                for photo in photos:
+                    waiting.append(pool.submit(self._encode_or_error, photo, stopped))
+                    if len(waiting) >= 3 * workers:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                stopped.set()
 
     def _encode_or_error(self, photo: Photo, stopped: threading.Event) -> NDArray[np.float32] | PhotoError:
         if stopped.is_set():
@@ -222,6 +260,7 @@ class Encoder:
 
 
 def _open_session(path: Path, threads: int | None) -> Session:
+    load_decoders()
     onnxruntime = load_onnxruntime()
     refuse_several(("onnxruntime", "onnxruntime-gpu"), ENGINE_HINT)
     options = onnxruntime.SessionOptions()
@@ -251,10 +290,6 @@ def _open_session(path: Path, threads: int | None) -> Session:
             f"Expected {path} to have an input `image` and an output `descriptor`. Export it with `askew export`."
         )
     return session
-
-
-def _reopen(path: Path, threads: int | None, max_pixels: int) -> Encoder:
-    return Encoder(path, threads=threads, max_pixels=max_pixels)
 
 
 def _fault(vector: OneVector) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from askew_client.encoding.photos import read_photo
+from askew_client.forks import undivided
 
 GOLDEN_SIZES = {"large": (1400, 1050), "thin": (333, 149), "small": (90, 120)}
 """Width and height of each golden picture."""
@@ -20,7 +21,9 @@ GOLDEN_SIZES = {"large": (1400, 1050), "thin": (333, 149), "small": (90, 120)}
 
 def golden_pictures() -> dict[str, NDArray[np.uint8]]:
     """The golden pictures by name: uint8 [H, W, 3] RGB each."""
-    folder = files("askew_client.encoding") / "golden_pictures"
+    # importlib puts off some imports until it is first asked for a file.
+    with undivided():
+        folder = files("askew_client.encoding") / "golden_pictures"
     return {name: read_photo((folder / f"{name}.png").read_bytes()) for name in GOLDEN_SIZES}
 
 

@@ -31,7 +31,7 @@ from PIL import Image
 from askew_client.contract.errors import EncoderError, PhotoError, PhotoTooLarge, PhotoTooThin, UnreadablePhoto
 from askew_client.encoding.containers.orientation import SIDEWAYS
 from askew_client.encoding.containers.photo_format import HEAD_BYTES, format_of
-from askew_client.encoding.decoder import EXPECTED, image_orientation, open_picture, turned
+from askew_client.encoding.decoder import EXPECTED, image_orientation, load_picture, open_picture, turned
 
 SUFFIX_BY_MEDIA_TYPE = {
     "image/jpeg": ".jpg",
@@ -68,7 +68,7 @@ def read_photo(photo: Photo, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
             photo.load()
             return _to_rgb(photo, image_orientation(photo))
         with _opened(photo, max_pixels) as (image, orientation):
-            image.load()
+            load_picture(image)
             return _to_rgb(image, orientation)
 
 

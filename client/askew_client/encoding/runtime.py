@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from askew_client.encoding.engines import not_importable
+from askew_client.forks import undivided
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession as Session
@@ -31,7 +32,8 @@ def load_onnxruntime() -> ModuleType:
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
-        import onnxruntime
+        with undivided():
+            import onnxruntime
     except ImportError as error:
         absent = "No onnxruntime is installed; encoders need one to run."
         raise not_importable(error, "onnxruntime", absent, ENGINE_HINT) from None
@@ -50,10 +52,10 @@ def open_session(
     aborted, at its next collection or at its end. So what a child inherits is never collected there. It must open its own.
     """
     runtime = load_onnxruntime()
-    session = runtime.InferenceSession(
-        str(model) if isinstance(model, Path) else model, options, providers=list(providers)
-    )
-    _sessions().add(session)
+    source = str(model) if isinstance(model, Path) else model
+    with undivided():
+        session: Session = runtime.InferenceSession(source, options, providers=list(providers))
+        _sessions().add(session)
     return session
 
 

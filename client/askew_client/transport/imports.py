@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 from importlib import import_module
 
-_FOR_BOTH = ("httpcore", "h11", "numpy.ma")
+from askew_client.forks import undivided
+
+_FOR_BOTH = ("httpcore", "h11")
 
 
 def import_for_requests(backend: tuple[str, ...]) -> None:
@@ -18,6 +20,7 @@ def import_for_requests(backend: tuple[str, ...]) -> None:
 
     What a library does not have any more is left out: then a first request imports what came in its place.
     """
-    for name in (*_FOR_BOTH, *backend):
-        with contextlib.suppress(ImportError):
-            import_module(name)
+    with undivided():
+        for name in (*_FOR_BOTH, *backend):
+            with contextlib.suppress(ImportError):
+                import_module(name)

@@ -17,6 +17,9 @@ PROGRAMS = {
         "import numpy as np; from askew_training.export.shrinking import shrink; "
         "shrink(np.zeros((400, 300, 3), np.uint8), 200)"
     ),
+    "a library that has it loaded": (
+        "import onnx; from askew_training.export.simplification import simplify; simplify(onnx.load(PATH))"
+    ),
     "the server's question for a GPU": "from askew_server.encoders.describer import _uses_gpu; _uses_gpu()",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx
 import onnxslim
 
+from askew_client.encoding.runtime import load_onnxruntime
 from askew_training.errors import GateError
 
 LEFT_OUT = ["subexpression_elimination"]
@@ -21,9 +22,11 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     Inputs, outputs, opset, IR version and the tensor `pixels`, if the model has one, are kept. No Identity and no
     Constant node is left. Weights must be float32 initialisers, as they are before `store_half` or `store_bytes`:
     otherwise they would be folded back to single precision. The same model gives the same graph on every run. Raises
-    GateError if onnxslim fails, or changes what must stay.
+    GateError if onnxslim fails, or changes what must stay, and EngineMissing.
     """
     plain = _without_identities(model)
+    # onnxslim computes constants with it, and would load it itself, telemetry included.
+    load_onnxruntime()
     try:
         simple: onnx.ModelProto = onnxslim.slim(plain, skip_optimizations=LEFT_OUT, no_shape_infer=True)
     # onnxslim's exceptions have no common base class below Exception.
