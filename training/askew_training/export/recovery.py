@@ -25,6 +25,7 @@ from askew_training.networks.checkpoint import BranchDescription, Checkpoint, De
 from askew_training.networks.names import PoolingName
 from askew_training.networks.network import Branch, Network, ScaleMean
 from askew_training.networks.pooling import GeM, GeMmp, RegionalGeM
+from askew_training.networks.statistics import forget_statistics
 from askew_training.networks.trunks import Normalisation, Trunk
 
 _BRANCH = re.compile(r"(?P<trunk>\S+)(?: → (?P<width>\d+))?(?: \((?P<pooling>[a-z]+)\))?")
@@ -209,10 +210,7 @@ def _fill_convolutions(
 
 
 def _become_bias(path: Path, behind: nn.BatchNorm2d, bias: NDArray[Any] | None, name: str) -> None:
-    assert behind.running_mean is not None and behind.running_var is not None
-    behind.weight.fill_(1)
-    behind.running_mean.zero_()
-    behind.running_var.fill_(1 - behind.eps)
+    forget_statistics(behind)
     if bias is None:
         behind.bias.zero_()
     else:
