@@ -46,7 +46,9 @@ def recover_checkpoint(path: Path) -> Checkpoint:
     arrays = _constants(model)
     description = _description(path, manifest, model, _linear(model, arrays) is not None)
     # The manifest does not say how vectors of several scales become one.
-    means = [ScaleMean()] if len(description.scales) == 1 or description.dim is None else [ScaleMean(), ScaleMean(True)]
+    means = [_mean_before_linear(model, arrays, len(description.branches))]
+    if len(description.scales) > 1 and description.dim is not None and means[0].exponent is None:
+        means.append(ScaleMean(behind_linear=True))
     fitting: dict[float, Network] = {}
     problem: GateError | None = None
     for mean in means:
@@ -104,6 +106,20 @@ def _network(
             for own, stored in zip((network.linear.weight, network.linear.bias), found, strict=True):
                 _copy(path, own, stored, "its linear layer")
     return network
+
+
+def _mean_before_linear(model: onnx.ModelProto, arrays: Arrays, branches: int) -> ScaleMean:
+    """How the branches average their scales: with GeM by a power, by default the one that they pool with."""
+    powers = {
+        node.name: float(arrays[node.input[1]].ravel()[0])
+        for node in model.graph.node
+        if node.op_type == "Pow" and node.input[1] in arrays
+    }
+    for scope in (f"/branches.{number}" for number in range(branches)):
+        exponent = powers.get(f"{scope}/Pow")
+        if exponent is not None and exponent != powers.get(f"{scope}/pool/Pow"):
+            return ScaleMean(exponent=exponent)
+    return ScaleMean()
 
 
 def _fill_branch(path: Path, branch: Branch, scope: str, inputs: Mapping[str, list[NDArray[Any] | None]]) -> None:
