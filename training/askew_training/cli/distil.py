@@ -10,7 +10,7 @@ import typer
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
 from askew_training.cli.options import LARGEST_PHOTO_SIZE, descriptor_folder, parse_scales
-from askew_training.cli.outputs import check_checkpoint
+from askew_training.cli.outputs import check_checkpoint, check_no_input
 from askew_training.cli.terminal import AsJson, finish, progress
 
 LARGEST_RIDGE = 1e6
@@ -97,6 +97,7 @@ def distil(
     student = one_branch(source.network, branch)
     intake = Intake()
     chosen = training_photos(manifest, photos or [], intake=intake)
+    check_no_input("OUTPUT", output, (photo.path for photo in chosen))
     if positives and not rows_of_instances([photo.instance_id for photo in chosen]):
         raise DataError(
             "No two photos show the same, so --positives would move nothing. Expected a manifest with two photos of role train for "

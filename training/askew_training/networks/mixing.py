@@ -55,7 +55,7 @@ def mix_with_checkpoint(tuned: Checkpoint, start: Checkpoint, share: float) -> N
     ends, starts = (_layout(each) for each in (tuned, start))
     if ends != starts:
         raise WeightsError(
-            f"Expected the start of a {ends}, got a {starts}. Name the checkpoint from which the network was trained."
+            f"Expected a start of the same layout, {ends}, got {starts}. Name the checkpoint from which the network was trained."
         )
     check_counterparts(tuned.network, start.network)
     network = network_of(tuned.description)
