@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from askew_client import Encoder
 from askew_client.encoding.runtime import load_onnxruntime, open_session
-from askew_training.errors import CheckpointError, GateError
+from askew_training.errors import CheckpointError, GateError, WeightsError
 from askew_training.export.encoder_file import write_encoder
 from askew_training.export.graph import encoder_graph
 from askew_training.export.integer_graph import with_integer_convolutions
 from askew_training.export.mobile import write_mobile
 from askew_training.export.preprocessing import IR_VERSION, OPSET
 from askew_training.export.quantised_network import exportable
+from askew_training.export.recovery import recover_checkpoint
 from askew_training.export.reexport import rewrite_encoder
 from askew_training.export.simplification import simplify
 from askew_training.networks.checkpoint import Checkpoint
@@ -110,6 +111,11 @@ def _engine_sum(one: Quantiser, other: Quantiser, result: Quantiser) -> Session:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     return open_session(model.SerializeToString())
+
+
+def test_the_file_does_not_become_a_checkpoint_again(student: Path) -> None:
+    with pytest.raises(WeightsError, match=r"multiplies bytes.*Expected the fp32, fp16 or int8 file"):
+        recover_checkpoint(student)
 
 
 @pytest.mark.slow

@@ -42,6 +42,11 @@ def recover_checkpoint(path: Path) -> Checkpoint:
     cannot be read, and WeightsError for one whose network cannot be rebuilt.
     """
     manifest = read_encoder_file(path).manifest
+    if manifest.precision == "int8-compute":
+        raise WeightsError(
+            f"{path} multiplies bytes (int8-compute), and its weights are no longer those of a network to train. Expected the fp32, fp16 "
+            "or int8 file of the same student."
+        )
     model = onnx.load(path)
     arrays = _constants(model)
     description = _description(path, manifest, model, _linear(model, arrays) is not None)
