@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from askew_client.cli.stopping import stopped_by_sigterm
 from askew_training.cli.options import LARGEST_PHOTO_SIZE, parse_scales
 from askew_training.cli.outputs import check_no_input
 
@@ -36,6 +37,7 @@ class Target(Enum):
     mobile = "mobile"
 
 
+@stopped_by_sigterm()
 def export(
     source: Annotated[
         Path, typer.Argument(metavar="CHECKPOINT|ENCODER", help="A network's checkpoint, or an encoder file (.onnx).")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from askew_client.cli.stopping import stopped_by_sigterm
 from askew_training.cli.options import LARGEST_PHOTO_SIZE, parse_scales
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from askew_training.networks.imported.importer import Imported
 
 
+@stopped_by_sigterm()
 def import_checkpoint(
     file: Annotated[
         Path,
