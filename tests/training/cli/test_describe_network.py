@@ -11,7 +11,7 @@ from askew_training.cli.describe_network import describe_network
 from askew_training.errors import CheckpointError, WeightsError
 from askew_training.networks.checkpoint import save_checkpoint
 from tests.support.tiny_trunk import TINY_TRUNK
-from tests.support.training_helpers import checkpoint_of, run_command, tiny_network
+from tests.support.training_helpers import checkpoint_of, run_command, tiny_network, words
 
 
 @pytest.mark.slow
@@ -52,8 +52,8 @@ def test_a_checkpoint_is_described_as_it_is(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "network.pt", checkpoint_of(tiny_network(dim=16, scales=(1.0, 0.5))))
     result = run_command(describe_network, tmp_path / "network.pt", "--photo-size", 224)
     assert result.exit_code == 0
-    for words in ("48 channels at stride 16", "16 dimensions", "1, 0.5", "at 224 × 224 px", "GFLOPs", "in fp16"):
-        assert words in result.stdout
+    for text in ("48 channels at stride 16", "16 dimensions", "1, 0.5", "at 224 × 224 px", "GFLOPs", "in fp16"):
+        assert text in result.stdout
 
 
 def test_unknown_networks_and_options_that_conflict_with_a_checkpoint_are_refused(tmp_path: Path) -> None:
@@ -77,3 +77,9 @@ def test_a_pooling_can_be_chosen() -> None:
     assert parameters("--pooling", "mac") == parameters() - 1
     assert parameters("--pooling", "gemmp") == parameters() + 7
     assert parameters("--pooling", "rgem") == parameters() + 72
+
+
+def test_a_photo_that_no_encoder_describes_is_refused() -> None:
+    """Its operations would overflow."""
+    refused = run_command(describe_network, TINY_TRUNK, "--photo-size", 10**12)
+    assert refused.exit_code == 2 and "--photo-size" in words(refused.output)

@@ -11,9 +11,10 @@ import torch
 from askew_training.cli.distil import distil
 from askew_training.cli.whiten import whiten
 from askew_training.data.licences import PhotoSource
-from askew_training.errors import CheckpointError
+from askew_training.errors import CheckpointError, DataError
 from askew_training.networks.checkpoint import load_checkpoint, save_checkpoint
-from tests.support.training_helpers import checkpoint_of, run_command, tiny_network, words
+from askew_training.networks.network import ScaleMean
+from tests.support.training_helpers import MANIFEST_HEADER, checkpoint_of, run_command, tiny_network, words
 
 
 @pytest.mark.slow
@@ -120,6 +121,37 @@ def test_a_student_takes_one_trunk_of_its_teacher(
     kept, taken = teacher.network.branches[branch - 1].state_dict(), student.network.branches[0].state_dict()
     assert kept.keys() == taken.keys() and all(torch.equal(kept[name], taken[name]) for name in kept)
     assert f"branch {branch} of 2" in student.description.recipe and "positives 0.5" in student.description.recipe
+
+
+@pytest.mark.slow
+def test_positives_without_two_photos_of_one_instance_are_refused_before_the_work(
+    whitened: Path, project: Path, photos: tuple[object, ...], tmp_path: Path
+) -> None:
+    """They would move nothing, and the recipe would say that they did."""
+    alone = tmp_path / "alone.csv"
+    rows = [f"{project / f'{i}.png'},{i if i < 8 else ''},train,walls,north" for i in (0, 1, 4, 5, 8, 9)]
+    alone.write_text(MANIFEST_HEADER + "\n".join(rows) + "\n")
+    more = ("--learn-size", 96, "--licences", project / "licences.toml", "--cache", tmp_path / "cache")
+    with pytest.raises(DataError, match="No two photos show the same, so --positives would move nothing"):
+        run_command(distil, whitened, tmp_path / "s.pt", *more, "--manifest", alone, "--positives", 0.5)
+    assert not (tmp_path / "s.pt").exists() and not (tmp_path / "cache").exists()
+    assert "6 photos" in run_command(distil, whitened, tmp_path / "s.pt", *more, "--manifest", alone).stdout
+
+
+def test_a_wrong_scale_is_refused_by_the_name_of_its_option(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "teacher.pt", checkpoint_of(tiny_network(dim=4)))
+    more = ("--learn-size", 96, "--licences", tmp_path / "none.toml", "--photos", tmp_path)
+    refused = run_command(distil, tmp_path / "teacher.pt", tmp_path / "s.pt", "--teacher-scales", "big", *more)
+    assert refused.exit_code == 2 and "--teacher-scales" in words(refused.output)
+
+
+def test_a_teacher_that_averages_behind_its_layer_may_be_seen_at_one_scale(tmp_path: Path) -> None:
+    teacher = checkpoint_of(tiny_network(dim=4, scales=(1.0, 0.7)))
+    behind = teacher.description.model_copy(update={"scale_mean": ScaleMean(behind_linear=True)})
+    save_checkpoint(tmp_path / "teacher.pt", replace(teacher, description=behind))
+    more = ("--learn-size", 96, "--licences", tmp_path / "none.toml", "--photos", tmp_path)
+    with pytest.raises(CheckpointError, match="or let the teacher see one scale: --teacher-scales 1"):
+        run_command(distil, tmp_path / "teacher.pt", tmp_path / "s.pt", *more)
 
 
 @pytest.mark.slow

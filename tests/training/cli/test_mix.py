@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from askew_training.cli.import_checkpoint import import_checkpoint
 from askew_training.cli.mix import mix
 from askew_training.cli.whiten import whiten
 from askew_training.data.licences import PhotoSource
 from askew_training.errors import WeightsError
+from askew_training.export.encoder_file import write_encoder
 from askew_training.networks.checkpoint import Description, load_checkpoint, save_checkpoint
-from tests.support.training_helpers import checkpoint_of, run_command, tiny_network, words
+from tests.support.training_helpers import CARD, checkpoint_of, run_command, tiny_network, words
 
 
 @pytest.mark.slow
@@ -90,6 +92,68 @@ def test_a_mixture_of_two_students_names_the_photos_and_recipes_of_both(tmp_path
     assert {each.name for each in both.data} == {"north", "south"} and both.recipe_texts == ("# one\n", "# two\n")
     assert mixed_with("begin").recipe == "whitened; trained; askew mix --share 0.5"
     assert mixed_with("similar").recipe.endswith("; the rest: (whitened; train)")
+
+
+def test_a_network_whose_normalisation_is_folded_has_no_average_with_one_whose_is_not(tmp_path: Path) -> None:
+    """The same student, once as it was trained and once as its encoder file stores it: their weights are no counterparts."""
+    space = "sp1-" + "ab" * 16
+    student = checkpoint_of(tiny_network(dim=4), teacher_space=space)
+    save_checkpoint(tmp_path / "student.pt", student)
+    write_encoder(student, replace(CARD, role="student"), tmp_path / "student.onnx", simplified=False)
+    run_command(import_checkpoint, tmp_path / "student.onnx", tmp_path / "read.pt")
+    for ends in (("student.pt", "read.pt"), ("read.pt", "student.pt")):
+        with pytest.raises(WeightsError, match=r"folded into its convolutions.*askew import-checkpoint"):
+            run_command(mix, tmp_path / ends[0], tmp_path / "mixed.pt", "--start", tmp_path / ends[1])
+    torch.save(student.network.branches[0].trunk.features.state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(WeightsError, match="folded into its convolutions"):
+        run_command(mix, tmp_path / "read.pt", tmp_path / "mixed.pt", "--weights", tmp_path / "weights.pth")
+    assert not (tmp_path / "mixed.pt").exists()
+    # Read back from files, both of them, they have an average.
+    run_command(mix, tmp_path / "read.pt", tmp_path / "mixed.pt", "--start", tmp_path / "read.pt")
+    before, after = (load_checkpoint(tmp_path / name).network.state_dict() for name in ("read.pt", "mixed.pt"))
+    for name, tensor in after.items():
+        torch.testing.assert_close(tensor, before[name])
+
+
+def test_networks_whose_input_is_normalised_otherwise_have_no_average(tmp_path: Path) -> None:
+    """The mean of two normalisations is that of neither, and weights fit only the input that they were trained on."""
+    tuned = tiny_network(dim=4)
+    torch.save(tuned.branches[0].trunk.features.state_dict(), tmp_path / "weights.pth")
+    for name, shift in (("tuned", 30.0), ("near", 30.5), ("start", 0.0)):
+        network = tiny_network(dim=4)
+        network.branches[0].normalise.mean.add_(shift)
+        save_checkpoint(tmp_path / f"{name}.pt", checkpoint_of(network))
+    for start in (("--start", tmp_path / "start.pt"), ("--weights", tmp_path / "weights.pth")):
+        with pytest.raises(WeightsError, match=r"mean 157\.5.*got one of mean 127\.5"):
+            run_command(mix, tmp_path / "tuned.pt", tmp_path / "mixed.pt", *start)
+    assert not (tmp_path / "mixed.pt").exists()
+    # Two ways to write the same one, such as 127 and 127.5, are no reason to refuse.
+    assert (
+        run_command(mix, tmp_path / "tuned.pt", tmp_path / "mixed.pt", "--start", tmp_path / "near.pt").exit_code == 0
+    )
+
+
+def test_a_mixture_names_no_space_that_it_was_not_derived_from(project: Path, tmp_path: Path) -> None:
+    """Without its linear layer it is no other whitening of anything."""
+    tuned = checkpoint_of(tiny_network(dim=4))
+    derived = tuned.description.model_copy(update={"derived_from": "sp1-" + "cd" * 16})
+    save_checkpoint(tmp_path / "tuned.pt", replace(tuned, description=derived))
+    save_checkpoint(tmp_path / "start.pt", tuned)
+    for start in (("--weights", project / "weights.pth"), ("--start", tmp_path / "start.pt")):
+        run_command(mix, tmp_path / "tuned.pt", tmp_path / "mixed.pt", *start)
+        assert load_checkpoint(tmp_path / "mixed.pt").description.derived_from is None
+
+
+def test_a_mixture_states_both_licences_of_a_set(tmp_path: Path) -> None:
+    """Of two sets of one name, the one with fewer photos may have the stricter licence."""
+    for name, count, licence in (("tuned", 5, "CC BY-NC 4.0"), ("start", 900, "CC0")):
+        checkpoint = checkpoint_of(tiny_network(dim=4))
+        data = (PhotoSource(name="street", photos=count, licence=licence),)
+        description = checkpoint.description.model_copy(update={"data": data})
+        save_checkpoint(tmp_path / f"{name}.pt", replace(checkpoint, description=description))
+    run_command(mix, tmp_path / "tuned.pt", tmp_path / "mixed.pt", "--start", tmp_path / "start.pt")
+    stated = load_checkpoint(tmp_path / "mixed.pt").description.data
+    assert {(each.licence, each.photos) for each in stated} == {("CC BY-NC 4.0", 5), ("CC0", 900)}
 
 
 def test_a_start_of_another_space_or_layout_is_refused_and_nothing_is_written(tmp_path: Path) -> None:

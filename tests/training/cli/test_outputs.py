@@ -65,6 +65,15 @@ def test_an_output_that_is_an_input_is_refused_and_stays_as_it_is(folder: Path, 
     assert {each: (folder / each).read_bytes() for each in read} == before
 
 
+@pytest.mark.parametrize("name", ["whiten", "distil", "quantise", "evaluate", "search-time"])
+def test_an_output_that_is_a_photo_to_read_is_refused_and_stays_as_it_is(folder: Path, name: str) -> None:
+    photo = folder / "walls" / "0.png"
+    before = photo.read_bytes()
+    code, text = run_with(name, photo)
+    assert code == 2 and "is a file to read: name another one" in text
+    assert photo.read_bytes() == before
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_output_that_cannot_become_a_file_is_refused_before_the_work(folder: Path, name: str) -> None:
     # No photo can be described: whoever tries is late.

@@ -39,7 +39,7 @@ def test_a_quantised_student_is_exported_and_stays_in_its_space(tmp_path: Path, 
     assert report["intake"]["skipped"]["count"] == 1
     learned = load_checkpoint(output, quantised_too=True).description
     assert learned.recipe.endswith("; askew quantise, 4 steps of 4 photos at 96 px")
-    assert "facades" in {source.name for source in learned.data}
+    assert {source.name: source.photos for source in learned.data}["facades"] == 12
     card = ("--role", "student", "--name", "bytes", "--version", "1", "--licence", "CC0")
     assert "space" in run_command(export, output, encoder, *card).stdout
     assert encoder.is_file()

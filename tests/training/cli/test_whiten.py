@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from torch import nn
 from askew_client import Encoder
 from askew_training.cli.export import export
 from askew_training.cli.whiten import whiten
-from askew_training.errors import DataError
-from askew_training.networks.checkpoint import load_checkpoint
+from askew_training.errors import DataError, WeightsError
+from askew_training.networks.checkpoint import load_checkpoint, save_checkpoint
+from askew_training.networks.network import ScaleMean
 from askew_training.networks.trunks import Trunk
 from tests.support.tiny_trunk import TINY_CHANNELS, TINY_TRUNK
 from tests.support.training_helpers import run_command, words
@@ -81,6 +83,26 @@ def test_a_network_can_be_whitened_again_and_truncated_into_other_spaces(
     assert (manifest.derived_from, manifest.space_id, manifest.dim) == (first.space_id, cut.space_id, 3)
 
 
+@pytest.mark.slow
+def test_a_whitened_network_averages_its_scales_as_it_did_when_the_whitening_was_learned(
+    whitened: Path, photos: tuple[object, ...], tmp_path: Path
+) -> None:
+    start, mean = load_checkpoint(whitened), ScaleMean(exponent=9.0)
+    description = start.description.model_copy(update={"scale_mean": mean})
+    save_checkpoint(tmp_path / "start.pt", replace(start, description=description))
+    for method in (("--method", "given", "--dim", 4), ("--method", "pca", "--dim", 4, *photos)):
+        run_command(whiten, tmp_path / "made.pt", "--start", tmp_path / "start.pt", *method)
+        made = load_checkpoint(tmp_path / "made.pt")
+        assert made.network.scale_mean == made.description.scale_mean == mean
+    both = ("--start", tmp_path / "start.pt", "--start", tmp_path / "start.pt", "--dim", 4)
+    run_command(whiten, tmp_path / "both.pt", *both, *photos)
+    assert load_checkpoint(tmp_path / "both.pt").network.scale_mean == mean
+    with pytest.raises(WeightsError, match="average their scales with different exponents: 9, none"):
+        run_command(
+            whiten, tmp_path / "no.pt", "--start", tmp_path / "start.pt", "--start", whitened, "--dim", 4, *photos
+        )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -89,6 +111,8 @@ def test_a_network_can_be_whitened_again_and_truncated_into_other_spaces(
         (("--trunk", TINY_TRUNK, "--method", "lw", "--power", 1), "--method lw does not use it"),
         (("--trunk", TINY_TRUNK, "--shrinkage", 0.1), "--method pca does not use it"),
         (("--trunk", TINY_TRUNK, "--whitening", "w.pth"), "--method pca does not use it"),
+        (("--start", "a.pt", "--method", "given", "--dim", 2, "--manifest", "m.csv"), "--method given does not use it"),
+        (("--start", "a.pt", "--method", "given", "--dim", 2, "--photos", "pool"), "--method given does not use it"),
         (("--trunk", TINY_TRUNK, "--weights", "random"), "expected the licences of the photos"),
         (("--trunk", TINY_TRUNK, "--weights", "random", "--method", "given"), "with none, nothing changes"),
     ],

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from askew_client.cli.taken import Intake
 from askew_training.data.photo_sets import (
     hold_out,
     labelled_folder,
@@ -88,6 +89,21 @@ def test_a_folder_without_photos_is_refused(tmp_path: Path, read) -> None:
         read(tmp_path)
     with pytest.raises(DataError, match="is not a folder"):
         read(tmp_path / "absent")
+
+
+def test_photos_of_a_folder_that_the_manifest_lists_are_taken_as_it_says(tmp_path: Path) -> None:
+    """With the folder of a whole data set as a pool, its queries would be learned from."""
+    for name in ("train", "query", "other"):
+        save_photo(tmp_path / "walls" / "more" / f"{name}.png", 1)
+    (tmp_path / "m.csv").write_text(
+        MANIFEST_HEADER + "walls/more/train.png,a,train,,set\nwalls/more/../more/query.png,a,query,b,set\n"
+    )
+    intake = Intake()
+    photos = training_photos(tmp_path / "m.csv", [tmp_path / "walls"], intake=intake)
+    assert [(photo.path.name, photo.instance_id) for photo in photos] == [("train.png", "a"), ("other.png", "")]
+    assert intake.count("left out") == 2 and intake.exit_code == 0
+    (tmp_path / "walls" / "more" / "other.png").unlink()
+    assert len(training_photos(tmp_path / "m.csv", [tmp_path / "walls"])) == 1
 
 
 def test_training_photos_come_from_a_manifest_folders_and_folders_of_folders(tmp_path: Path) -> None:

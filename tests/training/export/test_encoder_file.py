@@ -13,6 +13,7 @@ from torch import Tensor
 from askew_client import Encoder
 from askew_client.contract.encoder_file import read_encoder_file
 from askew_training.errors import CheckpointError, GateError
+from askew_training.export import encoder_file
 from askew_training.export.encoder_file import write_encoder
 from askew_training.export.gate import GateReport
 from askew_training.networks.network import Branch, Network
@@ -80,7 +81,13 @@ def test_a_distilled_network_cannot_be_exported_as_a_teacher(network: Network, t
     assert Encoder(tmp_path / "x.onnx").space_id == SPACE
 
 
-def test_an_inconsistent_card_is_refused(network: Network, tmp_path: Path) -> None:
+def test_an_inconsistent_card_is_refused_before_the_work(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tracing and comparing a large teacher takes minutes."""
+    monkeypatch.setattr(encoder_file, "encoder_graph", None)
+    with pytest.raises(CheckpointError, match="photo_size: Input should be less than or equal to 8192"):
+        write_encoder(checkpoint_of(network), dataclasses.replace(CARD, photo_size=10**12), tmp_path / "x.onnx")
     with pytest.raises(CheckpointError, match="name"):
         write_encoder(checkpoint_of(network), dataclasses.replace(CARD, name="Two Words"), tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 import torch
 
 from askew_client.encoding.runtime import open_session
+from askew_training.errors import DataError
 from askew_training.export.gate import check_graph
 from askew_training.export.graph import encoder_graph
 from askew_training.export.simplification import simplify
@@ -34,6 +38,20 @@ def test_one_photo_and_a_batch_give_the_same_vector(session: Session, height: in
     alone = np.concatenate([session.run(["descriptor"], {"image": photo[None]})[0] for photo in photos])
     np.testing.assert_allclose(together, alone, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(alone, axis=1), 1, atol=1e-6)
+
+
+def test_a_full_folder_for_temporary_files_is_named(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        with pytest.raises(DataError, match=f"folder for temporary files, {tmp_path}: File too large. .*TMPDIR"):
+            encoder_graph(network, 128)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -93,6 +93,22 @@ def test_two_trunks_at_three_scales_are_read_back(behind_linear: bool, tmp_path:
     assert _cosine(tmp_path / "two.onnx", recovered) > 1 - 1e-5
 
 
+@pytest.mark.parametrize("simplified", [False, True])
+@pytest.mark.parametrize(("exponent", "dim"), [(3.5, 12), (20.0, 12), (0.5, None)])
+def test_scales_are_averaged_with_the_exponent_of_the_file(
+    exponent: float, dim: int | None, simplified: bool, tmp_path: Path
+) -> None:
+    """`askew export --scale-exponent-of` puts another network's into a file; near the own one, the gate does not see it."""
+    one, other = _network(TINY_TRUNK).branches[0], tiny_network().branches[0]
+    linear = None if dim is None else torch.nn.Linear(one.channels + other.channels, dim)
+    network = Network([one, other], linear, THREE_SCALES, ScaleMean(exponent=exponent)).eval()
+    card = dataclasses.replace(CARD, scales=THREE_SCALES)
+    write_encoder(checkpoint_of(network), card, tmp_path / "two.onnx", simplified=simplified)
+    recovered = recover_checkpoint(tmp_path / "two.onnx")
+    assert recovered.network.scale_mean == recovered.description.scale_mean == network.scale_mean
+    assert _cosine(tmp_path / "two.onnx", recovered) > 1 - 1e-6
+
+
 def test_the_normalisation_of_the_input_is_the_files(tmp_path: Path) -> None:
     trunk = varied(Trunk(TINY_TRUNK, Normalisation((1.0, 2.0, 3.0), (50.0, 60.0, 70.0))))
     file = _file(Network([Branch(trunk)]).eval(), tmp_path / "tiny.onnx")

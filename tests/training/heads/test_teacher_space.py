@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
+from askew_training.data.licences import PhotoSource
 from askew_training.errors import WeightsError
 from askew_training.heads.scale_exponent import with_scale_exponent
 from askew_training.heads.teacher_space import in_space_of
@@ -49,6 +52,18 @@ def test_without_a_layer_the_student_gets_the_space_alone(student: Network) -> N
     # Its scales are averaged where the teacher averages them.
     whitened.network.scale_mean = ScaleMean(behind_linear=True)
     assert in_space_of(given, whitened, "whitened.pt").description.scale_mean.behind_linear
+
+
+def test_a_student_keeps_its_exponent_and_names_the_photos_that_its_layer_was_learned_from(
+    teacher: Checkpoint, student: Network
+) -> None:
+    student.scale_mean = ScaleMean(exponent=7.0)
+    made = checkpoint_of(student)
+    owned = (PhotoSource(name="alleys", licence="CC BY-NC 4.0", photos=9),)
+    whose = replace(teacher, description=teacher.description.model_copy(update={"data": owned}))
+    given = in_space_of(made, whose, "teacher.pt").description
+    assert given.scale_mean == ScaleMean(exponent=7.0)
+    assert set(given.data) == {*made.description.data, *owned}
 
 
 def test_a_student_that_cannot_land_there_is_refused(teacher: Checkpoint, student: Network) -> None:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ import torch
 
 from askew_training.data.photo_sets import hold_out, training_photos
 from askew_training.errors import CheckpointError, TrainingError
-from askew_training.networks.checkpoint import load_checkpoint
+from askew_training.networks.checkpoint import load_checkpoint, save_checkpoint
+from askew_training.networks.network import ScaleMean
 from tests.support.tiny_trunk import TINY_TRUNK
-from tests.support.training_helpers import SPACE
+from tests.support.training_helpers import SPACE, checkpoint_of, tiny_network
 from tests.training.train.project import (
     ASYMMETRIC,
     MINED,
@@ -93,6 +95,18 @@ def test_a_checkpoint_that_is_trained_further_keeps_its_history(folder: Path) ->
     assert re.fullmatch(f"askew train tiny-teacher {digest}; askew train further {digest}", description.recipe)
     assert len(description.recipe_texts) == 2
     assert [source.name for source in description.data] == ["pool", "walls"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ['"kept"', '"random"\ndim = 8', '"none"'])
+def test_a_checkpoint_that_is_trained_further_averages_scales_as_before(folder: Path, head: str) -> None:
+    mean = ScaleMean(exponent=9.0)
+    start = checkpoint_of(tiny_network(dim=8))
+    description = start.description.model_copy(update={"scale_mean": mean})
+    save_checkpoint(folder / "start.pt", replace(start, description=description))
+    further = SYMMETRIC.replace(f'trunk = "{TINY_TRUNK}"\nweights = "random"', 'checkpoint = "start.pt"')
+    run_recipe(folder, further.replace('"random"\ndim = 8', head).replace("epochs = 2", "epochs = 1"))
+    assert load_checkpoint(folder / "out" / "last.pt").network.scale_mean == mean
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from askew_training.cli.options import LARGEST_PHOTO_SIZE
 from askew_training.networks.names import PoolingName
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def describe_network(
     pooling: Annotated[PoolingName | None, typer.Option(help="How a map becomes a vector; default: gem.")] = None,
     dim: Annotated[int | None, typer.Option(min=1, help="Dimensions of a linear layer after pooling.")] = None,
     photo_size: Annotated[
-        int, typer.Option(min=96, help="Both sides of the photo that operations are counted for.")
+        int,
+        typer.Option(min=96, max=LARGEST_PHOTO_SIZE, help="Both sides of the photo that operations are counted for."),
     ] = 362,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

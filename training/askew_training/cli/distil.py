@@ -10,7 +10,7 @@ import typer
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
 from askew_training.cli.options import LARGEST_PHOTO_SIZE, descriptor_folder, parse_scales
-from askew_training.cli.outputs import check_checkpoint
+from askew_training.cli.outputs import check_checkpoint, check_no_input
 from askew_training.cli.terminal import AsJson, finish, progress
 
 LARGEST_RIDGE = 1e6
@@ -64,11 +64,11 @@ def distil(
 
     from askew_training.data.licences import merged_sources, read_licences, sources_of
     from askew_training.data.photo_sets import training_photos
-    from askew_training.errors import CheckpointError
+    from askew_training.errors import CheckpointError, DataError
     from askew_training.heads import apply_linear
     from askew_training.heads.branches import one_branch
     from askew_training.heads.pooled import describe_pooled
-    from askew_training.heads.ridge import refit_linear, towards_instances
+    from askew_training.heads.ridge import refit_linear, rows_of_instances, towards_instances
     from askew_training.networks.checkpoint import (
         Checkpoint,
         Description,
@@ -82,7 +82,7 @@ def distil(
         raise typer.BadParameter(
             f"expected a number above 0 and up to {LARGEST_RIDGE:g}, got {ridge:g}", param_hint="--ridge"
         )
-    factors = None if teacher_scales is None else parse_scales(teacher_scales)
+    factors = None if teacher_scales is None else parse_scales(teacher_scales, "--teacher-scales")
     check_checkpoint(output, (teacher, licences, manifest))
     source = load_checkpoint(teacher)
     if source.network.linear is None:
@@ -92,11 +92,17 @@ def distil(
     if source.network.scale_mean.behind_linear and len(factors or source.network.scales) > 1:
         raise CheckpointError(
             f"{teacher} averages its scales behind its linear layer, so its vectors are no linear map of what it pools. Train a "
-            "student with `askew train`."
+            "student with `askew train`, or let the teacher see one scale: --teacher-scales 1."
         )
     student = one_branch(source.network, branch)
     intake = Intake()
     chosen = training_photos(manifest, photos or [], intake=intake)
+    check_no_input("OUTPUT", output, (photo.path for photo in chosen))
+    if positives and not rows_of_instances([photo.instance_id for photo in chosen]):
+        raise DataError(
+            "No two photos show the same, so --positives would move nothing. Expected a manifest with two photos of role train for "
+            "some instance_id; otherwise leave --positives out."
+        )
     stated_licences = read_licences(licences)
     sources_of(chosen, stated_licences)  # Refuses a missing licence before the work begins.
     paths = [photo.path for photo in chosen]

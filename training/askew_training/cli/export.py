@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from askew_training.cli.options import parse_scales
+from askew_client.cli.stopping import stopped_by_sigterm
+from askew_training.cli.options import LARGEST_PHOTO_SIZE, parse_scales
 from askew_training.cli.outputs import check_no_input
 
 
@@ -36,6 +37,7 @@ class Target(Enum):
     mobile = "mobile"
 
 
+@stopped_by_sigterm()
 def export(
     source: Annotated[
         Path, typer.Argument(metavar="CHECKPOINT|ENCODER", help="A network's checkpoint, or an encoder file (.onnx).")
@@ -51,7 +53,8 @@ def export(
     version: Annotated[str | None, typer.Option(help="Its version, such as 1.")] = None,
     licence: Annotated[str | None, typer.Option(help="The licence of the encoder.")] = None,
     photo_size: Annotated[
-        int | None, typer.Option(min=96, help="Longest side in pixels; default: the checkpoint's.")
+        int | None,
+        typer.Option(min=96, max=LARGEST_PHOTO_SIZE, help="Longest side in pixels; default: the checkpoint's."),
     ] = None,
     scales: Annotated[str | None, typer.Option(help="As for `askew whiten`; default: the checkpoint's.")] = None,
     scale_exponent_of: Annotated[

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from askew_training.cli.options import parse_scales
+from askew_client.cli.stopping import stopped_by_sigterm
+from askew_training.cli.options import LARGEST_PHOTO_SIZE, parse_scales
 
 if TYPE_CHECKING:
     from askew_training.export.thumbnails import ThumbnailDifference
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from askew_training.networks.imported.importer import Imported
 
 
+@stopped_by_sigterm()
 def import_checkpoint(
     file: Annotated[
         Path,
@@ -43,7 +45,10 @@ def import_checkpoint(
         typer.Option(help="As for `askew whiten`; default: 3 with a whitening whose name ends in /ms, otherwise 1."),
     ] = None,
     photo_size: Annotated[
-        int | None, typer.Option(min=96, help="Longest side in pixels; default: 1024, or 448 for a trunk alone.")
+        int | None,
+        typer.Option(
+            min=96, max=LARGEST_PHOTO_SIZE, help="Longest side in pixels; default: 1024, or 448 for a trunk alone."
+        ),
     ] = None,
     last_step: Annotated[
         bool, typer.Option("--last-step", help="Take the weights of the last step where a file has averaged ones too.")

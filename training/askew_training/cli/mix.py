@@ -41,7 +41,7 @@ def mix(
     changes: dict[str, object] = {"recipe": f"{loaded.description.recipe}; askew mix --share {share:g}"}
     if start is None:
         network = mix_with_start(loaded.network, weights or [], share)
-        changes |= {"dim": None, "teacher_space": None}
+        changes |= {"dim": None, "teacher_space": None, "derived_from": None}
     else:
         started = load_checkpoint(start)
         network = mix_with_checkpoint(loaded, started, share)
@@ -59,5 +59,6 @@ def _origin(tuned: Description, start: Description, recipe: str) -> dict[str, ob
     return {
         "recipe": recipe if continues else f"{recipe}; the rest: ({start.recipe})",
         "data": merged_sources(tuned.data, start.data),
+        "derived_from": tuned.derived_from if tuned.derived_from == start.derived_from else None,
         "recipe_texts": (*tuned.recipe_texts, *(text for text in start.recipe_texts if text not in tuned.recipe_texts)),
     }

@@ -13,8 +13,8 @@ SMALLEST_SCALE = 0.1
 LARGEST_SCALE = 4.0
 
 
-def parse_scales(text: str) -> tuple[float, ...]:
-    """Parse `1`, `3`, or a list of factors such as `1.4142,1,0.7071`. Raises typer.BadParameter."""
+def parse_scales(text: str, option: str = "--scales") -> tuple[float, ...]:
+    """Parse `1`, `3`, or a list of factors such as `1.4142,1,0.7071`. Raises typer.BadParameter, which names `option`."""
     from askew_training.networks.network import THREE_SCALES
 
     if text == "3":
@@ -28,7 +28,7 @@ def parse_scales(text: str) -> tuple[float, ...]:
     several = 2 <= len(factors) <= MAX_SCALES and all(SMALLEST_SCALE <= factor <= LARGEST_SCALE for factor in factors)
     if factors != (1.0,) and not several:
         raise typer.BadParameter(
-            "expected 1, 3, or two to eight factors from 0.1 to 4, such as 1.4142,1,0.7071", param_hint="--scales"
+            "expected 1, 3, or two to eight factors from 0.1 to 4, such as 1.4142,1,0.7071", param_hint=option
         )
     return factors
 

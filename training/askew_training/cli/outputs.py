@@ -22,6 +22,8 @@ def check_checkpoint(output: Path, inputs: Iterable[Path | None]) -> None:
 
 def check_no_input(option: str, output: Path | None, inputs: Iterable[Path | None]) -> None:
     """Raise typer.BadParameter if `output`, if any, is one of the files that are read. `option`: what the user called it."""
+    if output is None or not output.exists():
+        return
     for each in inputs:
-        if output is not None and each is not None and output.exists() and each.exists() and output.samefile(each):
+        if each is not None and each.exists() and output.samefile(each):
             raise typer.BadParameter(f"{output} is a file to read: name another one", param_hint=option)

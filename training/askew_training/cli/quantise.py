@@ -10,7 +10,7 @@ import typer
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
 from askew_training.cli.options import LARGEST_PHOTO_SIZE
-from askew_training.cli.outputs import check_checkpoint
+from askew_training.cli.outputs import check_checkpoint, check_no_input
 from askew_training.cli.terminal import AsJson, finish, progress
 
 LARGEST_BATCH = 4096
@@ -64,16 +64,19 @@ def quantise(
     network = source.network.to(_checked(device))
     intake = Intake()
     chosen = training_photos(manifest, photos or [], intake=intake)
+    check_no_input("OUTPUT", output, (photo.path for photo in chosen))
     stated_licences = read_licences(licences)
     drawn = np.random.default_rng(seed).permutation(len(chosen))[:most]
     chosen = [chosen[place] for place in drawn.tolist()]
-    sources = sources_of(chosen, stated_licences)
+    sources_of(chosen, stated_licences)  # Refuses a missing licence before the work begins.
     by_path = {photo.path: photo for photo in chosen}
+    unread: set[Path] = set()
     size = learn_size or source.description.photo_size
     with progress("reading", len(chosen)) as advance:
 
         def note(path: Path, sentence: str | None) -> None:
             if sentence is not None:
+                unread.add(path)
                 intake.skip(by_path[path].id, "cannot be read", sentence)
             advance()
 
@@ -92,6 +95,7 @@ def quantise(
         views = random_views(pixels[aside:], size, batch, seed)
         learned = learn_rounded(network, views, Learning(steps, rate=rate), count)
         cosine = cosine_of(network, learned, random_views(pixels[:aside], size, batch, seed), -(-aside // batch))
+    sources = sources_of([photo for photo in chosen if photo.path not in unread], stated_licences)
     description = source.description.model_copy(
         update={
             "arithmetic": "int8",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +13,7 @@ from rich.console import Console
 from askew_client.cli.stopping import stopped_by_sigterm
 from askew_client.cli.taken import Intake
 from askew_training.cli.options import LARGEST_PHOTO_SIZE, descriptor_folder, parse_scales
-from askew_training.cli.outputs import check_checkpoint
+from askew_training.cli.outputs import check_checkpoint, check_no_input
 from askew_training.cli.terminal import AsJson, finish, progress
 from askew_training.cli.whitening_start import Start, start_of
 
@@ -123,7 +123,9 @@ def whiten(
     """
     from askew_training.networks.checkpoint import save_checkpoint
 
-    _check_method(method, power, shrinkage, whitening, whitening_name, whitening_pairs, space_of)
+    _check_method(
+        method, power, shrinkage, whitening, whitening_name, whitening_pairs, space_of, manifest, photos, images
+    )
     factors = None if scales is None else parse_scales(scales)
     check_checkpoint(
         output,
@@ -140,6 +142,7 @@ def whiten(
             raise typer.BadParameter("expected the licences of the photos to learn from", param_hint="--licences")
         else:
             chosen = _choose_photos(manifest, photos or [], whitening_pairs, images, intake)
+            check_no_input("OUTPUT", output, (photo.path for photo in chosen.photos))
             learning = LearningOptions(method, dim, power, shrinkage)
             layer = _learn(base, learning, chosen, licences, descriptor_folder(cache), intake)
         checkpoint = _whitened(base, layer)
@@ -156,9 +159,9 @@ def whiten(
 def _whitened(base: Start, layer: NewLayer) -> Checkpoint:
     """The start with its new layer, which defines a space of its own."""
     from askew_training.networks.checkpoint import Checkpoint, Description, branches_of
-    from askew_training.networks.network import Network, ScaleMean
+    from askew_training.networks.network import Network
 
-    scale_mean = ScaleMean(behind_linear=layer.behind_linear)
+    scale_mean = replace(base.network.scale_mean, behind_linear=layer.behind_linear)
     network = Network(base.network.branches, layer.whitening.as_layer(), base.network.scales, scale_mean).eval()
     description = Description(
         branches=branches_of(network),
@@ -204,19 +207,25 @@ def _check_method(
     name: str | None,
     pairs: Path | None,
     space_of: Path | None,
+    manifest: Path | None,
+    photos: list[Path] | None,
+    images: Path | None,
 ) -> None:
     """Refuse options that the method would ignore: they are a misunderstanding."""
     ignored = [
         option
-        for option, is_given, reader in (
+        for option, is_given, *readers in (
             ("--power", power is not None, Method.pca),
             ("--shrinkage", shrinkage is not None, Method.lw),
             ("--whitening", file is not None, Method.given),
             ("--whitening-name", name is not None, Method.given),
             ("--whitening-pairs", pairs is not None, Method.lw),
             ("--space-of", space_of is not None, Method.given),
+            ("--manifest", manifest is not None, Method.pca, Method.lw),
+            ("--photos", bool(photos), Method.pca, Method.lw),
+            ("--images", images is not None, Method.lw),
         )
-        if is_given and method is not reader
+        if is_given and method not in readers
     ]
     if ignored:
         raise typer.BadParameter(f"--method {method.value} does not use it", param_hint=ignored[0])

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from askew_training.data.licences import PhotoSource
     from askew_training.networks.checkpoint import Checkpoint
-    from askew_training.networks.network import Network
+    from askew_training.networks.network import Network, ScaleMean
 
 DEFAULT_PHOTO_SIZE = 448
 
@@ -65,9 +65,25 @@ def _start_from_checkpoints(files: list[Path], scales: tuple[float, ...] | None,
         network = Network(branches, start.linear, scales or first.scales, start.scale_mean).eval()
         return Start(network, size, first.recipe, checkpoints[0], data, texts)
     # The linear layer of one of several networks sees only a part of the vector, so a new one is learned over all.
-    network = Network(branches, None, scales or first.scales).eval()
+    network = Network(branches, None, scales or first.scales, _common_mean(checkpoints, scales or first.scales)).eval()
     recipe = " + ".join(f"({each.description.recipe})" for each in checkpoints)
     return Start(network, size, recipe, None, data, texts)
+
+
+def _common_mean(checkpoints: list[Checkpoint], scales: tuple[float, ...]) -> ScaleMean:
+    """How networks side by side average their scales. Raises WeightsError if each would do it otherwise."""
+    from askew_training.errors import WeightsError
+    from askew_training.networks.network import ScaleMean
+
+    exponents = list(dict.fromkeys(each.network.scale_mean.exponent for each in checkpoints))
+    if len(scales) == 1:
+        return ScaleMean()
+    if len(exponents) > 1:
+        named = ", ".join("none" if each is None else f"{each:.4g}" for each in exponents)
+        raise WeightsError(
+            f"The checkpoints average their scales with different exponents: {named}. Expected one; for one scale, give --scales 1."
+        )
+    return ScaleMean(exponent=exponents[0])
 
 
 def _start_from_trunks(

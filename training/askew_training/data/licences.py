@@ -50,6 +50,9 @@ def sources_of(photos: Iterable[Photo], licences: Mapping[str, str]) -> tuple[Ph
 
 
 def merged_sources(*sets: Sequence[PhotoSource]) -> tuple[PhotoSource, ...]:
-    """Merge sources by name, sorted by name; where a name occurs several times, the largest number of photos counts."""
-    by_name = {source.name: source for source in sorted(chain(*sets), key=lambda source: source.photos)}
-    return tuple(by_name[name] for name in sorted(by_name))
+    """Merge sources by name and licence, sorted by both; of those that occur several times, the largest number of photos counts.
+
+    A name with two licences stays twice: which of them holds is for a person to say.
+    """
+    merged = {(each.name, each.licence): each for each in sorted(chain(*sets), key=lambda each: each.photos)}
+    return tuple(merged[key] for key in sorted(merged))

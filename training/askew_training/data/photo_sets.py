@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,10 +112,21 @@ def training_photos(
     intake: Intake | None = None,
 ) -> list[Photo]:
     """List the photos to learn from: role `train` of a manifest, all of some unlabelled folders, and all of some
-    folders of folders. `intake`: as for `read_manifest`. Raises DataError if there is none."""
-    chosen = [photo for photo in read_manifest(manifest, intake) if photo.role == "train"] if manifest else []
+    folders of folders. Raises DataError if there is none.
+
+    Photos of an unlabelled folder that the manifest lists are what it says, with their label and role: its queries would be
+    learned from otherwise. `intake`: as for `read_manifest`; counts these photos as left out.
+    """
+    listed = read_manifest(manifest, intake) if manifest else []
+    chosen = [photo for photo in listed if photo.role == "train"]
+    files = {os.path.realpath(photo.path) for photo in listed}
     for folder in folders:
-        chosen += photos_in(folder, intake)
+        for photo in photos_in(folder, intake):
+            # Without a manifest, no path is looked up.
+            if not files or os.path.realpath(photo.path) not in files:
+                chosen.append(photo)
+            elif intake is not None:
+                intake.leave_out(photo.id, "in a folder, and listed in the manifest")
     for folder in labelled_folders:
         chosen += labelled_folder(folder, intake)
     if not chosen:

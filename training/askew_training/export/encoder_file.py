@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import onnx
 from pydantic import ValidationError
 
@@ -59,6 +60,9 @@ def write_encoder(checkpoint: Checkpoint, card: EncoderCard, output: Path, *, si
             "This checkpoint was distilled from a teacher and defines no space. Export it with --role student."
         )
     _check_precision(checkpoint, card)
+    # Refuses a card of wrong values before the work begins; the vectors are not known yet.
+    first = np.eye(1, checkpoint.network.dim, dtype=np.float32)[0]
+    _manifest(checkpoint, card, {"first": golden_text(first)})
     network = copy.deepcopy(checkpoint.network).eval()
     network.scales = card.scales
     if card.precision == "int8-compute":

@@ -16,8 +16,7 @@ from askew_training.export.padding import pad_in_convolutions
 from askew_training.export.quantised_network import ByteWeights, exportable
 from askew_training.export.simplification import simplify
 from askew_training.networks.network import Network
-
-_LARGEST_BIAS = 2**30
+from askew_training.networks.quantised.layers import LARGEST_BIAS
 
 
 def integer_graph(network: Network, photo_size: int) -> onnx.ModelProto:
@@ -165,7 +164,7 @@ def _use_bytes(graph: _Graph, node: onnx.NodeProto, weights: ByteWeights) -> Non
     assert bias is not None
     # Engines add the bias before they round, in the units of the products.
     unit = (np.float32(_scalar(graph, dequantise.input[1])) * weights.steps).astype(np.float32)
-    whole = np.round(bias.astype(np.float64) / unit).clip(-_LARGEST_BIAS, _LARGEST_BIAS).astype(np.int32)
+    whole = np.round(bias.astype(np.float64) / unit).clip(-LARGEST_BIAS, LARGEST_BIAS).astype(np.int32)
     bias_codes, units = graph.add(f"{name}/bias", whole), graph.add(f"{name}/bias_steps", unit)
     graph.insert(helper.make_node("DequantizeLinear", [bias_codes, units], [f"{name}/bias_rounded"], axis=0), node)
     node.input[:] = [node.input[0], f"{name}/rounded", f"{name}/bias_rounded"]

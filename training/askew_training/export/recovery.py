@@ -25,6 +25,7 @@ from askew_training.networks.checkpoint import BranchDescription, Checkpoint, De
 from askew_training.networks.names import PoolingName
 from askew_training.networks.network import Branch, Network, ScaleMean
 from askew_training.networks.pooling import GeM, GeMmp, RegionalGeM
+from askew_training.networks.statistics import forget_statistics
 from askew_training.networks.trunks import Normalisation, Trunk
 
 _BRANCH = re.compile(r"(?P<trunk>\S+)(?: → (?P<width>\d+))?(?: \((?P<pooling>[a-z]+)\))?")
@@ -41,11 +42,18 @@ def recover_checkpoint(path: Path) -> Checkpoint:
     cannot be read, and WeightsError for one whose network cannot be rebuilt.
     """
     manifest = read_encoder_file(path).manifest
+    if manifest.precision == "int8-compute":
+        raise WeightsError(
+            f"{path} multiplies bytes (int8-compute), and its weights are no longer those of a network to train. Expected the fp32, fp16 "
+            "or int8 file of the same student."
+        )
     model = onnx.load(path)
     arrays = _constants(model)
     description = _description(path, manifest, model, _linear(model, arrays) is not None)
     # The manifest does not say how vectors of several scales become one.
-    means = [ScaleMean()] if len(description.scales) == 1 or description.dim is None else [ScaleMean(), ScaleMean(True)]
+    means = [_mean_before_linear(model, arrays, len(description.branches))]
+    if len(description.scales) > 1 and description.dim is not None and means[0].exponent is None:
+        means.append(ScaleMean(behind_linear=True))
     fitting: dict[float, Network] = {}
     problem: GateError | None = None
     for mean in means:
@@ -103,6 +111,20 @@ def _network(
             for own, stored in zip((network.linear.weight, network.linear.bias), found, strict=True):
                 _copy(path, own, stored, "its linear layer")
     return network
+
+
+def _mean_before_linear(model: onnx.ModelProto, arrays: Arrays, branches: int) -> ScaleMean:
+    """How the branches average their scales: with GeM by a power, by default the one that they pool with."""
+    powers = {
+        node.name: float(arrays[node.input[1]].ravel()[0])
+        for node in model.graph.node
+        if node.op_type == "Pow" and node.input[1] in arrays
+    }
+    for scope in (f"/branches.{number}" for number in range(branches)):
+        exponent = powers.get(f"{scope}/Pow")
+        if exponent is not None and exponent != powers.get(f"{scope}/pool/Pow"):
+            return ScaleMean(exponent=exponent)
+    return ScaleMean()
 
 
 def _fill_branch(path: Path, branch: Branch, scope: str, inputs: Mapping[str, list[NDArray[Any] | None]]) -> None:
@@ -209,10 +231,7 @@ def _fill_convolutions(
 
 
 def _become_bias(path: Path, behind: nn.BatchNorm2d, bias: NDArray[Any] | None, name: str) -> None:
-    assert behind.running_mean is not None and behind.running_var is not None
-    behind.weight.fill_(1)
-    behind.running_mean.zero_()
-    behind.running_var.fill_(1 - behind.eps)
+    forget_statistics(behind)
     if bias is None:
         behind.bias.zero_()
     else:

@@ -53,6 +53,15 @@ def refit_linear(
     return layer
 
 
+def rows_of_instances(instances: Sequence[str]) -> list[list[int]]:
+    """The rows of each instance with two photos or more. `instances`: of each photo, "" without a label."""
+    rows_of: dict[str, list[int]] = {}
+    for row, instance in enumerate(instances):
+        if instance:
+            rows_of.setdefault(instance, []).append(row)
+    return [rows for rows in rows_of.values() if len(rows) > 1]
+
+
 def towards_instances(targets: NDArray[np.float32], instances: Sequence[str], share: float) -> NDArray[np.float32]:
     """Move the teacher's unit vectors of labelled photos, float32 [n, D], towards the mean of their instance.
 
@@ -63,12 +72,8 @@ def towards_instances(targets: NDArray[np.float32], instances: Sequence[str], sh
     """
     if not 0 <= share <= 1:
         raise DataError(f"Expected a share from 0 to 1, got {share}.")
-    rows_of: dict[str, list[int]] = {}
-    for row, instance in enumerate(instances):
-        if instance:
-            rows_of.setdefault(instance, []).append(row)
     moved = targets.copy()
-    for rows in rows_of.values():
+    for rows in rows_of_instances(instances):
         mean = targets[rows].mean(0)
         length = np.linalg.norm(mean)
         if length > 0:

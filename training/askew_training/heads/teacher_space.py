@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
+from askew_training.data.licences import merged_sources
 from askew_training.errors import WeightsError
 from askew_training.networks.checkpoint import Checkpoint, space_of
-from askew_training.networks.network import Network, ScaleMean
+from askew_training.networks.network import Network
 
 
 def in_space_of(student: Checkpoint, teacher: Checkpoint, name: str) -> Checkpoint:
@@ -45,7 +46,10 @@ def in_space_of(student: Checkpoint, teacher: Checkpoint, name: str) -> Checkpoi
         student.network.branches,
         copy.deepcopy(layer),
         student.network.scales,
-        ScaleMean(behind_linear=layer is not None and teacher.network.scale_mean.behind_linear),
+        replace(
+            student.network.scale_mean,
+            behind_linear=layer is not None and teacher.network.scale_mean.behind_linear,
+        ),
     ).eval()
     description = student.description.model_copy(
         update={
@@ -56,6 +60,10 @@ def in_space_of(student: Checkpoint, teacher: Checkpoint, name: str) -> Checkpoi
             else f"{student.description.recipe}; whitening of {name}",
             "teacher_space": teacher.space_id,
             "derived_from": None,
+            # The layer has learned from its teacher's photos.
+            "data": student.description.data
+            if layer is None
+            else merged_sources(student.description.data, teacher.description.data),
         }
     )
     return replace(student, network=network, description=description)

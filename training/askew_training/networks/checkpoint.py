@@ -149,7 +149,7 @@ def load_checkpoint(path: Path, *, quantised_too: bool = False) -> Checkpoint:
     except DAMAGED:
         raise CheckpointError(
             f"{path} is not an Askew checkpoint. Expected a file made by `askew whiten`, `distil`, `train` or "
-            "`import-checkpoint`, which reads published networks."
+            "`import-checkpoint`, which reads published networks and encoder files."
         ) from None
     if description.arithmetic != "float32" and not quantised_too:
         raise CheckpointError(

@@ -16,6 +16,31 @@ def normalisations(network: nn.Module) -> list[nn.BatchNorm2d]:
     return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
+def are_folded(network: nn.Module) -> bool:
+    """Whether all statistics are those of layers that only add a bias: mean 0, and a variance that gives the factor 1.
+
+    So a network is read back from its encoder file, whose convolutions hold what the layers behind them did (`forget_statistics`).
+    False without such layers.
+    """
+    layers = normalisations(network)
+    return bool(layers) and all(
+        layer.running_mean is not None
+        and layer.running_var is not None
+        and not bool(layer.running_mean.any())
+        and torch.equal(layer.running_var, torch.full_like(layer.running_var, 1 - layer.eps))
+        for layer in layers
+    )
+
+
+@torch.no_grad()
+def forget_statistics(layer: nn.BatchNorm2d) -> None:
+    """Let a layer only add its bias, because the convolution before it does the rest."""
+    assert layer.running_mean is not None and layer.running_var is not None
+    layer.weight.fill_(1)
+    layer.running_mean.zero_()
+    layer.running_var.fill_(1 - layer.eps)
+
+
 @torch.no_grad()
 def estimate_statistics(network: Network, describe_all: Callable[[], None]) -> None:
     """Replace the running statistics by the mean over what `describe_all` lets the network describe.

@@ -66,6 +66,8 @@ def evaluate(
         check_no_input(option, output, (queries, gallery, manifest))
     intake = Intake()
     photos = read_manifest(manifest, intake)
+    for option, output in (("--json", json), ("--report", report)):
+        check_no_input(option, output, (photo.path for photo in photos))
     query_cache, gallery_cache = (DescriptorCache(descriptor_folder(cache), file) for file in (queries, gallery))
     query_encoder, gallery_encoder = query_cache.encoder, gallery_cache.encoder
     is_foreign = check_one_space(query_encoder, gallery_encoder, allow_foreign_space)

@@ -71,6 +71,7 @@ def search_time(
     check_no_input("--json", json, (queries, gallery, manifest))
     intake = Intake()
     photos = read_manifest(manifest, intake)
+    check_no_input("--json", json, (photo.path for photo in photos))
     caches = (
         DescriptorCache(descriptor_folder(cache), queries),
         DescriptorCache(descriptor_folder(cache), gallery),

@@ -20,6 +20,11 @@ FEATURE_LEVELS = 255
 WEIGHT_LEVELS = 64
 """Weights are -64 to 64. Processors with AVX2 and without VNNI add two products of a byte with a sign and one without in 16
 bits: 2 × 255 × 64 fits, 2 × 255 × 127 would be cut off."""
+LARGEST_BIAS = 2**30
+"""Engines add the bias to sums of products in 32 bits, in units of a feature's step times a weight's."""
+SMALLEST_STEP = 2**-20
+"""Of weights, relative to the bias of their channel. Trained networks have channels with hardly a weight, whose output is their
+bias; in smaller steps it would exceed LARGEST_BIAS where features have a step of 2**-10."""
 SAMPLE = 8192
 """Values that a quantiser keeps of each batch that it observes."""
 
@@ -89,6 +94,7 @@ class ByteConvolution(nn.Module):
         `source`: what rounded its input."""
         super().__init__()
         scale = weight.detach().abs().amax((1, 2, 3), keepdim=True) / WEIGHT_LEVELS
+        scale = torch.maximum(scale, SMALLEST_STEP * bias.detach().abs().reshape(scale.shape))
         scale[scale == 0] = 1.0
         self.register_buffer("scale", scale)
         self.gain = nn.Parameter(torch.ones_like(scale))
@@ -112,7 +118,7 @@ class ByteConvolution(nn.Module):
             return rounded
         (source,) = self._source
         unit = source.step * self.steps
-        bias = torch.round(self.bias.double() / unit).reshape(-1, 1, 1)
+        bias = torch.round(self.bias.double() / unit).clamp(-LARGEST_BIAS, LARGEST_BIAS).reshape(-1, 1, 1)
         # Single precision holds whole numbers up to 2²⁴, and is many times faster.
         largest = float(codes.abs().sum((1, 2, 3)).max()) * FEATURE_LEVELS
         precision = torch.float32 if largest < 2**24 else torch.float64
@@ -175,11 +181,19 @@ class ByteSum(nn.Module):
         source, own = self._rounded_by
         own_share, source_share = own.step / self.quantiser.step, source.step / self.quantiser.step
         zero = self.quantiser.zero
-        # As onnxruntime adds: in single precision, the second product and its sum rounded once.
-        fixed = zero - (own_share * own.zero + source_share * source.zero)
-        first = fixed + (own.to_levels(result) + own.zero) * own_share
-        second = (source.to_levels(features) + source.zero).double() * source_share.double()
-        return self.quantiser.from_levels(torch.round((first.double() + second).float()) - zero)
+        # As onnxruntime adds on processors with AVX2: the second number first, each product and its sum rounded once.
+        fixed = zero - _plus_product((source_share * source.zero), own_share, own.zero)
+        first = _plus_product(fixed, source_share, source.to_levels(features) + source.zero)
+        both = _plus_product(first, own_share, own.to_levels(result) + own.zero)
+        return self.quantiser.from_levels(torch.round(both) - zero)
+
+
+def _plus_product(summand: Tensor, share: Tensor, level: Tensor | int) -> Tensor:
+    """summand + share · level, rounded once to single precision, as processors multiply and add in one instruction.
+
+    Double precision holds the product of a share and a level exactly.
+    """
+    return (summand.double() + share.double() * torch.as_tensor(level).double()).float()
 
 
 class _RoundFeatures(torch.autograd.Function):

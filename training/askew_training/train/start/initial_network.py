@@ -40,7 +40,12 @@ def build_initial_network(
     if table.checkpoint is not None:
         loaded = load_checkpoint(table.checkpoint).network
         is_kept = table.head == "kept"
-        network = Network(loaded.branches, loaded.linear, (1.0,), loaded.scale_mean if is_kept else ScaleMean())
+        network = Network(
+            loaded.branches,
+            loaded.linear,
+            (1.0,),
+            loaded.scale_mean if is_kept else ScaleMean(exponent=loaded.scale_mean.exponent),
+        )
     else:
         assert table.trunk is not None and table.weights is not None
         network = Network(
