@@ -168,7 +168,9 @@ def _describe(
             intake.skip(photo.id, "cannot be described", unreadable[photo.path])
     used = [photo for photo in photos if photo.path in by_teacher.vectors and photo.path in by_student.vectors]
     if not used:
-        raise DataError("No photo can be described by both, the teacher and the student. Expected larger, or whole, photos.")
+        raise DataError(
+            "No photo can be described by both, the teacher and the student. Expected larger, or whole, photos."
+        )
     targets = apply_linear(teacher.linear, np.stack([by_teacher.vectors[photo.path] for photo in used]))
     return used, np.stack([by_student.vectors[photo.path] for photo in used]), targets
 
