@@ -38,6 +38,7 @@ def test_what_was_acknowledged_is_in_the_new_gallery(milvus: MilvusServer, teach
             job = wait_for_job(http, accepted.json()["id"], 400)
         finally:
             writers.stop()
-        assert (job["state"], job["result"] and job["result"]["is_switched"]) == ("done", True), job
+        assert job["state"] == "done", job.get("problem")
+        assert job["result"]["is_switched"], job
         assert http.get("/v1/aliases").json()["aliases"]["live"] == "new-far"
         writers.check(http)
