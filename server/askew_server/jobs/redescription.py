@@ -121,13 +121,25 @@ class Redescription:
             self.sample[place] = identity
 
     def _describe(self, batch: list[ItemRow]) -> None:
+        reasons = self._described_or_reasons(batch)
+        # An item that is deleted and sent again with the same photo has none for a moment: it is looked at twice.
+        again = [row for row in batch if row.id in reasons and self._is_current(row)]
+        for row in again:
+            reason = self._described_or_reasons([row]).get(row.id)
+            # If its photo was replaced or deleted since the page was read, the next pass handles it.
+            if reason is not None and self._is_current(row):
+                self.refused[row.id] = row.photo_sha256, reason
+                self._delete(row.id)
+
+    def _described_or_reasons(self, batch: list[ItemRow]) -> dict[str, str]:
+        """Describe items into the new gallery; by id, why the others cannot be."""
         paths = [self.old.photo_path(row.photo or "") for row in batch]
-        items = []
+        items, reasons = [], {}
         for row, path, vector in zip(batch, paths, self.describer.describe(paths), strict=True):
             content = _content(path)
             if isinstance(vector, PhotoError) or content is None:
                 reason = str(vector).replace(str(path), "The photo") if content else "The photo's file is missing."
-                self._refuse(row, reason)
+                reasons[row.id] = reason
                 continue
             self._share(path)
             items.append(StoredItem(row.id, vector, row.payload, (content, path.suffix)))
@@ -136,13 +148,11 @@ class Redescription:
             self.described += len(items)
             if self.touched is not None:
                 self.touched.update(item.id for item in items)
+        return reasons
 
-    def _refuse(self, row: ItemRow, reason: str) -> None:
+    def _is_current(self, row: ItemRow) -> bool:
         current = self.old.item(row.id)
-        # If its photo was replaced or deleted since the page was read, the next pass handles it.
-        if current is not None and current.photo == row.photo:
-            self.refused[row.id] = row.photo_sha256, reason
-            self._delete(row.id)
+        return current is not None and current.photo == row.photo
 
     def _delete(self, identity: str) -> bool:
         """Delete an item of the new gallery; False if it did not exist."""
