@@ -1,4 +1,4 @@
-"""ONNX Runtime, loaded and opened in one place: it reports nothing to its maker, and its sessions do not outlive a fork."""
+"""ONNX Runtime, loaded and opened in one place: it reports nothing to its maker, and a forked child leaves its parent's sessions alone."""
 
 from __future__ import annotations
 
